@@ -1,0 +1,37 @@
+//! Path in, matrices out. The file formats and the crates that parse them live here.
+
+use std::ops::Range;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::layer::{Layer, TensorInfo};
+use crate::matrix::Matrix;
+use crate::report::SourceFile;
+
+/// A checkpoint whose headers have been read and validated; weights are read on request.
+pub trait MatrixSource: Send + Sync {
+    /// All stored tensors, in natural name order. Costs nothing: headers were read when the source was opened.
+    fn tensors(&self) -> &[TensorInfo];
+
+    /// The weight files, in reading order.
+    fn files(&self) -> Vec<SourceFile>;
+
+    /// Reads the rows `rows` of `layer`, as stored.
+    ///
+    /// # Errors
+    /// When the file has changed, ended or cannot be read.
+    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error>;
+}
+
+/// One way of storing a checkpoint.
+pub struct Format {
+    /// The name used in reports.
+    pub name: &'static str,
+    /// Whether `path` looks like this format.
+    pub sniff: fn(&Path) -> bool,
+    /// Opens `path`, reading and validating headers only.
+    pub open: fn(&Path) -> Result<Box<dyn MatrixSource>, Error>,
+}
+
+/// The formats, in the order they are tried.
+pub static FORMATS: &[Format] = &[];

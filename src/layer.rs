@@ -1,0 +1,291 @@
+//! From stored tensors to the matrices of a model: which are analysed, under what name and shape, in what order.
+//!
+//! Only names and shapes are looked at; no weight is read here.
+
+use std::cmp::Ordering;
+
+use globset::GlobSet;
+
+use crate::matrix::Dtype;
+use crate::report::Skipped;
+
+/// A tensor's element type: one we can widen, or the name of one we cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Element {
+    /// A floating-point weight.
+    Float(Dtype),
+    /// Anything else, by its stored name in lower case.
+    Other(String),
+}
+
+impl Element {
+    /// The name used in reports.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Float(dtype) => dtype.name(),
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// A named array in a file, as its header describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Stored name.
+    pub name: String,
+    /// Stored shape.
+    pub shape: Vec<usize>,
+    /// Stored element type.
+    pub element: Element,
+    /// Which of the source's files holds it.
+    pub file: usize,
+    /// Position of its first byte in that file.
+    pub offset: u64,
+}
+
+/// A matrix with its place in the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Name of the matrix.
+    pub name: String,
+    /// Stored name.
+    pub tensor: String,
+    /// Stored shape.
+    pub stored_shape: Vec<usize>,
+    /// Rows (outputs).
+    pub rows: usize,
+    /// Columns (inputs).
+    pub cols: usize,
+    /// Storage type.
+    pub dtype: Dtype,
+    /// Which of the source's files holds it.
+    pub file: usize,
+    /// Position of the first byte of this matrix in that file.
+    pub offset: u64,
+    /// Depth in the model, where the name tells it.
+    pub block: Option<u64>,
+    /// The name with its block number removed.
+    pub role: String,
+}
+
+impl Layer {
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether there is no entry at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes as stored.
+    pub fn bytes(&self) -> u64 {
+        self.len() as u64 * self.dtype.size() as u64
+    }
+}
+
+/// What the user wants to see: globs over matrix names.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Keep only names that match; empty keeps all.
+    pub include: Option<GlobSet>,
+    /// Drop names that match.
+    pub exclude: GlobSet,
+}
+
+impl Filter {
+    /// Whether a matrix or tensor of this name is wanted.
+    pub fn keeps(&self, name: &str) -> bool {
+        self.include.as_ref().is_none_or(|globs| globs.is_match(name)) && !self.exclude.is_match(name)
+    }
+}
+
+/// The matrices to analyse, and what was left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Matrices in natural name order.
+    pub layers: Vec<Layer>,
+    /// Tensors that are no matrices, in natural name order.
+    pub skipped: Vec<Skipped>,
+    /// How many matrices and tensors the filter dropped.
+    pub filtered: usize,
+}
+
+/// Chooses the matrices among `tensors`.
+pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
+    let mut selection = Selection::default();
+    for tensor in tensors {
+        match matrices(tensor) {
+            Ok(layers) => {
+                let all = layers.len();
+                let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
+                let before = selection.layers.len();
+                selection.layers.extend(kept);
+                selection.filtered += all - (selection.layers.len() - before);
+            }
+            Err(reason) if filter.keeps(bare(&tensor.name)) => selection.skipped.push(Skipped {
+                tensor: tensor.name.clone(),
+                shape: tensor.shape.iter().map(|n| *n as u64).collect(),
+                dtype: tensor.element.name().to_owned(),
+                reason,
+            }),
+            Err(_) => selection.filtered += 1,
+        }
+    }
+    selection.layers.sort_by(|a, b| natural(&a.name, &b.name));
+    selection.skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
+    selection
+}
+
+/// The matrices that one tensor holds, or why it holds none.
+fn matrices(tensor: &TensorInfo) -> Result<Vec<Layer>, String> {
+    let Element::Float(dtype) = tensor.element else {
+        return Err(format!("{} is no floating-point weight", tensor.element.name()));
+    };
+    if tensor.shape.contains(&0) {
+        return Err("empty".to_owned());
+    }
+    let name = bare(&tensor.name);
+    let (block, role) = place(name);
+    let layer = |name: String, rows, cols, index: usize| Layer {
+        name,
+        tensor: tensor.name.clone(),
+        stored_shape: tensor.shape.clone(),
+        rows,
+        cols,
+        dtype,
+        file: tensor.file,
+        offset: tensor.offset + (index * rows * cols * dtype.size()) as u64,
+        block,
+        role: role.clone(),
+    };
+    match *tensor.shape {
+        [] => Err("a single number".to_owned()),
+        [_] => Err("1-D".to_owned()),
+        [rows, cols] => Ok(vec![layer(name.to_owned(), rows, cols, 0)]),
+        [slices, rows, cols] if !is_convolution(&tensor.name, cols) => {
+            Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i)).collect())
+        }
+        [rows, ref kernel @ ..] => Ok(vec![layer(name.to_owned(), rows, kernel.iter().product(), 0)]),
+    }
+}
+
+/// Whether a 3-D tensor is the kernel of a 1-D convolution (out × in × k) rather than a stack of matrices.
+/// No file says so: the name does, or a last axis too short for a weight matrix.
+fn is_convolution(name: &str, last: usize) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains("conv") || (last <= 16 && !name.contains("expert"))
+}
+
+/// The name of the matrix that tensor `name` holds.
+fn bare(name: &str) -> &str {
+    name.strip_suffix(".weight").unwrap_or(name)
+}
+
+/// Block number and role: `model.layers.3.mlp.up_proj` is block 3, role `mlp.up_proj`; without a number the whole name is the role.
+fn place(name: &str) -> (Option<u64>, String) {
+    let number = name.split('.').enumerate().find_map(|(i, part)| part.parse::<u64>().ok().map(|n| (i, n)));
+    match number {
+        Some((i, block)) if i + 1 < name.split('.').count() => {
+            (Some(block), name.split('.').skip(i + 1).collect::<Vec<_>>().join("."))
+        }
+        Some((_, block)) => (Some(block), name.to_owned()),
+        None => (None, name.to_owned()),
+    }
+}
+
+/// Orders names as a person counts: `layers.2` before `layers.10`; equal numbers by their digits, so the order is total.
+pub fn natural(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (x, y) = (piece(left), piece(right));
+        if x.is_empty() || y.is_empty() {
+            return x.len().cmp(&y.len()).then_with(|| a.cmp(b));
+        }
+        let digits = |s: &str| s.starts_with(|c: char| c.is_ascii_digit());
+        let order = if digits(x) && digits(y) {
+            let (x, y) = (x.trim_start_matches('0'), y.trim_start_matches('0'));
+            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
+        } else {
+            x.cmp(y)
+        };
+        if order.is_ne() {
+            return order;
+        }
+        (left, right) = (&left[x.len()..], &right[y.len()..]);
+    }
+}
+
+/// The longest start of `s` that is all digits or all non-digits.
+fn piece(s: &str) -> &str {
+    let first = s.chars().next().is_some_and(|c| c.is_ascii_digit());
+    let end = s.find(|c: char| c.is_ascii_digit() != first).unwrap_or(s.len());
+    &s[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, shape: &[usize], element: Element) -> TensorInfo {
+        TensorInfo { name: name.to_owned(), shape: shape.to_vec(), element, file: 0, offset: 100 }
+    }
+
+    fn check(name: &str, shape: &[usize], expected: &[(&str, usize, usize, u64)]) {
+        let selection = select(&[tensor(name, shape, Element::Float(Dtype::F32))], &Filter::default());
+        let got: Vec<_> =
+            selection.layers.iter().map(|l| (l.name.as_str(), l.rows, l.cols, l.offset)).collect();
+        assert_eq!(got, expected, "{name} {shape:?}");
+    }
+
+    fn check_skipped(shape: &[usize], element: Element, expected: &str) {
+        let selection = select(&[tensor("t", shape, element)], &Filter::default());
+        assert_eq!(selection.skipped.iter().map(|s| s.reason.as_str()).collect::<Vec<_>>(), [expected]);
+    }
+
+    #[test]
+    fn matrices_are_taken_as_they_are() {
+        check("a.weight", &[3, 2], &[("a", 3, 2, 100)]);
+        check("a.weight_ih", &[1, 5], &[("a.weight_ih", 1, 5, 100)]);
+    }
+
+    #[test]
+    fn convolution_kernels_are_folded() {
+        check("c.weight", &[6, 4, 3, 3], &[("c", 6, 36, 100)]);
+        check("conv.weight", &[6, 4, 30], &[("conv", 6, 120, 100)]);
+        check("enc.weight", &[6, 4, 5], &[("enc", 6, 20, 100)]);
+    }
+
+    #[test]
+    fn stacks_become_one_matrix_a_slice() {
+        check("experts.up", &[2, 3, 4], &[("experts.up[0]", 3, 4, 100), ("experts.up[1]", 3, 4, 148)]);
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_skipped_with_a_reason() {
+        check_skipped(&[3], Element::Float(Dtype::F32), "1-D");
+        check_skipped(&[], Element::Float(Dtype::F32), "a single number");
+        check_skipped(&[0, 4], Element::Float(Dtype::F32), "empty");
+        check_skipped(&[4, 4], Element::Other("i64".to_owned()), "i64 is no floating-point weight");
+    }
+
+    #[test]
+    fn names_are_ordered_as_a_person_counts() {
+        let mut names =
+            vec!["layers.10.b", "layers.2.b", "layers.2.a", "head", "layers.02.a", "x[10]", "x[9]"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(
+            names,
+            ["head", "layers.02.a", "layers.2.a", "layers.2.b", "layers.10.b", "x[9]", "x[10]"]
+        );
+    }
+
+    #[test]
+    fn a_name_tells_block_and_role() {
+        assert_eq!(place("model.layers.3.mlp.up_proj"), (Some(3), "mlp.up_proj".to_owned()));
+        assert_eq!(place("h.0.attn.c_attn"), (Some(0), "attn.c_attn".to_owned()));
+        assert_eq!(place("lm_head"), (None, "lm_head".to_owned()));
+        assert_eq!(place("net.4"), (Some(4), "net.4".to_owned()));
+    }
+}

@@ -1,0 +1,12 @@
+//! svdkit reads a model checkpoint matrix by matrix and says what its singular values say.
+//!
+//! The modules and the direction of their imports are drawn in `docs/architecture.md`.
+
+pub mod checkpoint;
+pub mod error;
+pub mod layer;
+pub mod linalg;
+pub mod matrix;
+pub mod metric;
+pub mod report;
+pub mod spectrum;

@@ -1,0 +1,222 @@
+//! A 2-D weight in memory, in the precision it was stored in.
+//!
+//! Weights stay in their storage type; whoever computes widens a few rows at a time to f64, so that a bf16
+//! matrix never has a second dense copy that nobody asked for.
+
+use std::fmt;
+use std::ops::Range;
+
+use half::{bf16, f16};
+
+use crate::error::Error;
+
+/// The floating-point types a weight may be stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE double precision.
+    F64,
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16: f32 cut to 8 significant bits.
+    Bf16,
+    /// 8-bit float, 4 exponent and 3 mantissa bits, finite but for NaN (OCP FP8 E4M3FN).
+    F8E4M3,
+    /// 8-bit float, 5 exponent and 2 mantissa bits, with infinities (OCP FP8 E5M2).
+    F8E5M2,
+}
+
+impl Dtype {
+    /// Bytes of one entry.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::F8E4M3 | Self::F8E5M2 => 1,
+        }
+    }
+
+    /// Spacing of 1.0 in this type: the relative rounding of storage is half of it.
+    pub const fn epsilon(self) -> f64 {
+        match self {
+            Self::F64 => f64::EPSILON,
+            Self::F32 => f32::EPSILON as f64,
+            Self::F16 => 1.0 / 1024.0,
+            Self::Bf16 => 1.0 / 128.0,
+            Self::F8E4M3 => 1.0 / 8.0,
+            Self::F8E5M2 => 1.0 / 4.0,
+        }
+    }
+
+    /// The name used in tables and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F8E4M3 => "f8_e4m3",
+            Self::F8E5M2 => "f8_e5m2",
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A weight of `rows` × `cols` (out × in), row-major, little-endian, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matrix {
+    rows: usize,
+    cols: usize,
+    dtype: Dtype,
+    bytes: Vec<u8>,
+}
+
+impl Matrix {
+    /// Takes the stored bytes of a matrix.
+    ///
+    /// # Errors
+    /// When the number of bytes is not `rows · cols · dtype.size()`.
+    pub fn new(rows: usize, cols: usize, dtype: Dtype, bytes: Vec<u8>) -> Result<Self, Error> {
+        let expected = rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.size()));
+        if expected != Some(bytes.len()) {
+            return Err(Error::Usage(format!(
+                "{} bytes cannot hold {rows} × {cols} entries of {dtype}",
+                bytes.len()
+            )));
+        }
+        Ok(Self { rows, cols, dtype, bytes })
+    }
+
+    /// A matrix of computed entries, row-major.
+    ///
+    /// # Errors
+    /// When `entries` does not hold `rows · cols` values.
+    pub fn from_f64(rows: usize, cols: usize, entries: &[f64]) -> Result<Self, Error> {
+        Self::new(rows, cols, Dtype::F64, entries.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    /// Number of rows: the outputs of the layer.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns: the inputs of the layer.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The storage type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The entries as stored.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether there is no entry at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Widens the entries `range` (row-major positions) into `out`, exactly.
+    ///
+    /// # Panics
+    /// When `range` lies outside the matrix or `out` has another length.
+    pub fn widen(&self, range: Range<usize>, out: &mut [f64]) {
+        assert_eq!(range.len(), out.len(), "one output an entry");
+        let size = self.dtype.size();
+        widen(self.dtype, &self.bytes[range.start * size..range.end * size], out);
+    }
+
+    /// All entries widened to f64, row-major: for the routes that need a dense copy.
+    pub fn to_f64(&self) -> Vec<f64> {
+        let mut out = vec![0.0; self.len()];
+        self.widen(0..self.len(), &mut out);
+        out
+    }
+}
+
+/// Widens little-endian entries of `dtype` into `out`, exactly.
+fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
+    match dtype {
+        Dtype::F64 => convert(bytes, out, f64::from_le_bytes),
+        Dtype::F32 => convert(bytes, out, |b| f64::from(f32::from_le_bytes(b))),
+        Dtype::F16 => convert(bytes, out, |b| f16::from_le_bytes(b).to_f64()),
+        // A bf16 is the upper half of an f32: this form vectorises, the library's does not.
+        Dtype::Bf16 => {
+            convert(bytes, out, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
+        }
+        Dtype::F8E4M3 => convert(bytes, out, |[b]: [u8; 1]| f8_e4m3(b)),
+        Dtype::F8E5M2 => convert(bytes, out, |[b]: [u8; 1]| f8_e5m2(b)),
+    }
+}
+
+fn convert<const N: usize>(bytes: &[u8], out: &mut [f64], value: impl Fn([u8; N]) -> f64) {
+    let (chunks, _) = bytes.as_chunks::<N>();
+    for (out, chunk) in out.iter_mut().zip(chunks) {
+        *out = value(*chunk);
+    }
+}
+
+/// OCP FP8 E4M3FN: bias 7, no infinities, all ones is NaN.
+fn f8_e4m3(byte: u8) -> f64 {
+    let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 0xf), f64::from(byte & 7));
+    match (exponent, byte & 7) {
+        (15, 7) => f64::NAN,
+        (0, _) => sign * mantissa * 2f64.powi(-9),
+        _ => sign * (8.0 + mantissa) * 2f64.powi(exponent - 10),
+    }
+}
+
+/// OCP FP8 E5M2 is the upper half of an f16.
+fn f8_e5m2(byte: u8) -> f64 {
+    f16::from_bits(u16::from(byte) << 8).to_f64()
+}
+
+/// The upper half of an f32, rounded to nearest even: for tests and writers.
+pub fn bf16_bytes(entries: &[f64]) -> Vec<u8> {
+    entries.iter().flat_map(|x| bf16::from_f64(*x).to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(dtype: Dtype, bytes: &[u8], expected: &[f64]) {
+        let matrix = Matrix::new(1, expected.len(), dtype, bytes.to_vec()).expect("sizes agree");
+        let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&matrix.to_f64()), bits(expected), "{dtype}");
+    }
+
+    #[test]
+    fn every_dtype_widens_exactly() {
+        check(Dtype::F64, &0.1f64.to_le_bytes(), &[0.1]);
+        check(Dtype::F32, &0.1f32.to_le_bytes(), &[f64::from(0.1f32)]);
+        check(Dtype::F16, &[0x00, 0x3c, 0x01, 0x00, 0xff, 0xfb], &[1.0, 2f64.powi(-24), -65504.0]);
+        check(Dtype::Bf16, &[0x80, 0x3f, 0x01, 0x00, 0x80, 0xff], &[1.0, 2f64.powi(-133), f64::NEG_INFINITY]);
+        check(Dtype::F8E4M3, &[0x38, 0x01, 0x7e, 0xfe, 0x80], &[1.0, 2f64.powi(-9), 448.0, -448.0, -0.0]);
+        check(Dtype::F8E5M2, &[0x3c, 0x01, 0x7b, 0x7c], &[1.0, 2f64.powi(-16), 57344.0, f64::INFINITY]);
+        assert!(f8_e4m3(0x7f).is_nan() && f8_e5m2(0x7d).is_nan());
+    }
+
+    #[test]
+    fn a_matrix_refuses_bytes_that_do_not_fill_it() {
+        assert!(Matrix::new(2, 3, Dtype::F32, vec![0; 23]).is_err());
+        assert!(Matrix::new(usize::MAX, 2, Dtype::F32, vec![]).is_err());
+    }
+}

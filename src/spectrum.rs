@@ -1,0 +1,92 @@
+//! The singular values of one matrix, with the accuracy they carry.
+//!
+//! A `Spectrum` that exists is finite, not negative and descending; whoever holds one need not check.
+
+use crate::error::Error;
+
+/// How the values were found, which decides how small a value they resolve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// From the eigenvalues of the Gram matrix: errors grow like `σ₁²/σ`.
+    Gram,
+    /// From the matrix itself: errors stay near rounding of `σ₁`.
+    Direct,
+}
+
+/// Singular values `σ₁ ≥ σ₂ ≥ … ≥ 0` of a `rows` × `cols` matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spectrum {
+    values: Vec<f64>,
+    rows: usize,
+    cols: usize,
+    route: Route,
+}
+
+impl Spectrum {
+    /// Takes the `min(rows, cols)` singular values of a matrix, in any order.
+    ///
+    /// # Errors
+    /// When a value is negative or not finite, or their number is not `min(rows, cols)`.
+    pub fn new(mut values: Vec<f64>, rows: usize, cols: usize, route: Route) -> Result<Self, Error> {
+        let sound = values.len() == rows.min(cols) && values.iter().all(|s| s.is_finite() && *s >= 0.0);
+        if !sound {
+            return Err(Error::NotConverged { rows, cols });
+        }
+        values.sort_by(|a, b| b.total_cmp(a));
+        Ok(Self { values, rows, cols, route })
+    }
+
+    /// `σ₁ ≥ σ₂ ≥ …`, `min(rows, cols)` of them.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// Rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the matrix.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How the values were found.
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    /// `σ₁`, or 0 for an empty matrix.
+    pub fn largest(&self) -> f64 {
+        self.values.first().copied().unwrap_or(0.0)
+    }
+
+    /// The smallest singular value that still carries information: anything below is rounding of the route.
+    ///
+    /// `Gram`: the eigenvalues are exact to about `max(m,n)·ε·σ₁²`, so `σ₁·√(max(m,n)·ε)`; `Direct`: `σ₁·max(m,n)·ε`, ε of f64.
+    pub fn floor(&self) -> f64 {
+        let rounding = self.rows.max(self.cols) as f64 * f64::EPSILON;
+        match self.route {
+            Route::Gram => self.largest() * rounding.sqrt(),
+            Route::Direct => self.largest() * rounding,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spectrum_is_descending_whatever_the_solver_returned() {
+        let spectrum = Spectrum::new(vec![1.0, 3.0, 2.0], 3, 5, Route::Direct).expect("sound values");
+        assert_eq!(spectrum.values(), [3.0, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn a_spectrum_refuses_what_no_matrix_has() {
+        for values in [vec![f64::NAN, 1.0], vec![-1.0, 1.0], vec![f64::INFINITY, 1.0], vec![1.0]] {
+            assert!(Spectrum::new(values.clone(), 2, 2, Route::Gram).is_err(), "{values:?}");
+        }
+    }
+}
