@@ -1,5 +1,12 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
+mod folder;
+mod header;
+mod index;
+mod probe;
+mod safetensors;
+mod stored;
+
 use std::ops::Range;
 use std::path::Path;
 
@@ -10,6 +17,9 @@ use crate::report::SourceFile;
 
 /// A checkpoint whose headers have been read and validated; weights are read on request.
 pub trait MatrixSource: Send + Sync {
+    /// The name of its format, as in [`FORMATS`].
+    fn format(&self) -> &'static str;
+
     /// All stored tensors, in natural name order. Costs nothing: headers were read when the source was opened.
     fn tensors(&self) -> &[TensorInfo];
 
@@ -34,4 +44,16 @@ pub struct Format {
 }
 
 /// The formats, in the order they are tried.
-pub static FORMATS: &[Format] = &[];
+pub static FORMATS: &[Format] = &[safetensors::FORMAT];
+
+/// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder.
+///
+/// # Errors
+/// When nothing is there, or nothing that can be read; the message says what it is and what to try.
+pub fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
+    probe::check(path)?;
+    match FORMATS.iter().find(|format| (format.sniff)(path)) {
+        Some(format) => (format.open)(path),
+        None => Err(probe::unknown(path)),
+    }
+}

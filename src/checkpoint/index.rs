@@ -1,0 +1,68 @@
+//! The index of a sharded checkpoint: `{"metadata": …, "weight_map": {tensor: shard}}`.
+//!
+//! Only parsed here; whether the shards exist and keep the promise is checked by `folder`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+
+use crate::error::{Error, printable};
+
+/// An index longer than this is not read; that of the largest known model has some ten million bytes.
+const LONGEST: u64 = 100_000_000;
+
+/// Shard name → names of the tensors it is to hold.
+pub(super) type Shards = BTreeMap<String, BTreeSet<String>>;
+
+/// Reads the index at `path`.
+pub(super) fn read(path: &Path) -> Result<Shards, Error> {
+    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+    let mut text = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
+    if text.len() as u64 > LONGEST {
+        return Err(Error::malformed(path, format!("an index of more than {LONGEST} bytes is not read")));
+    }
+    let index: Index = serde_json::from_slice(&text)
+        .map_err(|e| Error::malformed(path, format!("not a valid index: {}", printable(&e.to_string()))))?;
+    if index.weight_map.0.is_empty() {
+        return Err(Error::malformed(path, "the index names no tensors"));
+    }
+    Ok(index.weight_map.0)
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: WeightMap,
+}
+
+struct WeightMap(Shards);
+
+impl<'de> Deserialize<'de> for WeightMap {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = WeightMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from tensors to shards")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<WeightMap, M::Error> {
+                let (mut shards, mut seen) = (Shards::new(), BTreeSet::new());
+                while let Some((tensor, shard)) = map.next_entry::<String, String>()? {
+                    if !seen.insert(tensor.clone()) {
+                        return Err(de::Error::custom(format!("`{tensor}` appears twice")));
+                    }
+                    shards.entry(shard).or_default().insert(tensor);
+                }
+                Ok(WeightMap(shards))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}

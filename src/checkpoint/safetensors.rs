@@ -1,0 +1,55 @@
+//! safetensors: one file, or a folder of shards as the Hugging Face libraries write them.
+//!
+//! Which files make up a checkpoint is `folder`'s business, what a header may say is `header`'s.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::folder::{self, Family};
+use super::stored::{Stored, WeightFile};
+use super::{Format, MatrixSource, header};
+use crate::error::Error;
+use crate::layer::TensorInfo;
+
+/// The table entry.
+pub(super) const FORMAT: Format = Format { name: "safetensors", sniff, open };
+
+const FAMILY: Family = Family {
+    indices: &[
+        "model.safetensors.index.json",
+        "diffusion_pytorch_model.safetensors.index.json",
+        "adapter_model.safetensors.index.json",
+    ],
+    files: &["model.safetensors", "diffusion_pytorch_model.safetensors", "adapter_model.safetensors"],
+    endings: &[".safetensors"],
+};
+
+/// A file that starts as safetensors does or is named so, an index, or a folder that holds either.
+fn sniff(path: &Path) -> bool {
+    if path.is_dir() {
+        return folder::holds(path, &FAMILY);
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") || looks_right(path)
+}
+
+/// Whether the first bytes are a believable header length and the start of a header.
+fn looks_right(path: &Path) -> bool {
+    let mut head = [0; 9];
+    let read = File::open(path).and_then(|file| super::stored::read_exact_at(&file, &mut head, 0));
+    let [length @ .., first] = head;
+    read.is_ok() && u64::from_le_bytes(length) <= header::LONGEST && first == b'{'
+}
+
+fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
+    let parts = folder::open_all(path, &FAMILY, one)?;
+    Ok(Box::new(Stored::new(FORMAT.name, path, parts)?))
+}
+
+/// One file and the tensors its header lists.
+fn one(path: &Path) -> Result<(WeightFile, Vec<TensorInfo>), Error> {
+    super::probe::refuse_foreign(path)?;
+    let (handle, file) = WeightFile::open(path)?;
+    let tensors = header::read(&handle, &file)?;
+    Ok((file, tensors))
+}

@@ -1,0 +1,174 @@
+//! Weights at known positions in known files: what every reader ends up with.
+//!
+//! Bytes are fetched by positioned reads, never through a memory map, so that a file that shrinks or a network
+//! disk that fails is an error with a name and not a signal. Knows nothing of any format.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::MatrixSource;
+use crate::error::{Error, printable};
+use crate::layer::{Layer, TensorInfo, natural};
+use crate::matrix::Matrix;
+use crate::report::SourceFile;
+
+/// A weight file as it was when its header was read.
+#[derive(Debug)]
+pub(super) struct WeightFile {
+    path: PathBuf,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl WeightFile {
+    /// Opens `path` for reading its header and notes what it looks like now.
+    pub(super) fn open(path: &Path) -> Result<(File, Self), Error> {
+        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let metadata = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
+        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
+        Ok((file, Self { path: path.to_owned(), bytes, modified }))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its length.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its name without the folder.
+    fn name(&self) -> String {
+        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Opens the file again. No handle is kept between reads: a checkpoint may have more shards than a process
+    /// may have open files, and an open costs microseconds where a matrix costs milliseconds.
+    fn reopen(&self) -> Result<File, String> {
+        let file = File::open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
+        let metadata = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
+        if metadata.len() != self.bytes {
+            return Err(format!(
+                "the file changed while it was read: it had {} bytes and now has {}",
+                self.bytes,
+                metadata.len()
+            ));
+        }
+        if metadata.modified().ok() != self.modified {
+            return Err("the file changed while it was read: it was written to".to_owned());
+        }
+        Ok(file)
+    }
+}
+
+/// A checkpoint whose tensors are runs of bytes in files.
+#[derive(Debug)]
+pub(super) struct Stored {
+    format: &'static str,
+    files: Vec<WeightFile>,
+    tensors: Vec<TensorInfo>,
+    unreadable: BTreeMap<String, String>,
+}
+
+impl Stored {
+    /// Joins files, each with the tensors that its header lists, into one checkpoint at `path`.
+    ///
+    /// # Errors
+    /// When two files hold a tensor of the same name.
+    pub(super) fn new(
+        format: &'static str,
+        path: &Path,
+        parts: Vec<(WeightFile, Vec<TensorInfo>)>,
+    ) -> Result<Self, Error> {
+        let (mut files, mut tensors) = (Vec::with_capacity(parts.len()), Vec::new());
+        for (index, (file, found)) in parts.into_iter().enumerate() {
+            files.push(file);
+            tensors.extend(found.into_iter().map(|tensor| TensorInfo { file: index, ..tensor }));
+        }
+        tensors.sort_by(|a, b| natural(&a.name, &b.name).then(a.file.cmp(&b.file)));
+        if let Some([a, b]) = tensors.array_windows::<2>().find(|[a, b]| a.name == b.name) {
+            let (first, second) = (files[a.file].name(), files[b.file].name());
+            let name = printable(&a.name);
+            let reason =
+                format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
+            return Err(Error::malformed(path, reason));
+        }
+        Ok(Self { format, files, tensors, unreadable: BTreeMap::new() })
+    }
+
+    /// The same checkpoint, where reading one of the named tensors fails with the reason beside it.
+    #[expect(dead_code, reason = "for the torch reader, which comes next")]
+    pub(super) fn refusing(self, unreadable: BTreeMap<String, String>) -> Self {
+        Self { unreadable, ..self }
+    }
+}
+
+impl MatrixSource for Stored {
+    fn format(&self) -> &'static str {
+        self.format
+    }
+
+    fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    fn files(&self) -> Vec<SourceFile> {
+        self.files.iter().map(|file| SourceFile { name: file.name(), bytes: file.bytes }).collect()
+    }
+
+    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+        let Some(file) = self.files.get(layer.file) else {
+            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", printable(&layer.name))));
+        };
+        let fail = |reason: String| Error::tensor(&file.path, &layer.tensor, reason);
+        if let Some(reason) = self.unreadable.get(&layer.tensor) {
+            return Err(fail(reason.clone()));
+        }
+        let (offset, length) = span(layer, &rows)
+            .filter(|(offset, length)| offset.checked_add(*length).is_some_and(|end| end <= file.bytes))
+            .ok_or_else(|| {
+                fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows))
+            })?;
+        let handle = file.reopen().map_err(fail)?;
+        let mut bytes = vec![0; length as usize];
+        read_exact_at(&handle, &mut bytes, offset).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
+            _ => fail(format!("cannot read {length} bytes at {offset}: {e}")),
+        })?;
+        Matrix::new(rows.len(), layer.cols, layer.dtype, bytes)
+    }
+}
+
+/// Position and length of `rows` of `layer` in its file, if they are rows of it.
+fn span(layer: &Layer, rows: &Range<usize>) -> Option<(u64, u64)> {
+    let row = (layer.cols as u64).checked_mul(layer.dtype.size() as u64)?;
+    let start = (rows.start as u64).checked_mul(row)?.checked_add(layer.offset)?;
+    let length = (rows.end.checked_sub(rows.start)? as u64).checked_mul(row)?;
+    (rows.end <= layer.rows).then_some((start, length))
+}
+
+/// Fills `out` from position `offset` of `file`.
+#[cfg(unix)]
+pub(super) fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+/// Fills `out` from position `offset` of `file`.
+#[cfg(windows)]
+pub(super) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => (out, offset) = (&mut out[n..], offset + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
