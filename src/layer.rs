@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 
 use globset::GlobSet;
 
+use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::Skipped;
 
@@ -46,7 +47,7 @@ pub struct TensorInfo {
 /// A matrix with its place in the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// Name of the matrix.
+    /// Name of the matrix, printable.
     pub name: String,
     /// Stored name.
     pub tensor: String,
@@ -62,6 +63,8 @@ pub struct Layer {
     pub file: usize,
     /// Position of the first byte of this matrix in that file.
     pub offset: u64,
+    /// Position of its tensor among those called `….weight`, in the order they are stored.
+    pub order: usize,
     /// Depth in the model, where the name tells it.
     pub block: Option<u64>,
     /// The name with its block number removed.
@@ -115,8 +118,8 @@ pub struct Selection {
 /// Chooses the matrices among `tensors`.
 pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     let mut selection = Selection::default();
-    for tensor in tensors {
-        match matrices(tensor) {
+    for (order, tensor) in in_storage_order(tensors) {
+        match matrices(tensor, order) {
             Ok(layers) => {
                 let all = layers.len();
                 let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
@@ -138,15 +141,26 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     selection
 }
 
+/// Tensors as they lie in the files, each with the number of `….weight` tensors before it.
+fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &TensorInfo)> {
+    let mut stored: Vec<&TensorInfo> = tensors.iter().collect();
+    stored.sort_by_key(|tensor| (tensor.file, tensor.offset));
+    stored.into_iter().scan(0, |weights, tensor| {
+        let before = *weights;
+        *weights += usize::from(tensor.name.ends_with(".weight"));
+        Some((before, tensor))
+    })
+}
+
 /// The matrices that one tensor holds, or why it holds none.
-fn matrices(tensor: &TensorInfo) -> Result<Vec<Layer>, String> {
+fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
     let Element::Float(dtype) = tensor.element else {
         return Err(format!("{} is no floating-point weight", tensor.element.name()));
     };
     if tensor.shape.contains(&0) {
         return Err("empty".to_owned());
     }
-    let name = bare(&tensor.name);
+    let name = &printable(bare(&tensor.name));
     let (block, role) = place(name);
     let layer = |name: String, rows, cols, index: usize| Layer {
         name,
@@ -157,17 +171,18 @@ fn matrices(tensor: &TensorInfo) -> Result<Vec<Layer>, String> {
         dtype,
         file: tensor.file,
         offset: tensor.offset + (index * rows * cols * dtype.size()) as u64,
+        order,
         block,
         role: role.clone(),
     };
     match *tensor.shape {
         [] => Err("a single number".to_owned()),
         [_] => Err("1-D".to_owned()),
-        [rows, cols] => Ok(vec![layer(name.to_owned(), rows, cols, 0)]),
+        [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0)]),
         [slices, rows, cols] if !is_convolution(&tensor.name, cols) => {
             Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i)).collect())
         }
-        [rows, ref kernel @ ..] => Ok(vec![layer(name.to_owned(), rows, kernel.iter().product(), 0)]),
+        [rows, ref kernel @ ..] => Ok(vec![layer(name.clone(), rows, kernel.iter().product(), 0)]),
     }
 }
 
