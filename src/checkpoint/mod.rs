@@ -5,7 +5,9 @@ mod header;
 mod index;
 mod probe;
 mod safetensors;
+mod spectra;
 mod stored;
+mod tied;
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,11 +17,11 @@ use crate::layer::{Layer, TensorInfo};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
 
+pub use spectra::write_spectra;
+pub use tied::tied;
+
 /// A checkpoint whose headers have been read and validated; weights are read on request.
 pub trait MatrixSource: Send + Sync {
-    /// The name of its format, as in [`FORMATS`].
-    fn format(&self) -> &'static str;
-
     /// All stored tensors, in natural name order. Costs nothing: headers were read when the source was opened.
     fn tensors(&self) -> &[TensorInfo];
 
@@ -46,14 +48,14 @@ pub struct Format {
 /// The formats, in the order they are tried.
 pub static FORMATS: &[Format] = &[safetensors::FORMAT];
 
-/// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder.
+/// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
 ///
 /// # Errors
 /// When nothing is there, or nothing that can be read; the message says what it is and what to try.
-pub fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
+pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
     probe::check(path)?;
     match FORMATS.iter().find(|format| (format.sniff)(path)) {
-        Some(format) => (format.open)(path),
+        Some(format) => Ok((format.name, (format.open)(path)?)),
         None => Err(probe::unknown(path)),
     }
 }

@@ -43,7 +43,7 @@ fn looks_right(path: &Path) -> bool {
 
 fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
     let parts = folder::open_all(path, &FAMILY, one)?;
-    Ok(Box::new(Stored::new(FORMAT.name, path, parts)?))
+    Ok(Box::new(Stored::new(path, parts)?))
 }
 
 /// One file and the tensors its header lists.

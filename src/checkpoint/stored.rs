@@ -70,7 +70,6 @@ impl WeightFile {
 /// A checkpoint whose tensors are runs of bytes in files.
 #[derive(Debug)]
 pub(super) struct Stored {
-    format: &'static str,
     files: Vec<WeightFile>,
     tensors: Vec<TensorInfo>,
     unreadable: BTreeMap<String, String>,
@@ -81,11 +80,7 @@ impl Stored {
     ///
     /// # Errors
     /// When two files hold a tensor of the same name.
-    pub(super) fn new(
-        format: &'static str,
-        path: &Path,
-        parts: Vec<(WeightFile, Vec<TensorInfo>)>,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(path: &Path, parts: Vec<(WeightFile, Vec<TensorInfo>)>) -> Result<Self, Error> {
         let (mut files, mut tensors) = (Vec::with_capacity(parts.len()), Vec::new());
         for (index, (file, found)) in parts.into_iter().enumerate() {
             files.push(file);
@@ -99,7 +94,7 @@ impl Stored {
                 format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
             return Err(Error::malformed(path, reason));
         }
-        Ok(Self { format, files, tensors, unreadable: BTreeMap::new() })
+        Ok(Self { files, tensors, unreadable: BTreeMap::new() })
     }
 
     /// The same checkpoint, where reading one of the named tensors fails with the reason beside it.
@@ -110,10 +105,6 @@ impl Stored {
 }
 
 impl MatrixSource for Stored {
-    fn format(&self) -> &'static str {
-        self.format
-    }
-
     fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
     }

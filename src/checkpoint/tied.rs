@@ -1,0 +1,81 @@
+//! Which matrices of a checkpoint are copies of each other, so that a copy is computed once.
+//!
+//! Says nothing about why they are equal: tied embeddings, shared blocks and duplicated experts look the same.
+
+use std::collections::BTreeMap;
+
+use super::MatrixSource;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::matrix::Matrix;
+
+/// How much of two matrices of one shape is compared before both are read whole.
+const START: usize = 4 << 10;
+
+/// How much of a matrix is in memory at once.
+const BLOCK: usize = 4 << 20;
+
+/// For each of `layers` the first earlier one with the same type, shape and bytes.
+///
+/// A matrix of one number throughout is never called tied: all-zero LoRA factors are equal because nothing was
+/// learned yet, not because they are shared, and each deserves a row of its own. A matrix that cannot be read is not
+/// tied either; whoever measures it gets the error. Only matrices of equal shape with an equal start are read.
+///
+/// # Errors
+/// None so far: a matrix that cannot be read stands alone.
+pub fn tied(source: &dyn MatrixSource, layers: &[Layer]) -> Result<Vec<Option<usize>>, Error> {
+    let everything = (0..layers.len()).collect();
+    let shape = |i: usize| Some((layers[i].dtype.name(), layers[i].rows, layers[i].cols));
+    let mut tied = vec![None; layers.len()];
+    for same_shape in groups(everything, shape) {
+        for same_start in groups(same_shape, |i| start(source, &layers[i])) {
+            for copies in groups(same_start, |i| content(source, &layers[i])) {
+                for i in &copies[1..] {
+                    tied[*i] = Some(copies[0]);
+                }
+            }
+        }
+    }
+    Ok(tied)
+}
+
+/// Splits `indices` by `key` into groups of two or more, order kept; those without a key are left out.
+fn groups<K: Ord>(indices: Vec<usize>, key: impl Fn(usize) -> Option<K>) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<K, Vec<usize>> = BTreeMap::new();
+    for i in indices {
+        if let Some(key) = key(i) {
+            groups.entry(key).or_default().push(i);
+        }
+    }
+    groups.into_values().filter(|group| group.len() > 1).collect()
+}
+
+/// The first rows of a matrix, hashed.
+fn start(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
+    let matrix = source.read(layer, 0..rows_in(layer, START)).ok()?;
+    Some(*blake3::hash(matrix.bytes()).as_bytes())
+}
+
+/// A whole matrix, hashed; none if all its entries are the same.
+fn content(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
+    let (mut hasher, mut first, mut varies) = (blake3::Hasher::new(), None, false);
+    let step = rows_in(layer, BLOCK);
+    for row in (0..layer.rows).step_by(step) {
+        let block = source.read(layer, row..layer.rows.min(row + step)).ok()?;
+        let first = first.get_or_insert_with(|| entry(&block).to_vec());
+        varies = varies || block.bytes().chunks_exact(layer.dtype.size()).any(|entry| entry != &first[..]);
+        hasher.update(block.bytes());
+    }
+    varies.then(|| *hasher.finalize().as_bytes())
+}
+
+/// The first entry of a block, as stored.
+fn entry(block: &Matrix) -> &[u8] {
+    block.bytes().get(..block.dtype().size()).unwrap_or_default()
+}
+
+/// How many rows of `layer` fit into `bytes`; at least one.
+fn rows_in(layer: &Layer, bytes: usize) -> usize {
+    let row = layer.cols.saturating_mul(layer.dtype.size()).max(1);
+    (bytes / row).clamp(1, layer.rows.max(1))
+}
