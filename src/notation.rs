@@ -75,11 +75,11 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
-/// A line of `width` blocks drawing `log σ` of the given descending values: full height is σ₁, nothing is σ₁/1000 or less,
+/// A line of `width` blocks drawing `log σ` of the given descending values: full height is σ₁, nothing is σ₁/100 or less,
 /// so that the lines of different matrices compare.
 pub fn spark(values: &[f64], width: usize) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    const DECADES: f64 = 3.0;
+    const DECADES: f64 = 2.0;
     let Some(first) = values.first().copied().filter(|s| *s > 0.0) else { return String::new() };
     let steps = width.min(values.len());
     let at = |i: usize| values[if steps < 2 { 0 } else { i * (values.len() - 1) / (steps - 1) }];
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_spark_line_falls_with_the_spectrum() {
-        assert_eq!(spark(&[1.0, 0.1, 0.001, 0.0], 4), "█▆▁▁");
+        assert_eq!(spark(&[1.0, 0.1, 0.001, 0.0], 4), "█▅▁▁");
         assert_eq!(spark(&[2.0], 12), "█");
         assert_eq!(spark(&[0.0, 0.0], 12), "");
     }

@@ -81,7 +81,8 @@ fn names(code: &str, word: &str) -> bool {
         let before = code[..at].chars().next_back();
         let after = &code[at + word.len()..];
         let outer = |c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '.';
-        !before.is_some_and(outer) && (after.starts_with("::") || after.starts_with(" as ") || after.starts_with(';'))
+        !before.is_some_and(outer)
+            && (after.starts_with("::") || after.starts_with(" as ") || after.starts_with(';'))
     })
 }
 
@@ -92,7 +93,10 @@ fn imports_go_down_the_ranks() {
             continue;
         }
         for (at, _) in code.match_indices("crate::") {
-            let target = code[at + "crate::".len()..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            let target = code[at + "crate::".len()..]
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap();
             let (from, to) = (module(&file), target);
             if from == to || !RANKS.iter().any(|(name, _)| *name == to) {
                 continue;
@@ -114,7 +118,15 @@ fn packages_stay_at_home() {
 
 #[test]
 fn only_readers_and_the_command_line_touch_the_world() {
-    let world = ["std::fs", "std::env", "std::time", "std::net", "std::process", "available_parallelism", "File::open"];
+    let world = [
+        "std::fs",
+        "std::env",
+        "std::time",
+        "std::net",
+        "std::process",
+        "available_parallelism",
+        "File::open",
+    ];
     for (file, code) in sources() {
         let outer = ["checkpoint", "engine", "cli", "main"].contains(&module(&file));
         for word in world {
@@ -128,7 +140,9 @@ fn only_readers_and_the_command_line_touch_the_world() {
 #[test]
 fn what_is_serialized_is_the_report() {
     for (file, code) in sources() {
-        let derives = code.lines().any(|line| line.contains("derive(") && line.contains("Serialize") && !line.contains("Deserialize"));
+        let derives = code.lines().any(|line| {
+            line.contains("derive(") && line.contains("Serialize") && !line.contains("Deserialize")
+        });
         assert!(!derives || file == "report.rs", "{file} derives Serialize: schema lives in report.rs");
     }
 }
@@ -156,7 +170,10 @@ fn every_fixture_is_listed() {
             prefix.push('/');
             Some(here)
         });
-        assert!(listed.into_iter().any(|here| here) || name == "README.md", "fixtures/{name} is not in fixtures/README.md");
+        assert!(
+            listed.into_iter().any(|here| here) || name == "README.md",
+            "fixtures/{name} is not in fixtures/README.md"
+        );
     }
 }
 
@@ -164,7 +181,13 @@ fn every_fixture_is_listed() {
 fn the_drawn_ranks_are_the_real_ones() {
     let drawing = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
     for (name, rank) in RANKS.iter().filter(|(name, _)| *name != "main") {
-        let row = drawing.lines().find(|line| line.starts_with(&format!("| {rank} |"))).unwrap_or_else(|| panic!("no rank {rank}"));
-        assert!(row.contains(&format!("`{name}`")), "docs/architecture.md does not put {name} at rank {rank}");
+        let row = drawing
+            .lines()
+            .find(|line| line.starts_with(&format!("| {rank} |")))
+            .unwrap_or_else(|| panic!("no rank {rank}"));
+        assert!(
+            row.contains(&format!("`{name}`")),
+            "docs/architecture.md does not put {name} at rank {rank}"
+        );
     }
 }

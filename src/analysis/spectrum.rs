@@ -25,7 +25,8 @@ pub fn measure(
     let mut entries = Entries::new(layer.cols);
     entries.push(&matrix);
     let blake3 = blake3::hash(matrix.bytes()).to_hex().to_string();
-    let spectrum = if entries.nonfinite_count() > 0 { None } else { Some(linalg::singular_values(&matrix, precision)?) };
+    let spectrum =
+        if entries.nonfinite_count() > 0 { None } else { Some(linalg::singular_values(&matrix, precision)?) };
     drop(matrix);
     let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
     let values = metric::evaluate(&subject, metrics);

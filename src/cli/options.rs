@@ -14,6 +14,7 @@ use crate::layer::Filter;
 use crate::render::{Layout, Look, OutputFormat, Overflow, Paint};
 
 /// Shared options, grouped as the help shows them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
 #[derive(Debug, Args)]
 pub(super) struct Common {
     /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
@@ -128,13 +129,17 @@ impl Common {
     /// Threads and memory of this run.
     pub(super) fn limits(&self) -> Limits {
         let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Limits { threads: self.jobs.map_or_else(granted, NonZeroUsize::get), memory: self.memory.unwrap_or_else(half_of_free) }
+        Limits {
+            threads: self.jobs.map_or_else(granted, NonZeroUsize::get),
+            memory: self.memory.unwrap_or_else(half_of_free),
+        }
     }
 
     /// How the table looks on stdout.
     pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> Look<'a> {
         let stdout = std::io::stdout();
-        let width = terminal_size::terminal_size_of(&stdout).map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
+        let width = terminal_size::terminal_size_of(&stdout)
+            .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
         let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         Look {
             width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
@@ -161,7 +166,9 @@ fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
 
 /// Half of the memory that this process may still take, its control group's limit included.
 fn half_of_free() -> u64 {
-    let mut system = System::new();
+    // Where the system does not tell, a size that every machine that holds a model has.
+    const UNKNOWN: u64 = 4 << 30;
+    let Ok(mut system) = System::new() else { return UNKNOWN / 2 };
     system.refresh_memory();
     let free = system.available_memory();
     let granted = system.cgroup_limits().map_or(free, |limits| limits.free_memory.min(free));
@@ -182,7 +189,8 @@ fn size(text: &str) -> Result<u64, String> {
         "t" => 4,
         _ => return Err(format!("`{unit}` is no unit of memory; try 8G or 512MiB")),
     };
-    let number: f64 = number.parse().map_err(|_| "a size is a number and a unit, as in 8G or 512MiB".to_owned())?;
+    let number: f64 =
+        number.parse().map_err(|_| "a size is a number and a unit, as in 8G or 512MiB".to_owned())?;
     let bytes = number * 1024f64.powi(power);
     if bytes >= 1.0 { Ok(bytes as u64) } else { Err("no work fits into less than a byte".to_owned()) }
 }

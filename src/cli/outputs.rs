@@ -36,13 +36,17 @@ impl Outputs {
             match target {
                 Target::Replaced(mut file, _) => {
                     let mut out = BufWriter::new(file.as_file_mut());
-                    render::write(report, format, look, &mut out).and_then(|()| out.flush()).map_err(failed)?;
+                    render::write(report, format, look, &mut out)
+                        .and_then(|()| out.flush())
+                        .map_err(failed)?;
                     drop(out);
                     file.persist(&path).map_err(|e| failed(e.error))?;
                 }
                 Target::Stream(file, _) => {
                     let mut out = BufWriter::new(file);
-                    render::write(report, format, look, &mut out).and_then(|()| out.flush()).map_err(failed)?;
+                    render::write(report, format, look, &mut out)
+                        .and_then(|()| out.flush())
+                        .map_err(failed)?;
                 }
             }
         }
@@ -54,7 +58,11 @@ fn format_of(path: &Path) -> Result<OutputFormat, Error> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
     let format = OUTPUT_FORMATS.iter().find(|(_, _, extensions)| extensions.contains(&extension.as_str()));
     format.map(|(format, _, _)| *format).ok_or_else(|| {
-        let known: Vec<_> = OUTPUT_FORMATS.iter().flat_map(|(_, _, extensions)| *extensions).map(|e| format!(".{e}")).collect();
+        let known: Vec<_> = OUTPUT_FORMATS
+            .iter()
+            .flat_map(|(_, _, extensions)| *extensions)
+            .map(|e| format!(".{e}"))
+            .collect();
         Error::malformed(path, format!("no format has this extension; known are {}", known.join(", ")))
     })
 }

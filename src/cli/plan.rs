@@ -24,20 +24,38 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
     let parameters: usize = selection.layers.iter().map(Layer::len).sum();
     let stored: u64 = selection.layers.iter().map(Layer::bytes).sum();
     let mut lines = vec![
-        ("matrices", format!("{} ({} parameters)", notation::count(jobs.len() as u64), notation::parameters(parameters as u64))),
+        (
+            "matrices",
+            format!(
+                "{} ({} parameters)",
+                notation::count(jobs.len() as u64),
+                notation::parameters(parameters as u64)
+            ),
+        ),
         ("to read", notation::bytes(stored)),
         ("skipped", format!("{} tensors", notation::count(selection.skipped.len() as u64))),
         ("work", notation::flops(flops)),
         ("threads", limits.threads.to_string()),
-        ("memory", format!("{} at most, of {} allowed", notation::bytes(peak.min(limits.memory.max(dearest.first().copied().unwrap_or(0)))), notation::bytes(limits.memory))),
+        (
+            "memory",
+            format!(
+                "{} at most, of {} allowed",
+                notation::bytes(peak.min(limits.memory.max(dearest.first().copied().unwrap_or(0)))),
+                notation::bytes(limits.memory)
+            ),
+        ),
     ];
     if let Some((job, layer)) = largest {
-        lines.push(("largest", format!("{} ({} × {}, {})", layer.name, layer.rows, layer.cols, notation::bytes(job.bytes))));
+        lines.push((
+            "largest",
+            format!("{} ({} × {}, {})", layer.name, layer.rows, layer.cols, notation::bytes(job.bytes)),
+        ));
     }
     lines.push(("time", format!("about {}", notation::seconds(flops / (rate() * limits.threads as f64)))));
     let mut stdout = std::io::stdout().lock();
     for (word, text) in lines {
-        writeln!(stdout, " {word:<9} {text}").map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
+        writeln!(stdout, " {word:<9} {text}")
+            .map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     }
     Ok(())
 }

@@ -39,7 +39,15 @@ impl Progress {
             (false, false) => Way::Lines,
         };
         let costs: Vec<f64> = jobs.iter().map(|job| job.flops).collect();
-        Self { total: costs.iter().sum::<f64>().max(1.0), costs, done: 0.0, finished: 0, begun: now, told: now, way }
+        Self {
+            total: costs.iter().sum::<f64>().max(1.0),
+            costs,
+            done: 0.0,
+            finished: 0,
+            begun: now,
+            told: now,
+            way,
+        }
     }
 
     /// Takes note of what the engine says.
@@ -49,24 +57,31 @@ impl Progress {
             self.finished += 1;
         }
         let share = self.done / self.total;
-        let state = || format!("{} of {} matrices", self.finished, self.costs.len());
+        let text = self.text(share);
         match &mut self.way {
-            Way::Silent => {}
             Way::Lines if self.told.elapsed() > INTERVAL => {
-                let left = self.begun.elapsed().as_secs_f64() * (1.0 - share) / share;
-                let left = if share > 0.0 { format!(", about {} left", notation::seconds(left)) } else { String::new() };
-                super::remark(&format!("{}, {:.0} % of the work{left}", state(), share * 100.0));
+                super::remark(&format!("{:.0} % · {text}", share * 100.0));
                 self.told = Instant::now();
             }
-            Way::Lines => {}
-            Way::Bar(bar @ None) if self.begun.elapsed() > PATIENCE && self.finished < self.costs.len() => *bar = Some(new_bar()),
-            Way::Bar(None) => {}
+            Way::Bar(bar @ None) if self.begun.elapsed() > PATIENCE && self.finished < self.costs.len() => {
+                *bar = Some(new_bar());
+            }
+            Way::Silent | Way::Lines | Way::Bar(None) => {}
             Way::Bar(Some(bar)) => {
                 bar.set_position((share * 1000.0) as u64);
-                let left = self.begun.elapsed().as_secs_f64() * (1.0 - share) / share;
-                let left = if share > 0.0 { format!(" · about {} left", notation::seconds(left)) } else { String::new() };
-                bar.set_message(format!("{}{left}", state()));
+                bar.set_message(text);
             }
+        }
+    }
+
+    /// How far the work is; time left once anything is done to judge by.
+    fn text(&self, share: f64) -> String {
+        let state = format!("{} of {} matrices", self.finished, self.costs.len());
+        if share > 0.0 {
+            let left = self.begun.elapsed().as_secs_f64() * (1.0 - share) / share;
+            format!("{state} · about {} left", notation::seconds(left))
+        } else {
+            state
         }
     }
 

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::analysis::Measured;
@@ -68,9 +67,19 @@ pub(super) fn report(path: &Path, common: &Common, analysis: &Analysis) -> Resul
     }
     if common.verbose {
         for skipped in &selection.skipped {
-            remark(&format!("skipped {} {:?} {}: {}", crate::error::printable(&skipped.tensor), skipped.shape, skipped.dtype, skipped.reason));
+            remark(&format!(
+                "skipped {} {:?} {}: {}",
+                crate::error::printable(&skipped.tensor),
+                skipped.shape,
+                skipped.dtype,
+                skipped.reason
+            ));
         }
-        remark(&format!("{} threads, {} for matrices in flight", limits.threads, notation::bytes(limits.memory)));
+        remark(&format!(
+            "{} threads, {} for matrices in flight",
+            limits.threads,
+            notation::bytes(limits.memory)
+        ));
     }
     let tied = checkpoint::tied(source.as_ref(), &selection.layers)?;
     let measured = measure_all(&source, &selection.layers, &tied, (common, analysis, limits))?;
@@ -89,13 +98,19 @@ pub(super) fn report(path: &Path, common: &Common, analysis: &Analysis) -> Resul
 }
 
 /// Writes a report to stdout and the files of `-o`, and says how the run ended.
-pub(super) fn deliver(report: &Report, common: &Common, shown: &[&str], outputs: Outputs) -> Result<Status, Error> {
+pub(super) fn deliver(
+    report: &Report,
+    common: &Common,
+    shown: &[&str],
+    outputs: Outputs,
+) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let look = common.look(shown, &all);
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
     outputs.write(report, &plain)?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = render::write(report, common.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
+    let written =
+        render::write(report, common.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     for row in report.rows.iter().filter(|row| row.failed.is_some()) {
         complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
@@ -122,10 +137,9 @@ fn measure_all(
         let layers: Vec<Layer> = originals.iter().map(|i| layers[*i].clone()).collect();
         move |i: usize| measure(source.as_ref(), &layers[i])
     };
-    let interrupted = interruption();
     let mut watch = |event| {
         progress.update(event);
-        if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let results = engine::map(&jobs, limits, Arc::new(work), &mut watch);
     progress.finish();
@@ -141,15 +155,6 @@ fn measure_all(
     Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
 }
 
-/// Set when the user asks to stop. The handler lives as long as the process.
-fn interruption() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&flag);
-    // Without a handler the system's own, which stops the process at once, remains.
-    let _ = ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed));
-    flag
-}
-
 fn assemble(
     model: Source,
     selection: &Selection,
@@ -158,9 +163,12 @@ fn assemble(
     analysis: &Analysis,
 ) -> Report {
     let layers = &selection.layers;
-    let rows = (0..layers.len()).map(|i| row(&layers[i], &measured[i], tied[i].map(|original| &layers[original]))).collect::<Vec<_>>();
+    let rows = (0..layers.len())
+        .map(|i| row(&layers[i], &measured[i], tied[i].map(|original| &layers[original])))
+        .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
-    let parameters = (0..layers.len()).filter(|i| measured[*i].is_ok() && tied[*i].is_none()).map(|i| layers[i].len());
+    let parameters =
+        (0..layers.len()).filter(|i| measured[*i].is_ok() && tied[*i].is_none()).map(|i| layers[i].len());
     let totals = Totals {
         measured: (layers.len() - failed) as u64,
         tied: tied.iter().flatten().count() as u64,
@@ -200,7 +208,9 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         failed: measured.as_ref().err().cloned(),
         flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
-        sketch: found.and_then(|found| found.spectrum.as_ref()).map_or_else(Vec::new, |spectrum| spectrum.sketch()),
+        sketch: found
+            .and_then(|found| found.spectrum.as_ref())
+            .map_or_else(Vec::new, |spectrum| spectrum.sketch()),
     }
 }
 
@@ -209,8 +219,10 @@ fn rules(common: &Common, analysis: &Analysis) -> Result<Vec<Rule>, Error> {
 }
 
 fn check_columns(common: &Common, analysis: &Analysis) -> Result<(), Error> {
-    let sort = common.sort.as_deref().map(|key| key.strip_prefix('-').unwrap_or(key)).filter(|key| *key != "name");
-    let chosen = common.columns.iter().map(String::as_str).filter(|key| *key != "all" || common.columns.len() > 1);
+    let sort =
+        common.sort.as_deref().map(|key| key.strip_prefix('-').unwrap_or(key)).filter(|key| *key != "name");
+    let chosen =
+        common.columns.iter().map(String::as_str).filter(|key| *key != "all" || common.columns.len() > 1);
     chosen.chain(sort).try_for_each(|key| gate::column(key, &analysis.columns).map(drop))
 }
 

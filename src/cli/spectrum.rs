@@ -19,9 +19,11 @@ use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished};
 
 /// Columns of the table, most wanted first.
-const SHOWN: [&str; 6] = ["spectral_norm", "stable_rank", "effective_rank", "alpha", "ks_distance", "spike_count"];
+const SHOWN: [&str; 6] =
+    ["spectral_norm", "stable_rank", "effective_rank", "alpha", "ks_distance", "spike_count"];
 /// The same under `--names weightwatcher`.
-const SHOWN_WEIGHTWATCHER: [&str; 6] = ["alpha", "D", "stable_rank", "log_spectral_norm", "alpha_weighted", "num_pl_spikes"];
+const SHOWN_WEIGHTWATCHER: [&str; 6] =
+    ["alpha", "D", "stable_rank", "log_spectral_norm", "alpha_weighted", "num_pl_spikes"];
 
 /// Measures every matrix of a checkpoint: norms, ranks, entropy, power-law tail, noise edge and spikes.
 #[derive(Debug, Args)]
@@ -67,7 +69,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return Ok(Status::Fine);
     };
     if let Some(path) = &arguments.singular_values {
-        let spectra = measured.iter().filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?.values())));
+        let spectra = measured
+            .iter()
+            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?.values())));
         checkpoint::write_spectra(path, &spectra.collect::<Vec<_>>())?;
     }
     run::deliver(&report, common, &analysis.shown, outputs)
@@ -82,7 +86,9 @@ fn analysis(arguments: &Arguments) -> Analysis {
         Names::Svdkit => (METRICS, SHOWN),
         Names::Weightwatcher => (WEIGHTWATCHER, SHOWN_WEIGHTWATCHER),
     };
-    let word = |name: Option<clap::builder::PossibleValue>| name.map_or_else(String::new, |value| value.get_name().to_owned());
+    let word = |name: Option<clap::builder::PossibleValue>| {
+        name.map_or_else(String::new, |value| value.get_name().to_owned())
+    };
     Analysis {
         command: "spectrum",
         columns: metrics.iter().map(|metric| &metric.column).collect(),
