@@ -4,7 +4,7 @@ use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::{self, Precision};
-use crate::metric::{self, Entries, Metric, Subject};
+use crate::metric::{Entries, Metric, Subject};
 use crate::report::Why;
 
 use super::Measured;
@@ -22,13 +22,13 @@ pub fn measure(
     metrics: &'static [Metric],
 ) -> Result<Measured, Error> {
     let matrix = source.read(layer, 0..layer.rows)?;
-    let mut entries = Entries::new(layer.cols);
+    let mut entries = Entries::new();
     entries.push(&matrix);
     let blake3 = blake3::hash(matrix.bytes()).to_hex().to_string();
     let spectrum =
         if entries.nonfinite_count() > 0 { None } else { Some(linalg::singular_values(&matrix, precision)?) };
     drop(matrix);
     let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
-    let values = metric::evaluate(&subject, metrics);
+    let values = subject.evaluate(metrics);
     Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
 }
