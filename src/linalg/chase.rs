@@ -245,18 +245,24 @@ fn below<S: Simd, const V: usize>(
     let Sweep { v, tau } = sweep;
     let zero = simd.splat_f64s(0.0);
     let from = |c: usize| width + c * (ld - 1);
-    let mut sum = [[zero; V]; 2];
-    for c in 0..width {
+    // Two sums, so that one column need not wait for the other.
+    let (mut even, mut odd) = ([zero; V], [zero; V]);
+    for c in (0..width).step_by(2) {
         let a = column::<S>(&mut band[from(c)..][..width]);
         let factor = simd.splat_f64s(lanes::<S, V>(v)[c]);
         for q in 0..V {
-            sum[c % 2][q] = simd.mul_add_e_f64s(a[q], factor, sum[c % 2][q]);
+            even[q] = simd.mul_add_e_f64s(a[q], factor, even[q]);
+        }
+        let a = column::<S>(&mut band[from(c + 1)..][..width]);
+        let factor = simd.splat_f64s(lanes::<S, V>(v)[c + 1]);
+        for q in 0..V {
+            odd[q] = simd.mul_add_e_f64s(a[q], factor, odd[q]);
         }
     }
     let minus_tau = simd.splat_f64s(-tau);
     let mut u = [zero; V];
     for q in 0..V {
-        u[q] = simd.mul_f64s(minus_tau, simd.add_f64s(sum[0][q], sum[1][q]));
+        u[q] = simd.mul_f64s(minus_tau, simd.add_f64s(even[q], odd[q]));
     }
     let head = column::<S>(&mut band[width..][..width]);
     let mut x = [zero; V];
