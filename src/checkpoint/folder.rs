@@ -39,7 +39,7 @@ pub(super) fn holds(folder: &Path, family: &Family) -> bool {
 pub(super) fn open_all(
     path: &Path,
     family: &Family,
-    open: fn(&Path) -> Result<Part, Error>,
+    open: &mut dyn FnMut(&Path) -> Result<Part, Error>,
 ) -> Result<Vec<Part>, Error> {
     if path.is_file() {
         return if is_index(path) { open_shards(path, open) } else { Ok(vec![open(path)?]) };
@@ -143,7 +143,7 @@ fn count(digits: &str) -> usize {
 }
 
 /// Opens the shards that `index` names and checks that each holds what the index says.
-fn open_shards(index: &Path, open: fn(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
+fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
     let folder = index.parent().unwrap_or(Path::new(""));
     let shards = index::read(index)?;
     for shard in shards.keys() {

@@ -120,6 +120,9 @@ pub(super) fn head(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(head)
 }
 
+const PICKLE: &str = "is a bare pickle, which runs code when it is loaded; save its weights with \
+                      `safetensors.torch.save_file`, or with `torch.save`";
+
 /// First bytes, and what they say about a file.
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"version https://git-lfs", "is a git-lfs pointer, not the weights; run `git lfs pull`"),
@@ -133,6 +136,14 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"BZh", "is compressed with bzip2; unpack it with `bunzip2`"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it"),
     (b"PAR1", "is a Parquet table, not a checkpoint"),
+    (
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
+        "is a PyTorch file from before version 1.6; load it and save it again with `torch.save`",
+    ),
+    (b"\x80\x02", PICKLE),
+    (b"\x80\x03", PICKLE),
+    (b"\x80\x04", PICKLE),
+    (b"\x80\x05", PICKLE),
     (b"\x7fELF", "is a program or library, not a checkpoint"),
     (b"%PDF", "is a PDF document, not a checkpoint"),
 ];

@@ -42,7 +42,7 @@ fn looks_right(path: &Path) -> bool {
 }
 
 fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
-    let parts = folder::open_all(path, &FAMILY, one)?;
+    let parts = folder::open_all(path, &FAMILY, &mut one)?;
     Ok(Box::new(Stored::new(path, parts)?))
 }
 

@@ -98,7 +98,6 @@ impl Stored {
     }
 
     /// The same checkpoint, where reading one of the named tensors fails with the reason beside it.
-    #[expect(dead_code, reason = "for the torch reader, which comes next")]
     pub(super) fn refusing(self, unreadable: BTreeMap<String, String>) -> Self {
         Self { unreadable, ..self }
     }
