@@ -28,6 +28,8 @@ pub(super) type Part = (WeightFile, Vec<TensorInfo>);
 enum Layout {
     Index(PathBuf),
     Files(Vec<PathBuf>),
+    /// Indices of several checkpoints, none of a usual name.
+    Several(Vec<String>),
 }
 
 /// Whether `folder` holds weights of `family`.
@@ -49,6 +51,10 @@ pub(super) fn open_all(
         Some(Layout::Files(files)) => {
             complete(path, &files)?;
             files.iter().map(|file| open(file)).collect()
+        }
+        Some(Layout::Several(names)) => {
+            let reason = format!("holds several checkpoints; name the index of one: {}", quoted(&names));
+            Err(Error::malformed(path, reason))
         }
         None => Err(Error::malformed(path, "the folder holds no weights")),
     }
@@ -91,12 +97,7 @@ fn layout(folder: &Path, family: &Family) -> Result<Option<Layout>, Error> {
     match indices[..] {
         [] => {}
         [index] => return Ok(Some(Layout::Index(folder.join(index)))),
-        _ => {
-            return Err(Error::malformed(
-                folder,
-                format!("several checkpoints are here; name the index of one: {}", quoted(&indices)),
-            ));
-        }
+        _ => return Ok(Some(Layout::Several(indices.into_iter().cloned().collect()))),
     }
     let files: Vec<_> = names.iter().filter(|name| ending(name, "")).map(|name| folder.join(name)).collect();
     Ok(if files.is_empty() { None } else { Some(Layout::Files(files)) })

@@ -21,6 +21,7 @@ pub(super) type Shards = BTreeMap<String, BTreeSet<String>>;
 
 /// Reads the index at `path`.
 pub(super) fn read(path: &Path) -> Result<Shards, Error> {
+    super::probe::check(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
     let mut text = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;

@@ -112,19 +112,22 @@ fn tensor(name: &str, object: Object) -> Option<Result<StoredTensor, String>> {
     }
     let maker = class(&object)?;
     let Object::Reduce { args, .. } = object else { return None };
-    let Object::Tuple(arguments) = *args else { return Some(Err("its description is malformed".to_owned())) };
+    let malformed = || Err("its description is malformed".to_owned());
+    let Object::Tuple(arguments) = *args else { return Some(malformed()) };
     let maker = maker.rsplit('.').next().unwrap_or_default();
     match maker {
         "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3" => Some(plain(name, &arguments)),
         // A parameter wraps a tensor; a subclass names the call that makes it, then its arguments.
         "_rebuild_parameter" | "_rebuild_parameter_with_state" => {
-            arguments.into_iter().next().and_then(|inner| tensor(name, inner))
+            let inner = arguments.into_iter().next().and_then(|inner| tensor(name, inner));
+            Some(inner.unwrap_or_else(malformed))
         }
         "_rebuild_from_type_v2" => {
             let mut arguments = arguments.into_iter();
-            let callable = Box::new(arguments.next()?);
-            let args = Box::new(arguments.nth(1)?);
-            tensor(name, Object::Reduce { callable, args })
+            let inner = arguments.next().zip(arguments.nth(1)).and_then(|(callable, args)| {
+                tensor(name, Object::Reduce { callable: Box::new(callable), args: Box::new(args) })
+            });
+            Some(inner.unwrap_or_else(malformed))
         }
         other => Some(Ok(StoredTensor {
             name: name.to_owned(),

@@ -55,6 +55,7 @@ struct Part {
 }
 
 fn one(path: &Path) -> Result<Part, Error> {
+    probe::check(path)?;
     probe::refuse_foreign(path)?;
     let malformed = |reason: String| Error::malformed(path, reason);
     let (handle, file) = WeightFile::open(path)?;
