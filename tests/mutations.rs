@@ -205,6 +205,16 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
             let width = end.min(8);
             bytes[..width].copy_from_slice(&word.to_le_bytes()[..width]);
         }
+        // In an archive every position counts from the start, so pieces are copied over others and none is moved.
+        7 | 8 if bytes.starts_with(b"PK") => {
+            let length = random.below(end - at).min(64);
+            let from = position(bytes, random).min(end - length);
+            bytes.copy_within(from..from + length, at);
+        }
+        _ if bytes.starts_with(b"PK") => {
+            const OPERATIONS: &[u8] = b".(NKMJGXcqrhjt)]}QRbase\x80\x81\x85\x86\x87\x88\x89\x8a";
+            bytes[at] = OPERATIONS[random.below(OPERATIONS.len())];
+        }
         7 => {
             let length = random.below(end - at).min(300);
             let from = position(bytes, random).min(end - length);

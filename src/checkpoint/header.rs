@@ -57,6 +57,7 @@ pub(super) fn read(handle: &File, file: &WeightFile) -> Result<Vec<TensorInfo>, 
 
 /// One tensor as the header describes it.
 #[derive(Deserialize)]
+#[serde(expecting = "a tensor's type, shape and offsets")]
 struct Entry {
     dtype: String,
     shape: Shape,

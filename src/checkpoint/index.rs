@@ -37,6 +37,7 @@ pub(super) fn read(path: &Path) -> Result<Shards, Error> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with a `weight_map`")]
 struct Index {
     weight_map: WeightMap,
 }
