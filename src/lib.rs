@@ -2,11 +2,17 @@
 //!
 //! The modules and the direction of their imports are drawn in `docs/architecture.md`.
 
+pub mod analysis;
 pub mod checkpoint;
+pub mod cli;
+pub mod engine;
 pub mod error;
+pub mod gate;
 pub mod layer;
 pub mod linalg;
 pub mod matrix;
 pub mod metric;
+pub mod notation;
+pub mod render;
 pub mod report;
 pub mod spectrum;

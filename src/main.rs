@@ -1,2 +1,7 @@
 //! Parses the command line, runs it, exits.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    svdkit::cli::main()
+}

@@ -197,6 +197,13 @@ pub struct Row {
     pub sketch: Vec<f64>,
 }
 
+impl Row {
+    /// `measured` or `failed`.
+    pub fn status(&self) -> &'static str {
+        if self.failed.is_some() { "failed" } else { "measured" }
+    }
+}
+
 /// A tensor that was not analysed, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
@@ -285,6 +292,7 @@ pub struct Report {
     /// Where the weights came from.
     pub model: Source,
     /// What decides the numbers, in the order the docs name it.
+    #[serde(serialize_with = "map")]
     pub settings: Vec<(&'static str, String)>,
     /// Column keys in the order of the rows' values.
     #[serde(serialize_with = "keys")]
@@ -302,4 +310,8 @@ pub struct Report {
 
 fn keys<S: Serializer>(columns: &[&'static Column], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(columns.iter().map(|column| column.key))
+}
+
+fn map<S: Serializer>(pairs: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }

@@ -61,6 +61,14 @@ impl Spectrum {
         self.values.first().copied().unwrap_or(0.0)
     }
 
+    /// Up to 32 values at even steps from the first to the last: enough to draw the spectrum.
+    pub fn sketch(&self) -> Vec<f64> {
+        const POINTS: usize = 32;
+        let n = self.values.len();
+        let steps = POINTS.min(n);
+        (0..steps).map(|i| self.values[if steps < 2 { 0 } else { i * (n - 1) / (steps - 1) }]).collect()
+    }
+
     /// The smallest singular value that still carries information: anything below is rounding of the route.
     ///
     /// `Gram`: the eigenvalues are exact to about `max(m,n)·ε·σ₁²`, so `σ₁·√(max(m,n)·ε)`; `Direct`: `σ₁·max(m,n)·ε`, ε of f64.

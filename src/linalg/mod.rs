@@ -28,3 +28,12 @@ pub fn singular_values(matrix: &Matrix, _precision: Precision) -> Result<Spectru
     let values = owned.singular_values().map_err(|_| Error::NotConverged { rows, cols })?;
     Spectrum::new(values, rows, cols, Route::Direct)
 }
+
+pub struct Cost {
+    pub flops: f64,
+    pub bytes: u64,
+}
+pub fn cost(r: usize, c: usize, _: crate::matrix::Dtype, _: Precision) -> Cost {
+    let (m, n) = (r.max(c) as f64, r.min(c) as f64);
+    Cost { flops: m * n * n + 4.0 / 3.0 * n * n * n, bytes: (16 * r * c) as u64 }
+}

@@ -1,18 +1,202 @@
-//! From a spectrum to numbers. `METRICS` is the one table of what can be measured.
+//! From a spectrum to numbers. `METRICS` is the one table of what can be measured, `WEIGHTWATCHER` its twin for those
+//! who need another tool's names and definitions.
 
-use crate::report::{Column, Value, Why};
+mod bulk;
+mod entries;
+mod norm;
+mod power_law;
+mod rank;
+mod weightwatcher;
+
+use std::cell::OnceCell;
+
+use crate::layer::Layer;
+use crate::report::{Column, Measurements, Value, Why};
 use crate::spectrum::Spectrum;
 
-/// What is known of one matrix when its metrics are computed.
-pub struct Subject<'a> {
-    /// The singular values, or why there are none.
-    pub spectrum: Result<&'a Spectrum, Why>,
-}
+pub use bulk::Bulk;
+pub use entries::Entries;
+pub use power_law::{TailFit, fit as fit_tail};
+pub use weightwatcher::WEIGHTWATCHER;
 
 /// A column and the function that fills it.
+#[derive(Debug)]
 pub struct Metric {
     /// What the program says about the number.
     pub column: Column,
     /// Computes it.
     pub value: fn(&Subject<'_>) -> Value,
+}
+
+/// Every metric of a matrix, in the order of the report.
+pub static METRICS: &[Metric] = &[
+    norm::NONFINITE_COUNT,
+    norm::ZERO_ROWS,
+    norm::MAX_ABS,
+    norm::SPECTRAL_NORM,
+    norm::FROBENIUS_NORM,
+    norm::NUCLEAR_NORM,
+    norm::SMALLEST_SINGULAR_VALUE,
+    norm::CONDITION_NUMBER,
+    norm::MAX_EIGENVALUE,
+    rank::STABLE_RANK,
+    rank::EFFECTIVE_RANK,
+    rank::EFFECTIVE_RANK_ENERGY,
+    rank::ENTROPY,
+    rank::PARTICIPATION_RATIO,
+    rank::NUMERICAL_RANK,
+    rank::RANK_AT_90,
+    rank::RANK_AT_95,
+    rank::RANK_AT_99,
+    power_law::ALPHA,
+    power_law::ALPHA_SIGMA,
+    power_law::XMIN,
+    power_law::TAIL_COUNT,
+    power_law::KS_DISTANCE,
+    power_law::ALPHA_HILL,
+    power_law::ALPHA_WEIGHTED,
+    bulk::NOISE_SIGMA,
+    bulk::BULK_EDGE,
+    bulk::SPIKE_COUNT,
+];
+
+/// What is known of one matrix when its metrics are computed. Fits that several columns share are made once.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    layer: &'a Layer,
+    entries: &'a Entries,
+    spectrum: Result<&'a Spectrum, Why>,
+    tail: OnceCell<Result<TailFit, Why>>,
+    bulk: OnceCell<Result<Bulk, Why>>,
+}
+
+impl<'a> Subject<'a> {
+    /// A matrix with its singular values, or why there are none.
+    pub fn new(layer: &'a Layer, entries: &'a Entries, spectrum: Result<&'a Spectrum, Why>) -> Self {
+        Self { layer, entries, spectrum, tail: OnceCell::new(), bulk: OnceCell::new() }
+    }
+
+    /// The values of `metrics`, in their order.
+    pub fn evaluate(&self, metrics: &'static [Metric]) -> Measurements {
+        Measurements(metrics.iter().map(|metric| (&metric.column, (metric.value)(self))).collect())
+    }
+
+    /// Cautions for whoever reads the values.
+    pub fn flags(&self) -> Vec<&'static str> {
+        let short = self.tail.get().is_some_and(|tail| tail.is_ok_and(|tail| tail.count < power_law::LOW_N));
+        if short { vec!["low_n_tail"] } else { vec![] }
+    }
+
+    /// A value of the spectrum.
+    fn measure(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
+        self.spectrum.map_or_else(Value::Missing, value)
+    }
+
+    /// A value that an all-zero matrix does not have.
+    fn nonzero(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
+        self.measure(
+            |spectrum| if spectrum.largest() > 0.0 { value(spectrum) } else { Value::Missing(Why::AllZero) },
+        )
+    }
+
+    /// A value of the eigenvalues `λ = σ²` that the decomposition resolves, ascending.
+    fn eigenvalues(&self, value: impl FnOnce(&[f64]) -> Value) -> Value {
+        self.nonzero(|spectrum| {
+            let resolved = eigenvalues(spectrum);
+            if resolved.len() < 2 { Value::Missing(Why::TooFewValues) } else { value(&resolved) }
+        })
+    }
+
+    /// A value of the fitted tail.
+    fn tail(&self, value: impl FnOnce(TailFit) -> Value) -> Value {
+        self.nonzero(|spectrum| {
+            let tail = self.tail.get_or_init(|| power_law::fit(&eigenvalues(spectrum)));
+            tail.map_or_else(Value::Missing, value)
+        })
+    }
+
+    /// A value of the noise bulk.
+    fn bulk(&self, value: impl FnOnce(&Spectrum, Bulk) -> Value) -> Value {
+        self.nonzero(|spectrum| {
+            let bulk = self.bulk.get_or_init(|| bulk::fit(spectrum));
+            bulk.map_or_else(Value::Missing, |bulk| value(spectrum, bulk))
+        })
+    }
+}
+
+/// The eigenvalues `λ = σ²` above the accuracy floor, ascending: what is below is rounding and would spoil logarithms.
+fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
+    let floor = spectrum.floor();
+    let resolved = spectrum.values().iter().rev().filter(|s| **s > floor);
+    // A square that under- or overflows is no eigenvalue to fit.
+    resolved.map(|s| s * s).filter(|x| x.is_normal()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::Dtype;
+    use crate::spectrum::Route;
+
+    pub(super) fn value(metric: &Metric, values: &[f64]) -> Value {
+        let side = values.len();
+        let layer = Layer {
+            name: "w".to_owned(),
+            tensor: "w".to_owned(),
+            stored_shape: vec![side, side],
+            rows: side,
+            cols: side,
+            dtype: Dtype::F64,
+            file: 0,
+            offset: 0,
+            order: 0,
+            block: None,
+            role: "w".to_owned(),
+        };
+        let spectrum = Spectrum::new(values.to_vec(), side, side, Route::Direct).expect("a sound spectrum");
+        (metric.value)(&Subject::new(&layer, &Entries::new(), Ok(&spectrum)))
+    }
+
+    #[track_caller]
+    pub(super) fn check(metric: &Metric, values: &[f64], expected: f64) {
+        let found = value(metric, values).number().expect("a number");
+        let close = (found - expected).abs() <= 1e-12 * expected.abs();
+        assert!(close, "{} of {values:?} is {found}, not {expected}", metric.column.key);
+    }
+
+    #[track_caller]
+    pub(super) fn missing(metric: &Metric, values: &[f64], why: Why) {
+        assert_eq!(value(metric, values), Value::Missing(why), "{}", metric.column.key);
+    }
+
+    #[test]
+    fn a_key_stands_once_in_a_table() {
+        for table in [METRICS, WEIGHTWATCHER] {
+            let mut keys: Vec<_> = table.iter().map(|metric| metric.column.key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), table.len());
+        }
+    }
+
+    #[test]
+    fn no_metric_of_any_spectrum_is_a_sentinel_or_not_a_number() {
+        let spectra: [&[f64]; 8] = [
+            &[0.0],
+            &[0.0; 9],
+            &[1.0],
+            &[1.0; 9],
+            &[1e-300; 9],
+            &[1e300; 9],
+            &[1.0, 1e-17],
+            &[1e308, 1e-308],
+        ];
+        for values in spectra {
+            for metric in METRICS.iter().chain(WEIGHTWATCHER) {
+                if let Some(x) = value(metric, values).number() {
+                    assert!(x.is_finite(), "{} of {values:?} is {x}", metric.column.key);
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,34 @@
+# The commands of daily work. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help check build test lint fmt doc bench bless install
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+check: fmt lint test doc ## everything that must be green before a commit lands
+
+build: ## the release binary, target/release/svdkit
+	cargo build --release --locked
+
+test: ## all tests
+	cargo test --locked
+
+lint: ## clippy, warnings are errors
+	cargo clippy --locked --all-targets -- -D warnings
+
+fmt: ## formatting, checked
+	cargo fmt --check
+
+doc: ## the API documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+bench: build ## stages of the solver, then side by side with the peers (tests/bench/README.md)
+	cargo bench --locked
+	python3 tests/bench/side_by_side.py --svdkit target/release/svdkit
+
+bless: ## accept the present output as the expected one in the transcripts
+	TRYCMD=overwrite cargo test --locked --test transcripts
+
+install: ## svdkit into cargo's bin folder
+	cargo install --path . --locked

@@ -1,0 +1,19 @@
+//! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
+
+pub mod spectrum;
+
+use crate::report::Measurements;
+use crate::spectrum::Spectrum;
+
+/// What was found about one matrix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// The numbers, in the order of the command's columns.
+    pub values: Measurements,
+    /// Cautions for whoever reads the numbers.
+    pub flags: Vec<&'static str>,
+    /// BLAKE3 of the stored bytes, in hexadecimal.
+    pub blake3: String,
+    /// The singular values; none when the weight is not finite.
+    pub spectrum: Option<Spectrum>,
+}

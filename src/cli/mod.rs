@@ -1,0 +1,123 @@
+//! The command line: what may be typed, and one file a subcommand that joins the pieces.
+
+mod options;
+mod outputs;
+mod plan;
+mod progress;
+mod run;
+mod spectrum;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+
+/// Says what the singular values of a model checkpoint say, matrix by matrix.
+///
+/// Reads safetensors and PyTorch checkpoints where they lie: no model is built, no GPU and no Python is needed, and only
+/// a few matrices are in memory at a time.
+#[derive(Debug, Parser)]
+#[command(name = "svdkit", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  svdkit spectrum model.safetensors
+  svdkit spectrum MODEL_FOLDER --sort -alpha -o report.json
+  svdkit spectrum MODEL_FOLDER --fail-if 'nonfinite_count > 0'
+
+Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
+    Spectrum(spectrum::Arguments),
+}
+
+/// How a run that could look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    /// Everything was measured, no rule was broken.
+    Fine,
+    /// A rule was broken.
+    Broken,
+    /// Something could not be measured.
+    Incomplete,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Fine => Self::SUCCESS,
+            Status::Broken => Self::from(1),
+            Status::Incomplete => Self::from(2),
+        }
+    }
+}
+
+/// Runs the program as typed and says how to exit.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            let code = if message.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            // A closed pipe is no reason to complain about help.
+            let _ = message.print();
+            return code;
+        }
+    };
+    // Without a handler the system's own, which stops the process at once, remains.
+    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+    let result = match arguments.command {
+        Command::Spectrum(arguments) => spectrum::run(&arguments),
+    };
+    match result {
+        Ok(status) => status.into(),
+        Err(Error::Interrupted) => ExitCode::from(130),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Set when the user asks to stop.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// One line on stderr that says what went wrong.
+fn complain(message: &str) {
+    let mut stderr = anstream::stderr().lock();
+    // Nothing is left to do when stderr is closed.
+    let _ = writeln!(stderr, "\x1b[1;31merror\x1b[0m: {message}");
+}
+
+/// One line on stderr that a person may want to know.
+fn remark(message: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{message}");
+}
+
+/// Whether a person watches stderr.
+fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,216 @@
+//! The options that every command shares: the same word everywhere.
+
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use sysinfo::System;
+
+use crate::engine::Limits;
+use crate::error::Error;
+use crate::layer::Filter;
+use crate::render::{Layout, Look, OutputFormat, Overflow, Paint};
+
+/// Shared options, grouped as the help shows them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    pub include: Vec<String>,
+    /// Leave out matrices whose name matches, as in 'lm_head'; may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    pub exclude: Vec<String>,
+
+    /// What stdout gets
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatName::Table, help_heading = "Output")]
+    pub format: FormatName,
+    /// Write the report to FILE as well, in the format of its extension (json, jsonl, csv, md, txt); may be repeated
+    ///
+    /// Files are created before the work starts and appear complete or not at all.
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Vec<PathBuf>,
+    /// Columns of the table, separated by commas, or 'all' (machine formats always carry all)
+    #[arg(long, value_name = "KEYS", value_delimiter = ',', help_heading = "Output")]
+    pub columns: Vec<String>,
+    /// Sort rows by a column, smallest first; '-COLUMN' for largest first. Rows without a value come last
+    #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
+    pub sort: Option<String>,
+    /// When to use color
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Output")]
+    pub color: When,
+    /// No progress and no remarks on stderr; errors stay
+    #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more on stderr: the plan, each skipped tensor, the time taken
+    #[arg(short, long, help_heading = "Output")]
+    pub verbose: bool,
+
+    /// Exit with 1 when RULE holds: '[GLOB:] COLUMN OP NUMBER[%]' or '[GLOB:] max|min|mean|sum|count|share(COLUMN [OP NUMBER]) OP NUMBER[%]'; may be repeated
+    #[arg(long, value_name = "RULE", help_heading = "Gate")]
+    pub fail_if: Vec<String>,
+    /// A value that could not be measured does not fail a rule
+    #[arg(long, help_heading = "Gate")]
+    pub allow_missing: bool,
+
+    /// Threads [default: all the machine grants]
+    #[arg(short, long, value_name = "N", help_heading = "Resources")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Memory for matrices in flight, as in 8G or 512MiB [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Resources")]
+    pub memory: Option<u64>,
+    /// Only say what would be done: matrices, work, memory, time. Reads headers alone
+    #[arg(long, help_heading = "Resources")]
+    pub dry_run: bool,
+}
+
+/// The formats by the names users type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatName {
+    /// For a person at a terminal
+    Table,
+    /// The whole report, one row a line
+    Json,
+    /// One JSON object a line
+    Jsonl,
+    /// One line a matrix
+    Csv,
+    /// For a pull request or a job summary
+    Markdown,
+}
+
+impl From<FormatName> for OutputFormat {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::Table => Self::Table,
+            FormatName::Json => Self::Json,
+            FormatName::Jsonl => Self::Jsonl,
+            FormatName::Csv => Self::Csv,
+            FormatName::Markdown => Self::Markdown,
+        }
+    }
+}
+
+/// When to do something that a terminal likes and a file does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Width of a table that goes into a file or a pipe.
+const PLAIN_WIDTH: usize = 100;
+/// A wider table is not easier to read: more columns come only up to here.
+const WIDEST: usize = 160;
+
+impl Common {
+    /// Makes `--color` hold for everything printed from now on.
+    pub(super) fn set_color(&self) {
+        let choice = match self.color {
+            When::Auto => anstream::ColorChoice::Auto,
+            When::Always => anstream::ColorChoice::Always,
+            When::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+
+    /// The filter of `--include` and `--exclude`.
+    pub(super) fn filter(&self) -> Result<Filter, Error> {
+        let include = if self.include.is_empty() { None } else { Some(globs(&self.include)?) };
+        Ok(Filter { include, exclude: globs(&self.exclude)? })
+    }
+
+    /// Threads and memory of this run.
+    pub(super) fn limits(&self) -> Limits {
+        let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Limits {
+            threads: self.jobs.map_or_else(granted, NonZeroUsize::get),
+            memory: self.memory.unwrap_or_else(half_of_free),
+        }
+    }
+
+    /// How the table looks on stdout.
+    pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> Look<'a> {
+        let stdout = std::io::stdout();
+        let width = terminal_size::terminal_size_of(&stdout)
+            .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
+        let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+        Look {
+            width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
+            columns: match self.columns.as_slice() {
+                [] => shown.to_vec(),
+                [word] if word == "all" => all.to_vec(),
+                keys => keys.iter().map(String::as_str).collect(),
+            },
+            overflow: if self.columns.is_empty() { Overflow::Drop } else { Overflow::Keep },
+            layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
+            paint: if painted { Paint::Color } else { Paint::Plain },
+        }
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = GlobBuilder::new(pattern).build();
+        set.add(glob.map_err(|e| Error::Usage(format!("glob `{pattern}`: {}", e.kind())))?);
+    }
+    set.build().map_err(|e| Error::Usage(e.to_string()))
+}
+
+/// Half of the memory that this process may still take, its control group's limit included.
+fn half_of_free() -> u64 {
+    // Where the system does not tell, a size that every machine that holds a model has.
+    const UNKNOWN: u64 = 4 << 30;
+    let Ok(mut system) = System::new() else { return UNKNOWN / 2 };
+    system.refresh_memory();
+    let free = system.available_memory();
+    let granted = system.cgroup_limits().map_or(free, |limits| limits.free_memory.min(free));
+    granted / 2
+}
+
+/// `8G`, `512MiB`, `1.5 GB`: decimal and binary prefixes both mean powers of 1024, as in most tools that take a size.
+fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = unit.trim().to_ascii_lowercase();
+    let power = match unit.trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(format!("`{unit}` is no unit of memory; try 8G or 512MiB")),
+    };
+    let number: f64 =
+        number.parse().map_err(|_| "a size is a number and a unit, as in 8G or 512MiB".to_owned())?;
+    let bytes = number * 1024f64.powi(power);
+    if bytes >= 1.0 { Ok(bytes as u64) } else { Err("no work fits into less than a byte".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<u64>) {
+        assert_eq!(size(text).ok(), expected, "{text}");
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        check("8G", Some(8 << 30));
+        check("512MiB", Some(512 << 20));
+        check("1.5 kb", Some(1536));
+        check("100", Some(100));
+        check("0", None);
+        check("8X", None);
+        check("G", None);
+    }
+}

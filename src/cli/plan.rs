@@ -1,0 +1,83 @@
+//! `--dry-run`: what a run would do and cost, from headers alone.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::engine::{Job, Limits};
+use crate::error::Error;
+use crate::layer::{Layer, Selection};
+use crate::linalg::{self, Precision};
+use crate::matrix::{Dtype, Matrix};
+use crate::notation;
+
+use super::run::Analysis;
+
+/// What would be done, with an estimate from a small decomposition timed here and now.
+pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) -> Result<(), Error> {
+    let jobs: Vec<Job> = selection.layers.iter().map(|layer| (analysis.cost)(layer)).collect();
+    let flops: f64 = jobs.iter().map(|job| job.flops).sum();
+    let largest = jobs.iter().zip(&selection.layers).max_by_key(|(job, _)| job.bytes);
+    let mut dearest: Vec<u64> = jobs.iter().map(|job| job.bytes).collect();
+    dearest.sort_unstable_by(|a, b| b.cmp(a));
+    let peak: u64 = dearest.iter().take(limits.threads).sum();
+    let parameters: usize = selection.layers.iter().map(Layer::len).sum();
+    let stored: u64 = selection.layers.iter().map(Layer::bytes).sum();
+    let mut lines = vec![
+        (
+            "matrices",
+            format!(
+                "{} ({} parameters)",
+                notation::count(jobs.len() as u64),
+                notation::parameters(parameters as u64)
+            ),
+        ),
+        ("to read", notation::bytes(stored)),
+        ("skipped", format!("{} tensors", notation::count(selection.skipped.len() as u64))),
+        ("work", notation::flops(flops)),
+        ("threads", limits.threads.to_string()),
+        (
+            "memory",
+            format!(
+                "{} at most, of {} allowed",
+                notation::bytes(peak.min(limits.memory.max(dearest.first().copied().unwrap_or(0)))),
+                notation::bytes(limits.memory)
+            ),
+        ),
+    ];
+    if let Some((job, layer)) = largest {
+        lines.push((
+            "largest",
+            format!("{} ({} × {}, {})", layer.name, layer.rows, layer.cols, notation::bytes(job.bytes)),
+        ));
+    }
+    lines.push(("time", format!("about {}", notation::seconds(flops / (rate() * limits.threads as f64)))));
+    let mut stdout = std::io::stdout().lock();
+    for (word, text) in lines {
+        writeln!(stdout, " {word:<9} {text}")
+            .map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
+    }
+    Ok(())
+}
+
+/// Operations a second of one thread on this machine now: a small decomposition, timed.
+fn rate() -> f64 {
+    const SIDE: usize = 384;
+    // Any full-rank matrix will do; this one is a fixed pseudo-random one.
+    let mut state = 1u32;
+    let mut entry = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state >> 8) / f64::from(1 << 24) - 0.5
+    };
+    let entries: Vec<u8> = (0..SIDE * SIDE).flat_map(|_| (entry() as f32).to_le_bytes()).collect();
+    let Ok(matrix) = Matrix::new(SIDE, SIDE, Dtype::F32, entries) else { return 1e9 };
+    let flops = linalg::cost(SIDE, SIDE, Dtype::F32, Precision::Fast).flops;
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        if linalg::singular_values(&matrix, Precision::Fast).is_ok() {
+            best = best.min(begun.elapsed().as_secs_f64());
+        }
+    }
+    if best.is_finite() { flops / best } else { 1e9 }
+}

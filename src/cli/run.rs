@@ -1,0 +1,250 @@
+//! The path that every one-model command shares: open, select, plan, measure, report, judge, write.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::analysis::Measured;
+use crate::checkpoint::{self, MatrixSource};
+use crate::engine::{self, Job, Limits};
+use crate::error::Error;
+use crate::gate::{self, MissingPolicy, Rule};
+use crate::layer::{self, Layer, Selection};
+use crate::notation;
+use crate::render;
+use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
+
+use super::options::Common;
+use super::outputs::Outputs;
+use super::plan;
+use super::progress::Progress;
+use super::{Status, complain, remark};
+
+/// What a command brings: its columns and the function that measures one matrix.
+pub(super) struct Analysis {
+    /// The subcommand.
+    pub command: &'static str,
+    /// Every column, in report order.
+    pub columns: Vec<&'static Column>,
+    /// Keys of the table's columns, most wanted first.
+    pub shown: Vec<&'static str>,
+    /// What decides the numbers.
+    pub settings: Vec<(&'static str, String)>,
+    /// What one matrix costs.
+    pub cost: Box<dyn Fn(&Layer) -> Job>,
+    /// Measures one matrix.
+    pub measure: Measure,
+}
+
+/// Measures one matrix of a source.
+pub(super) type Measure = Arc<dyn Fn(&dyn MatrixSource, &Layer) -> Result<Measured, Error> + Send + Sync>;
+
+/// A report with what only its own run knows.
+pub(super) struct Finished {
+    /// The report.
+    pub report: Report,
+    /// What was found of each row, in natural name order, whatever the report's order; none where it failed.
+    pub measured: Vec<(String, Option<Arc<Measured>>)>,
+}
+
+/// Runs `analysis` over the model at `path` up to the report; `None` after `--dry-run`.
+pub(super) fn report(path: &Path, common: &Common, analysis: &Analysis) -> Result<Option<Finished>, Error> {
+    let rules = rules(common, analysis)?;
+    check_columns(common, analysis)?;
+    let begun = Instant::now();
+    let (format, source) = checkpoint::open(path)?;
+    let selection = layer::select(source.tensors(), &common.filter()?);
+    if selection.layers.is_empty() {
+        return Err(nothing_selected(path, &selection));
+    }
+    let source: Arc<dyn MatrixSource> = Arc::from(source);
+    let limits = common.limits();
+    if common.dry_run {
+        plan::write(&selection, analysis, limits)?;
+        return Ok(None);
+    }
+    if common.verbose {
+        for skipped in &selection.skipped {
+            remark(&format!(
+                "skipped {} {:?} {}: {}",
+                crate::error::printable(&skipped.tensor),
+                skipped.shape,
+                skipped.dtype,
+                skipped.reason
+            ));
+        }
+        remark(&format!(
+            "{} threads, {} for matrices in flight",
+            limits.threads,
+            notation::bytes(limits.memory)
+        ));
+    }
+    let tied = checkpoint::tied(source.as_ref(), &selection.layers)?;
+    let measured = measure_all(&source, &selection.layers, &tied, (common, analysis, limits))?;
+    if common.verbose || (!common.quiet && super::is_watched()) {
+        remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
+    }
+    let model = Source { path: path.display().to_string(), format, files: source.files() };
+    let mut report = assemble(model, &selection, &measured, &tied, analysis);
+    let policy = if common.allow_missing { MissingPolicy::Allowed } else { MissingPolicy::Fails };
+    report.verdicts = rules.iter().map(|rule| rule.judge(&report, policy)).collect::<Result<_, _>>()?;
+    if let Some(sort) = &common.sort {
+        sort_rows(&mut report, sort);
+    }
+    let names = selection.layers.iter().map(|layer| layer.name.clone());
+    Ok(Some(Finished { report, measured: names.zip(measured.into_iter().map(Result::ok)).collect() }))
+}
+
+/// Writes a report to stdout and the files of `-o`, and says how the run ended.
+pub(super) fn deliver(
+    report: &Report,
+    common: &Common,
+    shown: &[&str],
+    outputs: Outputs,
+) -> Result<Status, Error> {
+    let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
+    let look = common.look(shown, &all);
+    let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
+    outputs.write(report, &plain)?;
+    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+    let written =
+        render::write(report, common.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
+    written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
+    for row in report.rows.iter().filter(|row| row.failed.is_some()) {
+        complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
+    }
+    Ok(match () {
+        () if report.totals.failed > 0 => Status::Incomplete,
+        () if report.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Fail) => Status::Broken,
+        () => Status::Fine,
+    })
+}
+
+/// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
+fn measure_all(
+    source: &Arc<dyn MatrixSource>,
+    layers: &[Layer],
+    tied: &[Option<usize>],
+    (common, analysis, limits): (&Common, &Analysis, Limits),
+) -> Result<Vec<Result<Arc<Measured>, String>>, Error> {
+    let originals: Vec<usize> = (0..layers.len()).filter(|i| tied[*i].is_none()).collect();
+    let jobs: Vec<Job> = originals.iter().map(|i| (analysis.cost)(&layers[*i])).collect();
+    let mut progress = Progress::new(&jobs, common.quiet);
+    let work = {
+        let (source, measure) = (Arc::clone(source), Arc::clone(&analysis.measure));
+        let layers: Vec<Layer> = originals.iter().map(|i| layers[*i].clone()).collect();
+        move |i: usize| measure(source.as_ref(), &layers[i])
+    };
+    let mut watch = |event| {
+        progress.update(event);
+        if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let results = engine::map(&jobs, limits, Arc::new(work), &mut watch);
+    progress.finish();
+    let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
+    for (i, result) in originals.into_iter().zip(results?) {
+        measured[i] = Some(match result {
+            Some(Ok(found)) => Ok(Arc::new(found)),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("svdkit failed on this matrix; that is a bug worth reporting".to_owned()),
+        });
+    }
+    let shared = |i: usize| measured[tied[i].unwrap_or(i)].clone();
+    Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
+}
+
+fn assemble(
+    model: Source,
+    selection: &Selection,
+    measured: &[Result<Arc<Measured>, String>],
+    tied: &[Option<usize>],
+    analysis: &Analysis,
+) -> Report {
+    let layers = &selection.layers;
+    let rows = (0..layers.len())
+        .map(|i| row(&layers[i], &measured[i], tied[i].map(|original| &layers[original])))
+        .collect::<Vec<_>>();
+    let failed = measured.iter().filter(|result| result.is_err()).count();
+    let parameters =
+        (0..layers.len()).filter(|i| measured[*i].is_ok() && tied[*i].is_none()).map(|i| layers[i].len());
+    let totals = Totals {
+        measured: (layers.len() - failed) as u64,
+        tied: tied.iter().flatten().count() as u64,
+        failed: failed as u64,
+        skipped: selection.skipped.len() as u64,
+        filtered: selection.filtered as u64,
+        parameters: parameters.sum::<usize>() as u64,
+    };
+    Report {
+        schema: report::SCHEMA,
+        svdkit: env!("CARGO_PKG_VERSION"),
+        command: analysis.command,
+        model,
+        settings: analysis.settings.clone(),
+        columns: analysis.columns.clone(),
+        rows,
+        skipped: selection.skipped.clone(),
+        totals,
+        verdicts: vec![],
+    }
+}
+
+fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option<&Layer>) -> Row {
+    let found = measured.as_ref().ok();
+    let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
+    let shape = [layer.rows as u64, layer.cols as u64];
+    Row {
+        name: layer.name.clone(),
+        tensor: layer.tensor.clone(),
+        block: layer.block,
+        role: layer.role.clone(),
+        shape,
+        stored_shape: (stored != shape).then_some(stored),
+        dtype: layer.dtype.name().to_owned(),
+        blake3: found.map(|found| found.blake3.clone()),
+        tied_to: original.map(|layer| layer.name.clone()),
+        failed: measured.as_ref().err().cloned(),
+        flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
+        values: found.map_or_else(Measurements::default, |found| found.values.clone()),
+        sketch: found
+            .and_then(|found| found.spectrum.as_ref())
+            .map_or_else(Vec::new, |spectrum| spectrum.sketch()),
+    }
+}
+
+fn rules(common: &Common, analysis: &Analysis) -> Result<Vec<Rule>, Error> {
+    common.fail_if.iter().map(|text| Rule::parse(text, &analysis.columns)).collect()
+}
+
+fn check_columns(common: &Common, analysis: &Analysis) -> Result<(), Error> {
+    let sort =
+        common.sort.as_deref().map(|key| key.strip_prefix('-').unwrap_or(key)).filter(|key| *key != "name");
+    let chosen =
+        common.columns.iter().map(String::as_str).filter(|key| *key != "all" || common.columns.len() > 1);
+    chosen.chain(sort).try_for_each(|key| gate::column(key, &analysis.columns).map(drop))
+}
+
+fn sort_rows(report: &mut Report, sort: &str) {
+    let (key, descending) = sort.strip_prefix('-').map_or((sort, false), |key| (key, true));
+    let number = |row: &Row| row.values.get(key).and_then(report::Value::number);
+    // The sort is stable, so equal rows stay in natural name order.
+    report.rows.sort_by(|a, b| match (number(a), number(b)) {
+        (Some(x), Some(y)) if descending => y.total_cmp(&x),
+        (Some(x), Some(y)) => x.total_cmp(&y),
+        (x, y) => x.is_none().cmp(&y.is_none()),
+    });
+    if key == "name" && descending {
+        report.rows.reverse();
+    }
+}
+
+fn nothing_selected(path: &Path, selection: &Selection) -> Error {
+    let reason = match (selection.filtered, selection.skipped.len()) {
+        (0, 0) => "holds no tensor".to_owned(),
+        (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
+        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
+    };
+    Error::malformed(path, reason)
+}

@@ -1,0 +1,108 @@
+//! `svdkit spectrum`: norms, ranks, tail exponent, noise edge and spikes of each matrix.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use crate::analysis::spectrum;
+use crate::checkpoint;
+use crate::engine::Job;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::{self, Precision};
+use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
+
+use super::Status;
+use super::options::Common;
+use super::outputs::Outputs;
+use super::run::{self, Analysis, Finished};
+
+/// Columns of the table, most wanted first.
+const SHOWN: [&str; 6] =
+    ["spectral_norm", "stable_rank", "effective_rank", "alpha", "ks_distance", "spike_count"];
+/// The same under `--names weightwatcher`.
+const SHOWN_WEIGHTWATCHER: [&str; 6] =
+    ["alpha", "D", "stable_rank", "log_spectral_norm", "alpha_weighted", "num_pl_spikes"];
+
+/// Measures every matrix of a checkpoint: norms, ranks, entropy, power-law tail, noise edge and spikes.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A checkpoint: a file, or a folder as the Hugging Face hub lays it out
+    model: PathBuf,
+    /// How exact small singular values have to be
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast)]
+    precision: PrecisionName,
+    /// Whose column names and definitions to use
+    #[arg(long, value_name = "WHOSE", value_enum, default_value_t = Names::Svdkit)]
+    names: Names,
+    /// Save every spectrum to FILE: one f64 tensor a matrix
+    #[arg(long, value_name = "FILE.safetensors")]
+    singular_values: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionName {
+    /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
+    Fast,
+    /// Every value to rounding of the largest; several times slower
+    Exact,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Names {
+    /// The names of docs/metrics.md
+    Svdkit,
+    /// WeightWatcher's names with WeightWatcher's definitions, for notebooks that expect them
+    Weightwatcher,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    let common = &arguments.common;
+    common.set_color();
+    let analysis = analysis(arguments);
+    let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    let Some(Finished { report, measured }) = run::report(&arguments.model, common, &analysis)? else {
+        return Ok(Status::Fine);
+    };
+    if let Some(path) = &arguments.singular_values {
+        let spectra = measured
+            .iter()
+            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?.values())));
+        checkpoint::write_spectra(path, &spectra.collect::<Vec<_>>())?;
+    }
+    run::deliver(&report, common, &analysis.shown, outputs)
+}
+
+fn analysis(arguments: &Arguments) -> Analysis {
+    let precision = match arguments.precision {
+        PrecisionName::Fast => Precision::Fast,
+        PrecisionName::Exact => Precision::Exact,
+    };
+    let (metrics, shown): (&'static [Metric], _) = match arguments.names {
+        Names::Svdkit => (METRICS, SHOWN),
+        Names::Weightwatcher => (WEIGHTWATCHER, SHOWN_WEIGHTWATCHER),
+    };
+    let word = |name: Option<clap::builder::PossibleValue>| {
+        name.map_or_else(String::new, |value| value.get_name().to_owned())
+    };
+    Analysis {
+        command: "spectrum",
+        columns: metrics.iter().map(|metric| &metric.column).collect(),
+        shown: shown.to_vec(),
+        settings: vec![
+            ("names", word(arguments.names.to_possible_value())),
+            ("precision", word(arguments.precision.to_possible_value())),
+            ("noise", "median".to_owned()),
+            ("xmin", "ks".to_owned()),
+        ],
+        cost: Box::new(move |layer: &Layer| {
+            let cost = linalg::cost(layer.rows, layer.cols, layer.dtype, precision);
+            Job { flops: cost.flops, bytes: cost.bytes }
+        }),
+        measure: Arc::new(move |source, layer| spectrum::measure(source, layer, precision, metrics)),
+    }
+}

@@ -1,0 +1,162 @@
+//! Sizes of a matrix: norms, extreme singular values and their ratio.
+
+use super::Metric;
+use crate::report::{Column, Format, Value, Why};
+
+pub(super) const SPECTRAL_NORM: Metric = Metric {
+    column: Column {
+        key: "spectral_norm",
+        label: "σ₁",
+        format: Format::Real,
+        doc: "σ₁: the most by which the matrix stretches a vector",
+        range: "[0, ∞), units of the weights",
+        source: "Golub & Van Loan 2013, 2.3",
+    },
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.largest())),
+};
+
+pub(super) const FROBENIUS_NORM: Metric = Metric {
+    column: Column {
+        key: "frobenius_norm",
+        label: "‖W‖F",
+        format: Format::Real,
+        doc: "√Σσ²: the root of the sum of all squared entries",
+        range: "[σ₁, √rank·σ₁], units of the weights",
+        source: "Golub & Van Loan 2013, 2.3",
+    },
+    value: |subject| {
+        subject.measure(|spectrum| {
+            // Relative to σ₁, so that squares neither over- nor underflow.
+            let first = spectrum.largest();
+            let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
+            Value::real(if first > 0.0 { first * squares.sqrt() } else { 0.0 })
+        })
+    },
+};
+
+pub(super) const NUCLEAR_NORM: Metric = Metric {
+    column: Column {
+        key: "nuclear_norm",
+        label: "‖W‖*",
+        format: Format::Real,
+        doc: "Σσ: the convex stand-in for rank",
+        range: "[‖W‖F, √rank·‖W‖F], units of the weights",
+        source: "Fazel 2002",
+    },
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.values().iter().sum())),
+};
+
+pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {
+    column: Column {
+        key: "smallest_singular_value",
+        label: "σ min",
+        format: Format::Real,
+        doc: "the last of the min(m, n) singular values; missing where it lies below what the decomposition resolves",
+        range: "[0, σ₁], units of the weights",
+        source: "Golub & Van Loan 2013, 2.4",
+    },
+    value: |subject| {
+        subject.measure(|spectrum| match spectrum.values().last() {
+            _ if spectrum.largest() == 0.0 => Value::Real(0.0),
+            Some(last) if *last > spectrum.floor() => Value::real(*last),
+            _ => Value::Missing(Why::BelowFloor),
+        })
+    },
+};
+
+pub(super) const CONDITION_NUMBER: Metric = Metric {
+    column: Column {
+        key: "condition_number",
+        label: "condition",
+        format: Format::Real,
+        doc: "σ₁ over the smallest singular value; missing where that lies below what the decomposition resolves",
+        range: "[1, ∞)",
+        source: "Golub & Van Loan 2013, 2.6",
+    },
+    value: |subject| {
+        subject.measure(|spectrum| match spectrum.values().last() {
+            _ if spectrum.largest() == 0.0 => Value::Missing(Why::AllZero),
+            Some(last) if *last > spectrum.floor() => Value::real(spectrum.largest() / last),
+            _ => Value::Missing(Why::BelowFloor),
+        })
+    },
+};
+
+pub(super) const MAX_EIGENVALUE: Metric = Metric {
+    column: Column {
+        key: "max_eigenvalue",
+        label: "λ max",
+        format: Format::Real,
+        doc: "σ₁²: the largest eigenvalue of WᵀW, not divided by anything",
+        range: "[0, ∞), squared units of the weights",
+        source: "WeightWatcher calls this spectral_norm",
+    },
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.largest().powi(2))),
+};
+
+pub(super) const NONFINITE_COUNT: Metric = Metric {
+    column: Column {
+        key: "nonfinite_count",
+        label: "NaN/Inf",
+        format: Format::Count,
+        doc: "how many entries are NaN or infinite; a weight with any has no spectrum",
+        range: "[0, m·n]",
+        source: "IEEE 754",
+    },
+    value: |subject| Value::count(subject.entries.nonfinite_count()),
+};
+
+pub(super) const ZERO_ROWS: Metric = Metric {
+    column: Column {
+        key: "zero_rows",
+        label: "zero rows",
+        format: Format::Count,
+        doc: "how many rows (outputs) hold nothing but zeros: dead or never trained",
+        range: "[0, m]",
+        source: "definition",
+    },
+    value: |subject| Value::count(subject.entries.zero_rows()),
+};
+
+pub(super) const MAX_ABS: Metric = Metric {
+    column: Column {
+        key: "max_abs",
+        label: "max |w|",
+        format: Format::Real,
+        doc: "the largest magnitude among the finite entries",
+        range: "[0, ∞), units of the weights",
+        source: "definition",
+    },
+    value: |subject| Value::real(subject.entries.max_abs()),
+};
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, missing};
+    use super::*;
+
+    #[test]
+    fn norms_of_a_known_spectrum() {
+        check(&SPECTRAL_NORM, &[4.0, 3.0], 4.0);
+        check(&FROBENIUS_NORM, &[4.0, 3.0], 5.0);
+        check(&NUCLEAR_NORM, &[4.0, 3.0], 7.0);
+        check(&SMALLEST_SINGULAR_VALUE, &[4.0, 3.0], 3.0);
+        check(&CONDITION_NUMBER, &[4.0, 2.0], 2.0);
+        check(&MAX_EIGENVALUE, &[4.0, 2.0], 16.0);
+    }
+
+    #[test]
+    fn squares_of_extreme_weights_do_not_overflow() {
+        check(&FROBENIUS_NORM, &[4e200, 3e200], 5e200);
+        check(&FROBENIUS_NORM, &[4e-200, 3e-200], 5e-200);
+    }
+
+    #[test]
+    fn what_the_route_cannot_resolve_is_missing() {
+        missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowFloor);
+        missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowFloor);
+        missing(&CONDITION_NUMBER, &[0.0, 0.0], Why::AllZero);
+        check(&SPECTRAL_NORM, &[0.0, 0.0], 0.0);
+        check(&FROBENIUS_NORM, &[0.0, 0.0], 0.0);
+    }
+}

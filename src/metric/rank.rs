@@ -1,0 +1,196 @@
+//! How many directions a matrix uses, by many definitions. None is the rank; each counts something else.
+
+use super::Metric;
+use crate::matrix::Dtype;
+use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::Spectrum;
+
+pub(super) const STABLE_RANK: Metric = Metric {
+    column: Column {
+        key: "stable_rank",
+        label: "stable",
+        format: Format::Real,
+        doc: "Σσ²/σ₁²: how many directions as strong as the first would carry the energy",
+        range: "[1, rank]",
+        source: "Rudelson & Vershynin 2007",
+    },
+    value: |subject| subject.nonzero(|spectrum| Value::real(relative(spectrum).map(|s| s * s).sum())),
+};
+
+pub(super) const EFFECTIVE_RANK: Metric = Metric {
+    column: Column {
+        key: "effective_rank",
+        label: "effective",
+        format: Format::Real,
+        doc: "exp(−Σ p ln p) with p = σ/Σσ: how many equal directions would be as spread out",
+        range: "[1, rank]",
+        source: "Roy & Vetterli 2007",
+    },
+    value: |subject| subject.nonzero(|spectrum| Value::real(entropy(relative(spectrum)).exp())),
+};
+
+pub(super) const EFFECTIVE_RANK_ENERGY: Metric = Metric {
+    column: Column {
+        key: "effective_rank_energy",
+        label: "eff. energy",
+        format: Format::Real,
+        doc: "exp(−Σ q ln q) with q = σ²/Σσ²: effective rank of the energy, at most effective_rank",
+        range: "[1, rank]",
+        source: "Roy & Vetterli 2007, on squared values",
+    },
+    value: |subject| {
+        subject.nonzero(|spectrum| Value::real(entropy(relative(spectrum).map(|s| s * s)).exp()))
+    },
+};
+
+pub(super) const ENTROPY: Metric = Metric {
+    column: Column {
+        key: "entropy",
+        label: "entropy",
+        format: Format::Real,
+        doc: "−Σ q ln q / ln(numerical rank) with q = σ²/Σσ²: 1 when all directions are equal, near 0 when one dominates",
+        range: "[0, 1]",
+        source: "Alter, Brown & Botstein 2000",
+    },
+    value: |subject| {
+        let dtype = subject.layer.dtype;
+        subject.nonzero(|spectrum| match numerical_rank(spectrum, dtype) {
+            rank @ 2.. => Value::real(entropy(relative(spectrum).map(|s| s * s)) / (rank as f64).ln()),
+            _ => Value::Missing(Why::TooFewValues),
+        })
+    },
+};
+
+pub(super) const PARTICIPATION_RATIO: Metric = Metric {
+    column: Column {
+        key: "participation_ratio",
+        label: "participation",
+        format: Format::Real,
+        doc: "(Σλ)²/Σλ² with λ = σ²: how many directions share the energy, weighed towards the strong ones",
+        range: "[1, rank]",
+        source: "Bell & Dean 1970",
+    },
+    value: |subject| {
+        subject.nonzero(|spectrum| {
+            let (sum, squares) =
+                relative(spectrum).map(|s| s * s).fold((0.0, 0.0), |(a, b), q| (a + q, b + q * q));
+            Value::real(sum * sum / squares)
+        })
+    },
+};
+
+pub(super) const NUMERICAL_RANK: Metric = Metric {
+    column: Column {
+        key: "numerical_rank",
+        label: "rank",
+        format: Format::Count,
+        doc: "how many σ exceed max(m, n)·ε·σ₁, with ε of f64 for f64 weights and of f32 for all others",
+        range: "[0, min(m, n)]",
+        source: "Golub & Van Loan 2013, 5.5; numpy.linalg.matrix_rank",
+    },
+    value: |subject| {
+        let dtype = subject.layer.dtype;
+        subject.measure(|spectrum| Value::count(numerical_rank(spectrum, dtype)))
+    },
+};
+
+pub(super) const RANK_AT_90: Metric = Metric {
+    column: Column {
+        key: "rank_at_90",
+        label: "k 90%",
+        format: Format::Count,
+        doc: "the fewest leading directions that hold 90 % of Σσ²",
+        range: "[1, rank]",
+        source: "Jolliffe 2002, 6.1",
+    },
+    value: |subject| subject.nonzero(|spectrum| Value::count(rank_at(spectrum, 0.90))),
+};
+
+pub(super) const RANK_AT_95: Metric = Metric {
+    column: Column {
+        key: "rank_at_95",
+        label: "k 95%",
+        format: Format::Count,
+        doc: "the fewest leading directions that hold 95 % of Σσ²",
+        range: "[1, rank]",
+        source: "Jolliffe 2002, 6.1",
+    },
+    value: |subject| subject.nonzero(|spectrum| Value::count(rank_at(spectrum, 0.95))),
+};
+
+pub(super) const RANK_AT_99: Metric = Metric {
+    column: Column {
+        key: "rank_at_99",
+        label: "k 99%",
+        format: Format::Count,
+        doc: "the fewest leading directions that hold 99 % of Σσ²",
+        range: "[1, rank]",
+        source: "Jolliffe 2002, 6.1",
+    },
+    value: |subject| subject.nonzero(|spectrum| Value::count(rank_at(spectrum, 0.99))),
+};
+
+/// σ/σ₁, so that no power of an extreme value over- or underflows. The spectrum is not all zero.
+fn relative(spectrum: &Spectrum) -> impl Iterator<Item = f64> + Clone {
+    let first = spectrum.largest();
+    spectrum.values().iter().map(move |s| s / first)
+}
+
+/// −Σ p ln p in nats of the shares p = x/Σx, where 0 ln 0 is 0.
+fn entropy(x: impl Iterator<Item = f64> + Clone) -> f64 {
+    let sum: f64 = x.clone().sum();
+    // + 0.0 turns the −0 of a single value into 0.
+    -x.map(|x| x / sum).filter(|p| *p > 0.0).map(|p| p * p.ln()).sum::<f64>() + 0.0
+}
+
+pub(super) fn numerical_rank(spectrum: &Spectrum, dtype: Dtype) -> usize {
+    let epsilon = if dtype == Dtype::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
+    let tolerance = spectrum.rows().max(spectrum.cols()) as f64 * epsilon * spectrum.largest();
+    spectrum.values().iter().filter(|s| **s > tolerance).count()
+}
+
+fn rank_at(spectrum: &Spectrum, share: f64) -> usize {
+    let total: f64 = relative(spectrum).map(|s| s * s).sum();
+    let mut held = 0.0;
+    let reached = relative(spectrum).position(|s| {
+        held += s * s;
+        held >= share * total
+    });
+    reached.map_or(spectrum.values().len(), |i| i + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, missing};
+    use super::*;
+
+    #[test]
+    fn equal_directions_are_counted_by_every_definition() {
+        for metric in
+            [STABLE_RANK, EFFECTIVE_RANK, EFFECTIVE_RANK_ENERGY, PARTICIPATION_RATIO, NUMERICAL_RANK]
+        {
+            check(&metric, &[2.0, 2.0, 2.0], 3.0);
+            check(&metric, &[7e300, 0.0], 1.0);
+        }
+        check(&ENTROPY, &[2.0, 2.0, 2.0], 1.0);
+    }
+
+    #[test]
+    fn a_known_spectrum_by_hand() {
+        check(&STABLE_RANK, &[2.0, 1.0], 1.25);
+        check(&PARTICIPATION_RATIO, &[2.0, 1.0], 25.0 / 17.0);
+        // p = ⅔, ⅓ : entropy ln 3 − ⅔ ln 2.
+        check(&EFFECTIVE_RANK, &[2.0, 1.0], 3.0 / 2f64.powf(2.0 / 3.0));
+        // q = ⅘, ⅕ : entropy ln 5 − ⅘ ln 4.
+        check(&EFFECTIVE_RANK_ENERGY, &[2.0, 1.0], 5.0 / 4f64.powf(0.8));
+        check(&RANK_AT_90, &[4.0, 1.0, 0.1], 1.0);
+        check(&RANK_AT_95, &[4.0, 1.0, 0.1], 2.0);
+    }
+
+    #[test]
+    fn a_zero_matrix_has_rank_zero_and_no_other() {
+        check(&NUMERICAL_RANK, &[0.0, 0.0], 0.0);
+        missing(&STABLE_RANK, &[0.0, 0.0], Why::AllZero);
+        missing(&ENTROPY, &[1.0], Why::TooFewValues);
+    }
+}

@@ -1,0 +1,128 @@
+//! How numbers are written for people: tables, verdicts, notes. Machines get full precision elsewhere.
+
+/// A real number to four significant digits, in the shorter of decimal and scientific notation.
+pub fn real(x: f64) -> String {
+    let magnitude = x.abs();
+    if magnitude == 0.0 {
+        return "0".to_owned();
+    }
+    // Rounding first decides the number of digits: 9.9996 is 10.00.
+    let exponent =
+        format!("{magnitude:.3e}").rsplit_once('e').and_then(|(_, e)| e.parse::<i32>().ok()).unwrap_or(0);
+    match exponent {
+        -3..=3 => format!("{x:.*}", (3 - exponent) as usize),
+        4..=5 => format!("{x:.0}"),
+        _ => format!("{x:.2e}"),
+    }
+}
+
+/// A share of one as a percentage.
+pub fn share(x: f64) -> String {
+    format!("{} %", real(x * 100.0))
+}
+
+/// A whole number with thin groups of three: `128 256`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) && digits.len() > 4 {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `x` with a decimal prefix: `0.81 M`, `8.03 B` for numbers of parameters.
+pub fn parameters(n: u64) -> String {
+    let x = n as f64;
+    match n {
+        0..100_000 => count(n),
+        100_000..1_000_000_000 => format!("{:.*} M", if x < 1e7 { 2 } else { 0 }, x / 1e6),
+        _ => format!("{:.2} B", x / 1e9),
+    }
+}
+
+/// A number of bytes with a binary prefix.
+pub fn bytes(n: u64) -> String {
+    scaled(n as f64, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB"])
+}
+
+/// A number of floating-point operations with a decimal prefix.
+pub fn flops(x: f64) -> String {
+    scaled(x, 1000.0, &["flop", "kflop", "Mflop", "Gflop", "Tflop", "Pflop"])
+}
+
+fn scaled(mut x: f64, step: f64, units: &[&str]) -> String {
+    let mut unit = 0;
+    while x >= step && unit + 1 < units.len() {
+        x /= step;
+        unit += 1;
+    }
+    let digits = if unit == 0 || x >= 100.0 { 0 } else { 1 };
+    format!("{x:.digits$} {}", units[unit])
+}
+
+/// A duration in the two largest units that matter.
+pub fn seconds(s: f64) -> String {
+    let whole = s.round() as u64;
+    match whole {
+        _ if s < 10.0 => format!("{s:.2} s"),
+        0..60 => format!("{s:.0} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A line of `width` blocks drawing `log σ` of the given descending values: full height is σ₁, nothing is σ₁/100 or less,
+/// so that the lines of different matrices compare.
+pub fn spark(values: &[f64], width: usize) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const DECADES: f64 = 2.0;
+    let Some(first) = values.first().copied().filter(|s| *s > 0.0) else { return String::new() };
+    let steps = width.min(values.len());
+    let at = |i: usize| values[if steps < 2 { 0 } else { i * (values.len() - 1) / (steps - 1) }];
+    let level = |s: f64| 1.0 + (s / first).log10() / DECADES;
+    (0..steps).map(|i| BLOCKS[(level(at(i)).clamp(0.0, 1.0) * 7.0).round() as usize]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(x: f64, expected: &str) {
+        assert_eq!(real(x), expected, "{x:e}");
+    }
+
+    #[test]
+    fn real_numbers_keep_four_digits() {
+        check(58.805_209, "58.81");
+        check(1.029_87, "1.030");
+        check(109.94, "109.9");
+        check(9.9996, "10.00");
+        check(0.079_602, "0.07960");
+        check(-3.0, "-3.000");
+        check(123_456.7, "123457");
+        check(1.0e-5, "1.00e-5");
+        check(4.2e9, "4.20e9");
+        check(0.0, "0");
+    }
+
+    #[test]
+    fn large_numbers_are_scaled() {
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(flops(2.5e9), "2.5 Gflop");
+        assert_eq!(parameters(812_345), "0.81 M");
+        assert_eq!(parameters(8_030_000_000), "8.03 B");
+        assert_eq!(count(18_674), "18\u{202f}674");
+        assert_eq!(seconds(3725.0), "1 h 02 min");
+    }
+
+    #[test]
+    fn a_spark_line_falls_with_the_spectrum() {
+        assert_eq!(spark(&[1.0, 0.1, 0.001, 0.0], 4), "█▅▁▁");
+        assert_eq!(spark(&[2.0], 12), "█");
+        assert_eq!(spark(&[0.0, 0.0], 12), "");
+    }
+}

@@ -1,0 +1,42 @@
+//! Markdown: verdicts first, then the rows as a pipe table, for a pull request or a job summary.
+
+use std::io::{self, Write};
+
+use crate::report::{Column, Outcome, Report};
+
+use super::table::{self, Look};
+
+pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    if !report.verdicts.is_empty() {
+        writeln!(out, "| rule | verdict | worst |\n|---|---|---|")?;
+        for verdict in &report.verdicts {
+            let word = if verdict.outcome == Outcome::Fail { "**FAIL**" } else { "pass" };
+            let worst = verdict.worst.as_deref().unwrap_or("");
+            writeln!(out, "| `{}` | {word} | {} |", escape(&verdict.rule), escape(worst))?;
+        }
+        writeln!(out)?;
+    }
+    let columns: Vec<&Column> = super::columns(report, &look.columns).collect();
+    write!(out, "| matrix | shape | dtype |")?;
+    for column in &columns {
+        write!(out, " {} |", column.label)?;
+    }
+    writeln!(out, "\n|---|---|---|{}", "--:|".repeat(columns.len()))?;
+    for row in &report.rows {
+        write!(out, "| {} | {} × {} | {} |", escape(&row.name), row.shape[0], row.shape[1], row.dtype)?;
+        for column in &columns {
+            write!(out, " {} |", table::cell(row, column))?;
+        }
+        writeln!(out)?;
+    }
+    for row in &report.rows {
+        if let Some(failure) = &row.failed {
+            writeln!(out, "\n{} failed: {}", escape(&row.name), escape(failure))?;
+        }
+    }
+    writeln!(out, "\n{}", table::footer(report))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}

@@ -1,0 +1,56 @@
+//! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
+
+mod csv;
+mod json;
+mod markdown;
+mod table;
+
+use std::io::{self, Write};
+
+use crate::report::{Column, Report};
+
+pub use table::{Layout, Look, Overflow, Paint};
+
+/// The formats a report can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// For a person at a terminal.
+    Table,
+    /// The whole report, one row a line.
+    Json,
+    /// One JSON object a line: rows, then what was skipped.
+    Jsonl,
+    /// One line a matrix, with a header.
+    Csv,
+    /// For a pull request or a job summary.
+    Markdown,
+}
+
+/// Every format with its name and the file extensions that stand for it.
+pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 5] = [
+    (OutputFormat::Table, "table", &["txt"]),
+    (OutputFormat::Json, "json", &["json"]),
+    (OutputFormat::Jsonl, "jsonl", &["jsonl", "ndjson"]),
+    (OutputFormat::Csv, "csv", &["csv"]),
+    (OutputFormat::Markdown, "markdown", &["md", "markdown"]),
+];
+
+/// Writes `report` as `format`. `chosen` are the columns a person wants to see, most wanted first; machine formats
+/// carry all columns, and so do people's when the user named them.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        OutputFormat::Table => table::write(report, look, out),
+        OutputFormat::Json => json::write(report, out),
+        OutputFormat::Jsonl => json::write_lines(report, out),
+        OutputFormat::Csv => csv::write(report, out),
+        OutputFormat::Markdown => markdown::write(report, look, out),
+    }
+}
+
+/// The columns of `report` that `keys` name, in that order.
+fn columns<'a>(report: &'a Report, keys: &'a [&str]) -> impl Iterator<Item = &'static Column> + use<'a> {
+    keys.iter().filter_map(|key| report.columns.iter().find(|column| column.key == *key).copied())
+}

@@ -1,0 +1,292 @@
+//! The table a person reads: fits the width by choosing columns, groups matrices by block, ends with what was left out.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use unicode_width::UnicodeWidthStr;
+
+use crate::notation;
+use crate::report::{Column, Format, Outcome, Report, Row, Value};
+
+/// How a person wants to see the report.
+#[derive(Debug, Clone)]
+pub struct Look<'a> {
+    /// Widest line, in characters.
+    pub width: usize,
+    /// Keys of the columns, most wanted first.
+    pub columns: Vec<&'a str>,
+    /// What to do when the columns do not fit.
+    pub overflow: Overflow,
+    /// How rows are laid out.
+    pub layout: Layout,
+    /// Whether escape sequences may be used.
+    pub paint: Paint,
+}
+
+/// What to do when the chosen columns are wider than the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Leave out the least wanted.
+    Drop,
+    /// Show all of them: the user asked for these.
+    Keep,
+}
+
+/// How rows are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Under a line for each block of the model.
+    Grouped,
+    /// Full names, in the order of the report.
+    Flat,
+}
+
+/// Whether escape sequences may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// Bold headings, dim notes, a red or green verdict.
+    Color,
+    /// Text alone.
+    Plain,
+}
+
+impl Paint {
+    fn wrap(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Color => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Plain => text.to_owned(),
+        }
+    }
+}
+
+/// Marks an exponent that was fitted on few values.
+const UNSURE: &str = "~";
+const SPARK: usize = 12;
+const SHORTEST_NAME: usize = 24;
+
+pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    if !report.rows.is_empty() {
+        write_rows(report, look, out)?;
+    }
+    for note in notes(report) {
+        writeln!(out, " {note}")?;
+    }
+    writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
+    write_verdicts(report, look, out)
+}
+
+/// One line of the table: a heading or a row's cells.
+enum Line {
+    Heading(String),
+    Row(String),
+}
+
+fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let lines = lines(report, look.layout);
+    let shape = |row: &Row| format!("{} × {}", row.shape[0], row.shape[1]);
+    let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
+    // The name takes what the other columns leave, but never less than a name needs to be told from its neighbours.
+    let longest = lines.iter().map(|line| match line {
+        Line::Heading(text) | Line::Row(text) => text.width(),
+    });
+    let longest = longest.max().unwrap_or(0).max("matrix".len());
+    let mut others = cells(report, &columns, shape);
+    if look.overflow == Overflow::Drop {
+        while columns.len() > 1 && total(&others) + longest.min(SHORTEST_NAME) > look.width {
+            columns.pop();
+            others = cells(report, &columns, shape);
+        }
+    }
+    let room = match look.overflow {
+        Overflow::Drop => look.width.saturating_sub(total(&others)).max(SHORTEST_NAME),
+        Overflow::Keep => longest,
+    };
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(std::iter::once("matrix").chain(others.iter().map(|(header, _)| header.as_str())));
+    let mut rows = 0..report.rows.len();
+    for line in &lines {
+        match line {
+            Line::Heading(text) => table.add_row([shorten(text, room)]),
+            Line::Row(name) => {
+                let at = rows.next();
+                let row = others.iter().filter_map(|(_, cells)| Some(cells[at?].clone()));
+                table.add_row(std::iter::once(shorten(name, room)).chain(row))
+            }
+        };
+    }
+    for (i, column) in table.column_iter_mut().enumerate() {
+        let right =
+            i > 0 && others.get(i - 1).is_some_and(|(header, _)| header != "dtype" && header != "log σ");
+        column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
+        column.set_padding((1, if i == 0 { 1 } else { 0 }));
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    for (i, line) in table.lines().enumerate() {
+        let line = line.trim_end();
+        let heading = i == 0 || matches!(lines.get(i - 1), Some(Line::Heading(_)));
+        writeln!(out, "{}", if heading { look.paint.wrap("1", line) } else { line.to_owned() })?;
+    }
+    Ok(())
+}
+
+/// Every column but the name: header and cells, in row order.
+fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
+    let each = |header: &str, cell: &dyn Fn(&Row) -> String| {
+        (header.to_owned(), report.rows.iter().map(cell).collect())
+    };
+    let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.dtype.clone())];
+    all.extend(columns.iter().map(|column| each(column.label, &|row| cell(row, column))));
+    if report.rows.iter().any(|row| !row.sketch.is_empty()) {
+        all.push(each("log σ", &|row| notation::spark(&row.sketch, SPARK)));
+    }
+    all
+}
+
+/// Width of the columns with the gaps before them.
+fn total(columns: &[(String, Vec<String>)]) -> usize {
+    let widest = |(header, cells): &(String, Vec<String>)| {
+        cells.iter().map(|c| c.width()).max().unwrap_or(0).max(header.width())
+    };
+    columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
+}
+
+/// A value as a person reads it.
+pub(super) fn cell(row: &Row, column: &Column) -> String {
+    let value = match row.values.get(column.key) {
+        None | Some(Value::Missing(_)) => return "–".to_owned(),
+        Some(value) => value,
+    };
+    let text = match (value, column.format) {
+        (Value::Count(n), _) => n.to_string(),
+        (Value::Real(x), Format::Share) => notation::share(x),
+        (Value::Real(x), _) => notation::real(x),
+        (Value::Missing(_), _) => String::new(),
+    };
+    if column.key == "alpha" && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
+}
+
+/// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
+fn lines(report: &Report, layout: Layout) -> Vec<Line> {
+    let mut lines = vec![];
+    let mut current = None;
+    for row in &report.rows {
+        let group = match layout {
+            Layout::Grouped => group(row),
+            Layout::Flat => None,
+        };
+        if group != current {
+            lines.extend(group.map(|name| Line::Heading(name.to_owned())));
+            current = group;
+        }
+        let name =
+            group.map_or_else(|| row.name.clone(), |name| format!("  {}", &row.name[name.len() + 1..]));
+        lines.push(Line::Row(name));
+    }
+    lines
+}
+
+/// `model.layers.3` of `model.layers.3.mlp.up_proj`.
+fn group(row: &Row) -> Option<&str> {
+    row.block?;
+    row.name.strip_suffix(row.role.as_str())?.strip_suffix('.').filter(|name| !name.is_empty())
+}
+
+/// `text` cut in the middle to `width` characters, where both ends tell names apart.
+fn shorten(text: &str, width: usize) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= width {
+        return text.to_owned();
+    }
+    let tail = width.saturating_sub(1) * 2 / 3;
+    let head = width.saturating_sub(1) - tail;
+    let (start, end) = (&characters[..head], &characters[characters.len() - tail..]);
+    start.iter().chain(['…'].iter()).chain(end).collect()
+}
+
+/// What a reader must know beside the numbers.
+fn notes(report: &Report) -> Vec<String> {
+    let mut notes = vec![];
+    for row in &report.rows {
+        if let Some(failure) = &row.failed {
+            notes.push(format!("! {}: {failure}", row.name));
+        }
+        if let Some(Value::Count(n @ 1..)) = row.values.get("nonfinite_count") {
+            let what = if n == 1 { "entry is" } else { "entries are" };
+            notes.push(format!(
+                "! {}: {} {what} NaN or infinite, so it has no spectrum",
+                row.name,
+                notation::count(n)
+            ));
+        }
+        if let Some(original) = &row.tied_to {
+            notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
+        }
+    }
+    if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
+        notes.push(format!(
+            "{UNSURE} fitted on fewer than 50 values: read it with its standard error, `alpha_sigma`"
+        ));
+    }
+    notes
+}
+
+/// Counts of everything, so that nothing is left out silently.
+pub(super) fn footer(report: &Report) -> String {
+    let totals = &report.totals;
+    let matrices = if totals.measured == 1 { "matrix" } else { "matrices" };
+    let mut parts = vec![format!("{} {matrices} measured", notation::count(totals.measured))];
+    if totals.failed > 0 {
+        parts.push(format!("{} failed", notation::count(totals.failed)));
+    }
+    if totals.skipped > 0 {
+        let mut reasons: Vec<(&str, usize)> = vec![];
+        for skipped in &report.skipped {
+            match reasons.iter_mut().find(|(reason, _)| *reason == skipped.reason) {
+                Some((_, n)) => *n += 1,
+                None => reasons.push((&skipped.reason, 1)),
+            }
+        }
+        let reasons: Vec<String> = match reasons[..] {
+            [(reason, _)] => vec![reason.to_owned()],
+            _ => reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect(),
+        };
+        parts.push(format!("{} skipped ({})", notation::count(totals.skipped), reasons.join(", ")));
+    }
+    if totals.filtered > 0 {
+        parts.push(format!("{} filtered out", notation::count(totals.filtered)));
+    }
+    parts.push(format!("{} parameters", notation::parameters(totals.parameters)));
+    parts.join(" · ")
+}
+
+fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    if report.verdicts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let width = report.verdicts.iter().map(|verdict| verdict.rule.width()).max().unwrap_or(0);
+    for verdict in &report.verdicts {
+        let pad = " ".repeat(width - verdict.rule.width());
+        let word = match verdict.outcome {
+            Outcome::Pass => look.paint.wrap("32", "pass"),
+            Outcome::Fail => look.paint.wrap("1;31", "FAIL"),
+        };
+        let worst = verdict.worst.as_deref().unwrap_or("");
+        let more =
+            if verdict.broken > 1 { format!(" (and {} more)", verdict.broken - 1) } else { String::new() };
+        writeln!(out, "{}", format!(" {}{pad}  {word}  {worst}{more}", verdict.rule).trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_in_the_middle() {
+        assert_eq!(shorten("model.layers.0.self_attn.q_proj", 16), "model…ttn.q_proj");
+        assert_eq!(shorten("short", 16), "short");
+    }
+}

@@ -1,0 +1,253 @@
+//! The binary as its users meet it: reports that hold everything, the same bytes for any thread count, exit codes, files.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
+
+fn svdkit(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap()
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let output = svdkit(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&stdout(arguments)).unwrap()
+}
+
+fn check_exit(arguments: &[&str], code: i32, stderr: &str) {
+    let output = svdkit(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(said.contains(stderr), "{arguments:?}: {said}");
+}
+
+/// A copy of the bundled model's file with bytes replaced: (tensor, entry, the two bytes of a bf16).
+fn altered(folder: &Path, changes: &[(&str, usize, [u8; 2])]) -> PathBuf {
+    let mut bytes = fs::read(Path::new(BASE).join("model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    for (tensor, entry, value) in changes {
+        let begin = tensors[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+        bytes[header + begin + 2 * entry..][..2].copy_from_slice(value);
+    }
+    let path = folder.join("model.safetensors");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn every_tensor_of_the_file_is_in_the_report() {
+    let bytes = fs::read(Path::new(BASE).join("model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let stored: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let stored: BTreeSet<&str> =
+        stored.as_object().unwrap().keys().map(String::as_str).filter(|k| *k != "__metadata__").collect();
+    let report = json(&["spectrum", BASE, "--format", "json"]);
+    let named = |list: &str| {
+        report[list].as_array().unwrap().iter().map(|x| x["tensor"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    let reported: BTreeSet<&str> = named("rows").into_iter().chain(named("skipped")).collect();
+    assert_eq!(stored, reported);
+    assert_eq!(report["totals"]["measured"], named("rows").len());
+    assert_eq!(report["totals"]["skipped"], named("skipped").len());
+}
+
+#[test]
+fn a_report_has_the_documented_keys_and_no_other() {
+    const FIXED: [&str; 13] = [
+        "name",
+        "tensor",
+        "block",
+        "role",
+        "shape",
+        "stored_shape",
+        "dtype",
+        "blake3",
+        "tied_to",
+        "failed",
+        "flags",
+        "missing",
+        "sketch",
+    ];
+    let report = json(&["spectrum", BASE, "--format", "json", "--fail-if", "alpha > 1e9", "--allow-missing"]);
+    let top = [
+        "schema", "svdkit", "command", "model", "settings", "columns", "rows", "skipped", "totals",
+        "verdicts",
+    ];
+    assert_eq!(report.as_object().unwrap().keys().collect::<Vec<_>>(), top);
+    let columns: Vec<&str> =
+        report["columns"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+    for row in report["rows"].as_array().unwrap() {
+        let row = row.as_object().unwrap();
+        let unknown: Vec<_> = row
+            .keys()
+            .filter(|key| !FIXED.contains(&key.as_str()) && !columns.contains(&key.as_str()))
+            .collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        for key in &columns {
+            // A number, or nothing with a reason: never NaN, −1 or an empty string.
+            assert!(row[*key].is_number() || row["missing"][*key].is_string(), "{}: {key}", row["name"]);
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    for format in ["table", "json", "jsonl", "csv", "markdown"] {
+        let run = |jobs| stdout(&["spectrum", BASE, "--format", format, "-j", jobs]);
+        assert_eq!(run("1"), run("2"), "{format}");
+        assert_eq!(run("2"), run("3"), "{format}");
+    }
+}
+
+#[test]
+fn a_tiny_budget_still_measures_everything() {
+    assert_eq!(stdout(&["spectrum", BASE, "--memory", "1k"]), stdout(&["spectrum", BASE]));
+}
+
+#[test]
+fn nan_and_infinity_are_findings_and_the_rest_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = "model.layers.1.mlp.up_proj.weight";
+    let path = altered(folder.path(), &[(tensor, 7, [0xc0, 0x7f]), (tensor, 9, [0x80, 0xff])]);
+    let report = json(&["spectrum", path.to_str().unwrap(), "--format", "json"]);
+    let rows = report["rows"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["tensor"] == tensor).unwrap();
+    assert_eq!(row["nonfinite_count"], 2);
+    assert!(row["missing"]["alpha"].as_str().unwrap().contains("NaN"), "{row}");
+    assert_eq!(rows.iter().filter(|row| row["spectral_norm"].is_number()).count(), rows.len() - 1);
+    let table = stdout(&["spectrum", path.to_str().unwrap()]);
+    assert!(table.contains("model.layers.1.mlp.up_proj: 2 entries are NaN or infinite"), "{table}");
+    check_exit(&["spectrum", path.to_str().unwrap(), "--fail-if", "nonfinite_count > 0"], 1, "");
+    check_exit(&["spectrum", BASE, "--fail-if", "nonfinite_count > 0"], 0, "");
+}
+
+#[test]
+fn files_appear_complete_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (a, b, c) = (at("a.json"), at("b.csv"), at("c.md"));
+    let out = stdout(&["spectrum", BASE, "--format", "json", "-o", &a, "-o", &b, "-o", &c]);
+    assert_eq!(fs::read_to_string(&a).unwrap(), out);
+    assert_eq!(fs::read_to_string(&b).unwrap(), stdout(&["spectrum", BASE, "--format", "csv"]));
+    assert_eq!(fs::read_to_string(&c).unwrap(), stdout(&["spectrum", BASE, "--format", "markdown"]));
+    fs::remove_file(&a).unwrap();
+    check_exit(&["spectrum", BASE, "-o", &a, "-o", &at("no/such/folder.json")], 2, "cannot create");
+    check_exit(&["spectrum", &at("missing"), "-o", &a], 2, "missing");
+    let left: BTreeSet<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, BTreeSet::from(["b.csv".into(), "c.md".into()]));
+}
+
+#[test]
+fn spectra_are_saved_under_the_rows_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spectra.safetensors");
+    let report = json(&["spectrum", BASE, "--format", "json", "--singular-values", path.to_str().unwrap()]);
+    let bytes = fs::read(path).unwrap();
+    let saved = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for row in report["rows"].as_array().unwrap() {
+        let tensor = saved.tensor(row["name"].as_str().unwrap()).unwrap();
+        let side = row["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).min().unwrap();
+        assert_eq!(tensor.shape(), [side as usize]);
+        let first = f64::from_le_bytes(tensor.data()[..8].try_into().unwrap());
+        assert_eq!(row["spectral_norm"].as_f64().unwrap().to_bits(), first.to_bits(), "{}", row["name"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_exits_with_2_and_one_line() {
+    check_exit(&["spectrum", "no/such/model"], 2, "no/such/model");
+    check_exit(&["spectrum", BASE, "--sort", "alpa"], 2, "did you mean `alpha`?");
+    check_exit(&["spectrum", BASE, "--columns", "alpha,stabel_rank"], 2, "did you mean `stable_rank`?");
+    check_exit(&["spectrum", BASE, "--fail-if", "alpha >"], 2, "is no number");
+    check_exit(&["spectrum", BASE, "--include", "nothing*"], 2, "leave nothing");
+    check_exit(&["spectrum", BASE, "--include", "a[", "-q"], 2, "glob `a[`");
+    check_exit(&["spectrum"], 2, "Usage");
+    let output = svdkit(&["spectrum", "no/such/model"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_filter_counts_what_it_leaves_out() {
+    let report = json(&["spectrum", BASE, "--format", "json", "--include", "*.mlp.*", "--exclude", "*.3.*"]);
+    assert_eq!(report["rows"].as_array().unwrap().len(), 9);
+    assert_eq!(report["totals"]["filtered"], 30);
+}
+
+#[test]
+fn sorting_puts_the_asked_for_first_and_the_missing_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = altered(folder.path(), &[("lm_head.weight", 0, [0xc0, 0x7f])]);
+    let report = json(&["spectrum", path.to_str().unwrap(), "--format", "json", "--sort", "-spectral_norm"]);
+    let rows = report["rows"].as_array().unwrap();
+    let norms: Vec<Option<f64>> = rows.iter().map(|row| row["spectral_norm"].as_f64()).collect();
+    assert!(norms.windows(2).all(|pair| pair[0] >= pair[1]), "{norms:?}");
+    assert_eq!(rows.last().unwrap()["name"], "lm_head");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_svdkit"))
+        .args(["spectrum", BASE, "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), output.stderr.len()),
+        (Some(0), 0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_no_half_written_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("large.safetensors");
+    let side = 3000usize;
+    // Any full-rank matrix that takes seconds will do.
+    let mut state = 1u32;
+    let entries = (0..side * side).flat_map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((f64::from(state >> 8) / f64::from(1 << 24) - 0.5) as f32).to_le_bytes()
+    });
+    let header = format!(
+        r#"{{"w":{{"dtype":"F32","shape":[{side},{side}],"data_offsets":[0,{}]}}}}"#,
+        side * side * 4
+    );
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    bytes.extend(entries);
+    fs::write(&model, bytes).unwrap();
+    let out = folder.path().join("out.json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_svdkit"))
+        .args(["spectrum", model.to_str().unwrap(), "-j", "1", "-o", out.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The output's temporary file shows that the work has begun.
+    while fs::read_dir(folder.path()).unwrap().count() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["large.safetensors"]);
+}

@@ -1,0 +1,261 @@
+//! Numbers that other tools produced, with their versions: WeightWatcher 0.7.7 on the bundled model and on small matrices
+//! made by formula, powerlaw 1.5. On a miss the worst column, matrix and difference are named.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+use svdkit::analysis::spectrum::measure;
+use svdkit::checkpoint;
+use svdkit::layer::{Filter, Layer, select};
+use svdkit::linalg::{Precision, singular_values};
+use svdkit::matrix::{Dtype, Matrix};
+use svdkit::metric::{Entries, METRICS, Metric, Subject, WEIGHTWATCHER};
+use svdkit::report::Measurements;
+
+/// Columns that only arithmetic separates from the peer's; the others depend on the choice of a tail.
+const EXACT: [&str; 13] = [
+    "sv_max",
+    "sv_min",
+    "lambda_max",
+    "norm",
+    "log_norm",
+    "spectral_norm",
+    "log_spectral_norm",
+    "stable_rank",
+    "entropy",
+    "matrix_rank",
+    "rank_loss",
+    "num_evals",
+    "Q",
+];
+
+/// The largest relative difference in each class of columns: norms and ranks, then the fit.
+#[derive(Default)]
+struct Worst {
+    exact: (f64, String),
+    fit: (f64, String),
+}
+
+impl Worst {
+    fn see(&mut self, matrix: &str, key: &str, found: f64, expected: f64) {
+        let difference = (found - expected).abs() / expected.abs().max(1e-300);
+        let worst = if EXACT.contains(&key) { &mut self.exact } else { &mut self.fit };
+        if difference > worst.0 && found.to_bits() != expected.to_bits() {
+            *worst = (
+                difference,
+                format!("{matrix} {key}: {found:e}, peer {expected:e}, off by {difference:.1e}"),
+            );
+        }
+    }
+
+    fn check(&self, exact: f64, fit: f64) {
+        assert!(self.exact.0 < exact, "{}", self.exact.1);
+        assert!(self.fit.0 < fit, "{}", self.fit.1);
+    }
+}
+
+fn number(values: &Measurements, key: &str) -> f64 {
+    values
+        .get(key)
+        .unwrap_or_else(|| panic!("no column {key}"))
+        .number()
+        .unwrap_or_else(|| panic!("{key} is missing"))
+}
+
+fn check_bundled(precision: Precision) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let text = std::fs::read_to_string(root.join("oracle/weightwatcher_charlm.json")).unwrap();
+    let oracle: Json = serde_json::from_str(&text).unwrap();
+    let (_, source) = checkpoint::open(&root.join("charlm/base")).unwrap();
+    let selection = select(source.tensors(), &Filter::default());
+    let mut worst = Worst::default();
+    let rows = oracle["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), selection.layers.len());
+    for row in rows {
+        let name = row["name"].as_str().unwrap();
+        let layer = selection.layers.iter().find(|layer| layer.name == name).unwrap();
+        let peer = measure(source.as_ref(), layer, precision, WEIGHTWATCHER).unwrap().values;
+        for (key, expected) in row.as_object().unwrap().iter().filter(|(_, value)| value.is_number()) {
+            worst.see(name, key, number(&peer, key), expected.as_f64().unwrap());
+        }
+        let ours = measure(source.as_ref(), layer, precision, METRICS).unwrap().values;
+        let pairs = [
+            ("alpha", "alpha"),
+            ("xmin", "xmin"),
+            ("ks_distance", "D"),
+            ("alpha_sigma", "sigma"),
+            ("tail_count", "num_pl_spikes"),
+            ("alpha_weighted", "alpha_weighted"),
+            ("stable_rank", "stable_rank"),
+            ("spectral_norm", "sv_max"),
+            ("smallest_singular_value", "sv_min"),
+            ("max_eigenvalue", "lambda_max"),
+        ];
+        for (key, peers) in pairs {
+            worst.see(name, peers, number(&ours, key), row[peers].as_f64().unwrap());
+        }
+    }
+    worst.check(1e-9, 1e-6);
+}
+
+#[test]
+fn the_bundled_model_agrees_with_weightwatcher() {
+    check_bundled(Precision::Exact);
+}
+
+#[test]
+fn the_fast_route_agrees_with_weightwatcher_too() {
+    check_bundled(Precision::Fast);
+}
+
+/// The generator of the golden matrices: a linear congruence, uniform in [−½, ½).
+fn golden(rows: usize, cols: usize, seed: u32) -> Vec<f64> {
+    let mut state = seed;
+    let entry = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state >> 8) / f64::from(1 << 24) - 0.5
+    };
+    (0..rows * cols).map(entry).collect()
+}
+
+fn check_golden(
+    (rows, cols): (usize, usize),
+    entries: &[f64],
+    metrics: &'static [Metric],
+    expected: &[(&str, f64)],
+) {
+    let layer = Layer {
+        name: "golden".to_owned(),
+        tensor: "golden".to_owned(),
+        stored_shape: vec![rows, cols],
+        rows,
+        cols,
+        dtype: Dtype::F64,
+        file: 0,
+        offset: 0,
+        order: 0,
+        block: None,
+        role: "golden".to_owned(),
+    };
+    let spectrum =
+        singular_values(&Matrix::from_f64(rows, cols, entries).unwrap(), Precision::Exact).unwrap();
+    let raw = Entries::new();
+    let values = Subject::new(&layer, &raw, Ok(&spectrum)).evaluate(metrics);
+    let mut worst = Worst::default();
+    for (key, expected) in expected {
+        worst.see("golden", key, number(&values, key), *expected);
+    }
+    worst.check(1e-9, 1e-9);
+}
+
+#[test]
+fn the_tall_golden_matrix_agrees_with_weightwatcher() {
+    let expected = [
+        ("num_evals", 32.0),
+        ("sv_max", 3.500048926364608),
+        ("sv_min", 0.37273946940832503),
+        ("lambda_max", 12.250342486946046),
+        ("alpha", 3.005369160850117),
+        ("xmin", 4.1796787678309055),
+        ("D", 0.18935539612914698),
+        ("sigma", 0.5359574524216787),
+        ("num_pl_spikes", 14.0),
+        ("norm", 130.28155197472864),
+        ("log_norm", 2.114882923442468),
+        ("log_spectral_norm", 1.088148230587211),
+        ("alpha_weighted", 3.270287134640426),
+        ("log_alpha_norm", 3.87946927012261),
+        ("stable_rank", 10.634931399963433),
+        ("matrix_rank", 32.0),
+        ("entropy", 0.9018046113548962),
+    ];
+    check_golden((48, 32), &golden(48, 32, 1), WEIGHTWATCHER, &expected);
+}
+
+#[test]
+fn the_tall_golden_matrix_has_the_published_ranks() {
+    let expected = [
+        ("effective_rank", 28.4996916250327),
+        ("effective_rank_energy", 22.769379057370504),
+        ("stable_rank", 10.634931399963433),
+        ("participation_ratio", 19.08529712700364),
+        ("nuclear_norm", 58.44339343920852),
+        ("condition_number", 9.390067898954936),
+        ("rank_at_90", 20.0),
+        ("rank_at_95", 23.0),
+        ("rank_at_99", 29.0),
+        ("numerical_rank", 32.0),
+        ("alpha_hill", 2.5544056410496108),
+    ];
+    check_golden((48, 32), &golden(48, 32, 1), METRICS, &expected);
+}
+
+#[test]
+fn few_values_take_weightwatchers_fit_for_small_samples() {
+    let expected = [
+        ("num_evals", 12.0),
+        ("alpha", 2.744055240733381),
+        ("xmin", 1.438614209207661),
+        ("D", 0.14551111730839794),
+        ("sigma", 0.6166166437432552),
+        ("num_pl_spikes", 8.0),
+        ("alpha_weighted", 1.80744753942284),
+        ("log_alpha_norm", 2.1768430791635116),
+        ("entropy", 0.9006448764967884),
+    ];
+    check_golden((24, 12), &golden(24, 12, 2), WEIGHTWATCHER, &expected);
+    check_golden(
+        (24, 14),
+        &golden(24, 14, 1),
+        WEIGHTWATCHER,
+        &[("alpha", 1.8113102384834794), ("xmin", 0.6359491676416895)],
+    );
+    let expected = [
+        ("alpha", 1.774296806482245),
+        ("D", 0.2245568233816071),
+        ("sigma", 0.2737552612573417),
+        ("xmin", 0.6045349060657809),
+    ];
+    check_golden((24, 8), &golden(24, 8, 9), WEIGHTWATCHER, &expected);
+    // Its standard error of that tail is negative; everything else is repeated.
+    let expected = [("alpha", 1.6185069013405202), ("D", 0.35397702002976), ("xmin", 0.509179874479271)];
+    check_golden((24, 5), &golden(24, 5, 9), WEIGHTWATCHER, &expected);
+}
+
+#[test]
+fn the_square_golden_matrix_agrees_with_weightwatcher() {
+    let expected = [
+        ("sv_max", 3.004782293655613),
+        ("alpha", 14.0636953749527),
+        ("xmin", 7.525258540666205),
+        ("D", 0.18273461977286787),
+        ("sigma", 6.53184768747635),
+        ("num_pl_spikes", 4.0),
+        ("norm", 84.96460926364955),
+        ("alpha_weighted", 13.439633277521924),
+        ("log_alpha_norm", 13.608879335991846),
+        ("stable_rank", 9.410485756082778),
+        ("entropy", 0.8495344961189945),
+    ];
+    check_golden((32, 32), &golden(32, 32, 4), WEIGHTWATCHER, &expected);
+}
+
+#[test]
+fn a_planted_spike_agrees_with_weightwatcher() {
+    let spike = 8.0 / (48f64.sqrt() * 32f64.sqrt());
+    let entries: Vec<f64> = golden(48, 32, 1).iter().map(|x| x + spike).collect();
+    let expected = [
+        ("lambda_max", 77.05658351920086),
+        ("alpha", 2.428928017237401),
+        ("xmin", 3.6610541273345016),
+        ("D", 0.09863567885245483),
+        ("num_pl_spikes", 16.0),
+        ("log_alpha_norm", 4.604558951672851),
+        ("stable_rank", 2.592303703186135),
+        ("entropy", 0.7415582689610376),
+    ];
+    check_golden((48, 32), &entries, WEIGHTWATCHER, &expected);
+    check_golden((48, 32), &entries, METRICS, &[("spike_count", 1.0)]);
+}

@@ -1,0 +1,193 @@
+//! The architecture's invariants that can be read off the source: who may import, name or do what.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules and their ranks, as drawn in docs/architecture.md: imports go down only.
+const RANKS: [(&str, u32); 15] = [
+    ("error", 0),
+    ("notation", 0),
+    ("matrix", 1),
+    ("spectrum", 1),
+    ("report", 1),
+    ("layer", 2),
+    ("linalg", 3),
+    ("checkpoint", 3),
+    ("metric", 4),
+    ("analysis", 5),
+    ("engine", 6),
+    ("gate", 6),
+    ("render", 6),
+    ("cli", 7),
+    ("main", 8),
+];
+
+/// Packages that have a home, and where it is.
+const HOMES: [(&str, &[&str]); 8] = [
+    ("safetensors", &["checkpoint/"]),
+    ("candle_core", &["checkpoint/"]),
+    ("faer", &["linalg/"]),
+    ("clap", &["cli/"]),
+    ("indicatif", &["cli/"]),
+    ("comfy_table", &["render/table.rs"]),
+    ("rayon", &["engine.rs", "linalg/"]),
+    ("csv", &["render/csv.rs"]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) || extension.is_empty() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Every source file: its path below `src`, and its code without comments and without its unit tests.
+fn sources() -> Vec<(String, String)> {
+    let source = root().join("src");
+    let read = |path: &PathBuf| {
+        let name = path.strip_prefix(&source).unwrap().to_str().unwrap().replace('\\', "/");
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        (name, lines.collect::<Vec<_>>().join("\n"))
+    };
+    files(&source, "rs").iter().map(read).collect()
+}
+
+fn module(file: &str) -> &str {
+    file.split(['/', '.']).next().unwrap()
+}
+
+fn rank(module: &str) -> u32 {
+    RANKS.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("{module} has no rank")).1
+}
+
+/// Whether `code` names `word` as a path or a package, not as part of a longer word.
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + word.len()..];
+        let outer = |c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '.';
+        !before.is_some_and(outer)
+            && (after.starts_with("::") || after.starts_with(" as ") || after.starts_with(';'))
+    })
+}
+
+#[test]
+fn imports_go_down_the_ranks() {
+    for (file, code) in sources() {
+        if file == "lib.rs" || file == "main.rs" {
+            continue;
+        }
+        for (at, _) in code.match_indices("crate::") {
+            let target = code[at + "crate::".len()..]
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap();
+            let (from, to) = (module(&file), target);
+            if from == to || !RANKS.iter().any(|(name, _)| *name == to) {
+                continue;
+            }
+            assert!(rank(to) < rank(from), "{file} imports {to}, which is not below it");
+        }
+    }
+}
+
+#[test]
+fn packages_stay_at_home() {
+    for (file, code) in sources() {
+        for (package, homes) in HOMES {
+            let at_home = homes.iter().any(|home| file.starts_with(home));
+            assert!(at_home || !names(&code, package), "{file} names {package}, whose home is {homes:?}");
+        }
+    }
+}
+
+#[test]
+fn only_readers_and_the_command_line_touch_the_world() {
+    let world = [
+        "std::fs",
+        "std::env",
+        "std::time",
+        "std::net",
+        "std::process",
+        "available_parallelism",
+        "File::open",
+    ];
+    for (file, code) in sources() {
+        let outer = ["checkpoint", "engine", "cli", "main"].contains(&module(&file));
+        for word in world {
+            assert!(outer || !code.contains(word), "{file} uses {word}");
+        }
+        let loud = ["println!", "eprintln!", "print!", "dbg!"].iter().any(|word| code.contains(word));
+        assert!(!loud, "{file} prints; only cli writes, and to a handle");
+    }
+}
+
+#[test]
+fn what_is_serialized_is_the_report() {
+    for (file, code) in sources() {
+        let derives = code.lines().any(|line| {
+            line.contains("derive(") && line.contains("Serialize") && !line.contains("Deserialize")
+        });
+        assert!(!derives || file == "report.rs", "{file} derives Serialize: schema lives in report.rs");
+    }
+}
+
+#[test]
+fn files_say_what_they_are_for_and_stay_short() {
+    for path in files(&root().join("src"), "rs").iter().chain(&files(&root().join("tests"), "rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("//!"), "{} has no //! at its top", path.display());
+        let lines = text.lines().count();
+        // A uniform table may be longer.
+        let table = text.contains("pub static METRICS") || text.contains("pub static WEIGHTWATCHER");
+        assert!(lines <= 400 || table, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_fixture_is_listed() {
+    let listing = fs::read_to_string(root().join("fixtures/README.md")).unwrap();
+    for path in files(&root().join("fixtures"), "") {
+        let name = path.strip_prefix(root().join("fixtures")).unwrap().to_str().unwrap().replace('\\', "/");
+        let listed = name.split('/').scan(String::new(), |prefix, part| {
+            prefix.push_str(part);
+            let here = listing.contains(&format!("`{prefix}`")) || listing.contains(&format!("`{prefix}/`"));
+            prefix.push('/');
+            Some(here)
+        });
+        assert!(
+            listed.into_iter().any(|here| here) || name == "README.md",
+            "fixtures/{name} is not in fixtures/README.md"
+        );
+    }
+}
+
+#[test]
+fn the_drawn_ranks_are_the_real_ones() {
+    let drawing = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for (name, rank) in RANKS.iter().filter(|(name, _)| *name != "main") {
+        let row = drawing
+            .lines()
+            .find(|line| line.starts_with(&format!("| {rank} |")))
+            .unwrap_or_else(|| panic!("no rank {rank}"));
+        assert!(
+            row.contains(&format!("`{name}`")),
+            "docs/architecture.md does not put {name} at rank {rank}"
+        );
+    }
+}
