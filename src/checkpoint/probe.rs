@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{FORMATS, folder};
 use crate::error::{Error, printable};
@@ -177,10 +177,12 @@ fn empty_folder(folder: &Path) -> Error {
     let names = folder::listing(folder).unwrap_or_default();
     let weights: Vec<_> =
         names.iter().filter(|name| WEIGHTS.iter().any(|ending| name.ends_with(ending))).collect();
-    let inside: Vec<_> = subfolders(folder)
-        .into_iter()
-        .filter(|name| FORMATS.iter().any(|format| (format.sniff)(&folder.join(name))))
-        .map(|name| folder.join(name).to_string_lossy().into_owned())
+    // Two levels: a download cache keeps its models in `snapshots/COMMIT`.
+    let below =
+        subfolders(folder).into_iter().flat_map(|below| [vec![below.clone()], subfolders(&below)].concat());
+    let inside: Vec<_> = below
+        .filter(|folder| FORMATS.iter().any(|format| (format.sniff)(folder)))
+        .map(|folder| folder.to_string_lossy().into_owned())
         .collect();
     let advice = if weights.iter().any(|name| name.ends_with(".distcp")) {
         "; it is a distributed checkpoint: convert it with \
@@ -199,14 +201,9 @@ fn empty_folder(folder: &Path) -> Error {
 }
 
 /// The folders in `folder`, by name.
-fn subfolders(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort_by(|a, b| crate::layer::natural(a, b));
-    names
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut folders: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
 }

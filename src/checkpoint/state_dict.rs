@@ -221,3 +221,90 @@ fn element(name: &str) -> Element {
     };
     Element::Float(dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+    use crate::checkpoint::pickle;
+
+    /// Pieces that pickles of tensors are made of.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let fixed: Vec<Vec<u8>> = [
+            &b"("[..],
+            b")",
+            b"]",
+            b"}",
+            b"N",
+            b"\x88",
+            b"t",
+            b"Q",
+            b"R",
+            b"b",
+            b"s",
+            b"u",
+            b"a",
+            b"e",
+            b"\x81",
+            b"\x85",
+            b"\x86",
+            b"\x87",
+            b"q\0",
+            b"h\0",
+            b"q\x01",
+            b"h\x01",
+            b"K\x02",
+            b"J\xff\xff\xff\x7f",
+            b"J\0\0\0\x80",
+            b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+            b"X\x01\0\0\0a",
+            b"X\x05\0\0\0model",
+            b"ctorch\nFloatStorage\n",
+            b"ctorch._utils\n_rebuild_tensor_v2\n",
+            b"ctorch._utils\n_rebuild_parameter\n",
+            b"ctorch._tensor\n_rebuild_from_type_v2\n",
+            b"ccollections\nOrderedDict\n)R",
+            // The start of a tensor's arguments: its storage and its first entry.
+            b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x06tQK\0",
+            b"K\x02K\x03\x86K\x03K\x01\x86\x89}tR",
+        ]
+        .iter()
+        .map(|piece| piece.to_vec())
+        .collect();
+        prop_oneof![30 => prop::sample::select(fixed), 1 => prop::collection::vec(any::<u8>(), 1..4)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 4000,
+            rng_seed: RngSeed::Fixed(1),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn any_pickle_is_understood_or_refused(pieces in prop::collection::vec(piece(), 0..60)) {
+            let bytes = [&b"\x80\x02}("[..], &pieces.concat(), b"u."].concat();
+            let _ = pickle::parse(&bytes).and_then(tensors);
+        }
+    }
+
+    fn check_contiguous(shape: &[usize], strides: &[u64], expected: &str) {
+        let found = if is_contiguous(shape, strides) { "contiguous" } else { "scattered" };
+        assert_eq!(found, expected, "{shape:?} {strides:?}");
+    }
+
+    #[test]
+    fn strides_tell_rows_from_views() {
+        check_contiguous(&[2, 3], &[3, 1], "contiguous");
+        check_contiguous(&[2, 3], &[1, 2], "scattered");
+        check_contiguous(&[2, 3], &[6, 1], "scattered");
+        check_contiguous(&[2, 3], &[0, 1], "scattered");
+        check_contiguous(&[1, 3], &[99, 1], "contiguous");
+        check_contiguous(&[3, 1], &[1, 77], "contiguous");
+        check_contiguous(&[0, 3], &[0, 0], "contiguous");
+        check_contiguous(&[], &[], "contiguous");
+    }
+}
