@@ -156,6 +156,8 @@ const TOKENS: &[&str] = &[
     " ",
 ];
 
+const BYTES: &[u8] = b"\0\x01\x7f\x80\xff0\"}.(qhRb\x85";
+
 const WORDS: &[u64] = &[
     0,
     1,
@@ -184,11 +186,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     let end = bytes.len();
     match random.below(12) {
         0 | 1 => bytes[at] ^= 1 << random.below(8),
-        2 => {
-            bytes[at] = *[0, 1, 0x7f, 0x80, 0xff, b'0', b'"', b'}', b'.', b'(', b'q', b'h', b'R', b'b', 0x85]
-                .get(random.below(15))
-                .unwrap_or(&0)
-        }
+        2 => bytes[at] = BYTES[random.below(BYTES.len())],
         3 => bytes[at] = random.next() as u8,
         4 => bytes.truncate(at),
         5 => {
@@ -242,10 +240,10 @@ fn edit_text(bytes: &mut Vec<u8>, at: usize, random: &mut Random) {
         rest.iter().position(|b| *b == b'"').map_or(rest.len(), |n| n + 1)
     };
     let text = random.pick(if wanted { NUMBERS } else { TOKENS });
-    let grown = text.len() as i64 - (1 + length) as i64;
     bytes.splice(start..=start + length, text.bytes());
     if let Some(head) = bytes.first_chunk::<8>()
-        && let Some(header) = u64::from_le_bytes(*head).checked_add_signed(grown)
+        && let Some(header) = u64::from_le_bytes(*head).checked_add(text.len() as u64)
+        && let Some(header) = header.checked_sub(1 + length as u64)
         && header < bytes.len() as u64
         && start >= 8
     {

@@ -267,7 +267,7 @@ mod tests {
             b"ctorch._tensor\n_rebuild_from_type_v2\n",
             b"ccollections\nOrderedDict\n)R",
             // The start of a tensor's arguments: its storage and its first entry.
-            b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x06tQK\0",
+            b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQK\0",
             b"K\x02K\x03\x86K\x03K\x01\x86\x89}tR",
         ]
         .iter()
