@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::index;
 use super::stored::WeightFile;
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 use crate::layer::{TensorInfo, natural};
 
 /// The names that a format's files go by.
@@ -105,7 +105,7 @@ fn layout(folder: &Path, family: &Family) -> Result<Option<Layout>, Error> {
 
 /// Up to five names in backticks.
 pub(super) fn quoted(names: &[impl AsRef<str>]) -> String {
-    let mut text: Vec<_> = names.iter().take(5).map(|n| format!("`{}`", printable(n.as_ref()))).collect();
+    let mut text: Vec<_> = names.iter().take(5).map(|n| format!("`{}`", brief(n.as_ref()))).collect();
     if names.len() > text.len() {
         text.push(format!("{} more", names.len() - text.len()));
     }
@@ -116,13 +116,12 @@ pub(super) fn quoted(names: &[impl AsRef<str>]) -> String {
 fn complete(folder: &Path, files: &[PathBuf]) -> Result<(), Error> {
     let names: BTreeSet<_> =
         files.iter().filter_map(|file| file.file_name()).map(|n| n.to_string_lossy().into_owned()).collect();
-    for name in &names {
-        let Some((stem, number, total, ending)) = numbered(name) else { continue };
-        for other in 1..=count(total) {
-            let expected = format!("{stem}-{other:0width$}-of-{total}{ending}", width = number.len());
+    let series: BTreeSet<_> = names.iter().filter_map(|name| numbered(name)).collect();
+    for Series { stem, width, total, ending } in series {
+        for number in 1..=count(total) {
+            let expected = format!("{stem}-{number:0width$}-of-{total}{ending}");
             if !names.contains(&expected) {
-                let reason =
-                    format!("shard {other} of {} is missing: `{}`", count(total), printable(&expected));
+                let reason = format!("shard {number} of {} is missing: `{}`", count(total), brief(&expected));
                 return Err(Error::malformed(folder, reason));
             }
         }
@@ -130,13 +129,23 @@ fn complete(folder: &Path, files: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The parts of `stem-00001-of-00003.ending`.
-fn numbered(name: &str) -> Option<(&str, &str, &str, &str)> {
+/// What all of `stem-00001-of-00003.ending`, `stem-00002-of-00003.ending`, … have in common.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Series<'n> {
+    stem: &'n str,
+    width: usize,
+    total: &'n str,
+    ending: &'n str,
+}
+
+/// The series that a file belongs to, if its name says so.
+fn numbered(name: &str) -> Option<Series<'_>> {
     let (before, after) = name.rsplit_once("-of-")?;
     let (stem, number) = before.rsplit_once('-')?;
     let (total, _) = after.split_once('.')?;
     let digits = |s: &str| (1..=5).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_digit());
-    (digits(number) && digits(total)).then(|| (stem, number, total, &after[total.len()..]))
+    let series = Series { stem, width: number.len(), total, ending: &after[total.len()..] };
+    (digits(number) && digits(total)).then_some(series)
 }
 
 fn count(digits: &str) -> usize {
@@ -149,7 +158,7 @@ fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>)
     let shards = index::read(index)?;
     for shard in shards.keys() {
         if !Path::new(shard).components().all(|c| matches!(c, Component::Normal(_))) || shard.contains('\\') {
-            let reason = format!("shard `{}` lies outside the folder", printable(shard));
+            let reason = format!("shard `{}` lies outside the folder", brief(shard));
             return Err(Error::malformed(index, reason));
         }
     }
@@ -158,7 +167,7 @@ fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>)
     match absent[..] {
         [] => {}
         [(i, shard)] => {
-            let reason = format!("shard {} of {} is missing: `{}`", i + 1, shards.len(), printable(shard));
+            let reason = format!("shard {} of {} is missing: `{}`", i + 1, shards.len(), brief(shard));
             return Err(Error::malformed(index, reason));
         }
         _ => {
@@ -181,6 +190,6 @@ fn agree(index: &Path, tensors: &BTreeSet<String>, part: Part) -> Result<Part, E
         return Ok(part);
     }
     let shard = file.path().file_name().unwrap_or_default().to_string_lossy();
-    let reason = format!("shard `{}` lacks what the index promises: {}", printable(&shard), quoted(&absent));
+    let reason = format!("shard `{}` lacks what the index promises: {}", brief(&shard), quoted(&absent));
     Err(Error::malformed(index, reason))
 }

@@ -4,10 +4,10 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{FORMATS, folder};
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 
 /// Refuses a path that cannot be a checkpoint whatever its bytes say: absent, empty, no file or folder.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
@@ -31,7 +31,7 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
 /// An error for a path that does not exist, with the names nearby that look like it.
 fn absent(path: &Path) -> Error {
     if let Ok(target) = fs::read_link(path) {
-        let target = printable(&target.to_string_lossy());
+        let target = brief(&target.to_string_lossy());
         return Error::malformed(
             path,
             format!("is a link to `{target}`, which does not exist; download it again"),
@@ -43,8 +43,18 @@ fn absent(path: &Path) -> Error {
         None => Path::new("/"),
     };
     if !parent.is_dir() {
-        let parent = printable(&parent.to_string_lossy());
-        return Error::malformed(path, format!("does not exist, nor does the folder `{parent}`"));
+        let hub = if is_hub_name(path) {
+            let (id, name) = (path.to_string_lossy(), path.file_name().unwrap_or_default().to_string_lossy());
+            format!(
+                "; a model of the Hugging Face hub is fetched with `hf download {} --local-dir {}`",
+                brief(&id),
+                brief(&name)
+            )
+        } else {
+            String::new()
+        };
+        let parent = brief(&parent.to_string_lossy());
+        return Error::malformed(path, format!("does not exist, nor does the folder `{parent}`{hub}"));
     }
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     let mut near: Vec<_> = fs::read_dir(parent)
@@ -59,7 +69,7 @@ fn absent(path: &Path) -> Error {
     let near: Vec<_> = near
         .iter()
         .take(3)
-        .map(|(_, name)| format!("`{}`", printable(&parent.join(name).to_string_lossy())))
+        .map(|(_, name)| format!("`{}`", brief(&parent.join(name).to_string_lossy())))
         .collect();
     Error::malformed(
         path,
@@ -68,6 +78,17 @@ fn absent(path: &Path) -> Error {
             _ => format!("does not exist; did you mean {}?", near.join(" or ")),
         },
     )
+}
+
+/// Whether a path reads like `ORG/NAME`.
+fn is_hub_name(path: &Path) -> bool {
+    let plain = |c: Component<'_>| {
+        let Component::Normal(name) = c else { return false };
+        let name = name.to_string_lossy();
+        !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let is_file = WEIGHTS.iter().any(|ending| path.to_string_lossy().ends_with(ending));
+    path.components().count() == 2 && path.components().all(plain) && !is_file
 }
 
 /// What a path is that is neither file nor folder.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use candle_core::pickle::Object;
 
 use super::folder;
-use crate::error::printable;
+use crate::error::brief;
 use crate::layer::Element;
 use crate::matrix::Dtype;
 
@@ -41,9 +41,9 @@ pub(super) fn tensors(object: Object) -> Result<Vec<StoredTensor>, String> {
     for (key, value) in model {
         let Object::Unicode(name) = key else { continue };
         if let Some(tensor) = tensor(&name, value) {
-            let tensor = tensor.map_err(|reason| format!("tensor `{}`: {reason}", printable(&name)))?;
+            let tensor = tensor.map_err(|reason| format!("tensor `{}`: {reason}", brief(&name)))?;
             if !seen.insert(name.clone()) {
-                return Err(format!("tensor `{}` appears twice", printable(&name)));
+                return Err(format!("tensor `{}` appears twice", brief(&name)));
             }
             tensors.push(tensor);
         }
@@ -58,8 +58,7 @@ fn model(object: Object, levels: usize) -> Result<Pairs, String> {
     let pairs = match object {
         Object::Dict(pairs) => pairs,
         Object::Reduce { callable, .. } | Object::Build { callable, .. } => {
-            let class =
-                class(&callable).map_or_else(String::new, |class| format!(" ({})", printable(&class)));
+            let class = class(&callable).map_or_else(String::new, |class| format!(" ({})", brief(&class)));
             return Err(format!(
                 "holds a Python object{class}, not tensors by name; save `model.state_dict()`"
             ));
@@ -132,7 +131,7 @@ fn tensor(name: &str, object: Object) -> Option<Result<StoredTensor, String>> {
         other => Some(Ok(StoredTensor {
             name: name.to_owned(),
             shape: vec![],
-            element: Element::Other(printable(other.trim_start_matches("_rebuild_"))),
+            element: Element::Other(brief(other.trim_start_matches("_rebuild_"))),
             storage: None,
             start: 0,
             contiguous: true,
@@ -216,7 +215,7 @@ fn element(name: &str) -> Element {
         "IntStorage" => return Element::Other("i32".to_owned()),
         "LongStorage" => return Element::Other("i64".to_owned()),
         other => {
-            return Element::Other(printable(&other.trim_end_matches("Storage").to_lowercase()));
+            return Element::Other(brief(&other.trim_end_matches("Storage").to_lowercase()));
         }
     };
     Element::Float(dtype)

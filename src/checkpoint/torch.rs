@@ -11,7 +11,7 @@ use super::state_dict::{self, StoredTensor};
 use super::stored::{Stored, WeightFile};
 use super::zip::{Archive, Extent};
 use super::{Format, MatrixSource, pickle, probe};
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 
 /// The table entry.
@@ -119,7 +119,7 @@ fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
             Err("is a Keras archive; save its weights with `safetensors.numpy.save_file`".to_owned())
         }
         (None, _) => {
-            let first = archive.names().next().map_or_else(String::new, printable);
+            let first = archive.names().next().map_or_else(String::new, brief);
             Err(format!("is a zip archive (of `{first}` …), but none that `torch.save` made"))
         }
     }

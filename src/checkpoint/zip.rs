@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 
 use super::stored::{WeightFile, read_exact_at};
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 
 /// A directory longer than this is not read: it would list about a million entries.
 const LONGEST: u64 = 100_000_000;
@@ -55,7 +55,7 @@ impl<'f> Archive<'f> {
     pub(super) fn find(&self, name: &str) -> Result<Option<Extent>, Error> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
         let fail = |what: &str| {
-            Error::malformed(self.file.path(), format!("entry `{}` of the archive {what}", printable(name)))
+            Error::malformed(self.file.path(), format!("entry `{}` of the archive {what}", brief(name)))
         };
         if entry.method != 0 {
             return Err(fail("is compressed; load the file and save it again with `torch.save`"));
@@ -134,12 +134,12 @@ fn parse(mut directory: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
         directory = rest;
         let name = String::from_utf8_lossy(name).into_owned();
         if u16_at(record, 8) & 1 != 0 {
-            return Err(format!("entry `{}` of the archive is encrypted", printable(&name)));
+            return Err(format!("entry `{}` of the archive is encrypted", brief(&name)));
         }
         let large = large_fields(record, extra).ok_or_else(broken)?;
         let entry = Entry { header: large.header, size: large.size, method: u16_at(record, 10) };
         if entries.insert(name.clone(), entry).is_some() {
-            return Err(format!("the archive has two entries `{}`", printable(&name)));
+            return Err(format!("the archive has two entries `{}`", brief(&name)));
         }
     }
     Ok(entries)
