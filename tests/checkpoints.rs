@@ -198,3 +198,21 @@ fn a_thousand_shards_need_no_thousand_open_files() {
     let source = checkpoint::open(folder.path()).expect("opens").1;
     assert_eq!((source.tensors().len(), source.files().len()), (1100, 1100));
 }
+
+#[test]
+fn variants_and_hidden_files_beside_a_model_are_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, tensor: &str| {
+        checkpoint::write_spectra(&folder.path().join(name), &[(tensor, &[1.0])]).expect("written");
+    };
+    let names = || {
+        let source = checkpoint::open(folder.path()).expect("opens").1;
+        source.tensors().iter().map(|tensor| tensor.name.clone()).collect::<Vec<_>>()
+    };
+    std::fs::write(folder.path().join("._unet.safetensors"), b"Mac OS X").expect("written");
+    write("unet.safetensors", "a");
+    assert_eq!(names(), ["a"]);
+    write("model.safetensors", "b");
+    write("model.fp16.safetensors", "c");
+    assert_eq!(names(), ["b"]);
+}

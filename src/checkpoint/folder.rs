@@ -65,15 +65,16 @@ fn is_index(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".index.json"))
 }
 
-/// The files of `folder`, by natural name; folders left out.
+/// The files of `folder`, by natural name; folders and hidden files (`._model.safetensors`) left out.
 pub(super) fn listing(folder: &Path) -> Result<Vec<String>, Error> {
     let failed = |e| Error::io(folder, "cannot list", e);
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         // Not `entry.file_type()`: the files of a download cache are links.
-        if !entry.path().is_dir() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !entry.path().is_dir() {
+            names.push(name);
         }
     }
     names.sort_by(|a, b| natural(a, b));

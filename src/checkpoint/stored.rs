@@ -155,7 +155,10 @@ pub(super) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) ->
     while !out.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => (out, offset) = (&mut out[n..], offset + n as u64),
+            Ok(n) => {
+                out = &mut out[n..];
+                offset += n as u64;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
