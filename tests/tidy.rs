@@ -33,7 +33,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("indicatif", &["cli/"]),
     ("comfy_table", &["render/table.rs"]),
     ("rayon", &["engine.rs", "linalg/"]),
-    ("csv", &["render/csv.rs"]),
+    ("csv", &["render/comma.rs"]),
 ];
 
 fn root() -> &'static Path {

@@ -2,6 +2,8 @@
 //!
 //! Every value is right to a small multiple of `max(m, n)·ε·σ₁`, however small it is.
 
+use std::sync::Once;
+
 use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
@@ -12,11 +14,15 @@ use crate::spectrum::{Route, Spectrum};
 /// From this aspect ratio on, a triangle first is cheaper than the whole.
 const LONG: usize = 2;
 
+/// One thread a matrix: with more, faer's bits would depend on their number.
+static ONE_THREAD: Once = Once::new();
+
 /// The singular values of a finite matrix.
 ///
 /// # Errors
 /// [`Error::NotConverged`], also when an entry is not finite.
 pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
+    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
     let (rows, cols) = (matrix.rows(), matrix.cols());
     let failed = || Error::NotConverged { rows, cols };
     let mut entries = matrix.to_f64();

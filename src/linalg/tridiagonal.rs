@@ -52,9 +52,7 @@ pub(super) fn eigenvalues(arch: Arch, diagonal: &[f64], coupling: &[f64]) -> Vec
         problem.close(first, &starts[first..first + out.len()], out);
     });
     // Two neighbours within rounding of each other may have come out in the other order.
-    for i in 1..n {
-        found[i] = found[i].max(found[i - 1]);
-    }
+    found.sort_by(f64::total_cmp);
     found.iter().map(|x| x * problem.unit).collect()
 }
 
@@ -106,7 +104,6 @@ impl Scaled {
         }
     }
 
-    /// What the points `xs` tell.
     fn points(&self, xs: &[f64; POINTS]) -> [Point; POINTS] {
         let mut told = Told { below: [0.0; POINTS], value: [0.0; POINTS], power: [0.0; POINTS] };
         self.arch.dispatch(Count { diagonal: &self.diagonal, coupling: &self.coupling, xs, told: &mut told });

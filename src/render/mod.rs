@@ -1,6 +1,6 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
-mod csv;
+mod comma;
 mod json;
 mod markdown;
 mod table;
@@ -45,7 +45,7 @@ pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut d
         OutputFormat::Table => table::write(report, look, out),
         OutputFormat::Json => json::write(report, out),
         OutputFormat::Jsonl => json::write_lines(report, out),
-        OutputFormat::Csv => csv::write(report, out),
+        OutputFormat::Csv => comma::write(report, out),
         OutputFormat::Markdown => markdown::write(report, look, out),
     }
 }
