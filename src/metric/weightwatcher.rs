@@ -5,7 +5,7 @@
 //! writes −1. It measures the kernels of a 2-D convolution position by position, which has no counterpart here: their
 //! rows are missing.
 
-use super::power_law::{self, TailFit};
+use super::tail::{self, TailFit};
 use super::{Metric, Subject};
 use crate::report::{Column, Format, Value, Why};
 
@@ -79,10 +79,10 @@ fn nonzero(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value 
 /// A value of the tail by WeightWatcher's rules.
 fn tail(subject: &Subject<'_>, value: impl FnOnce(TailFit) -> Value) -> Value {
     of(subject, |v| {
-        let fit = subject.tail.get_or_init(|| {
+        let fit = subject.peers_tail.get_or_init(|| {
             let kept: Vec<f64> =
                 v.iter().rev().map(|s| s * s).filter(|x| *x > CUT && x.is_finite()).collect();
-            if kept.len() < SMALL { fit_small(&kept) } else { power_law::fit(&kept) }
+            if kept.len() < SMALL { fit_small(&kept) } else { tail::fit(&kept) }
         });
         fit.map_or_else(Value::Missing, value)
     })
