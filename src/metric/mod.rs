@@ -2,6 +2,7 @@
 //! who need another tool's names and definitions.
 
 mod bulk;
+mod density;
 mod entries;
 mod norm;
 mod power_law;
@@ -70,6 +71,7 @@ pub struct Subject<'a> {
     tail: OnceCell<Result<TailFit, Why>>,
     peers_tail: OnceCell<Result<TailFit, Why>>,
     bulk: OnceCell<Result<Bulk, Why>>,
+    peers_bulk: OnceCell<Result<density::Density, Why>>,
 }
 
 impl<'a> Subject<'a> {
@@ -82,6 +84,7 @@ impl<'a> Subject<'a> {
             tail: OnceCell::new(),
             peers_tail: OnceCell::new(),
             bulk: OnceCell::new(),
+            peers_bulk: OnceCell::new(),
         }
     }
 
