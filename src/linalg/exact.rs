@@ -1,0 +1,43 @@
+//! The exact route: faer's singular values in f64, of the triangle of a QR factorization where the weight is long.
+//!
+//! Every value is right to a small multiple of `max(m, n)·ε·σ₁`, however small it is.
+
+use faer::linalg::solvers::Qr;
+use faer::{Mat, MatRef};
+
+use crate::error::Error;
+use crate::matrix::Matrix;
+use crate::spectrum::{Route, Spectrum};
+
+/// From this aspect ratio on, a triangle first is cheaper than the whole.
+const LONG: usize = 2;
+
+/// The singular values of a finite matrix.
+///
+/// # Errors
+/// [`Error::NotConverged`], also when an entry is not finite.
+pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let failed = || Error::NotConverged { rows, cols };
+    let mut entries = matrix.to_f64();
+    // A power of two near the largest entry: no product over- or underflows, and no bit changes.
+    let largest = entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    if !entries.iter().all(|x| x.is_finite()) {
+        return Err(failed());
+    }
+    if largest == 0.0 {
+        return Spectrum::new(vec![0.0; rows.min(cols)], rows, cols, Route::Direct);
+    }
+    let unit = super::power_of_two(largest);
+    entries.iter_mut().for_each(|x| *x /= unit);
+    let weight: MatRef<'_, f64> = MatRef::from_row_major_slice(&entries, rows, cols);
+    let tall = if rows >= cols { weight } else { weight.transpose() };
+    let values = if rows.max(cols) >= LONG * rows.min(cols) {
+        let triangle: Mat<f64> = Qr::new(tall).thin_R().to_owned();
+        triangle.singular_values()
+    } else {
+        tall.singular_values()
+    };
+    let values = values.map_err(|_| failed())?;
+    Spectrum::new(values.into_iter().map(|s| s.abs() * unit).collect(), rows, cols, Route::Direct)
+}

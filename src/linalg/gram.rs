@@ -1,0 +1,186 @@
+//! The Gram matrix of a weight, summed slab by slab from its stored bytes.
+//!
+//! For an m × n weight `W` the small one of `WᵀW` and `WWᵀ` is formed: its eigenvalues are `σ²`, its side is `min(m, n)`.
+//! A slab is a few hundred rows (or columns) along the long side; it is widened to f64 straight into the packed form
+//! that the product wants, so a dense f64 copy of the weight never exists, and a tall weight can come in blocks of rows
+//! as they are read. Squaring costs accuracy for small values: an eigenvalue is right to rounding of the largest.
+
+use pulp::Arch;
+
+use super::chase::Band;
+use super::kernel::{self, Lower, OVERHANG, Panels, Product};
+use super::workspace::{Lease, Workspace};
+use super::{band, power_of_two, tridiagonal};
+use crate::matrix::Matrix;
+
+/// Length of a slab along the long side.
+const SLAB: usize = 256;
+
+/// A Gram matrix in the making.
+pub(super) struct Gram {
+    arch: Arch,
+    pub(super) workspace: Lease,
+    /// Side of the Gram matrix, and the same rounded up to what its reduction wants.
+    side: usize,
+    padded: usize,
+    /// Rows of a packed panel.
+    height: usize,
+    /// How much of the slab is filled, and whether any was summed before.
+    filled: usize,
+    product: Product,
+}
+
+/// Distance between the columns of a Gram matrix of `padded` columns: room for the overhang of a tile, and no multiple
+/// of 64, which would crowd the columns into few sets of the cache.
+pub(super) fn leading(padded: usize) -> usize {
+    let ld = (padded + OVERHANG).next_multiple_of(8);
+    if ld.is_multiple_of(64) { ld + 8 } else { ld }
+}
+
+impl Gram {
+    /// Of a weight whose short side is `side`; `padded` is a multiple of 8 from `side` on.
+    pub(super) fn new(arch: Arch, side: usize, padded: usize) -> Self {
+        let mut workspace = Lease::new();
+        let height = kernel::height(arch);
+        workspace.gram.take(leading(padded) * (padded + 1)).fill(0.0);
+        workspace.slab.take(padded.next_multiple_of(height) * SLAB).fill(0.0);
+        Self { arch, workspace, side, padded, height, filled: 0, product: Product::Replace }
+    }
+
+    /// Takes the next rows of a weight with `side` columns.
+    pub(super) fn push_rows(&mut self, rows: &Matrix) {
+        let mut row = vec![0.0; self.side];
+        for r in 0..rows.rows() {
+            rows.widen(r * self.side..(r + 1) * self.side, &mut row);
+            let (height, at) = (self.height, self.filled * self.height);
+            let slab = self.workspace.slab.take(self.padded.next_multiple_of(height) * SLAB);
+            for (panel, entries) in slab.chunks_exact_mut(SLAB * height).zip(row.chunks(height)) {
+                panel[at..at + entries.len()].copy_from_slice(entries);
+            }
+            self.filled += 1;
+            if self.filled == SLAB {
+                self.flush();
+            }
+        }
+    }
+
+    /// Takes all columns of a weight with `side` rows.
+    pub(super) fn push_columns(&mut self, weight: &Matrix) {
+        let cols = weight.cols();
+        for first in (0..cols).step_by(SLAB) {
+            let length = SLAB.min(cols - first);
+            self.pack_columns(weight, first, length);
+            self.filled = length;
+            self.flush();
+        }
+    }
+
+    /// Widens the columns `first..first + length` of all rows, transposing a few rows at a time.
+    fn pack_columns(&mut self, weight: &Matrix, first: usize, length: usize) {
+        const GROUP: usize = 8;
+        let (height, cols) = (self.height, weight.cols());
+        let slab = self.workspace.slab.take(self.padded.next_multiple_of(height) * SLAB);
+        let mut rows = [[0.0; SLAB]; GROUP];
+        for group in (0..self.side).step_by(GROUP) {
+            let here = GROUP.min(self.side - group);
+            for (r, row) in rows.iter_mut().enumerate().take(here) {
+                let start = (group + r) * cols + first;
+                weight.widen(start..start + length, &mut row[..length]);
+            }
+            let panel = &mut slab[group / height * SLAB * height..][..SLAB * height];
+            let at = group % height;
+            if here == GROUP && at + GROUP <= height {
+                for (l, column) in panel.chunks_exact_mut(height).take(length).enumerate() {
+                    let column = &mut column[at..at + GROUP];
+                    for r in 0..GROUP {
+                        column[r] = rows[r][l];
+                    }
+                }
+            } else {
+                for (r, row) in rows.iter().enumerate().take(here) {
+                    let panel = &mut slab[(group + r) / height * SLAB * height..];
+                    for l in 0..length {
+                        panel[l * height + (group + r) % height] = row[l];
+                    }
+                }
+            }
+        }
+    }
+
+    /// All `padded` eigenvalues, ascending; the smallest are those of the padding. Not a number where an entry was none.
+    pub(super) fn eigenvalues(mut self) -> Vec<f64> {
+        self.flush();
+        let (n, ld, width) = (self.padded, leading(self.padded), band::width(self.side));
+        let Workspace { gram, reduction, band, .. } = &mut *self.workspace;
+        let entries = gram.take(ld * (n + 1));
+        let largest = (0..n).map(|j| entries[j * ld + j]).fold(0.0, f64::max);
+        let trace: f64 = (0..n).map(|j| entries[j * ld + j]).sum();
+        if trace == 0.0 || !trace.is_finite() {
+            return vec![trace; n];
+        }
+        // Near one, no square of a square over- or underflows; a power of two changes no bit.
+        let unit = power_of_two(largest);
+        entries.iter_mut().for_each(|x| *x /= unit);
+        band::reduce(self.arch, entries, (n, ld), width, reduction);
+        let band = Band::new(band.take(Band::len(n, width)), entries, (n, ld), width);
+        let (diagonal, subdiagonal) = band.tridiagonal(self.arch);
+        let mut eigenvalues = tridiagonal::eigenvalues(self.arch, &diagonal, &subdiagonal);
+        eigenvalues.iter_mut().for_each(|x| *x *= unit);
+        eigenvalues
+    }
+
+    /// Adds the filled part of the slab to the sum.
+    pub(super) fn flush(&mut self) {
+        if self.filled == 0 {
+            return;
+        }
+        let ld = leading(self.padded);
+        let workspace = &mut *self.workspace;
+        let entries = workspace.gram.take(ld * (self.padded + 1));
+        let data = workspace.slab.take(self.padded.next_multiple_of(self.height) * SLAB);
+        let factor = Panels { data, stride: SLAB * self.height, columns: self.filled };
+        kernel::update_lower(self.arch, self.product, factor, self.padded, Lower { entries, ld });
+        (self.filled, self.product) = (0, Product::Add);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernel::tests::{machines, noise};
+    use super::*;
+
+    /// The lower triangle that was summed, against one dot product an entry.
+    fn check(arch: Arch, gram: &mut Gram, side: usize, entry: impl Fn(usize, usize) -> f64, long: usize) {
+        gram.flush();
+        let padded = side.next_multiple_of(16);
+        let ld = leading(padded);
+        let sums = gram.workspace.gram.take(ld * (padded + 1));
+        for j in 0..padded {
+            for i in j..padded {
+                let inside = i < side && j < side;
+                let expected: f64 =
+                    if inside { (0..long).map(|l| entry(l, i) * entry(l, j)).sum() } else { 0.0 };
+                let miss = (sums[j * ld + i] - expected).abs();
+                assert!(miss < 1e-12 * long as f64, "{arch:?} {side} ({i}, {j}): off by {miss:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_gram_matrix_of_any_shape_equals_the_naive_one_on_every_machine() {
+        for arch in machines() {
+            for (side, long) in [(1, 1), (5, 300), (24, 256), (50, 513), (67, 70)] {
+                let entries: Vec<f64> = noise(3).take(side * long).collect();
+                let padded = side.next_multiple_of(16);
+                let tall = Matrix::from_f64(long, side, &entries).expect("sizes agree");
+                let mut gram = Gram::new(arch, side, padded);
+                gram.push_rows(&tall);
+                check(arch, &mut gram, side, |l, i| entries[l * side + i], long);
+                let wide = Matrix::from_f64(side, long, &entries).expect("sizes agree");
+                let mut gram = Gram::new(arch, side, padded);
+                gram.push_columns(&wide);
+                check(arch, &mut gram, side, |l, i| entries[i * long + l], long);
+            }
+        }
+    }
+}
