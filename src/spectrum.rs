@@ -32,6 +32,8 @@ impl Spectrum {
         if !sound {
             return Err(Error::NotConverged { rows, cols });
         }
+        // −0 becomes 0, or it would be printed.
+        values.iter_mut().for_each(|s| *s += 0.0);
         values.sort_by(|a, b| b.total_cmp(a));
         Ok(Self { values, rows, cols, route })
     }
