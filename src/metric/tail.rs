@@ -170,7 +170,7 @@ fn largest(values: &[f64; LANES]) -> f64 {
 
 /// `exp(x)` for `x ≤ 0`, within 2 units in the last place; at least 1e-307.
 ///
-/// Only sums, products and shifts, never fused: it compiles to vectors, and every machine gets the same bits.
+/// Only sums, products and shifts, never fused: it compiles to vectors, and their width changes no bit.
 #[inline]
 fn exp_of_negative(x: f64) -> f64 {
     use std::f64::consts::LOG2_E;
