@@ -9,12 +9,13 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::kernel::{self, Lower, OVERHANG, Panels, Product};
-use super::narrow::{self, Symmetric};
+use super::narrow::{self, Block, Symmetric};
 use super::workspace::Buffer;
 
 /// Widest band.
 pub(super) const WIDEST: usize = 24;
-type Square = [[f64; WIDEST]; WIDEST];
+/// A small matrix, row-major, as wide as the band.
+type Square = [f64; WIDEST * WIDEST];
 
 /// The bandwidth for a matrix of this side: narrow bands are cheaper to chase, wide ones to reach.
 pub(super) fn width(side: usize) -> usize {
@@ -52,7 +53,7 @@ pub(super) fn reduce(
                 *entry = matrix[(first + j) * ld + below + i];
             }
         }
-        let t = arch.dispatch(Factor { panel: v, width });
+        let tau = arch.dispatch(Factor { panel: v, width });
         // R is what remains of the panel: the outer triangle of the band.
         for j in 0..width {
             for i in 0..=j {
@@ -63,10 +64,10 @@ pub(super) fn reduce(
             v[i * width + i] = 1.0;
             v[i * width + i + 1..(i + 1) * width].fill(0.0);
         }
-        let t = arch.dispatch(Triangle { v, width, tau: &t });
+        let t = triangle(arch, v, &tau, width);
         let rest = &mut matrix[below * ld + below..];
         narrow::symmetric_times(arch, Symmetric { entries: rest, ld }, v, width, y);
-        arch.dispatch(Companion { v, y: &y[..m * width], t: &t, w, width });
+        companion(arch, [v, &y[..m * width]], &t, w, width);
         pack(&[v, w], width, height, packed);
         let factor = Panels { data: packed, stride: 2 * width * height, columns: 2 * width };
         kernel::update_lower(arch, Product::SubtractCrossed, factor, m, Lower { entries: rest, ld });
@@ -101,35 +102,68 @@ impl WithSimd for Factor<'_> {
     type Output = [f64; WIDEST];
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> [f64; WIDEST] {
-        let Factor { panel, width } = self;
-        let mut tau = [0.0; WIDEST];
-        // What is subtracted from a row, as a multiple of its entry in the column being removed; none at first.
-        let mut dots = [0.0; WIDEST];
-        for row in panel[width..].chunks_exact(width) {
-            add_multiple::<S>(simd, row[0], row, &mut dots[..width]);
+        match self.width / S::F64_LANES {
+            2 => self.run::<S, 2>(simd),
+            3 => self.run::<S, 3>(simd),
+            4 => self.run::<S, 4>(simd),
+            6 => self.run::<S, 6>(simd),
+            8 => self.run::<S, 8>(simd),
+            12 => self.run::<S, 12>(simd),
+            16 => self.run::<S, 16>(simd),
+            _ => self.run::<S, WIDEST>(simd),
         }
-        for j in 0..width.min(panel.len() / width) {
+    }
+}
+
+impl Factor<'_> {
+    /// One pass over the rows a column: it removes the column and, while a row is at hand, sums the products of the
+    /// next column with all others.
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(self, simd: S) -> [f64; WIDEST] {
+        let Factor { panel, width } = self;
+        let zero = simd.splat_f64s(0.0);
+        let mut tau = [0.0; WIDEST];
+        let mut products = [zero; V];
+        for row in panel[width..].chunks_exact(width) {
+            let (factor, row) = (simd.splat_f64s(row[0]), S::as_simd_f64s(row).0);
+            for q in 0..V {
+                products[q] = simd.mul_add_e_f64s(factor, row[q], products[q]);
+            }
+        }
+        for j in 0..width {
             let (head, tail) = panel.split_at_mut((j + 1) * width);
             let row = &mut head[j * width..];
-            // dots[l] is now the product of columns j and l below row j; dots[j] the squared length of what goes.
+            // Of column j with column l below row j; with itself, the squared length of what goes.
+            let dots: &[f64] = pulp::bytemuck::cast_slice(&products);
             let reflection = Reflection::new(row[j], dots[j]);
             tau[j] = reflection.tau;
             let mut subtract = [0.0; WIDEST];
             for l in j + 1..width {
-                subtract[l] = reflection.tau * (row[l] + reflection.scale * dots[l]);
-                row[l] -= subtract[l];
+                subtract[l] = -reflection.tau * (row[l] + reflection.scale * dots[l]);
+                row[l] += subtract[l];
             }
             row[j] = reflection.beta;
-            dots = [0.0; WIDEST];
+            let subtract = S::as_simd_f64s(&subtract).0;
+            let subtract: [S::f64s; V] = std::array::from_fn(|q| subtract[q]);
+            let next = (j + 1).min(width - 1);
+            let mut sums = [zero; V];
             for (i, row) in tail.chunks_exact_mut(width).enumerate() {
                 let v = row[j] * reflection.scale;
-                add_multiple::<S>(simd, -v, &subtract[..width], row);
-                row[j] = v;
-                // The next column's products, while the row is at hand; its own first row takes no part.
-                if i > 0 && j + 1 < width {
-                    add_multiple::<S>(simd, row[j + 1], row, &mut dots[..width]);
+                let factor = simd.splat_f64s(v);
+                let vectors = S::as_mut_simd_f64s(row).0;
+                let mut moved = [zero; V];
+                for q in 0..V {
+                    moved[q] = simd.mul_add_e_f64s(factor, subtract[q], vectors[q]);
+                    vectors[q] = moved[q];
                 }
+                // The next column's own first row takes no part in its products.
+                let factor = simd.splat_f64s(if i > 0 { row[next] } else { 0.0 });
+                for q in 0..V {
+                    sums[q] = simd.mul_add_e_f64s(factor, moved[q], sums[q]);
+                }
+                row[j] = v;
             }
+            products = sums;
         }
         tau
     }
@@ -159,83 +193,34 @@ impl Reflection {
 }
 
 /// The triangle `T` of `Q = I − V·T·Vᵀ`, from `V` and the factors τ.
-struct Triangle<'a> {
-    v: &'a [f64],
-    width: usize,
-    tau: &'a [f64; WIDEST],
-}
-
-impl WithSimd for Triangle<'_> {
-    type Output = Square;
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Square {
-        let Triangle { v, width, tau } = self;
-        let gram = transposed_times::<S>(simd, v, v, width);
-        let mut t = [[0.0; WIDEST]; WIDEST];
-        for j in 0..width {
-            for i in 0..j {
-                t[i][j] = -tau[j] * (i..j).map(|l| t[i][l] * gram[l][j]).sum::<f64>();
-            }
-            t[j][j] = tau[j];
+fn triangle(arch: Arch, v: &[f64], tau: &[f64; WIDEST], width: usize) -> Square {
+    let mut gram = [0.0; WIDEST * WIDEST];
+    let transposed = Block { entries: v, across: 1, along: width };
+    narrow::add_product(arch, transposed, v, &mut gram[..width * width], width);
+    let mut t = [0.0; WIDEST * WIDEST];
+    for j in 0..width {
+        for i in 0..j {
+            t[i * width + j] = -tau[j] * (i..j).map(|l| t[i * width + l] * gram[l * width + j]).sum::<f64>();
         }
-        t
+        t[j * width + j] = tau[j];
     }
+    t
 }
 
-/// `W = Y·T − V·(½·Tᵀ·VᵀY·T)`.
-struct Companion<'a> {
-    v: &'a [f64],
-    y: &'a [f64],
-    t: &'a Square,
-    w: &'a mut [f64],
-    width: usize,
-}
-
-impl WithSimd for Companion<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Companion { v, y, t, w, width } = self;
-        let inner = transposed_times::<S>(simd, v, y, width);
-        let times = |left: &dyn Fn(usize, usize) -> f64, right: &Square| {
-            let mut product = [[0.0; WIDEST]; WIDEST];
-            for i in 0..width {
-                for j in 0..width {
-                    product[i][j] = (0..width).map(|l| left(i, l) * right[l][j]).sum();
-                }
-            }
-            product
-        };
-        let inner = times(&|i, l| inner[i][l], t);
-        let half = times(&|i, l| -0.5 * t[l][i], &inner);
-        for ((w, y), v) in w.chunks_exact_mut(width).zip(y.chunks_exact(width)).zip(v.chunks_exact(width)) {
-            w.fill(0.0);
-            for l in 0..width {
-                add_multiple::<S>(simd, y[l], &t[l][..width], w);
-                add_multiple::<S>(simd, v[l], &half[l][..width], w);
-            }
-        }
-    }
-}
-
-/// `Xᵀ·Y` of two row-major matrices.
-#[inline(always)]
-fn transposed_times<S: Simd>(simd: S, x: &[f64], y: &[f64], width: usize) -> Square {
-    let mut product = [[0.0; WIDEST]; WIDEST];
-    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact(width)) {
-        for i in 0..width {
-            add_multiple::<S>(simd, x[i], y, &mut product[i][..width]);
-        }
-    }
-    product
-}
-
-/// `y += a·x`, of a length that is a multiple of 8.
-#[inline(always)]
-fn add_multiple<S: Simd>(simd: S, a: f64, x: &[f64], y: &mut [f64]) {
-    let a = simd.splat_f64s(a);
-    let (x, y) = (S::as_simd_f64s(x).0, S::as_mut_simd_f64s(y).0);
-    for (x, y) in x.iter().zip(y) {
-        *y = simd.mul_add_e_f64s(a, *x, *y);
-    }
+/// `w = Y·T − V·(½·Tᵀ·VᵀY·T)`.
+fn companion(arch: Arch, [v, y]: [&[f64]; 2], t: &Square, w: &mut [f64], width: usize) {
+    let area = width * width;
+    let times =
+        |block, right: &[f64], result: &mut [f64]| narrow::add_product(arch, block, right, result, width);
+    let rows = |entries| Block { entries, across: width, along: 1 };
+    let columns = |entries| Block { entries, across: 1, along: width };
+    let (mut inner, mut half, mut scaled) =
+        ([0.0; WIDEST * WIDEST], [0.0; WIDEST * WIDEST], [0.0; WIDEST * WIDEST]);
+    times(columns(v), y, &mut inner[..area]);
+    times(rows(&inner), &t[..area], &mut half[..area]);
+    times(columns(t), &half[..area], &mut scaled[..area]);
+    scaled.iter_mut().for_each(|x| *x *= -0.5);
+    w.fill(0.0);
+    times(rows(y), &t[..area], w);
+    times(rows(v), &scaled[..area], w);
 }

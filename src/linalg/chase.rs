@@ -194,18 +194,20 @@ fn diagonal<S: Simd, const V: usize>(
     let from = |c: usize| width + c * ld + c / n * n - c;
     let mut y = [zero; V];
     let mut dots = [0.0; WIDEST];
-    for c in 0..width {
-        let (q0, rows) = (c / n, width - c / n * n);
-        let a = column::<S>(&mut band[from(c)..][..rows]);
-        let factor = simd.splat_f64s(lanes::<S, V>(v)[c]);
-        let head = simd.select_f64s(keep(c % n), a[0], zero);
-        y[q0] = simd.mul_add_e_f64s(head, factor, y[q0]);
-        let mut sum = simd.mul_f64s(simd.select_f64s(strict(c % n), a[0], zero), v[q0]);
-        for q in q0 + 1..V {
-            y[q] = simd.mul_add_e_f64s(a[q - q0], factor, y[q]);
-            sum = simd.mul_add_e_f64s(a[q - q0], v[q], sum);
+    for q0 in 0..V {
+        for k in 0..n {
+            let c = q0 * n + k;
+            let a = column::<S>(&mut band[from(c)..][..width - q0 * n]);
+            let factor = simd.splat_f64s(lanes::<S, V>(v)[c]);
+            let head = simd.select_f64s(keep(k), a[0], zero);
+            y[q0] = simd.mul_add_e_f64s(head, factor, y[q0]);
+            let mut sum = simd.mul_f64s(simd.select_f64s(strict(k), a[0], zero), v[q0]);
+            for q in q0 + 1..V {
+                y[q] = simd.mul_add_e_f64s(a[q - q0], factor, y[q]);
+                sum = simd.mul_add_e_f64s(a[q - q0], v[q], sum);
+            }
+            dots[c] = simd.reduce_sum_f64s(sum);
         }
-        dots[c] = simd.reduce_sum_f64s(sum);
     }
     let upper = S::as_simd_f64s(&dots[..width]).0;
     for q in 0..V {
@@ -217,14 +219,16 @@ fn diagonal<S: Simd, const V: usize>(
     for q in 0..V {
         w[q] = simd.neg_f64s(simd.mul_add_e_f64s(half, v[q], simd.mul_f64s(tau, y[q])));
     }
-    for c in 0..width {
-        let (q0, rows) = (c / n, width - c / n * n);
-        let a = column::<S>(&mut band[from(c)..][..rows]);
-        let (vc, wc) = (simd.splat_f64s(lanes::<S, V>(v)[c]), simd.splat_f64s(lanes::<S, V>(&w)[c]));
-        let update = |a, q: usize| simd.mul_add_e_f64s(v[q], wc, simd.mul_add_e_f64s(w[q], vc, a));
-        a[0] = simd.select_f64s(keep(c % n), update(a[0], q0), a[0]);
-        for q in q0 + 1..V {
-            a[q - q0] = update(a[q - q0], q);
+    for q0 in 0..V {
+        for k in 0..n {
+            let c = q0 * n + k;
+            let a = column::<S>(&mut band[from(c)..][..width - q0 * n]);
+            let (vc, wc) = (simd.splat_f64s(lanes::<S, V>(v)[c]), simd.splat_f64s(lanes::<S, V>(&w)[c]));
+            let update = |a, q: usize| simd.mul_add_e_f64s(v[q], wc, simd.mul_add_e_f64s(w[q], vc, a));
+            a[0] = simd.select_f64s(keep(k), update(a[0], q0), a[0]);
+            for q in q0 + 1..V {
+                a[q - q0] = update(a[q - q0], q);
+            }
         }
     }
 }
@@ -241,18 +245,24 @@ fn below<S: Simd, const V: usize>(
     let Sweep { v, tau } = sweep;
     let zero = simd.splat_f64s(0.0);
     let from = |c: usize| width + c * (ld - 1);
-    let mut sum = [[zero; V]; 2];
-    for c in 0..width {
+    // Two sums, so that one column need not wait for the other.
+    let (mut even, mut odd) = ([zero; V], [zero; V]);
+    for c in (0..width).step_by(2) {
         let a = column::<S>(&mut band[from(c)..][..width]);
         let factor = simd.splat_f64s(lanes::<S, V>(v)[c]);
         for q in 0..V {
-            sum[c % 2][q] = simd.mul_add_e_f64s(a[q], factor, sum[c % 2][q]);
+            even[q] = simd.mul_add_e_f64s(a[q], factor, even[q]);
+        }
+        let a = column::<S>(&mut band[from(c + 1)..][..width]);
+        let factor = simd.splat_f64s(lanes::<S, V>(v)[c + 1]);
+        for q in 0..V {
+            odd[q] = simd.mul_add_e_f64s(a[q], factor, odd[q]);
         }
     }
     let minus_tau = simd.splat_f64s(-tau);
     let mut u = [zero; V];
     for q in 0..V {
-        u[q] = simd.mul_f64s(minus_tau, simd.add_f64s(sum[0][q], sum[1][q]));
+        u[q] = simd.mul_f64s(minus_tau, simd.add_f64s(even[q], odd[q]));
     }
     let head = column::<S>(&mut band[width..][..width]);
     let mut x = [zero; V];

@@ -168,15 +168,18 @@ fn accumulate<S: Simd, const V: usize, const J: usize>(
     entry: usize,
 ) {
     let (left, _) = pulp::as_arrays::<V, _>(S::as_simd_f64s(left).0);
+    // A copy that nothing points at stays in registers; without it every step stores all of them.
+    let mut local = *sum;
     for (left, right) in left.iter().zip(right.chunks_exact(V * S::F64_LANES)) {
         let right = &right[entry..][..J];
         for j in 0..J {
             let factor = simd.splat_f64s(right[j]);
             for v in 0..V {
-                sum[j][v] = simd.mul_add_e_f64s(left[v], factor, sum[j][v]);
+                local[j][v] = simd.mul_add_e_f64s(left[v], factor, local[j][v]);
             }
         }
     }
+    *sum = local;
 }
 
 /// Asks for the cache lines of `entries` ahead of their use: a sum over few columns would wait for them.

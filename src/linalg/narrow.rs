@@ -45,6 +45,32 @@ pub(super) fn symmetric_times(arch: Arch, s: Symmetric<'_>, v: &[f64], width: us
     }
 }
 
+/// `y += block·v` for row-major `v` and `y` of `width` columns; the rows of `y` are a multiple of 8.
+pub(super) fn add_product(arch: Arch, block: Block<'_>, v: &[f64], y: &mut [f64], width: usize) {
+    arch.dispatch(AddProduct { block, v, y, width });
+}
+
+struct AddProduct<'a> {
+    block: Block<'a>,
+    v: &'a [f64],
+    y: &'a mut [f64],
+    width: usize,
+}
+
+impl WithSimd for AddProduct<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { block, v, y, width } = self;
+        match (S::F64_LANES, width) {
+            (8, 24) => tiles::<S, 3, 8>(simd, block, v, y, width),
+            (4, 24) => tiles::<S, 3, 4>(simd, block, v, y, width),
+            (8, _) => tiles::<S, 2, 8>(simd, block, v, y, width),
+            _ => tiles::<S, 2, 4>(simd, block, v, y, width),
+        }
+    }
+}
+
 /// Every `parts`-th block of columns, from block `part` on.
 struct Part<'a> {
     s: Symmetric<'a>,
@@ -82,31 +108,31 @@ impl Part<'_> {
             let (above, below) = y.split_at_mut(right * width);
             let (v_columns, y_columns) = (&v[left * width..right * width], &mut above[left * width..]);
             let square = Block { entries: &square, across: 1, along: BLOCK_COLUMNS };
-            add_product::<S, G, J>(simd, square, v_columns, y_columns, width);
+            tiles::<S, G, J>(simd, square, v_columns, y_columns, width);
             for top in (right..m).step_by(BLOCK_ROWS) {
                 let bottom = m.min(top + BLOCK_ROWS);
                 let entries = &entries[left * ld + top..];
                 let y_rows = &mut below[(top - right) * width..(bottom - right) * width];
                 let block = Block { entries, across: 1, along: ld };
-                add_product::<S, G, J>(simd, block, v_columns, y_rows, width);
+                tiles::<S, G, J>(simd, block, v_columns, y_rows, width);
                 let transposed = Block { entries, across: ld, along: 1 };
-                add_product::<S, G, J>(simd, transposed, &v[top * width..bottom * width], y_columns, width);
+                tiles::<S, G, J>(simd, transposed, &v[top * width..bottom * width], y_columns, width);
             }
         }
     }
 }
 
-/// A block of `S`: neighbours in the result lie `across` entries apart, neighbours in the sum `along` entries.
+/// A factor: neighbours in the result lie `across` entries apart, neighbours in the sum `along` entries.
 #[derive(Clone, Copy)]
-struct Block<'a> {
-    entries: &'a [f64],
-    across: usize,
-    along: usize,
+pub(super) struct Block<'a> {
+    pub(super) entries: &'a [f64],
+    pub(super) across: usize,
+    pub(super) along: usize,
 }
 
 /// `y += block·v`, both row-major of `width` columns; the rows of `y` are a multiple of `J`.
 #[inline(always)]
-fn add_product<S: Simd, const G: usize, const J: usize>(
+fn tiles<S: Simd, const G: usize, const J: usize>(
     simd: S,
     block: Block<'_>,
     v: &[f64],
@@ -117,17 +143,19 @@ fn add_product<S: Simd, const G: usize, const J: usize>(
     for (tile, y) in y.chunks_exact_mut(J * width).enumerate() {
         let entries = &block.entries[tile * J * block.across..];
         for first in (0..width).step_by(band) {
-            let mut sum = [[simd.splat_f64s(0.0); G]; J];
+            // Nothing points at it while it grows, so it stays in registers.
+            let mut grown = [[simd.splat_f64s(0.0); G]; J];
             for (l, v) in v.chunks_exact(width).enumerate() {
                 let (v, _) = S::as_simd_f64s(&v[first..first + band]);
                 let entries = &entries[l * block.along..][..(J - 1) * block.across + 1];
                 for j in 0..J {
                     let factor = simd.splat_f64s(entries[j * block.across]);
                     for g in 0..G {
-                        sum[j][g] = simd.mul_add_e_f64s(v[g], factor, sum[j][g]);
+                        grown[j][g] = simd.mul_add_e_f64s(v[g], factor, grown[j][g]);
                     }
                 }
             }
+            let sum = grown;
             for (j, sum) in sum.iter().enumerate() {
                 let (y, _) = S::as_mut_simd_f64s(&mut y[j * width + first..][..band]);
                 for (y, sum) in y.iter_mut().zip(sum) {
