@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: {action}: {source}", path.display())]
+    #[error("{}: {action}: {source}", printable(&path.to_string_lossy()))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -18,7 +18,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file or folder that does not hold what its form promises.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", printable(&path.to_string_lossy()))]
     Malformed {
         /// The file or folder.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum Error {
         reason: String,
     },
     /// One tensor of a file that does not hold what the header promises.
-    #[error("{}: tensor `{tensor}`: {reason}", path.display())]
+    #[error("{}: tensor `{tensor}`: {reason}", printable(&path.to_string_lossy()))]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -64,7 +64,7 @@ impl Error {
 
     /// An [`Error::Tensor`] for `tensor` in `path`; control characters of the name are escaped.
     pub fn tensor(path: &Path, tensor: &str, reason: impl Into<String>) -> Self {
-        Self::Tensor { path: path.to_owned(), tensor: printable(tensor), reason: reason.into() }
+        Self::Tensor { path: path.to_owned(), tensor: brief(tensor), reason: reason.into() }
     }
 }
 
@@ -79,6 +79,16 @@ pub fn printable(name: &str) -> String {
         .collect()
 }
 
+/// `name` made printable and, for a message, cut to at most 200 characters.
+pub fn brief(name: &str) -> String {
+    const MOST: usize = 200;
+    let mut start: String = name.chars().take(MOST).collect();
+    if start.len() < name.len() {
+        start.push('…');
+    }
+    printable(&start)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +97,13 @@ mod tests {
     fn escape_sequences_in_names_are_never_printed_raw() {
         assert_eq!(printable("a\u{1b}[31mb\u{202e}c"), "a\\u{1b}[31mb\\u{202e}c");
         assert_eq!(printable("layers.0.σ"), "layers.0.σ");
+        let error = Error::malformed(Path::new("a\u{7}"), "is odd");
+        assert_eq!(error.to_string(), "a\\u{7}: is odd");
+    }
+
+    #[test]
+    fn a_name_without_end_does_not_fill_the_screen() {
+        assert_eq!(brief("layers.0.σ"), "layers.0.σ");
+        assert_eq!(brief(&"σ".repeat(1000)), "σ".repeat(200) + "…");
     }
 }

@@ -3,6 +3,7 @@
 //! Only names and shapes are looked at; no weight is read here.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use globset::GlobSet;
 
@@ -118,8 +119,9 @@ pub struct Selection {
 /// Chooses the matrices among `tensors`.
 pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     let mut selection = Selection::default();
+    let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
-        match matrices(tensor, order) {
+        match quantized(tensor, &names).map_or_else(|| matrices(tensor, order), Err) {
             Ok(layers) => {
                 let all = layers.len();
                 let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
@@ -152,6 +154,30 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
     })
 }
 
+/// What quantizers append to the name of a weight to name its scales.
+const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point"];
+
+/// Why a tensor of a quantized layer is no weight: as stored it is one only together with its scales, which are not
+/// applied yet.
+fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
+    let name = tensor.name.as_str();
+    let sibling = |of: &str, is: &str| name.strip_suffix(of).map(|stem| format!("{stem}{is}"));
+    let of_weight = SCALES.iter().filter_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
+    let of_packed =
+        [sibling("scales", "qweight"), sibling(".scale_weight", ".weight"), sibling("_scale", "_packed")];
+    let of_packed = of_packed.into_iter().flatten();
+    if let Some(weight) = of_weight.chain(of_packed).find(|weight| names.contains(weight.as_str())) {
+        return Some(format!("scales of `{}`", printable(&weight)));
+    }
+    if !matches!(tensor.element, Element::Float(Dtype::F8E4M3 | Dtype::F8E5M2)) {
+        return None;
+    }
+    let scales =
+        SCALES.iter().map(|ending| format!("{name}{ending}")).chain(sibling(".weight", ".scale_weight"));
+    let scales = scales.into_iter().find(|scales| names.contains(scales.as_str()))?;
+    Some(format!("quantized: its scales `{}` are not applied yet; convert it to bf16", printable(&scales)))
+}
+
 /// The matrices that one tensor holds, or why it holds none.
 fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
     let Element::Float(dtype) = tensor.element else {
@@ -178,13 +204,20 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
     match *tensor.shape {
         [] => Err("a single number".to_owned()),
         [_] => Err("1-D".to_owned()),
+        [_, _, _, ..] if tensor.shape.iter().filter(|n| **n > 1).count() < 2 => Err("1-D".to_owned()),
         [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0)]),
+        [slices, _, cols] if slices > MOST_SLICES && !is_convolution(&tensor.name, cols) => {
+            Err(format!("{slices} slices are no stack of weights"))
+        }
         [slices, rows, cols] if !is_convolution(&tensor.name, cols) => {
             Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i)).collect())
         }
         [rows, ref kernel @ ..] => Ok(vec![layer(name.clone(), rows, kernel.iter().product(), 0)]),
     }
 }
+
+/// A stack of more matrices than this is none: no model has as many experts, and a hostile file could ask for billions.
+const MOST_SLICES: usize = 65_536;
 
 /// Whether a 3-D tensor is the kernel of a 1-D convolution (out × in × k) rather than a stack of matrices.
 /// No file says so: the name does, or a last axis too short for a weight matrix.
@@ -281,8 +314,27 @@ mod tests {
     fn what_is_no_matrix_is_skipped_with_a_reason() {
         check_skipped(&[3], Element::Float(Dtype::F32), "1-D");
         check_skipped(&[], Element::Float(Dtype::F32), "a single number");
+        check_skipped(&[1, 1, 768], Element::Float(Dtype::F32), "1-D");
+        check_skipped(&[65_537, 2, 17], Element::Float(Dtype::F32), "65537 slices are no stack of weights");
         check_skipped(&[0, 4], Element::Float(Dtype::F32), "empty");
         check_skipped(&[4, 4], Element::Other("i64".to_owned()), "i64 is no floating-point weight");
+    }
+
+    fn check_quantized(weight: &str, element: Element, scales: &str) {
+        let tensors = [tensor(weight, &[4, 4], element), tensor(scales, &[4, 2], Element::Float(Dtype::F32))];
+        let selection = select(&tensors, &Filter::default());
+        assert!(selection.layers.is_empty(), "{weight} and {scales}: {:?}", selection.layers);
+        assert_eq!(selection.skipped.len(), 2);
+    }
+
+    #[test]
+    fn a_quantized_weight_and_its_scales_are_no_matrices() {
+        check_quantized("a.weight", Element::Float(Dtype::F8E4M3), "a.weight_scale_inv");
+        check_quantized("a.weight", Element::Float(Dtype::F8E4M3), "a.weight_scale");
+        check_quantized("a.weight", Element::Float(Dtype::F8E5M2), "a.scale_weight");
+        check_quantized("a.qweight", Element::Other("i32".to_owned()), "a.scales");
+        check_quantized("a.weight_packed", Element::Other("u8".to_owned()), "a.weight_scale");
+        check("a.weight", &[4, 4], &[("a", 4, 4, 100)]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use svdkit::checkpoint::{self, MatrixSource};
-use svdkit::layer::{Filter, Selection, select};
+use svdkit::layer::{Filter, Layer, Selection, select};
+use svdkit::matrix::Matrix;
 
 fn open(path: &str) -> Box<dyn MatrixSource> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
@@ -81,4 +82,137 @@ fn two_spectra_of_one_name_are_refused() {
     let path = folder.path().join("spectra.safetensors");
     let error = checkpoint::write_spectra(&path, &[("a", &[1.0]), ("a", &[2.0])]).expect_err("same name");
     assert!(error.to_string().contains("two spectra would be called `a`") && !path.exists());
+}
+
+/// Every matrix of a source by name: type, shape, values.
+fn matrices(source: &dyn MatrixSource) -> Vec<(String, Matrix)> {
+    let read = |layer: &Layer| source.read(layer, 0..layer.rows).expect("readable");
+    selection(source).layers.iter().map(|layer| (layer.name.clone(), read(layer))).collect()
+}
+
+#[test]
+fn one_matrix_has_the_same_values_in_every_float_type() {
+    let source = open("formats/dtypes.safetensors");
+    let matrices = matrices(source.as_ref());
+    let types: Vec<_> = matrices.iter().map(|(_, matrix)| matrix.dtype().name()).collect();
+    assert_eq!(types, ["bf16", "f8_e4m3", "f8_e5m2", "f16", "f32", "f64"]);
+    for (name, matrix) in &matrices {
+        assert_eq!(matrix.to_f64(), matrices[0].1.to_f64(), "{name}");
+    }
+}
+
+#[test]
+fn types_that_are_no_weights_are_listed_by_their_name() {
+    let selection = selection(open("formats/dtypes.safetensors").as_ref());
+    let types: Vec<_> = selection.skipped.iter().map(|skipped| skipped.dtype.as_str()).collect();
+    let expected = "bool c64 f4 f6_e2m3 f8_e4m3fnuz f8_e5m2fnuz f8_e8m0 i8 i16 i32 i64 u8 u16 u32 u64";
+    assert_eq!(types.join(" "), expected);
+}
+
+#[test]
+fn shapes_become_matrices_in_natural_order() {
+    let source = open("formats/shapes.safetensors");
+    let selection = selection(source.as_ref());
+    let shapes: Vec<_> =
+        selection.layers.iter().map(|l| format!("{} {}×{}", l.name, l.rows, l.cols)).collect();
+    assert_eq!(
+        shapes,
+        [
+            "blocks.0.conv 6×36",
+            "blocks.0.conv1d 6×20",
+            "blocks.0.mlp.experts.up_proj[0] 3×4",
+            "blocks.0.mlp.experts.up_proj[1] 3×4",
+            "blocks.2.linear 4×3",
+            "blocks.10.linear 4×3",
+        ]
+    );
+    let reasons: Vec<_> = selection.skipped.iter().map(|s| format!("{}: {}", s.tensor, s.reason)).collect();
+    assert_eq!(
+        reasons,
+        [
+            "blocks.2.linear.bias: 1-D",
+            "blocks.2.scale: a single number",
+            "empty.weight: empty",
+            "position_ids: i64 is no floating-point weight",
+        ]
+    );
+}
+
+#[test]
+fn a_sharded_folder_is_one_checkpoint_with_what_the_index_left_out() {
+    let folder = open("formats/sharded");
+    let names: Vec<_> = folder.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(names.len(), 7);
+    assert_eq!((names[0], names[6]), ("model.layers.0.mlp.up_proj.weight", "unnamed.weight"));
+    assert_eq!(folder.files().len(), 3);
+    assert_eq!(folder.files()[1].name, "model-00002-of-00003.safetensors");
+    let index = open("formats/sharded/model.safetensors.index.json");
+    assert_eq!(matrices(index.as_ref()), matrices(folder.as_ref()));
+}
+
+#[test]
+fn torch_files_hold_the_same_matrices_as_safetensors() {
+    let expected = matrices(open("formats/torch/model.safetensors").as_ref());
+    assert_eq!(expected.len(), 8);
+    for path in ["formats/torch/model.pt", "formats/torch/nested.ckpt", "formats/torch/sharded"] {
+        assert_eq!(matrices(open(path).as_ref()), expected, "{path}");
+    }
+}
+
+#[test]
+fn torch_tensors_that_are_no_rows_are_refused_or_listed() {
+    let source = open("formats/torch/kinds.pth");
+    let selection = selection(source.as_ref());
+    let [transposed, whole] = &selection.layers[..] else { panic!("{:?}", selection.layers) };
+    let message = source.read(transposed, 0..6).expect_err("rows are scattered").to_string();
+    assert!(
+        message.ends_with("tensor `transposed.weight`: is not contiguous; save it after `.contiguous()`")
+    );
+    assert_eq!(source.read(whole, 0..4).expect("readable").len(), 24);
+    let kinds: Vec<_> = selection.skipped.iter().map(|skipped| skipped.dtype.as_str()).collect();
+    assert_eq!(kinds, ["expanded f32", "bool", "sparse_tensor", "i64"]);
+}
+
+#[test]
+fn copies_are_tied_to_the_first_and_constants_to_nothing() {
+    let source = open("formats/tied.safetensors");
+    let layers = selection(source.as_ref()).layers;
+    let names: Vec<_> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["embed", "head", "near", "zero_a", "zero_b"]);
+    let tied = checkpoint::tied(source.as_ref(), &layers).expect("readable");
+    assert_eq!(tied, [None, Some(0), None, None, None]);
+}
+
+#[test]
+fn a_thousand_shards_need_no_thousand_open_files() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut map = serde_json::Map::new();
+    for i in 0..1100 {
+        let name = format!("layers.{i}.weight");
+        let shard = format!("model-{:05}-of-01100.safetensors", i + 1);
+        checkpoint::write_spectra(&folder.path().join(&shard), &[(&name, &[f64::from(i)])]).expect("written");
+        map.insert(name, shard.into());
+    }
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).expect("written");
+    let source = checkpoint::open(folder.path()).expect("opens").1;
+    assert_eq!((source.tensors().len(), source.files().len()), (1100, 1100));
+}
+
+#[test]
+fn variants_and_hidden_files_beside_a_model_are_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, tensor: &str| {
+        checkpoint::write_spectra(&folder.path().join(name), &[(tensor, &[1.0])]).expect("written");
+    };
+    let names = || {
+        let source = checkpoint::open(folder.path()).expect("opens").1;
+        source.tensors().iter().map(|tensor| tensor.name.clone()).collect::<Vec<_>>()
+    };
+    std::fs::write(folder.path().join("._unet.safetensors"), b"Mac OS X").expect("written");
+    write("unet.safetensors", "a");
+    assert_eq!(names(), ["a"]);
+    write("model.safetensors", "b");
+    write("model.fp16.safetensors", "c");
+    assert_eq!(names(), ["b"]);
 }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::index;
 use super::stored::WeightFile;
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 use crate::layer::{TensorInfo, natural};
 
 /// The names that a format's files go by.
@@ -28,6 +28,8 @@ pub(super) type Part = (WeightFile, Vec<TensorInfo>);
 enum Layout {
     Index(PathBuf),
     Files(Vec<PathBuf>),
+    /// Indices of several checkpoints, none of a usual name.
+    Several(Vec<String>),
 }
 
 /// Whether `folder` holds weights of `family`.
@@ -39,7 +41,7 @@ pub(super) fn holds(folder: &Path, family: &Family) -> bool {
 pub(super) fn open_all(
     path: &Path,
     family: &Family,
-    open: fn(&Path) -> Result<Part, Error>,
+    open: &mut dyn FnMut(&Path) -> Result<Part, Error>,
 ) -> Result<Vec<Part>, Error> {
     if path.is_file() {
         return if is_index(path) { open_shards(path, open) } else { Ok(vec![open(path)?]) };
@@ -50,6 +52,10 @@ pub(super) fn open_all(
             complete(path, &files)?;
             files.iter().map(|file| open(file)).collect()
         }
+        Some(Layout::Several(names)) => {
+            let reason = format!("holds several checkpoints; name the index of one: {}", quoted(&names));
+            Err(Error::malformed(path, reason))
+        }
         None => Err(Error::malformed(path, "the folder holds no weights")),
     }
 }
@@ -59,15 +65,16 @@ fn is_index(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".index.json"))
 }
 
-/// The files of `folder`, by natural name; folders left out.
+/// The files of `folder`, by natural name; folders and hidden files (`._model.safetensors`) left out.
 pub(super) fn listing(folder: &Path) -> Result<Vec<String>, Error> {
     let failed = |e| Error::io(folder, "cannot list", e);
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         // Not `entry.file_type()`: the files of a download cache are links.
-        if !entry.path().is_dir() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !entry.path().is_dir() {
+            names.push(name);
         }
     }
     names.sort_by(|a, b| natural(a, b));
@@ -91,12 +98,7 @@ fn layout(folder: &Path, family: &Family) -> Result<Option<Layout>, Error> {
     match indices[..] {
         [] => {}
         [index] => return Ok(Some(Layout::Index(folder.join(index)))),
-        _ => {
-            return Err(Error::malformed(
-                folder,
-                format!("several checkpoints are here; name the index of one: {}", quoted(&indices)),
-            ));
-        }
+        _ => return Ok(Some(Layout::Several(indices.into_iter().cloned().collect()))),
     }
     let files: Vec<_> = names.iter().filter(|name| ending(name, "")).map(|name| folder.join(name)).collect();
     Ok(if files.is_empty() { None } else { Some(Layout::Files(files)) })
@@ -104,7 +106,7 @@ fn layout(folder: &Path, family: &Family) -> Result<Option<Layout>, Error> {
 
 /// Up to five names in backticks.
 pub(super) fn quoted(names: &[impl AsRef<str>]) -> String {
-    let mut text: Vec<_> = names.iter().take(5).map(|n| format!("`{}`", printable(n.as_ref()))).collect();
+    let mut text: Vec<_> = names.iter().take(5).map(|n| format!("`{}`", brief(n.as_ref()))).collect();
     if names.len() > text.len() {
         text.push(format!("{} more", names.len() - text.len()));
     }
@@ -115,13 +117,12 @@ pub(super) fn quoted(names: &[impl AsRef<str>]) -> String {
 fn complete(folder: &Path, files: &[PathBuf]) -> Result<(), Error> {
     let names: BTreeSet<_> =
         files.iter().filter_map(|file| file.file_name()).map(|n| n.to_string_lossy().into_owned()).collect();
-    for name in &names {
-        let Some((stem, number, total, ending)) = numbered(name) else { continue };
-        for other in 1..=count(total) {
-            let expected = format!("{stem}-{other:0width$}-of-{total}{ending}", width = number.len());
+    let series: BTreeSet<_> = names.iter().filter_map(|name| numbered(name)).collect();
+    for Series { stem, width, total, ending } in series {
+        for number in 1..=count(total) {
+            let expected = format!("{stem}-{number:0width$}-of-{total}{ending}");
             if !names.contains(&expected) {
-                let reason =
-                    format!("shard {other} of {} is missing: `{}`", count(total), printable(&expected));
+                let reason = format!("shard {number} of {} is missing: `{}`", count(total), brief(&expected));
                 return Err(Error::malformed(folder, reason));
             }
         }
@@ -129,13 +130,23 @@ fn complete(folder: &Path, files: &[PathBuf]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The parts of `stem-00001-of-00003.ending`.
-fn numbered(name: &str) -> Option<(&str, &str, &str, &str)> {
+/// What all of `stem-00001-of-00003.ending`, `stem-00002-of-00003.ending`, … have in common.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Series<'n> {
+    stem: &'n str,
+    width: usize,
+    total: &'n str,
+    ending: &'n str,
+}
+
+/// The series that a file belongs to, if its name says so.
+fn numbered(name: &str) -> Option<Series<'_>> {
     let (before, after) = name.rsplit_once("-of-")?;
     let (stem, number) = before.rsplit_once('-')?;
     let (total, _) = after.split_once('.')?;
     let digits = |s: &str| (1..=5).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_digit());
-    (digits(number) && digits(total)).then(|| (stem, number, total, &after[total.len()..]))
+    let series = Series { stem, width: number.len(), total, ending: &after[total.len()..] };
+    (digits(number) && digits(total)).then_some(series)
 }
 
 fn count(digits: &str) -> usize {
@@ -143,12 +154,12 @@ fn count(digits: &str) -> usize {
 }
 
 /// Opens the shards that `index` names and checks that each holds what the index says.
-fn open_shards(index: &Path, open: fn(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
+fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
     let folder = index.parent().unwrap_or(Path::new(""));
     let shards = index::read(index)?;
     for shard in shards.keys() {
         if !Path::new(shard).components().all(|c| matches!(c, Component::Normal(_))) || shard.contains('\\') {
-            let reason = format!("shard `{}` lies outside the folder", printable(shard));
+            let reason = format!("shard `{}` lies outside the folder", brief(shard));
             return Err(Error::malformed(index, reason));
         }
     }
@@ -157,7 +168,7 @@ fn open_shards(index: &Path, open: fn(&Path) -> Result<Part, Error>) -> Result<V
     match absent[..] {
         [] => {}
         [(i, shard)] => {
-            let reason = format!("shard {} of {} is missing: `{}`", i + 1, shards.len(), printable(shard));
+            let reason = format!("shard {} of {} is missing: `{}`", i + 1, shards.len(), brief(shard));
             return Err(Error::malformed(index, reason));
         }
         _ => {
@@ -180,6 +191,6 @@ fn agree(index: &Path, tensors: &BTreeSet<String>, part: Part) -> Result<Part, E
         return Ok(part);
     }
     let shard = file.path().file_name().unwrap_or_default().to_string_lossy();
-    let reason = format!("shard `{}` lacks what the index promises: {}", printable(&shard), quoted(&absent));
+    let reason = format!("shard `{}` lacks what the index promises: {}", brief(&shard), quoted(&absent));
     Err(Error::malformed(index, reason))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use super::stored::{WeightFile, read_exact_at};
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
 
@@ -57,6 +57,7 @@ pub(super) fn read(handle: &File, file: &WeightFile) -> Result<Vec<TensorInfo>, 
 
 /// One tensor as the header describes it.
 #[derive(Deserialize)]
+#[serde(expecting = "a tensor's type, shape and offsets")]
 struct Entry {
     dtype: String,
     shape: Shape,
@@ -74,8 +75,8 @@ fn parse(text: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     let mut json = serde_json::Deserializer::from_str(text);
     Entries { key: &mut key }.deserialize(&mut json).and_then(|entries| json.end().map(|()| entries)).map_err(
         |e| {
-            let place = key.map_or_else(String::new, |key| format!(" (in `{}`)", printable(&key)));
-            format!("the header is not valid: {}{place}", printable(&e.to_string()))
+            let place = key.map_or_else(String::new, |key| format!(" (in `{}`)", brief(&key)));
+            format!("the header is not valid: {}{place}", brief(&e.to_string()))
         },
     )
 }
@@ -199,7 +200,7 @@ fn shape(axes: &[u64]) -> Option<Vec<usize>> {
 fn element(dtype: &str, shape: &[usize], length: u64) -> Result<Element, String> {
     let deserializer: de::value::StrDeserializer<'_, de::value::Error> = dtype.into_deserializer();
     let Ok(stored) = Stored::deserialize(deserializer) else {
-        return Ok(Element::Other(printable(&dtype.to_lowercase())));
+        return Ok(Element::Other(brief(&dtype.to_lowercase())));
     };
     let entries: u64 = shape.iter().map(|n| *n as u64).product();
     let needed =

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 
 /// An index longer than this is not read; that of the largest known model has some ten million bytes.
 const LONGEST: u64 = 100_000_000;
@@ -21,6 +21,7 @@ pub(super) type Shards = BTreeMap<String, BTreeSet<String>>;
 
 /// Reads the index at `path`.
 pub(super) fn read(path: &Path) -> Result<Shards, Error> {
+    super::probe::check(path)?;
     let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
     let mut text = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
@@ -28,7 +29,7 @@ pub(super) fn read(path: &Path) -> Result<Shards, Error> {
         return Err(Error::malformed(path, format!("an index of more than {LONGEST} bytes is not read")));
     }
     let index: Index = serde_json::from_slice(&text)
-        .map_err(|e| Error::malformed(path, format!("not a valid index: {}", printable(&e.to_string()))))?;
+        .map_err(|e| Error::malformed(path, format!("not a valid index: {}", brief(&e.to_string()))))?;
     if index.weight_map.0.is_empty() {
         return Err(Error::malformed(path, "the index names no tensors"));
     }
@@ -36,6 +37,7 @@ pub(super) fn read(path: &Path) -> Result<Shards, Error> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with a `weight_map`")]
 struct Index {
     weight_map: WeightMap,
 }

@@ -3,11 +3,15 @@
 mod folder;
 mod header;
 mod index;
+mod pickle;
 mod probe;
 mod safetensors;
 mod spectra;
+mod state_dict;
 mod stored;
 mod tied;
+mod torch;
+mod zip;
 
 use std::ops::Range;
 use std::path::Path;
@@ -46,7 +50,7 @@ pub struct Format {
 }
 
 /// The formats, in the order they are tried.
-pub static FORMATS: &[Format] = &[safetensors::FORMAT];
+pub static FORMATS: &[Format] = &[safetensors::FORMAT, torch::FORMAT];
 
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
 ///

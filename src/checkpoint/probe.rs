@@ -4,10 +4,10 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::{FORMATS, folder};
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 
 /// Refuses a path that cannot be a checkpoint whatever its bytes say: absent, empty, no file or folder.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
@@ -31,7 +31,7 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
 /// An error for a path that does not exist, with the names nearby that look like it.
 fn absent(path: &Path) -> Error {
     if let Ok(target) = fs::read_link(path) {
-        let target = printable(&target.to_string_lossy());
+        let target = brief(&target.to_string_lossy());
         return Error::malformed(
             path,
             format!("is a link to `{target}`, which does not exist; download it again"),
@@ -43,8 +43,18 @@ fn absent(path: &Path) -> Error {
         None => Path::new("/"),
     };
     if !parent.is_dir() {
-        let parent = printable(&parent.to_string_lossy());
-        return Error::malformed(path, format!("does not exist, nor does the folder `{parent}`"));
+        let hub = if is_hub_name(path) {
+            let (id, name) = (path.to_string_lossy(), path.file_name().unwrap_or_default().to_string_lossy());
+            format!(
+                "; a model of the Hugging Face hub is fetched with `hf download {} --local-dir {}`",
+                brief(&id),
+                brief(&name)
+            )
+        } else {
+            String::new()
+        };
+        let parent = brief(&parent.to_string_lossy());
+        return Error::malformed(path, format!("does not exist, nor does the folder `{parent}`{hub}"));
     }
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     let mut near: Vec<_> = fs::read_dir(parent)
@@ -59,7 +69,7 @@ fn absent(path: &Path) -> Error {
     let near: Vec<_> = near
         .iter()
         .take(3)
-        .map(|(_, name)| format!("`{}`", printable(&parent.join(name).to_string_lossy())))
+        .map(|(_, name)| format!("`{}`", brief(&parent.join(name).to_string_lossy())))
         .collect();
     Error::malformed(
         path,
@@ -68,6 +78,17 @@ fn absent(path: &Path) -> Error {
             _ => format!("does not exist; did you mean {}?", near.join(" or ")),
         },
     )
+}
+
+/// Whether a path reads like `ORG/NAME`.
+fn is_hub_name(path: &Path) -> bool {
+    let plain = |c: Component<'_>| {
+        let Component::Normal(name) = c else { return false };
+        let name = name.to_string_lossy();
+        !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let is_file = WEIGHTS.iter().any(|ending| path.to_string_lossy().ends_with(ending));
+    path.components().count() == 2 && path.components().all(plain) && !is_file
 }
 
 /// What a path is that is neither file nor folder.
@@ -120,6 +141,9 @@ pub(super) fn head(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(head)
 }
 
+const PICKLE: &str = "is a bare pickle, which runs code when it is loaded; save its weights with \
+                      `safetensors.torch.save_file`, or with `torch.save`";
+
 /// First bytes, and what they say about a file.
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"version https://git-lfs", "is a git-lfs pointer, not the weights; run `git lfs pull`"),
@@ -133,6 +157,14 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"BZh", "is compressed with bzip2; unpack it with `bunzip2`"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it"),
     (b"PAR1", "is a Parquet table, not a checkpoint"),
+    (
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
+        "is a PyTorch file from before version 1.6; load it and save it again with `torch.save`",
+    ),
+    (b"\x80\x02", PICKLE),
+    (b"\x80\x03", PICKLE),
+    (b"\x80\x04", PICKLE),
+    (b"\x80\x05", PICKLE),
     (b"\x7fELF", "is a program or library, not a checkpoint"),
     (b"%PDF", "is a PDF document, not a checkpoint"),
 ];
@@ -166,10 +198,12 @@ fn empty_folder(folder: &Path) -> Error {
     let names = folder::listing(folder).unwrap_or_default();
     let weights: Vec<_> =
         names.iter().filter(|name| WEIGHTS.iter().any(|ending| name.ends_with(ending))).collect();
-    let inside: Vec<_> = subfolders(folder)
-        .into_iter()
-        .filter(|name| FORMATS.iter().any(|format| (format.sniff)(&folder.join(name))))
-        .map(|name| folder.join(name).to_string_lossy().into_owned())
+    // Two levels: a download cache keeps its models in `snapshots/COMMIT`.
+    let below =
+        subfolders(folder).into_iter().flat_map(|below| [vec![below.clone()], subfolders(&below)].concat());
+    let inside: Vec<_> = below
+        .filter(|folder| FORMATS.iter().any(|format| (format.sniff)(folder)))
+        .map(|folder| folder.to_string_lossy().into_owned())
         .collect();
     let advice = if weights.iter().any(|name| name.ends_with(".distcp")) {
         "; it is a distributed checkpoint: convert it with \
@@ -188,14 +222,9 @@ fn empty_folder(folder: &Path) -> Error {
 }
 
 /// The folders in `folder`, by name.
-fn subfolders(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort_by(|a, b| crate::layer::natural(a, b));
-    names
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut folders: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
 }

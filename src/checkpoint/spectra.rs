@@ -11,7 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 
 /// What the metadata of the file says it is.
 const FORMAT: &str = "svdkit.spectra";
@@ -26,7 +26,7 @@ const PREFIX: &str = ".svdkit-";
 pub fn write_spectra(path: &Path, spectra: &[(&str, &[f64])]) -> Result<(), Error> {
     let mut names = BTreeSet::from(["__metadata__"]);
     if let Some((name, _)) = spectra.iter().find(|(name, _)| !names.insert(name)) {
-        return Err(Error::malformed(path, format!("two spectra would be called `{}`", printable(name))));
+        return Err(Error::malformed(path, format!("two spectra would be called `{}`", brief(name))));
     }
     if path.exists() && !path.is_file() {
         return Err(Error::malformed(path, "is not a file; it will not be replaced by one"));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::MatrixSource;
-use crate::error::{Error, printable};
+use crate::error::{Error, brief};
 use crate::layer::{Layer, TensorInfo, natural};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
@@ -89,7 +89,7 @@ impl Stored {
         tensors.sort_by(|a, b| natural(&a.name, &b.name).then(a.file.cmp(&b.file)));
         if let Some([a, b]) = tensors.array_windows::<2>().find(|[a, b]| a.name == b.name) {
             let (first, second) = (files[a.file].name(), files[b.file].name());
-            let name = printable(&a.name);
+            let name = brief(&a.name);
             let reason =
                 format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
             return Err(Error::malformed(path, reason));
@@ -98,7 +98,6 @@ impl Stored {
     }
 
     /// The same checkpoint, where reading one of the named tensors fails with the reason beside it.
-    #[expect(dead_code, reason = "for the torch reader, which comes next")]
     pub(super) fn refusing(self, unreadable: BTreeMap<String, String>) -> Self {
         Self { unreadable, ..self }
     }
@@ -115,7 +114,7 @@ impl MatrixSource for Stored {
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
         let Some(file) = self.files.get(layer.file) else {
-            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", printable(&layer.name))));
+            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let fail = |reason: String| Error::tensor(&file.path, &layer.tensor, reason);
         if let Some(reason) = self.unreadable.get(&layer.tensor) {
@@ -156,7 +155,10 @@ pub(super) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) ->
     while !out.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => (out, offset) = (&mut out[n..], offset + n as u64),
+            Ok(n) => {
+                out = &mut out[n..];
+                offset += n as u64;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

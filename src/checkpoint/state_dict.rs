@@ -1,0 +1,309 @@
+//! What the objects of a PyTorch pickle mean: which dictionary is the model, and what each tensor in it is.
+//!
+//! Knows names and shapes as the pickle claims them; whether the bytes are there is checked by `torch`.
+
+use std::collections::BTreeSet;
+
+use candle_core::pickle::Object;
+
+use super::folder;
+use crate::error::brief;
+use crate::layer::Element;
+use crate::matrix::Dtype;
+
+/// A tensor as the pickle describes it.
+pub(super) struct StoredTensor {
+    /// Its name in the dictionary.
+    pub(super) name: String,
+    /// Its shape; empty where the kind of tensor is unknown.
+    pub(super) shape: Vec<usize>,
+    /// Its element type.
+    pub(super) element: Element,
+    /// The archive's entry that holds its bytes.
+    pub(super) storage: Option<String>,
+    /// Entries of the storage before its first.
+    pub(super) start: u64,
+    /// Whether it lies in the storage row by row.
+    pub(super) contiguous: bool,
+}
+
+/// Keys under which training scripts put the model, in the order they are tried.
+const KEYS: &[&str] = &["state_dict", "model_state_dict", "model", "module", "ema"];
+
+/// How many of them may lie inside each other.
+const LEVELS: usize = 3;
+
+/// The tensors of the model in `object`, by name in the pickle's order.
+pub(super) fn tensors(object: Object) -> Result<Vec<StoredTensor>, String> {
+    let model = model(object, LEVELS)?;
+    let mut seen = BTreeSet::new();
+    let mut tensors = vec![];
+    for (key, value) in model {
+        let Object::Unicode(name) = key else { continue };
+        if let Some(tensor) = tensor(&name, value) {
+            let tensor = tensor.map_err(|reason| format!("tensor `{}`: {reason}", brief(&name)))?;
+            if !seen.insert(name.clone()) {
+                return Err(format!("tensor `{}` appears twice", brief(&name)));
+            }
+            tensors.push(tensor);
+        }
+    }
+    Ok(tensors)
+}
+
+type Pairs = Vec<(Object, Object)>;
+
+/// The dictionary of tensors: `object` itself, or what it holds under one of `KEYS`.
+fn model(object: Object, levels: usize) -> Result<Pairs, String> {
+    let pairs = match object {
+        Object::Dict(pairs) => pairs,
+        Object::Reduce { callable, .. } | Object::Build { callable, .. } => {
+            let class = class(&callable).map_or_else(String::new, |class| format!(" ({})", brief(&class)));
+            return Err(format!(
+                "holds a Python object{class}, not tensors by name; save `model.state_dict()`"
+            ));
+        }
+        _ => return Err("holds no tensors by name; save `model.state_dict()`".to_owned()),
+    };
+    if pairs.iter().any(|(_, value)| is_tensor(value)) {
+        return Ok(pairs);
+    }
+    let dictionaries: Vec<(String, Object)> = pairs
+        .into_iter()
+        .filter_map(|(key, value)| match (key, value) {
+            (Object::Unicode(key), value @ (Object::Dict(_) | Object::Build { .. })) => Some((key, value)),
+            _ => None,
+        })
+        .collect();
+    let names: Vec<String> = dictionaries.iter().map(|(key, _)| key.clone()).collect();
+    let wanted = KEYS.iter().find_map(|key| dictionaries.iter().position(|(name, _)| name == key));
+    match wanted.and_then(|at| dictionaries.into_iter().nth(at)) {
+        Some((_, inner)) if levels > 0 => model(inner, levels - 1),
+        _ if names.is_empty() => Err("holds no tensors".to_owned()),
+        _ => Err(format!(
+            "holds no tensors by name, but {}; save the one you want with `torch.save`",
+            folder::quoted(&names)
+        )),
+    }
+}
+
+/// Module and name of the class at the root of `object`.
+fn class(object: &Object) -> Option<String> {
+    match object {
+        Object::Class { module_name, class_name } => Some(format!("{module_name}.{class_name}")),
+        Object::Reduce { callable, .. } | Object::Build { callable, .. } => class(callable),
+        _ => None,
+    }
+}
+
+/// Whether `object` is a call that makes a tensor.
+fn is_tensor(object: &Object) -> bool {
+    matches!(object, Object::Reduce { .. })
+        && class(object).is_some_and(|class| {
+            class.starts_with("torch._utils._rebuild_") || class == "torch._tensor._rebuild_from_type_v2"
+        })
+}
+
+/// The tensor that `object` describes, if it does.
+fn tensor(name: &str, object: Object) -> Option<Result<StoredTensor, String>> {
+    if !is_tensor(&object) {
+        return None;
+    }
+    let maker = class(&object)?;
+    let Object::Reduce { args, .. } = object else { return None };
+    let malformed = || Err("its description is malformed".to_owned());
+    let Object::Tuple(arguments) = *args else { return Some(malformed()) };
+    let maker = maker.rsplit('.').next().unwrap_or_default();
+    match maker {
+        "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3" => Some(plain(name, &arguments)),
+        // A parameter wraps a tensor; a subclass names the call that makes it, then its arguments.
+        "_rebuild_parameter" | "_rebuild_parameter_with_state" => {
+            let inner = arguments.into_iter().next().and_then(|inner| tensor(name, inner));
+            Some(inner.unwrap_or_else(malformed))
+        }
+        "_rebuild_from_type_v2" => {
+            let mut arguments = arguments.into_iter();
+            let inner = arguments.next().zip(arguments.nth(1)).and_then(|(callable, args)| {
+                tensor(name, Object::Reduce { callable: Box::new(callable), args: Box::new(args) })
+            });
+            Some(inner.unwrap_or_else(malformed))
+        }
+        other => Some(Ok(StoredTensor {
+            name: name.to_owned(),
+            shape: vec![],
+            element: Element::Other(brief(other.trim_start_matches("_rebuild_"))),
+            storage: None,
+            start: 0,
+            contiguous: true,
+        })),
+    }
+}
+
+/// A dense tensor: storage, start, shape, strides, …, and for newer types the element type.
+fn plain(name: &str, arguments: &[Object]) -> Result<StoredTensor, String> {
+    let [storage, start, shape, strides, rest @ ..] = arguments else {
+        return Err("its description is malformed".to_owned());
+    };
+    let Object::PersistentLoad(storage) = storage else { return Err("it names no storage".to_owned()) };
+    let Object::Tuple(storage) = &**storage else { return Err("its storage is malformed".to_owned()) };
+    let [_, Object::Class { class_name, .. }, Object::Unicode(key), ..] = &storage[..] else {
+        return Err("its storage is malformed".to_owned());
+    };
+    let newer = rest.iter().find_map(|object| match object {
+        Object::Class { module_name, class_name } if module_name == "torch" => Some(class_name.as_str()),
+        _ => None,
+    });
+    let (shape, strides) = (numbers(shape)?, numbers(strides)?);
+    if shape.len() != strides.len() {
+        return Err("its shape and strides differ in length".to_owned());
+    }
+    let shape: Vec<usize> = shape
+        .into_iter()
+        .map(|axis| usize::try_from(axis).map_err(|_| "its shape is too large".to_owned()))
+        .collect::<Result<_, _>>()?;
+    if shape.iter().filter(|n| **n != 0).try_fold(1usize, |n, axis| n.checked_mul(*axis)).is_none() {
+        return Err("its shape is too large".to_owned());
+    }
+    Ok(StoredTensor {
+        name: name.to_owned(),
+        element: element(newer.unwrap_or(class_name)),
+        storage: Some(key.clone()),
+        start: number(start)?,
+        contiguous: is_contiguous(&shape, &strides),
+        shape,
+    })
+}
+
+fn number(object: &Object) -> Result<u64, String> {
+    let value = match object {
+        Object::Int(n) => i64::from(*n),
+        Object::Long(n) => *n,
+        _ => return Err("a number of its description is none".to_owned()),
+    };
+    u64::try_from(value).map_err(|_| "a number of its description is negative".to_owned())
+}
+
+fn numbers(object: &Object) -> Result<Vec<u64>, String> {
+    match object {
+        Object::Tuple(axes) => axes.iter().map(number).collect(),
+        _ => Err("its shape is malformed".to_owned()),
+    }
+}
+
+/// Whether entries lie row by row without gaps; the stride of an axis of one entry does not matter.
+fn is_contiguous(shape: &[usize], strides: &[u64]) -> bool {
+    let mut step = 1;
+    shape.iter().zip(strides).rev().all(|(axis, stride)| {
+        let fits = *axis == 1 || *stride == step;
+        step *= (*axis).max(1) as u64;
+        fits
+    }) || shape.contains(&0)
+}
+
+/// The element type of a storage class (`FloatStorage`) or of a dtype (`float8_e4m3fn`).
+fn element(name: &str) -> Element {
+    let dtype = match name {
+        "DoubleStorage" | "float64" => Dtype::F64,
+        "FloatStorage" | "float32" => Dtype::F32,
+        "HalfStorage" | "float16" => Dtype::F16,
+        "BFloat16Storage" | "bfloat16" => Dtype::Bf16,
+        "float8_e4m3fn" => Dtype::F8E4M3,
+        "float8_e5m2" => Dtype::F8E5M2,
+        "ByteStorage" => return Element::Other("u8".to_owned()),
+        "CharStorage" => return Element::Other("i8".to_owned()),
+        "ShortStorage" => return Element::Other("i16".to_owned()),
+        "IntStorage" => return Element::Other("i32".to_owned()),
+        "LongStorage" => return Element::Other("i64".to_owned()),
+        other => {
+            return Element::Other(brief(&other.trim_end_matches("Storage").to_lowercase()));
+        }
+    };
+    Element::Float(dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+    use crate::checkpoint::pickle;
+
+    /// Pieces that pickles of tensors are made of.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let fixed: Vec<Vec<u8>> = [
+            &b"("[..],
+            b")",
+            b"]",
+            b"}",
+            b"N",
+            b"\x88",
+            b"t",
+            b"Q",
+            b"R",
+            b"b",
+            b"s",
+            b"u",
+            b"a",
+            b"e",
+            b"\x81",
+            b"\x85",
+            b"\x86",
+            b"\x87",
+            b"q\0",
+            b"h\0",
+            b"q\x01",
+            b"h\x01",
+            b"K\x02",
+            b"J\xff\xff\xff\x7f",
+            b"J\0\0\0\x80",
+            b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+            b"X\x01\0\0\0a",
+            b"X\x05\0\0\0model",
+            b"ctorch\nFloatStorage\n",
+            b"ctorch._utils\n_rebuild_tensor_v2\n",
+            b"ctorch._utils\n_rebuild_parameter\n",
+            b"ctorch._tensor\n_rebuild_from_type_v2\n",
+            b"ccollections\nOrderedDict\n)R",
+            // The start of a tensor's arguments: its storage and its first entry.
+            b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQK\0",
+            b"K\x02K\x03\x86K\x03K\x01\x86\x89}tR",
+        ]
+        .iter()
+        .map(|piece| piece.to_vec())
+        .collect();
+        prop_oneof![30 => prop::sample::select(fixed), 1 => prop::collection::vec(any::<u8>(), 1..4)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 4000,
+            rng_seed: RngSeed::Fixed(1),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn any_pickle_is_understood_or_refused(pieces in prop::collection::vec(piece(), 0..60)) {
+            let bytes = [&b"\x80\x02}("[..], &pieces.concat(), b"u."].concat();
+            let _ = pickle::parse(&bytes).and_then(tensors);
+        }
+    }
+
+    fn check_contiguous(shape: &[usize], strides: &[u64], expected: &str) {
+        let found = if is_contiguous(shape, strides) { "contiguous" } else { "scattered" };
+        assert_eq!(found, expected, "{shape:?} {strides:?}");
+    }
+
+    #[test]
+    fn strides_tell_rows_from_views() {
+        check_contiguous(&[2, 3], &[3, 1], "contiguous");
+        check_contiguous(&[2, 3], &[1, 2], "scattered");
+        check_contiguous(&[2, 3], &[6, 1], "scattered");
+        check_contiguous(&[2, 3], &[0, 1], "scattered");
+        check_contiguous(&[1, 3], &[99, 1], "contiguous");
+        check_contiguous(&[3, 1], &[1, 77], "contiguous");
+        check_contiguous(&[0, 3], &[0, 0], "contiguous");
+        check_contiguous(&[], &[], "contiguous");
+    }
+}
