@@ -55,8 +55,8 @@ impl Dense {
         let mut reflected = self.clone();
         for j in 0..self.cols {
             let along: f64 = (0..self.rows).map(|i| mirror[i] * self.at(i, j)).sum();
-            for i in 0..self.rows {
-                reflected.entries[i * self.cols + j] -= 2.0 * along / square * mirror[i];
+            for (row, x) in reflected.entries.chunks_mut(self.cols).zip(&mirror) {
+                row[j] -= 2.0 * along / square * x;
             }
         }
         reflected
