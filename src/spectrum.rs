@@ -32,6 +32,10 @@ impl Spectrum {
         if !sound {
             return Err(Error::NotConverged { rows, cols });
         }
+        // −0 becomes 0, or it would be printed.
+        for value in &mut values {
+            *value += 0.0;
+        }
         values.sort_by(|a, b| b.total_cmp(a));
         Ok(Self { values, rows, cols, route })
     }
@@ -89,6 +93,8 @@ mod tests {
     fn a_spectrum_is_descending_whatever_the_solver_returned() {
         let spectrum = Spectrum::new(vec![1.0, 3.0, 2.0], 3, 5, Route::Direct).expect("sound values");
         assert_eq!(spectrum.values(), [3.0, 2.0, 1.0]);
+        let spectrum = Spectrum::new(vec![-0.0, 3.0], 2, 2, Route::Gram).expect("sound values");
+        assert!(spectrum.values()[1].is_sign_positive());
     }
 
     #[test]

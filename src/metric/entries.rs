@@ -1,5 +1,7 @@
 //! What the raw entries of a weight say before any decomposition: not finite, all zero, how large.
 
+use pulp::Arch;
+
 use crate::matrix::{Dtype, Matrix};
 
 /// Sums over the entries of one matrix, taken in blocks of rows.
@@ -18,42 +20,43 @@ impl Entries {
 
     /// Takes the next rows of the matrix.
     pub fn push(&mut self, rows: &Matrix) {
-        let size = rows.cols() * rows.dtype().size();
-        if size == 0 {
-            return;
-        }
-        for row in rows.bytes().chunks_exact(size) {
-            let largest = match rows.dtype() {
-                // On bits without the sign, floats are ordered like integers, and what is not finite comes last.
-                Dtype::Bf16 => self.scan::<2>(row, |b| u64::from(u16::from_le_bytes(b) & 0x7fff), 0x7f80),
-                Dtype::F16 => self.scan::<2>(row, |b| u64::from(u16::from_le_bytes(b) & 0x7fff), 0x7c00),
-                Dtype::F32 => {
-                    self.scan::<4>(row, |b| u64::from(u32::from_le_bytes(b) & 0x7fff_ffff), 0x7f80_0000)
-                }
-                Dtype::F64 => self.scan::<8>(
-                    row,
-                    |b| u64::from_le_bytes(b) & 0x7fff_ffff_ffff_ffff,
-                    0x7ff0_0000_0000_0000,
-                ),
-                Dtype::F8E4M3 => self.scan::<1>(row, |[b]: [u8; 1]| u64::from(b & 0x7f), 0x7f),
-                Dtype::F8E5M2 => self.scan::<1>(row, |[b]: [u8; 1]| u64::from(b & 0x7f), 0x7c),
-            };
-            self.zero_rows += usize::from(largest == 0);
-            self.max_abs = self.max_abs.max(magnitude(rows.dtype(), largest));
-        }
+        // On bits without the sign, floats are ordered like integers, and what is not finite comes last.
+        Arch::new().dispatch(|| match rows.dtype() {
+            Dtype::Bf16 => self.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7f80),
+            Dtype::F16 => self.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7c00),
+            Dtype::F32 => self.scan(rows, |b| i32::from_le_bytes(b) & i32::MAX, 0x7f80_0000),
+            Dtype::F64 => self.scan(rows, |b| i64::from_le_bytes(b) & i64::MAX, 0x7ff0_0000_0000_0000),
+            Dtype::F8E4M3 => self.scan(rows, |b| i8::from_le_bytes(b) & i8::MAX, 0x7f),
+            Dtype::F8E5M2 => self.scan(rows, |b| i8::from_le_bytes(b) & i8::MAX, 0x7c),
+        });
     }
 
-    /// The largest bits in a row of finite entries; counts those from `limit` on. A row of NaN alone gives 1, not 0.
-    fn scan<const N: usize>(&mut self, row: &[u8], bits: impl Fn([u8; N]) -> u64, limit: u64) -> u64 {
-        let (entries, _) = row.as_chunks::<N>();
-        let (mut largest, mut nonfinite) = (0, 0);
-        for entry in entries {
-            let bits = bits(*entry);
-            nonfinite += usize::from(bits >= limit);
-            largest = largest.max(if bits >= limit { 1 } else { bits });
+    /// Takes rows of entries whose magnitudes are `bits`, not finite from `limit` on.
+    #[inline]
+    fn scan<const N: usize, W: Copy + Ord + Into<i64>>(
+        &mut self,
+        rows: &Matrix,
+        bits: impl Fn([u8; N]) -> W,
+        limit: W,
+    ) {
+        let zero = bits([0; N]);
+        let mut largest = zero;
+        for row in rows.bytes().chunks_exact((rows.cols() * N).max(1)) {
+            let (entries, _) = row.as_chunks::<N>();
+            let mut here = zero;
+            for entry in entries {
+                here = here.max(bits(*entry));
+            }
+            self.zero_rows += usize::from(here == zero);
+            // Hardly ever: the row again, without what is not finite.
+            if here >= limit {
+                self.nonfinite += entries.iter().filter(|entry| bits(**entry) >= limit).count();
+                let finite = entries.iter().map(|entry| bits(*entry)).filter(|bits| *bits < limit);
+                here = finite.max().unwrap_or(zero);
+            }
+            largest = largest.max(here);
         }
-        self.nonfinite += nonfinite;
-        largest
+        self.max_abs = self.max_abs.max(magnitude(rows.dtype(), largest.into()));
     }
 
     /// How many entries are NaN or infinite.
@@ -73,7 +76,7 @@ impl Entries {
 }
 
 /// The number that `bits` stand for in `dtype`.
-fn magnitude(dtype: Dtype, bits: u64) -> f64 {
+fn magnitude(dtype: Dtype, bits: i64) -> f64 {
     let bytes = bits.to_le_bytes()[..dtype.size()].to_vec();
     Matrix::new(1, 1, dtype, bytes).map_or(0.0, |one| one.to_f64()[0])
 }

@@ -2,10 +2,12 @@
 //! who need another tool's names and definitions.
 
 mod bulk;
+mod density;
 mod entries;
 mod norm;
 mod power_law;
 mod rank;
+mod tail;
 mod weightwatcher;
 
 use std::cell::OnceCell;
@@ -16,7 +18,7 @@ use crate::spectrum::Spectrum;
 
 pub use bulk::Bulk;
 pub use entries::Entries;
-pub use power_law::{TailFit, fit as fit_tail};
+pub use tail::{TailFit, fit as fit_tail};
 pub use weightwatcher::WEIGHTWATCHER;
 
 /// A column and the function that fills it.
@@ -67,13 +69,23 @@ pub struct Subject<'a> {
     entries: &'a Entries,
     spectrum: Result<&'a Spectrum, Why>,
     tail: OnceCell<Result<TailFit, Why>>,
+    peers_tail: OnceCell<Result<TailFit, Why>>,
     bulk: OnceCell<Result<Bulk, Why>>,
+    peers_bulk: OnceCell<Result<density::Density, Why>>,
 }
 
 impl<'a> Subject<'a> {
     /// A matrix with its singular values, or why there are none.
     pub fn new(layer: &'a Layer, entries: &'a Entries, spectrum: Result<&'a Spectrum, Why>) -> Self {
-        Self { layer, entries, spectrum, tail: OnceCell::new(), bulk: OnceCell::new() }
+        Self {
+            layer,
+            entries,
+            spectrum,
+            tail: OnceCell::new(),
+            peers_tail: OnceCell::new(),
+            bulk: OnceCell::new(),
+            peers_bulk: OnceCell::new(),
+        }
     }
 
     /// The values of `metrics`, in their order.
@@ -83,8 +95,10 @@ impl<'a> Subject<'a> {
 
     /// Cautions for whoever reads the values.
     pub fn flags(&self) -> Vec<&'static str> {
-        let short = self.tail.get().is_some_and(|tail| tail.is_ok_and(|tail| tail.count < power_law::LOW_N));
-        if short { vec!["low_n_tail"] } else { vec![] }
+        let short = |tail: &OnceCell<Result<TailFit, Why>>| {
+            tail.get().is_some_and(|tail| tail.is_ok_and(|tail| tail.count < power_law::LOW_N))
+        };
+        if short(&self.tail) || short(&self.peers_tail) { vec!["low_n_tail"] } else { vec![] }
     }
 
     /// A value of the spectrum.
@@ -110,7 +124,7 @@ impl<'a> Subject<'a> {
     /// A value of the fitted tail.
     fn tail(&self, value: impl FnOnce(TailFit) -> Value) -> Value {
         self.nonzero(|spectrum| {
-            let tail = self.tail.get_or_init(|| power_law::fit(&eigenvalues(spectrum)));
+            let tail = self.tail.get_or_init(|| tail::fit(&eigenvalues(spectrum)));
             tail.map_or_else(Value::Missing, value)
         })
     }

@@ -43,7 +43,13 @@ pub(super) const NUCLEAR_NORM: Metric = Metric {
         range: "[‖W‖F, √rank·‖W‖F], units of the weights",
         source: "Fazel 2002",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.values().iter().sum())),
+    value: |subject| {
+        subject.measure(|spectrum| {
+            // A thousand values that are rounding add up to something that is not there.
+            let resolved = spectrum.values().iter().filter(|s| **s > spectrum.floor());
+            Value::real(resolved.sum())
+        })
+    },
 };
 
 pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {

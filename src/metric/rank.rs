@@ -130,10 +130,11 @@ pub(super) const RANK_AT_99: Metric = Metric {
     value: |subject| subject.nonzero(|spectrum| Value::count(rank_at(spectrum, 0.99))),
 };
 
-/// σ/σ₁, so that no power of an extreme value over- or underflows. The spectrum is not all zero.
+/// σ/σ₁, so that no power of an extreme value over- or underflows, without what is rounding: a matrix of rank one has
+/// effective rank one on every route. The spectrum is not all zero.
 fn relative(spectrum: &Spectrum) -> impl Iterator<Item = f64> + Clone {
-    let first = spectrum.largest();
-    spectrum.values().iter().map(move |s| s / first)
+    let (first, floor) = (spectrum.largest(), spectrum.floor());
+    spectrum.values().iter().take_while(move |s| **s > floor).map(move |s| s / first)
 }
 
 /// −Σ p ln p in nats of the shares p = x/Σx, where 0 ln 0 is 0.
@@ -185,6 +186,17 @@ mod tests {
         check(&EFFECTIVE_RANK_ENERGY, &[2.0, 1.0], 5.0 / 4f64.powf(0.8));
         check(&RANK_AT_90, &[4.0, 1.0, 0.1], 1.0);
         check(&RANK_AT_95, &[4.0, 1.0, 0.1], 2.0);
+    }
+
+    #[test]
+    fn rounding_is_no_direction() {
+        let mut values = vec![1e-14; 200];
+        values[0] = 1.0;
+        for metric in
+            [STABLE_RANK, EFFECTIVE_RANK, EFFECTIVE_RANK_ENERGY, PARTICIPATION_RATIO, NUMERICAL_RANK]
+        {
+            check(&metric, &values, 1.0);
+        }
     }
 
     #[test]

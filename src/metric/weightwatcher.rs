@@ -5,7 +5,8 @@
 //! writes −1. It measures the kernels of a 2-D convolution position by position, which has no counterpart here: their
 //! rows are missing.
 
-use super::power_law::{self, TailFit};
+use super::density::{self, Density, Determinant};
+use super::tail::{self, TailFit};
 use super::{Metric, Subject};
 use crate::report::{Column, Format, Value, Why};
 
@@ -51,6 +52,17 @@ columns! {
     "D" Real "KS distance of the tail" |s| tail(s, |fit| Value::real(fit.distance));
     "sigma" Real "(alpha − 1)/√n of the tail" |s| tail(s, |fit| Value::real(fit.sigma()));
     "num_pl_spikes" Count "number of eigenvalues in the tail" |s| tail(s, |fit| Value::count(fit.count));
+    "num_spikes" Count "eigenvalues beyond the fitted noise bulk" |s| bulk(s, |fit| Value::count(fit.spikes));
+    "sigma_mp" Real "noise level of the fitted bulk, of the matrix scaled by W_scale" |s| bulk(s, |fit| Value::real(fit.sigma));
+    "mp_softrank" Real "bulk_max/λ max" |s| bulk(s, |fit| Value::real(fit.softrank));
+    "W_scale" Real "√(M/Σσ²): scales the matrix to a mean eigenvalue of 1" |s| bulk(s, |fit| Value::real(fit.scale));
+    "bulk_max" Real "upper end of the fitted bulk" |s| bulk(s, |fit| Value::real(fit.ends.1));
+    "bulk_min" Real "lower end of the fitted bulk" |s| bulk(s, |fit| Value::real(fit.ends.0));
+    "detX_num" Count "how many of the largest eigenvalues, scaled to a mean of 1, bring the product below 1" |s| determinant(s, |rule| Value::count(rule.count));
+    "num_ERG_spikes" Count "detX_num" |s| determinant(s, |rule| Value::count(rule.count));
+    "ERG_gap" Real "detX_num − num_pl_spikes" |s| determinant(s, |rule| tail(s, |fit| Value::real(rule.count as f64 - fit.count as f64)));
+    "detX_val" Real "the eigenvalue at detX_num" |s| determinant(s, |rule| Value::real(rule.value.0));
+    "detX_val_unrescaled" Real "the same, scaled to a mean of 1 (the name says the opposite)" |s| determinant(s, |rule| Value::real(rule.value.1));
     "norm" Real "Σσ²" |s| of(s, |v| Value::real(energy(v)));
     "log_norm" Real "log₁₀ of norm" |s| of(s, |v| log10(energy(v)));
     "spectral_norm" Real "σ₁²" |s| of(s, |v| Value::real(v[0] * v[0]));
@@ -69,7 +81,12 @@ fn dense(subject: &Subject<'_>, value: impl FnOnce(&Subject<'_>) -> Value) -> Va
 
 /// A value of the singular values, descending; there is at least one.
 fn of(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
-    dense(subject, |subject| subject.measure(|spectrum| value(spectrum.values())))
+    dense(subject, |subject| {
+        subject.measure(|spectrum| match spectrum.values() {
+            [] => Value::Missing(Why::TooFewValues),
+            values => value(values),
+        })
+    })
 }
 
 fn nonzero(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
@@ -79,13 +96,25 @@ fn nonzero(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value 
 /// A value of the tail by WeightWatcher's rules.
 fn tail(subject: &Subject<'_>, value: impl FnOnce(TailFit) -> Value) -> Value {
     of(subject, |v| {
-        let fit = subject.tail.get_or_init(|| {
+        let fit = subject.peers_tail.get_or_init(|| {
             let kept: Vec<f64> =
                 v.iter().rev().map(|s| s * s).filter(|x| *x > CUT && x.is_finite()).collect();
-            if kept.len() < SMALL { fit_small(&kept) } else { power_law::fit(&kept) }
+            if kept.len() < SMALL { fit_small(&kept) } else { tail::fit(&kept) }
         });
         fit.map_or_else(Value::Missing, value)
     })
+}
+
+/// A value of the noise bulk by WeightWatcher's rules.
+fn bulk(subject: &Subject<'_>, value: impl FnOnce(Density) -> Value) -> Value {
+    of(subject, |v| {
+        let fit = subject.peers_bulk.get_or_init(|| density::fit(v, long(subject) / v.len() as f64));
+        fit.map_or_else(Value::Missing, value)
+    })
+}
+
+fn determinant(subject: &Subject<'_>, value: impl FnOnce(Determinant) -> Value) -> Value {
+    of(subject, |v| density::determinant(v).map_or_else(Value::Missing, value))
 }
 
 /// The fit below 20 values: one less in the numerator, and no tail of fewer than eight.
