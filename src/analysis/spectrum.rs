@@ -3,7 +3,7 @@
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision};
+use crate::linalg::{self, Precision, Stream};
 use crate::metric::{Entries, Metric, Subject};
 use crate::report::Why;
 
@@ -21,14 +21,39 @@ pub fn measure(
     precision: Precision,
     metrics: &'static [Metric],
 ) -> Result<Measured, Error> {
-    let matrix = source.read(layer, 0..layer.rows)?;
     let mut entries = Entries::new();
-    entries.push(&matrix);
-    let blake3 = blake3::hash(matrix.bytes()).to_hex().to_string();
-    let spectrum =
-        if entries.nonfinite_count() > 0 { None } else { Some(linalg::singular_values(&matrix, precision)?) };
-    drop(matrix);
+    let mut hash = blake3::Hasher::new();
+    let mut stream = Stream::new(layer.rows, layer.cols, layer.dtype, precision);
+    // A weight that can be decomposed as it comes is never in memory whole.
+    let step = if stream.is_some() { rows_in(layer, BLOCK) } else { layer.rows };
+    let mut whole = None;
+    for first in (0..layer.rows).step_by(step.max(1)) {
+        let rows = source.read(layer, first..layer.rows.min(first + step))?;
+        entries.push(&rows);
+        hash.update(rows.bytes());
+        match &mut stream {
+            Some(stream) if entries.nonfinite_count() == 0 => stream.push(&rows),
+            Some(_) => {}
+            None => whole = Some(rows),
+        }
+    }
+    let spectrum = match (stream, &whole) {
+        _ if entries.nonfinite_count() > 0 => None,
+        (Some(stream), _) => Some(stream.finish()?),
+        (None, Some(matrix)) => Some(linalg::singular_values(matrix, precision)?),
+        (None, None) => None,
+    };
+    drop(whole);
+    let blake3 = hash.finalize().to_hex().to_string();
     let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
     let values = subject.evaluate(metrics);
     Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+}
+
+/// How much of a streamed weight is read at once.
+const BLOCK: u64 = 8 << 20;
+
+/// How many rows of `layer` fit into `bytes`; at least one.
+fn rows_in(layer: &Layer, bytes: u64) -> usize {
+    (bytes * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
 }

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use super::MatrixSource;
-use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Matrix;
 
@@ -20,10 +19,7 @@ const BLOCK: usize = 4 << 20;
 /// A matrix of one number throughout is never called tied: all-zero LoRA factors are equal because nothing was
 /// learned yet, not because they are shared, and each deserves a row of its own. A matrix that cannot be read is not
 /// tied either; whoever measures it gets the error. Only matrices of equal shape with an equal start are read.
-///
-/// # Errors
-/// None so far: a matrix that cannot be read stands alone.
-pub fn tied(source: &dyn MatrixSource, layers: &[Layer]) -> Result<Vec<Option<usize>>, Error> {
+pub fn tied(source: &dyn MatrixSource, layers: &[Layer]) -> Vec<Option<usize>> {
     let everything = (0..layers.len()).collect();
     let shape = |i: usize| Some((layers[i].dtype.name(), layers[i].rows, layers[i].cols));
     let mut tied = vec![None; layers.len()];
@@ -36,7 +32,7 @@ pub fn tied(source: &dyn MatrixSource, layers: &[Layer]) -> Result<Vec<Option<us
             }
         }
     }
-    Ok(tied)
+    tied
 }
 
 /// Splits `indices` by `key` into groups of two or more, order kept; those without a key are left out.

@@ -81,7 +81,7 @@ pub(super) fn report(path: &Path, common: &Common, analysis: &Analysis) -> Resul
             notation::bytes(limits.memory)
         ));
     }
-    let tied = checkpoint::tied(source.as_ref(), &selection.layers)?;
+    let tied = checkpoint::tied(source.as_ref(), &selection.layers);
     let measured = measure_all(&source, &selection.layers, &tied, (common, analysis, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
@@ -210,7 +210,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
         sketch: found
             .and_then(|found| found.spectrum.as_ref())
-            .map_or_else(Vec::new, |spectrum| spectrum.sketch()),
+            .map_or_else(Vec::new, crate::spectrum::Spectrum::sketch),
     }
 }
 
