@@ -50,7 +50,7 @@ pub enum Event {
 pub fn map<T: Send + 'static>(
     jobs: &[Job],
     limits: Limits,
-    work: Arc<dyn Fn(usize) -> T + Send + Sync>,
+    work: &Arc<dyn Fn(usize) -> T + Send + Sync>,
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Vec<Option<T>>, Error> {
     let pool = rayon::ThreadPoolBuilder::new()
@@ -70,7 +70,7 @@ pub fn map<T: Send + 'static>(
             let Some(job) = waiting.iter().position(fits).and_then(|at| waiting.remove(at)) else { break };
             running += 1;
             in_flight += jobs[job].bytes;
-            let (work, send) = (Arc::clone(&work), send.clone());
+            let (work, send) = (Arc::clone(work), send.clone());
             pool.spawn(move || {
                 let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
                 // The receiver is gone only when the run was interrupted: nobody wants the result.
@@ -108,6 +108,10 @@ mod tests {
         costs.iter().map(|c| Job { flops: *c as f64, bytes: *c }).collect()
     }
 
+    fn shared<T>(work: impl Fn(usize) -> T + Send + Sync + 'static) -> Arc<dyn Fn(usize) -> T + Send + Sync> {
+        Arc::new(work)
+    }
+
     fn quiet(_: Event) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
@@ -121,7 +125,7 @@ mod tests {
             i * 10
         };
         let limits = Limits { threads: 1, memory: 1 };
-        let results = map(&jobs(&[1, 3, 2]), limits, Arc::new(work), &mut quiet).expect("not interrupted");
+        let results = map(&jobs(&[1, 3, 2]), limits, &shared(work), &mut quiet).expect("not interrupted");
         assert_eq!(results, [Some(0), Some(10), Some(20)]);
         assert_eq!(*started.lock().expect("as above"), [1, 2, 0]);
     }
@@ -138,7 +142,7 @@ mod tests {
             n.fetch_sub(c[i], Ordering::SeqCst);
         };
         let limits = Limits { threads: 4, memory: 20 };
-        map(&jobs(&costs), limits, Arc::new(work), &mut quiet).expect("not interrupted");
+        map(&jobs(&costs), limits, &shared(work), &mut quiet).expect("not interrupted");
         assert!(most.load(Ordering::SeqCst) <= 20, "{most:?}");
     }
 
@@ -146,16 +150,16 @@ mod tests {
     fn a_job_that_panics_loses_only_itself() {
         let work = |i: usize| if i == 1 { panic!("planted") } else { i };
         let limits = Limits { threads: 2, memory: 9 };
-        let results = map(&jobs(&[1, 1, 1]), limits, Arc::new(work), &mut quiet).expect("not interrupted");
+        let results = map(&jobs(&[1, 1, 1]), limits, &shared(work), &mut quiet).expect("not interrupted");
         assert_eq!(results, [Some(0), None, Some(2)]);
     }
 
     #[test]
     fn an_interrupt_returns_at_once() {
-        let work = |_: usize| std::thread::sleep(Duration::from_secs(600));
+        let work = |_: usize| std::thread::sleep(Duration::from_mins(10));
         let mut watch =
             |event| if event == Event::Waiting { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         let limits = Limits { threads: 1, memory: 1 };
-        assert!(matches!(map(&jobs(&[1]), limits, Arc::new(work), &mut watch), Err(Error::Interrupted)));
+        assert!(matches!(map(&jobs(&[1]), limits, &shared(work), &mut watch), Err(Error::Interrupted)));
     }
 }

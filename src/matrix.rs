@@ -158,7 +158,7 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
         Dtype::F16 => convert(bytes, out, |b| f16::from_le_bytes(b).to_f64()),
         // A bf16 is the upper half of an f32: this form vectorises, the library's does not.
         Dtype::Bf16 => {
-            convert(bytes, out, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
+            convert(bytes, out, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)));
         }
         Dtype::F8E4M3 => convert(bytes, out, |[b]: [u8; 1]| f8_e4m3(b)),
         Dtype::F8E5M2 => convert(bytes, out, |[b]: [u8; 1]| f8_e5m2(b)),

@@ -60,7 +60,7 @@ fn scaled(mut x: f64, step: f64, units: &[&str]) -> String {
         x /= step;
         unit += 1;
     }
-    let digits = if unit == 0 || x >= 100.0 { 0 } else { 1 };
+    let digits = usize::from(unit > 0 && x < 100.0);
     format!("{x:.digits$} {}", units[unit])
 }
 

@@ -48,7 +48,10 @@ pub(super) struct Common {
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
-    /// Exit with 1 when RULE holds: '[GLOB:] COLUMN OP NUMBER[%]' or '[GLOB:] max|min|mean|sum|count|share(COLUMN [OP NUMBER]) OP NUMBER[%]'; may be repeated
+    /// Exit with 1 when RULE holds for any matrix, as in 'stable_rank < 2'; may be repeated
+    ///
+    /// RULE is `[GLOB:] COLUMN OP NUMBER[%]`, or `[GLOB:] max|min|mean|sum(COLUMN) OP NUMBER[%]`, or
+    /// `[GLOB:] count|share(COLUMN OP NUMBER) OP NUMBER[%]`. COLUMN is a key of the report (docs/metrics.md).
     #[arg(long, value_name = "RULE", help_heading = "Gate")]
     pub fail_if: Vec<String>,
     /// A value that could not be measured does not fail a rule

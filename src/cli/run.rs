@@ -132,16 +132,16 @@ fn measure_all(
     let originals: Vec<usize> = (0..layers.len()).filter(|i| tied[*i].is_none()).collect();
     let jobs: Vec<Job> = originals.iter().map(|i| (analysis.cost)(&layers[*i])).collect();
     let mut progress = Progress::new(&jobs, common.quiet);
-    let work = {
+    let work: Arc<dyn Fn(usize) -> Result<Measured, Error> + Send + Sync> = {
         let (source, measure) = (Arc::clone(source), Arc::clone(&analysis.measure));
         let layers: Vec<Layer> = originals.iter().map(|i| layers[*i].clone()).collect();
-        move |i: usize| measure(source.as_ref(), &layers[i])
+        Arc::new(move |i| measure(source.as_ref(), &layers[i]))
     };
     let mut watch = |event| {
         progress.update(event);
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let results = engine::map(&jobs, limits, Arc::new(work), &mut watch);
+    let results = engine::map(&jobs, limits, &work, &mut watch);
     progress.finish();
     let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
     for (i, result) in originals.into_iter().zip(results?) {

@@ -1,8 +1,8 @@
 //! Decompositions. faer lives here; nothing else knows how a spectrum is found.
 //!
-//! The fast route: a weight's Gram matrix ([`gram`]), made a band matrix ([`band`]), made tridiagonal ([`chase`]), whose
-//! eigenvalues are counted out ([`tridiagonal`]); `σ = √λ`. All but the last two stages is matrix products ([`kernel`],
-//! [`narrow`]). The exact route is faer's ([`exact`]).
+//! The fast route: a weight's Gram matrix (`gram`), made a band matrix (`band`), made tridiagonal (`chase`), whose
+//! eigenvalues are counted out (`tridiagonal`); `σ = √λ`. All but the last two stages is matrix products (`kernel`,
+//! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
 mod chase;

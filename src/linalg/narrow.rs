@@ -31,7 +31,7 @@ pub(super) struct Symmetric<'a> {
 /// the result's entries and ends with the result in its first part.
 pub(super) fn symmetric_times(arch: Arch, s: Symmetric<'_>, v: &[f64], width: usize, y: &mut [f64]) {
     let parts = parts(v.len() / width);
-    let task = |(part, y): (usize, &mut [f64])| arch.dispatch(Part { s, v, width, y, part, parts });
+    let task = |(part, y): (usize, &mut [f64])| arch.dispatch(Part { s, v, width, y, first: part, parts });
     if parts == 1 {
         task((0, y));
         return;
@@ -71,13 +71,13 @@ impl WithSimd for AddProduct<'_> {
     }
 }
 
-/// Every `parts`-th block of columns, from block `part` on.
+/// Every `parts`-th block of columns, from block `first` on.
 struct Part<'a> {
     s: Symmetric<'a>,
     v: &'a [f64],
     width: usize,
     y: &'a mut [f64],
-    part: usize,
+    first: usize,
     parts: usize,
 }
 
@@ -98,11 +98,11 @@ impl WithSimd for Part<'_> {
 impl Part<'_> {
     #[inline(always)]
     fn run<S: Simd, const G: usize, const J: usize>(self, simd: S) {
-        let Part { s: Symmetric { entries, ld }, v, width, y, part, parts } = self;
+        let Part { s: Symmetric { entries, ld }, v, width, y, first, parts } = self;
         let m = v.len() / width;
         y.fill(0.0);
-        let mut square = [0.0; BLOCK_COLUMNS * BLOCK_COLUMNS];
-        for left in (part * BLOCK_COLUMNS..m).step_by(parts * BLOCK_COLUMNS) {
+        let mut square = vec![0.0; BLOCK_COLUMNS * BLOCK_COLUMNS];
+        for left in (first * BLOCK_COLUMNS..m).step_by(parts * BLOCK_COLUMNS) {
             let right = m.min(left + BLOCK_COLUMNS);
             mirror(&entries[left * ld + left..], ld, right - left, &mut square);
             let (above, below) = y.split_at_mut(right * width);
@@ -147,7 +147,7 @@ fn tiles<S: Simd, const G: usize, const J: usize>(
             let mut grown = [[simd.splat_f64s(0.0); G]; J];
             for (l, v) in v.chunks_exact(width).enumerate() {
                 let (v, _) = S::as_simd_f64s(&v[first..first + band]);
-                let entries = &entries[l * block.along..][..(J - 1) * block.across + 1];
+                let entries = &entries[l * block.along..][..=(J - 1) * block.across];
                 for j in 0..J {
                     let factor = simd.splat_f64s(entries[j * block.across]);
                     for g in 0..G {

@@ -260,7 +260,7 @@ impl WithSimd for Count<'_> {
         let (value, _) = pulp::as_arrays_mut::<VECTORS, _>(S::as_mut_simd_f64s(&mut self.told.value).0);
         let (power, _) = pulp::as_arrays_mut::<VECTORS, _>(S::as_mut_simd_f64s(&mut self.told.power).0);
         for (((xs, below), value), power) in xs.iter().zip(below).zip(value).zip(power) {
-            (*below, *value, *power) = sturm(simd, self.diagonal, self.coupling, xs);
+            [*below, *value, *power] = sturm(simd, self.diagonal, self.coupling, xs);
         }
     }
 }
@@ -272,7 +272,7 @@ fn sturm<S: Simd>(
     diagonal: &[f64],
     coupling: &[f64],
     xs: &[S::f64s; VECTORS],
-) -> ([S::f64s; VECTORS], [S::f64s; VECTORS], [S::f64s; VECTORS]) {
+) -> [[S::f64s; VECTORS]; 3] {
     let (zero, one) = (simd.splat_f64s(0.0), simd.splat_f64s(1.0));
     let (small, large) = (simd.splat_f64s(2f64.powi(-256)), simd.splat_f64s(2f64.powi(256)));
     let (up, down) = (simd.splat_f64s(2f64.powi(512)), simd.splat_f64s(2f64.powi(-512)));
@@ -302,7 +302,7 @@ fn sturm<S: Simd>(
             power[r] = simd.add_f64s(power[r], shift);
         }
     }
-    (changes, now, power)
+    [changes, now, power]
 }
 
 #[cfg(test)]
@@ -392,7 +392,7 @@ mod tests {
         let mut noise = noise();
         let (diagonal, coupling): (Vec<f64>, Vec<f64>) = (0..700).map(|_| (noise(), noise())).unzip();
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             pool.install(|| eigenvalues(Arch::new(), &diagonal, &coupling[1..]))
         };
         assert_eq!(run(1), run(3));

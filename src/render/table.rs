@@ -119,7 +119,7 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         let right =
             i > 0 && others.get(i - 1).is_some_and(|(header, _)| header != "dtype" && header != "log σ");
         column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
-        column.set_padding((1, if i == 0 { 1 } else { 0 }));
+        column.set_padding((1, u16::from(i == 0)));
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
     for (i, line) in table.lines().enumerate() {
