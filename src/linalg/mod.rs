@@ -9,7 +9,11 @@ mod chase;
 mod exact;
 mod gram;
 mod kernel;
+#[cfg(test)]
+mod latms;
 mod narrow;
+#[doc(hidden)]
+pub mod stages;
 mod tridiagonal;
 mod workspace;
 
@@ -87,14 +91,7 @@ pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum
 
 /// The fast route on a given instruction set.
 fn by_gram(arch: Arch, matrix: &Matrix) -> Result<Spectrum, Error> {
-    let (rows, cols) = (matrix.rows(), matrix.cols());
-    let mut gram = Gram::new(arch, rows.min(cols), band::padded(rows.min(cols)));
-    if rows >= cols {
-        gram.push_rows(matrix);
-    } else {
-        gram.push_columns(matrix);
-    }
-    spectrum(gram, rows, cols)
+    spectrum(Gram::of(arch, matrix), matrix.rows(), matrix.cols())
 }
 
 /// The singular values of a tall matrix that comes in blocks of rows: the same bits as from the whole.
@@ -108,7 +105,7 @@ impl Stream {
     /// For a weight of this shape, where the fast route can take it in blocks of rows.
     pub fn new(rows: usize, cols: usize, dtype: Dtype, precision: Precision) -> Option<Self> {
         let streams = rows >= cols && route(rows, cols, dtype, precision) == Route::Gram;
-        streams.then(|| Self { gram: Gram::new(Arch::new(), cols, band::padded(cols)), rows, cols })
+        streams.then(|| Self { gram: Gram::new(Arch::new(), cols), rows, cols })
     }
 
     /// Takes the next rows.
