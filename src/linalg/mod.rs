@@ -5,6 +5,7 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod bulge;
 mod chase;
 mod exact;
 mod gram;
