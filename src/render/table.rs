@@ -207,6 +207,9 @@ fn shorten(text: &str, width: usize) -> String {
 /// What a reader must know beside the numbers.
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = vec![];
+    if let Some(base) = &report.base {
+        notes.push(format!("Δ every number is of the update: {} − {}", report.model.path, base.path));
+    }
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             notes.push(format!("! {}: {failure}", row.name));
@@ -224,9 +227,7 @@ fn notes(report: &Report) -> Vec<String> {
         }
     }
     if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
-        notes.push(format!(
-            "{UNSURE} fitted on fewer than 50 values: read it with its standard error, `alpha_sigma`"
-        ));
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
     }
     notes
 }
