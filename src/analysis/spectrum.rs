@@ -3,7 +3,7 @@
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision, Stream};
+use crate::linalg::{self, Precision, STREAM_BYTES, Stream};
 use crate::metric::{Entries, Metric, Subject};
 use crate::report::Why;
 
@@ -27,7 +27,7 @@ pub fn measure(
     let mut hash = blake3::Hasher::new();
     let mut stream = Stream::new(layer.rows, layer.cols, precision);
     // A weight that can be decomposed as it comes is never in memory whole.
-    let step = if stream.is_some() { rows_in(layer, BLOCK) } else { layer.rows };
+    let step = if stream.is_some() { rows_in(layer, STREAM_BYTES) } else { layer.rows };
     let mut whole = None;
     for first in (0..layer.rows).step_by(step.max(1)) {
         let rows = source.read(layer, first..layer.rows.min(first + step))?;
@@ -51,9 +51,6 @@ pub fn measure(
     let values = subject.evaluate(metrics);
     Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
 }
-
-/// How much of a streamed weight is read at once.
-const BLOCK: u64 = 8 << 20;
 
 /// How many rows of `layer` fit into `bytes`; at least one.
 fn rows_in(layer: &Layer, bytes: u64) -> usize {

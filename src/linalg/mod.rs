@@ -5,6 +5,7 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod bracket;
 mod bulge;
 mod chase;
 mod exact;
@@ -43,9 +44,13 @@ impl Precision {
     }
 }
 
-/// Up to this short side and this many entries the exact way costs next to nothing, so nothing is lost.
-const SMALL_SIDE: usize = 512;
+/// Up to this short side and this many entries the exact way costs a few milliseconds, and nothing is lost. Beyond, it
+/// takes five times as long as the fast one, which thousands of experts of 512 rows would notice.
+const SMALL_SIDE: usize = 256;
 const SMALL_ENTRIES: usize = 1 << 24;
+
+/// How much of a weight that can come in blocks of rows is best read at once.
+pub const STREAM_BYTES: u64 = 8 << 20;
 
 /// What a decomposition is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,24 +70,26 @@ fn route(rows: usize, cols: usize, precision: Precision) -> Route {
 /// What the singular values of a weight cost, from its shape and the type its entries are read as.
 pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
-    let read = rows as f64 * cols as f64 * read_as.size() as f64;
+    let entries = long * short;
+    let read = entries * read_as.size() as f64;
+    // The weights stand for what was measured beside the products, which run at the machine's speed.
     let (flops, bytes) = match route(rows, cols, precision) {
         Route::Gram => {
             let side = band::padded(rows.min(cols)) as f64;
             let wide = band::width(rows.min(cols)) as f64;
-            // The two small stages run at a fraction of the speed of the products.
-            let small = 10.0 * side * side * wide + 60.0 * side * side;
+            let small = 16.0 * side * side * wide + 130.0 * side * side;
             let products = long * short * short + 4.0 / 3.0 * short.powi(3);
-            (products + small, 8.0 * side * (side + 6.0 * wide + 512.0))
+            let held = if rows >= cols { read.min(STREAM_BYTES as f64) } else { read };
+            (products + small, held + 8.0 * side * (side + 6.0 * wide + 512.0))
         }
         Route::Direct => {
-            // A one-stage reduction runs at memory speed: about a sixth of the products' rate.
-            let flops =
-                6.0 * (2.0 * long * short * short + 2.0 * short.powi(3)).min(4.0 * long * short * short);
-            (flops, 16.0 * long * short)
+            // A one-stage reduction runs at memory speed: about a quarter of the products' rate.
+            let products = (2.0 * long * short * short + 2.0 * short.powi(3)).min(4.0 * long * short * short);
+            (4.0 * products, read + 16.0 * entries)
         }
     };
-    Cost { flops: flops + 20.0 * long * short, bytes: (read + bytes) as u64 }
+    // Reading, hashing, widening; and what follows the singular values.
+    Cost { flops: flops + 50.0 * entries + 20_000.0 * short, bytes: bytes as u64 }
 }
 
 /// The singular values of a finite matrix.

@@ -28,8 +28,18 @@ const SHAPES: [(usize, usize); 8] = [
     (4096, 1024),
     (4096, 14336),
 ];
-/// Sides of the weights that take the exact route.
-const EXACT: [usize; 3] = [384, 512, 768];
+/// Shapes of the weights that show from where on the fast route pays.
+const SMALL: [(usize, usize); 9] = [
+    (64, 64),
+    (128, 128),
+    (256, 256),
+    (384, 384),
+    (512, 512),
+    (768, 768),
+    (256, 2048),
+    (512, 2048),
+    (1024, 1024),
+];
 
 fn main() {
     let criterion = Criterion::default()
@@ -44,13 +54,8 @@ fn main() {
     for shape in SHAPES {
         whole(&mut bench, shape);
     }
-    for side in EXACT {
-        let weight = gaussian(side, side, Dtype::F64);
-        // A full reduction to bidiagonal form; what follows it is small.
-        let flops = 8.0 / 3.0 * (side as f64).powi(3);
-        bench.time(&format!("exact/{side}"), flops, 1, || {
-            black_box(singular_values(&weight, Precision::Exact)).expect("converges");
-        });
+    for shape in SMALL {
+        both_routes(&mut bench, shape);
     }
     bench.criterion.final_summary();
     bench.table();
@@ -58,7 +63,7 @@ fn main() {
 
 /// Gram matrix, band, chase, eigenvalues and the fit of the tail, each by itself on one thread.
 fn every_stage(bench: &mut Bench, side: usize) {
-    let (weight, n, width) = (gaussian(side, side, Dtype::F32), side as f64, stages::width(side) as f64);
+    let (weight, n, width) = (gaussian(side, side), side as f64, stages::width(side) as f64);
     let alone = alone();
     let mut stopped = Stopped::new(&weight);
     bench.time(&format!("gram/{side}"), n.powi(3), 1, || alone.install(|| stages::sum(&weight)));
@@ -86,7 +91,7 @@ fn every_stage(bench: &mut Bench, side: usize) {
 
 /// From the weight to its singular values: one weight on one thread, one weight on all, one weight on each.
 fn whole(bench: &mut Bench, (rows, cols): (usize, usize)) {
-    let weight = gaussian(rows, cols, Dtype::F32);
+    let weight = gaussian(rows, cols);
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
     let flops = long * short * short + 4.0 / 3.0 * short.powi(3);
     let once = || {
@@ -100,6 +105,18 @@ fn whole(bench: &mut Bench, (rows, cols): (usize, usize)) {
     });
     bench.time(&format!("each/{rows}x{cols}"), flops / threads as f64, threads, || {
         rayon::scope(|scope| (0..threads).for_each(|_| scope.spawn(|_| once())));
+    });
+}
+
+/// The fast and the exact route on one thread, whatever the size.
+fn both_routes(bench: &mut Bench, (rows, cols): (usize, usize)) {
+    let weight = gaussian(rows, cols);
+    let alone = alone();
+    bench.time(&format!("fast/{rows}x{cols}"), 0.0, 1, || {
+        black_box(alone.install(|| stages::fast(&weight))).expect("converges");
+    });
+    bench.time(&format!("exact/{rows}x{cols}"), 0.0, 1, || {
+        black_box(singular_values(&weight, Precision::Exact)).expect("converges");
     });
 }
 
@@ -192,8 +209,8 @@ fn peak() -> f64 {
     best
 }
 
-/// A seeded matrix of normal entries.
-fn gaussian(rows: usize, cols: usize, dtype: Dtype) -> Matrix {
+/// A seeded f32 matrix of normal entries.
+fn gaussian(rows: usize, cols: usize) -> Matrix {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut uniform = || {
         state ^= state << 13;
@@ -202,11 +219,6 @@ fn gaussian(rows: usize, cols: usize, dtype: Dtype) -> Matrix {
         ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     };
     let mut normal = || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
-    let entries: Vec<f64> = (0..rows * cols).map(|_| normal()).collect();
-    let narrow = || entries.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect();
-    match dtype {
-        Dtype::F64 => Matrix::from_f64(rows, cols, &entries),
-        _ => Matrix::new(rows, cols, Dtype::F32, narrow()),
-    }
-    .expect("as many entries as asked for")
+    let bytes = (0..rows * cols).flat_map(|_| (normal() as f32).to_le_bytes()).collect();
+    Matrix::new(rows, cols, Dtype::F32, bytes).expect("as many entries as asked for")
 }
