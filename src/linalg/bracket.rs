@@ -52,8 +52,13 @@ pub(super) fn brackets(grid: &[Point], n: usize) -> Vec<Bracket> {
 }
 
 impl Bracket {
-    pub(super) fn width(&self) -> f64 {
-        self.high.x - self.low.x
+    /// Whether the bracket is as narrow as it is wanted, or as doubles of this size can tell.
+    pub(super) fn is_closed(&self, finest: f64) -> bool {
+        self.high.x - self.low.x <= self.tolerance(finest)
+    }
+
+    fn tolerance(&self, finest: f64) -> f64 {
+        finest + 2.0 * f64::EPSILON * self.low.x.abs().max(self.high.x.abs())
     }
 
     pub(super) fn middle(&self) -> f64 {
@@ -66,12 +71,13 @@ impl Bracket {
     }
 
     /// Where to look next: the secant's zero where it can be trusted, else the middle.
-    pub(super) fn next(&self, tolerance: f64) -> f64 {
+    pub(super) fn next(&self, finest: f64) -> f64 {
         let (low, high) = (self.low, self.high);
         if !self.alone() || low.value == 0.0 || high.value == 0.0 || self.steps >= SECANTS {
             return self.middle();
         }
         let x = low.x + (high.x - low.x) / (1.0 + high.over(&low).abs());
+        let tolerance = self.tolerance(finest);
         // Not onto an end: from just inside it, the next count closes the bracket.
         x.max(low.x + 0.45 * tolerance).min(high.x - 0.45 * tolerance)
     }

@@ -4,9 +4,10 @@
 //! number of sign changes among them is the number of eigenvalues below `x` (Sturm). One count costs `n` steps without a
 //! division and tells, for any interval, how many eigenvalues it holds; a vector of points costs as much as one. First
 //! a grid is refined until most intervals hold a single eigenvalue. Then every eigenvalue is bracketed on its own: by
-//! secant steps on `pₙ`, which is at hand, and by halving where those do not help. A bracket only ever
-//! shrinks by counts, so every eigenvalue is found to `2ε·‖T‖`, whatever the matrix; nothing here can fail to converge.
-//! Every eigenvalue's steps are its own, so the bits depend neither on the number of threads nor on its neighbours.
+//! secant steps on `pₙ`, which is at hand, and by halving where those do not help. A bracket only ever shrinks by counts,
+//! so every eigenvalue is found to `ε·‖T‖`, a small one to an eighth of that, whatever the matrix; nothing here can fail
+//! to converge. Every eigenvalue's steps are its own, so the bits depend neither on the number of threads nor on its
+//! neighbours.
 //!
 //! Absolute, not relative accuracy: an eigenvalue far below `‖T‖` is right to `ε·‖T‖` only.
 
@@ -62,7 +63,8 @@ struct Scaled {
     /// `−eₖ₋₁²` beside `dₖ`; the first is zero.
     coupling: Vec<f64>,
     unit: f64,
-    tolerance: f64,
+    /// The finest that a small eigenvalue is told to; a large one is told to rounding of its own.
+    finest: f64,
 }
 
 impl Scaled {
@@ -74,7 +76,7 @@ impl Scaled {
             diagonal: diagonal.iter().map(|d| d / unit).collect(),
             coupling: std::iter::once(0.0).chain(squared).collect(),
             unit,
-            tolerance: 2.0 * f64::EPSILON * (norm / unit),
+            finest: 0.25 * f64::EPSILON * (norm / unit),
         }
     }
 
@@ -94,7 +96,7 @@ impl Scaled {
         let n = self.diagonal.len();
         // Beyond the discs by more than rounding, so that the counts there are sure; their values are not needed.
         let end = |x, below| Point { x, below, value: 0.0, power: 0.0 };
-        let mut grid = vec![end(low - 4.0 * self.tolerance, 0), end(high + 4.0 * self.tolerance, n)];
+        let mut grid = vec![end(low - 32.0 * self.finest, 0), end(high + 32.0 * self.finest, n)];
         for round in 0..ROUNDS {
             let mut xs = vec![];
             let mut crowded = 0;
@@ -106,7 +108,7 @@ impl Scaled {
                 crowded += inside;
                 let more = if round == 0 { inside / 2 + 1 } else { inside };
                 let step = (pair[1].x - pair[0].x) / (more + 1) as f64;
-                if step > 2.0 * self.tolerance {
+                if step > 16.0 * self.finest {
                     xs.extend((1..=more).map(|i| pair[0].x + step * i as f64));
                 }
             }
@@ -141,14 +143,14 @@ impl Scaled {
         while lanes.iter().any(Option::is_some) {
             for (x, lane) in xs.iter_mut().zip(&lanes) {
                 if let Some((_, bracket)) = lane {
-                    *x = bracket.next(self.tolerance);
+                    *x = bracket.next(self.finest);
                 }
             }
             let points = self.points(&xs);
             for (lane, point) in lanes.iter_mut().zip(points) {
                 if let Some((i, bracket)) = lane {
                     bracket.shrink(first + *i, point);
-                    if bracket.width() <= self.tolerance {
+                    if bracket.is_closed(self.finest) {
                         out[*i] = bracket.middle();
                         *lane = waiting.next().map(|i| (i, brackets[i]));
                     }
