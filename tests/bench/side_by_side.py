@@ -70,9 +70,9 @@ def build(path, dtype, shapes):
 
 def peer(name, path, output):
     """One run of a peer: singular values into `output`, seconds to stdout."""
-    import numpy as np
     import torch
     from safetensors import safe_open
+    from safetensors.numpy import save_file
 
     if name == "weightwatcher":
         import logging
@@ -98,7 +98,8 @@ def peer(name, path, output):
                 weight = file.get_tensor(key).float()
                 found[key.removesuffix(".weight")] = values(name, weight)
     seconds = time.perf_counter() - begun
-    np.savez(output, **found)
+    if found:
+        save_file(found, output)
     print(json.dumps({"seconds": seconds}))
 
 
@@ -117,7 +118,7 @@ def values(name, weight):
         return scipy.linalg.svdvals(weight, check_finite=False).astype(np.float64)
     weight = weight.double().numpy()
     gram = weight.T @ weight if weight.shape[0] >= weight.shape[1] else weight @ weight.T
-    return np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0))
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)).copy()
 
 
 def environment(cores):
@@ -127,14 +128,20 @@ def environment(cores):
     return {**kept, **threads}
 
 
+def apart(*arguments):
+    """This script on one of its parts. A process starts with the memory of its parent on its account, so the one that
+    starts the contestants loads no package and holds no weight."""
+    return [sys.executable, os.path.abspath(__file__), *arguments]
+
+
 def run(contestant, svdkit, path, output, cores):
-    """Seconds, peak memory in MiB and singular values of one run."""
+    """Seconds and peak memory in MiB of one run."""
     if contestant.startswith("svdkit"):
         threads = 1 if contestant == "svdkit-1" else cores
         command = [svdkit, "spectrum", path, "-q", "-j", str(threads), "--format", "json"]
-        command += ["--singular-values", output + ".safetensors"]
+        command += ["--singular-values", output]
     else:
-        command = [sys.executable, os.path.abspath(__file__), "--peer", contestant, path, output + ".npz"]
+        command = apart("--peer", contestant, path, output)
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(cores)) as process:
         told = process.stdout.read()
@@ -143,58 +150,55 @@ def run(contestant, svdkit, path, output, cores):
     seconds = time.perf_counter() - begun
     if process.returncode != 0:
         sys.exit(f"{contestant} ended with {process.returncode}")
-    if contestant.startswith("svdkit"):
-        from safetensors.numpy import load_file
-
-        return seconds, usage.ru_maxrss / 1024, load_file(output + ".safetensors")
-    import numpy as np
-
-    # What a peer prints before its last line is its own.
-    seconds = json.loads(told.splitlines()[-1])["seconds"]
-    return seconds, usage.ru_maxrss / 1024, dict(np.load(output + ".npz"))
+    if not contestant.startswith("svdkit"):
+        # What a peer prints before its last line is its own.
+        seconds = json.loads(told.splitlines()[-1])["seconds"]
+    return seconds, usage.ru_maxrss / 1024
 
 
 def difference(found, reference):
     """The largest |σ − σ'| / σ₁ over all matrices, and the largest |σ − σ'| / σ where σ > 1e-4 σ₁."""
-    if not found:
-        return None
+    from safetensors.numpy import load_file
+
+    found, reference = load_file(found), load_file(reference)
     absolute = relative = 0.0
     for name, expected in reference.items():
         miss = abs(found[name] - expected)
         large = expected > 1e-4 * expected[0]
         absolute = max(absolute, (miss / expected[0]).max())
         relative = max(relative, (miss[large] / expected[large]).max())
-    return absolute, relative
+    print(f" {absolute:9.1e} {relative:9.1e}")
 
 
 def compare(name, arguments, folder):
     """All contestants on one checkpoint."""
     dtype, shapes = models(arguments.quick)[name]
     path = os.path.join(folder, f"{name}.safetensors")
-    build(path, dtype, shapes)
+    subprocess.run(apart(*(["--quick"] if arguments.quick else []), "--build", name, path), check=True)
     size = os.path.getsize(path) / 2**20
     print(f"\n{name}: {len(shapes)} matrices, {dtype}, {size:.0f} MiB, {arguments.cores} cores", flush=True)
     contestants = ["svdkit", "svdkit-1", *arguments.peers]
+    output = {contestant: os.path.join(folder, contestant + ".safetensors") for contestant in contestants}
     runs = {contestant: [] for contestant in contestants}
     for repeat in range(arguments.repeats):
         for contestant in contestants:
-            seconds, memory, found = run(contestant, arguments.svdkit, path, os.path.join(folder, contestant),
-                                         arguments.cores)
-            runs[contestant].append((seconds, memory, found))
-            print(f"  {repeat + 1}/{arguments.repeats} {contestant}: {seconds:.2f} s", file=sys.stderr, flush=True)
-    reference = runs["svdkit"][0][2]
-    ours = statistics.median(seconds for seconds, _, _ in runs["svdkit"])
-    memory_of = {c: max(memory for _, memory, _ in runs[c]) for c in contestants}
+            runs[contestant].append(run(contestant, arguments.svdkit, path, output[contestant], arguments.cores))
+            print(f"  {repeat + 1}/{arguments.repeats} {contestant}: {runs[contestant][-1][0]:.2f} s", file=sys.stderr,
+                  flush=True)
+    median = {c: statistics.median(seconds for seconds, _ in runs[c]) for c in contestants}
+    memory = {c: max(memory for _, memory in runs[c]) for c in contestants}
     print(f"  {'':28} {'median':>9} {'fastest':>9} {'ratio':>6} {'peak memory':>12} {'ratio':>6} "
           f"{'|Δσ|/σ₁':>9} {'|Δσ|/σ':>9}")
-    for contestant in contestants:
-        times = [seconds for seconds, _, _ in runs[contestant]]
-        median, memory = statistics.median(times), memory_of[contestant]
-        line = (f"  {ABOUT[contestant]:28} {median:7.2f} s {min(times):7.2f} s {median / ours:6.2f} {memory:8.0f} MiB "
-                f"{memory / memory_of['svdkit']:6.2f}")
-        miss = difference(runs[contestant][0][2], reference)
-        print(line + (f" {miss[0]:9.1e} {miss[1]:9.1e}" if miss else ""), flush=True)
-    os.remove(path)
+    for c in contestants:
+        line = (f"  {ABOUT[c]:28} {median[c]:7.2f} s {min(runs[c])[0]:7.2f} s {median[c] / median['svdkit']:6.2f} "
+                f"{memory[c]:8.0f} MiB {memory[c] / memory['svdkit']:6.2f}")
+        print(line, end="", flush=True)
+        if os.path.exists(output[c]):
+            subprocess.run(apart("--difference", output[c], output["svdkit"]), check=True)
+        else:
+            print(flush=True)
+    for name in os.listdir(folder):
+        os.remove(os.path.join(folder, name))
 
 
 def main():
@@ -206,11 +210,16 @@ def main():
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="how many all may use")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller matrices: a minute or two")
     parser.add_argument("--folder", help="where the checkpoints go for the time being (default: a temporary folder)")
-    parser.add_argument("--peer", nargs=3, help=argparse.SUPPRESS)
+    for part, count in {"--peer": 3, "--build": 2, "--difference": 2}.items():
+        parser.add_argument(part, nargs=count, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
-        peer(*arguments.peer)
-        return
+        return peer(*arguments.peer)
+    if arguments.build:
+        name, path = arguments.build
+        return build(path, *models(arguments.quick)[name])
+    if arguments.difference:
+        return difference(*arguments.difference)
     arguments.peers = [peer for peer in arguments.peers.split(",") if peer]
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
