@@ -51,6 +51,8 @@ pub enum Why {
     TooFewValues,
     /// All candidate tails are degenerate.
     NoTail,
+    /// No singular value counts as noise.
+    NoNoise,
     /// The solver did not reach its accuracy.
     NotConverged,
     /// The result does not fit a double.
@@ -67,6 +69,7 @@ impl fmt::Display for Why {
             Self::BelowFloor => "below the accuracy floor of the spectrum; `--precision exact` resolves it",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
+            Self::NoNoise => "no resolved singular value counts as noise",
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",
             Self::NotApplicable => "not defined for this row",

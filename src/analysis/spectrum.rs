@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::{self, Precision, Stream};
 use crate::metric::{Entries, Metric, Subject};
-use crate::report::Why;
+use crate::report::{Measurements, Why};
 
 use super::Measured;
 
@@ -20,6 +20,19 @@ pub fn measure(
     layer: &Layer,
     precision: Precision,
     metrics: &'static [Metric],
+) -> Result<Measured, Error> {
+    measure_with(source, layer, precision, &|subject| subject.evaluate(metrics))
+}
+
+/// Reads `layer` from `source` and measures what `evaluate` asks of it.
+///
+/// # Errors
+/// When the layer cannot be read or its decomposition does not converge.
+pub fn measure_with(
+    source: &dyn MatrixSource,
+    layer: &Layer,
+    precision: Precision,
+    evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
 ) -> Result<Measured, Error> {
     let mut entries = Entries::new();
     let mut hash = blake3::Hasher::new();
@@ -46,7 +59,7 @@ pub fn measure(
     drop(whole);
     let blake3 = hash.finalize().to_hex().to_string();
     let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
-    let values = subject.evaluate(metrics);
+    let values = evaluate(&subject);
     Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
 }
 

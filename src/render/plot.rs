@@ -1,0 +1,175 @@
+//! One spectrum drawn in a terminal: log σ by position, and below it the share of energy that the leading directions hold.
+
+use std::io::{self, Write};
+
+use crate::notation;
+use crate::report::{Column, Row, Value};
+use crate::spectrum::Spectrum;
+
+use super::table::{self, Paint};
+
+/// Lines of the upper and of the lower drawing.
+const HEIGHTS: (usize, usize) = (12, 8);
+/// What stands left of a drawing: a label and the axis.
+const MARGIN: usize = 12;
+/// A drawing narrower than this says nothing.
+const NARROWEST: usize = 16;
+
+const CURVE: &str = "36";
+const EDGE: &str = "33";
+
+/// Draws `spectrum`, the values of `row`; `facts` are the columns written below it.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(
+    row: &Row,
+    spectrum: &Spectrum,
+    facts: &[&Column],
+    (width, paint): (usize, Paint),
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let cells = width.saturating_sub(MARGIN + 1).max(NARROWEST);
+    let title = format!("{} · {} × {} · {}", row.name, row.shape[0], row.shape[1], row.dtype);
+    writeln!(out, "\n {}", paint.wrap("1", &title))?;
+    let resolved: Vec<f64> = spectrum.values().iter().copied().filter(|s| *s > spectrum.floor()).collect();
+    let edge = match row.values.get("bulk_edge") {
+        Some(Value::Real(edge)) => Some(edge),
+        _ => None,
+    };
+    let (Some(first), Some(last)) = (resolved.first(), resolved.last()) else {
+        return writeln!(out, " every entry is zero: nothing to draw");
+    };
+    let count = spectrum.values().len();
+    let low = if first > last { last.log10() } else { first.log10() - 1.0 };
+    let range = (low, first.log10());
+    let logs: Vec<f64> = resolved.iter().map(|s| s.log10()).collect();
+    let mut upper = Canvas::new(cells, HEIGHTS.0);
+    upper.curve(&logs, count, range);
+    if let Some(edge) = edge {
+        upper.level(edge.log10(), range);
+    }
+    let power = |x: f64| notation::real(10f64.powf(x));
+    upper.write("σ", &power, range, paint, out)?;
+    let total: f64 = resolved.iter().map(|s| (s / first).powi(2)).sum();
+    let sums = resolved.iter().scan(0.0, |sum, s| {
+        *sum += (s / first).powi(2);
+        Some(*sum / total)
+    });
+    let mut lower = Canvas::new(cells, HEIGHTS.1);
+    lower.curve(&sums.chain(std::iter::repeat_n(1.0, count - resolved.len())).collect::<Vec<_>>(), count, (0.0, 1.0));
+    lower.write("Σσ²", &|x| format!("{:.0} %", x * 100.0), (0.0, 1.0), paint, out)?;
+    write_positions(count, cells, out)?;
+    let mut words: Vec<String> = facts
+        .iter()
+        .map(|column| format!("{} {}", column.label, table::cell(row, column)))
+        .collect();
+    if let Some(edge) = edge {
+        words.push(format!("{} noise edge {}", paint.wrap(EDGE, "⠒⠒"), notation::real(edge)));
+    }
+    writeln!(out, " {}", words.join(" · "))
+}
+
+/// The line of positions below both drawings: the first, the middle and the last.
+fn write_positions(count: usize, cells: usize, out: &mut dyn Write) -> io::Result<()> {
+    let last = count.to_string();
+    let middle = count.div_ceil(2).to_string();
+    let before = (cells / 2).saturating_sub(1 + middle.len() / 2);
+    let after = cells.saturating_sub(1 + before + middle.len() + last.len());
+    let line = match count {
+        1 => "1".to_owned(),
+        2 | 3 => format!("1{}{last}", " ".repeat(cells - 1 - last.len())),
+        _ => format!("1{}{middle}{}{last}", " ".repeat(before), " ".repeat(after)),
+    };
+    writeln!(out, "{}{line}", " ".repeat(MARGIN))
+}
+
+/// A drawing of dots, two across and four down in a character.
+struct Canvas {
+    width: usize,
+    height: usize,
+    /// By rows of characters: the dots of the curve and those of a level.
+    dots: Vec<(u8, u8)>,
+}
+
+impl Canvas {
+    fn new(width: usize, height: usize) -> Self {
+        Self { width, height, dots: vec![(0, 0); width * height] }
+    }
+
+    /// Draws a monotone curve of `values` at the first of `count` positions, joined so that no fall leaves a hole.
+    fn curve(&mut self, values: &[f64], count: usize, range: (f64, f64)) {
+        let mut before = None;
+        for x in 0..2 * self.width {
+            let at = x * count / (2 * self.width);
+            let Some(value) = values.get(at) else { break };
+            let y = self.dot(*value, range);
+            let from = before.unwrap_or(y);
+            for y in from.min(y)..=from.max(y) {
+                self.dots[y / 4 * self.width + x / 2].0 |= bit(x, y);
+            }
+            before = Some(y);
+        }
+    }
+
+    /// Draws a dotted line at `value`, if it lies inside.
+    fn level(&mut self, value: f64, range: (f64, f64)) {
+        if range.0 <= value && value <= range.1 {
+            let y = self.dot(value, range);
+            for x in (0..2 * self.width).step_by(2) {
+                self.dots[y / 4 * self.width + x / 2].1 |= bit(x, y);
+            }
+        }
+    }
+
+    /// The line of dots for `value`, from the top.
+    fn dot(&self, value: f64, (low, high): (f64, f64)) -> usize {
+        let lines = 4 * self.height - 1;
+        let down = ((high - value) / (high - low)).clamp(0.0, 1.0) * lines as f64;
+        (down.round() as usize).min(lines)
+    }
+
+    /// Writes the drawing with labels at its top, middle and bottom, and an axis below.
+    fn write(
+        &self,
+        name: &str,
+        label: &dyn Fn(f64) -> String,
+        (low, high): (f64, f64),
+        paint: Paint,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        for (line, cells) in self.dots.chunks(self.width).enumerate() {
+            let text = match line {
+                0 => label(high),
+                _ if line + 1 == self.height => label(low),
+                _ if line == self.height / 2 => {
+                    label(high - (high - low) * (line as f64 + 0.5) / self.height as f64)
+                }
+                _ => String::new(),
+            };
+            let (name, tick) = (if line == 0 { name } else { "" }, if text.is_empty() { '│' } else { '┤' });
+            let drawn: String = cells.iter().map(|cell| painted(*cell, paint)).collect();
+            writeln!(out, "{}", format!("{name:>4} {text:>5} {tick}{drawn}").trim_end_matches(BLANK))?;
+        }
+        writeln!(out, "{}└{}", " ".repeat(MARGIN - 1), "─".repeat(self.width))
+    }
+}
+
+/// The pattern without a dot.
+const BLANK: char = '\u{2800}';
+
+/// A character of dots, in the curve's color where the curve passes.
+fn painted((curve, level): (u8, u8), paint: Paint) -> String {
+    let pattern = char::from_u32(u32::from(BLANK) + u32::from(curve | level)).unwrap_or(BLANK).to_string();
+    match (curve, level) {
+        (0, 0) => pattern,
+        (0, _) => paint.wrap(EDGE, &pattern),
+        _ => paint.wrap(CURVE, &pattern),
+    }
+}
+
+/// The bit of a dot in its character: Unicode numbers the first three rows by columns, the fourth after them.
+fn bit(x: usize, y: usize) -> u8 {
+    const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
+    BITS[y % 4][x % 2]
+}
