@@ -4,7 +4,7 @@ use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::{self, Precision, Stream};
-use crate::metric::{Entries, Metric, Subject};
+use crate::metric::{Entries, Metric, Rounded, Subject};
 use crate::report::{Measurements, Why};
 
 use super::Measured;
@@ -21,10 +21,10 @@ pub fn measure(
     precision: Precision,
     metrics: &'static [Metric],
 ) -> Result<Measured, Error> {
-    measure_with(source, layer, precision, &|subject| subject.evaluate(metrics))
+    measure_with(source, layer, precision, Rounded::Itself, &|subject| subject.evaluate(metrics))
 }
 
-/// Reads `layer` from `source` and measures what `evaluate` asks of it.
+/// Reads `layer` from `source` and measures what `evaluate` asks of it; `rounded` says what its rounding is part of.
 ///
 /// # Errors
 /// When the layer cannot be read or its decomposition does not converge.
@@ -32,11 +32,14 @@ pub fn measure_with(
     source: &dyn MatrixSource,
     layer: &Layer,
     precision: Precision,
+    rounded: Rounded,
     evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
 ) -> Result<Measured, Error> {
+    // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
+    let precision = precision.of(layer.dtype);
     let mut entries = Entries::new();
     let mut hash = blake3::Hasher::new();
-    let mut stream = Stream::new(layer.rows, layer.cols, layer.dtype, precision);
+    let mut stream = Stream::new(layer.rows, layer.cols, precision);
     // A weight that can be decomposed as it comes is never in memory whole.
     let step = if stream.is_some() { rows_in(layer, BLOCK) } else { layer.rows };
     let mut whole = None;
@@ -58,7 +61,7 @@ pub fn measure_with(
     };
     drop(whole);
     let blake3 = hash.finalize().to_hex().to_string();
-    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
+    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(rounded);
     let values = evaluate(&subject);
     Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
 }

@@ -1,7 +1,6 @@
 //! Where a spectrum may be cut: how many values stand above a line that noise or rounding draws, and where it falls off.
 
-use super::Metric;
-use super::bulk;
+use super::{Metric, Rounded, bulk, norm};
 use crate::report::{Column, Format, Value, Why};
 use crate::spectrum::Spectrum;
 
@@ -28,7 +27,7 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         key: "rank_above_rounding",
         label: "> rounding",
         format: Format::Count,
-        doc: "how many σ exceed 0.2·ε·rms(w)·(√m + √n), with ε the spacing of 1.0 in the storage type and rms(w) = ‖W‖F/√(m·n): what rounding to that type cannot have made",
+        doc: "how many σ exceed 0.2·ε·rms(w)·(√m + √n), with ε the spacing of 1.0 in the storage type and rms(w) = ‖W‖F/√(m·n), of an update that of the weights it was taken from: what rounding to that type cannot have made",
         range: "[0, min(m, n)]",
         source: "heuristic: rounding as independent noise, Marchenko & Pastur 1967",
     },
@@ -36,14 +35,13 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         let epsilon = subject.layer.dtype.epsilon();
         subject.measure(|spectrum| {
             let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
-            // Relative to σ₁, so that squares neither over- nor underflow.
-            let first = spectrum.largest();
-            if first == 0.0 {
-                return Value::Count(0);
-            }
-            let squares: f64 = spectrum.values().iter().map(|s| (s / first).powi(2)).sum();
-            let rms = first * (squares / (m * n)).sqrt();
-            Value::count(above(spectrum, ROUNDING * epsilon * rms * (m.sqrt() + n.sqrt())))
+            let norm = match subject.rounded {
+                Rounded::Itself => norm::frobenius(spectrum),
+                Rounded::Weights(norm) => norm,
+                Rounded::Factors => return Value::Missing(Why::NotApplicable),
+            };
+            let line = ROUNDING * epsilon * norm / (m * n).sqrt() * (m.sqrt() + n.sqrt());
+            Value::count(above(spectrum, line))
         })
     },
 };

@@ -94,12 +94,24 @@ pub static RANKS: &[Metric] = &[
     signal::SPECTRUM_SNR,
 ];
 
+/// What was rounded to the storage type when a matrix was stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rounded {
+    /// The matrix itself.
+    Itself,
+    /// The weights of which it is the update, of this Frobenius norm.
+    Weights(f64),
+    /// Not the matrix but factors of it.
+    Factors,
+}
+
 /// What is known of one matrix when its metrics are computed. Fits that several columns share are made once.
 #[derive(Debug)]
 pub struct Subject<'a> {
     layer: &'a Layer,
     entries: &'a Entries,
     spectrum: Result<&'a Spectrum, Why>,
+    rounded: Rounded,
     tail: OnceCell<Result<TailFit, Why>>,
     peers_tail: OnceCell<Result<TailFit, Why>>,
     bulk: OnceCell<Result<Bulk, Why>>,
@@ -113,11 +125,18 @@ impl<'a> Subject<'a> {
             layer,
             entries,
             spectrum,
+            rounded: Rounded::Itself,
             tail: OnceCell::new(),
             peers_tail: OnceCell::new(),
             bulk: OnceCell::new(),
             peers_bulk: OnceCell::new(),
         }
+    }
+
+    /// The same matrix, where something else than itself was rounded.
+    #[must_use]
+    pub fn rounded(self, rounded: Rounded) -> Self {
+        Self { rounded, ..self }
     }
 
     /// The values of `metrics`, in their order.
@@ -198,8 +217,10 @@ mod tests {
             rows: side,
             cols: side,
             dtype: Dtype::F64,
+            read_as: Dtype::F64,
             file: 0,
             offset: 0,
+            rank: None,
             order: 0,
             block: None,
             role: "w".to_owned(),

@@ -11,7 +11,7 @@ use super::table::{self, Paint};
 /// Lines of the upper and of the lower drawing.
 const HEIGHTS: (usize, usize) = (12, 8);
 /// What stands left of a drawing: a label and the axis.
-const MARGIN: usize = 12;
+const MARGIN: usize = 14;
 /// A drawing narrower than this says nothing.
 const NARROWEST: usize = 16;
 
@@ -149,7 +149,7 @@ impl Canvas {
             };
             let (name, tick) = (if line == 0 { name } else { "" }, if text.is_empty() { '│' } else { '┤' });
             let drawn: String = cells.iter().map(|cell| painted(*cell, paint)).collect();
-            writeln!(out, "{}", format!("{name:>4} {text:>5} {tick}{drawn}").trim_end_matches(BLANK))?;
+            writeln!(out, "{}", format!("{name:>4} {text:>7} {tick}{drawn}").trim_end_matches(BLANK))?;
         }
         writeln!(out, "{}└{}", " ".repeat(MARGIN - 1), "─".repeat(self.width))
     }
