@@ -1,6 +1,7 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
 
 pub mod budget;
+pub mod rank;
 pub mod resize;
 pub mod spectrum;
 

@@ -98,8 +98,12 @@ mod tests {
     #[test]
     fn the_published_indices_with_one_added() {
         // σ of the product of two small factors of rank 4, in a 32 × 24 matrix.
-        let mut values =
-            vec![3.236_041_813_973_786_8, 2.317_105_861_199_466_6, 1.944_740_249_723_471, 1.710_462_053_764_593_6];
+        let mut values = vec![
+            3.236_041_813_973_786_8,
+            2.317_105_861_199_466_6,
+            1.944_740_249_723_471,
+            1.710_462_053_764_593_6,
+        ];
         values.resize(24, 0.0);
         let cases = [
             (Method::Ratio, 2.0, 5),
@@ -119,7 +123,10 @@ mod tests {
     fn what_is_retained_is_a_ratio_of_norms() {
         let rule = Rule { method: Method::Ratio, parameter: 1.1 };
         let resized = resize(&[4.0, 3.0, 0.0], rule).expect("values");
-        assert_eq!(resized, Resized { rank: 2, sum_retained: 1.0, frobenius_retained: 1.0, ratio: Some(4.0 / 3.0) });
+        assert_eq!(
+            resized,
+            Resized { rank: 2, sum_retained: 1.0, frobenius_retained: 1.0, ratio: Some(4.0 / 3.0) }
+        );
         let resized = resize(&[1e-7, 0.0], rule).expect("values");
         assert_eq!((resized.rank, resized.ratio), (1, Some(1.0)));
         assert_eq!(resize(&[0.0], rule).map(|resized| resized.rank), Some(1));

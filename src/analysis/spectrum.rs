@@ -41,7 +41,7 @@ pub fn measure_with(
     let mut hash = blake3::Hasher::new();
     let mut stream = Stream::new(layer.rows, layer.cols, precision);
     // A weight that can be decomposed as it comes is never in memory whole.
-    let step = if stream.is_some() { rows_in(layer, BLOCK) } else { layer.rows };
+    let step = if stream.is_some() { rows_in(layer) } else { layer.rows };
     let mut whole = None;
     for first in (0..layer.rows).step_by(step.max(1)) {
         let rows = source.read(layer, first..layer.rows.min(first + step))?;
@@ -69,7 +69,7 @@ pub fn measure_with(
 /// How much of a streamed weight is read at once.
 const BLOCK: u64 = 8 << 20;
 
-/// How many rows of `layer` fit into `bytes`; at least one.
-fn rows_in(layer: &Layer, bytes: u64) -> usize {
-    (bytes * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
+/// How many rows of `layer` are read at once; at least one.
+pub(super) fn rows_in(layer: &Layer) -> usize {
+    (BLOCK * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
 }

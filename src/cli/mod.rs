@@ -1,9 +1,11 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
+mod emit;
 mod options;
 mod outputs;
 mod plan;
 mod progress;
+mod rank;
 mod run;
 mod spectrum;
 
@@ -38,6 +40,8 @@ Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
+    /// How many directions each matrix, or its update, uses, and what rank to keep
+    Rank(rank::Arguments),
 }
 
 /// How a run that could look ended.
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
+        Command::Rank(arguments) => rank::run(&arguments),
     };
     match result {
         Ok(status) => status.into(),

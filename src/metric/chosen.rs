@@ -29,7 +29,7 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
             label: "relative",
             format: Format::Count,
             doc: "how many σ exceed the threshold times σ₁; the threshold is 0.01 unless `--threshold` says otherwise, and stands in the report's settings",
-            range: "[1, rank]",
+            range: "[0, rank]",
             source: "definition",
         },
         parameter: threshold,
@@ -86,10 +86,7 @@ mod tests {
     #[test]
     fn a_share_names_its_columns() {
         let keys: Vec<_> = chosen(0.01, &[0.8, 0.995]).iter().map(|metric| metric.column.key).collect();
-        assert_eq!(
-            keys,
-            ["relative_rank", "rank_at_80", "saved_at_80", "rank_at_99_5", "saved_at_99_5"]
-        );
+        assert_eq!(keys, ["relative_rank", "rank_at_80", "saved_at_80", "rank_at_99_5", "saved_at_99_5"]);
         assert_eq!([0.07, 0.29, 1.0].map(percent), ["7", "29", "100"]);
     }
 }

@@ -27,7 +27,7 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         key: "rank_above_rounding",
         label: "> rounding",
         format: Format::Count,
-        doc: "how many σ exceed 0.2·ε·rms(w)·(√m + √n), with ε the spacing of 1.0 in the storage type and rms(w) = ‖W‖F/√(m·n), of an update that of the weights it was taken from: what rounding to that type cannot have made",
+        doc: "how many σ exceed what rounding to the storage type can make: 0.2·ε·rms(w)·(√m + √n) with ε the spacing of 1.0 in that type and rms(w) = ‖W‖F/√(m·n); of an update 1.05·r·(√m + √n) with r the root mean square of the rounding of the tuned weights",
         range: "[0, min(m, n)]",
         source: "heuristic: rounding as independent noise, Marchenko & Pastur 1967",
     },
@@ -35,20 +35,23 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         let epsilon = subject.layer.dtype.epsilon();
         subject.measure(|spectrum| {
             let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
-            let norm = match subject.rounded {
-                Rounded::Itself => norm::frobenius(spectrum),
-                Rounded::Weights(norm) => norm,
+            let noise = match subject.rounded {
+                Rounded::Itself => ROUNDING * epsilon * norm::frobenius(spectrum) / (m * n).sqrt(),
+                Rounded::Weights(rounding) => MARGIN * rounding,
                 Rounded::Factors => return Value::Missing(Why::NotApplicable),
             };
-            let line = ROUNDING * epsilon * norm / (m * n).sqrt() * (m.sqrt() + n.sqrt());
-            Value::count(above(spectrum, line))
+            Value::count(above(spectrum, noise * (m.sqrt() + n.sqrt())))
         })
     },
 };
 
-/// Standard deviation of rounding to nearest, over ε and the weights' root mean square: ε/√12 times the power of two
-/// below a weight, and a weight's mean square is 3/(2 ln 2) times that of the power of two below it. Together 0.196.
+/// Root mean square of rounding to nearest, over ε and that of the weights: ε/√12 times the power of two below a weight,
+/// whose mean square is 3/(2 ln 2) times that of these powers where weights fill their binades evenly. Together 0.196.
 const ROUNDING: f64 = 0.2;
+
+/// How far rounding alone may reach beyond its edge: by chance in a small matrix, and because what a small update loses
+/// to rounding resembles the update.
+const MARGIN: f64 = 1.05;
 
 pub(super) const LARGEST_GAP: Metric = Metric {
     column: Column {

@@ -99,7 +99,7 @@ pub static RANKS: &[Metric] = &[
 pub enum Rounded {
     /// The matrix itself.
     Itself,
-    /// The weights of which it is the update, of this Frobenius norm.
+    /// The weights of which it is the update, with errors of this root mean square.
     Weights(f64),
     /// Not the matrix but factors of it.
     Factors,

@@ -208,9 +208,14 @@ mod tests {
 
     #[test]
     fn equal_directions_are_counted_by_every_definition() {
-        for metric in
-            [STABLE_RANK, EFFECTIVE_RANK, EFFECTIVE_RANK_ENERGY, PARTICIPATION_RATIO, NUMERICAL_RANK, INTRINSIC_RANK]
-        {
+        for metric in [
+            STABLE_RANK,
+            EFFECTIVE_RANK,
+            EFFECTIVE_RANK_ENERGY,
+            PARTICIPATION_RATIO,
+            NUMERICAL_RANK,
+            INTRINSIC_RANK,
+        ] {
             check(&metric, &[2.0, 2.0, 2.0], 3.0);
             check(&metric, &[7e300, 0.0], 1.0);
         }
@@ -234,9 +239,14 @@ mod tests {
     fn rounding_is_no_direction() {
         let mut values = vec![1e-14; 200];
         values[0] = 1.0;
-        for metric in
-            [STABLE_RANK, EFFECTIVE_RANK, EFFECTIVE_RANK_ENERGY, PARTICIPATION_RATIO, NUMERICAL_RANK, INTRINSIC_RANK]
-        {
+        for metric in [
+            STABLE_RANK,
+            EFFECTIVE_RANK,
+            EFFECTIVE_RANK_ENERGY,
+            PARTICIPATION_RATIO,
+            NUMERICAL_RANK,
+            INTRINSIC_RANK,
+        ] {
             check(&metric, &values, 1.0);
         }
     }

@@ -47,7 +47,8 @@ fn write_pattern(pattern: &RankPattern<'_>, out: &mut dyn Write) -> io::Result<(
         pattern.modules.iter().filter(|(_, rank)| *rank > 0).map(|(name, _)| *name).collect();
     let names: BTreeSet<&str> = pattern.modules.iter().map(|(name, _)| *name).collect();
     // PEFT takes the first key that the end of a module's name matches, so the longer of two such names comes first.
-    let (mut longer, plain): (Vec<_>, Vec<_>) = pattern.modules.iter().partition(|(name, _)| ends_in(name, &names));
+    let (mut longer, plain): (Vec<_>, Vec<_>) =
+        pattern.modules.iter().partition(|(name, _)| ends_in(name, &names));
     longer.sort_by_key(|(name, _)| std::cmp::Reverse(name.split('.').count()));
     let ordered = || longer.iter().chain(&plain).filter(|(_, rank)| *rank > 0);
     let map = |value: &dyn Fn(usize) -> Value| {
@@ -110,11 +111,19 @@ fn scalar(name: &str) -> String {
 
 fn write_resize(rules: &[(Rule, Vec<(&str, Resized)>)], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "# rank = index + 1 as resize_lora.py writes it, one more than its rule asks for;")?;
-    writeln!(out, "# index lies in [1, min(m, n) - 1], the limit --new_rank is not applied, fro is a ratio of norms")?;
+    writeln!(
+        out,
+        "# index lies in [1, min(m, n) - 1], the limit --new_rank is not applied, fro is a ratio of norms"
+    )?;
     let names = rules.iter().flat_map(|(_, matrices)| matrices.iter().map(|(name, _)| name.chars().count()));
     let width = names.max().unwrap_or(0).max("matrix".len());
-    let rule_width = rules.iter().map(|(rule, _)| rule.to_string().len()).max().unwrap_or(0).max("rule".len());
-    writeln!(out, "{:width$}  {:rule_width$}  {:>5}  {:>6}  {:>6}  {:>8}", "matrix", "rule", "rank", "sum", "fro", "ratio")?;
+    let rule_width =
+        rules.iter().map(|(rule, _)| rule.to_string().len()).max().unwrap_or(0).max("rule".len());
+    writeln!(
+        out,
+        "{:width$}  {:rule_width$}  {:>5}  {:>6}  {:>6}  {:>8}",
+        "matrix", "rule", "rank", "sum", "fro", "ratio"
+    )?;
     for (rule, matrices) in rules {
         for (name, resized) in matrices {
             let ratio = resized.ratio.map_or_else(|| "-".to_owned(), notation::real);
@@ -169,7 +178,9 @@ mod tests {
 
     #[test]
     fn names_that_yaml_would_read_as_something_else_are_quoted() {
-        for (name, expected) in [("layers.0.q", "layers.0.q"), ("no", "'no'"), ("0", "'0'"), ("it's: a", "'it''s: a'")] {
+        for (name, expected) in
+            [("layers.0.q", "layers.0.q"), ("no", "'no'"), ("0", "'0'"), ("it's: a", "'it''s: a'")]
+        {
             assert_eq!(scalar(name), expected);
         }
     }

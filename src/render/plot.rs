@@ -57,13 +57,15 @@ pub fn write(
         Some(*sum / total)
     });
     let mut lower = Canvas::new(cells, HEIGHTS.1);
-    lower.curve(&sums.chain(std::iter::repeat_n(1.0, count - resolved.len())).collect::<Vec<_>>(), count, (0.0, 1.0));
+    lower.curve(
+        &sums.chain(std::iter::repeat_n(1.0, count - resolved.len())).collect::<Vec<_>>(),
+        count,
+        (0.0, 1.0),
+    );
     lower.write("Σσ²", &|x| format!("{:.0} %", x * 100.0), (0.0, 1.0), paint, out)?;
     write_positions(count, cells, out)?;
-    let mut words: Vec<String> = facts
-        .iter()
-        .map(|column| format!("{} {}", column.label, table::cell(row, column)))
-        .collect();
+    let mut words: Vec<String> =
+        facts.iter().map(|column| format!("{} {}", column.label, table::cell(row, column))).collect();
     if let Some(edge) = edge {
         words.push(format!("{} noise edge {}", paint.wrap(EDGE, "⠒⠒"), notation::real(edge)));
     }
@@ -138,31 +140,28 @@ impl Canvas {
         paint: Paint,
         out: &mut dyn Write,
     ) -> io::Result<()> {
+        let middle = f64::midpoint(low, high);
         for (line, cells) in self.dots.chunks(self.width).enumerate() {
             let text = match line {
                 0 => label(high),
                 _ if line + 1 == self.height => label(low),
-                _ if line == self.height / 2 => {
-                    label(high - (high - low) * (line as f64 + 0.5) / self.height as f64)
-                }
+                _ if line == self.dot(middle, (low, high)) / 4 => label(middle),
                 _ => String::new(),
             };
             let (name, tick) = (if line == 0 { name } else { "" }, if text.is_empty() { '│' } else { '┤' });
             let drawn: String = cells.iter().map(|cell| painted(*cell, paint)).collect();
-            writeln!(out, "{}", format!("{name:>4} {text:>7} {tick}{drawn}").trim_end_matches(BLANK))?;
+            writeln!(out, "{}", format!("{name:>4} {text:>7} {tick}{drawn}").trim_end())?;
         }
         writeln!(out, "{}└{}", " ".repeat(MARGIN - 1), "─".repeat(self.width))
     }
 }
 
-/// The pattern without a dot.
-const BLANK: char = '\u{2800}';
-
 /// A character of dots, in the curve's color where the curve passes.
 fn painted((curve, level): (u8, u8), paint: Paint) -> String {
-    let pattern = char::from_u32(u32::from(BLANK) + u32::from(curve | level)).unwrap_or(BLANK).to_string();
+    const BLANK: u32 = 0x2800;
+    let pattern = char::from_u32(BLANK + u32::from(curve | level)).map_or_else(String::new, String::from);
     match (curve, level) {
-        (0, 0) => pattern,
+        (0, 0) => " ".to_owned(),
         (0, _) => paint.wrap(EDGE, &pattern),
         _ => paint.wrap(CURVE, &pattern),
     }
@@ -172,4 +171,61 @@ fn painted((curve, level): (u8, u8), paint: Paint) -> String {
 fn bit(x: usize, y: usize) -> u8 {
     const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
     BITS[y % 4][x % 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Measurements;
+    use crate::spectrum::Route;
+
+    fn check(values: &[f64], width: usize, expected: &[&str]) {
+        let side = values.len();
+        let row = Row {
+            name: "w".to_owned(),
+            tensor: "w".to_owned(),
+            block: None,
+            role: "w".to_owned(),
+            shape: [side as u64; 2],
+            stored_shape: None,
+            dtype: "f64".to_owned(),
+            blake3: None,
+            tied_to: None,
+            failed: None,
+            flags: vec![],
+            values: Measurements::default(),
+            sketch: vec![],
+        };
+        let spectrum = Spectrum::new(values.to_vec(), side, side, Route::Direct).expect("sound");
+        let mut out = vec![];
+        write(&row, &spectrum, &[], (width, Paint::Plain), &mut out).expect("a vector takes everything");
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        for expected in expected {
+            assert!(lines.contains(expected), "no line `{expected}` in\n{text}");
+        }
+        assert!(lines.iter().all(|line| line.chars().count() <= width.max(MARGIN + NARROWEST)), "{text}");
+    }
+
+    #[test]
+    fn a_fall_is_drawn_without_a_hole_from_the_first_to_the_last() {
+        let lines = [
+            "   σ   10.00 ┤⠉⠉⠉⠉⠉⠉⠉⠉⡇",
+            "             │        ⡇",
+            "       1.000 ┤        ⡇",
+            "      0.1000 ┤        ⣇⣀⣀⣀⣀⣀⣀⣀",
+            "             └────────────────",
+            "              1              2",
+        ];
+        check(&[10.0, 0.1], 30, &lines);
+    }
+
+    #[test]
+    fn any_spectrum_can_be_drawn() {
+        check(&[0.0, 0.0], 80, &[" every entry is zero: nothing to draw"]);
+        check(&[5.0], 80, &["              1"]);
+        check(&[5.0; 3], 0, &["              1              3"]);
+        check(&[1e300, 1e-300, 0.0], 160, &[" w · 3 × 3 · f64"]);
+        check(&vec![1.0; 5000], 40, &[]);
+    }
 }
