@@ -53,6 +53,8 @@ pub enum Why {
     NoTail,
     /// No singular value counts as noise.
     NoNoise,
+    /// The spectrum falls to zero, or to what the decomposition does not resolve.
+    FallsToFloor,
     /// The solver did not reach its accuracy.
     NotConverged,
     /// The result does not fit a double.
@@ -69,6 +71,7 @@ impl fmt::Display for Why {
             Self::BelowFloor => "below the accuracy floor of the spectrum; `--precision exact` resolves it",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
+            Self::FallsToFloor => "the fall ends below the accuracy floor of the spectrum",
             Self::NoNoise => "no resolved singular value counts as noise",
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",

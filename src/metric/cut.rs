@@ -58,14 +58,14 @@ pub(super) const LARGEST_GAP: Metric = Metric {
         key: "largest_gap",
         label: "gap",
         format: Format::Real,
-        doc: "the largest ratio σᵢ/σᵢ₊₁ of neighbors; missing where the lower one is below what the decomposition resolves",
+        doc: "the largest ratio σᵢ/σᵢ₊₁ of neighbors, the last two left out; missing where it ends below what the decomposition resolves",
         range: "[1, ∞)",
         source: "KaSA's cliff in the tail, Wang et al. 2024",
     },
     value: |subject| {
         subject.nonzero(|spectrum| match gap(spectrum) {
             Some((_, Step::Resolved(ratio))) => Value::real(ratio),
-            Some((_, Step::ToFloor)) => Value::Missing(Why::BelowFloor),
+            Some((_, Step::ToFloor)) => Value::Missing(Why::FallsToFloor),
             None => Value::Missing(Why::TooFewValues),
         })
     },
@@ -102,16 +102,19 @@ enum Step {
 }
 
 /// The largest ratio of neighbors, the first of equals, and how many values stand before it.
+///
+/// The last of min(m, n) values may be any fraction of the one before: in a square random matrix it often is a tenth. A
+/// fall to it counts only where it is not resolved.
 fn gap(spectrum: &Spectrum) -> Option<(usize, Step)> {
-    let resolved = above(spectrum, 0.0);
+    let (count, resolved) = (spectrum.values().len(), above(spectrum, 0.0));
     let mut largest = None;
-    for (i, pair) in spectrum.values()[..resolved].windows(2).enumerate() {
+    for (i, pair) in spectrum.values()[..resolved.min(count - 1)].windows(2).enumerate() {
         let ratio = pair[0] / pair[1];
         if largest.is_none_or(|(_, before)| before < ratio) {
             largest = Some((i + 1, ratio));
         }
     }
-    let last = spectrum.values()[..resolved].last().filter(|_| resolved < spectrum.values().len());
+    let last = spectrum.values()[..resolved].last().filter(|_| resolved < count);
     let fall = last.map(|last| last / spectrum.floor());
     match (largest, fall) {
         (Some((_, ratio)), Some(fall)) if fall > ratio => Some((resolved, Step::ToFloor)),
@@ -126,18 +129,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_gap_is_the_first_of_equals() {
+    fn the_largest_gap_is_the_first_of_equals_and_not_the_last() {
         check(&LARGEST_GAP, &[8.0, 4.0, 1.0, 0.5], 4.0);
         check(&LARGEST_GAP_AT, &[8.0, 4.0, 1.0, 0.5], 2.0);
-        check(&LARGEST_GAP_AT, &[8.0, 4.0, 2.0], 1.0);
-        missing(&LARGEST_GAP, &[1.0], Why::TooFewValues);
+        check(&LARGEST_GAP_AT, &[8.0, 4.0, 2.0, 0.1], 1.0);
+        missing(&LARGEST_GAP, &[2.0, 1.0], Why::TooFewValues);
     }
 
     #[test]
     fn a_fall_to_nothing_has_a_place_and_no_ratio() {
         for values in [[3.0, 2.0, 0.0, 0.0], [3.0, 2.0, 1e-17, 1e-18]] {
             check(&LARGEST_GAP_AT, &values, 2.0);
-            missing(&LARGEST_GAP, &values, Why::BelowFloor);
+            missing(&LARGEST_GAP, &values, Why::FallsToFloor);
         }
         check(&LARGEST_GAP_AT, &[1.0, 0.0], 1.0);
         missing(&LARGEST_GAP_AT, &[0.0, 0.0], Why::AllZero);

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::notation;
 use crate::report::{Column, Row, Value};
 use crate::spectrum::Spectrum;
@@ -64,12 +66,31 @@ pub fn write(
     );
     lower.write("Σσ²", &|x| format!("{:.0} %", x * 100.0), (0.0, 1.0), paint, out)?;
     write_positions(count, cells, out)?;
-    let mut words: Vec<String> =
-        facts.iter().map(|column| format!("{} {}", column.label, table::cell(row, column))).collect();
+    let said = facts.iter().map(|column| format!("{} {}", column.label, table::cell(row, column)));
+    let mut words: Vec<(usize, String)> = said.map(|words| (words.width(), words)).collect();
     if let Some(edge) = edge {
-        words.push(format!("{} noise edge {}", paint.wrap(EDGE, "⠒⠒"), notation::real(edge)));
+        let text = format!("noise edge {}", notation::real(edge));
+        words.push((text.width() + 3, format!("{} {text}", paint.wrap(EDGE, "⠒⠒"))));
     }
-    writeln!(out, " {}", words.join(" · "))
+    write_words(&words, width, out)
+}
+
+/// Words in as many lines as they need, each given with its width.
+fn write_words(words: &[(usize, String)], width: usize, out: &mut dyn Write) -> io::Result<()> {
+    let mut used = 0;
+    for (wide, word) in words {
+        if used == 0 {
+            write!(out, " {word}")?;
+            used = 1 + wide;
+        } else if used + 3 + wide <= width {
+            write!(out, " · {word}")?;
+            used += 3 + wide;
+        } else {
+            write!(out, "\n {word}")?;
+            used = 1 + wide;
+        }
+    }
+    writeln!(out)
 }
 
 /// The line of positions below both drawings: the first, the middle and the last.
