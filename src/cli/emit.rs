@@ -29,8 +29,8 @@ pub(super) struct Emit {
     /// those that hold the share of the energy given by `--energy`. `spectrum-yaml`: the `unfrozen_parameters` of Spectrum
     /// and axolotl, the `--top` of each kind of matrix by `spectrum_snr`. `kohya`: the ranks that `resize_lora.py` would
     /// cut to, by the rules of `--resize`.
-    #[arg(long, value_name = "KIND[=FILE]", value_parser = emission)]
-    emit: Vec<Emission>,
+    #[arg(id = "emit", long, value_name = "KIND[=FILE]", value_parser = emission)]
+    asked: Vec<Emission>,
     /// Ranks to give, on average to a matrix: one each where it holds the largest share of a matrix's energy
     #[arg(long, value_name = "R", requires = "emit", value_parser = clap::value_parser!(u32).range(1..))]
     budget: Option<u32>,
@@ -82,7 +82,7 @@ pub(super) struct Destination(Kind, Option<Target>);
 impl Emit {
     /// Whether every kind asked for has what it needs; `energy` are the shares of `--energy`.
     pub(super) fn check(&self, energy: &[f64]) -> Result<(), Error> {
-        let asked = |kind| self.emit.iter().any(|emission| emission.kind == kind);
+        let asked = |kind| self.asked.iter().any(|emission| emission.kind == kind);
         let problem = match energy {
             _ if asked(Kind::Resize) && self.resize.is_empty() => {
                 "`--emit kohya` needs a rule, as in `--resize sv_fro=0.9`"
@@ -97,7 +97,7 @@ impl Emit {
 
     /// The kinds that go to stdout.
     pub(super) fn to_stdout(&self) -> Vec<String> {
-        let bare = self.emit.iter().filter(|emission| emission.file.is_none());
+        let bare = self.asked.iter().filter(|emission| emission.file.is_none());
         bare.map(|emission| emission.kind.to_string()).collect()
     }
 
@@ -107,7 +107,7 @@ impl Emit {
             let target = emission.file.as_deref().map(Target::create).transpose()?;
             Ok(Destination(emission.kind, target))
         };
-        self.emit.iter().map(create).collect()
+        self.asked.iter().map(create).collect()
     }
 }
 

@@ -126,7 +126,7 @@ impl From<PrecisionName> for Precision {
 }
 
 /// A choice as the user types it.
-pub(super) fn word(choice: impl ValueEnum) -> String {
+pub(super) fn word(choice: &impl ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 

@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         columns: RANKS.iter().map(|metric| &metric.column).chain(columns.iter().map(|c| &c.column)).collect(),
         shown: shown(columns),
         settings: vec![
-            ("precision", word(arguments.precision)),
+            ("precision", word(&arguments.precision)),
             ("noise", "median".to_owned()),
             ("threshold", arguments.threshold.to_string()),
         ],

@@ -81,8 +81,8 @@ fn analysis(arguments: &Arguments) -> Analysis {
         columns: metrics.iter().map(|metric| &metric.column).collect(),
         shown: shown.to_vec(),
         settings: vec![
-            ("names", word(arguments.names)),
-            ("precision", word(arguments.precision)),
+            ("names", word(&arguments.names)),
+            ("precision", word(&arguments.precision)),
             ("noise", "median".to_owned()),
             ("xmin", "ks".to_owned()),
         ],
