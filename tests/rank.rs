@@ -133,6 +133,15 @@ fn an_energy_gives_every_matrix_the_rank_that_holds_it() {
 }
 
 #[test]
+fn what_is_no_module_by_itself_gets_no_rank_and_is_said_to() {
+    let shapes = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/formats/shapes.safetensors");
+    let pattern = json(&[shapes, "--emit", "peft-rank-pattern", "--budget", "2"]);
+    let modules: Vec<&String> = pattern["rank_pattern"].as_object().unwrap().keys().collect();
+    assert_eq!(modules, ["blocks.0.conv", "blocks.0.conv1d", "blocks.2.linear", "blocks.10.linear"]);
+    check_exit(&[shapes, "--emit", "peft-rank-pattern", "--budget", "2"], 0, "without 2 matrices");
+}
+
+#[test]
 fn spectrums_list_holds_the_best_of_each_role_in_order() {
     let report = json(&[BASE, "--format", "json"]);
     let ratios = column(&report, "spectrum_snr");
@@ -212,7 +221,7 @@ fn a_plot_fits_a_pipe_and_is_of_the_layer_asked_for() {
 
 #[test]
 fn wrong_requests_exit_with_2_and_say_what_to_type() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--plot", "mlp.up"], "did you mean `model.layers.0.mlp.up_proj`?"),
         (&["--plot", "lm_haed"], "did you mean `lm_head`?"),
         (&["--plot", "lm_head", "--format", "json"], "leave out `--format`"),
@@ -220,6 +229,7 @@ fn wrong_requests_exit_with_2_and_say_what_to_type() {
         (&["--emit", "spectrum-yaml", "--format", "csv"], "`--emit spectrum-yaml=FILE`"),
         (&["--emit", "spectrum-yaml", "--emit", "kohya", "--resize", "sv_fro=0.9"], "`--emit kohya=FILE`"),
         (&["--emit", "peft"], "peft-rank-pattern, spectrum-yaml, kohya"),
+        (&["--emit", "spectrum-yaml="], "name a file"),
         (&["--emit", "peft-rank-pattern"], "`--budget 16`"),
         (&["--emit", "peft-rank-pattern", "--energy", "0.8,0.9"], "one share"),
         (&["--emit", "kohya"], "`--resize sv_fro=0.9`"),

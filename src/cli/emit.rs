@@ -229,6 +229,9 @@ fn emission(text: &str) -> Result<Emission, String> {
     let (name, file) =
         text.split_once('=').map_or((text, None), |(name, file)| (name, Some(PathBuf::from(file))));
     let kind = Kind::ALL.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind);
+    if file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
+        return Err("name a file after `=`".to_owned());
+    }
     let known = || Kind::ALL.map(|(_, name)| name).join(", ");
     Ok(Emission { kind: kind.ok_or_else(|| format!("known kinds are {}", known()))?, file })
 }
