@@ -12,7 +12,7 @@ use crate::layer::{Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Pair, Unpaired};
-use crate::report::{Skipped, SourceFile};
+use crate::report::{Skipped, SourceFile, Update};
 
 /// Two checkpoints whose matrices have been paired by name.
 pub struct Pairs {
@@ -125,6 +125,10 @@ impl MatrixSource for Combined {
         let skipped: Vec<Skipped> = skipped.filter(|skipped| filter.keeps(&skipped.tensor)).collect();
         let all = self.pairs.paired.len() + self.pairs.skipped.len() + self.pairs.unpaired.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
+    }
+
+    fn update(&self, layer: &Layer) -> Option<Update> {
+        self.pairs.tuned.update(&self.pairs.get(&layer.name).ok()?.tuned)
     }
 
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
