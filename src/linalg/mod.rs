@@ -5,6 +5,7 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod certificate;
 mod chase;
 mod exact;
 mod factors;
@@ -25,6 +26,7 @@ use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
 
+pub use certificate::{BestCosine, Question, best_cosines};
 pub use factors::{Basis, Factors};
 pub use leading::leading;
 pub use low_rank::low_rank;
