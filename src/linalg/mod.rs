@@ -5,11 +5,17 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod certificate;
 mod chase;
 mod exact;
+mod factors;
 mod gram;
 mod kernel;
+mod leading;
+mod low_rank;
 mod narrow;
+mod operator;
+mod orthogonal;
 mod tridiagonal;
 mod workspace;
 
@@ -19,6 +25,12 @@ use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
+
+pub use certificate::{BestCosine, Question, best_cosines};
+pub use factors::{Basis, Factors};
+pub use leading::leading;
+pub use low_rank::low_rank;
+pub use operator::Operator;
 
 /// How exact the small singular values have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
