@@ -110,10 +110,7 @@ pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error>
 ///
 /// # Errors
 /// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
-pub fn open_with(
-    path: &Path,
-    opening: &Opening<'_>,
-) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
     probe::check(path)?;
     let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path)) else {
         return Err(probe::unknown(path));

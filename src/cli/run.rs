@@ -65,9 +65,7 @@ impl Model {
         let config = input.adapter_config.as_deref();
         match &input.base {
             None => Self::open_with(&input.model, &Opening { adapter_config: config, base: None }),
-            Some(base) => {
-                Self::open_pair(base, (&input.model, config), What::Delta).map(|(model, _)| model)
-            }
+            Some(base) => Self::open_pair(base, (&input.model, config), What::Delta).map(|(model, _)| model),
         }
     }
 
@@ -222,8 +220,9 @@ fn assemble(
         })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
-    let parameters =
-        (0..layers.len()).filter(|i| measured[*i].is_ok() && tied[*i].is_none()).map(|i| layers[i].parameters());
+    let parameters = (0..layers.len())
+        .filter(|i| measured[*i].is_ok() && tied[*i].is_none())
+        .map(|i| layers[i].parameters());
     let totals = Totals {
         measured: (layers.len() - failed) as u64,
         tied: tied.iter().flatten().count() as u64,
@@ -267,7 +266,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
         sketch: found
             .and_then(|found| found.spectrum.as_ref())
-            .map_or_else(Vec::new, crate::spectrum::Spectrum::sketch),
+            .map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(layer.rank.unwrap_or(usize::MAX))),
     }
 }
 
@@ -300,6 +299,9 @@ fn sort_rows(report: &mut Report, sort: &str) {
 fn nothing_selected(path: &Path, selection: &Selection) -> Error {
     let reason = match (selection.filtered, selection.skipped.len()) {
         (0, 0) => "holds no tensor".to_owned(),
+        (0, n) if selection.skipped.iter().all(|other| other.reason == selection.skipped[0].reason) => {
+            format!("nothing can be said of its {n} tensors: {}", selection.skipped[0].reason)
+        }
         (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
         (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
     };

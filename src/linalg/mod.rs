@@ -92,6 +92,15 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
     Cost { flops: flops + 20.0 * long * short, bytes: (read + bytes) as u64 }
 }
 
+/// What the singular values of a product of two thin factors cost.
+pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
+    let (sides, rank) = ((rows + cols) as f64, rank as f64);
+    // Two factorizations, their orthogonal factors and a small decomposition, at a sixth of the products' rate.
+    let flops = 6.0 * (6.0 * sides * rank * rank + 20.0 * rank.powi(3));
+    // The factors, what they were read from, their copies and bases.
+    Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
+}
+
 /// The singular values of a finite matrix.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
@@ -136,8 +136,26 @@ impl Config {
     pub(super) fn base(&self) -> Option<PathBuf> {
         let base = self.stored.base_model_name_or_path.as_deref().filter(|base| !base.is_empty())?;
         let beside = self.folder.join(base);
-        beside.exists().then_some(beside)
+        let plain = without_detours(&beside);
+        // Through a link, `..` leads elsewhere than it reads.
+        let same = plain.canonicalize().ok()? == beside.canonicalize().ok()?;
+        Some(if same { plain } else { beside })
     }
+}
+
+/// `path` without names that a `..` takes back.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir
+            && matches!(plain.components().next_back(), Some(Component::Normal(_)))
+        {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
 }
 
 /// The scale's numerator, if the method is one whose updates are read.

@@ -4,6 +4,8 @@
 //! out × (r·experts), interleaved. Neither the parameter nor the orientation is in the names: both come from the
 //! configuration and the base, and what stays ambiguous is refused.
 
+use std::sync::Arc;
+
 use super::config::Config;
 use super::modules::{Draft, Module, Scale, Setting};
 use super::recipe::{Between, Product, Recipe, Slice};
@@ -56,13 +58,14 @@ pub(super) fn drafts(
     let rank = product.down.rows() / found.experts;
     let scale = config.scale(&found.name, rank);
     let differs = config.rank(&found.name).is_some_and(|configured| configured != rank);
+    let latest = Arc::default();
     let draft = |expert| {
         let product = Product {
             up: product.up.clone(),
             up_lies: false,
             down: product.down.clone(),
             between: Between::Nothing,
-            slice: Slice { expert, of: found.experts },
+            slice: Some(Slice { expert, of: found.experts, latest: Arc::clone(&latest) }),
             transposed: found.transposed,
         };
         let name = if found.experts > 1 { format!("{}[{expert}]", found.name) } else { found.name.clone() };

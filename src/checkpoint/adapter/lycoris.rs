@@ -4,7 +4,7 @@
 
 use super::modules::{Module, Setting, tensor};
 use super::names::{Part, Piece, Side};
-use super::recipe::{Between, Operand, Product, Recipe, Slice};
+use super::recipe::{Between, Operand, Product, Recipe};
 use crate::error::Error;
 
 /// The kind, the update and the rank that scales it.
@@ -45,7 +45,11 @@ pub(super) fn kronecker(module: &Module<'_>, setting: &Setting<'_>) -> Result<Fo
 }
 
 /// One of the two matrices, from its factors and, for a convolution, the kernel between them.
-fn product(module: &Module<'_>, setting: &Setting<'_>, part: impl Fn(Piece) -> Part) -> Result<Product, Error> {
+fn product(
+    module: &Module<'_>,
+    setting: &Setting<'_>,
+    part: impl Fn(Piece) -> Part,
+) -> Result<Product, Error> {
     let up = module.factor(setting, part(Piece::Up), part(Piece::Down))?;
     let down = module.factor(setting, part(Piece::Down), part(Piece::Up))?;
     let kernel = module.get(part(Piece::Middle)).map(|info| tensor(setting, info)).transpose()?;
@@ -63,5 +67,5 @@ fn product(module: &Module<'_>, setting: &Setting<'_>, part: impl Fn(Piece) -> P
         return Err(Error::tensor(setting.path, up.name(), reason));
     }
     let between = kernel.map_or(Between::Nothing, Between::Kernel);
-    Ok(Product { up, up_lies: lies, down, between, slice: Slice { expert: 0, of: 1 }, transposed: false })
+    Ok(Product { up, up_lies: lies, down, between, slice: None, transposed: false })
 }

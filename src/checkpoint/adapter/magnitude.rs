@@ -50,7 +50,8 @@ impl Magnitude {
         let new = |weight: f64, change: f64, factor: f64| (weight + change) * factor - weight;
         match self.along {
             Along::Rows => {
-                let rows = update.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&lengths[rows]);
+                let rows =
+                    update.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&lengths[rows]);
                 for ((update, weights), length) in rows {
                     let squares = update.iter().zip(weights).map(|(x, w)| (x + w) * (x + w));
                     let factor = length / squares.sum::<f64>().sqrt();

@@ -130,7 +130,8 @@ impl Adapter {
         let reasons = Baseless { config, given: base.is_some() };
         skipped.extend(baseless.iter().flat_map(|update| reasons.skip(update, stored.tensors())));
         skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-        let positions = updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
+        let positions =
+            updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
         let caution = config.and_then(Config::moved_base).map(|_| "moved_base");
         Ok(Self { stored, base, updates, skipped, positions, caution })
     }
@@ -252,7 +253,9 @@ impl Update {
     /// Whether it is of a linear layer, of which only the configuration says how it is stored.
     fn is_linear(&self) -> bool {
         let Recipe::Product(product) = &self.draft.recipe else { return false };
-        product.down.shape().len() == 2 && product.slice.of == 1 && !product.down.name().contains("embedding")
+        product.down.shape().len() == 2
+            && product.slice.is_none()
+            && !product.down.name().contains("embedding")
     }
 }
 
@@ -285,7 +288,9 @@ fn find_bases(updates: &mut [Update], base: &[Layer]) {
         _ => None,
     });
     for pair in pairs.into_iter().chain(reshaped) {
-        let Some(update) = positions.get(pair.tuned.name.as_str()).map(|i| &mut updates[*i]) else { continue };
+        let Some(update) = positions.get(pair.tuned.name.as_str()).map(|i| &mut updates[*i]) else {
+            continue;
+        };
         let (ours, theirs) = ((update.layer.rows, update.layer.cols), (pair.base.rows, pair.base.cols));
         if ours != theirs && (ours.1, ours.0) == theirs && update.is_linear() {
             update.turn();
@@ -342,7 +347,11 @@ impl Baseless<'_> {
             None => format!("{what}; give `--base`"),
         };
         let names = &update.draft.tensors;
-        tensors.iter().filter(|tensor| names.contains(&tensor.name)).map(|tensor| skip(tensor, &reason)).collect()
+        tensors
+            .iter()
+            .filter(|tensor| names.contains(&tensor.name))
+            .map(|tensor| skip(tensor, &reason))
+            .collect()
     }
 }
 

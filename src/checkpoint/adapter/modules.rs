@@ -9,7 +9,7 @@ use super::super::MatrixSource;
 use super::config::Config;
 use super::magnitude::{Along, Magnitude};
 use super::names::{self, Part, Side};
-use super::recipe::{Between, Product, Recipe, Slice, Tensor};
+use super::recipe::{Between, Product, Recipe, Tensor};
 use super::{experts, lycoris};
 use crate::error::{Error, brief};
 use crate::layer::{Element, Layer, TensorInfo};
@@ -76,7 +76,10 @@ pub(super) fn sorted<'t>(path: &Path, tensors: &'t [TensorInfo]) -> Result<Sorte
     if adapters.len() > 1 {
         let names: Vec<&str> = adapters.into_iter().collect();
         let names = super::super::folder::quoted(&names);
-        return Err(Error::malformed(path, format!("holds several adapters ({names}); save one of them alone")));
+        return Err(Error::malformed(
+            path,
+            format!("holds several adapters ({names}); save one of them alone"),
+        ));
     }
     // A number called `alpha` is of an adapter only beside factors.
     modules.retain(|_, module| {
@@ -112,8 +115,11 @@ impl<'t> Module<'t> {
         }
         let kronecker = self.has(|part| matches!(part, Part::Lokr(..)));
         if kronecker || self.has(|part| matches!(part, Part::Hada(..))) {
-            let (kind, recipe, rank) =
-                if kronecker { lycoris::kronecker(self, setting)? } else { lycoris::hadamard(self, setting)? };
+            let (kind, recipe, rank) = if kronecker {
+                lycoris::kronecker(self, setting)?
+            } else {
+                lycoris::hadamard(self, setting)?
+            };
             let configured = || setting.config.and_then(|config| config.rank(&self.model_name()));
             let scaled_by = if kronecker { configured().or(rank) } else { rank };
             let scale = self.scale(setting, scaled_by)?;
@@ -138,11 +144,8 @@ impl<'t> Module<'t> {
 
     /// The factors of a LoRA module.
     fn product(&self, setting: &Setting<'_>, embedding: bool) -> Result<Product, Error> {
-        let (down, up) = if embedding {
-            (Part::EmbeddingDown, Part::EmbeddingUp)
-        } else {
-            (Part::Down, Part::Up)
-        };
+        let (down, up) =
+            if embedding { (Part::EmbeddingDown, Part::EmbeddingUp) } else { (Part::Down, Part::Up) };
         let (down, up) = (self.factor(setting, down, up)?, self.factor(setting, up, down)?);
         let unfit = |tensor: &Tensor, with: &Tensor| {
             let reason = format!("{:?} does not fit {:?} of `{}`", tensor.shape(), with.shape(), with.name());
@@ -172,7 +175,7 @@ impl<'t> Module<'t> {
         }
         let linear = down.shape().len() == 2;
         let transposed = embedding || (linear && setting.config.is_some_and(Config::is_transposed));
-        Ok(Product { up, up_lies: false, down, between, slice: Slice { expert: 0, of: 1 }, transposed })
+        Ok(Product { up, up_lies: false, down, between, slice: None, transposed })
     }
 
     /// A factor of two or more axes, none of them empty.
@@ -184,7 +187,10 @@ impl<'t> Module<'t> {
         };
         let tensor = tensor(setting, info)?;
         if info.shape.len() < 2 || info.shape.contains(&0) {
-            let reason = format!("{:?} is no shape of a factor; the adapter was saved before its parts were gathered", info.shape);
+            let reason = format!(
+                "{:?} is no shape of a factor; the adapter was saved before its parts were gathered",
+                info.shape
+            );
             return Err(Error::tensor(setting.path, &info.name, reason));
         }
         Ok(tensor)
@@ -291,7 +297,8 @@ impl<'t> Module<'t> {
             _ => (false, 1),
         };
         // `dora_scale` of kohya and LyCORIS says by its shape what it is of; PEFT's is one number an output.
-        let of_inputs = matches!(info.shape[..], [1, inputs, ..] if inputs > 1) && info.name.ends_with("dora_scale");
+        let of_inputs =
+            matches!(info.shape[..], [1, inputs, ..] if inputs > 1) && info.name.ends_with("dora_scale");
         let along = match () {
             () if of_inputs => Along::Columns(positions),
             () if turned => Along::Columns(1),

@@ -114,7 +114,8 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
         _ => (name, ""),
     };
     let (module, last) = stem.rsplit_once('.')?;
-    let known = |word: &str| PEFT.iter().chain(&OTHERS).find(|(name, _)| *name == word).map(|(_, part)| *part);
+    let known =
+        |word: &str| PEFT.iter().chain(&OTHERS).find(|(name, _)| *name == word).map(|(_, part)| *part);
     let named = |word: &str| PEFT.iter().find(|(name, _)| *name == word).map(|(_, part)| *part);
     let found = |module: &str, part, adapter| {
         let part = if ending == "bias" { Part::Bias } else { part };

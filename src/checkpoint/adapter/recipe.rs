@@ -3,12 +3,13 @@
 //! Shapes were checked when the update was put together (`modules`, `lycoris`); here nothing can be left over.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::MatrixSource;
 use crate::error::Error;
 use crate::layer::{Element, Layer, TensorInfo};
 use crate::low_rank::LowRank;
-use crate::matrix::Dtype;
+use crate::matrix::Matrix;
 
 /// A stored tensor as a matrix.
 #[derive(Debug, Clone)]
@@ -65,10 +66,6 @@ impl Tensor {
         self.layer.cols
     }
 
-    pub(super) fn dtype(&self) -> Dtype {
-        self.layer.dtype
-    }
-
     /// The given rows, widened.
     pub(super) fn read(&self, source: &dyn MatrixSource, rows: Range<usize>) -> Result<Vec<f64>, Error> {
         Ok(source.read(&self.layer, rows)?.to_f64())
@@ -90,8 +87,8 @@ pub(super) struct Product {
     pub(super) down: Tensor,
     /// Between the two.
     pub(super) between: Between,
-    /// Which expert of a stack this is.
-    pub(super) slice: Slice,
+    /// Which expert of a stack this is, if it is one.
+    pub(super) slice: Option<Slice>,
     /// Whether the weight is stored input × output.
     pub(super) transposed: bool,
 }
@@ -107,16 +104,36 @@ pub(super) enum Between {
 }
 
 /// `down` holds the directions of one expert after the other, `up` has the experts' columns interleaved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Slice {
     pub(super) expert: usize,
     pub(super) of: usize,
+    /// Shared by all experts, which all need the whole of `up`.
+    pub(super) latest: Arc<Latest>,
+}
+
+/// The tensor that was read whole last: the experts of a stack are usually asked for one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Latest(Mutex<Option<(String, Arc<Matrix>)>>);
+
+impl Latest {
+    fn read(&self, source: &dyn MatrixSource, tensor: &Tensor) -> Result<Arc<Matrix>, Error> {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((name, matrix)) = &*latest
+            && name == tensor.name()
+        {
+            return Ok(Arc::clone(matrix));
+        }
+        let matrix = Arc::new(source.read(&tensor.layer, 0..tensor.rows())?);
+        *latest = Some((tensor.name().to_owned(), Arc::clone(&matrix)));
+        Ok(matrix)
+    }
 }
 
 impl Product {
     /// Directions of one update.
     pub(super) fn rank(&self) -> usize {
-        self.down.rows() / self.slice.of
+        self.down.rows() / self.slice.as_ref().map_or(1, |slice| slice.of)
     }
 
     fn positions(&self) -> usize {
@@ -143,9 +160,8 @@ impl Product {
         let (height, width) = self.shape();
         let every = rows == (0..height);
         // Rows of the product are rows of `up`, where that lies as it is stored.
-        let partly = !every && !self.transposed && !self.up_lies && self.slice.of == 1;
-        let mut up =
-            if partly { self.up.read(source, rows.clone())? } else { self.columns_of_up(source)? };
+        let partly = !every && !self.transposed && !self.up_lies && self.slice.is_none();
+        let mut up = if partly { self.up.read(source, rows.clone())? } else { self.columns_of_up(source)? };
         let rank = self.rank();
         let mut down = self.rows_of_down(source)?;
         up.iter_mut().for_each(|x| *x *= scale);
@@ -168,19 +184,23 @@ impl Product {
 
     /// Outputs × rank.
     fn columns_of_up(&self, source: &dyn MatrixSource) -> Result<Vec<f64>, Error> {
-        let up = self.up.all(source)?;
-        let Slice { expert, of } = self.slice;
-        Ok(match () {
-            () if self.up_lies => transpose(&up, self.up.cols()),
-            () if of > 1 => up.iter().skip(expert).step_by(of).copied().collect(),
-            () => up,
-        })
+        let Some(Slice { expert, of, latest }) = &self.slice else {
+            let up = self.up.all(source)?;
+            return Ok(if self.up_lies { transpose(&up, self.up.cols()) } else { up });
+        };
+        let all = latest.read(source, &self.up)?;
+        let mut columns = vec![0.0; all.len() / of];
+        for (x, at) in columns.chunks_exact_mut(1).zip((*expert..).step_by(*of)) {
+            all.widen(at..at + 1, x);
+        }
+        Ok(columns)
     }
 
     /// Rank × inputs.
     fn rows_of_down(&self, source: &dyn MatrixSource) -> Result<Vec<f64>, Error> {
         let rank = self.rank();
-        let down = self.down.read(source, self.slice.expert * rank..(self.slice.expert + 1) * rank)?;
+        let first = self.slice.as_ref().map_or(0, |slice| slice.expert * rank);
+        let down = self.down.read(source, first..first + rank)?;
         let Between::Kernel(kernel) = &self.between else { return Ok(down) };
         let (kernel, inputs, positions) = (kernel.all(source)?, self.down.cols(), self.positions());
         let mut product = vec![0.0; rank * inputs * positions];
@@ -302,7 +322,10 @@ impl Recipe {
             matrix.left().chunks_exact(matrix.rank().max(1)).map(<[f64]>::to_vec).collect()
         };
         let cols = |matrix: &LowRank| -> Vec<Vec<f64>> {
-            transpose(matrix.right(), matrix.cols()).chunks_exact(matrix.rank().max(1)).map(<[f64]>::to_vec).collect()
+            transpose(matrix.right(), matrix.cols())
+                .chunks_exact(matrix.rank().max(1))
+                .map(<[f64]>::to_vec)
+                .collect()
         };
         // Directions of the product are pairs of directions; its rows are pairs of rows, or of the same row of both.
         let pairs = |a: Vec<Vec<f64>>, b: Vec<Vec<f64>>| -> Vec<f64> {
