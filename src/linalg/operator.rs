@@ -5,9 +5,11 @@
 //! panel: a panel is a few rows long and a few columns wide and stays in the second-level cache. The result is cut into
 //! chunks of fixed size, each summed by one task in a fixed order, so that the bits do not depend on the threads.
 
+use std::ops::Range;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::narrow::{Block, add_product};
@@ -16,8 +18,8 @@ use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 
 /// Rows and columns of a panel.
-const ROWS: usize = 64;
-const COLUMNS: usize = 256;
+const ROWS: usize = 32;
+const COLUMNS: usize = 512;
 /// Entries from one row of a panel to the next: no power of two, which would crowd the rows into few sets of the cache.
 const STRIDE: usize = COLUMNS + 8;
 
@@ -149,7 +151,7 @@ fn add_rows(factor: f64, weight: &Matrix, x: &[f64], width: usize, y: &mut [f64]
         sum.fill(0.0);
         for left in (0..cols).step_by(COLUMNS) {
             let here = COLUMNS.min(cols - left);
-            widen(weight, first..first + count, left..left + here, panel);
+            arch.dispatch(Widen { weight, rows: first..first + count, cols: left..left + here, panel });
             let block = Block { entries: panel, across: STRIDE, along: 1 };
             let sum = &mut sum[..count.next_multiple_of(8) * width];
             add_product(arch, block, &x[left * width..(left + here) * width], sum, width);
@@ -167,7 +169,7 @@ fn add_columns(factor: f64, weight: &Matrix, x: &[f64], width: usize, y: &mut [f
         sum.fill(0.0);
         for first in (0..rows).step_by(ROWS) {
             let here = ROWS.min(rows - first);
-            widen(weight, first..first + here, left..left + count, panel);
+            arch.dispatch(Widen { weight, rows: first..first + here, cols: left..left + count, panel });
             let block = Block { entries: panel, across: 1, along: STRIDE };
             let sum = &mut sum[..count.next_multiple_of(8) * width];
             add_product(arch, block, &x[first * width..(first + here) * width], sum, width);
@@ -176,11 +178,23 @@ fn add_columns(factor: f64, weight: &Matrix, x: &[f64], width: usize, y: &mut [f
     });
 }
 
-/// Fills the top left of `panel` with part of a weight; what lies beyond is left as it was.
-fn widen(weight: &Matrix, rows: std::ops::Range<usize>, cols: std::ops::Range<usize>, panel: &mut [f64]) {
-    for (row, out) in rows.zip(panel.chunks_exact_mut(STRIDE)) {
-        let start = row * weight.cols();
-        weight.widen(start + cols.start..start + cols.end, &mut out[..cols.len()]);
+/// Part of a weight, widened into the top left of `panel`; what lies beyond is left as it was.
+struct Widen<'a> {
+    weight: &'a Matrix,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    panel: &'a mut [f64],
+}
+
+impl WithSimd for Widen<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, out) in self.rows.zip(self.panel.chunks_exact_mut(STRIDE)) {
+            let start = row * self.weight.cols();
+            let out = &mut out[..self.cols.len()];
+            self.weight.widen(start + self.cols.start..start + self.cols.end, out);
+        }
     }
 }
 
@@ -256,7 +270,7 @@ pub(super) mod tests {
 
     #[test]
     fn products_of_sums_and_differences_equal_the_naive_ones_either_way_round() {
-        for (rows, cols) in [(1, 1), (5, 9), (64, 256), (65, 257), (130, 300), (300, 70)] {
+        for (rows, cols) in [(1, 1), (5, 9), (32, 512), (33, 513), (130, 600), (600, 70)] {
             let (base, tuned) = (random(rows, cols, 1), random(rows, cols, 2));
             let update = update(rows, cols, 3, 1.0, 7);
             let sum = Operator::from(&base).plus(&Operator::from(&update)).expect("one shape");
