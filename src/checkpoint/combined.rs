@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource};
+use super::{Holds, MatrixSource, tied};
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo};
+use crate::layer::{Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Pair, Unpaired};
@@ -32,10 +32,12 @@ impl Pairs {
     pub fn new(base: Arc<dyn MatrixSource>, tuned: Arc<dyn MatrixSource>) -> Self {
         let all = Filter::default();
         let (ours, theirs) = (base.select(&all), tuned.select(&all));
-        let (paired, mut unpaired) = pair::pairs(&ours.layers, &theirs.layers);
+        let (mut paired, mut unpaired) = pair::pairs(&ours.layers, &theirs.layers);
         if tuned.holds() == Holds::Updates {
             // An adapter leaves most of a model alone.
             unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Removed(_)));
+        } else {
+            pair_copies(tuned.as_ref(), &mut paired, &mut unpaired);
         }
         let mut left_out = theirs.skipped;
         left_out.extend(unpaired.iter().flat_map(|unpaired| skipped(tuned.as_ref(), unpaired)));
@@ -71,6 +73,26 @@ impl Pairs {
         let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(name)));
         self.positions.get(name).map(|i| &self.paired[*i]).ok_or_else(missing)
     }
+}
+
+/// Pairs what only the tuned side stores, where its bytes are those of a matrix that has a partner: a head that is tied
+/// to its embedding is stored in some files and left out of others.
+fn pair_copies(tuned: &dyn MatrixSource, paired: &mut Vec<Pair>, unpaired: &mut Vec<Unpaired>) {
+    let mut layers: Vec<Layer> = paired.iter().map(|pair| pair.tuned.clone()).collect();
+    layers.extend(unpaired.iter().filter_map(|unpaired| match unpaired {
+        Unpaired::Added(layer) => Some(layer.clone()),
+        _ => None,
+    }));
+    let known = paired.len();
+    if layers.len() == known {
+        return;
+    }
+    for (i, original) in tied(tuned, &layers).into_iter().enumerate().skip(known) {
+        let Some(original) = original.filter(|original| *original < known) else { continue };
+        unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Added(layer) if *layer == layers[i]));
+        paired.push(Pair { base: paired[original].base.clone(), tuned: layers[i].clone() });
+    }
+    paired.sort_by(|a, b| natural(&a.tuned.name, &b.tuned.name));
 }
 
 /// What a combined source holds.

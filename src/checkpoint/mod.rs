@@ -94,6 +94,8 @@ pub static FORMATS: &[Format] = &[safetensors::FORMAT, torch::FORMAT];
 pub struct Opening<'a> {
     /// The configuration of an adapter, where it does not lie beside the weights.
     pub adapter_config: Option<&'a Path>,
+    /// An adapter as it was before training, to be taken away from what it is now.
+    pub adapter_init: Option<&'a Path>,
     /// The checkpoint that an adapter changes.
     pub base: Option<Arc<dyn MatrixSource>>,
 }

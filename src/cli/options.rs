@@ -24,6 +24,9 @@ pub(super) struct Input {
     /// The configuration of an adapter, where it does not lie beside the weights
     #[arg(long, value_name = "FILE", help_heading = "What to look at")]
     pub adapter_config: Option<PathBuf>,
+    /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
+    #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
+    pub adapter_init: Option<PathBuf>,
 }
 
 /// Shared options, grouped as the help shows them.

@@ -62,10 +62,14 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base.
     pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
-        let config = input.adapter_config.as_deref();
+        let opening = Opening {
+            adapter_config: input.adapter_config.as_deref(),
+            adapter_init: input.adapter_init.as_deref(),
+            base: None,
+        };
         match &input.base {
-            None => Self::open_with(&input.model, &Opening { adapter_config: config, base: None }),
-            Some(base) => Self::open_pair(base, (&input.model, config), What::Delta).map(|(model, _)| model),
+            None => Self::open_with(&input.model, &opening),
+            Some(base) => Self::open_pair(base, &input.model, opening, What::Delta).map(|(model, _)| model),
         }
     }
 
@@ -82,14 +86,15 @@ impl Model {
     }
 
     /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
-    /// An adapter's configuration may be given with it.
+    /// What else is known of the tuned one, if it is an adapter, is in `opening`.
     pub(super) fn open_pair(
         base: &Path,
-        (tuned, adapter_config): (&Path, Option<&Path>),
+        tuned: &Path,
+        opening: Opening<'_>,
         what: What,
     ) -> Result<(Self, Arc<Pairs>), Error> {
         let base = Self::open(base)?;
-        let opening = Opening { adapter_config, base: Some(Arc::clone(&base.source)) };
+        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening };
         let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));

@@ -10,13 +10,14 @@ mod magnitude;
 mod modules;
 mod names;
 mod recipe;
+mod since;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource, Opening};
+use super::{Holds, MatrixSource, Opening, header};
 use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
@@ -28,9 +29,16 @@ use magnitude::Along;
 use modules::{Draft, Setting};
 use names::Part;
 use recipe::Recipe;
+use since::Since;
 
 /// The name that reports give adapters, whatever file holds them.
 pub(super) const FORMAT: &str = "adapter";
+
+/// The flag of updates to a base that is not the original.
+const MOVED_BASE: &str = "moved_base";
+
+/// Where Diffusers puts the settings: in the header of the weights.
+const METADATA: &str = "lora_adapter_metadata";
 
 /// Where PEFT puts the settings.
 const CONFIG: &str = "adapter_config.json";
@@ -65,11 +73,13 @@ pub(super) fn open(
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
     let telling = parts.map(|spelling| spelling.part).any(Part::is_telling);
     let named = opening.adapter_config.map(Path::to_owned);
+    let asked = if named.is_some() { Some("--adapter-config") } else { None };
+    let asked = opening.adapter_init.map(|_| "--adapter-init").or(asked);
     let config = named.clone().or_else(|| beside(path));
     let whole = stored.tensors().iter().any(|tensor| tensor.name.ends_with(".base_layer.weight"));
     let by_name = stored.files().iter().any(|file| file.name.starts_with("adapter_model"));
-    if !telling && named.is_some() {
-        let reason = "holds no factors of an adapter, so `--adapter-config` does not apply";
+    if let (false, Some(option)) = (telling, asked) {
+        let reason = format!("holds no factors of an adapter, so `{option}` does not apply");
         return Err(Error::malformed(path, reason));
     }
     // A model whose own layers are built of factors and whole weights is a model.
@@ -77,8 +87,22 @@ pub(super) fn open(
     if !is_adapter {
         return Ok((false, stored));
     }
-    let config = config.map(|path| Config::read(&path).map(|config| (path, config))).transpose()?;
-    Ok((true, Box::new(Adapter::new(path, stored, config.as_ref(), opening.base.clone())?)))
+    let config = match config {
+        Some(file) => Some(Config::read(&file)?),
+        None => {
+            header::metadata(path).get(METADATA).map(|text| Config::of_metadata(path, text)).transpose()?
+        }
+    };
+    if let (Some(config), true) = (&config, opening.base.is_some()) {
+        check_base(path, config, opening)?;
+    }
+    let adapter = Box::new(Adapter::new(path, stored, config.as_ref(), opening.base.clone())?);
+    let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
+    // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
+    let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
+    let opening = Opening { adapter_config, adapter_init: None, base: opening.base.clone() };
+    let (_, before) = super::open_with(path, &opening)?;
+    Ok((true, Box::new(Since::new(adapter, before, path)?)))
 }
 
 /// The settings that lie beside the weights at `path`.
@@ -91,13 +115,9 @@ impl Adapter {
     fn new(
         path: &Path,
         stored: Box<dyn MatrixSource>,
-        config: Option<&(PathBuf, Config)>,
+        config: Option<&Config>,
         base: Option<Arc<dyn MatrixSource>>,
     ) -> Result<Self, Error> {
-        if let (Some((path, config)), Some(_)) = (config, &base) {
-            check_base(path, config)?;
-        }
-        let config = config.map(|(_, config)| config);
         let layers = base.as_ref().map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
         let setting = Setting { path, source: stored.as_ref(), config, base: &layers };
         let (modules, rest) = modules::sorted(path, stored.tensors())?;
@@ -132,7 +152,7 @@ impl Adapter {
         skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
         let positions =
             updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
-        let caution = config.and_then(Config::moved_base).map(|_| "moved_base");
+        let caution = config.and_then(Config::moved_base).map(|_| MOVED_BASE);
         Ok(Self { stored, base, updates, skipped, positions, caution })
     }
 
@@ -260,12 +280,12 @@ impl Update {
 }
 
 /// Refuses what cannot be said of the original weights.
-fn check_base(path: &Path, config: &Config) -> Result<(), Error> {
-    if let Some(init) = config.moved_base() {
+fn check_base(path: &Path, config: &Config, opening: &Opening<'_>) -> Result<(), Error> {
+    if let (Some(init), None) = (config.moved_base(), opening.adapter_init) {
         let reason = format!(
-            "`{}` took a part out of the base before training, so the update is not one to the original weights; save \
-             the adapter with PEFT's `path_initial_model_for_weight_conversion`, or leave out the base to see what \
-             the factors hold",
+            "`{}` took a part out of the base before training, so the update is not one to the original weights; give \
+             the adapter as it was before training with `--adapter-init`, or leave out the base to see what the \
+             factors hold",
             brief(init)
         );
         return Err(Error::malformed(path, reason));

@@ -51,7 +51,7 @@ impl Tensor {
 
     /// Its stored name.
     pub(super) fn name(&self) -> &str {
-        &self.layer.tensor
+        &self.layer.name
     }
 
     pub(super) fn shape(&self) -> &[usize] {
@@ -220,7 +220,7 @@ impl Product {
 #[derive(Debug)]
 pub(super) enum Operand {
     Whole(Tensor),
-    Product(Product),
+    Product(Box<Product>),
 }
 
 impl Operand {
