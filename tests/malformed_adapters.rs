@@ -214,9 +214,9 @@ fn no_change_of_a_byte_makes_an_adapter_panic() {
             let other =
                 if file.ends_with("json") { "adapter_model.safetensors" } else { "adapter_config.json" };
             std::fs::copy(good.join(other), folder.path().join(other)).unwrap();
-            // Every byte of the text: the header of the weights ends with its braces.
+            // Every other byte of the text: the header of the weights ends with its braces.
             let text = bytes.windows(2).position(|pair| pair == b"}}").unwrap_or(bytes.len());
-            for (at, with) in (0..text).flat_map(|at| [b'0', b'9', b'x', b'"', 0xff].map(|with| (at, with))) {
+            for (at, with) in (0..text).step_by(2).flat_map(|at| [b'9', b'"'].map(|with| (at, with))) {
                 let mut wrong = bytes.clone();
                 wrong[at] = with;
                 std::fs::write(folder.path().join(file), wrong).unwrap();

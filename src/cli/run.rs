@@ -69,7 +69,7 @@ impl Model {
         };
         match &input.base {
             None => Self::open_with(&input.model, &opening),
-            Some(base) => Self::open_pair(base, &input.model, opening, What::Delta).map(|(model, _)| model),
+            Some(base) => Self::open_pair(base, &input.model, &opening, What::Delta).map(|(model, _)| model),
         }
     }
 
@@ -90,11 +90,11 @@ impl Model {
     pub(super) fn open_pair(
         base: &Path,
         tuned: &Path,
-        opening: Opening<'_>,
+        opening: &Opening<'_>,
         what: What,
     ) -> Result<(Self, Arc<Pairs>), Error> {
         let base = Self::open(base)?;
-        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening };
+        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
         let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));

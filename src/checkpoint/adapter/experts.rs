@@ -74,7 +74,7 @@ pub(super) fn drafts(
         Draft {
             name,
             kind: "lora",
-            recipe: Recipe::Product(product),
+            recipe: Recipe::Product(Box::new(product)),
             scale,
             magnitude: None,
             dtype: module.dtype(),

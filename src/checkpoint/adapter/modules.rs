@@ -133,7 +133,7 @@ impl<'t> Module<'t> {
             }
             let scale = self.scale(setting, Some(product.rank()))?;
             let kind = if let Between::Diagonal(_) = product.between { "kasa" } else { "lora" };
-            return Ok(vec![self.draft(setting, kind, Recipe::Product(product), scale)?]);
+            return Ok(vec![self.draft(setting, kind, Recipe::Product(Box::new(product)), scale)?]);
         }
         let Some(difference) = self.get(Part::Difference) else { return Ok(vec![]) };
         let matrix = Tensor::new(difference).filter(|_| difference.shape.len() > 1);
@@ -226,7 +226,7 @@ impl<'t> Module<'t> {
         if rank.is_none() {
             return plain(vec![]);
         }
-        if names::is_self_scaled(&self.name) || self.has(|part| matches!(part, Part::Hada(Side::First, _))) {
+        if names::is_self_scaled(&self.name) {
             return plain(vec!["scale_assumed"]);
         }
         let (_, first) = self.tensors().next().unzip();
