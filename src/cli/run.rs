@@ -62,11 +62,7 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base.
     pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
-        let opening = Opening {
-            adapter_config: input.adapter_config.as_deref(),
-            adapter_init: input.adapter_init.as_deref(),
-            base: None,
-        };
+        let opening = input.adapter.opening();
         match &input.base {
             None => Self::open_with(&input.model, &opening),
             Some(base) => Self::open_pair(base, &input.model, &opening, What::Delta).map(|(model, _)| model),
