@@ -1,5 +1,6 @@
 //! The path that every one-model command shares: open, select, plan, measure, report, judge, write.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::gate::{self, MissingPolicy, Rule};
 use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
+use crate::report::{self, Column, Measurements, Outcome, Report, Row, Skipped, Source, Totals};
 
 use super::options::{Common, Input};
 use super::outputs::Outputs;
@@ -298,13 +299,31 @@ fn sort_rows(report: &mut Report, sort: &str) {
 }
 
 fn nothing_selected(path: &Path, selection: &Selection) -> Error {
-    let reason = match (selection.filtered, selection.skipped.len()) {
-        (0, 0) => "holds no tensor".to_owned(),
-        (0, n) if selection.skipped.iter().all(|other| other.reason == selection.skipped[0].reason) => {
-            format!("nothing can be said of its {n} tensors: {}", selection.skipped[0].reason)
+    let reason = match (selection.filtered, &selection.skipped[..]) {
+        (0, []) => "holds no tensor".to_owned(),
+        (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
+        (0, skipped) => {
+            format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
         }
-        (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
         (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
     };
     Error::malformed(path, reason)
+}
+
+/// The commonest reasons, each with its count where there are several.
+fn reasons(skipped: &[Skipped]) -> String {
+    const MOST: usize = 3;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for skipped in skipped {
+        *counts.entry(&skipped.reason).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if let [(only, _)] = counts[..] {
+        return only.to_owned();
+    }
+    let more = if counts.len() > MOST { ", …" } else { "" };
+    let listed: Vec<String> =
+        counts.iter().take(MOST).map(|(reason, count)| format!("{count} {reason}")).collect();
+    listed.join(", ") + more
 }
