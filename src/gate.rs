@@ -285,6 +285,7 @@ mod tests {
             flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],
+            intruders: None,
         }
     }
 
@@ -304,6 +305,8 @@ mod tests {
             ],
             skipped: vec![],
             totals: Totals::default(),
+            groups: vec![],
+            notes: vec![],
             verdicts: vec![],
         }
     }

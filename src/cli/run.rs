@@ -221,6 +221,8 @@ fn assemble(
         rows,
         skipped: selection.skipped.clone(),
         totals,
+        groups: vec![],
+        notes: vec![],
         verdicts: vec![],
     }
 }
@@ -245,6 +247,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         sketch: found
             .and_then(|found| found.spectrum.as_ref())
             .map_or_else(Vec::new, crate::spectrum::Spectrum::sketch),
+        intruders: None,
     }
 }
 
