@@ -279,6 +279,7 @@ mod tests {
             shape: [1, 1],
             stored_shape: None,
             dtype: "f32".to_owned(),
+            update: None,
             blake3: None,
             tied_to: None,
             failed: None,

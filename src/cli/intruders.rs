@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
 use crate::analysis::intruder_totals;
-use crate::checkpoint::What;
+use crate::checkpoint::{Opening, What};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -61,6 +61,21 @@ pub(super) struct Arguments {
     /// The best cosines themselves instead of bounds that decide; slower where there are intruders
     #[arg(long)]
     exact: bool,
+    /// The configuration of an adapter, where it does not lie beside the weights
+    #[arg(long, value_name = "FILE", help_heading = "What to look at")]
+    adapter_config: Option<PathBuf>,
+    /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
+    #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
+    adapter_init: Option<PathBuf>,
+    /// Write a copy of TUNED whose intruders keep only this share of their strength: 0 removes them, 1 leaves them
+    #[arg(long, value_name = "KEEP", value_parser = share, requires = "out", help_heading = "Mitigated copy")]
+    mitigate: Option<f64>,
+    /// The folder to write it into; it must be empty or not exist
+    #[arg(long, value_name = "DIR", requires = "mitigate", help_heading = "Mitigated copy")]
+    out: Option<PathBuf>,
+    /// The rank of mitigated updates of an adapter [default: the adapter's own]
+    #[arg(long, value_name = "R", requires = "mitigate", value_parser = at_least_one, help_heading = "Mitigated copy")]
+    rank: Option<usize>,
     #[command(flatten)]
     common: Common,
 }
@@ -96,6 +111,11 @@ fn cosine(text: &str) -> Result<f64, String> {
     cosine.filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "a cosine is a number from 0 to 1".to_owned())
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share.filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "a share is a number from 0 to 1".to_owned())
+}
+
 /// `epsilon=0.3:0.9:0.1`.
 fn sweep(text: &str) -> Result<Sweep, String> {
     const MOST: usize = 100;
@@ -120,7 +140,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let options = options(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, What::Delta)?;
+    let opening = Opening {
+        adapter_config: arguments.adapter_config.as_deref(),
+        adapter_init: arguments.adapter_init.as_deref(),
+        base: None,
+    };
+    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, opening, What::Delta)?;
     let aside = Aside::default();
     let analysis = {
         let (aside, options) = (Arc::clone(&aside), options.clone());

@@ -19,10 +19,10 @@
 use faer::{Mat, Side};
 use rayon::prelude::*;
 
+use super::exact;
 use super::factors::{Basis, Factors};
 use super::operator::Operator;
 use super::orthogonal::{self, dot, project};
-use super::exact;
 use crate::error::Error;
 use crate::spectrum::Spectrum;
 
@@ -296,7 +296,9 @@ fn lower(eigenvalues: &Eigenvalues, ritz: &[Ritz]) -> (f64, Option<usize>) {
         // The spaces above and below; the nearer one is the Ritz vector's own.
         let below = spaces.partition_point(|(_, smallest, _)| smallest > value);
         let distance = |i: usize| {
-            spaces.get(i).map_or(f64::INFINITY, |(largest, smallest, _)| (value - largest).max(smallest - value).max(0.0))
+            spaces.get(i).map_or(f64::INFINITY, |(largest, smallest, _)| {
+                (value - largest).max(smallest - value).max(0.0)
+            })
         };
         let own = match below.checked_sub(1) {
             Some(above) if distance(above) < distance(below) => above,
@@ -331,7 +333,10 @@ mod tests {
         let mut decided = 0;
         let sides = [
             (Operator::from(base), leading(tuned, 10).expect("converges").left),
-            (Operator::from(base).transposed(), leading(&tuned.clone().transposed(), 10).expect("converges").left),
+            (
+                Operator::from(base).transposed(),
+                leading(&tuned.clone().transposed(), 10).expect("converges").left,
+            ),
         ];
         for (weight, directions) in sides {
             let spectrum = singular_values(base, Precision::Fast).expect("converges");
@@ -343,7 +348,10 @@ mod tests {
                     let Some(BestCosine { lower, upper, index }) = found else { continue };
                     let inside = lower - slack <= exact.lower && exact.lower <= upper + slack;
                     assert!(inside, "{name}: {} is not in {lower}..{upper}", exact.lower);
-                    assert!((lower >= epsilon) != (upper < epsilon), "{name}: {lower}..{upper} and {epsilon}");
+                    assert!(
+                        (lower >= epsilon) != (upper < epsilon),
+                        "{name}: {lower}..{upper} and {epsilon}"
+                    );
                     // Where it is the larger part of the direction, no other vector can be meant.
                     let own = exact.index.is_some() && lower * lower > 0.5;
                     assert!(!own || index == exact.index, "{name}: matched {index:?}, not {:?}", exact.index);
@@ -422,7 +430,8 @@ mod tests {
 
     #[test]
     fn a_direction_outside_the_column_space_meets_no_vector() {
-        let base = of(400, 300, |i, j| if i < 399 { random(1, 1, (i * 300 + j) as u64).to_f64()[0] } else { 0.0 });
+        let base =
+            of(400, 300, |i, j| if i < 399 { random(1, 1, (i * 300 + j) as u64).to_f64()[0] } else { 0.0 });
         let mut direction = vec![0.0; 400];
         direction[399] = 1.0;
         let mut directions = Basis::empty(400);

@@ -12,10 +12,10 @@
 
 use faer::Mat;
 
+use super::exact;
 use super::factors::{Basis, Factors};
 use super::operator::Operator;
 use super::orthogonal::{self, Split};
-use super::exact;
 use crate::error::Error;
 
 /// A triplet is found when `‖Wᵀu − σv‖` is below this share of `σ₁`.
@@ -123,12 +123,13 @@ impl Space {
         *scale = image.columns().map(orthogonal::norm).fold(*scale, larger);
         let Split { inside, fresh, outside } = orthogonal::split(&self.left, &image, *scale);
         let (rows, cols) = (self.left.count(), self.right.count());
-        self.inner = Mat::from_fn(rows + fresh.count(), cols + self.next.count(), |i, j| match j.checked_sub(cols) {
-            None if i < rows => self.inner[(i, j)],
-            None => 0.0,
-            Some(j) if i < rows => inside[(i, j)],
-            Some(j) => outside[(i - rows, j)],
-        });
+        self.inner =
+            Mat::from_fn(rows + fresh.count(), cols + self.next.count(), |i, j| match j.checked_sub(cols) {
+                None if i < rows => self.inner[(i, j)],
+                None => 0.0,
+                Some(j) if i < rows => inside[(i, j)],
+                Some(j) => outside[(i - rows, j)],
+            });
         self.right.extend(&self.next);
         self.left.extend(&fresh);
         let image = multiply(transposed, &fresh, width);
@@ -196,7 +197,8 @@ mod tests {
             let forth = (0..rows).map(|r| orthogonal::dot(&entries[r * cols..][..cols], v) - s * u[r]);
             let miss = orthogonal::norm(&forth.collect::<Vec<_>>());
             assert!(miss <= 1e-13 * largest, "{name}: W·v{i} is off by {miss:e}");
-            let back = (0..cols).map(|c| (0..rows).map(|r| entries[r * cols + c] * u[r]).sum::<f64>() - s * v[c]);
+            let back =
+                (0..cols).map(|c| (0..rows).map(|r| entries[r * cols + c] * u[r]).sum::<f64>() - s * v[c]);
             let miss = orthogonal::norm(&back.collect::<Vec<_>>());
             assert!(miss <= 2.0 * TOLERANCE * largest, "{name}: Wᵀ·u{i} is off by {miss:e}");
         }
@@ -224,7 +226,15 @@ mod tests {
     #[test]
     fn clusters_low_ranks_and_zeros_are_resolved() {
         check("identity", &Operator::from(&of(120, 120, |i, j| f64::from(u8::from(i == j)))), 10);
-        check("repeated", &Operator::from(&of(120, 100, |i, j| if i == j { f64::from(u8::from(i < 12)) + 1.0 } else { 0.0 })), 14);
+        check(
+            "repeated",
+            &Operator::from(&of(
+                120,
+                100,
+                |i, j| if i == j { f64::from(u8::from(i < 12)) + 1.0 } else { 0.0 },
+            )),
+            14,
+        );
         check("zero", &Operator::from(&of(80, 70, |_, _| 0.0)), 10);
         check("rank one", &Operator::from(&of(80, 200, |i, j| (i + 1) as f64 * (j as f64 - 60.0))), 10);
         check("one entry", &Operator::from(&of(90, 90, |i, j| f64::from(u8::from(i + j == 0)))), 3);

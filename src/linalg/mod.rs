@@ -103,6 +103,15 @@ pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
     Cost { flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block, bytes: (8.0 * 24.0 * block * sides) as u64 }
 }
 
+/// What the singular values of a product of two thin factors cost.
+pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
+    let (sides, rank) = ((rows + cols) as f64, rank as f64);
+    // Two factorizations, their orthogonal factors and a small decomposition, at a sixth of the products' rate.
+    let flops = 6.0 * (6.0 * sides * rank * rank + 20.0 * rank.powi(3));
+    // The factors, what they were read from, their copies and bases.
+    Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
+}
+
 /// The singular values of a finite matrix.
 ///
 /// # Errors

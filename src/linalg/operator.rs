@@ -244,7 +244,8 @@ pub(super) mod tests {
 
     /// A product of factors that look random, of the size that makes `share` of a random weight's spectral norm.
     pub(in super::super) fn update(rows: usize, cols: usize, rank: usize, share: f64, seed: u64) -> LowRank {
-        let size = share * 3.0 / ((rows * cols) as f64).sqrt() * ((rows as f64).sqrt() + (cols as f64).sqrt());
+        let size =
+            share * 3.0 / ((rows * cols) as f64).sqrt() * ((rows as f64).sqrt() + (cols as f64).sqrt());
         let left = noise(seed).take(rows * rank).map(|x| x * size).collect();
         let right = noise(seed + 1).take(rank * cols).collect();
         LowRank::new((rows, cols), rank, left, right).expect("sizes agree")
