@@ -286,6 +286,7 @@ mod tests {
             flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],
+            intruders: None,
         }
     }
 
@@ -305,6 +306,8 @@ mod tests {
             ],
             skipped: vec![],
             totals: Totals::default(),
+            groups: vec![],
+            notes: vec![],
             verdicts: vec![],
         }
     }

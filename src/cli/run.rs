@@ -244,6 +244,8 @@ fn assemble(
         rows,
         skipped: selection.skipped.clone(),
         totals,
+        groups: vec![],
+        notes: vec![],
         verdicts: vec![],
     }
 }
@@ -269,6 +271,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         sketch: found
             .and_then(|found| found.spectrum.as_ref())
             .map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(layer.rank.unwrap_or(usize::MAX))),
+        intruders: None,
     }
 }
 
