@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
 use crate::analysis::intruder_totals;
-use crate::checkpoint::{Opening, What};
+use crate::checkpoint::What;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -16,7 +16,7 @@ use crate::low_rank::LowRank;
 use crate::report::{Intruders, Report};
 
 use super::Status;
-use super::options::Common;
+use super::options::{Adapter, Common};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished, Model};
 
@@ -61,12 +61,8 @@ pub(super) struct Arguments {
     /// The best cosines themselves instead of bounds that decide; slower where there are intruders
     #[arg(long)]
     exact: bool,
-    /// The configuration of an adapter, where it does not lie beside the weights
-    #[arg(long, value_name = "FILE", help_heading = "What to look at")]
-    adapter_config: Option<PathBuf>,
-    /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
-    #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
-    adapter_init: Option<PathBuf>,
+    #[command(flatten)]
+    adapter: Adapter,
     /// Write a copy of TUNED whose intruders keep only this share of their strength: 0 removes them, 1 leaves them
     #[arg(long, value_name = "KEEP", value_parser = share, requires = "out", help_heading = "Mitigated copy")]
     mitigate: Option<f64>,
@@ -140,12 +136,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let options = options(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let opening = Opening {
-        adapter_config: arguments.adapter_config.as_deref(),
-        adapter_init: arguments.adapter_init.as_deref(),
-        base: None,
-    };
-    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, opening, What::Delta)?;
+    let opening = arguments.adapter.opening();
+    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
     let aside = Aside::default();
     let analysis = {
         let (aside, options) = (Arc::clone(&aside), options.clone());
