@@ -299,7 +299,7 @@ fn every_command_gets_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
     stdout(&["man", folder.path().to_str().unwrap()]);
     let page = fs::read_to_string(folder.path().join("svdkit-spectrum.1")).unwrap();
-    assert!(page.starts_with(".") && page.contains("singular\\-values"), "{page}");
+    assert!(page.starts_with('.') && page.contains("singular\\-values"), "{page}");
 }
 
 #[test]
