@@ -243,6 +243,24 @@ fn wrong_requests_exit_with_2_and_say_what_to_type() {
 }
 
 #[test]
+fn an_adapter_is_measured_through_its_factors_with_or_without_its_base() {
+    let adapter = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/lora-r4");
+    let report = json(&[adapter, "--format", "json"]);
+    assert_eq!(report["rows"].as_array().unwrap().len(), 28);
+    for row in report["rows"].as_array().unwrap() {
+        assert_eq!(
+            (row["numerical_rank"].as_u64(), row["largest_gap_at"].as_u64()),
+            (Some(4), Some(4)),
+            "{row}"
+        );
+        assert!(row["rank_above_rounding"].is_null() && row["rank_at_99"].as_u64() <= Some(4), "{row}");
+    }
+    assert_eq!(report["rows"], json(&[adapter, "--base", BASE, "--format", "json"])["rows"]);
+    let pattern = json(&[adapter, "--emit", "peft-rank-pattern", "--energy", "0.9"]);
+    assert_eq!(pattern["rank_pattern"].as_object().unwrap().len(), 28);
+}
+
+#[test]
 fn a_model_without_an_update_has_no_rank_to_give() {
     let report = json(&[BASE, "--base", BASE, "--format", "json"]);
     for row in report["rows"].as_array().unwrap() {

@@ -3,11 +3,19 @@
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision, Stream};
+use crate::linalg::{self, Cost, Precision, Stream};
 use crate::metric::{Entries, Metric, Rounded, Subject};
 use crate::report::{Measurements, Why};
 
 use super::Measured;
+
+/// What [`measure`] costs.
+pub fn cost(layer: &Layer, precision: Precision) -> Cost {
+    match layer.rank {
+        Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
+        None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype)),
+    }
+}
 
 /// Reads `layer` from `source` and fills every column of `metrics`.
 ///
@@ -35,6 +43,9 @@ pub fn measure_with(
     rounded: Rounded,
     evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
 ) -> Result<Measured, Error> {
+    if layer.rank.is_some() {
+        return measure_update(source, layer, evaluate);
+    }
     // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
     let precision = precision.of(layer.dtype);
     let mut entries = Entries::new();
@@ -62,6 +73,27 @@ pub fn measure_with(
     drop(whole);
     let blake3 = hash.finalize().to_hex().to_string();
     let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(rounded);
+    let values = evaluate(&subject);
+    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+}
+
+/// The same of an update that is stored as thin factors: never multiplied out.
+fn measure_update(
+    source: &dyn MatrixSource,
+    layer: &Layer,
+    evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
+) -> Result<Measured, Error> {
+    let factors = source.factors(layer)?;
+    let entries = Entries::of_factors(&factors);
+    let finite = entries.nonfinite_count() == 0;
+    let spectrum = if finite { Some(linalg::low_rank(&factors)?.spectrum()?) } else { None };
+    let mut hash = blake3::Hasher::new();
+    for x in factors.left().iter().chain(factors.right()) {
+        hash.update(&x.to_le_bytes());
+    }
+    let blake3 = hash.finalize().to_hex().to_string();
+    let subject =
+        Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(Rounded::Factors);
     let values = evaluate(&subject);
     Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
 }

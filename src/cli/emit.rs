@@ -156,8 +156,10 @@ fn modules<'a, 'b>(
     kind: Kind,
     quiet: bool,
 ) -> Result<Vec<&'b Matrix<'a>>, Error> {
-    let whole =
-        |matrix: &&Matrix<'_>| matrix.row.tensor.ends_with(".weight") && !matrix.row.name.ends_with(']');
+    let whole = |matrix: &&Matrix<'_>| {
+        let weight = matrix.row.update.is_some() || matrix.row.tensor.ends_with(".weight");
+        weight && !matrix.row.name.ends_with(']')
+    };
     let modules: Vec<_> = measured.iter().filter(whole).collect();
     let left = measured.len() - modules.len();
     if modules.is_empty() {

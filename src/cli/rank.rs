@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::analysis::{Measured, rank};
+use crate::analysis::{Measured, rank, spectrum};
 use crate::checkpoint::What;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision};
+use crate::linalg::Precision;
 use crate::metric::{Chosen, RANKS, chosen};
 use crate::render::{self, Look, OutputFormat};
 use crate::report::{Column, Outcome, Report};
@@ -81,9 +81,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
     let emissions = if dry { vec![] } else { arguments.emit.create()? };
     let (model, pairs) = match &arguments.input.base {
-        None => (Model::open(&arguments.input.model)?, None),
+        None => (Model::open_input(&arguments.input)?, None),
         Some(base) => {
-            let (model, pairs) = Model::open_pair(base, &arguments.input.model, What::Delta)?;
+            let opening = arguments.input.adapter.opening();
+            let (model, pairs) = Model::open_pair(base, &arguments.input.model, &opening, What::Delta)?;
             (model, Some(pairs))
         }
     };
@@ -103,7 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             ("threshold", arguments.threshold.to_string()),
         ],
         cost: Box::new(move |layer: &Layer| {
-            let cost = linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype));
+            let cost = spectrum::cost(layer, precision);
             Job { flops: cost.flops, bytes: cost.bytes }
         }),
         measure: Arc::new(move |source, layer| {

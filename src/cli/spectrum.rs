@@ -10,7 +10,7 @@ use crate::checkpoint;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision};
+use crate::linalg::Precision;
 use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
 
 use super::Status;
@@ -87,7 +87,7 @@ fn analysis(arguments: &Arguments) -> Analysis {
             ("xmin", "ks".to_owned()),
         ],
         cost: Box::new(move |layer: &Layer| {
-            let cost = linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype));
+            let cost = spectrum::cost(layer, precision);
             Job { flops: cost.flops, bytes: cost.bytes }
         }),
         measure: Arc::new(move |source, layer| spectrum::measure(source, layer, precision, metrics)),

@@ -2,6 +2,7 @@
 
 pub mod advice;
 mod comma;
+mod foot;
 mod json;
 mod markdown;
 pub mod plot;
