@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
 use crate::analysis::intruder_totals;
+use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
 use crate::checkpoint::What;
 use crate::engine::Job;
 use crate::error::Error;
@@ -152,7 +152,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
                 Job { flops: cost.flops, bytes: cost.bytes }
             }),
             measure: Arc::new(move |_, layer| {
-                let Found { measured, intruders, correction } = intruders::measure(&pairs, &layer.name, &options)?;
+                let Found { measured, intruders, correction } =
+                    intruders::measure(&pairs, &layer.name, &options)?;
                 let mut aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
                 aside.insert(layer.name.clone(), (intruders, correction));
                 Ok(measured)
@@ -219,7 +220,9 @@ mod tests {
         let limits = |text: &str| sweep(text).ok().map(|sweep| sweep.0);
         assert_eq!(limits("epsilon=0.3:0.9:0.1"), Some(vec![0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]));
         assert_eq!(limits("epsilon=0.5:0.5:0.1"), Some(vec![0.5]));
-        for wrong in ["0.3:0.9:0.1", "epsilon=0.3:0.9", "epsilon=0.9:0.3:0.1", "epsilon=0:1:0", "epsilon=0:1:0.001"] {
+        for wrong in
+            ["0.3:0.9:0.1", "epsilon=0.3:0.9", "epsilon=0.9:0.3:0.1", "epsilon=0:1:0", "epsilon=0:1:0.001"]
+        {
             assert_eq!(limits(wrong), None, "{wrong}");
         }
     }
