@@ -4,6 +4,7 @@ mod completions;
 mod explain;
 mod intruders;
 mod man;
+mod mitigate;
 mod options;
 mod outputs;
 mod plan;
