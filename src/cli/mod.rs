@@ -5,6 +5,7 @@ mod emit;
 mod explain;
 mod intruders;
 mod man;
+mod mitigate;
 mod options;
 mod outputs;
 mod plan;
