@@ -6,6 +6,7 @@ use crate::layer::Layer;
 use crate::linalg::{self, Cost, Precision, Stream};
 use crate::metric::{Entries, Metric, Rounded, Subject};
 use crate::report::{Measurements, Why};
+use crate::spectrum::Spectrum;
 
 use super::Measured;
 
@@ -43,9 +44,23 @@ pub fn measure_with(
     rounded: Rounded,
     evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
 ) -> Result<Measured, Error> {
-    if layer.rank.is_some() {
-        return measure_update(source, layer, evaluate);
-    }
+    let Found { entries, spectrum, blake3 } =
+        if layer.rank.is_some() { product(source, layer)? } else { stored(source, layer, precision)? };
+    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(rounded);
+    let values = evaluate(&subject);
+    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+}
+
+/// What one reading of a matrix tells.
+struct Found {
+    entries: Entries,
+    /// None where an entry is not finite.
+    spectrum: Option<Spectrum>,
+    blake3: String,
+}
+
+/// A weight whose entries are read.
+fn stored(source: &dyn MatrixSource, layer: &Layer, precision: Precision) -> Result<Found, Error> {
     // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
     let precision = precision.of(layer.dtype);
     let mut entries = Entries::new();
@@ -70,19 +85,11 @@ pub fn measure_with(
         (None, Some(matrix)) => Some(linalg::singular_values(matrix, precision)?),
         (None, None) => None,
     };
-    drop(whole);
-    let blake3 = hash.finalize().to_hex().to_string();
-    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(rounded);
-    let values = evaluate(&subject);
-    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+    Ok(Found { entries, spectrum, blake3: hash.finalize().to_hex().to_string() })
 }
 
-/// The same of an update that is stored as thin factors: never multiplied out.
-fn measure_update(
-    source: &dyn MatrixSource,
-    layer: &Layer,
-    evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
-) -> Result<Measured, Error> {
+/// An update that is stored as thin factors: never multiplied out.
+fn product(source: &dyn MatrixSource, layer: &Layer) -> Result<Found, Error> {
     let factors = source.factors(layer)?;
     let entries = Entries::of_factors(&factors);
     let finite = entries.nonfinite_count() == 0;
@@ -91,11 +98,7 @@ fn measure_update(
     for x in factors.left().iter().chain(factors.right()) {
         hash.update(&x.to_le_bytes());
     }
-    let blake3 = hash.finalize().to_hex().to_string();
-    let subject =
-        Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(Rounded::Factors);
-    let values = evaluate(&subject);
-    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+    Ok(Found { entries, spectrum, blake3: hash.finalize().to_hex().to_string() })
 }
 
 /// How much of a streamed weight is read at once.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::analysis::{Measured, rank, spectrum};
-use crate::checkpoint::What;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -80,14 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let dry = common.dry_run;
     let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
     let emissions = if dry { vec![] } else { arguments.emit.create()? };
-    let (model, pairs) = match &arguments.input.base {
-        None => (Model::open_input(&arguments.input)?, None),
-        Some(base) => {
-            let opening = arguments.input.adapter.opening();
-            let (model, pairs) = Model::open_pair(base, &arguments.input.model, &opening, What::Delta)?;
-            (model, Some(pairs))
-        }
-    };
+    let (model, pairs) = Model::open_input(&arguments.input)?;
     if let Some(name) = &arguments.plot {
         let layers = model.source.select(&common.filter()?).layers;
         common.include = vec![globset::escape(named(name, &layers)?)];

@@ -171,7 +171,7 @@ impl Canvas {
             };
             let (name, tick) = (if line == 0 { name } else { "" }, if text.is_empty() { '│' } else { '┤' });
             let drawn: String = cells.iter().map(|cell| painted(*cell, paint)).collect();
-            writeln!(out, "{}", format!("{name:>4} {text:>7} {tick}{drawn}").trim_end())?;
+            writeln!(out, "{}", format!("{name:>3} {text:>8} {tick}{drawn}").trim_end())?;
         }
         writeln!(out, "{}└{}", " ".repeat(MARGIN - 1), "─".repeat(self.width))
     }
@@ -212,10 +212,10 @@ mod tests {
             dtype: "f64".to_owned(),
             blake3: None,
             tied_to: None,
-            update: None,
             failed: None,
-            intruders: None,
+            update: None,
             flags: vec![],
+            intruders: None,
             values: Measurements::default(),
             sketch: vec![],
         };
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_fall_is_drawn_without_a_hole_from_the_first_to_the_last() {
         let lines = [
-            "   σ   10.00 ┤⠉⠉⠉⠉⠉⠉⠉⠉⡇",
+            "  σ    10.00 ┤⠉⠉⠉⠉⠉⠉⠉⠉⡇",
             "             │        ⡇",
             "       1.000 ┤        ⡇",
             "      0.1000 ┤        ⣇⣀⣀⣀⣀⣀⣀⣀",
