@@ -10,7 +10,9 @@ mod exact;
 mod gram;
 mod kernel;
 mod narrow;
+mod places;
 mod tridiagonal;
+mod windows;
 mod workspace;
 
 use pulp::Arch;
@@ -19,6 +21,9 @@ use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
+
+pub use places::Places;
+pub use windows::Windows;
 
 /// How exact the small singular values have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,12 +61,8 @@ pub fn cost(rows: usize, cols: usize, dtype: Dtype, precision: Precision) -> Cos
     let stored = rows as f64 * cols as f64 * dtype.size() as f64;
     let (flops, bytes) = match route(rows, cols, dtype, precision) {
         Route::Gram => {
-            let side = band::padded(rows.min(cols)) as f64;
-            let wide = band::width(rows.min(cols)) as f64;
-            // The two small stages run at a fraction of the speed of the products.
-            let small = 10.0 * side * side * wide + 60.0 * side * side;
-            let products = long * short * short + 4.0 / 3.0 * short.powi(3);
-            (products + small, 8.0 * side * (side + 6.0 * wide + 512.0))
+            let eigenvalues = eigenvalue_cost(rows.min(cols));
+            (long * short * short + eigenvalues.flops, eigenvalues.bytes as f64)
         }
         Route::Direct => {
             // A one-stage reduction runs at memory speed: about a sixth of the products' rate.
@@ -71,6 +72,15 @@ pub fn cost(rows: usize, cols: usize, dtype: Dtype, precision: Precision) -> Cos
         }
     };
     Cost { flops: flops + 20.0 * long * short, bytes: (stored + bytes) as u64 }
+}
+
+/// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
+fn eigenvalue_cost(side: usize) -> Cost {
+    let (short, padded, wide) = (side as f64, band::padded(side) as f64, band::width(side) as f64);
+    // The two small stages run at a fraction of the speed of the products.
+    let small = 10.0 * padded * padded * wide + 60.0 * padded * padded;
+    let bytes = 8.0 * padded * (padded + 6.0 * wide + 512.0);
+    Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
 }
 
 /// The singular values of a finite matrix.
