@@ -7,6 +7,7 @@ mod entries;
 mod norm;
 mod power_law;
 mod rank;
+mod start;
 mod tail;
 mod weightwatcher;
 
@@ -18,6 +19,7 @@ use crate::spectrum::Spectrum;
 
 pub use bulk::Bulk;
 pub use entries::Entries;
+pub use start::{StartRule, fit_by};
 pub use tail::{TailFit, fit as fit_tail};
 pub use weightwatcher::WEIGHTWATCHER;
 
@@ -139,7 +141,7 @@ impl<'a> Subject<'a> {
 }
 
 /// The eigenvalues `λ = σ²` above the accuracy floor, ascending: what is below is rounding and would spoil logarithms.
-fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
+pub fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
     let floor = spectrum.floor();
     let resolved = spectrum.values().iter().rev().filter(|s| **s > floor);
     // A square that under- or overflows is no eigenvalue to fit.
