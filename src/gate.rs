@@ -286,6 +286,7 @@ mod tests {
             svdkit: "",
             command: "spectrum",
             model: Source { path: String::new(), format: "", files: vec![] },
+            base: None,
             settings: vec![],
             columns: vec![&ALPHA, &RANK],
             rows: vec![

@@ -60,10 +60,14 @@ pub struct Layer {
     pub cols: usize,
     /// Storage type.
     pub dtype: Dtype,
+    /// The type its entries are read as: doubles where they are computed.
+    pub read_as: Dtype,
     /// Which of the source's files holds it.
     pub file: usize,
     /// Position of the first byte of this matrix in that file.
     pub offset: u64,
+    /// The most directions it can have, where it is stored as a product of thin factors.
+    pub rank: Option<usize>,
     /// Position of its tensor among those called `….weight`, in the order they are stored.
     pub order: usize,
     /// Depth in the model, where the name tells it.
@@ -195,8 +199,10 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
         rows,
         cols,
         dtype,
+        read_as: dtype,
         file: tensor.file,
         offset: tensor.offset + (index * rows * cols * dtype.size()) as u64,
+        rank: None,
         order,
         block,
         role: role.clone(),

@@ -291,6 +291,9 @@ pub struct Report {
     pub command: &'static str,
     /// Where the weights came from.
     pub model: Source,
+    /// Where the weights came from that these are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Source>,
     /// What decides the numbers, in the order the docs name it.
     #[serde(serialize_with = "map")]
     pub settings: Vec<(&'static str, String)>,

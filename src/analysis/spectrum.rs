@@ -21,9 +21,11 @@ pub fn measure(
     precision: Precision,
     metrics: &'static [Metric],
 ) -> Result<Measured, Error> {
+    // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
+    let precision = precision.of(layer.dtype);
     let mut entries = Entries::new();
     let mut hash = blake3::Hasher::new();
-    let mut stream = Stream::new(layer.rows, layer.cols, layer.dtype, precision);
+    let mut stream = Stream::new(layer.rows, layer.cols, precision);
     // A weight that can be decomposed as it comes is never in memory whole.
     let step = if stream.is_some() { rows_in(layer, BLOCK) } else { layer.rows };
     let mut whole = None;

@@ -1,5 +1,6 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
+mod combined;
 mod folder;
 mod header;
 mod index;
@@ -17,10 +18,12 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::layer::{Layer, TensorInfo};
+use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
+use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
 
+pub use combined::{Combined, Pairs, What};
 pub use spectra::write_spectra;
 pub use tied::tied;
 
@@ -32,11 +35,38 @@ pub trait MatrixSource: Send + Sync {
     /// The weight files, in reading order.
     fn files(&self) -> Vec<SourceFile>;
 
-    /// Reads the rows `rows` of `layer`, as stored.
+    /// Whether its matrices are weights or updates to the weights of another checkpoint.
+    fn holds(&self) -> Holds {
+        Holds::Weights
+    }
+
+    /// The matrices to analyse, and what was left out.
+    fn select(&self, filter: &Filter) -> Selection {
+        layer::select(self.tensors(), filter)
+    }
+
+    /// The thin factors of a layer that has a `rank`.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
+        Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)))
+    }
+
+    /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.
     ///
     /// # Errors
     /// When the file has changed, ended or cannot be read.
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error>;
+}
+
+/// What the matrices of a source are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Weights of a model.
+    Weights,
+    /// What an adapter adds to the weights of a model.
+    Updates,
 }
 
 /// One way of storing a checkpoint.

@@ -13,6 +13,16 @@ use crate::error::Error;
 use crate::layer::Filter;
 use crate::render::{Layout, Look, OutputFormat, Overflow, Paint};
 
+/// What a command on one model looks at.
+#[derive(Debug, Args)]
+pub(super) struct Input {
+    /// A checkpoint: a file, or a folder as the Hugging Face hub lays it out
+    pub model: PathBuf,
+    /// Look at the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed
+    #[arg(long, value_name = "BASE", help_heading = "What to look at")]
+    pub base: Option<PathBuf>,
+}
+
 /// Shared options, grouped as the help shows them.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
 #[derive(Debug, Args)]

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, MatrixSource};
+use crate::checkpoint::{self, Combined, MatrixSource, Pairs, What};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::{self, MissingPolicy, Rule};
-use crate::layer::{self, Layer, Selection};
+use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
 use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
 
-use super::options::Common;
+use super::options::{Common, Input};
 use super::outputs::Outputs;
 use super::plan;
 use super::progress::Progress;
@@ -49,17 +49,51 @@ pub(super) struct Finished {
     pub measured: Vec<(String, Option<Arc<Measured>>)>,
 }
 
-/// Runs `analysis` over the model at `path` up to the report; `None` after `--dry-run`.
-pub(super) fn report(path: &Path, common: &Common, analysis: &Analysis) -> Result<Option<Finished>, Error> {
+/// A source with what the report says about it.
+pub(super) struct Model {
+    /// What is analysed.
+    pub source: Arc<dyn MatrixSource>,
+    /// Where it came from.
+    pub origin: Source,
+    /// Where the base came from, if there is one.
+    pub base: Option<Source>,
+}
+
+impl Model {
+    /// What the user asked to look at: weights, or the update to a base.
+    pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
+        match &input.base {
+            None => Self::open(&input.model),
+            Some(base) => Self::open_pair(base, &input.model, What::Delta).map(|(model, _)| model),
+        }
+    }
+
+    /// The checkpoint at `path`.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let (format, source) = checkpoint::open(path)?;
+        let origin = Source { path: path.display().to_string(), format, files: source.files() };
+        Ok(Self { source: Arc::from(source), origin, base: None })
+    }
+
+    /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
+    pub(super) fn open_pair(base: &Path, tuned: &Path, what: What) -> Result<(Self, Arc<Pairs>), Error> {
+        let (base, tuned) = (Self::open(base)?, Self::open(tuned)?);
+        let pairs = Arc::new(Pairs::new(base.source, tuned.source));
+        let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
+        Ok((Self { source, origin: tuned.origin, base: Some(base.origin) }, pairs))
+    }
+}
+
+/// Runs `analysis` over `model` up to the report; `None` after `--dry-run`.
+pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Result<Option<Finished>, Error> {
     let rules = rules(common, analysis)?;
     check_columns(common, analysis)?;
     let begun = Instant::now();
-    let (format, source) = checkpoint::open(path)?;
-    let selection = layer::select(source.tensors(), &common.filter()?);
+    let source = &model.source;
+    let selection = source.select(&common.filter()?);
     if selection.layers.is_empty() {
-        return Err(nothing_selected(path, &selection));
+        return Err(nothing_selected(Path::new(&model.origin.path), &selection));
     }
-    let source: Arc<dyn MatrixSource> = Arc::from(source);
     let limits = common.limits();
     if common.dry_run {
         plan::write(&selection, analysis, limits)?;
@@ -82,11 +116,10 @@ pub(super) fn report(path: &Path, common: &Common, analysis: &Analysis) -> Resul
         ));
     }
     let tied = checkpoint::tied(source.as_ref(), &selection.layers);
-    let measured = measure_all(&source, &selection.layers, &tied, (common, analysis, limits))?;
+    let measured = measure_all(source, &selection.layers, &tied, (common, analysis, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
-    let model = Source { path: path.display().to_string(), format, files: source.files() };
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
     let policy = if common.allow_missing { MissingPolicy::Allowed } else { MissingPolicy::Fails };
     report.verdicts = rules.iter().map(|rule| rule.judge(&report, policy)).collect::<Result<_, _>>()?;
@@ -156,7 +189,7 @@ fn measure_all(
 }
 
 fn assemble(
-    model: Source,
+    model: &Model,
     selection: &Selection,
     measured: &[Result<Arc<Measured>, String>],
     tied: &[Option<usize>],
@@ -181,7 +214,8 @@ fn assemble(
         schema: report::SCHEMA,
         svdkit: env!("CARGO_PKG_VERSION"),
         command: analysis.command,
-        model,
+        model: model.origin.clone(),
+        base: model.base.clone(),
         settings: analysis.settings.clone(),
         columns: analysis.columns.clone(),
         rows,

@@ -14,9 +14,9 @@ use crate::linalg::{self, Precision};
 use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
 
 use super::Status;
-use super::options::Common;
+use super::options::{Common, Input};
 use super::outputs::Outputs;
-use super::run::{self, Analysis, Finished};
+use super::run::{self, Analysis, Finished, Model};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 6] =
@@ -28,8 +28,8 @@ const SHOWN_WEIGHTWATCHER: [&str; 6] =
 /// Measures every matrix of a checkpoint: norms, ranks, entropy, power-law tail, noise edge and spikes.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A checkpoint: a file, or a folder as the Hugging Face hub lays it out
-    model: PathBuf,
+    #[command(flatten)]
+    input: Input,
     /// How exact small singular values have to be
     #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast)]
     precision: PrecisionName,
@@ -65,7 +65,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let Some(Finished { report, measured }) = run::report(&arguments.model, common, &analysis)? else {
+    let model = Model::open_input(&arguments.input)?;
+    let Some(Finished { report, measured }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
     };
     if let Some(path) = &arguments.singular_values {
@@ -100,7 +101,7 @@ fn analysis(arguments: &Arguments) -> Analysis {
             ("xmin", "ks".to_owned()),
         ],
         cost: Box::new(move |layer: &Layer| {
-            let cost = linalg::cost(layer.rows, layer.cols, layer.dtype, precision);
+            let cost = linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype));
             Job { flops: cost.flops, bytes: cost.bytes }
         }),
         measure: Arc::new(move |source, layer| spectrum::measure(source, layer, precision, metrics)),

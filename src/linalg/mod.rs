@@ -35,6 +35,14 @@ pub enum Precision {
     Exact,
 }
 
+impl Precision {
+    /// What a weight stored as `dtype` takes: squares of doubles may overflow, and who stores doubles wants them.
+    #[must_use]
+    pub fn of(self, dtype: Dtype) -> Self {
+        if dtype == Dtype::F64 { Self::Exact } else { self }
+    }
+}
+
 /// Up to this short side and this many entries the exact way costs next to nothing, so nothing is lost.
 const SMALL_SIDE: usize = 512;
 const SMALL_ENTRIES: usize = 1 << 24;
@@ -49,17 +57,16 @@ pub struct Cost {
 }
 
 /// Which route a weight of this shape takes.
-fn route(rows: usize, cols: usize, dtype: Dtype, precision: Precision) -> Route {
+fn route(rows: usize, cols: usize, precision: Precision) -> Route {
     let small = rows.min(cols) <= SMALL_SIDE && rows.saturating_mul(cols) <= SMALL_ENTRIES;
-    // Squares of doubles may overflow, and who stores doubles wants them.
-    if precision == Precision::Exact || dtype == Dtype::F64 || small { Route::Direct } else { Route::Gram }
+    if precision == Precision::Exact || small { Route::Direct } else { Route::Gram }
 }
 
-/// What the singular values of a weight cost, from its shape alone.
-pub fn cost(rows: usize, cols: usize, dtype: Dtype, precision: Precision) -> Cost {
+/// What the singular values of a weight cost, from its shape and the type its entries are read as.
+pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
-    let stored = rows as f64 * cols as f64 * dtype.size() as f64;
-    let (flops, bytes) = match route(rows, cols, dtype, precision) {
+    let read = rows as f64 * cols as f64 * read_as.size() as f64;
+    let (flops, bytes) = match route(rows, cols, precision) {
         Route::Gram => {
             let eigenvalues = eigenvalue_cost(rows.min(cols));
             (long * short * short + eigenvalues.flops, eigenvalues.bytes as f64)
@@ -71,7 +78,7 @@ pub fn cost(rows: usize, cols: usize, dtype: Dtype, precision: Precision) -> Cos
             (flops, 16.0 * long * short)
         }
     };
-    Cost { flops: flops + 20.0 * long * short, bytes: (stored + bytes) as u64 }
+    Cost { flops: flops + 20.0 * long * short, bytes: (read + bytes) as u64 }
 }
 
 /// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
@@ -89,7 +96,7 @@ fn eigenvalue_cost(side: usize) -> Cost {
 /// [`Error::NotConverged`], also when an entry is not finite.
 pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum, Error> {
     let (rows, cols) = (matrix.rows(), matrix.cols());
-    if route(rows, cols, matrix.dtype(), precision) == Route::Direct {
+    if route(rows, cols, precision) == Route::Direct {
         return exact::singular_values(matrix);
     }
     by_gram(Arch::new(), matrix)
@@ -116,8 +123,8 @@ pub struct Stream {
 
 impl Stream {
     /// For a weight of this shape, where the fast route can take it in blocks of rows.
-    pub fn new(rows: usize, cols: usize, dtype: Dtype, precision: Precision) -> Option<Self> {
-        let streams = rows >= cols && route(rows, cols, dtype, precision) == Route::Gram;
+    pub fn new(rows: usize, cols: usize, precision: Precision) -> Option<Self> {
+        let streams = rows >= cols && route(rows, cols, precision) == Route::Gram;
         streams.then(|| Self { gram: Gram::new(Arch::new(), cols, band::padded(cols)), rows, cols })
     }
 
@@ -248,7 +255,7 @@ mod tests {
         let matrix = f32_matrix(rows, cols, noise(4));
         let whole = fast(&matrix).expect("converges");
         for step in [1, 100, 256, 700] {
-            let mut stream = Stream::new(rows, cols, Dtype::F32, Precision::Fast).expect("tall");
+            let mut stream = Stream::new(rows, cols, Precision::Fast).expect("tall");
             for block in matrix.bytes().chunks(step * cols * 4) {
                 stream.push(
                     &Matrix::new(block.len() / cols / 4, cols, Dtype::F32, block.to_vec())

@@ -207,6 +207,9 @@ fn shorten(text: &str, width: usize) -> String {
 /// What a reader must know beside the numbers.
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = vec![];
+    if let Some(base) = &report.base {
+        notes.push(format!("Δ every number is of the update: {} − {}", report.model.path, base.path));
+    }
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             notes.push(format!("! {}: {failure}", row.name));

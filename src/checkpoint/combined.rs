@@ -1,0 +1,174 @@
+//! Two checkpoints of one model as a third: their difference, or a base with an adapter's updates added.
+//!
+//! Entries are combined in f64, a few rows at a time; neither side is ever in memory whole.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Holds, MatrixSource};
+use crate::error::{Error, brief};
+use crate::layer::{Filter, Layer, Selection, TensorInfo};
+use crate::low_rank::LowRank;
+use crate::matrix::{Dtype, Matrix};
+use crate::pair::{self, Pair, Unpaired};
+use crate::report::{Skipped, SourceFile};
+
+/// Two checkpoints whose matrices have been paired by name.
+pub struct Pairs {
+    base: Arc<dyn MatrixSource>,
+    tuned: Arc<dyn MatrixSource>,
+    /// In the order of the tuned side.
+    paired: Vec<Pair>,
+    unpaired: Vec<Unpaired>,
+    /// Tensors of the tuned side that are no matrices.
+    skipped: Vec<Skipped>,
+    /// Position in `paired`, by the tuned layer's name.
+    positions: BTreeMap<String, usize>,
+}
+
+impl Pairs {
+    /// Pairs all matrices of `base` with those of `tuned`, a checkpoint or an adapter.
+    pub fn new(base: Arc<dyn MatrixSource>, tuned: Arc<dyn MatrixSource>) -> Self {
+        let all = Filter::default();
+        let (ours, theirs) = (base.select(&all), tuned.select(&all));
+        let (paired, mut unpaired) = pair::pairs(&ours.layers, &theirs.layers);
+        if tuned.holds() == Holds::Updates {
+            // An adapter leaves most of a model alone.
+            unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Removed(_)));
+        }
+        let positions = paired.iter().enumerate().map(|(i, pair)| (pair.tuned.name.clone(), i)).collect();
+        Self { base, tuned, paired, unpaired, skipped: theirs.skipped, positions }
+    }
+
+    /// The checkpoint that was started from.
+    pub fn base(&self) -> &Arc<dyn MatrixSource> {
+        &self.base
+    }
+
+    /// The checkpoint or adapter that came of it.
+    pub fn tuned(&self) -> &Arc<dyn MatrixSource> {
+        &self.tuned
+    }
+
+    /// The pairs, in the order of the tuned side.
+    pub fn paired(&self) -> &[Pair] {
+        &self.paired
+    }
+
+    /// Matrices without a partner of their shape.
+    pub fn unpaired(&self) -> &[Unpaired] {
+        &self.unpaired
+    }
+
+    /// The pair whose tuned side is called `name`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn get(&self, name: &str) -> Result<&Pair, Error> {
+        let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(name)));
+        self.positions.get(name).map(|i| &self.paired[*i]).ok_or_else(missing)
+    }
+}
+
+/// What a combined source holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The update: tuned − base, or what the adapter adds.
+    Delta,
+    /// The tuned weight: as stored, or base + what the adapter adds.
+    Tuned,
+}
+
+/// Two checkpoints as one.
+pub struct Combined {
+    pairs: Arc<Pairs>,
+    what: What,
+}
+
+impl Combined {
+    /// The given combination of `pairs`; its matrices have the names of the tuned side.
+    pub fn new(pairs: Arc<Pairs>, what: What) -> Self {
+        Self { pairs, what }
+    }
+
+    /// Whether the tuned side alone holds what is asked for.
+    fn is_stored(&self) -> bool {
+        (self.what == What::Delta) == (self.pairs.tuned.holds() == Holds::Updates)
+    }
+}
+
+impl MatrixSource for Combined {
+    fn tensors(&self) -> &[TensorInfo] {
+        self.pairs.tuned.tensors()
+    }
+
+    fn files(&self) -> Vec<SourceFile> {
+        self.pairs.tuned.files()
+    }
+
+    fn holds(&self) -> Holds {
+        if self.what == What::Delta { Holds::Updates } else { Holds::Weights }
+    }
+
+    fn select(&self, filter: &Filter) -> Selection {
+        let layer = |pair: &Pair| Layer {
+            // An update is known as well as the coarser of the two it is made of.
+            dtype: coarser(pair.base.dtype, pair.tuned.dtype),
+            read_as: if self.is_stored() { pair.tuned.read_as } else { Dtype::F64 },
+            rank: pair.tuned.rank.filter(|_| self.what == What::Delta),
+            ..pair.tuned.clone()
+        };
+        let all = self.pairs.paired.iter().map(layer);
+        let layers: Vec<Layer> = all.filter(|layer| filter.keeps(&layer.name)).collect();
+        let skipped = self.pairs.skipped.iter().cloned().chain(self.pairs.unpaired.iter().map(skipped));
+        let skipped: Vec<Skipped> = skipped.filter(|skipped| filter.keeps(&skipped.tensor)).collect();
+        let all = self.pairs.paired.len() + self.pairs.skipped.len() + self.pairs.unpaired.len();
+        Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
+    }
+
+    fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
+        self.pairs.tuned.factors(&self.pairs.get(&layer.name)?.tuned)
+    }
+
+    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+        let pair = self.pairs.get(&layer.name)?;
+        let tuned = self.pairs.tuned.read(&pair.tuned, rows.clone())?;
+        if self.is_stored() {
+            return Ok(tuned);
+        }
+        let base = self.pairs.base.read(&pair.base, rows.clone())?;
+        let sign = if self.what == What::Delta { -1.0 } else { 1.0 };
+        let mut entries = tuned.to_f64();
+        let mut row = vec![0.0; base.cols()];
+        for (r, sums) in entries.chunks_exact_mut(base.cols().max(1)).enumerate() {
+            base.widen(r * base.cols()..(r + 1) * base.cols(), &mut row);
+            for (sum, base) in sums.iter_mut().zip(&row) {
+                *sum += sign * base;
+            }
+        }
+        Matrix::from_f64(rows.len(), layer.cols, &entries)
+    }
+}
+
+/// The type with the larger rounding.
+fn coarser(a: Dtype, b: Dtype) -> Dtype {
+    if a.epsilon() >= b.epsilon() { a } else { b }
+}
+
+/// A matrix without a partner, as a line of what was left out.
+fn skipped(unpaired: &Unpaired) -> Skipped {
+    let (layer, reason) = match unpaired {
+        Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),
+        Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
+        Unpaired::Reshaped(Pair { base, tuned }) => {
+            (tuned, format!("{} × {} in the base", base.rows, base.cols))
+        }
+    };
+    Skipped {
+        tensor: layer.tensor.clone(),
+        shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
+        dtype: layer.dtype.name().to_owned(),
+        reason,
+    }
+}

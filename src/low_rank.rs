@@ -1,0 +1,107 @@
+//! A weight known as a product of two thin factors, as adapters store their updates.
+//!
+//! The product is exact to rounding of f64 and is never formed whole: rows are multiplied out on request, and
+//! decompositions go through the factors.
+
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::matrix::Matrix;
+
+/// `left · right`, a `rows` × `cols` matrix of at most [`rank`](Self::rank) directions; any scale is part of `left`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowRank {
+    rows: usize,
+    cols: usize,
+    rank: usize,
+    left: Vec<f64>,
+    right: Vec<f64>,
+}
+
+impl LowRank {
+    /// Takes the factors, row-major: `left` of `rows` × `rank`, `right` of `rank` × `cols`.
+    ///
+    /// # Errors
+    /// When a factor does not hold that many entries.
+    pub fn new(
+        (rows, cols): (usize, usize),
+        rank: usize,
+        left: Vec<f64>,
+        right: Vec<f64>,
+    ) -> Result<Self, Error> {
+        let fits = |factor: &[f64], side: usize| side.checked_mul(rank) == Some(factor.len());
+        if !fits(&left, rows) || !fits(&right, cols) {
+            return Err(Error::Usage(format!(
+                "{} and {} entries are no factors of rank {rank} of a {rows} × {cols} matrix",
+                left.len(),
+                right.len()
+            )));
+        }
+        Ok(Self { rows, cols, rank, left, right })
+    }
+
+    /// Number of rows of the product.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns of the product.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Columns of the left factor: the most directions the product can have.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// The left factor, row-major, `rows` × `rank`.
+    pub fn left(&self) -> &[f64] {
+        &self.left
+    }
+
+    /// The right factor, row-major, `rank` × `cols`.
+    pub fn right(&self) -> &[f64] {
+        &self.right
+    }
+
+    /// The rows `rows` of the product.
+    ///
+    /// # Errors
+    /// When they are not rows of it.
+    pub fn dense(&self, rows: Range<usize>) -> Result<Matrix, Error> {
+        let Some(left) = self.left.get(rows.start * self.rank..rows.end * self.rank) else {
+            return Err(Error::Usage(format!("rows {}..{} of {}", rows.start, rows.end, self.rows)));
+        };
+        let mut product = vec![0.0; rows.len() * self.cols];
+        if self.rank > 0 && self.cols > 0 {
+            for (left, row) in left.chunks_exact(self.rank).zip(product.chunks_exact_mut(self.cols)) {
+                for (factor, right) in left.iter().zip(self.right.chunks_exact(self.cols)) {
+                    for (entry, right) in row.iter_mut().zip(right) {
+                        *entry += factor * right;
+                    }
+                }
+            }
+        }
+        Matrix::from_f64(rows.len(), self.cols, &product)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_the_product_by_hand() {
+        let product = LowRank::new((3, 2), 1, vec![1.0, 2.0, -1.0], vec![3.0, 4.0]).expect("factors fit");
+        assert_eq!(product.dense(0..3).expect("its rows").to_f64(), [3.0, 4.0, 6.0, 8.0, -3.0, -4.0]);
+        assert_eq!(product.dense(1..2).expect("its rows").to_f64(), [6.0, 8.0]);
+        assert!(product.dense(2..4).is_err());
+    }
+
+    #[test]
+    fn a_product_refuses_factors_that_do_not_fit() {
+        assert!(LowRank::new((3, 2), 1, vec![1.0; 3], vec![1.0; 3]).is_err());
+        assert!(LowRank::new((usize::MAX, 2), 2, vec![], vec![1.0; 4]).is_err());
+    }
+}
