@@ -1,5 +1,7 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
 
+pub mod allocation;
+pub mod farms;
 pub mod spectrum;
 
 use crate::report::Measurements;

@@ -54,24 +54,26 @@ impl Windows {
         self.rows.starts.len() * self.cols.starts.len()
     }
 
-    /// The spectra of all windows of a finite matrix, row by row.
+    /// The spectra of all windows of a finite matrix, row by row. Like [`singular_values`](super::singular_values), it
+    /// takes the precision that the stored type wants.
     ///
     /// # Errors
     /// [`Error::NotConverged`], also when an entry is not finite.
     pub fn spectra(&self, matrix: &Matrix, precision: Precision) -> Result<Vec<Spectrum>, Error> {
-        match self.route(matrix.dtype(), precision) {
+        match self.route(precision) {
             Route::Direct => self.one_by_one(matrix),
             Route::Gram => self.shared(Arch::new(), matrix),
         }
     }
 
-    /// What the spectra of all windows cost; the matrix itself is not counted.
-    pub fn cost(&self, dtype: Dtype, precision: Precision) -> Cost {
+    /// What the spectra of all windows cost, themselves included; the matrix is not counted.
+    pub fn cost(&self, read_as: Dtype, precision: Precision) -> Cost {
         let windows = self.count() as f64;
-        match self.route(dtype, precision) {
+        let spectra = 8 * (self.count() * self.rows.length.min(self.cols.length)) as u64;
+        match self.route(precision) {
             Route::Direct => {
-                let one = cost(self.rows.length, self.cols.length, dtype, Precision::Exact);
-                Cost { flops: windows * one.flops, bytes: TOGETHER as u64 * one.bytes }
+                let one = cost(self.rows.length, self.cols.length, read_as, Precision::Exact);
+                Cost { flops: windows * one.flops, bytes: spectra + TOGETHER as u64 * one.bytes }
             }
             Route::Gram => {
                 let plan = self.plan();
@@ -79,16 +81,15 @@ impl Windows {
                 let sums = plan.levels * plan.band() + plan.padded * SLAB;
                 Cost {
                     flops: windows * one.flops + plan.products(),
-                    bytes: 8 * sums as u64 + TOGETHER as u64 * one.bytes,
+                    bytes: spectra + 8 * sums as u64 + TOGETHER as u64 * one.bytes,
                 }
             }
         }
     }
 
-    fn route(&self, dtype: Dtype, precision: Precision) -> Route {
+    fn route(&self, precision: Precision) -> Route {
         let small = self.rows.length.min(self.cols.length) <= SMALL_SIDE;
-        let exact = precision == Precision::Exact || dtype == Dtype::F64 || small;
-        if exact { Route::Direct } else { Route::Gram }
+        if precision == Precision::Exact || small { Route::Direct } else { Route::Gram }
     }
 
     /// Every window on its own, exactly.

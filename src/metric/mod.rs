@@ -19,6 +19,7 @@ use crate::spectrum::Spectrum;
 
 pub use bulk::Bulk;
 pub use entries::Entries;
+pub use power_law::LOW_N;
 pub use start::{StartRule, fit_by};
 pub use tail::{TailFit, fit as fit_tail};
 pub use weightwatcher::WEIGHTWATCHER;

@@ -1,0 +1,200 @@
+//! FARMS: a tail exponent free of aspect-ratio bias.
+//!
+//! The exponent of a whole matrix depends on its shape, so that of a 4096 × 1024 layer says nothing beside that of a
+//! 4096 × 14336 one. FARMS fits one tail to the pooled eigenvalues of many overlapping windows of one fixed aspect
+//! ratio (Hu, Goel, Killiakov & Yang 2025). Where the windows lie is in `sampling`, the peers' way with convolutions in
+//! `kernels`, the columns in `columns`.
+
+mod columns;
+mod kernels;
+mod sampling;
+
+use crate::checkpoint::MatrixSource;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::{self, Cost, Precision};
+use crate::matrix::Matrix;
+use crate::metric::{Entries, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
+use crate::report::{Measurements, Why};
+use crate::spectrum::Spectrum;
+
+use super::Measured;
+
+pub use columns::FARMS;
+pub use sampling::windows;
+
+/// What decides the numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Rows of a window, at least 1; less where the matrix is smaller.
+    pub window: usize,
+    /// Columns over rows of a window, positive and finite.
+    pub aspect: f64,
+    /// Windows along a side, at least 2; fewer where there is no room for so many places.
+    pub windows_per_dim: usize,
+    /// Where the tails may start.
+    pub start: StartRule,
+    /// How convolutions are taken.
+    pub convolution: Convolution,
+    /// How exact small singular values have to be.
+    pub precision: Precision,
+}
+
+/// How the kernel of a convolution becomes matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Convolution {
+    /// Folded to out × (in·k·k), like any other matrix.
+    Fold,
+    /// The peers' way: square blocks of each kernel position, one exponent a row of blocks, their mean.
+    Blocks,
+}
+
+/// What was found of one matrix before it becomes columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pooled {
+    /// The tail of the pooled eigenvalues: one, or one a row of blocks.
+    pub tails: Result<Vec<TailFit>, Why>,
+    /// The tail of the whole matrix by the same rule.
+    pub whole: Result<TailFit, Why>,
+    /// How many windows there are.
+    pub windows: usize,
+    /// Rows and columns of a window.
+    pub shape: (usize, usize),
+    /// Entries in at least one window.
+    pub covered: usize,
+    /// Entries of the matrix.
+    pub entries: usize,
+}
+
+/// Reads `layer` from `source` and fits the pooled tail of its windows, and that of the whole beside it.
+///
+/// # Errors
+/// When the layer cannot be read or a decomposition does not converge.
+pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
+    let matrix = source.read(layer, 0..layer.rows)?;
+    let blake3 = blake3::hash(matrix.bytes()).to_hex().to_string();
+    let mut entries = Entries::new();
+    entries.push(&matrix);
+    let (pooled, spectrum) = if entries.nonfinite_count() > 0 {
+        let shape = plan(layer, settings);
+        (Pooled { tails: Err(Why::NonFinite), whole: Err(Why::NonFinite), ..shape }, None)
+    } else {
+        let precision = settings.precision.of(layer.dtype);
+        let spectrum = linalg::singular_values(&matrix, precision)?;
+        let fit = |sample: &[f64]| match spectrum.largest() {
+            0.0 => Err(Why::AllZero),
+            _ => fit_by(sample, settings.start),
+        };
+        let samples = samples(&matrix, layer, settings)?;
+        let tails = samples.iter().map(|sample| fit(sample)).collect();
+        let whole = fit(&eigenvalues(&spectrum));
+        (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum))
+    };
+    let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
+    let short = pooled.tails.is_ok_and(|tails| tails.iter().any(|tail| tail.count < LOW_N));
+    Ok(Measured { values, flags: if short { vec!["low_n_tail"] } else { vec![] }, blake3, spectrum })
+}
+
+/// What measuring `layer` costs.
+pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
+    let precision = settings.precision.of(layer.dtype);
+    let whole = linalg::cost(layer.rows, layer.cols, layer.read_as, precision);
+    let windows = match kernels::blocks(layer, settings) {
+        Some(blocks) => blocks.cost(layer.read_as, precision),
+        None => windows(settings, layer.rows, layer.cols).cost(layer.read_as, precision),
+    };
+    // One after the other, but the buffers of the first are kept for what comes next.
+    Cost { flops: whole.flops + windows.flops, bytes: whole.bytes + windows.bytes }
+}
+
+/// How many windows `layer` has, of what shape, and what they cover; nothing fitted yet.
+fn plan(layer: &Layer, settings: &Settings) -> Pooled {
+    let (windows, shape, covered) = match kernels::blocks(layer, settings) {
+        Some(blocks) => (blocks.count(), blocks.shape(), blocks.covered()),
+        None => {
+            let windows = windows(settings, layer.rows, layer.cols);
+            let shape = (windows.rows.length, windows.cols.length);
+            (windows.count(), shape, windows.rows.covered() * windows.cols.covered())
+        }
+    };
+    let none = Why::NotApplicable;
+    Pooled { tails: Err(none), whole: Err(none), windows, shape, covered, entries: layer.len() }
+}
+
+/// The eigenvalues that one tail is fitted to, ascending: of all windows together, or of each row of blocks.
+fn samples(matrix: &Matrix, layer: &Layer, settings: &Settings) -> Result<Vec<Vec<f64>>, Error> {
+    let precision = settings.precision.of(layer.dtype);
+    let Some(blocks) = kernels::blocks(layer, settings) else {
+        let spectra = windows(settings, layer.rows, layer.cols).spectra(matrix, precision)?;
+        return Ok(vec![pool(&spectra)]);
+    };
+    let spectra = blocks.spectra(matrix, precision)?;
+    let scaled = |spectra: &Vec<Spectrum>| pool(spectra).iter().map(|x| x * kernels::SCALE).collect();
+    Ok(spectra.iter().map(scaled).collect())
+}
+
+/// The eigenvalues of several spectra, ascending; of each those above its own floor.
+fn pool(spectra: &[Spectrum]) -> Vec<f64> {
+    let mut pooled: Vec<f64> = spectra.iter().flat_map(eigenvalues).collect();
+    pooled.sort_unstable_by(f64::total_cmp);
+    pooled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Value;
+
+    /// The published setting for language models.
+    pub(super) fn settings() -> Settings {
+        Settings {
+            window: 2000,
+            aspect: 1.0,
+            windows_per_dim: 15,
+            start: StartRule::Peak,
+            convolution: Convolution::Fold,
+            precision: Precision::Fast,
+        }
+    }
+
+    fn tail(alpha: f64) -> TailFit {
+        TailFit { alpha, xmin: 1.0, count: 60, distance: 0.1 }
+    }
+
+    fn check(pooled: &Pooled, key: &str, expected: Value) {
+        let metric = FARMS.iter().find(|metric| metric.column.key == key).expect("a column");
+        assert_eq!((metric.value)(pooled), expected, "{key}");
+    }
+
+    #[test]
+    fn a_key_stands_once_among_the_columns() {
+        let mut keys: Vec<_> = FARMS.iter().map(|metric| metric.column.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), FARMS.len());
+    }
+
+    #[test]
+    fn several_tails_give_their_mean_and_no_common_start() {
+        let pooled = Pooled {
+            tails: Ok(vec![tail(2.0), tail(4.0)]),
+            whole: Ok(tail(2.5)),
+            windows: 8,
+            shape: (3, 3),
+            covered: 72,
+            entries: 96,
+        };
+        check(&pooled, "farms_alpha", Value::Real(3.0));
+        check(&pooled, "alpha_shift", Value::Real(0.5));
+        check(&pooled, "farms_ks_distance", Value::Real(0.1));
+        check(&pooled, "farms_xmin", Value::Missing(Why::NotApplicable));
+        check(&pooled, "window_coverage", Value::Real(0.75));
+        let failed = Pooled { whole: Err(Why::NoTail), ..pooled.clone() };
+        check(&failed, "farms_alpha", Value::Real(3.0));
+        check(&failed, "alpha_shift", Value::Missing(Why::NoTail));
+        let zero = Pooled { tails: Err(Why::AllZero), ..pooled };
+        check(&zero, "farms_alpha", Value::Missing(Why::AllZero));
+        check(&zero, "alpha_shift", Value::Missing(Why::AllZero));
+        check(&zero, "windows", Value::Count(8));
+    }
+}

@@ -1,0 +1,124 @@
+//! What FARMS' own algorithm gives: small matrices made by formula, and the allocation from the authors' published
+//! exponents of LLaMA.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::unreadable_literal, reason = "copied digit by digit from the peers")]
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde_json::Value as Json;
+use svdkit::analysis::allocation::{Excess, means, sparsities};
+use svdkit::analysis::farms::{Convolution, Settings, measure};
+use svdkit::checkpoint::MatrixSource;
+use svdkit::error::Error;
+use svdkit::layer::{Element, Filter, Layer, TensorInfo};
+use svdkit::linalg::Precision;
+use svdkit::matrix::{Dtype, Matrix};
+use svdkit::metric::StartRule;
+use svdkit::report::{Measurements, SourceFile};
+
+/// One tensor of doubles in memory.
+struct Golden(TensorInfo, Vec<f64>);
+
+impl Golden {
+    /// The generator of the golden matrices: a linear congruence, uniform in [−½, ½).
+    fn new(shape: &[usize], seed: u32) -> Self {
+        let mut state = seed;
+        let entry = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1 << 24) - 0.5
+        };
+        let entries = (0..shape.iter().product()).map(entry).collect();
+        let (name, element) = ("golden.conv.weight".to_owned(), Element::Float(Dtype::F64));
+        Self(TensorInfo { name, shape: shape.to_vec(), element, file: 0, offset: 0 }, entries)
+    }
+
+    fn measure(&self, settings: &Settings) -> Measurements {
+        let layers = self.select(&Filter::default()).layers;
+        measure(self, &layers[0], settings).unwrap().values
+    }
+}
+
+impl MatrixSource for Golden {
+    fn tensors(&self) -> &[TensorInfo] {
+        std::slice::from_ref(&self.0)
+    }
+
+    fn files(&self) -> Vec<SourceFile> {
+        vec![]
+    }
+
+    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+        Matrix::from_f64(rows.len(), layer.cols, &self.1[rows.start * layer.cols..rows.end * layer.cols])
+    }
+}
+
+fn settings(start: StartRule) -> Settings {
+    Settings {
+        window: 16,
+        aspect: 1.0,
+        windows_per_dim: 3,
+        start,
+        convolution: Convolution::Fold,
+        precision: Precision::Fast,
+    }
+}
+
+#[track_caller]
+fn check(values: &Measurements, expected: &[(&str, f64)]) {
+    for (key, expected) in expected {
+        let found = values.get(key).unwrap().number().unwrap_or_else(|| panic!("{key} is missing"));
+        assert!((found / expected - 1.0).abs() < 1e-9, "{key} is {found}, peer {expected}");
+    }
+}
+
+#[test]
+fn the_golden_matrix_has_the_peers_exponents_by_every_rule() {
+    let matrix = Golden::new(&[48, 32], 1);
+    check(
+        &matrix.measure(&settings(StartRule::Median)),
+        &[
+            ("farms_alpha", 2.172620474058638),
+            ("farms_ks_distance", 0.1972042936394382),
+            ("farms_tail_count", 72.0),
+            ("whole_alpha", 2.5544056410496108),
+            ("alpha_shift", 2.172620474058638 - 2.5544056410496108),
+            ("windows", 9.0),
+            ("window_rows", 16.0),
+            ("window_cols", 16.0),
+            ("window_coverage", 1.0),
+        ],
+    );
+    let scan = [
+        ("farms_alpha", 8.420869818012703),
+        ("farms_ks_distance", 0.11977928918944736),
+        ("farms_tail_count", 16.0),
+    ];
+    for (rule, whole) in [(StartRule::Ks, 3.005369160850117), (StartRule::Peak, 1.3437421778890364)] {
+        let values = matrix.measure(&settings(rule));
+        check(&values, &scan);
+        check(&values, &[("whole_alpha", whole)]);
+    }
+}
+
+#[test]
+fn the_golden_convolution_has_the_peers_exponent() {
+    let kernel = Golden::new(&[6, 4, 3, 3], 3);
+    let blocks = Settings { convolution: Convolution::Blocks, ..settings(StartRule::Median) };
+    check(
+        &kernel.measure(&blocks),
+        &[
+            ("farms_alpha", 2.419253489480098),
+            ("windows", 9.0),
+            ("window_rows", 4.0),
+            ("window_cols", 4.0),
+            ("window_coverage", 2.0 / 3.0),
+        ],
+    );
+    // Folded it is a matrix like any other: 6 × 36.
+    check(
+        &kernel.measure(&settings(StartRule::Median)),
+        &[("window_rows", 6.0), ("window_cols", 6.0), ("windows", 3.0), ("window_coverage", 0.5)],
+    );
+}
