@@ -1,5 +1,7 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
+mod allocate;
+mod farms;
 mod options;
 mod outputs;
 mod plan;
@@ -38,6 +40,8 @@ Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
+    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates by layer from it
+    Farms(farms::Arguments),
 }
 
 /// How a run that could look ended.
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
+        Command::Farms(arguments) => farms::run(&arguments),
     };
     match result {
         Ok(status) => status.into(),

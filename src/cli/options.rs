@@ -11,6 +11,7 @@ use sysinfo::System;
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
+use crate::linalg::Precision;
 use crate::render::{Layout, Look, OutputFormat, Overflow, Paint};
 
 /// What a command on one model looks at.
@@ -104,6 +105,29 @@ impl From<FormatName> for OutputFormat {
             FormatName::Markdown => Self::Markdown,
         }
     }
+}
+
+/// How exact small singular values have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrecisionName {
+    /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
+    Fast,
+    /// Every value to rounding of the largest; several times slower
+    Exact,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::Fast => Self::Fast,
+            PrecisionName::Exact => Self::Exact,
+        }
+    }
+}
+
+/// A choice as the user types it.
+pub(super) fn word(choice: impl ValueEnum + Copy) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// When to do something that a terminal likes and a file does not.

@@ -137,13 +137,25 @@ pub(super) fn deliver(
     shown: &[&str],
     outputs: Outputs,
 ) -> Result<Status, Error> {
+    deliver_with(report, common, shown, outputs, &|look, out| {
+        render::write(report, common.format.into(), look, out)
+    })
+}
+
+/// The same where stdout gets what `content` writes.
+pub(super) fn deliver_with(
+    report: &Report,
+    common: &Common,
+    shown: &[&str],
+    outputs: Outputs,
+    content: Content<'_>,
+) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let look = common.look(shown, &all);
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
     outputs.write(report, &plain)?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written =
-        render::write(report, common.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
+    let written = content(&look, &mut stdout).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     for row in report.rows.iter().filter(|row| row.failed.is_some()) {
         complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
@@ -154,6 +166,9 @@ pub(super) fn deliver(
         () => Status::Fine,
     })
 }
+
+/// Writes to stdout, in the given look.
+pub(super) type Content<'a> = &'a dyn Fn(&render::Look<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(

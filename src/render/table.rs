@@ -163,7 +163,8 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         (Value::Real(x), _) => notation::real(x),
         (Value::Missing(_), _) => String::new(),
     };
-    if column.key == "alpha" && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
+    let exponent = ["alpha", "farms_alpha"].contains(&column.key);
+    if exponent && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
 }
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
@@ -227,9 +228,9 @@ fn notes(report: &Report) -> Vec<String> {
         }
     }
     if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
-        notes.push(format!(
-            "{UNSURE} fitted on fewer than 50 values: read it with its standard error, `alpha_sigma`"
-        ));
+        let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
+        let error = if error { ": read it with its standard error, `alpha_sigma`" } else { "" };
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
 }

@@ -109,13 +109,12 @@ pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
 
 /// How many windows `layer` has, of what shape, and what they cover; nothing fitted yet.
 fn plan(layer: &Layer, settings: &Settings) -> Pooled {
-    let (windows, shape, covered) = match kernels::blocks(layer, settings) {
-        Some(blocks) => (blocks.count(), blocks.shape(), blocks.covered()),
-        None => {
-            let windows = windows(settings, layer.rows, layer.cols);
-            let shape = (windows.rows.length, windows.cols.length);
-            (windows.count(), shape, windows.rows.covered() * windows.cols.covered())
-        }
+    let (windows, shape, covered) = if let Some(blocks) = kernels::blocks(layer, settings) {
+        (blocks.count(), blocks.shape(), blocks.covered())
+    } else {
+        let windows = windows(settings, layer.rows, layer.cols);
+        let shape = (windows.rows.length, windows.cols.length);
+        (windows.count(), shape, windows.rows.covered() * windows.cols.covered())
     };
     let none = Why::NotApplicable;
     Pooled { tails: Err(none), whole: Err(none), windows, shape, covered, entries: layer.len() }
