@@ -122,3 +122,57 @@ fn the_golden_convolution_has_the_peers_exponent() {
         &[("window_rows", 6.0), ("window_cols", 6.0), ("windows", 3.0), ("window_coverage", 0.5)],
     );
 }
+
+/// The mapping from the authors' exponents, computed by a script that knows nothing of this code.
+#[test]
+fn the_published_exponents_of_llama_give_alphaprunings_sparsities() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oracle/farms_allocation.json");
+    let oracle: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let numbers =
+        |list: &Json| list.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+    let mut redistributed = 0;
+    for model in oracle["models"].as_array().unwrap() {
+        let alphas = numbers(&model["alpha"]);
+        let (hidden, wide) = (model["hidden"].as_f64().unwrap(), model["wide"].as_f64().unwrap());
+        let size = |i: usize| if i % 7 < 4 { hidden * hidden } else { hidden * wide };
+        let sizes: Vec<f64> = (0..alphas.len()).map(size).collect();
+        let blocks: Vec<usize> = (0..alphas.len()).map(|i| i / 7).collect();
+        for case in model["cases"].as_array().unwrap() {
+            let setting = (case["target"].as_f64().unwrap(), case["epsilon"].as_f64().unwrap());
+            let per_block = case["per"] == "block";
+            let used = if per_block { means(&alphas, &blocks) } else { alphas.clone() };
+            let kept = sparsities(&used, &sizes, setting, Excess::Redistribute);
+            let total = kept.iter().zip(&sizes).map(|(s, n)| s * n).sum::<f64>() / sizes.iter().sum::<f64>();
+            assert!((total - setting.0).abs() < 1e-14, "{} {setting:?}: {total}", model["name"]);
+            assert!(kept.iter().all(|s| *s > 0.0 && *s <= 1.0));
+            let (key, excess) = match case.get("clipped") {
+                Some(_) => ("clipped", Excess::Clip),
+                None => ("sparsity", Excess::Redistribute),
+            };
+            redistributed += usize::from(excess == Excess::Clip);
+            let found = sparsities(&used, &sizes, setting, excess);
+            let expected = numbers(&case[key]);
+            for (i, found) in found.iter().enumerate() {
+                let expected = expected[if per_block { i / 7 } else { i }];
+                let miss = (found - expected).abs();
+                assert!(miss < 1e-12, "{} {case} {i}: {found}, expected {expected}", model["name"]);
+            }
+        }
+    }
+    assert_eq!(redistributed, CLIPPED);
+}
+
+/// Cases of the oracle in which sparsities exceed 1.
+const CLIPPED: usize = 21;
+
+#[test]
+fn the_published_exponents_have_the_published_means() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oracle/farms_allocation.json");
+    let oracle: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let means = [3.345496, 3.550330, 3.595670, 3.261984, 3.611856];
+    for (model, expected) in oracle["models"].as_array().unwrap().iter().zip(means) {
+        let alphas = model["alpha"].as_array().unwrap();
+        let mean = alphas.iter().map(|x| x.as_f64().unwrap()).sum::<f64>() / alphas.len() as f64;
+        assert!((mean - expected).abs() < 1e-6, "{}: {mean}", model["name"]);
+    }
+}

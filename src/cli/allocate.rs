@@ -114,6 +114,9 @@ impl Allocate {
     /// Whether every option belongs to the kind asked for.
     pub(super) fn check(&self) -> Result<(), Error> {
         let Some(Destination(kind, _)) = &self.to else { return Ok(()) };
+        if let (Some(_), Some(map @ (MapName::Sqrt | MapName::Log2))) = (self.range, self.map) {
+            return Err(Error::Usage(format!("`--range` does not belong to `--map {}`", word(map))));
+        }
         let strangers = match kind {
             Kind::Sparsity => [
                 ("--lr", self.lr.is_some()),
@@ -184,11 +187,10 @@ impl Allocate {
                 let (map, rate) = (self.map.unwrap_or(MapName::Linear), self.lr.unwrap_or(1.0));
                 let usual = if map == MapName::Sigmoid { Range(0.25, 0.25) } else { Range(0.5, 1.5) };
                 let Range(low, high) = self.range.unwrap_or(usual);
-                settings.extend([
-                    ("map", json!(word(map))),
-                    ("lr", json!(rate)),
-                    ("range", json!([low, high])),
-                ]);
+                settings.extend([("map", json!(word(map))), ("lr", json!(rate))]);
+                if !matches!(map, MapName::Sqrt | MapName::Log2) {
+                    settings.push(("range", json!([low, high])));
+                }
                 allocation::rates(&alphas, map.into(), (low, high)).iter().map(|x| x * rate).collect()
             }
         };

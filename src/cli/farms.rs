@@ -18,6 +18,7 @@ use super::Status;
 use super::allocate::Allocate;
 use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
+use super::plan;
 use super::run::{self, Analysis, Finished, Model};
 
 /// Columns of the table, most wanted first.
@@ -126,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let model = Model::open_input(&arguments.input)?;
     let (settings, analysis) = analysis(arguments);
     if !common.quiet {
-        hint(&model.source.select(&common.filter()?).layers, &settings);
+        hint(&model.source.select(&common.filter()?).layers, &settings, common.limits().threads);
     }
     let Some(Finished { report, .. }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
@@ -189,7 +190,7 @@ fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
 }
 
 /// What to do when the work is for hours, said before it begins.
-fn hint(layers: &[Layer], settings: &Settings) {
+fn hint(layers: &[Layer], settings: &Settings, threads: usize) {
     /// About half an hour of one thread.
     const LONG: f64 = 1e14;
     const CHEAP: usize = 5;
@@ -199,8 +200,9 @@ fn hint(layers: &[Layer], settings: &Settings) {
     let (here, there) = (flops(settings), flops(&cheap));
     if settings.windows_per_dim > CHEAP && here > LONG {
         super::remark(&format!(
-            "hint: {} of work; `--windows-per-dim {CHEAP}` takes {} of it",
+            "hint: {} of work, about {}; `--windows-per-dim {CHEAP}` takes {} of it",
             notation::flops(here),
+            notation::seconds(here / (plan::rate() * threads as f64)),
             notation::share(there / here)
         ));
     }

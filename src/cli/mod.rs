@@ -33,6 +33,7 @@ Examples:
   svdkit spectrum model.safetensors
   svdkit spectrum MODEL_FOLDER --sort -alpha -o report.json
   svdkit spectrum MODEL_FOLDER --fail-if 'nonfinite_count > 0'
+  svdkit farms MODEL_FOLDER --allocate sparsity=prune.json
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
@@ -40,7 +41,7 @@ Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
-    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates by layer from it
+    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
 }
 

@@ -61,6 +61,9 @@ impl Paint {
 
 /// Marks an exponent that was fitted on few values.
 const UNSURE: &str = "~";
+/// Exponents, and the flags that say so.
+const SHORT_TAILS: [(&str, &str); 3] =
+    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
 const SPARK: usize = 12;
 const SHORTEST_NAME: usize = 24;
 
@@ -163,8 +166,8 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         (Value::Real(x), _) => notation::real(x),
         (Value::Missing(_), _) => String::new(),
     };
-    let exponent = ["alpha", "farms_alpha"].contains(&column.key);
-    if exponent && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
+    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
+    if unsure { format!("{UNSURE}{text}") } else { text }
 }
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
@@ -227,7 +230,8 @@ fn notes(report: &Report) -> Vec<String> {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
         }
     }
-    if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
+    let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
+    if report.rows.iter().any(short) {
         let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
         let error = if error { ": read it with its standard error, `alpha_sigma`" } else { "" };
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));

@@ -91,8 +91,18 @@ pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) ->
         (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum))
     };
     let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
-    let short = pooled.tails.is_ok_and(|tails| tails.iter().any(|tail| tail.count < LOW_N));
-    Ok(Measured { values, flags: if short { vec!["low_n_tail"] } else { vec![] }, blake3, spectrum })
+    Ok(Measured { values, flags: flags(&pooled), blake3, spectrum })
+}
+
+/// Cautions for whoever reads the values.
+fn flags(pooled: &Pooled) -> Vec<&'static str> {
+    let short = |tail: &TailFit| tail.count < LOW_N;
+    let tails = pooled.tails.as_ref().is_ok_and(|tails| tails.iter().any(short));
+    let whole = pooled.whole.as_ref().is_ok_and(short);
+    [(tails, "low_n_tail"), (whole, "low_n_whole_tail")]
+        .into_iter()
+        .filter_map(|(short, flag)| short.then_some(flag))
+        .collect()
 }
 
 /// What measuring `layer` costs.
@@ -185,6 +195,8 @@ mod tests {
         };
         check(&pooled, "farms_alpha", Value::Real(3.0));
         check(&pooled, "alpha_shift", Value::Real(0.5));
+        let short = Pooled { whole: Ok(TailFit { count: 49, ..tail(2.5) }), ..pooled.clone() };
+        assert_eq!((flags(&pooled), flags(&short)), (vec![], vec!["low_n_whole_tail"]));
         check(&pooled, "farms_ks_distance", Value::Real(0.1));
         check(&pooled, "farms_xmin", Value::Missing(Why::NotApplicable));
         check(&pooled, "window_coverage", Value::Real(0.75));
