@@ -162,9 +162,8 @@ impl Allocate {
             }
         }
         if kept.is_empty() {
-            return Err(Error::Usage(
-                "no matrix has an exponent to allocate by; the table says why".to_owned(),
-            ));
+            let first = excluded.first().map_or_else(String::new, |(name, why)| format!(": `{name}`: {why}"));
+            return Err(Error::Usage(format!("no matrix has an exponent to allocate by{first}")));
         }
         if per == Per::Block {
             let blocks: Vec<&str> = kept.iter().map(|row| block(row)).collect();

@@ -135,7 +135,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let allocation = match arguments.allocate.allocation(&report) {
         Ok(allocation) => allocation,
         Err(error) => {
-            // The table says why there is nothing to allocate by.
+            // What was measured is reported nevertheless.
             run::deliver(&report, common, &analysis.shown, outputs)?;
             return Err(error);
         }
