@@ -233,7 +233,7 @@ fn notes(report: &Report) -> Vec<String> {
     let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
     if report.rows.iter().any(short) {
         let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
-        let error = if error { ": read it with its standard error, `alpha_sigma`" } else { "" };
+        let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
