@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use svdkit::analysis::allocation::{Excess, means, sparsities};
-use svdkit::analysis::farms::{Convolution, Settings, measure};
+use svdkit::analysis::farms::{Convolution, Settings, measure, windows};
 use svdkit::checkpoint::MatrixSource;
 use svdkit::error::Error;
 use svdkit::layer::{Element, Filter, Layer, TensorInfo};
@@ -17,6 +17,7 @@ use svdkit::linalg::Precision;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::StartRule;
 use svdkit::report::{Measurements, SourceFile};
+use svdkit::spectrum::Spectrum;
 
 /// One tensor of doubles in memory.
 struct Golden(TensorInfo, Vec<f64>);
@@ -100,6 +101,19 @@ fn the_golden_matrix_has_the_peers_exponents_by_every_rule() {
         check(&values, &scan);
         check(&values, &[("whole_alpha", whole)]);
     }
+}
+
+#[test]
+fn the_golden_windows_hold_the_peers_eigenvalues() {
+    let matrix = Golden::new(&[48, 32], 1);
+    let entries = Matrix::from_f64(48, 32, &matrix.1).unwrap();
+    let grid = windows(&settings(StartRule::Ks), 48, 32);
+    assert_eq!((&grid.rows.starts, &grid.cols.starts), (&vec![0, 16, 32], &vec![0, 8, 16]));
+    let spectra = grid.spectra(&entries, Precision::Exact).unwrap();
+    let squares: Vec<f64> = spectra.iter().flat_map(Spectrum::values).map(|s| s * s).collect();
+    let (sum, largest) = (squares.iter().sum::<f64>(), squares.iter().copied().fold(0.0, f64::max));
+    assert_eq!(squares.len(), 144);
+    assert!((sum - 192.71986877977838).abs() < 1e-11 && (largest - 5.104666658772024).abs() < 1e-13);
 }
 
 #[test]

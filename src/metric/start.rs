@@ -67,11 +67,36 @@ fn peak(sample: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linalg::{Precision, singular_values};
+    use crate::matrix::Matrix;
 
     #[track_caller]
     fn check(sample: &[f64], rule: StartRule, xmin: f64) {
         let fit = fit_by(sample, rule).expect("a tail");
         assert!((fit.xmin - xmin).abs() < 1e-12, "{rule:?}: {fit:?}");
+    }
+
+    /// The golden matrix, 48 × 32 of seed 1: the peers' fits from the N/1.5-th, the N/2-th and the N/3-th eigenvalue, and
+    /// the peak of its histogram.
+    #[test]
+    fn fixed_starts_and_the_peak_of_the_golden_matrix_are_the_peers() {
+        let mut state = 1u32;
+        let entry = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1 << 24) - 0.5
+        };
+        let entries: Vec<f64> = (0..48 * 32).map(entry).collect();
+        let matrix = Matrix::from_f64(48, 32, &entries).expect("sizes agree");
+        let spectrum = singular_values(&matrix, Precision::Exact).expect("converges");
+        let sample = super::super::eigenvalues(&spectrum);
+        let alpha = |start: usize| tail::fit_within(&sample, start..start + 1).expect("a tail").alpha;
+        let miss = [
+            alpha(21) - 3.596_251_098_567_786,
+            alpha(16) - 2.554_405_641_049_611,
+            alpha(10) - 1.923_284_377_694_634,
+            peak(&sample).expect("values") - 0.138_934_712_054_799_68,
+        ];
+        assert!(miss.iter().all(|miss| miss.abs() < 1e-12), "{miss:?}");
     }
 
     #[test]
