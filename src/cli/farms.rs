@@ -189,10 +189,10 @@ fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
     (settings, analysis)
 }
 
-/// What to do when the work is for hours, said before it begins.
+/// What the work comes to and what would be less, said before a long run begins.
 fn hint(layers: &[Layer], settings: &Settings, threads: usize) {
-    /// About half an hour of one thread.
-    const LONG: f64 = 1e14;
+    /// About a minute of two threads.
+    const LONG: f64 = 5e12;
     const CHEAP: usize = 5;
     let cheap = Settings { windows_per_dim: CHEAP, ..*settings };
     let flops =
