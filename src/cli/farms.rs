@@ -127,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let model = Model::open_input(&arguments.input)?;
     let (settings, analysis) = analysis(arguments);
     if !common.quiet {
-        hint(&model.source.select(&common.filter()?).layers, &settings, common.limits().threads);
+        hint(&model.source.select(&common.filter()?).layers, &settings, common);
     }
     let Some(Finished { report, .. }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
@@ -135,8 +135,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let allocation = match arguments.allocate.allocation(&report) {
         Ok(allocation) => allocation,
         Err(error) => {
-            // What was measured is reported nevertheless.
-            run::deliver(&report, common, &analysis.shown, outputs)?;
+            // What was measured is reported nevertheless, but for the table where stdout was to get the allocation.
+            match target {
+                Some(_) => run::deliver(&report, common, &analysis.shown, outputs)?,
+                None => run::deliver_with(&report, common, &analysis.shown, outputs, &|_, _| Ok(()))?,
+            };
             return Err(error);
         }
     };
@@ -190,7 +193,7 @@ fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
 }
 
 /// What the work comes to and what would be less, said before a long run begins.
-fn hint(layers: &[Layer], settings: &Settings, threads: usize) {
+fn hint(layers: &[Layer], settings: &Settings, common: &Common) {
     /// About a minute of two threads.
     const LONG: f64 = 5e12;
     const CHEAP: usize = 5;
@@ -198,12 +201,19 @@ fn hint(layers: &[Layer], settings: &Settings, threads: usize) {
     let flops =
         |settings: &Settings| layers.iter().map(|layer| farms::cost(layer, settings).flops).sum::<f64>();
     let (here, there) = (flops(settings), flops(&cheap));
-    if settings.windows_per_dim > CHEAP && here > LONG {
+    if settings.windows_per_dim <= CHEAP || here < LONG {
+        return;
+    }
+    let less = format!("`--windows-per-dim {CHEAP}` takes {} of it", notation::share(there / here));
+    // The plan of a dry run says the rest.
+    if common.dry_run {
+        super::remark(&format!("hint: {less}"));
+    } else {
+        let seconds = here / (plan::rate() * common.limits().threads as f64);
         super::remark(&format!(
-            "hint: {} of work, about {}; `--windows-per-dim {CHEAP}` takes {} of it",
+            "hint: {} of work, about {}; {less}",
             notation::flops(here),
-            notation::seconds(here / (plan::rate() * threads as f64)),
-            notation::share(there / here)
+            notation::seconds(seconds)
         ));
     }
 }
