@@ -279,12 +279,14 @@ mod tests {
             shape: [1, 1],
             stored_shape: None,
             dtype: "f32".to_owned(),
+            update: None,
             blake3: None,
             tied_to: None,
             failed: None,
             flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],
+            intruders: None,
         }
     }
 
@@ -304,6 +306,8 @@ mod tests {
             ],
             skipped: vec![],
             totals: Totals::default(),
+            groups: vec![],
+            notes: vec![],
             verdicts: vec![],
         }
     }

@@ -2,6 +2,9 @@
 
 pub mod allocation;
 pub mod farms;
+pub mod intruder_columns;
+pub mod intruder_totals;
+pub mod intruders;
 pub mod spectrum;
 
 use crate::report::Measurements;

@@ -4,6 +4,7 @@ mod allocate;
 mod completions;
 mod explain;
 mod farms;
+mod intruders;
 mod man;
 mod options;
 mod outputs;
@@ -47,6 +48,8 @@ enum Command {
     Spectrum(spectrum::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// Leading directions of a fine-tune that its base does not have
+    Intruders(intruders::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

@@ -2,6 +2,7 @@
 
 pub mod allocation;
 mod comma;
+mod foot;
 mod json;
 mod markdown;
 mod table;

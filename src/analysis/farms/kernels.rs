@@ -30,7 +30,7 @@ pub(super) fn blocks(layer: &Layer, settings: &Settings) -> Option<Blocks> {
     let [outputs, inputs, ref kernel @ ..] = *layer.stored_shape else { return None };
     let positions: usize = kernel.iter().product();
     let folded = !kernel.is_empty() && (layer.rows, layer.cols) == (outputs, inputs * positions);
-    if settings.convolution == Convolution::Fold || !folded {
+    if settings.convolution == Convolution::Fold || !folded || layer.rank.is_some() {
         return None;
     }
     let (long, short) = (outputs.max(inputs), outputs.min(inputs));

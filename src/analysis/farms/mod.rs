@@ -8,11 +8,13 @@
 mod columns;
 mod kernels;
 mod sampling;
+mod update;
 
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::{self, Cost, Precision};
+use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::metric::{Entries, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
 use crate::report::{Measurements, Why};
@@ -71,27 +73,87 @@ pub struct Pooled {
 /// # Errors
 /// When the layer cannot be read or a decomposition does not converge.
 pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
-    let matrix = source.read(layer, 0..layer.rows)?;
-    let blake3 = blake3::hash(matrix.bytes()).to_hex().to_string();
-    let mut entries = Entries::new();
-    entries.push(&matrix);
-    let (pooled, spectrum) = if entries.nonfinite_count() > 0 {
-        let shape = plan(layer, settings);
-        (Pooled { tails: Err(Why::NonFinite), whole: Err(Why::NonFinite), ..shape }, None)
-    } else {
-        let precision = settings.precision.of(layer.dtype);
-        let spectrum = linalg::singular_values(&matrix, precision)?;
+    let weight = Weight::read(source, layer)?;
+    let (pooled, spectrum) = if weight.is_finite() {
+        let (spectrum, samples) = weight.spectra(layer, settings)?;
         let fit = |sample: &[f64]| match spectrum.largest() {
             0.0 => Err(Why::AllZero),
             _ => fit_by(sample, settings.start),
         };
-        let samples = samples(&matrix, layer, settings)?;
         let tails = samples.iter().map(|sample| fit(sample)).collect();
         let whole = fit(&eigenvalues(&spectrum));
         (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum))
+    } else {
+        let none = Why::NonFinite;
+        (Pooled { tails: Err(none), whole: Err(none), ..plan(layer, settings) }, None)
     };
     let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
-    Ok(Measured { values, flags: flags(&pooled), blake3, spectrum })
+    Ok(Measured { values, flags: flags(&pooled), blake3: weight.blake3(), spectrum })
+}
+
+/// A weight in memory: as it is, or as thin factors.
+enum Weight {
+    Dense(Matrix),
+    Factors(LowRank),
+}
+
+impl Weight {
+    fn read(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
+        match layer.rank {
+            Some(_) => source.factors(layer).map(Self::Factors),
+            None => source.read(layer, 0..layer.rows).map(Self::Dense),
+        }
+    }
+
+    fn is_finite(&self) -> bool {
+        let entries = match self {
+            Self::Factors(factors) => Entries::of_factors(factors),
+            Self::Dense(matrix) => {
+                let mut entries = Entries::new();
+                entries.push(matrix);
+                entries
+            }
+        };
+        entries.nonfinite_count() == 0
+    }
+
+    /// Of the stored bytes; of factors, as doubles.
+    fn blake3(&self) -> String {
+        let hash = match self {
+            Self::Dense(matrix) => blake3::hash(matrix.bytes()),
+            Self::Factors(factors) => {
+                let mut hash = blake3::Hasher::new();
+                for x in factors.left().iter().chain(factors.right()) {
+                    hash.update(&x.to_le_bytes());
+                }
+                hash.finalize()
+            }
+        };
+        hash.to_hex().to_string()
+    }
+
+    /// The spectrum of the whole, and the eigenvalues that one tail each is fitted to, ascending: of all windows
+    /// together, or of each row of blocks.
+    fn spectra(&self, layer: &Layer, settings: &Settings) -> Result<(Spectrum, Vec<Vec<f64>>), Error> {
+        let precision = settings.precision.of(layer.dtype);
+        let grid = || windows(settings, layer.rows, layer.cols);
+        match self {
+            Self::Factors(factors) => {
+                let whole = linalg::low_rank(factors)?.spectrum()?;
+                Ok((whole, vec![pool(&update::spectra(factors, &grid())?)]))
+            }
+            Self::Dense(matrix) => {
+                let whole = linalg::singular_values(matrix, precision)?;
+                let Some(blocks) = kernels::blocks(layer, settings) else {
+                    return Ok((whole, vec![pool(&grid().spectra(matrix, precision)?)]));
+                };
+                let spectra = blocks.spectra(matrix, precision)?;
+                let scaled =
+                    |spectra: &Vec<Spectrum>| pool(spectra).iter().map(|x| x * kernels::SCALE).collect();
+                Ok((whole, spectra.iter().map(scaled).collect()))
+            }
+        }
+    }
 }
 
 /// Cautions for whoever reads the values.
@@ -108,10 +170,15 @@ fn flags(pooled: &Pooled) -> Vec<&'static str> {
 /// What measuring `layer` costs.
 pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
     let precision = settings.precision.of(layer.dtype);
-    let whole = linalg::cost(layer.rows, layer.cols, layer.read_as, precision);
-    let windows = match kernels::blocks(layer, settings) {
-        Some(blocks) => blocks.cost(layer.read_as, precision),
-        None => windows(settings, layer.rows, layer.cols).cost(layer.read_as, precision),
+    let grid = windows(settings, layer.rows, layer.cols);
+    let whole = match layer.rank {
+        Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
+        None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision),
+    };
+    let windows = match (layer.rank, kernels::blocks(layer, settings)) {
+        (Some(rank), _) => update::cost(rank, &grid),
+        (None, Some(blocks)) => blocks.cost(layer.read_as, precision),
+        (None, None) => grid.cost(layer.read_as, precision),
     };
     // One after the other, but the buffers of the first are kept for what comes next.
     Cost { flops: whole.flops + windows.flops, bytes: whole.bytes + windows.bytes }
@@ -128,18 +195,6 @@ fn plan(layer: &Layer, settings: &Settings) -> Pooled {
     };
     let none = Why::NotApplicable;
     Pooled { tails: Err(none), whole: Err(none), windows, shape, covered, entries: layer.len() }
-}
-
-/// The eigenvalues that one tail is fitted to, ascending: of all windows together, or of each row of blocks.
-fn samples(matrix: &Matrix, layer: &Layer, settings: &Settings) -> Result<Vec<Vec<f64>>, Error> {
-    let precision = settings.precision.of(layer.dtype);
-    let Some(blocks) = kernels::blocks(layer, settings) else {
-        let spectra = windows(settings, layer.rows, layer.cols).spectra(matrix, precision)?;
-        return Ok(vec![pool(&spectra)]);
-    };
-    let spectra = blocks.spectra(matrix, precision)?;
-    let scaled = |spectra: &Vec<Spectrum>| pool(spectra).iter().map(|x| x * kernels::SCALE).collect();
-    Ok(spectra.iter().map(scaled).collect())
 }
 
 /// The eigenvalues of several spectra, ascending; of each those above its own floor.
