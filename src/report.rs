@@ -53,6 +53,10 @@ pub enum Why {
     TooFewValues,
     /// All candidate tails are degenerate.
     NoTail,
+    /// No singular value counts as noise.
+    NoNoise,
+    /// The spectrum falls to zero, or to what the decomposition does not resolve.
+    FallsToFloor,
     /// The solver did not reach its accuracy.
     NotConverged,
     /// The result does not fit a double.
@@ -70,6 +74,8 @@ impl fmt::Display for Why {
             Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
+            Self::FallsToFloor => "the fall ends below the accuracy floor of the spectrum",
+            Self::NoNoise => "no resolved singular value counts as noise",
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",
             Self::NotApplicable => "not defined for this row",

@@ -115,7 +115,7 @@ impl Allocate {
     pub(super) fn check(&self) -> Result<(), Error> {
         let Some(Destination(kind, _)) = &self.to else { return Ok(()) };
         if let (Some(_), Some(map @ (MapName::Sqrt | MapName::Log2))) = (self.range, self.map) {
-            return Err(Error::Usage(format!("`--range` does not belong to `--map {}`", word(map))));
+            return Err(Error::Usage(format!("`--range` does not belong to `--map {}`", word(&map))));
         }
         let strangers = match kind {
             Kind::Sparsity => [
@@ -172,13 +172,13 @@ impl Allocate {
         let sizes: Vec<u64> = kept.iter().map(|row| row.shape[0] * row.shape[1]).collect();
         let mut settings: Vec<(&'static str, serde_json::Value)> =
             report.settings.iter().map(|(key, value)| (*key, json!(value))).collect();
-        settings.push(("per", json!(word(per))));
+        settings.push(("per", json!(word(&per))));
         let values = match kind {
             Kind::Sparsity => {
                 let (target, epsilon) = (self.target.unwrap_or(0.7), self.epsilon.unwrap_or(0.3));
                 let excess = if self.compat.is_some() { Excess::Clip } else { Excess::Redistribute };
                 settings.extend([("target", json!(target)), ("epsilon", json!(epsilon))]);
-                settings.extend(self.compat.map(|compat| ("compat", json!(word(compat)))));
+                settings.extend(self.compat.map(|compat| ("compat", json!(word(&compat)))));
                 let sizes: Vec<f64> = sizes.iter().map(|n| *n as f64).collect();
                 allocation::sparsities(&alphas, &sizes, (target, epsilon), excess)
             }
@@ -186,7 +186,7 @@ impl Allocate {
                 let (map, rate) = (self.map.unwrap_or(MapName::Linear), self.lr.unwrap_or(1.0));
                 let usual = if map == MapName::Sigmoid { Range(0.25, 0.25) } else { Range(0.5, 1.5) };
                 let Range(low, high) = self.range.unwrap_or(usual);
-                settings.extend([("map", json!(word(map))), ("lr", json!(rate))]);
+                settings.extend([("map", json!(word(&map))), ("lr", json!(rate))]);
                 if !matches!(map, MapName::Sqrt | MapName::Log2) {
                     settings.push(("range", json!([low, high])));
                 }

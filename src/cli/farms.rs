@@ -124,7 +124,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let dry = common.dry_run;
     let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
     let target = if dry { None } else { arguments.allocate.create()? };
-    let model = Model::open_input(&arguments.input)?;
+    let (model, _) = Model::open_input(&arguments.input)?;
     let (settings, analysis) = analysis(arguments);
     if !common.quiet {
         hint(&model.source.select(&common.filter()?).layers, &settings, common);
@@ -179,9 +179,9 @@ fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
             ("window", settings.window.to_string()),
             ("aspect", settings.aspect.to_string()),
             ("windows_per_dim", settings.windows_per_dim.to_string()),
-            ("xmin", word(xmin)),
-            ("conv", word(conv)),
-            ("precision", word(arguments.precision)),
+            ("xmin", word(&xmin)),
+            ("conv", word(&conv)),
+            ("precision", word(&arguments.precision)),
         ],
         cost: Box::new(move |layer: &Layer| {
             let cost = farms::cost(layer, &settings);

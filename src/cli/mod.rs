@@ -2,14 +2,17 @@
 
 mod allocate;
 mod completions;
+mod emit;
 mod explain;
 mod farms;
 mod intruders;
 mod man;
+mod mitigate;
 mod options;
 mod outputs;
 mod plan;
 mod progress;
+mod rank;
 mod run;
 mod spectrum;
 
@@ -46,10 +49,12 @@ Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
-    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
-    Farms(farms::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
+    /// How many directions each matrix, or its update, uses, and what rank to keep
+    Rank(rank::Arguments),
+    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
+    Farms(farms::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -96,8 +101,9 @@ pub fn main() -> ExitCode {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
-        Command::Farms(arguments) => farms::run(&arguments),
         Command::Intruders(arguments) => intruders::run(&arguments),
+        Command::Rank(arguments) => rank::run(&arguments),
+        Command::Farms(arguments) => farms::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

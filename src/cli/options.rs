@@ -51,7 +51,7 @@ impl Adapter {
 
 /// Shared options, grouped as the help shows them.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Common {
     /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
@@ -151,7 +151,7 @@ impl From<PrecisionName> for Precision {
 }
 
 /// A choice as the user types it.
-pub(super) fn word(choice: impl ValueEnum + Copy) -> String {
+pub(super) fn word(choice: &impl ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
@@ -235,6 +235,24 @@ fn half_of_free() -> u64 {
     let free = system.available_memory();
     let granted = system.cgroup_limits().map_or(free, |limits| limits.free_memory.min(free));
     granted / 2
+}
+
+/// `0.8` or `80%`: a share of one, not zero.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = text.trim().strip_suffix('%').map_or((text.trim(), 1.0), |number| (number, 100.0));
+    let share = number.trim().parse::<f64>().ok().map(|x| x / scale);
+    share
+        .filter(|x| *x > 0.0 && *x <= 1.0)
+        .ok_or_else(|| "a share is above 0 and at most 1, as in 0.95 or 95%".to_owned())
+}
+
+/// `50%` or `50`.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+    number
+        .ok()
+        .filter(|x| *x > 0.0 && *x <= 100.0)
+        .ok_or_else(|| "a percentage is above 0 and at most 100".to_owned())
 }
 
 /// `8G`, `512MiB`, `1.5 GB`: decimal and binary prefixes both mean powers of 1024, as in most tools that take a size.

@@ -61,13 +61,14 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// What the user asked to look at: weights, or the update to a base.
-    pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
+    /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
+    pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
         let opening = input.adapter.opening();
-        match &input.base {
-            None => Self::open_with(&input.model, &opening),
-            Some(base) => Self::open_pair(base, &input.model, &opening, What::Delta).map(|(model, _)| model),
-        }
+        let Some(base) = &input.base else {
+            return Ok((Self::open_with(&input.model, &opening)?, None));
+        };
+        let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
+        Ok((model, Some(pairs)))
     }
 
     /// The checkpoint at `path`.

@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let model = Model::open_input(&arguments.input)?;
+    let (model, _) = Model::open_input(&arguments.input)?;
     let Some(Finished { report, measured }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
     };
@@ -81,8 +81,8 @@ fn analysis(arguments: &Arguments) -> Analysis {
         columns: metrics.iter().map(|metric| &metric.column).collect(),
         shown: shown.to_vec(),
         settings: vec![
-            ("names", word(arguments.names)),
-            ("precision", word(arguments.precision)),
+            ("names", word(&arguments.names)),
+            ("precision", word(&arguments.precision)),
             ("noise", "median".to_owned()),
             ("xmin", "ks".to_owned()),
         ],
