@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use svdkit::analysis::farms::FARMS;
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 
@@ -22,6 +23,7 @@ fn sections(page: &str) -> BTreeMap<&str, &str> {
 fn columns() -> BTreeMap<&'static str, &'static Column> {
     let fixed = METRICS.iter().chain(RANKS).map(|metric| &metric.column);
     fixed
+        .chain(FARMS.iter().map(|metric| &metric.column))
         .chain(chosen(0.01, &[]).iter().map(|metric| &metric.column))
         .map(|column| (column.key, column))
         .collect()

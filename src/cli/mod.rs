@@ -1,8 +1,10 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
+mod allocate;
 mod completions;
 mod emit;
 mod explain;
+mod farms;
 mod intruders;
 mod man;
 mod mitigate;
@@ -39,6 +41,7 @@ Examples:
   svdkit spectrum model.safetensors
   svdkit spectrum MODEL_FOLDER --sort -alpha -o report.json
   svdkit spectrum MODEL_FOLDER --fail-if 'nonfinite_count > 0'
+  svdkit farms MODEL_FOLDER --allocate sparsity=prune.json
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
@@ -50,6 +53,8 @@ enum Command {
     Intruders(intruders::Arguments),
     /// How many directions each matrix, or its update, uses, and what rank to keep
     Rank(rank::Arguments),
+    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
+    Farms(farms::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -98,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
+        Command::Farms(arguments) => farms::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

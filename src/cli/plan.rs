@@ -61,7 +61,7 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
 }
 
 /// Operations a second of one thread on this machine now: a small decomposition, timed.
-fn rate() -> f64 {
+pub(super) fn rate() -> f64 {
     const SIDE: usize = 384;
     // Any full-rank matrix will do; this one is a fixed pseudo-random one.
     let mut state = 1u32;

@@ -61,6 +61,9 @@ impl Paint {
 
 /// Marks an exponent that was fitted on few values.
 const UNSURE: &str = "~";
+/// Exponents, and the flags that say so.
+const SHORT_TAILS: [(&str, &str); 3] =
+    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
 const SPARK: usize = 12;
 const SHORTEST_NAME: usize = 24;
 
@@ -171,8 +174,9 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         (Value::Real(x), _) => notation::real(x),
         (Value::Missing(_), _) => String::new(),
     };
+    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
     match column.key {
-        "alpha" if row.flags.contains(&"low_n_tail") => format!("{UNSURE}{text}"),
+        _ if unsure => format!("{UNSURE}{text}"),
         "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
         _ => text,
     }
@@ -277,8 +281,11 @@ fn notes(report: &Report) -> Vec<String> {
             notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
         }
     }
-    if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
-        notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
+    let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
+    if report.rows.iter().any(short) {
+        let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
+        let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
 }
