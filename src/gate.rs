@@ -274,6 +274,7 @@ mod tests {
             blake3: None,
             tied_to: None,
             failed: None,
+            comparison: None,
             flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],

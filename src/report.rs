@@ -2,10 +2,14 @@
 //!
 //! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
+mod comparison;
+
 use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+
+pub use comparison::{Compared, Comparison, Standing};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
@@ -19,10 +23,12 @@ pub enum Format {
     Real,
     /// A share of one, as a percentage.
     Share,
+    /// A relative change, as a percentage with its sign.
+    Change,
 }
 
 /// Everything the program says about one number, said once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
     /// The key in JSON, CSV, `--columns`, `--sort` and `--fail-if`.
     pub key: &'static str,
@@ -57,6 +63,51 @@ pub enum Why {
     Overflow,
     /// The quantity has no meaning for this kind of row.
     NotApplicable,
+    /// The matrix could not be read or decomposed.
+    Failed,
+    /// Its bytes are those of the base, so it was not decomposed.
+    NotDecomposed,
+    /// The base's value is zero, and a change relative to nothing has no size.
+    ZeroBase,
+    /// The other side has no matrix of this name and shape.
+    Unpaired,
+    /// The side has no such matrix: there is nothing that could cross a line.
+    Absent,
+    /// There is no update that this could be a share of.
+    NoUpdate,
+    /// Its singular vectors are arbitrary: all its values are equal or below the floor.
+    Degenerate,
+}
+
+/// Every reason, to find it by its words.
+const REASONS: [Why; 15] = [
+    Why::NonFinite,
+    Why::AllZero,
+    Why::BelowFloor,
+    Why::TooFewValues,
+    Why::NoTail,
+    Why::NotConverged,
+    Why::Overflow,
+    Why::NotApplicable,
+    Why::Failed,
+    Why::NotDecomposed,
+    Why::ZeroBase,
+    Why::Unpaired,
+    Why::Absent,
+    Why::NoUpdate,
+    Why::Degenerate,
+];
+
+impl Why {
+    /// The reason that is written as `words`.
+    pub fn parse(words: &str) -> Option<Self> {
+        REASONS.into_iter().find(|why| why.to_string() == words)
+    }
+
+    /// Whether there is nothing that was to be measured: a rule passes over it.
+    pub fn is_vacuous(self) -> bool {
+        matches!(self, Self::Absent | Self::NoUpdate)
+    }
 }
 
 impl fmt::Display for Why {
@@ -70,6 +121,13 @@ impl fmt::Display for Why {
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",
             Self::NotApplicable => "not defined for this row",
+            Self::Failed => "the matrix could not be read or decomposed",
+            Self::NotDecomposed => "unchanged, so it was not decomposed; `--all` measures it, too",
+            Self::ZeroBase => "the base's value is 0",
+            Self::Unpaired => "the other side has no matrix of this name and shape",
+            Self::Absent => "there is no such matrix on this side",
+            Self::NoUpdate => "nothing was changed",
+            Self::Degenerate => "its singular values do not tell their directions apart",
         })
     }
 }
@@ -186,6 +244,9 @@ pub struct Row {
     /// Why the matrix could not be measured, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// How it stands to the matrix it is compared with.
+    #[serde(flatten)]
+    pub comparison: Option<Comparison>,
     /// Cautions that a reader of the numbers should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
@@ -198,9 +259,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// `measured` or `failed`.
+    /// `measured`, `failed` or, in a comparison, another [`Standing`].
     pub fn status(&self) -> &'static str {
-        if self.failed.is_some() { "failed" } else { "measured" }
+        match (&self.failed, &self.comparison) {
+            (Some(_), _) => "failed",
+            (None, Some(comparison)) => comparison.status.name(),
+            (None, None) => "measured",
+        }
     }
 }
 
@@ -252,6 +317,9 @@ pub struct Totals {
     pub filtered: u64,
     /// Entries of all measured matrices, tied ones counted once.
     pub parameters: u64,
+    /// Only in a comparison: what became of the matrices that were not measured on both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
 }
 
 /// What a rule said.

@@ -1,5 +1,6 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
 
+pub mod compare;
 pub mod spectrum;
 
 use crate::report::Measurements;

@@ -7,6 +7,7 @@ mod index;
 mod pickle;
 mod probe;
 mod safetensors;
+mod saved;
 mod spectra;
 mod state_dict;
 mod stored;
@@ -24,6 +25,7 @@ use crate::matrix::Matrix;
 use crate::report::SourceFile;
 
 pub use combined::{Combined, Pairs, What};
+pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
 pub use tied::tied;
 

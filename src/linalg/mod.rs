@@ -7,9 +7,11 @@
 mod band;
 mod chase;
 mod exact;
+mod factors;
 mod gram;
 mod kernel;
 mod narrow;
+mod overlap;
 mod tridiagonal;
 mod workspace;
 
@@ -19,6 +21,9 @@ use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
+
+pub use factors::{Basis, Factors};
+pub use overlap::{Core, core, cosines, largest_angle};
 
 /// How exact the small singular values have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,6 +95,23 @@ pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum
         return exact::singular_values(matrix);
     }
     by_gram(Arch::new(), matrix)
+}
+
+/// All `min(m, n)` singular triplets of a finite matrix.
+///
+/// # Errors
+/// [`Error::NotConverged`], also when an entry is not finite.
+pub fn factors(matrix: &Matrix) -> Result<Factors, Error> {
+    exact::factors(matrix)
+}
+
+/// What all singular triplets of a weight cost.
+pub fn factors_cost(rows: usize, cols: usize) -> Cost {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
+    let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
+    // The entries, a copy to be overwritten, both bases and the solver's own.
+    Cost { flops, bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 4.0 * short * short)) as u64 }
 }
 
 /// The fast route on a given instruction set.

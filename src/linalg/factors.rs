@@ -1,0 +1,68 @@
+//! Singular vectors: what a decomposition gives beside its values.
+
+use faer::MatRef;
+
+use crate::error::Error;
+use crate::spectrum::{Route, Spectrum};
+
+/// Columns of equal length, one after the other in memory; orthonormal wherever a decomposition made them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Basis {
+    length: usize,
+    entries: Vec<f64>,
+}
+
+impl Basis {
+    /// The columns of `matrix`.
+    pub(super) fn of(matrix: MatRef<'_, f64>) -> Self {
+        let mut entries = Vec::with_capacity(matrix.nrows() * matrix.ncols());
+        for column in matrix.col_iter() {
+            entries.extend(column.iter());
+        }
+        Self { length: matrix.nrows(), entries }
+    }
+
+    /// Entries of one column.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Number of columns.
+    pub fn count(&self) -> usize {
+        self.entries.len() / self.length.max(1)
+    }
+
+    /// Column `j`, from 0 on.
+    pub fn column(&self, j: usize) -> &[f64] {
+        &self.entries[j * self.length..(j + 1) * self.length]
+    }
+
+    /// For products.
+    pub(super) fn as_mat(&self) -> MatRef<'_, f64> {
+        MatRef::from_column_major_slice(&self.entries, self.length, self.count())
+    }
+}
+
+/// Singular triplets `σᵢ, uᵢ, vᵢ` of a matrix, largest first: `values.len()` columns on both sides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Factors {
+    /// Left singular vectors, as long as the matrix has rows.
+    pub left: Basis,
+    /// Singular values, descending.
+    pub values: Vec<f64>,
+    /// Right singular vectors, as long as the matrix has columns.
+    pub right: Basis,
+}
+
+impl Factors {
+    /// The spectrum of a matrix that has no other singular value than these and zero.
+    ///
+    /// # Errors
+    /// [`Error::NotConverged`] when a value is not finite.
+    pub fn spectrum(&self) -> Result<Spectrum, Error> {
+        let (rows, cols) = (self.left.length(), self.right.length());
+        let mut values = self.values.clone();
+        values.resize(rows.min(cols), 0.0);
+        Spectrum::new(values, rows, cols, Route::Direct)
+    }
+}
