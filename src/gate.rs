@@ -288,6 +288,7 @@ mod tests {
             command: "spectrum",
             model: Source { path: String::new(), format: "", files: vec![] },
             base: None,
+            tuned: vec![],
             settings: vec![],
             columns: vec![&ALPHA, &RANK],
             rows: vec![

@@ -233,12 +233,12 @@ fn is_convolution(name: &str, last: usize) -> bool {
 }
 
 /// The name of the matrix that tensor `name` holds.
-fn bare(name: &str) -> &str {
+pub fn bare(name: &str) -> &str {
     name.strip_suffix(".weight").unwrap_or(name)
 }
 
 /// Block number and role: `model.layers.3.mlp.up_proj` is block 3, role `mlp.up_proj`; without a number the whole name is the role.
-fn place(name: &str) -> (Option<u64>, String) {
+pub fn place(name: &str) -> (Option<u64>, String) {
     let number = name.split('.').enumerate().find_map(|(i, part)| part.parse::<u64>().ok().map(|n| (i, n)));
     match number {
         Some((i, block)) if i + 1 < name.split('.').count() => {

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-pub use comparison::{Compared, Comparison, Standing};
+pub use comparison::{Compared, Comparison, Named, Standing};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
@@ -362,6 +362,9 @@ pub struct Report {
     /// Where the weights came from that these are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Source>,
+    /// Where they came from by name, if several models are compared with one base; the first is also `model`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tuned: Vec<Named>,
     /// What decides the numbers, in the order the docs name it.
     #[serde(serialize_with = "map")]
     pub settings: Vec<(&'static str, String)>,

@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
+mod compare;
 mod options;
 mod outputs;
 mod plan;
@@ -31,6 +32,7 @@ Examples:
   svdkit spectrum model.safetensors
   svdkit spectrum MODEL_FOLDER --sort -alpha -o report.json
   svdkit spectrum MODEL_FOLDER --fail-if 'nonfinite_count > 0'
+  svdkit compare report.json MODEL_FOLDER --fail-if 'effective_rank_change < -10%'
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
@@ -38,6 +40,8 @@ Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
+    /// What changed from one checkpoint, or saved report, to another
+    Compare(compare::Arguments),
 }
 
 /// How a run that could look ended.
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
     };
     match result {
         Ok(status) => status.into(),

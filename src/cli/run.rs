@@ -234,6 +234,7 @@ fn assemble(
         command: analysis.command,
         model: model.origin.clone(),
         base: model.base.clone(),
+        tuned: vec![],
         settings: analysis.settings.clone(),
         columns: analysis.columns.clone(),
         rows,

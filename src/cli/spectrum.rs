@@ -43,16 +43,18 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// The accuracies by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionName {
+pub(super) enum PrecisionName {
     /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
     Fast,
     /// Every value to rounding of the largest; several times slower
     Exact,
 }
 
+/// The vocabularies by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Names {
+pub(super) enum Names {
     /// The names of docs/metrics.md
     Svdkit,
     /// WeightWatcher's names with WeightWatcher's definitions, for notebooks that expect them
@@ -78,28 +80,51 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     run::deliver(&report, common, &analysis.shown, outputs)
 }
 
-fn analysis(arguments: &Arguments) -> Analysis {
-    let precision = match arguments.precision {
-        PrecisionName::Fast => Precision::Fast,
-        PrecisionName::Exact => Precision::Exact,
-    };
-    let (metrics, shown): (&'static [Metric], _) = match arguments.names {
-        Names::Svdkit => (METRICS, SHOWN),
-        Names::Weightwatcher => (WEIGHTWATCHER, SHOWN_WEIGHTWATCHER),
-    };
+impl PrecisionName {
+    /// What it asks of a decomposition.
+    pub(super) fn precision(self) -> Precision {
+        match self {
+            Self::Fast => Precision::Fast,
+            Self::Exact => Precision::Exact,
+        }
+    }
+}
+
+impl Names {
+    /// The metrics that go by these names.
+    pub(super) fn metrics(self) -> &'static [Metric] {
+        match self {
+            Self::Svdkit => METRICS,
+            Self::Weightwatcher => WEIGHTWATCHER,
+        }
+    }
+}
+
+/// What decides the numbers of a spectrum, as reports say it.
+pub(super) fn settings(names: Names, precision: PrecisionName) -> Vec<(&'static str, String)> {
     let word = |name: Option<clap::builder::PossibleValue>| {
         name.map_or_else(String::new, |value| value.get_name().to_owned())
+    };
+    vec![
+        ("names", word(names.to_possible_value())),
+        ("precision", word(precision.to_possible_value())),
+        ("noise", "median".to_owned()),
+        ("xmin", "ks".to_owned()),
+    ]
+}
+
+fn analysis(arguments: &Arguments) -> Analysis {
+    let precision = arguments.precision.precision();
+    let metrics = arguments.names.metrics();
+    let shown = match arguments.names {
+        Names::Svdkit => SHOWN,
+        Names::Weightwatcher => SHOWN_WEIGHTWATCHER,
     };
     Analysis {
         command: "spectrum",
         columns: metrics.iter().map(|metric| &metric.column).collect(),
         shown: shown.to_vec(),
-        settings: vec![
-            ("names", word(arguments.names.to_possible_value())),
-            ("precision", word(arguments.precision.to_possible_value())),
-            ("noise", "median".to_owned()),
-            ("xmin", "ks".to_owned()),
-        ],
+        settings: settings(arguments.names, arguments.precision),
         cost: Box::new(move |layer: &Layer| {
             let cost = linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype));
             Job { flops: cost.flops, bytes: cost.bytes }

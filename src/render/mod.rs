@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use crate::report::{Column, Report};
 
-pub use table::{Layout, Look, Overflow, Paint};
+pub use table::{Layout, Look, Overflow, Paint, Unchanged};
 
 /// The formats a report can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

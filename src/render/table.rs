@@ -21,6 +21,17 @@ pub struct Look<'a> {
     pub layout: Layout,
     /// Whether escape sequences may be used.
     pub paint: Paint,
+    /// What a comparison shows of matrices that did not change.
+    pub unchanged: Unchanged,
+}
+
+/// What a comparison shows of matrices that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// A line each, like the others.
+    Shown,
+    /// Their number at the foot.
+    Hidden,
 }
 
 /// What to do when the chosen columns are wider than the line.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Source;
+
 /// How a matrix stands to the one it is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Comparison {
@@ -48,6 +50,16 @@ impl Standing {
             Self::Failed => "failed",
         }
     }
+}
+
+/// One of several models that are compared with one base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// What its columns carry after `@`.
+    pub name: String,
+    /// Where it came from.
+    #[serde(flatten)]
+    pub source: Source,
 }
 
 /// How many matrices of a comparison have which [`Standing`], apart from those measured or failed.

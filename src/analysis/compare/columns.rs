@@ -55,9 +55,9 @@ impl TwoSided {
         }
     }
 
-    /// The key of the metric in a report of one side.
-    pub fn tuned_key(&self) -> &'static str {
-        self.metric.key
+    /// The metric itself, as a report of one side has it.
+    pub fn metric(&self) -> &'static Column {
+        self.metric
     }
 
     /// The values of one side and of the difference: tuned, delta, change.

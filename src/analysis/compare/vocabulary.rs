@@ -2,11 +2,15 @@
 
 use super::Drift;
 use super::columns::{FATES, Retyped, TwoSided, fate, named};
+use crate::metric::Metric;
 use crate::report::{Column, Measurements, Standing, Value, Why};
 
 /// Every column of a comparison.
 #[derive(Debug)]
-pub struct Vocabulary(Vec<OneSide>);
+pub struct Vocabulary {
+    table: &'static [Metric],
+    sides: Vec<OneSide>,
+}
 
 /// The columns of one tuned side.
 #[derive(Debug)]
@@ -30,46 +34,61 @@ pub struct Half<'a> {
 }
 
 impl Vocabulary {
-    /// For `metrics` and `drifts`; one tuned side needs no name, several are told apart by theirs.
-    pub fn new(metrics: &[&'static Column], drifts: &[&'static Drift], names: &[&str]) -> Self {
+    /// For `metrics`, of `table` where weights are measured, and `drifts`; one tuned side needs no name, several are told apart by theirs.
+    pub fn new(
+        table: &'static [Metric],
+        metrics: &[&'static Column],
+        drifts: &[&'static Drift],
+        names: &[&str],
+    ) -> Self {
         let side = |name: Option<&str>| OneSide {
             fates: FATES.iter().map(|column| named(*column, name)).collect(),
             drifts: drifts.iter().map(|drift| (*drift, named(drift.column, name))).collect(),
             metrics: metrics.iter().map(|column| TwoSided::new(column, name)).collect(),
         };
         match names {
-            [_] => Self(vec![side(None)]),
-            _ => Self(names.iter().map(|name| side(Some(name))).collect()),
+            [_] => Self { table, sides: vec![side(None)] },
+            _ => Self { table, sides: names.iter().map(|name| side(Some(name))).collect() },
         }
+    }
+
+    /// The table that the metrics are from.
+    pub fn table(&self) -> &'static [Metric] {
+        self.table
+    }
+
+    /// The metrics that are compared.
+    pub fn metrics(&self) -> Vec<&'static Column> {
+        self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(TwoSided::metric)).collect()
     }
 
     /// All columns, in report order: the base's, then side by side what became of it.
     pub fn columns(&self) -> Vec<&'static Column> {
-        let base = self.0.first().into_iter().flat_map(|side| side.metrics.iter().map(|metric| metric.base));
+        let base = self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(|metric| metric.base));
         let side = |side: &OneSide| {
             let fates = side.fates.iter().copied();
             let drifts = side.drifts.iter().map(|(_, column)| *column);
             let metrics = side.metrics.iter().flat_map(|m| [m.tuned, m.delta, m.change]);
             fates.chain(drifts).chain(metrics).collect::<Vec<_>>()
         };
-        base.chain(self.0.iter().flat_map(side)).collect()
+        base.chain(self.sides.iter().flat_map(side)).collect()
     }
 
     /// The values of a row, in the order of the columns.
     pub fn values(&self, base: Option<&Measurements>, halves: &[Half<'_>]) -> Measurements {
         let mut values = vec![];
-        for metric in self.0.first().into_iter().flat_map(|side| &side.metrics) {
+        for metric in self.sides.first().into_iter().flat_map(|side| &side.metrics) {
             // Equal bytes have equal values, whichever side they were read from.
             let same = halves.iter().find(|half| half.standing == Some(Standing::Unchanged));
             let of = base.or(same.and_then(|half| half.values));
             let absent = halves.iter().all(|half| matches!(half.standing, Some(Standing::Added) | None));
-            let value = match of.and_then(|values| values.get(metric.tuned_key())) {
+            let value = match of.and_then(|values| values.get(metric.metric().key)) {
                 Some(value) => value,
                 None => Value::Missing(if absent { Why::Unpaired } else { Why::NotDecomposed }),
             };
             values.push((metric.base, value));
         }
-        for (side, half) in self.0.iter().zip(halves) {
+        for (side, half) in self.sides.iter().zip(halves) {
             side.push(base, half, &mut values);
         }
         Measurements(values)
@@ -82,7 +101,7 @@ impl Vocabulary {
             .map(|(standing, retyped)| Half { standing: *standing, retyped: *retyped, values: None, drifts: None })
             .collect();
         let mut values = self.values(None, &halves);
-        let fates: Vec<&str> = self.0.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
+        let fates: Vec<&str> = self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
         for (column, value) in &mut values.0 {
             if !fates.contains(&column.key) {
                 *value = Value::Missing(Why::Absent);
@@ -111,7 +130,7 @@ impl OneSide {
             values.push((column, value));
         }
         for metric in &self.metrics {
-            let key = metric.tuned_key();
+            let key = metric.metric().key;
             let unread = Value::Missing(Why::NotDecomposed);
             let tuned = half.values.and_then(|found| found.get(key));
             values.extend(match half.standing {
