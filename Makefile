@@ -1,7 +1,7 @@
 # The commands of daily work. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help check build test lint fmt doc bench bless install
+.PHONY: help check build test lint fmt doc bench bless install man
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ bench: build ## stages of the solver, then side by side with the peers (tests/be
 
 bless: ## accept the present output as the expected one in the transcripts
 	TRYCMD=overwrite cargo test --locked --test transcripts
+
+man: build ## man pages into target/man
+	mkdir -p target/man
+	target/release/svdkit man target/man
 
 install: ## svdkit into cargo's bin folder
 	cargo install --path . --locked

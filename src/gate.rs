@@ -243,10 +243,18 @@ fn comparison(text: &str) -> Result<(&str, Option<Line>), String> {
 /// # Errors
 /// [`Error::Usage`] with the nearest key.
 pub fn column(key: &str, columns: &[&'static Column]) -> Result<&'static str, Error> {
-    if let Some(found) = columns.iter().find(|column| column.key == key) {
-        return Ok(found.key);
+    nearest(key, &columns.iter().map(|column| column.key).collect::<Vec<_>>())
+}
+
+/// `key`, if it is one of `keys`.
+///
+/// # Errors
+/// [`Error::Usage`] with the one that looks most like it.
+pub fn nearest<'k>(key: &str, keys: &[&'k str]) -> Result<&'k str, Error> {
+    if let Some(found) = keys.iter().find(|known| **known == key) {
+        return Ok(found);
     }
-    let near = columns.iter().map(|column| (strsim::jaro_winkler(key, column.key), column.key));
+    let near = keys.iter().map(|known| (strsim::jaro_winkler(key, known), known));
     let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7);
     let hint = near.map_or_else(String::new, |(_, key)| format!("; did you mean `{key}`?"));
     Err(Error::Usage(format!("no column is called `{key}`{hint}")))

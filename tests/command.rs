@@ -251,3 +251,27 @@ fn an_interrupt_leaves_no_half_written_file() {
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["large.safetensors"]);
 }
+
+#[test]
+fn every_shell_gets_a_completion_script_that_knows_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish", "nushell"] {
+        assert!(stdout(&["completions", shell]).contains("spectrum"), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_gets_a_man_page() {
+    let folder = tempfile::tempdir().unwrap();
+    stdout(&["man", folder.path().to_str().unwrap()]);
+    let page = fs::read_to_string(folder.path().join("svdkit-spectrum.1")).unwrap();
+    assert!(page.starts_with(".") && page.contains("singular\\-values"), "{page}");
+}
+
+#[test]
+fn every_column_of_a_report_is_explained() {
+    let report = json(&["spectrum", BASE, "--format", "json", "--include", "lm_head"]);
+    for key in report["columns"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()) {
+        assert!(stdout(&["explain", key]).contains("Source: "), "{key}");
+    }
+    check_exit(&["explain", "alpa"], 2, "did you mean `alpha`?");
+}

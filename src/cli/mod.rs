@@ -1,6 +1,9 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
 mod compare;
+mod completions;
+mod explain;
+mod man;
 mod options;
 mod outputs;
 mod plan;
@@ -9,10 +12,11 @@ mod run;
 mod spectrum;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::Error;
 
@@ -36,12 +40,21 @@ Examples:
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the program runs")]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
     /// What changed from one checkpoint, or saved report, to another
     Compare(compare::Arguments),
+    /// What a column means: formula, range, how to read it, source
+    #[command(visible_alias = "metrics", after_long_help = explain::all())]
+    Explain(explain::Arguments),
+    /// A completion script for your shell
+    Completions(completions::Arguments),
+    /// Write man pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// How a run that could look ended.
@@ -81,6 +94,9 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
     match result {
         Ok(status) => status.into(),
@@ -98,6 +114,13 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Writes `text` to stdout.
+fn print(text: &[u8]) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text).and_then(|()| stdout.flush());
+    written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))
 }
 
 /// One line on stderr that says what went wrong.

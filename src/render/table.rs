@@ -238,9 +238,7 @@ fn notes(report: &Report) -> Vec<String> {
         }
     }
     if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
-        notes.push(format!(
-            "{UNSURE} fitted on fewer than 50 values: read it with its standard error, `alpha_sigma`"
-        ));
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
     }
     notes
 }
