@@ -87,9 +87,14 @@ impl Layer {
         self.len() == 0
     }
 
+    /// Numbers stored: its entries, or those of its factors.
+    pub fn parameters(&self) -> usize {
+        self.rank.map_or(self.len(), |rank| (self.rows + self.cols) * rank)
+    }
+
     /// Bytes as stored.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * self.dtype.size() as u64
+        self.parameters() as u64 * self.dtype.size() as u64
     }
 }
 

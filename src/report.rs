@@ -53,6 +53,8 @@ pub enum Why {
     AllZero,
     /// The value lies below what the decomposition resolves.
     BelowFloor,
+    /// The way the matrix is stored leaves it fewer directions than rows and columns.
+    LowRank,
     /// Fewer positive eigenvalues than the estimate needs.
     TooFewValues,
     /// All candidate tails are degenerate.
@@ -116,6 +118,7 @@ impl fmt::Display for Why {
             Self::NonFinite => "the weight holds NaN or infinite entries",
             Self::AllZero => "every entry is zero",
             Self::BelowFloor => "below the accuracy floor of the spectrum; `--precision exact` resolves it",
+            Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
             Self::NotConverged => "the decomposition did not converge",
@@ -216,6 +219,24 @@ impl Serialize for Reasons {
     }
 }
 
+/// How an adapter stores the update of a row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Update {
+    /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
+    pub kind: &'static str,
+    /// What the product of the factors was multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// The most directions it can have, where those are fewer than a matrix of its shape has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// The stored tensors it is made of.
+    pub tensors: Vec<String>,
+    /// Cautions, which the row's flags repeat.
+    #[serde(skip)]
+    pub flags: Vec<&'static str>,
+}
+
 /// One logical matrix of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -235,6 +256,9 @@ pub struct Row {
     pub stored_shape: Option<Vec<u64>>,
     /// Storage type.
     pub dtype: String,
+    /// How the adapter stores it, where it is an adapter's update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<Update>,
     /// BLAKE3 of the stored bytes, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blake3: Option<String>,

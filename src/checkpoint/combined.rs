@@ -12,7 +12,7 @@ use crate::layer::{Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Pair, Unpaired};
-use crate::report::{Skipped, SourceFile};
+use crate::report::{Skipped, SourceFile, Update};
 
 /// Two checkpoints whose matrices have been paired by name.
 pub struct Pairs {
@@ -21,8 +21,8 @@ pub struct Pairs {
     /// In the order of the tuned side.
     paired: Vec<Pair>,
     unpaired: Vec<Unpaired>,
-    /// Tensors of the tuned side that are no matrices.
-    skipped: Vec<Skipped>,
+    /// Tensors of the tuned side that are no matrices, and those without a partner.
+    left_out: Vec<Skipped>,
     /// Position in `paired`, by the tuned layer's name.
     positions: BTreeMap<String, usize>,
 }
@@ -37,8 +37,10 @@ impl Pairs {
             // An adapter leaves most of a model alone.
             unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Removed(_)));
         }
+        let mut left_out = theirs.skipped;
+        left_out.extend(unpaired.iter().flat_map(|unpaired| skipped(tuned.as_ref(), unpaired)));
         let positions = paired.iter().enumerate().map(|(i, pair)| (pair.tuned.name.clone(), i)).collect();
-        Self { base, tuned, paired, unpaired, skipped: theirs.skipped, positions }
+        Self { base, tuned, paired, unpaired, left_out, positions }
     }
 
     /// The checkpoint that was started from.
@@ -121,10 +123,16 @@ impl MatrixSource for Combined {
         };
         let all = self.pairs.paired.iter().map(layer);
         let layers: Vec<Layer> = all.filter(|layer| filter.keeps(&layer.name)).collect();
-        let skipped = self.pairs.skipped.iter().cloned().chain(self.pairs.unpaired.iter().map(skipped));
-        let skipped: Vec<Skipped> = skipped.filter(|skipped| filter.keeps(&skipped.tensor)).collect();
-        let all = self.pairs.paired.len() + self.pairs.skipped.len() + self.pairs.unpaired.len();
+        let left_out = self.pairs.left_out.iter();
+        let skipped: Vec<Skipped> =
+            left_out.filter(|skipped| filter.keeps(&skipped.tensor)).cloned().collect();
+        let all = self.pairs.paired.len() + self.pairs.left_out.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
+    }
+
+    fn update(&self, layer: &Layer) -> Option<Update> {
+        let pair = self.pairs.get(&layer.name).ok()?;
+        self.pairs.tuned.update(&pair.tuned).filter(|_| self.what == What::Delta)
     }
 
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
@@ -156,8 +164,8 @@ fn coarser(a: Dtype, b: Dtype) -> Dtype {
     if a.epsilon() >= b.epsilon() { a } else { b }
 }
 
-/// A matrix without a partner, as a line of what was left out.
-fn skipped(unpaired: &Unpaired) -> Skipped {
+/// A matrix without a partner, as lines of what was left out: one, or one for each tensor of an adapter's update.
+fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
     let (layer, reason) = match unpaired {
         Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),
         Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
@@ -165,10 +173,17 @@ fn skipped(unpaired: &Unpaired) -> Skipped {
             (tuned, format!("{} × {} in the base", base.rows, base.cols))
         }
     };
-    Skipped {
-        tensor: layer.tensor.clone(),
-        shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
-        dtype: layer.dtype.name().to_owned(),
-        reason,
+    let line = |tensor: &str, shape: &[usize], dtype: &str| Skipped {
+        tensor: tensor.to_owned(),
+        shape: shape.iter().map(|n| *n as u64).collect(),
+        dtype: dtype.to_owned(),
+        reason: reason.clone(),
+    };
+    match tuned.update(layer) {
+        Some(update) => {
+            let parts = tuned.tensors().iter().filter(|tensor| update.tensors.contains(&tensor.name));
+            parts.map(|part| line(&part.name, &part.shape, part.element.name())).collect()
+        }
+        None => vec![line(&layer.tensor, &layer.stored_shape, layer.dtype.name())],
     }
 }

@@ -1,9 +1,11 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
+mod adapter;
 mod combined;
 mod folder;
 mod header;
 mod index;
+mod patched;
 mod pickle;
 mod probe;
 mod safetensors;
@@ -17,14 +19,16 @@ mod zip;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report::SourceFile;
+use crate::report::{SourceFile, Update};
 
 pub use combined::{Combined, Pairs, What};
+pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
 pub use tied::tied;
@@ -45,6 +49,11 @@ pub trait MatrixSource: Send + Sync {
     /// The matrices to analyse, and what was left out.
     fn select(&self, filter: &Filter) -> Selection {
         layer::select(self.tensors(), filter)
+    }
+
+    /// How an adapter stores the update that a layer is; none of a weight.
+    fn update(&self, _layer: &Layer) -> Option<Update> {
+        None
     }
 
     /// The thin factors of a layer that has a `rank`.
@@ -84,14 +93,32 @@ pub struct Format {
 /// The formats, in the order they are tried.
 pub static FORMATS: &[Format] = &[safetensors::FORMAT, torch::FORMAT];
 
+/// What else is known of a checkpoint when it is opened; it matters to adapters only.
+#[derive(Clone, Default)]
+pub struct Opening<'a> {
+    /// The configuration of an adapter, where it does not lie beside the weights.
+    pub adapter_config: Option<&'a Path>,
+    /// The checkpoint that an adapter changes.
+    pub base: Option<Arc<dyn MatrixSource>>,
+}
+
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
 ///
 /// # Errors
 /// When nothing is there, or nothing that can be read; the message says what it is and what to try.
 pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    open_with(path, &Opening::default())
+}
+
+/// As [`open`], with what else is known.
+///
+/// # Errors
+/// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
+pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
     probe::check(path)?;
-    match FORMATS.iter().find(|format| (format.sniff)(path)) {
-        Some(format) => Ok((format.name, (format.open)(path)?)),
-        None => Err(probe::unknown(path)),
-    }
+    let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path)) else {
+        return Err(probe::unknown(path));
+    };
+    let (is_adapter, source) = adapter::open(path, (format.open)(path)?, opening)?;
+    Ok((if is_adapter { adapter::FORMAT } else { format.name }, source))
 }

@@ -16,11 +16,14 @@ use crate::render::{Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
 pub(super) struct Input {
-    /// A checkpoint: a file, or a folder as the Hugging Face hub lays it out
+    /// A checkpoint or an adapter: a file, or a folder as the Hugging Face hub lays it out
     pub model: PathBuf,
     /// Look at the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]
     pub base: Option<PathBuf>,
+    /// The configuration of an adapter, where it does not lie beside the weights
+    #[arg(long, value_name = "FILE", help_heading = "What to look at")]
+    pub adapter_config: Option<PathBuf>,
 }
 
 /// Shared options, grouped as the help shows them.

@@ -40,7 +40,7 @@ pub(super) fn lines(
     let mut dearest: Vec<u64> = jobs.iter().map(|job| job.bytes).collect();
     dearest.sort_unstable_by(|a, b| b.cmp(a));
     let peak: u64 = dearest.iter().take(limits.threads).sum();
-    let parameters: usize = layers.iter().map(|layer| layer.len()).sum();
+    let parameters: usize = layers.iter().map(|layer| layer.parameters()).sum();
     let mut lines = vec![
         (
             "matrices",

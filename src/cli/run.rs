@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, Combined, MatrixSource, Pairs, What};
+use crate::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::{self, MissingPolicy, Rule};
@@ -62,22 +62,35 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base.
     pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
+        let config = input.adapter_config.as_deref();
         match &input.base {
-            None => Self::open(&input.model),
-            Some(base) => Self::open_pair(base, &input.model, What::Delta).map(|(model, _)| model),
+            None => Self::open_with(&input.model, &Opening { adapter_config: config, base: None }),
+            Some(base) => Self::open_pair(base, (&input.model, config), What::Delta).map(|(model, _)| model),
         }
     }
 
     /// The checkpoint at `path`.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let (format, source) = checkpoint::open(path)?;
+        Self::open_with(path, &Opening::default())
+    }
+
+    /// The checkpoint at `path`, with what else is known of it.
+    pub(super) fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
+        let (format, source) = checkpoint::open_with(path, opening)?;
         let origin = Source { path: path.display().to_string(), format, files: source.files() };
         Ok(Self { source: Arc::from(source), origin, base: None })
     }
 
     /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
-    pub(super) fn open_pair(base: &Path, tuned: &Path, what: What) -> Result<(Self, Arc<Pairs>), Error> {
-        let (base, tuned) = (Self::open(base)?, Self::open(tuned)?);
+    /// An adapter's configuration may be given with it.
+    pub(super) fn open_pair(
+        base: &Path,
+        (tuned, adapter_config): (&Path, Option<&Path>),
+        what: What,
+    ) -> Result<(Self, Arc<Pairs>), Error> {
+        let base = Self::open(base)?;
+        let opening = Opening { adapter_config, base: Some(Arc::clone(&base.source)) };
+        let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
         Ok((Self { source, origin: tuned.origin, base: Some(base.origin) }, pairs))
@@ -214,11 +227,19 @@ fn assemble(
 ) -> Report {
     let layers = &selection.layers;
     let rows = (0..layers.len())
-        .map(|i| row(&layers[i], &measured[i], tied[i].map(|original| &layers[original])))
+        .map(|i| Row {
+            update: model.source.update(&layers[i]),
+            ..row(&layers[i], &measured[i], tied[i].map(|original| &layers[original]))
+        })
+        .map(|mut row| {
+            row.flags.extend(row.update.iter().flat_map(|update| &update.flags));
+            row
+        })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
-    let parameters =
-        (0..layers.len()).filter(|i| measured[*i].is_ok() && tied[*i].is_none()).map(|i| layers[i].len());
+    let parameters = (0..layers.len())
+        .filter(|i| measured[*i].is_ok() && tied[*i].is_none())
+        .map(|i| layers[i].parameters());
     let totals = Totals {
         measured: (layers.len() - failed) as u64,
         tied: tied.iter().flatten().count() as u64,
@@ -256,6 +277,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         shape,
         stored_shape: (stored != shape).then_some(stored),
         dtype: layer.dtype.name().to_owned(),
+        update: None,
         blake3: found.map(|found| found.blake3.clone()),
         tied_to: original.map(|layer| layer.name.clone()),
         failed: measured.as_ref().err().cloned(),
@@ -264,7 +286,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
         sketch: found
             .and_then(|found| found.spectrum.as_ref())
-            .map_or_else(Vec::new, crate::spectrum::Spectrum::sketch),
+            .map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(layer.rank.unwrap_or(usize::MAX))),
     }
 }
 
@@ -309,6 +331,9 @@ fn sort_rows(report: &mut Report, sort: &str) {
 fn nothing_selected(path: &Path, selection: &Selection) -> Error {
     let reason = match (selection.filtered, selection.skipped.len()) {
         (0, 0) => "holds no tensor".to_owned(),
+        (0, n) if selection.skipped.iter().all(|other| other.reason == selection.skipped[0].reason) => {
+            format!("nothing can be said of its {n} tensors: {}", selection.skipped[0].reason)
+        }
         (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
         (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
     };

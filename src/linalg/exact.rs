@@ -9,6 +9,7 @@ use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
 use super::factors::{Basis, Factors};
+use super::operator::Operator;
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::spectrum::{Route, Spectrum};
@@ -19,12 +20,16 @@ const LONG: usize = 2;
 /// One thread a matrix: with more, faer's bits would depend on their number.
 static ONE_THREAD: Once = Once::new();
 
+pub(super) fn on_one_thread() {
+    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
+}
+
 /// The singular values of a finite matrix.
 ///
 /// # Errors
 /// [`Error::NotConverged`], also when an entry is not finite.
 pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
-    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
+    on_one_thread();
     let (rows, cols) = (matrix.rows(), matrix.cols());
     let failed = || Error::NotConverged { rows, cols };
     let mut entries = matrix.to_f64();
@@ -50,15 +55,15 @@ pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
     Spectrum::new(values.into_iter().map(|s| s.abs() * unit).collect(), rows, cols, Route::Direct)
 }
 
-/// All `min(m, n)` singular triplets of a finite matrix.
+/// All `min(m, n)` singular triplets.
 ///
 /// # Errors
 /// [`Error::NotConverged`], also when an entry is not finite.
-pub(super) fn factors(matrix: &Matrix) -> Result<Factors, Error> {
-    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
-    let (rows, cols) = (matrix.rows(), matrix.cols());
+pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
+    on_one_thread();
+    let (rows, cols) = (operator.rows(), operator.cols());
     let failed = || Error::NotConverged { rows, cols };
-    let mut entries = matrix.to_f64();
+    let mut entries = operator.to_f64();
     let largest = entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !entries.iter().all(|x| x.is_finite()) {
         return Err(failed());

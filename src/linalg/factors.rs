@@ -13,6 +13,11 @@ pub struct Basis {
 }
 
 impl Basis {
+    /// No column yet.
+    pub(super) fn empty(length: usize) -> Self {
+        Self { length, entries: vec![] }
+    }
+
     /// The columns of `matrix`.
     pub(super) fn of(matrix: MatRef<'_, f64>) -> Self {
         let mut entries = Vec::with_capacity(matrix.nrows() * matrix.ncols());
@@ -37,9 +42,51 @@ impl Basis {
         &self.entries[j * self.length..(j + 1) * self.length]
     }
 
+    /// All columns, in order.
+    pub fn columns(&self) -> impl Iterator<Item = &[f64]> {
+        self.entries.chunks_exact(self.length.max(1))
+    }
+
+    /// Only the first `count` columns.
+    pub fn truncated(mut self, count: usize) -> Self {
+        self.entries.truncate(count * self.length);
+        self
+    }
+
+    /// Appends the columns of `more`.
+    pub(super) fn extend(&mut self, more: &Self) {
+        self.entries.extend_from_slice(&more.entries);
+    }
+
+    /// Appends one column.
+    pub(super) fn push(&mut self, column: &[f64]) {
+        self.entries.extend_from_slice(column);
+    }
+
     /// For products.
     pub(super) fn as_mat(&self) -> MatRef<'_, f64> {
         MatRef::from_column_major_slice(&self.entries, self.length, self.count())
+    }
+
+    /// Row-major, `width` entries a row; columns that are not there are zero.
+    pub(super) fn interleaved(&self, width: usize) -> Vec<f64> {
+        let mut rows = vec![0.0; self.length * width];
+        for (j, column) in self.columns().enumerate() {
+            for (row, x) in rows.chunks_exact_mut(width).zip(column) {
+                row[j] = *x;
+            }
+        }
+        rows
+    }
+
+    /// The first `count` columns of row-major `rows` of `width` entries.
+    pub(super) fn separated(rows: &[f64], width: usize, count: usize) -> Self {
+        let length = rows.len() / width;
+        let mut entries = Vec::with_capacity(length * count);
+        for j in 0..count {
+            entries.extend(rows.chunks_exact(width).map(|row| row[j]));
+        }
+        Self { length, entries }
     }
 }
 
@@ -64,5 +111,11 @@ impl Factors {
         let mut values = self.values.clone();
         values.resize(rows.min(cols), 0.0);
         Spectrum::new(values, rows, cols, Route::Direct)
+    }
+
+    /// Only the first `count` triplets.
+    pub fn truncated(mut self, count: usize) -> Self {
+        self.values.truncate(count);
+        Self { left: self.left.truncated(count), right: self.right.truncated(count), ..self }
     }
 }

@@ -5,12 +5,17 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod certificate;
 mod chase;
 mod exact;
 mod factors;
 mod gram;
 mod kernel;
+mod leading;
+mod low_rank;
 mod narrow;
+mod operator;
+mod orthogonal;
 mod overlap;
 mod tridiagonal;
 mod workspace;
@@ -22,7 +27,11 @@ use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
 
+pub use certificate::{BestCosine, Question, best_cosines};
 pub use factors::{Basis, Factors};
+pub use leading::leading;
+pub use low_rank::low_rank;
+pub use operator::Operator;
 pub use overlap::{Core, core, cosines, largest_angle};
 
 /// How exact the small singular values have to be.
@@ -85,6 +94,15 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
     Cost { flops: flops + 20.0 * long * short, bytes: (read + bytes) as u64 }
 }
 
+/// What the singular values of a product of two thin factors cost.
+pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
+    let (sides, rank) = ((rows + cols) as f64, rank as f64);
+    // Two factorizations, their orthogonal factors and a small decomposition, at a sixth of the products' rate.
+    let flops = 6.0 * (6.0 * sides * rank * rank + 20.0 * rank.powi(3));
+    // The factors, what they were read from, their copies and bases.
+    Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
+}
+
 /// The singular values of a finite matrix.
 ///
 /// # Errors
@@ -102,7 +120,7 @@ pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum
 /// # Errors
 /// [`Error::NotConverged`], also when an entry is not finite.
 pub fn factors(matrix: &Matrix) -> Result<Factors, Error> {
-    exact::factors(matrix)
+    exact::factors(&matrix.into())
 }
 
 /// What all singular triplets of a weight cost.

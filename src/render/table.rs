@@ -215,12 +215,20 @@ fn shorten(text: &str, width: usize) -> String {
     start.iter().chain(['…'].iter()).chain(end).collect()
 }
 
+/// Flags of an adapter's updates, in words.
+const CAUTIONS: [(&str, &str); 3] = [
+    ("scale_assumed", "no scale is stored: 1 was taken"),
+    ("rank_not_as_configured", "the configuration names another rank: that of the factors was taken"),
+    (
+        "moved_base",
+        "training began by taking a part out of the base: this is no update to the original weights",
+    ),
+];
+
 /// What a reader must know beside the numbers.
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = vec![];
-    if let Some(base) = &report.base {
-        notes.push(format!("Δ every number is of the update: {} − {}", report.model.path, base.path));
-    }
+    notes.extend(update_note(report));
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             notes.push(format!("! {}: {failure}", row.name));
@@ -237,10 +245,40 @@ fn notes(report: &Report) -> Vec<String> {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
         }
     }
+    for (flag, note) in CAUTIONS {
+        let count = report.rows.iter().filter(|row| row.flags.contains(&flag)).count();
+        if count > 0 {
+            notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
+        }
+    }
     if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
         notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
     }
     notes
+}
+
+/// Says that numbers are of an update, where they are, and how an adapter's was scaled.
+fn update_note(report: &Report) -> Option<String> {
+    let path = &report.model.path;
+    let updates: Vec<_> = report.rows.iter().filter_map(|row| row.update.as_ref()).collect();
+    let base = report.base.as_ref().map(|base| base.path.as_str());
+    if updates.is_empty() {
+        return base.map(|base| format!("Δ every number is of the update: {path} − {base}"));
+    }
+    let scales = updates.iter().filter_map(|update| update.scale);
+    let (least, most) = scales.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), s| (a.min(s), b.max(s)));
+    let scale = match () {
+        () if least > most => String::new(),
+        () if least.total_cmp(&most).is_eq() => format!(", scaled by {}", short(least)),
+        () => format!(", scaled by {} to {}", short(least), short(most)),
+    };
+    Some(format!("Δ every number is of what {path} adds to {}{scale}", base.unwrap_or("its base")))
+}
+
+/// A number without zeros that say nothing.
+fn short(x: f64) -> String {
+    let text = notation::real(x);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// Counts of everything, so that nothing is left out silently.

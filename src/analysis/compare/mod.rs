@@ -14,7 +14,7 @@ use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::{self, Cost, Factors, Precision};
-use crate::matrix::Dtype;
+use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Entries, METRICS, Metric, Subject};
 use crate::report::{Measurements, Standing, Value, Why};
 use crate::spectrum::Spectrum;
@@ -91,9 +91,20 @@ pub enum Preserve {
 #[derive(Clone, Copy)]
 pub enum Side<'a> {
     /// Weights to be read.
-    Weight(&'a dyn MatrixSource, &'a Layer),
+    Weight(Weight<'a>),
     /// Numbers of an earlier run.
     Saved(&'a Measurements),
+}
+
+/// Weights to be read.
+#[derive(Clone, Copy)]
+pub struct Weight<'a> {
+    /// The checkpoint.
+    pub source: &'a dyn MatrixSource,
+    /// Its matrix.
+    pub layer: &'a Layer,
+    /// The adapter's matrix that was added to the base to make it, where that is what it is compared with.
+    pub added: Option<(&'a dyn MatrixSource, &'a Layer)>,
 }
 
 /// What was found of one side.
@@ -147,17 +158,9 @@ pub fn measure(
         };
         let mut found = self::found(side, settings)?;
         let drifts = match (base, &outcome.base, side, standing) {
-            (
-                Some(Side::Weight(source, layer)),
-                Some(base),
-                Side::Weight(tuned, tuned_layer),
-                Standing::Measured,
-            ) => Some(drifts(
-                (source, layer, base),
-                (tuned, tuned_layer, &mut found),
-                &factors,
-                settings,
-            )?),
+            (Some(Side::Weight(weight)), Some(base), Side::Weight(tuned), Standing::Measured) => {
+                Some(drifts((weight, base), (tuned, &mut found), &factors, settings)?)
+            }
             _ => None,
         };
         if standing == Standing::Reshaped
@@ -175,8 +178,8 @@ pub fn measure(
 fn found(side: Side<'_>, settings: &Settings) -> Result<Found, Error> {
     Ok(match side {
         Side::Saved(values) => Found { values: values.clone(), blake3: None, flags: vec![], spectrum: None },
-        Side::Weight(source, layer) => {
-            let measured = spectrum::measure(source, layer, settings.precision, settings.metrics)?;
+        Side::Weight(weight) => {
+            let measured = spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
             Found {
                 values: measured.values,
                 blake3: Some(measured.blake3),
@@ -209,8 +212,8 @@ impl Both<'_> {
 
 /// The values of all drifts that `settings` ask for; flags what only looks like another weight.
 fn drifts(
-    (source, layer, base): (&dyn MatrixSource, &Layer, &Found),
-    (tuned_source, tuned_layer, tuned): (&dyn MatrixSource, &Layer, &mut Found),
+    (weight, base): (Weight<'_>, &Found),
+    (tuned_weight, tuned): (Weight<'_>, &mut Found),
     factors: &OnceCell<Factors>,
     settings: &Settings,
 ) -> Result<Vec<Value>, Error> {
@@ -218,20 +221,17 @@ fn drifts(
     let (Some(base), Some(tuned_spectrum)) = (&base.spectrum, &tuned.spectrum) else {
         return Ok(all().map(|_| Value::Missing(Why::NonFinite)).collect());
     };
-    let update = content::difference((source, layer), (tuned_source, tuned_layer))?;
-    let precision = settings.precision.of(coarser(layer.dtype, tuned_layer.dtype));
-    let spectrum = linalg::singular_values(&update, precision)?;
+    let layer = weight.layer;
+    let (update, spectrum) = update(weight, tuned_weight, settings)?;
     let directions = match settings.vectors {
         Vectors::None => None,
         Vectors::All => {
-            let whole = |source: &dyn MatrixSource, layer: &Layer| {
-                linalg::factors(&source.read(layer, 0..layer.rows)?)
-            };
+            let whole = |of: Weight<'_>| linalg::factors(&of.source.read(of.layer, 0..of.layer.rows)?);
             if factors.get().is_none() {
                 // The cell is empty, so nothing is refused.
-                let _ = factors.set(whole(source, layer)?);
+                let _ = factors.set(whole(weight)?);
             }
-            let tuned = whole(tuned_source, tuned_layer)?;
+            let tuned = whole(tuned_weight)?;
             factors.get().map(|base| Directions::new(base, &tuned, &update, settings)).transpose()?
         }
     };
@@ -249,6 +249,22 @@ fn drifts(
         tuned.flags.push("likely_permuted");
     }
     Ok(values)
+}
+
+/// What was added to a weight, and its singular values: exactly, where an adapter stores it as such.
+fn update(base: Weight<'_>, tuned: Weight<'_>, settings: &Settings) -> Result<(Matrix, Spectrum), Error> {
+    let Some((source, layer)) = tuned.added else {
+        let update = content::difference((base.source, base.layer), (tuned.source, tuned.layer))?;
+        let precision = settings.precision.of(coarser(base.layer.dtype, tuned.layer.dtype));
+        let spectrum = linalg::singular_values(&update, precision)?;
+        return Ok((update, spectrum));
+    };
+    let update = source.read(layer, 0..layer.rows)?;
+    let spectrum = match layer.rank {
+        Some(_) => linalg::low_rank(&source.factors(layer)?)?.spectrum()?,
+        None => linalg::singular_values(&update, settings.precision.of(layer.dtype))?,
+    };
+    Ok((update, spectrum))
 }
 
 /// The columns of a pair.

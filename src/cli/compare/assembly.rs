@@ -95,6 +95,12 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
     let standings: Vec<Option<Standing>> =
         seen.map_or_else(Vec::new, |seen| seen.tuned.iter().map(|side| side.standing).collect());
     let mut flags: Vec<&'static str> = vec![];
+    let adapters = sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| update(side, l.as_ref()?));
+    for flag in adapters.flat_map(|update| update.flags) {
+        if !flags.contains(&flag) {
+            flags.push(flag);
+        }
+    }
     for flag in outcome.iter().flat_map(|outcome| outcome.tuned.iter().flatten()).flat_map(|t| &t.found.flags) {
         if !flags.contains(flag) {
             flags.push(flag);
@@ -109,6 +115,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
         shape,
         stored_shape: stored,
         dtype: layer.dtype.name().to_owned(),
+        update: if sides.tuned.len() == 1 { update(&sides.tuned[0].1, layer) } else { None },
         blake3: if sides.tuned.len() == 1 { hash(0) } else { None },
         tied_to: found.tied_to.clone(),
         comparison: Some(Comparison {
@@ -127,6 +134,11 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
         sketch: vec![],
         failed: failure,
     })
+}
+
+/// How an adapter stores what it added to a matrix.
+fn update(side: &super::side::Side, layer: &Layer) -> Option<report::Update> {
+    side.weights()?.update(layer)
 }
 
 /// The numbers of a row, wherever they come from: measured now, saved, or told by the entries alone.
@@ -185,6 +197,7 @@ fn odd_row(odd: &Odd, vocabulary: &Vocabulary) -> Row {
         shape: [odd.tensor.shape.iter().product(), 1],
         stored_shape: Some(odd.tensor.shape.clone()),
         dtype: odd.tensor.dtype.clone(),
+        update: None,
         blake3: None,
         tied_to: None,
         failed: None,

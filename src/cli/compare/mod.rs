@@ -23,7 +23,7 @@ use crate::report::{Column, Measurements, Standing};
 use super::options::Common;
 use super::outputs::Outputs;
 use super::plan;
-use super::run::{self, Work};
+use super::run::{self, Model, Work};
 use super::spectrum::{Names, PrecisionName};
 use super::{Status, remark};
 use assembly::Found;
@@ -57,13 +57,18 @@ const SHOWN_SIDES: [&str; 3] = ["relative_update", "effective_rank_change", "ali
 /// spectrum` saved; a report as A makes a baseline for CI, whose numbers are reused where bytes are unchanged.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// What was started from: a checkpoint, or a saved JSON report
+    /// What was started from: a checkpoint, an adapter, or a saved JSON report
+    #[arg(value_name = "A")]
     base: PathBuf,
-    /// What came of it: a checkpoint, or a saved JSON report
+    /// What came of it: the same, an adapter of A among them
+    #[arg(value_name = "B")]
     tuned: Option<PathBuf>,
     /// Another model that came of A, side by side with the first; may be repeated. NAME=PATH gives its columns a name
     #[arg(long = "tuned", value_name = "[NAME=]PATH", help_heading = "What to look at")]
     more: Vec<PathBuf>,
+    /// The checkpoint that adapters among A and B change [default: A]
+    #[arg(long = "base", value_name = "BASE", help_heading = "What to look at")]
+    adapted: Option<PathBuf>,
     /// Measure unchanged matrices, too, and list them
     #[arg(long, help_heading = "What to look at")]
     all: bool,
@@ -154,8 +159,10 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
             here[0].0 = format!("{name}#{}", twice + 1);
         }
     }
-    let base = Side::open(&arguments.base)?;
-    let tuned = tuned.into_iter().map(|(name, path)| Ok((name, Side::open(&path)?)));
+    let named = arguments.adapted.as_deref().map(Model::open).transpose()?.map(|model| model.source);
+    let base = Side::open(&arguments.base, named.as_ref())?;
+    let changed = named.or(base.weights().cloned());
+    let tuned = tuned.into_iter().map(|(name, path)| Ok((name, Side::open(&path, changed.as_ref())?)));
     Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? })
 }
 
@@ -264,13 +271,13 @@ fn outcome(
     let base_numbers = numbers(&sides.base, &task.base);
     let tuned_numbers: Vec<Measurements> =
         sides.tuned.iter().zip(&task.tuned).map(|((_, side), layer)| numbers(side, layer)).collect();
-    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &base_numbers));
+    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &base_numbers, &sides.base));
     let tuned: Vec<_> = (0..standings.len())
         .map(|i| {
             let standing = standings[i]?;
             let skipped = standing == Standing::Unchanged && !everything;
             let layer = task.tuned[i].as_ref().filter(|_| !skipped)?;
-            Some((side::half(&sides.tuned[i].1, layer, &tuned_numbers[i]), standing))
+            Some((side::half(&sides.tuned[i].1, layer, &tuned_numbers[i], &sides.base), standing))
         })
         .collect();
     measure(base, &tuned, settings)

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use crate::analysis::compare;
-use crate::checkpoint::{MatrixSource, Saved, SavedRow, is_saved};
+use crate::analysis::compare::{self, Weight};
+use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_saved};
 use crate::cli::run::Model;
 use crate::cli::spectrum::{Names, PrecisionName, settings};
 use crate::error::Error;
-use crate::layer::{Filter, Layer};
+use crate::layer::{Filter, Layer, Selection};
 use crate::metric::{METRICS, WEIGHTWATCHER};
 use crate::report::{Column, Format, Measurements, Skipped, Source, SourceFile, Value};
 
@@ -24,6 +24,8 @@ pub(super) struct Side {
     pub(super) layers: Vec<Layer>,
     /// Its tensors that are no matrices.
     pub(super) skipped: Vec<Skipped>,
+    /// The same without what belongs to an adapter and to no model.
+    pub(super) others: Vec<Skipped>,
     /// What can be read of it.
     pub(super) content: Content,
 }
@@ -32,19 +34,48 @@ pub(super) struct Side {
 pub(super) enum Content {
     /// Weights.
     Weights(Arc<dyn MatrixSource>),
+    /// Weights that an adapter makes of a base.
+    Adapter(Arc<Patched>, Arc<dyn MatrixSource>),
     /// The report of an earlier run, with the positions of its rows by name.
     Saved(Saved, BTreeMap<String, usize>),
 }
 
 impl Side {
-    /// Opens `path`, whichever it is.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        if !is_saved(path) {
-            let Model { source, origin, .. } = Model::open(path)?;
-            let selection = source.select(&Filter::default());
-            let content = Content::Weights(source);
-            return Ok(Self { origin, layers: selection.layers, skipped: selection.skipped, content });
+    /// Opens `path`, whichever it is; an adapter is added to `base`.
+    pub(super) fn open(path: &Path, base: Option<&Arc<dyn MatrixSource>>) -> Result<Self, Error> {
+        if is_saved(path) {
+            return Self::open_saved(path);
         }
+        let opening = Opening { adapter_config: None, base: base.map(Arc::clone) };
+        let Model { source, origin, .. } = Model::open_with(path, &opening)?;
+        if source.holds() == Holds::Weights {
+            let Selection { layers, skipped, .. } = source.select(&Filter::default());
+            return Ok(Self {
+                origin,
+                layers,
+                others: skipped.clone(),
+                skipped,
+                content: Content::Weights(source),
+            });
+        }
+        let Some(base) = base else {
+            return Err(Error::malformed(
+                path,
+                "is an adapter; name the checkpoint that it changes with `--base`",
+            ));
+        };
+        let patched = Patched::new(Arc::clone(base), source);
+        if patched.is_empty() {
+            return Err(Error::malformed(path, "is an adapter of another model: none of its updates fits the base"));
+        }
+        let Selection { layers, skipped, .. } = patched.select(&Filter::default());
+        let others = base.select(&Filter::default()).skipped;
+        let patched = Arc::new(patched);
+        let source: Arc<dyn MatrixSource> = Arc::<Patched>::clone(&patched);
+        Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
+    }
+
+    fn open_saved(path: &Path) -> Result<Self, Error> {
         let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
         let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
@@ -54,6 +85,7 @@ impl Side {
             origin: Source { path: path.display().to_string(), format: "svdkit report", files },
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
+            others: saved.skipped.clone(),
             content: Content::Saved(saved, positions),
         })
     }
@@ -61,7 +93,7 @@ impl Side {
     /// The report, if it is one.
     pub(super) fn saved(&self) -> Option<&Saved> {
         match &self.content {
-            Content::Weights(_) => None,
+            Content::Weights(_) | Content::Adapter(..) => None,
             Content::Saved(saved, _) => Some(saved),
         }
     }
@@ -69,7 +101,7 @@ impl Side {
     /// The row of a report that is called `name`.
     pub(super) fn row(&self, name: &str) -> Option<&SavedRow> {
         match &self.content {
-            Content::Weights(_) => None,
+            Content::Weights(_) | Content::Adapter(..) => None,
             Content::Saved(saved, positions) => saved.rows.get(*positions.get(name)?),
         }
     }
@@ -87,7 +119,7 @@ impl Side {
     /// The weights, if it has them.
     pub(super) fn weights(&self) -> Option<&Arc<dyn MatrixSource>> {
         match &self.content {
-            Content::Weights(source) => Some(source),
+            Content::Weights(source) | Content::Adapter(_, source) => Some(source),
             Content::Saved(..) => None,
         }
     }
@@ -228,10 +260,19 @@ fn differences(
     differs.map(|key| format!("`{key}` is {} and {}", word(first.get(key)), word(other.get(key)))).collect()
 }
 
-/// A side of one pair, for the analysis.
-pub(super) fn half<'a>(side: &'a Side, layer: &'a Layer, saved: &'a Measurements) -> compare::Side<'a> {
-    match &side.content {
-        Content::Weights(source) => compare::Side::Weight(source.as_ref(), layer),
-        Content::Saved(..) => compare::Side::Saved(saved),
-    }
+/// A side of one pair, for the analysis; `base` is what it is compared with.
+pub(super) fn half<'a>(
+    side: &'a Side,
+    layer: &'a Layer,
+    saved: &'a Measurements,
+    base: &'a Side,
+) -> compare::Side<'a> {
+    let Some(source) = side.weights() else { return compare::Side::Saved(saved) };
+    let added = match &side.content {
+        Content::Adapter(patched, _) if base.weights().is_some_and(|w| Arc::ptr_eq(w, patched.base())) => {
+            patched.added_to(layer).map(|(adapter, added)| (adapter.as_ref(), added))
+        }
+        _ => None,
+    };
+    compare::Side::Weight(Weight { source: source.as_ref(), layer, added })
 }

@@ -83,8 +83,8 @@ impl Sides {
         let by_name = |skipped: &[Skipped]| -> BTreeMap<String, Skipped> {
             skipped.iter().map(|tensor| (pair::canonical(&tensor.tensor), tensor.clone())).collect()
         };
-        let base = by_name(&self.base.skipped);
-        let tuned: Vec<_> = self.tuned.iter().map(|(_, side)| by_name(&side.skipped)).collect();
+        let base = by_name(&self.base.others);
+        let tuned: Vec<_> = self.tuned.iter().map(|(_, side)| by_name(&side.others)).collect();
         let mut all = base.clone();
         for side in &tuned {
             for (name, tensor) in side {
