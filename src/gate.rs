@@ -156,9 +156,13 @@ impl Rule {
         let mut numbers = vec![];
         let mut missing = vec![];
         for row in rows {
-            match (row.values.get(key).and_then(Value::number), row) {
-                (Some(x), row) => numbers.push((row.name.as_str(), x)),
-                (None, row) => missing.push((row.name.as_str(), reason(row, key))),
+            match row.values.get(key) {
+                // There is nothing that could cross the line; that a matrix is gone is a column of its own.
+                Some(Value::Missing(why)) if why.is_vacuous() => {}
+                value => match value.and_then(Value::number) {
+                    Some(x) => numbers.push((row, x)),
+                    None => missing.push((row.name.as_str(), reason(row, key))),
+                },
             }
         }
         let (broken, worst) = match &self.subject {
@@ -177,13 +181,13 @@ impl Rule {
         })
     }
 
-    fn each(&self, key: &str, numbers: &[(&str, f64)]) -> (usize, Option<String>) {
+    fn each(&self, key: &str, numbers: &[(&Row, f64)]) -> (usize, Option<String>) {
         let broken: Vec<_> = numbers.iter().filter(|(_, x)| self.line.crossed(*x)).collect();
         let worst = broken.iter().max_by(|a, b| {
             // Of equals the first in report order.
             self.line.excess(a.1).total_cmp(&self.line.excess(b.1)).then(std::cmp::Ordering::Greater)
         });
-        (broken.len(), worst.map(|(name, x)| format!("{name}: {key} = {}", notation::real(*x))))
+        (broken.len(), worst.map(|(row, x)| format!("{}: {}", row.name, told(row, key, *x))))
     }
 
     fn all(
@@ -191,7 +195,7 @@ impl Rule {
         aggregate: Aggregate,
         key: &str,
         condition: Option<Line>,
-        numbers: &[(&str, f64)],
+        numbers: &[(&Row, f64)],
     ) -> (usize, Option<String>) {
         let values = numbers.iter().map(|(_, x)| *x);
         let met = condition.map_or(0, |line| values.clone().filter(|x| line.crossed(*x)).count()) as f64;
@@ -208,6 +212,24 @@ impl Rule {
         let name = AGGREGATES.iter().find(|(_, a)| *a == aggregate).map_or("", |(name, _)| name);
         let crossed = self.line.crossed(result);
         (usize::from(crossed), crossed.then(|| format!("{name} of {key} = {}", notation::real(result))))
+    }
+}
+
+/// A value that crossed a line: with both sides' own, where it is a change from one to the other.
+fn told(row: &Row, key: &str, x: f64) -> String {
+    let (column, side) = key.split_once('@').map_or((key, String::new()), |(c, side)| (c, format!("@{side}")));
+    let count = row.values.get(key).filter(|value| matches!(value, Value::Count(_)));
+    let written = match (count, column.strip_suffix("_change")) {
+        (Some(_), _) => notation::count(x as u64),
+        (None, Some(_)) => notation::change(x),
+        (None, None) => notation::real(x),
+    };
+    let metric = column.strip_suffix("_change").or_else(|| column.strip_suffix("_delta"));
+    let value = |key: String| row.values.get(&key).and_then(Value::number).map(notation::real);
+    let both = metric.and_then(|metric| Some((value(format!("{metric}_base"))?, value(format!("{metric}{side}"))?)));
+    match (metric, both) {
+        (Some(metric), Some((base, tuned))) => format!("{metric} {base} → {tuned} ({written}){side}"),
+        _ => format!("{key} = {written}"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
 mod comparison;
+mod source;
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
+pub use source::{Skipped, Source, SourceFile};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
@@ -291,39 +293,6 @@ impl Row {
             (None, None) => "measured",
         }
     }
-}
-
-/// A tensor that was not analysed, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// Name of the stored tensor.
-    pub tensor: String,
-    /// Its shape.
-    pub shape: Vec<u64>,
-    /// Its storage type.
-    pub dtype: String,
-    /// Why it is no matrix to analyse.
-    pub reason: String,
-}
-
-/// Where the weights came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Source {
-    /// The path as the user gave it.
-    pub path: String,
-    /// Name of the format.
-    pub format: &'static str,
-    /// The weight files, in reading order.
-    pub files: Vec<SourceFile>,
-}
-
-/// One weight file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SourceFile {
-    /// File name.
-    pub name: String,
-    /// Length in bytes.
-    pub bytes: u64,
 }
 
 /// Sums over the whole report.

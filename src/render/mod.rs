@@ -1,5 +1,6 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
+mod changes;
 mod comma;
 mod json;
 mod markdown;

@@ -33,10 +33,10 @@ use task::{Seen, Sides, Task};
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
 const SHOWN: [&str; 7] = [
     "relative_update",
-    "effective_rank_change",
     "spectral_norm_change",
+    "effective_rank_change",
     "alignment",
-    "diag_share",
+    "update_effective_rank",
     "stable_rank_change",
     "alpha_change",
 ];
@@ -49,7 +49,7 @@ const SHOWN_REPORTS: [&str; 6] = [
     "log_norm_change",
 ];
 /// Columns of each of several tuned sides.
-const SHOWN_SIDES: [&str; 3] = ["relative_update", "effective_rank_change", "alignment"];
+const SHOWN_SIDES: [&str; 3] = ["relative_update", "update_effective_rank", "alignment"];
 
 /// Says what changed from A to B: every metric on both sides, how far entries and directions moved, what is new or gone.
 ///
@@ -350,7 +350,14 @@ fn shown(columns: &[&'static Column], names: &[&str], weights: bool) -> Vec<&'st
         ([_], true) => SHOWN.iter().filter_map(|key| there((*key).to_owned())).collect(),
         ([_], false) => SHOWN_REPORTS.iter().filter_map(|key| there((*key).to_owned())).collect(),
         _ => {
-            let wanted: &[&str] = if weights { &SHOWN_SIDES } else { &SHOWN_REPORTS[..3] };
+            let wanted = if weights { &SHOWN_SIDES } else { &SHOWN_REPORTS[..3] };
+            // As many of each as the line has room for.
+            let each = match names.len() {
+                ..=2 => 3,
+                3 => 2,
+                _ => 1,
+            };
+            let wanted = &wanted[..each];
             let sides = names.iter().flat_map(|name| wanted.iter().map(move |key| format!("{key}@{name}")));
             sides.filter_map(there).collect()
         }
