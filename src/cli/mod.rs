@@ -46,6 +46,10 @@ enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
     /// What changed from one checkpoint, or saved report, to another
+    ///
+    /// Every metric on both sides, how far entries, singular values and directions have moved, what is new or gone.
+    /// Matrices whose bytes are the same are not decomposed. A report that `svdkit spectrum` saved makes a baseline for
+    /// CI: what did not change keeps its numbers, the rest is measured the same way.
     Compare(compare::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]

@@ -129,7 +129,7 @@ pub fn factors_cost(rows: usize, cols: usize) -> Cost {
     // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
     let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
     // The entries, a copy to be overwritten, both bases and the solver's own.
-    Cost { flops, bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 4.0 * short * short)) as u64 }
+    Cost { flops, bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64 }
 }
 
 /// The fast route on a given instruction set.

@@ -34,13 +34,13 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         ),
     }
     let name = |row: &Row| row.name.clone();
-    let listed = |standing, mark, what: &str, name: &dyn Fn(&Row) -> String| {
+    let listed = |standing, what: &str, name: &dyn Fn(&Row) -> String| {
         let rows: Vec<&Row> = report.rows.iter().filter(|row| is(row, standing)).collect();
-        list(&rows, name).map(|names| format!("{mark} {what}: {names}"))
+        list(&rows, name).map(|names| format!("{what}: {names}"))
     };
-    notes.extend(listed(Standing::Added, '+', "not in the base", &name));
-    notes.extend(listed(Standing::Removed, '-', "only in the base", &name));
-    notes.extend(listed(Standing::Reshaped, '~', "of another shape", &|row| {
+    notes.extend(listed(Standing::Added, "added, not in the base", &name));
+    notes.extend(listed(Standing::Removed, "removed, only in the base", &name));
+    notes.extend(listed(Standing::Reshaped, "reshaped", &|row| {
         let before = row.comparison.as_ref().and_then(|comparison| comparison.base_shape);
         let before = before.map_or_else(String::new, |[rows, cols]| format!(" (was {rows} × {cols})"));
         format!("{}{before}", row.name)
@@ -49,7 +49,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     let retyped = list(&retyped, &|row| {
         format!("{} ({} → {})", row.name, before_type(row).unwrap_or_default(), row.dtype)
     });
-    notes.extend(retyped.map(|names| format!("~ of another type: {names}")));
+    notes.extend(retyped.map(|names| format!("retyped: {names}")));
     for (flag, what) in [
         ("likely_permuted", "same singular values, other entries: rows or columns likely re-ordered"),
         ("likely_transposed", "same singular values, sides swapped: likely transposed"),

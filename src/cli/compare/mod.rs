@@ -51,10 +51,7 @@ const SHOWN_REPORTS: [&str; 6] = [
 /// Columns of each of several tuned sides.
 const SHOWN_SIDES: [&str; 3] = ["relative_update", "update_effective_rank", "alignment"];
 
-/// Says what changed from A to B: every metric on both sides, how far entries and directions moved, what is new or gone.
-///
-/// Matrices whose bytes are the same are not decomposed. A and B may each be a checkpoint or a report that `svdkit
-/// spectrum` saved; a report as A makes a baseline for CI, whose numbers are reused where bytes are unchanged.
+/// Says what changed from A to B.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// What was started from: a checkpoint, an adapter, or a saved JSON report
@@ -73,19 +70,19 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = "What to look at")]
     all: bool,
     /// Leave out what needs singular vectors: several times faster
-    #[arg(long)]
+    #[arg(long, help_heading = "Method")]
     no_vectors: bool,
     /// Which leading directions of A count as principal: a number of them, or 'energy:SHARE' of Σσ²
-    #[arg(long, value_name = "R|energy:SHARE", value_parser = preserve, default_value = "energy:0.9")]
+    #[arg(long, help_heading = "Method", value_name = "R|energy:SHARE", value_parser = preserve, default_value = "energy:0.9")]
     preserve: Preserve,
     /// How many leading directions are compared as one subspace
-    #[arg(short = 'k', long, value_name = "K", default_value_t = 10)]
+    #[arg(short = 'k', long, help_heading = "Method", value_name = "K", default_value_t = 10)]
     top: usize,
     /// How exact small singular values have to be [default: as the report was made, or fast]
-    #[arg(long, value_name = "HOW", value_enum)]
+    #[arg(long, help_heading = "Method", value_name = "HOW", value_enum)]
     precision: Option<PrecisionName>,
     /// Whose column names and definitions to use [default: as the report was made, or svdkit's]
-    #[arg(long, value_name = "WHOSE", value_enum)]
+    #[arg(long, help_heading = "Method", value_name = "WHOSE", value_enum)]
     names: Option<Names>,
     #[command(flatten)]
     common: Common,
