@@ -2,6 +2,8 @@
 //!
 //! A verdict is computed from the `Report`, never from what was printed. A rule names the *failing* condition.
 
+mod words;
+
 use globset::{Glob, GlobMatcher};
 
 use crate::error::Error;
@@ -161,7 +163,7 @@ impl Rule {
                 Some(Value::Missing(why)) if why.is_vacuous() => {}
                 value => match value.and_then(Value::number) {
                     Some(x) => numbers.push((row, x)),
-                    None => missing.push((row.name.as_str(), reason(row, key))),
+                    None => missing.push((row.name.as_str(), words::reason(row, key))),
                 },
             }
         }
@@ -187,7 +189,7 @@ impl Rule {
             // Of equals the first in report order.
             self.line.excess(a.1).total_cmp(&self.line.excess(b.1)).then(std::cmp::Ordering::Greater)
         });
-        (broken.len(), worst.map(|(row, x)| format!("{}: {}", row.name, told(row, key, *x))))
+        (broken.len(), worst.map(|(row, x)| format!("{}: {}", row.name, words::told(row, key, *x))))
     }
 
     fn all(
@@ -212,33 +214,6 @@ impl Rule {
         let name = AGGREGATES.iter().find(|(_, a)| *a == aggregate).map_or("", |(name, _)| name);
         let crossed = self.line.crossed(result);
         (usize::from(crossed), crossed.then(|| format!("{name} of {key} = {}", notation::real(result))))
-    }
-}
-
-/// A value that crossed a line: with both sides' own, where it is a change from one to the other.
-fn told(row: &Row, key: &str, x: f64) -> String {
-    let (column, side) = key.split_once('@').map_or((key, String::new()), |(c, side)| (c, format!("@{side}")));
-    let count = row.values.get(key).filter(|value| matches!(value, Value::Count(_)));
-    let written = match (count, column.strip_suffix("_change")) {
-        (Some(_), _) => notation::count(x as u64),
-        (None, Some(_)) => notation::change(x),
-        (None, None) => notation::real(x),
-    };
-    let metric = column.strip_suffix("_change").or_else(|| column.strip_suffix("_delta"));
-    let value = |key: String| row.values.get(&key).and_then(Value::number).map(notation::real);
-    let both = metric.and_then(|metric| Some((value(format!("{metric}_base"))?, value(format!("{metric}{side}"))?)));
-    match (metric, both) {
-        (Some(metric), Some((base, tuned))) => format!("{metric} {base} → {tuned} ({written}){side}"),
-        _ => format!("{key} = {written}"),
-    }
-}
-
-/// Why a row has no value in column `key`.
-fn reason(row: &Row, key: &str) -> String {
-    match (row.values.get(key), &row.failed) {
-        (_, Some(failure)) => failure.clone(),
-        (Some(Value::Missing(why)), None) => why.to_string(),
-        _ => "not measured".to_owned(),
     }
 }
 
@@ -301,6 +276,7 @@ mod tests {
             shape: [1, 1],
             stored_shape: None,
             dtype: "f32".to_owned(),
+            update: None,
             blake3: None,
             tied_to: None,
             failed: None,
@@ -308,6 +284,7 @@ mod tests {
             flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],
+            intruders: None,
         }
     }
 
@@ -328,6 +305,8 @@ mod tests {
             ],
             skipped: vec![],
             totals: Totals::default(),
+            groups: vec![],
+            notes: vec![],
             verdicts: vec![],
         }
     }

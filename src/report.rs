@@ -3,6 +3,7 @@
 //! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
 mod comparison;
+mod intruders;
 mod source;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
+pub use intruders::{Direction, Group, Intruders, Swept};
 pub use source::{Skipped, Source, SourceFile};
 
 /// Version of the report's schema; it changes when a reader would have to.
@@ -282,6 +284,9 @@ pub struct Row {
     /// Up to 32 singular values at even steps from the first to the last: enough to draw the spectrum.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sketch: Vec<f64>,
+    /// Which leading directions are intruders, where that was asked.
+    #[serde(flatten)]
+    pub intruders: Option<Intruders>,
 }
 
 impl Row {
@@ -370,6 +375,12 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Sums.
     pub totals: Totals,
+    /// Sums over rows that belong together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// What a reader should know beside the numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The rules' judgements, in the order given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,

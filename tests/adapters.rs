@@ -23,7 +23,7 @@ fn oracle(name: &str) -> Value {
 }
 
 fn open(path: &str, base: Option<&Arc<dyn MatrixSource>>) -> Arc<dyn MatrixSource> {
-    let opening = Opening { adapter_config: None, base: base.cloned() };
+    let opening = Opening { base: base.cloned(), ..Opening::default() };
     Arc::from(checkpoint::open_with(&fixture(path), &opening).unwrap().1)
 }
 
@@ -158,9 +158,40 @@ fn the_weights_alone_need_the_configuration() {
     let message = checkpoint::open(&weights).err().unwrap().to_string();
     assert!(message.contains("--adapter-config FILE"), "{message}");
     let config = fixture("charlm/rslora-r16/adapter_config.json");
-    let opening = Opening { adapter_config: Some(&config), base: None };
+    let opening = Opening { adapter_config: Some(&config), ..Opening::default() };
     let source = checkpoint::open_with(&weights, &opening).unwrap().1;
     assert_eq!(source.update(&layers(source.as_ref())[0]).unwrap().scale, Some(4.0));
+}
+
+#[test]
+fn settings_in_the_header_scale_what_diffusers_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.safetensors");
+    let bytes = std::fs::read(fixture("dialects/diffusers.safetensors")).unwrap();
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&bytes[8..end]).unwrap();
+    for (settings, expected) in [
+        (r#"{"unet.r": 2, "unet.lora_alpha": 6, "unet.alpha_pattern": {"to_q": 8}}"#, Ok([6.0, 4.0])),
+        (r#"{"unet.r": 2, "text_encoder.r": 4}"#, Err("different settings; save each part by itself")),
+        (r#"{"unet.lora_alpha": "much"}"#, Err("is no valid adapter configuration: invalid type")),
+    ] {
+        let metadata = serde_json::json!({ "lora_adapter_metadata": settings });
+        let header = header.replacen('{', &format!("{{\"__metadata__\": {metadata}, "), 1);
+        let mut written = (header.len() as u64).to_le_bytes().to_vec();
+        written.extend(header.bytes());
+        written.extend(&bytes[end..]);
+        std::fs::write(&path, written).unwrap();
+        match (checkpoint::open(&path), expected) {
+            (Ok((_, source)), Ok(expected)) => {
+                let layers = layers(source.as_ref());
+                let scales = layers.iter().filter(|layer| !layer.name.contains("conv"));
+                let scales: Vec<f64> = scales.filter_map(|layer| source.update(layer)?.scale).collect();
+                assert_eq!(scales, expected);
+            }
+            (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+            (found, _) => panic!("{settings}: {}", found.is_ok()),
+        }
+    }
 }
 
 #[test]
@@ -177,11 +208,48 @@ fn what_needs_the_base_says_so_without_it() {
 #[test]
 fn an_update_to_a_moved_base_is_none_to_the_original() {
     let base = open("dialects/base", None);
-    let opening = Opening { adapter_config: None, base: Some(base) };
+    let opening = Opening { base: Some(base), ..Opening::default() };
     let message = checkpoint::open_with(&fixture("dialects/kasa"), &opening).err().unwrap().to_string();
     assert!(message.contains("`kasa` took a part out of the base before training"), "{message}");
     let source = open("dialects/kasa", None);
     assert_eq!(source.update(&layers(source.as_ref())[0]).unwrap().flags, ["moved_base"]);
+}
+
+#[test]
+fn less_its_beginning_an_adapter_is_an_update_to_the_original_weights() {
+    let (base, before) = (open("charlm/base", None), fixture("charlm/lora-r4"));
+    for base in [None, Some(base)] {
+        let opening = Opening { adapter_init: Some(&before), base, ..Opening::default() };
+        let since = checkpoint::open_with(&fixture("charlm/lora-r16"), &opening).unwrap().1;
+        let [now, before] = ["charlm/lora-r16", "charlm/lora-r4"].map(|path| open(path, None));
+        for layer in layers(since.as_ref()).iter().take(7) {
+            assert_eq!(layer.rank, Some(20), "{}", layer.name);
+            let [by_factors, by_rows] = spectra(since.as_ref(), layer);
+            close(&by_factors, &by_rows, 1e-13, &layer.name);
+            let read = |source: &Arc<dyn MatrixSource>| source.read(layer, 2..3).unwrap().to_f64();
+            let differences: Vec<f64> = read(&now).iter().zip(read(&before)).map(|(x, y)| x - y).collect();
+            assert_eq!(since.read(layer, 2..3).unwrap().to_f64(), differences);
+        }
+    }
+    let opening = Opening { adapter_init: Some(&before), ..Opening::default() };
+    let message = checkpoint::open_with(&fixture("dialects/kasa"), &opening).err().unwrap().to_string();
+    assert!(message.contains("lora-r4: has no update of `model.layers.0.mlp.up_proj` (8 × 6)"), "{message}");
+}
+
+#[test]
+fn a_copy_that_only_the_tuned_side_stores_is_paired_with_its_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(fixture("formats/tied.safetensors")).unwrap();
+    let at = bytes.windows(4).position(|part| part == b"head").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"misc");
+    std::fs::write(&path, bytes).unwrap();
+    let base: Arc<dyn MatrixSource> = Arc::from(checkpoint::open(&path).unwrap().1);
+    let pairs = Pairs::new(base, open("formats/tied.safetensors", None));
+    let names: Vec<_> = pairs.paired().iter().map(|pair| [&pair.base.name[..], &pair.tuned.name]).collect();
+    let same = |name| [name, name];
+    assert_eq!(names, [same("embed"), ["embed", "head"], same("near"), same("zero_a"), same("zero_b")]);
+    assert_eq!(pairs.unpaired().len(), 1);
 }
 
 #[test]

@@ -163,9 +163,9 @@ fn a_model_against_itself_has_changed_by_exactly_nothing() {
     assert_eq!(report["totals"]["measured"], 0);
     let zero = |key: &str| {
         key.ends_with("_change")
-            || key.ends_with("_delta")
+            || key.ends_with("_difference")
             || ["changed", "added", "removed", "reshaped", "retyped"].contains(&key)
-            || ["relative_update", "log_sigma_distance", "sigma_drift", "subspace_angle"].contains(&key)
+            || ["delta_frobenius_ratio", "log_sigma_distance", "sigma_drift", "subspace_angle"].contains(&key)
             || key.starts_with("direction_drift")
     };
     for row in rows(&report) {
@@ -223,7 +223,7 @@ fn an_adapter_is_what_it_makes_of_its_base() {
     let adapted = rows(&report).iter().filter(|row| row["status"] == "measured").collect::<Vec<_>>();
     assert_eq!((adapted.len(), &report["totals"]["compared"]["unchanged"]), (28, &json!(2)));
     for row in adapted {
-        let rank = row["update_effective_rank"].as_f64().unwrap();
+        let rank = row["delta_effective_rank"].as_f64().unwrap();
         assert!((1.0..=4.0).contains(&rank), "{}: {rank}", row["name"]);
         assert_eq!(row["update"]["kind"], "lora", "{}", row["name"]);
     }
@@ -241,7 +241,7 @@ fn several_fine_tunes_stand_side_by_side() {
     for (path, side) in [(LORA, "lora-r4"), (FULL, "ft")] {
         let alone = json(&["compare", BASE, path]);
         for (found, expected) in rows(&both).iter().zip(rows(&alone)) {
-            for key in ["changed", "relative_update", "alignment", "effective_rank_change", "minor_share"] {
+            for key in ["changed", "delta_frobenius_ratio", "alignment", "effective_rank_change", "minor_share"] {
                 assert_eq!(found[format!("{key}@{side}")], expected[key], "{}: {key}", found["name"]);
             }
         }
@@ -279,7 +279,7 @@ fn new_gone_reshaped_and_retyped_matrices_are_rows_that_say_so() {
     }
     let reshaped = row(&report, "model.layers.0.mlp.up_proj");
     assert_eq!(reshaped["base_shape"], json!([352, 128]));
-    assert!(reshaped["effective_rank_change"].is_number() && reshaped["relative_update"].is_null());
+    assert!(reshaped["effective_rank_change"].is_number() && reshaped["delta_frobenius_ratio"].is_null());
     assert!(row(&report, "extra")["stable_rank"].is_number());
     // Rules on the values of a side pass over what that side does not have; those on changes do not.
     check_exit(&["compare", BASE, &path, "--all", "--fail-if", "stable_rank > 1e9"], 0, "");
@@ -306,7 +306,7 @@ fn another_type_of_the_same_numbers_is_a_change_of_type_alone() {
     let report = json(&["compare", &narrow, wide.to_str().unwrap()]);
     let row = row(&report, "lm_head");
     assert_eq!((&row["retyped"], &row["status"], &row["base_dtype"]), (&json!(1), &json!("measured"), &json!("bf16")));
-    assert_eq!((&row["relative_update"], &row["effective_rank_change"]), (&json!(0.0), &json!(0.0)));
+    assert_eq!((&row["delta_frobenius_ratio"], &row["effective_rank_change"]), (&json!(0.0), &json!(0.0)));
 }
 
 #[test]

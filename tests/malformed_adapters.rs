@@ -48,7 +48,7 @@ fn folder(tensors: Tensors<'_>, config: &str) -> tempfile::TempDir {
 #[track_caller]
 fn check_with(tensors: Tensors<'_>, config: &str, base: Option<Arc<dyn MatrixSource>>, expected: &str) {
     let folder = folder(tensors, config);
-    let message = match checkpoint::open_with(folder.path(), &Opening { adapter_config: None, base }) {
+    let message = match checkpoint::open_with(folder.path(), &Opening { base, ..Opening::default() }) {
         Ok(_) => panic!("{tensors:?} with {config} opens"),
         Err(error) => error.to_string(),
     };
@@ -98,6 +98,23 @@ fn parts_that_are_missing_or_do_not_fit_are_named() {
         &[("x.lokr_w1", &[4, 2]), ("x.lokr_w2_a", &[4, 2]), ("x.lokr_w2_b", &[3, 6])],
         "",
         "tensor `x.lokr_w2_a`: [4, 2] does not fit [3, 6] of `x.lokr_w2_b`",
+    );
+}
+
+#[test]
+fn nothing_is_left_out_of_a_module_silently() {
+    const PART: [(&str, &[usize]); 2] = [("m.q.diff", &[4, 6]), ("m.q.hada_w1_a", &[4, 2])];
+    for part in PART {
+        let expected = format!(
+            "tensor `{}`: adds to the same matrix as `m.q.lora_A.weight`, but in another way",
+            part.0
+        );
+        check(&[GOOD[0], GOOD[1], part], "{}", &expected);
+    }
+    check(
+        &[("x.lokr_w1", &[4, 2]), ("x.lokr_w1_a", &[4, 2]), ("x.lokr_w2", &[4, 2])],
+        "",
+        "tensor `x.lokr_w1_a`: stands beside the matrix that it is a factor of",
     );
 }
 
@@ -199,7 +216,33 @@ fn a_model_that_is_built_of_factors_is_no_adapter() {
     let config = folder.path().join("c.json");
     std::fs::write(&config, "{}").unwrap();
     write(&path, &[("m.q.weight", &[4, 6])]);
-    let opening = Opening { adapter_config: Some(&config), base: None };
+    let opening = Opening { adapter_config: Some(&config), ..Opening::default() };
     let message = checkpoint::open_with(&path, &opening).err().unwrap().to_string();
     assert!(message.contains("holds no factors of an adapter"), "{message}");
+}
+
+#[test]
+fn no_change_of_a_byte_makes_an_adapter_panic() {
+    for name in ["names", "experts", "gpt2-dora"] {
+        let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dialects").join(name);
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            let bytes = std::fs::read(good.join(file)).unwrap();
+            let other =
+                if file.ends_with("json") { "adapter_model.safetensors" } else { "adapter_config.json" };
+            std::fs::copy(good.join(other), folder.path().join(other)).unwrap();
+            // Every other byte of the text: the header of the weights ends with its braces.
+            let text = bytes.windows(2).position(|pair| pair == b"}}").unwrap_or(bytes.len());
+            for (at, with) in (0..text).step_by(2).flat_map(|at| [b'9', b'"'].map(|with| (at, with))) {
+                let mut wrong = bytes.clone();
+                wrong[at] = with;
+                std::fs::write(folder.path().join(file), wrong).unwrap();
+                let Ok((_, source)) = checkpoint::open(folder.path()) else { continue };
+                for layer in source.select(&Filter::default()).layers {
+                    let _ = source.read(&layer, 0..layer.rows.min(2));
+                    let _ = source.factors(&layer);
+                }
+            }
+        }
+    }
 }

@@ -12,7 +12,7 @@ const PAGE: &str = include_str!("../../docs/metrics.md");
 /// What a comparison appends to a metric's key.
 const COMPARED: [(&str, &str); 3] = [
     ("_base", "the base's value in a comparison"),
-    ("_delta", "tuned − base in a comparison"),
+    ("_difference", "tuned − base in a comparison"),
     ("_change", "(tuned − base)/|base| in a comparison; 0 where both are equal, even if both are 0,"),
 ];
 

@@ -3,6 +3,7 @@
 mod compare;
 mod completions;
 mod explain;
+mod intruders;
 mod man;
 mod options;
 mod outputs;
@@ -40,7 +41,6 @@ Examples:
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
-#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the program runs")]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
@@ -51,6 +51,8 @@ enum Command {
     /// Matrices whose bytes are the same are not decomposed. A report that `svdkit spectrum` saved makes a baseline for
     /// CI: what did not change keeps its numbers, the rest is measured the same way.
     Compare(compare::Arguments),
+    /// Leading directions of a fine-tune that its base does not have
+    Intruders(intruders::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

@@ -1,5 +1,6 @@
 //! The path that every one-model command shares: open, select, plan, measure, report, judge, write.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::gate::{self, MissingPolicy, Rule};
 use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
+use crate::report::{self, Column, Measurements, Outcome, Report, Row, Skipped, Source, Totals};
 
 use super::options::{Common, Input};
 use super::outputs::Outputs;
@@ -62,10 +63,10 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base.
     pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
-        let config = input.adapter_config.as_deref();
+        let opening = input.adapter.opening();
         match &input.base {
-            None => Self::open_with(&input.model, &Opening { adapter_config: config, base: None }),
-            Some(base) => Self::open_pair(base, (&input.model, config), What::Delta).map(|(model, _)| model),
+            None => Self::open_with(&input.model, &opening),
+            Some(base) => Self::open_pair(base, &input.model, &opening, What::Delta).map(|(model, _)| model),
         }
     }
 
@@ -82,14 +83,15 @@ impl Model {
     }
 
     /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
-    /// An adapter's configuration may be given with it.
+    /// What else is known of the tuned one, if it is an adapter, is in `opening`.
     pub(super) fn open_pair(
         base: &Path,
-        (tuned, adapter_config): (&Path, Option<&Path>),
+        tuned: &Path,
+        opening: &Opening<'_>,
         what: What,
     ) -> Result<(Self, Arc<Pairs>), Error> {
         let base = Self::open(base)?;
-        let opening = Opening { adapter_config, base: Some(Arc::clone(&base.source)) };
+        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
         let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
@@ -261,6 +263,8 @@ fn assemble(
         rows,
         skipped: selection.skipped.clone(),
         totals,
+        groups: vec![],
+        notes: vec![],
         verdicts: vec![],
     }
 }
@@ -287,6 +291,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         sketch: found
             .and_then(|found| found.spectrum.as_ref())
             .map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(layer.rank.unwrap_or(usize::MAX))),
+        intruders: None,
     }
 }
 
@@ -329,13 +334,31 @@ fn sort_rows(report: &mut Report, sort: &str) {
 }
 
 fn nothing_selected(path: &Path, selection: &Selection) -> Error {
-    let reason = match (selection.filtered, selection.skipped.len()) {
-        (0, 0) => "holds no tensor".to_owned(),
-        (0, n) if selection.skipped.iter().all(|other| other.reason == selection.skipped[0].reason) => {
-            format!("nothing can be said of its {n} tensors: {}", selection.skipped[0].reason)
+    let reason = match (selection.filtered, &selection.skipped[..]) {
+        (0, []) => "holds no tensor".to_owned(),
+        (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
+        (0, skipped) => {
+            format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
         }
-        (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
         (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
     };
     Error::malformed(path, reason)
+}
+
+/// The commonest reasons, each with its count where there are several.
+fn reasons(skipped: &[Skipped]) -> String {
+    const MOST: usize = 3;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for skipped in skipped {
+        *counts.entry(&skipped.reason).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if let [(only, _)] = counts[..] {
+        return only.to_owned();
+    }
+    let more = if counts.len() > MOST { ", …" } else { "" };
+    let listed: Vec<String> =
+        counts.iter().take(MOST).map(|(reason, count)| format!("{count} {reason}")).collect();
+    listed.join(", ") + more
 }

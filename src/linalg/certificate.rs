@@ -37,9 +37,9 @@ const CLOSED: f64 = 1e-9;
 
 /// What is asked of the cosines.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Question {
-    /// On which side of this number each of them is.
-    Below(f64),
+pub enum Question<'a> {
+    /// On which side of each of these numbers they are.
+    Below(&'a [f64]),
     /// The cosines themselves.
     Value,
 }
@@ -56,9 +56,9 @@ pub struct BestCosine {
 }
 
 impl BestCosine {
-    fn answers(&self, question: Question) -> bool {
+    fn answers(&self, question: Question<'_>) -> bool {
         match question {
-            Question::Below(epsilon) => self.upper < epsilon || self.lower >= epsilon,
+            Question::Below(limits) => limits.iter().all(|x| self.upper < *x || self.lower >= *x),
             Question::Value => self.upper - self.lower <= CLOSED,
         }
     }
@@ -73,7 +73,7 @@ pub fn best_cosines(
     weight: &Operator<'_>,
     spectrum: &Spectrum,
     directions: &Basis,
-    question: Question,
+    question: Question<'_>,
 ) -> Result<Vec<BestCosine>, Error> {
     exact::on_one_thread();
     if weight.rows().min(weight.cols()) > SMALL_SIDE {
@@ -153,7 +153,7 @@ fn certified(
     weight: &Operator<'_>,
     eigenvalues: &Eigenvalues,
     directions: &Basis,
-    question: Question,
+    question: Question<'_>,
 ) -> Vec<Option<BestCosine>> {
     let transposed = weight.clone().transposed();
     let mut runs: Vec<Run> = directions.columns().map(Run::new).collect();
@@ -220,7 +220,7 @@ impl Run {
     }
 
     /// Bounds from the steps taken so far.
-    fn look(&mut self, eigenvalues: &Eigenvalues, question: Question) {
+    fn look(&mut self, eigenvalues: &Eigenvalues, question: Question<'_>) {
         let Some(ritz) = self.ritz() else {
             self.state = State::Exhausted;
             return;
@@ -343,7 +343,7 @@ mod tests {
             let exact = by_vectors(&exact::factors(&weight).expect("converges"), &directions);
             let eigenvalues = Eigenvalues::new(&spectrum, weight.rows());
             for epsilon in [0.3, 0.5, 0.7, 0.9] {
-                let found = certified(&weight, &eigenvalues, &directions, Question::Below(epsilon));
+                let found = certified(&weight, &eigenvalues, &directions, Question::Below(&[epsilon]));
                 for (found, exact) in found.into_iter().zip(&exact) {
                     let Some(BestCosine { lower, upper, index }) = found else { continue };
                     let inside = lower - slack <= exact.lower && exact.lower <= upper + slack;
@@ -437,7 +437,7 @@ mod tests {
         let mut directions = Basis::empty(400);
         directions.push(&direction);
         let spectrum = singular_values(&base, Precision::Fast).expect("converges");
-        let found = best_cosines(&Operator::from(&base), &spectrum, &directions, Question::Below(0.5));
+        let found = best_cosines(&Operator::from(&base), &spectrum, &directions, Question::Below(&[0.5]));
         assert_eq!(found.expect("converges")[0].upper, 0.0);
     }
 }

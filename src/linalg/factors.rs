@@ -2,6 +2,7 @@
 
 use faer::MatRef;
 
+use super::orthogonal::dot;
 use crate::error::Error;
 use crate::spectrum::{Route, Spectrum};
 
@@ -51,6 +52,14 @@ impl Basis {
     pub fn truncated(mut self, count: usize) -> Self {
         self.entries.truncate(count * self.length);
         self
+    }
+
+    /// What share of the smaller of two spaces lies in the other: `‖UᵀV‖²_F / min`; none where one is empty.
+    pub fn overlap(&self, other: &Self) -> Option<f64> {
+        let cosines = self.columns().flat_map(|u| other.columns().map(move |v| dot(u, v)));
+        let shared: f64 = cosines.map(|c| c * c).sum();
+        let smaller = self.count().min(other.count());
+        (smaller > 0).then(|| shared / smaller as f64)
     }
 
     /// Appends the columns of `more`.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod comma;
+mod foot;
 mod json;
 mod markdown;
 mod table;

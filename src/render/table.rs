@@ -75,7 +75,7 @@ impl Paint {
 const UNSURE: &str = "~";
 const SPARK: usize = 12;
 /// Columns of words, not of numbers.
-const LEFT: [&str; 3] = ["dtype", "status", "log σ"];
+const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
 const SHORTEST_NAME: usize = 24;
 
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -83,6 +83,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     if !rows.is_empty() {
         write_rows(report, &rows, look, out)?;
     }
+    super::foot::write(report, out)?;
     for note in notes(report, look) {
         writeln!(out, " {note}")?;
     }
@@ -154,7 +155,12 @@ fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> 
     if changes::need_status(rows) {
         all.push(each("status", &|row| row.status().to_owned()));
     }
-    all.extend(columns.iter().map(|column| each(column.label, &|row| cell(row, column))));
+    for column in columns {
+        all.push(each(column.label, &|row| cell(row, column)));
+        if column.key == "intruder_count" {
+            all.push(each(WHICH, &|row| row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))));
+        }
+    }
     if rows.iter().any(|row| !row.sketch.is_empty()) {
         all.push(each("log σ", &|row| notation::spark(&row.sketch, SPARK)));
     }
@@ -182,7 +188,32 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         (Value::Real(x), _) => notation::real(x),
         (Value::Missing(_), _) => String::new(),
     };
-    if column.key == "alpha" && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
+    match column.key {
+        "alpha" if row.flags.contains(&"low_n_tail") => format!("{UNSURE}{text}"),
+        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
+        _ => text,
+    }
+}
+
+/// Header of the column that says which directions are intruders.
+const WHICH: &str = "which";
+
+/// `#1,3–5` for 1, 3, 4, 5.
+fn ranges(indices: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = vec![];
+    for index in indices {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *index => *last = *index,
+            _ => runs.push((*index, *index)),
+        }
+    }
+    let run = |(first, last): &(u64, u64)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first},{last}"),
+        _ => format!("{first}–{last}"),
+    };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    if runs.is_empty() { String::new() } else { format!("#{}", runs.join(",")) }
 }
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
@@ -238,7 +269,7 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
     let mut notes = vec![];
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
-        None => notes.extend(update_note(report)),
+        None => notes.extend(update_note(report).filter(|_| report.command != "intruders")),
     }
     for row in &report.rows {
         if let Some(failure) = &row.failed {
@@ -255,6 +286,10 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
         if let Some(original) = &row.tied_to {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
         }
+    }
+    notes.extend(report.notes.iter().cloned());
+    if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
+        notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
     }
     for (flag, note) in CAUTIONS {
         let count = report.rows.iter().filter(|row| row.flags.contains(&flag)).count();
@@ -348,6 +383,12 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_of_directions_are_written_short() {
+        assert_eq!(ranges(&[1, 3, 4, 5, 7, 8]), "#1,3–5,7,8");
+        assert_eq!(ranges(&[]), "");
+    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {

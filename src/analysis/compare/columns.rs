@@ -14,7 +14,7 @@ pub struct TwoSided {
     /// The tuned side's.
     pub tuned: &'static Column,
     /// Tuned − base.
-    pub delta: &'static Column,
+    pub difference: &'static Column,
     /// The same relative to the base.
     pub change: &'static Column,
 }
@@ -38,8 +38,8 @@ impl TwoSided {
                 None => metric,
                 Some(_) => named(*metric, side),
             },
-            delta: derived(
-                format!("{key}_delta"),
+            difference: derived(
+                format!("{key}_difference"),
                 format!("{label} +"),
                 if metric.format == Format::Share { Format::Share } else { Format::Real },
                 "(−∞, ∞)",
@@ -60,24 +60,24 @@ impl TwoSided {
         self.metric
     }
 
-    /// The values of one side and of the difference: tuned, delta, change.
+    /// The values of one side and of the difference: tuned, difference, change.
     pub fn values(&self, base: Value, tuned: Value) -> [(&'static Column, Value); 3] {
-        [(self.tuned, tuned), (self.delta, delta(base, tuned)), (self.change, change(base, tuned))]
+        [(self.tuned, tuned), (self.difference, difference(base, tuned)), (self.change, change(base, tuned))]
     }
 
     /// The same value in all three.
     pub fn all(&self, value: Value) -> [(&'static Column, Value); 3] {
-        [(self.tuned, value), (self.delta, value), (self.change, value)]
+        [(self.tuned, value), (self.difference, value), (self.change, value)]
     }
 
     /// The same for equal bytes: nothing changed, whatever the values are.
     pub fn unchanged(&self, value: Value) -> [(&'static Column, Value); 3] {
-        [(self.tuned, value), (self.delta, Value::Real(0.0)), (self.change, Value::Real(0.0))]
+        [(self.tuned, value), (self.difference, Value::Real(0.0)), (self.change, Value::Real(0.0))]
     }
 }
 
 /// Tuned − base; why there is none, the base's reason first.
-fn delta(base: Value, tuned: Value) -> Value {
+fn difference(base: Value, tuned: Value) -> Value {
     both(base, tuned, |base, tuned| Value::real(tuned - base))
 }
 
@@ -86,7 +86,7 @@ fn change(base: Value, tuned: Value) -> Value {
     both(base, tuned, |base, tuned| match (tuned - base, base.abs()) {
         (0.0, _) => Value::Real(0.0),
         (_, 0.0) => Value::Missing(Why::ZeroBase),
-        (difference, size) => Value::real(difference / size),
+        (moved, size) => Value::real(moved / size),
     })
 }
 
@@ -215,10 +215,10 @@ mod tests {
     #[test]
     fn the_columns_of_a_metric_are_named_after_it() {
         let columns = TwoSided::new(&FATES[0], None);
-        let keys = [columns.base, columns.tuned, columns.delta, columns.change].map(|column| column.key);
-        assert_eq!(keys, ["changed_base", "changed", "changed_delta", "changed_change"]);
+        let keys = [columns.base, columns.tuned, columns.difference, columns.change].map(|column| column.key);
+        assert_eq!(keys, ["changed_base", "changed", "changed_difference", "changed_change"]);
         let columns = TwoSided::new(&FATES[0], Some("full"));
-        let keys = [columns.base, columns.tuned, columns.delta, columns.change].map(|column| column.key);
-        assert_eq!(keys, ["changed_base", "changed@full", "changed_delta@full", "changed_change@full"]);
+        let keys = [columns.base, columns.tuned, columns.difference, columns.change].map(|column| column.key);
+        assert_eq!(keys, ["changed_base", "changed@full", "changed_difference@full", "changed_change@full"]);
     }
 }

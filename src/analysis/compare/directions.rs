@@ -2,6 +2,7 @@
 //!
 //! Vectors of equal or unresolved singular values are arbitrary; each number says how it deals with that.
 
+use super::super::intruder_columns as columns;
 use super::drift::{Drift, norm, resolved};
 use super::{Both, Preserve, Settings};
 use crate::error::Error;
@@ -207,26 +208,19 @@ pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
 };
 
 pub(super) const SUBSPACE_OVERLAP: Drift = Drift {
-    column: Column {
-        key: "subspace_overlap",
-        label: "φ",
-        format: Format::Real,
-        doc: "‖U₀ₖᵀUₖ‖F²/k: how much of the top k left (output) directions both sides share",
-        range: "[0, 1]",
-        source: "Hu et al. 2021 (LoRA), 7.2",
-    },
+    column: columns::SUBSPACE_OVERLAP,
     unchanged: Value::Real(1.0),
     value: |both| directed(both, |directions| directions.overlap(&directions.left)),
 };
 
-pub(super) const SUBSPACE_OVERLAP_RIGHT: Drift = Drift {
+pub(super) const RIGHT_SUBSPACE_OVERLAP: Drift = Drift {
     column: Column {
-        key: "subspace_overlap_right",
-        label: "φ right",
+        key: "right_subspace_overlap",
+        label: "right overlap",
         format: Format::Real,
-        doc: "‖V₀ₖᵀVₖ‖F²/k: the same for the right (input) directions",
+        doc: "subspace_overlap of the right singular vectors",
         range: "[0, 1]",
-        source: "Hu et al. 2021 (LoRA), 7.2",
+        source: "Hu et al. 2021, arXiv 2106.09685, 7.2",
     },
     unchanged: Value::Real(1.0),
     value: |both| directed(both, |directions| directions.overlap(&directions.right)),
@@ -237,7 +231,7 @@ pub(super) const SUBSPACE_ANGLE: Drift = Drift {
         key: "subspace_angle",
         label: "angle",
         format: Format::Real,
-        doc: "the largest principal angle between the spans of the top k left directions of both sides",
+        doc: "the largest principal angle between the spans of the k leading left directions of both sides",
         range: "[0, 90], degrees",
         source: "Björck & Golub 1973",
     },
@@ -245,12 +239,12 @@ pub(super) const SUBSPACE_ANGLE: Drift = Drift {
     value: |both| directed(both, |directions| directions.angle(0)),
 };
 
-pub(super) const SUBSPACE_ANGLE_RIGHT: Drift = Drift {
+pub(super) const RIGHT_SUBSPACE_ANGLE: Drift = Drift {
     column: Column {
-        key: "subspace_angle_right",
-        label: "angle right",
+        key: "right_subspace_angle",
+        label: "right angle",
         format: Format::Real,
-        doc: "the same for the right directions",
+        doc: "subspace_angle of the right singular vectors",
         range: "[0, 90], degrees",
         source: "Björck & Golub 1973",
     },

@@ -1,5 +1,6 @@
 //! How far a weight has come from its base: numbers of a pair, from entries and singular values alone.
 
+use super::super::intruder_columns as columns;
 use super::Both;
 use crate::report::{Column, Format, Value, Why};
 use crate::spectrum::Spectrum;
@@ -15,15 +16,8 @@ pub struct Drift {
     pub value: fn(&Both<'_>) -> Value,
 }
 
-pub(super) const RELATIVE_UPDATE: Drift = Drift {
-    column: Column {
-        key: "relative_update",
-        label: "‖Δ‖/‖W₀‖",
-        format: Format::Real,
-        doc: "‖W − W₀‖F/‖W₀‖F: the size of the update relative to the base",
-        range: "[0, ∞)",
-        source: "definition",
-    },
+pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
+    column: columns::DELTA_FROBENIUS_RATIO,
     unchanged: Value::Real(0.0),
     value: |both| match (norm(both.update), norm(both.base)) {
         (_, 0.0) => Value::Missing(Why::ZeroBase),
@@ -68,15 +62,8 @@ pub(super) const SIGMA_DRIFT: Drift = Drift {
     },
 };
 
-pub(super) const UPDATE_SPECTRAL_RATIO: Drift = Drift {
-    column: Column {
-        key: "update_spectral_ratio",
-        label: "σ₁Δ/σ₁W₀",
-        format: Format::Real,
-        doc: "σ₁(W − W₀)/σ₁(W₀): the update's strongest direction against the base's",
-        range: "[0, ∞)",
-        source: "definition",
-    },
+pub(super) const DELTA_SPECTRAL_RATIO: Drift = Drift {
+    column: columns::DELTA_SPECTRAL_RATIO,
     unchanged: Value::Real(0.0),
     value: |both| match both.base.largest() {
         0.0 => Value::Missing(Why::ZeroBase),
@@ -84,38 +71,24 @@ pub(super) const UPDATE_SPECTRAL_RATIO: Drift = Drift {
     },
 };
 
-pub(super) const UPDATE_STABLE_RANK: Drift = Drift {
-    column: Column {
-        key: "update_stable_rank",
-        label: "stable Δ",
-        format: Format::Real,
-        doc: "`stable_rank` of the update W − W₀",
-        range: "[1, rank]",
-        source: "Rudelson & Vershynin 2007",
-    },
+pub(super) const DELTA_STABLE_RANK: Drift = Drift {
+    column: columns::DELTA_STABLE_RANK,
     unchanged: Value::Missing(Why::NoUpdate),
     value: |both| both.of_update("stable_rank"),
 };
 
-pub(super) const UPDATE_EFFECTIVE_RANK: Drift = Drift {
-    column: Column {
-        key: "update_effective_rank",
-        label: "effective Δ",
-        format: Format::Real,
-        doc: "`effective_rank` of the update W − W₀",
-        range: "[1, rank]",
-        source: "Roy & Vetterli 2007; Shuttleworth et al. 2024",
-    },
+pub(super) const DELTA_EFFECTIVE_RANK: Drift = Drift {
+    column: columns::DELTA_EFFECTIVE_RANK,
     unchanged: Value::Missing(Why::NoUpdate),
     value: |both| both.of_update("effective_rank"),
 };
 
-pub(super) const UPDATE_RANK_AT_90: Drift = Drift {
+pub(super) const DELTA_RANK_AT_90: Drift = Drift {
     column: Column {
-        key: "update_rank_at_90",
-        label: "k 90% Δ",
+        key: "delta_rank_at_90",
+        label: "k 90% ΔW",
         format: Format::Count,
-        doc: "`rank_at_90` of the update W − W₀",
+        doc: "rank_at_90 of the update ΔW",
         range: "[1, rank]",
         source: "Jolliffe 2002, 6.1",
     },

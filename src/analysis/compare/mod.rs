@@ -29,13 +29,13 @@ pub use vocabulary::{Half, Vocabulary};
 
 /// What entries and singular values say of a pair, in the order of the report.
 pub static DRIFTS: &[Drift] = &[
-    drift::RELATIVE_UPDATE,
+    drift::DELTA_FROBENIUS_RATIO,
     drift::LOG_SIGMA_DISTANCE,
     drift::SIGMA_DRIFT,
-    drift::UPDATE_SPECTRAL_RATIO,
-    drift::UPDATE_STABLE_RANK,
-    drift::UPDATE_EFFECTIVE_RANK,
-    drift::UPDATE_RANK_AT_90,
+    drift::DELTA_SPECTRAL_RATIO,
+    drift::DELTA_STABLE_RANK,
+    drift::DELTA_EFFECTIVE_RANK,
+    drift::DELTA_RANK_AT_90,
 ];
 
 /// What singular vectors say of a pair, in the order of the report.
@@ -45,9 +45,9 @@ pub static TURNS: &[Drift] = &[
     directions::DIRECTION_DRIFT,
     directions::DIRECTION_DRIFT_BEST,
     directions::SUBSPACE_OVERLAP,
-    directions::SUBSPACE_OVERLAP_RIGHT,
+    directions::RIGHT_SUBSPACE_OVERLAP,
     directions::SUBSPACE_ANGLE,
-    directions::SUBSPACE_ANGLE_RIGHT,
+    directions::RIGHT_SUBSPACE_ANGLE,
     directions::PRINCIPAL_RANK,
     directions::PRINCIPAL_SHARE,
     directions::MINOR_SHARE,

@@ -68,7 +68,7 @@ impl Vocabulary {
         let side = |side: &OneSide| {
             let fates = side.fates.iter().copied();
             let drifts = side.drifts.iter().map(|(_, column)| *column);
-            let metrics = side.metrics.iter().flat_map(|m| [m.tuned, m.delta, m.change]);
+            let metrics = side.metrics.iter().flat_map(|m| [m.tuned, m.difference, m.change]);
             fates.chain(drifts).chain(metrics).collect::<Vec<_>>()
         };
         base.chain(self.sides.iter().flat_map(side)).collect()

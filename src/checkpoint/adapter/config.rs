@@ -2,6 +2,7 @@
 //!
 //! Unknown fields are tolerated; a method whose update is not read is refused by its name.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -21,7 +22,7 @@ const MOST_PATTERNS: usize = 256;
 const PATTERN_BYTES: usize = 1 << 18;
 
 /// The file, as far as it decides the numbers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(expecting = "a map of settings")]
 struct Stored {
     peft_type: Option<String>,
@@ -65,9 +66,34 @@ impl Config {
         if text.len() as u64 > LONGEST {
             return Err(malformed(format!("a configuration of more than {LONGEST} bytes is not read")));
         }
-        let stored: Stored = serde_json::from_slice(&text).map_err(|e| {
-            malformed(format!("is no valid adapter configuration: {}", brief(&e.to_string())))
-        })?;
+        let stored = serde_json::from_slice(&text).map_err(|e| malformed(invalid(&e)))?;
+        Self::new(path, stored)
+    }
+
+    /// Reads what Diffusers writes into the header of the weights at `path`: `{"transformer.r": 16, …}`, the settings
+    /// of each part of a pipeline.
+    pub(super) fn of_metadata(path: &Path, text: &str) -> Result<Self, Error> {
+        let malformed = |reason: String| Error::malformed(path, reason);
+        let fields: Map<String, Value> = serde_json::from_str(text).map_err(|e| malformed(invalid(&e)))?;
+        let mut parts: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+        for (key, value) in fields {
+            let (part, field) = key.split_once('.').unwrap_or(("", &key));
+            parts.entry(part.to_owned()).or_default().insert(field.to_owned(), value);
+        }
+        let parts = parts.into_values().map(|part| serde_json::from_value(Value::Object(part)));
+        let parts: Vec<Stored> = parts.collect::<Result<_, _>>().map_err(|e| malformed(invalid(&e)))?;
+        let mut parts = parts.into_iter();
+        let first = parts.next().ok_or_else(|| malformed("its header holds no settings".to_owned()))?;
+        if parts.any(|part| part != first) {
+            let reason =
+                "its header gives the parts of a pipeline different settings; save each part by itself";
+            return Err(malformed(reason.to_owned()));
+        }
+        Self::new(path, first)
+    }
+
+    fn new(path: &Path, stored: Stored) -> Result<Self, Error> {
+        let malformed = |reason: String| Error::malformed(path, reason);
         let alpha = supported(&stored).map_err(malformed)?;
         let ranks = patterns("rank_pattern", stored.rank_pattern.as_ref()).map_err(malformed)?;
         let alphas = patterns("alpha_pattern", stored.alpha_pattern.as_ref()).map_err(malformed)?;
@@ -141,6 +167,10 @@ impl Config {
         let same = plain.canonicalize().ok()? == beside.canonicalize().ok()?;
         Some(if same { plain } else { beside })
     }
+}
+
+fn invalid(error: &serde_json::Error) -> String {
+    format!("is no valid adapter configuration: {}", brief(&error.to_string()))
 }
 
 /// `path` without names that a `..` takes back.

@@ -20,21 +20,27 @@ pub(super) fn hadamard(module: &Module<'_>, setting: &Setting<'_>) -> Result<Fou
         return Err(Error::tensor(setting.path, first.down.name(), reason));
     }
     let rank = first.rank();
-    Ok(("loha", Recipe::Hadamard(Operand::Product(first), Operand::Product(second)), Some(rank)))
+    Ok((
+        "loha",
+        Recipe::Hadamard(Operand::Product(Box::new(first)), Operand::Product(Box::new(second))),
+        Some(rank),
+    ))
 }
 
 /// LoKr: `W₁ ⊗ W₂`, each whole or itself a product.
 pub(super) fn kronecker(module: &Module<'_>, setting: &Setting<'_>) -> Result<Found, Error> {
-    let operand = |side| match module.get(Part::Lokr(side, Piece::Whole)) {
-        Some(_) => {
-            let part = Part::Lokr(side, Piece::Whole);
-            Ok((Operand::Whole(module.factor(setting, part, part)?), None))
+    let operand = |side| {
+        let whole = Part::Lokr(side, Piece::Whole);
+        if let (Some(_), Some(part)) = (module.get(whole), module.get(Part::Lokr(side, Piece::Up))) {
+            let reason = "stands beside the matrix that it is a factor of";
+            return Err(Error::tensor(setting.path, &part.name, reason));
         }
-        None => {
-            let product = product(module, setting, |piece| Part::Lokr(side, piece))?;
-            let rank = product.rank();
-            Ok::<_, Error>((Operand::Product(product), Some(rank)))
+        if module.get(whole).is_some() {
+            return Ok((Operand::Whole(module.factor(setting, whole, whole)?), None));
         }
+        let product = product(module, setting, |piece| Part::Lokr(side, piece))?;
+        let rank = product.rank();
+        Ok::<_, Error>((Operand::Product(Box::new(product)), Some(rank)))
     };
     let ((first, one), (second, two)) = (operand(Side::First)?, operand(Side::Second)?);
     let ((a, b), (c, d)) = (first.shape(), second.shape());

@@ -10,13 +10,15 @@ mod magnitude;
 mod modules;
 mod names;
 mod recipe;
+mod rest;
+mod since;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource, Opening};
+use super::{Holds, MatrixSource, Opening, header};
 use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
@@ -28,9 +30,17 @@ use magnitude::Along;
 use modules::{Draft, Setting};
 use names::Part;
 use recipe::Recipe;
+use rest::{Baseless, skip, whole_weights};
+use since::Since;
 
 /// The name that reports give adapters, whatever file holds them.
 pub(super) const FORMAT: &str = "adapter";
+
+/// The flag of updates to a base that is not the original.
+const MOVED_BASE: &str = "moved_base";
+
+/// Where Diffusers puts the settings: in the header of the weights.
+const METADATA: &str = "lora_adapter_metadata";
 
 /// Where PEFT puts the settings.
 const CONFIG: &str = "adapter_config.json";
@@ -65,11 +75,13 @@ pub(super) fn open(
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
     let telling = parts.map(|spelling| spelling.part).any(Part::is_telling);
     let named = opening.adapter_config.map(Path::to_owned);
+    let asked = if named.is_some() { Some("--adapter-config") } else { None };
+    let asked = opening.adapter_init.map(|_| "--adapter-init").or(asked);
     let config = named.clone().or_else(|| beside(path));
     let whole = stored.tensors().iter().any(|tensor| tensor.name.ends_with(".base_layer.weight"));
     let by_name = stored.files().iter().any(|file| file.name.starts_with("adapter_model"));
-    if !telling && named.is_some() {
-        let reason = "holds no factors of an adapter, so `--adapter-config` does not apply";
+    if let (false, Some(option)) = (telling, asked) {
+        let reason = format!("holds no factors of an adapter, so `{option}` does not apply");
         return Err(Error::malformed(path, reason));
     }
     // A model whose own layers are built of factors and whole weights is a model.
@@ -77,8 +89,22 @@ pub(super) fn open(
     if !is_adapter {
         return Ok((false, stored));
     }
-    let config = config.map(|path| Config::read(&path).map(|config| (path, config))).transpose()?;
-    Ok((true, Box::new(Adapter::new(path, stored, config.as_ref(), opening.base.clone())?)))
+    let config = match config {
+        Some(file) => Some(Config::read(&file)?),
+        None => {
+            header::metadata(path).get(METADATA).map(|text| Config::of_metadata(path, text)).transpose()?
+        }
+    };
+    if let (Some(config), true) = (&config, opening.base.is_some()) {
+        check_base(path, config, opening)?;
+    }
+    let adapter = Box::new(Adapter::new(path, stored, config.as_ref(), opening.base.clone())?);
+    let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
+    // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
+    let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
+    let opening = Opening { adapter_config, adapter_init: None, base: opening.base.clone() };
+    let (_, before) = super::open_with(path, &opening)?;
+    Ok((true, Box::new(Since::new(adapter, before, path)?)))
 }
 
 /// The settings that lie beside the weights at `path`.
@@ -91,13 +117,9 @@ impl Adapter {
     fn new(
         path: &Path,
         stored: Box<dyn MatrixSource>,
-        config: Option<&(PathBuf, Config)>,
+        config: Option<&Config>,
         base: Option<Arc<dyn MatrixSource>>,
     ) -> Result<Self, Error> {
-        if let (Some((path, config)), Some(_)) = (config, &base) {
-            check_base(path, config)?;
-        }
-        let config = config.map(|(_, config)| config);
         let layers = base.as_ref().map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
         let setting = Setting { path, source: stored.as_ref(), config, base: &layers };
         let (modules, rest) = modules::sorted(path, stored.tensors())?;
@@ -132,13 +154,31 @@ impl Adapter {
         skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
         let positions =
             updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
-        let caution = config.and_then(Config::moved_base).map(|_| "moved_base");
+        let caution = config.and_then(Config::moved_base).map(|_| MOVED_BASE);
         Ok(Self { stored, base, updates, skipped, positions, caution })
     }
 
     fn get(&self, layer: &Layer) -> Result<&Update, Error> {
         let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name)));
         self.positions.get(&layer.name).map(|i| &self.updates[*i]).ok_or_else(missing)
+    }
+
+    /// The given rows of an update.
+    fn entries(&self, update: &Update, rows: Range<usize>) -> Result<Vec<f64>, Error> {
+        let (Update { draft, base, .. }, stored) = (update, self.stored.as_ref());
+        let weight = self.base.as_deref().zip(base.as_ref());
+        match (weight, &draft.magnitude) {
+            (Some(weight), Some(magnitude)) => {
+                magnitude.apply((stored, &draft.recipe, draft.scale), weight, rows)
+            }
+            (Some((source, weight)), None) if matches!(draft.recipe, Recipe::Replacement(_)) => {
+                let mut entries = draft.recipe.dense(stored, rows.clone(), draft.scale)?;
+                let weights = source.read(weight, rows)?.to_f64();
+                entries.iter_mut().zip(weights).for_each(|(new, old)| *new -= old);
+                Ok(entries)
+            }
+            _ => draft.recipe.dense(stored, rows, draft.scale),
+        }
     }
 }
 
@@ -184,26 +224,18 @@ impl MatrixSource for Adapter {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let Update { layer, draft, base } = self.get(layer)?;
+        let update = self.get(layer)?;
+        let layer = &update.layer;
         if rows.start > rows.end || rows.end > layer.rows {
             let reason = format!("rows {}..{} of {}", rows.start, rows.end, layer.rows);
             return Err(Error::Usage(format!("`{}`: {reason}", layer.name)));
         }
-        let (height, stored) = (rows.len(), self.stored.as_ref());
-        let weight = self.base.as_deref().zip(base.as_ref());
-        let entries = match (weight, &draft.magnitude) {
-            (Some(weight), Some(magnitude)) => {
-                magnitude.apply((stored, &draft.recipe, draft.scale), weight, rows)?
-            }
-            (Some((source, weight)), None) if matches!(draft.recipe, Recipe::Replacement(_)) => {
-                let mut entries = draft.recipe.dense(stored, rows.clone(), draft.scale)?;
-                let weights = source.read(weight, rows)?.to_f64();
-                entries.iter_mut().zip(weights).for_each(|(new, old)| *new -= old);
-                entries
-            }
-            _ => draft.recipe.dense(stored, rows, draft.scale)?,
-        };
-        Matrix::from_f64(height, layer.cols, &entries)
+        let mut bytes = super::space(rows.len(), layer.cols)?;
+        for block in super::blocks(rows.clone(), layer.cols) {
+            let entries = self.entries(update, block)?;
+            bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
+        }
+        Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
     }
 }
 
@@ -260,12 +292,12 @@ impl Update {
 }
 
 /// Refuses what cannot be said of the original weights.
-fn check_base(path: &Path, config: &Config) -> Result<(), Error> {
-    if let Some(init) = config.moved_base() {
+fn check_base(path: &Path, config: &Config, opening: &Opening<'_>) -> Result<(), Error> {
+    if let (Some(init), None) = (config.moved_base(), opening.adapter_init) {
         let reason = format!(
-            "`{}` took a part out of the base before training, so the update is not one to the original weights; save \
-             the adapter with PEFT's `path_initial_model_for_weight_conversion`, or leave out the base to see what \
-             the factors hold",
+            "`{}` took a part out of the base before training, so the update is not one to the original weights; give \
+             the adapter as it was before training with `--adapter-init`, or leave out the base to see what the \
+             factors hold",
             brief(init)
         );
         return Err(Error::malformed(path, reason));
@@ -302,66 +334,6 @@ fn find_bases(updates: &mut [Update], base: &[Layer]) {
         if (update.layer.rows, update.layer.cols) == theirs {
             update.base = Some(pair.base);
         }
-    }
-}
-
-/// Whole weights that were saved with the adapter, and what else lies beside the factors.
-fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
-    const BASE: [&str; 2] = [".base_layer.", ".original_module."];
-    let (own, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
-        rest.iter().partition(|tensor| BASE.iter().any(|part| tensor.name.contains(part)));
-    let rest: Vec<TensorInfo> = rest.into_iter().cloned().collect();
-    let Selection { layers, mut skipped, .. } = layer::select(&rest, &Filter::default());
-    skipped.extend(own.into_iter().map(|tensor| skip(tensor, "the base's own, stored beside its update")));
-    let draft = |layer: Layer| Draft {
-        name: pair::canonical(&layer.name),
-        kind: "replacement",
-        scale: 1.0,
-        magnitude: None,
-        dtype: layer.dtype,
-        flags: vec![],
-        tensors: vec![layer.tensor.clone()],
-        recipe: Recipe::Replacement(layer),
-    };
-    (layers.into_iter().map(draft).collect(), skipped)
-}
-
-/// Why an update is not there without the weight it changes.
-struct Baseless<'a> {
-    config: Option<&'a Config>,
-    /// Whether a base was given, which does not have the weight.
-    given: bool,
-}
-
-impl Baseless<'_> {
-    fn skip(&self, update: &Update, tensors: &[TensorInfo]) -> Vec<Skipped> {
-        let what = if update.draft.magnitude.is_some() {
-            "DoRA rescales the weight it is added to"
-        } else {
-            "a whole weight, saved with the adapter"
-        };
-        let base = self.config.and_then(Config::base);
-        let reason = match base {
-            _ if self.given => format!("{what}; no matrix of its name and shape is in the base"),
-            Some(base) => format!("{what}; give `--base {}`", printable(&base.to_string_lossy())),
-            None => format!("{what}; give `--base`"),
-        };
-        let names = &update.draft.tensors;
-        tensors
-            .iter()
-            .filter(|tensor| names.contains(&tensor.name))
-            .map(|tensor| skip(tensor, &reason))
-            .collect()
-    }
-}
-
-/// A tensor that is no update, as a line of what was left out.
-fn skip(tensor: &TensorInfo, reason: &str) -> Skipped {
-    Skipped {
-        tensor: tensor.name.clone(),
-        shape: tensor.shape.iter().map(|n| *n as u64).collect(),
-        dtype: tensor.element.name().to_owned(),
-        reason: reason.to_owned(),
     }
 }
 

@@ -51,7 +51,7 @@ impl Tensor {
 
     /// Its stored name.
     pub(super) fn name(&self) -> &str {
-        &self.layer.tensor
+        &self.layer.name
     }
 
     pub(super) fn shape(&self) -> &[usize] {
@@ -220,7 +220,7 @@ impl Product {
 #[derive(Debug)]
 pub(super) enum Operand {
     Whole(Tensor),
-    Product(Product),
+    Product(Box<Product>),
 }
 
 impl Operand {
@@ -265,7 +265,7 @@ impl Operand {
 #[derive(Debug)]
 pub(super) enum Recipe {
     /// LoRA.
-    Product(Product),
+    Product(Box<Product>),
     /// LoHa: entry by entry.
     Hadamard(Operand, Operand),
     /// LoKr: every entry of the first times all of the second.

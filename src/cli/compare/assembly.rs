@@ -32,7 +32,7 @@ pub(super) fn settings(settings: &Settings, weights: bool) -> Vec<(&'static str,
     match settings.vectors {
         Vectors::None => vec![("vectors", "none".to_owned())],
         Vectors::All => {
-            vec![("vectors", "all".to_owned()), ("top", settings.top.to_string()), ("preserve", preserve)]
+            vec![("vectors", "all".to_owned()), ("k", settings.top.to_string()), ("preserve", preserve)]
         }
     }
 }
@@ -72,6 +72,8 @@ pub(super) fn report(
         rows,
         skipped,
         totals,
+        groups: vec![],
+        notes: vec![],
         verdicts: vec![],
     }
 }
@@ -116,6 +118,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
         stored_shape: stored,
         dtype: layer.dtype.name().to_owned(),
         update: if sides.tuned.len() == 1 { update(&sides.tuned[0].1, layer) } else { None },
+        intruders: None,
         blake3: if sides.tuned.len() == 1 { hash(0) } else { None },
         tied_to: found.tied_to.clone(),
         comparison: Some(Comparison {
@@ -198,6 +201,7 @@ fn odd_row(odd: &Odd, vocabulary: &Vocabulary) -> Row {
         stored_shape: Some(odd.tensor.shape.clone()),
         dtype: odd.tensor.dtype.clone(),
         update: None,
+        intruders: None,
         blake3: None,
         tied_to: None,
         failed: None,

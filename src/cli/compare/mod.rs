@@ -13,6 +13,7 @@ use clap::Args;
 use crate::analysis::compare::{
     self, Outcome, Preserve, Settings, Vectors, Vocabulary, cost, drifts_of, measure,
 };
+use crate::checkpoint::Opening;
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::Layer;
@@ -20,7 +21,7 @@ use crate::notation;
 use crate::render::{Look, Unchanged};
 use crate::report::{Column, Measurements, Standing};
 
-use super::options::Common;
+use super::options::{Adapter, Common};
 use super::outputs::Outputs;
 use super::plan;
 use super::run::{self, Model, Work};
@@ -32,11 +33,11 @@ use task::{Seen, Sides, Task};
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
 const SHOWN: [&str; 7] = [
-    "relative_update",
+    "delta_frobenius_ratio",
     "spectral_norm_change",
     "effective_rank_change",
     "alignment",
-    "update_effective_rank",
+    "delta_effective_rank",
     "stable_rank_change",
     "alpha_change",
 ];
@@ -49,7 +50,7 @@ const SHOWN_REPORTS: [&str; 6] = [
     "log_norm_change",
 ];
 /// Columns of each of several tuned sides.
-const SHOWN_SIDES: [&str; 3] = ["relative_update", "update_effective_rank", "alignment"];
+const SHOWN_SIDES: [&str; 3] = ["delta_frobenius_ratio", "delta_effective_rank", "alignment"];
 
 /// Says what changed from A to B.
 #[derive(Debug, Args)]
@@ -66,6 +67,8 @@ pub(super) struct Arguments {
     /// The checkpoint that adapters among A and B change [default: A]
     #[arg(long = "base", value_name = "BASE", help_heading = "What to look at")]
     adapted: Option<PathBuf>,
+    #[command(flatten)]
+    adapter: Adapter,
     /// Measure unchanged matrices, too, and list them
     #[arg(long, help_heading = "What to look at")]
     all: bool,
@@ -76,8 +79,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = "Method", value_name = "R|energy:SHARE", value_parser = preserve, default_value = "energy:0.9")]
     preserve: Preserve,
     /// How many leading directions are compared as one subspace
-    #[arg(short = 'k', long, help_heading = "Method", value_name = "K", default_value_t = 10)]
-    top: usize,
+    #[arg(short, help_heading = "Method", value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    k: usize,
     /// How exact small singular values have to be [default: as the report was made, or fast]
     #[arg(long, help_heading = "Method", value_name = "HOW", value_enum)]
     precision: Option<PrecisionName>,
@@ -102,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         precision: method.precision.precision(),
         vectors: if arguments.no_vectors { Vectors::None } else { Vectors::All },
         preserve: arguments.preserve,
-        top: arguments.top,
+        top: arguments.k,
     };
     let drifts: Vec<_> = if weights { drifts_of(settings.vectors).collect() } else { vec![] };
     let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
@@ -157,9 +160,9 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
         }
     }
     let named = arguments.adapted.as_deref().map(Model::open).transpose()?.map(|model| model.source);
-    let base = Side::open(&arguments.base, named.as_ref())?;
+    let base = Side::open(&arguments.base, Opening { base: named.clone(), ..Opening::default() })?;
     let changed = named.or(base.weights().cloned());
-    let tuned = tuned.into_iter().map(|(name, path)| Ok((name, Side::open(&path, changed.as_ref())?)));
+    let tuned = tuned.into_iter().map(|(name, path)| Ok((name, Side::open(&path, Opening { base: changed.clone(), ..arguments.adapter.opening() })?)));
     Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? })
 }
 
@@ -359,6 +362,10 @@ fn shown(columns: &[&'static Column], names: &[&str], weights: bool) -> Vec<&'st
             sides.filter_map(there).collect()
         }
     }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|k| *k > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
 
 /// `16` or `energy:0.9`.

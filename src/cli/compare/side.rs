@@ -41,12 +41,11 @@ pub(super) enum Content {
 }
 
 impl Side {
-    /// Opens `path`, whichever it is; an adapter is added to `base`.
-    pub(super) fn open(path: &Path, base: Option<&Arc<dyn MatrixSource>>) -> Result<Self, Error> {
+    /// Opens `path`, whichever it is; an adapter is added to the base of `opening`.
+    pub(super) fn open(path: &Path, opening: Opening<'_>) -> Result<Self, Error> {
         if is_saved(path) {
             return Self::open_saved(path);
         }
-        let opening = Opening { adapter_config: None, base: base.map(Arc::clone) };
         let Model { source, origin, .. } = Model::open_with(path, &opening)?;
         if source.holds() == Holds::Weights {
             let Selection { layers, skipped, .. } = source.select(&Filter::default());
@@ -58,13 +57,13 @@ impl Side {
                 content: Content::Weights(source),
             });
         }
-        let Some(base) = base else {
+        let Some(base) = opening.base else {
             return Err(Error::malformed(
                 path,
                 "is an adapter; name the checkpoint that it changes with `--base`",
             ));
         };
-        let patched = Patched::new(Arc::clone(base), source);
+        let patched = Patched::new(Arc::clone(&base), source);
         if patched.is_empty() {
             return Err(Error::malformed(path, "is an adapter of another model: none of its updates fits the base"));
         }
