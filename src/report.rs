@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders, Swept};
-pub use source::{Skipped, Source, SourceFile};
+pub use source::{Skipped, Source, SourceFile, Update};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
@@ -63,6 +63,10 @@ pub enum Why {
     TooFewValues,
     /// All candidate tails are degenerate.
     NoTail,
+    /// No singular value counts as noise.
+    NoNoise,
+    /// The spectrum falls to zero, or to what the decomposition does not resolve.
+    FallsToFloor,
     /// The solver did not reach its accuracy.
     NotConverged,
     /// The result does not fit a double.
@@ -125,6 +129,8 @@ impl fmt::Display for Why {
             Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
+            Self::FallsToFloor => "the fall ends below the accuracy floor of the spectrum",
+            Self::NoNoise => "no resolved singular value counts as noise",
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",
             Self::NotApplicable => "not defined for this row",
@@ -221,24 +227,6 @@ impl Serialize for Reasons {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, why)| (key, why.to_string())))
     }
-}
-
-/// How an adapter stores the update of a row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Update {
-    /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
-    pub kind: &'static str,
-    /// What the product of the factors was multiplied by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale: Option<f64>,
-    /// The most directions it can have, where those are fewer than a matrix of its shape has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rank: Option<u64>,
-    /// The stored tensors it is made of.
-    pub tensors: Vec<String>,
-    /// Cautions, which the row's flags repeat.
-    #[serde(skip)]
-    pub flags: Vec<&'static str>,
 }
 
 /// One logical matrix of the model.

@@ -97,7 +97,8 @@ impl MatrixSource for Memory {
 /// A LoRA of the bundled model, read without svdkit: exact products, in the units of its configuration.
 fn adapter(name: &str) -> Arc<dyn MatrixSource> {
     let folder = fixture("charlm").join(name);
-    let config: Json = serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json")).unwrap()).unwrap();
+    let config: Json =
+        serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json")).unwrap()).unwrap();
     let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let factor = |key: &str| {
@@ -250,7 +251,8 @@ fn stronger_updates_have_more_intruders_as_peft_counts_them() {
     assert_eq!(found.intruders.indices, [1, 2, 6, 9]);
     let expected = [0.401858075, 0.386878712, 0.513966693, 0.527675534, 0.640797305, 0.492784619];
     all_close(&cosines(&found, "left"), &expected, 1e-8);
-    let sigma: Vec<f64> = found.intruders.directions.iter().map(|direction| direction.singular_value).collect();
+    let sigma: Vec<f64> =
+        found.intruders.directions.iter().map(|direction| direction.singular_value).collect();
     all_close(&sigma, &[7.157698354, 5.462276257, 4.706194895, 3.515182362, 2.502128039], 1e-8);
     let overlap = |k| of_alpha(8.0, &Options { k, ..options() }).measured.values.get("subspace_overlap");
     close("φ(4, 4)", overlap(4).unwrap().number().unwrap(), 0.28245794340817243, 1e-12);

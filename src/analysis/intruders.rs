@@ -141,7 +141,8 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
     }
     let blake3 = hash.finalize().to_hex().to_string();
     if entries.nonfinite_count() > 0 {
-        let missing = columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
+        let missing =
+            columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
         let measured =
             Measured { values: Measurements(missing.collect()), flags: vec![], blake3, spectrum: None };
         return Ok(Found { measured, intruders: Intruders::default(), correction: None });
@@ -201,7 +202,8 @@ impl<'a> Sides<'a> {
     fn look(&self, options: &Options) -> Result<Looked, Error> {
         let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
         let factors = linalg::leading(subject, options.k)?;
-        let limits: Vec<f64> = std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
+        let limits: Vec<f64> =
+            std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
         let question = match options.cosines {
             Cosines::Decided => Question::Below(&limits),
             Cosines::Exact => Question::Value,
@@ -268,7 +270,12 @@ impl<'a> Sides<'a> {
                 (&columns::RIGHT_LOWEST_COSINE, lowest(right)),
             ]);
         }
-        let bounds = looked.left.iter().chain(&looked.right).flatten().any(|cosine| cosine.upper - cosine.lower > ROUNDING);
+        let bounds = looked
+            .left
+            .iter()
+            .chain(&looked.right)
+            .flatten()
+            .any(|cosine| cosine.upper - cosine.lower > ROUNDING);
         (values, if bounds { vec![BOUNDS] } else { vec![] })
     }
 }
@@ -341,5 +348,9 @@ fn indices(cosines: &[BestCosine], epsilon: f64) -> impl Iterator<Item = usize> 
 
 /// The smallest best cosine, from above.
 fn lowest(cosines: &[BestCosine]) -> Value {
-    cosines.iter().map(|cosine| cosine.upper).min_by(f64::total_cmp).map_or(Value::Missing(Why::AllZero), Value::real)
+    cosines
+        .iter()
+        .map(|cosine| cosine.upper)
+        .min_by(f64::total_cmp)
+        .map_or(Value::Missing(Why::AllZero), Value::real)
 }

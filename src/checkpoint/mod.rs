@@ -1,6 +1,7 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
 mod adapter;
+mod altered;
 mod combined;
 mod folder;
 mod header;
@@ -27,6 +28,7 @@ use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
 
+pub use altered::Copy;
 pub use combined::{Combined, Pairs, What};
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};

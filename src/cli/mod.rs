@@ -2,13 +2,16 @@
 
 mod compare;
 mod completions;
+mod emit;
 mod explain;
 mod intruders;
 mod man;
+mod mitigate;
 mod options;
 mod outputs;
 mod plan;
 mod progress;
+mod rank;
 mod run;
 mod spectrum;
 
@@ -53,6 +56,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
+    /// How many directions each matrix, or its update, uses, and what rank to keep
+    Rank(rank::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -101,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Intruders(arguments) => intruders::run(&arguments),
+        Command::Rank(arguments) => rank::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

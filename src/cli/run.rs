@@ -61,13 +61,14 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// What the user asked to look at: weights, or the update to a base.
-    pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
+    /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
+    pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
         let opening = input.adapter.opening();
-        match &input.base {
-            None => Self::open_with(&input.model, &opening),
-            Some(base) => Self::open_pair(base, &input.model, &opening, What::Delta).map(|(model, _)| model),
-        }
+        let Some(base) = &input.base else {
+            return Ok((Self::open_with(&input.model, &opening)?, None));
+        };
+        let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
+        Ok((model, Some(pairs)))
     }
 
     /// The checkpoint at `path`.
@@ -147,22 +148,34 @@ pub(super) fn deliver(
     shown: &[&str],
     outputs: Outputs,
 ) -> Result<Status, Error> {
+    deliver_with(report, common, shown, outputs, &|look, out| {
+        render::write(report, common.format.into(), look, out)
+    })
+}
+
+/// The same where stdout gets what `content` writes.
+pub(super) fn deliver_with(
+    report: &Report,
+    common: &Common,
+    shown: &[&str],
+    outputs: Outputs,
+    content: Content<'_>,
+) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
-    deliver_as(report, common, &common.look(shown, &all), outputs)
+    deliver_as(report, &common.look(shown, &all), outputs, content)
 }
 
 /// The same with a look that the command chose.
 pub(super) fn deliver_as(
     report: &Report,
-    common: &Common,
     look: &render::Look<'_>,
     outputs: Outputs,
+    content: Content<'_>,
 ) -> Result<Status, Error> {
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
     outputs.write(report, &plain)?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written =
-        render::write(report, common.format.into(), look, &mut stdout).and_then(|()| stdout.flush());
+    let written = content(look, &mut stdout).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     for row in report.rows.iter().filter(|row| row.failed.is_some()) {
         complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
@@ -173,6 +186,9 @@ pub(super) fn deliver_as(
         () => Status::Fine,
     })
 }
+
+/// Writes to stdout, in the given look.
+pub(super) type Content<'a> = &'a dyn Fn(&render::Look<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(

@@ -10,11 +10,11 @@ use crate::checkpoint;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision};
+use crate::linalg::Precision;
 use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
 
 use super::Status;
-use super::options::{Common, Input};
+use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished, Model};
 
@@ -43,15 +43,6 @@ pub(super) struct Arguments {
     common: Common,
 }
 
-/// The accuracies by the names users type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum PrecisionName {
-    /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
-    Fast,
-    /// Every value to rounding of the largest; several times slower
-    Exact,
-}
-
 /// The vocabularies by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Names {
@@ -67,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let model = Model::open_input(&arguments.input)?;
+    let (model, _) = Model::open_input(&arguments.input)?;
     let Some(Finished { report, measured }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
     };
@@ -78,16 +69,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         checkpoint::write_spectra(path, &spectra.collect::<Vec<_>>())?;
     }
     run::deliver(&report, common, &analysis.shown, outputs)
-}
-
-impl PrecisionName {
-    /// What it asks of a decomposition.
-    pub(super) fn precision(self) -> Precision {
-        match self {
-            Self::Fast => Precision::Fast,
-            Self::Exact => Precision::Exact,
-        }
-    }
 }
 
 impl Names {
@@ -102,19 +83,16 @@ impl Names {
 
 /// What decides the numbers of a spectrum, as reports say it.
 pub(super) fn settings(names: Names, precision: PrecisionName) -> Vec<(&'static str, String)> {
-    let word = |name: Option<clap::builder::PossibleValue>| {
-        name.map_or_else(String::new, |value| value.get_name().to_owned())
-    };
     vec![
-        ("names", word(names.to_possible_value())),
-        ("precision", word(precision.to_possible_value())),
+        ("names", word(&names)),
+        ("precision", word(&precision)),
         ("noise", "median".to_owned()),
         ("xmin", "ks".to_owned()),
     ]
 }
 
 fn analysis(arguments: &Arguments) -> Analysis {
-    let precision = arguments.precision.precision();
+    let precision = Precision::from(arguments.precision);
     let metrics = arguments.names.metrics();
     let shown = match arguments.names {
         Names::Svdkit => SHOWN,
@@ -126,10 +104,7 @@ fn analysis(arguments: &Arguments) -> Analysis {
         shown: shown.to_vec(),
         settings: settings(arguments.names, arguments.precision),
         cost: Box::new(move |layer: &Layer| {
-            let cost = match layer.rank {
-                Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
-                None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype)),
-            };
+            let cost = spectrum::cost(layer, precision);
             Job { flops: cost.flops, bytes: cost.bytes }
         }),
         measure: Arc::new(move |source, layer| spectrum::measure(source, layer, precision, metrics)),

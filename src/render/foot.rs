@@ -21,7 +21,8 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
         if let Some(first) = groups.first() {
             let labels = first.values.0.iter().map(|(column, _)| column.label.to_owned());
-            let head: Vec<String> = [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
+            let head: Vec<String> =
+                [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
             writeln!(out)?;
             align(&head, groups.into_iter().map(sums).collect(), 0, out)?;
         }

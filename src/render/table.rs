@@ -63,7 +63,7 @@ pub enum Paint {
 }
 
 impl Paint {
-    fn wrap(self, code: &str, text: &str) -> String {
+    pub(super) fn wrap(self, code: &str, text: &str) -> String {
         match self {
             Self::Color => format!("\x1b[{code}m{text}\x1b[0m"),
             Self::Plain => text.to_owned(),
@@ -158,7 +158,9 @@ fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> 
     for column in columns {
         all.push(each(column.label, &|row| cell(row, column)));
         if column.key == "intruder_count" {
-            all.push(each(WHICH, &|row| row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))));
+            all.push(each(WHICH, &|row| {
+                row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
+            }));
         }
     }
     if rows.iter().any(|row| !row.sketch.is_empty()) {

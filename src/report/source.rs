@@ -1,4 +1,4 @@
-//! Where the weights of a report came from, and what of them was not analysed.
+//! Where the weights of a report came from, how an adapter stores them, and what of them was not analysed.
 
 use serde::Serialize;
 
@@ -33,4 +33,22 @@ pub struct SourceFile {
     pub name: String,
     /// Length in bytes.
     pub bytes: u64,
+}
+
+/// How an adapter stores the update of a row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Update {
+    /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
+    pub kind: &'static str,
+    /// What the product of the factors was multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// The most directions it can have, where those are fewer than a matrix of its shape has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// The stored tensors it is made of.
+    pub tensors: Vec<String>,
+    /// Cautions, which the row's flags repeat.
+    #[serde(skip)]
+    pub flags: Vec<&'static str>,
 }

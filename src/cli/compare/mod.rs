@@ -18,14 +18,14 @@ use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::notation;
-use crate::render::{Look, Unchanged};
+use crate::render::{self, Look, Unchanged};
 use crate::report::{Column, Measurements, Standing};
 
-use super::options::{Adapter, Common};
+use super::options::{Adapter, Common, PrecisionName};
 use super::outputs::Outputs;
 use super::plan;
 use super::run::{self, Model, Work};
-use super::spectrum::{Names, PrecisionName};
+use super::spectrum::Names;
 use super::{Status, remark};
 use assembly::Found;
 use side::{Method, Side};
@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let weights = all.iter().all(|side| side.weights().is_some());
     let settings = Settings {
         metrics: method.names.metrics(),
-        precision: method.precision.precision(),
+        precision: method.precision.into(),
         vectors: if arguments.no_vectors { Vectors::None } else { Vectors::All },
         preserve: arguments.preserve,
         top: arguments.k,
@@ -140,7 +140,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let shown = shown(&report.columns, &names, weights);
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
-    run::deliver_as(&report, common, &Look { unchanged, ..common.look(&shown, &keys) }, outputs)
+    let look = Look { unchanged, ..common.look(&shown, &keys) };
+    run::deliver_as(&report, &look, outputs, &|look, out| {
+        render::write(&report, common.format.into(), look, out)
+    })
 }
 
 /// The sides as typed.
