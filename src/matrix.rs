@@ -28,6 +28,14 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Every type.
+    const ALL: [Self; 6] = [Self::F64, Self::F32, Self::F16, Self::Bf16, Self::F8E4M3, Self::F8E5M2];
+
+    /// The type of that [`name`](Self::name).
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
     /// Bytes of one entry.
     pub const fn size(self) -> usize {
         match self {

@@ -2,10 +2,18 @@
 //!
 //! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
+mod comparison;
+mod intruders;
+mod source;
+
 use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+
+pub use comparison::{Compared, Comparison, Named, Standing};
+pub use intruders::{Direction, Group, Intruders, Swept};
+pub use source::{Skipped, Source, SourceFile, Update};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
@@ -19,10 +27,12 @@ pub enum Format {
     Real,
     /// A share of one, as a percentage.
     Share,
+    /// A relative change, as a percentage with its sign.
+    Change,
 }
 
 /// Everything the program says about one number, said once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
     /// The key in JSON, CSV, `--columns`, `--sort` and `--fail-if`.
     pub key: &'static str,
@@ -63,6 +73,51 @@ pub enum Why {
     Overflow,
     /// The quantity has no meaning for this kind of row.
     NotApplicable,
+    /// The matrix could not be read or decomposed.
+    Failed,
+    /// Its bytes are those of the base, so it was not decomposed.
+    NotDecomposed,
+    /// The base's value is zero, and a change relative to nothing has no size.
+    ZeroBase,
+    /// The other side has no matrix of this name and shape.
+    Unpaired,
+    /// The side has no such matrix: there is nothing that could cross a line.
+    Absent,
+    /// There is no update that this could be a share of.
+    NoUpdate,
+    /// Its singular vectors are arbitrary: all its values are equal or below the floor.
+    Degenerate,
+}
+
+/// Every reason, to find it by its words.
+const REASONS: [Why; 15] = [
+    Why::NonFinite,
+    Why::AllZero,
+    Why::BelowFloor,
+    Why::TooFewValues,
+    Why::NoTail,
+    Why::NotConverged,
+    Why::Overflow,
+    Why::NotApplicable,
+    Why::Failed,
+    Why::NotDecomposed,
+    Why::ZeroBase,
+    Why::Unpaired,
+    Why::Absent,
+    Why::NoUpdate,
+    Why::Degenerate,
+];
+
+impl Why {
+    /// The reason that is written as `words`.
+    pub fn parse(words: &str) -> Option<Self> {
+        REASONS.into_iter().find(|why| why.to_string() == words)
+    }
+
+    /// Whether there is nothing that was to be measured: a rule passes over it.
+    pub fn is_vacuous(self) -> bool {
+        matches!(self, Self::Absent | Self::NoUpdate)
+    }
 }
 
 impl fmt::Display for Why {
@@ -79,6 +134,13 @@ impl fmt::Display for Why {
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",
             Self::NotApplicable => "not defined for this row",
+            Self::Failed => "the matrix could not be read or decomposed",
+            Self::NotDecomposed => "unchanged, so it was not decomposed; `--all` measures it, too",
+            Self::ZeroBase => "the base's value is 0",
+            Self::Unpaired => "the other side has no matrix of this name and shape",
+            Self::Absent => "there is no such matrix on this side",
+            Self::NoUpdate => "nothing was changed",
+            Self::Degenerate => "its singular values do not tell their directions apart",
         })
     }
 }
@@ -167,24 +229,6 @@ impl Serialize for Reasons {
     }
 }
 
-/// How an adapter stores the update of a row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Update {
-    /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
-    pub kind: &'static str,
-    /// What the product of the factors was multiplied by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale: Option<f64>,
-    /// The most directions it can have, where those are fewer than a matrix of its shape has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rank: Option<u64>,
-    /// The stored tensors it is made of.
-    pub tensors: Vec<String>,
-    /// Cautions, which the row's flags repeat.
-    #[serde(skip)]
-    pub flags: Vec<&'static str>,
-}
-
 /// One logical matrix of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -216,6 +260,9 @@ pub struct Row {
     /// Why the matrix could not be measured, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// How it stands to the matrix it is compared with.
+    #[serde(flatten)]
+    pub comparison: Option<Comparison>,
     /// Cautions that a reader of the numbers should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
@@ -230,103 +277,15 @@ pub struct Row {
     pub intruders: Option<Intruders>,
 }
 
-/// Which leading directions of a tuned matrix are intruders. Directions are counted from 1.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Intruders {
-    /// The intruders, ascending.
-    #[serde(rename = "intruders")]
-    pub indices: Vec<u64>,
-    /// How many there are at other limits.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub sweep: Vec<Swept>,
-    /// Every direction that was looked at.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub directions: Vec<Direction>,
-    /// What share of the mitigated update's energy the adapter's rank keeps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub energy_kept: Option<f64>,
-}
-
-/// How many intruders there are at one limit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Swept {
-    /// The limit.
-    pub epsilon: f64,
-    /// Directions whose best cosine is below it.
-    pub intruder_count: u64,
-}
-
-/// One leading direction of a tuned matrix, held against all singular vectors of the base.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Direction {
-    /// `left` or `right`.
-    pub side: &'static str,
-    /// Position among the singular values of the tuned matrix, from 1.
-    pub index: u64,
-    /// Its singular value.
-    pub singular_value: f64,
-    /// The best cosine is at least this.
-    pub cosine_at_least: f64,
-    /// The best cosine is at most this.
-    pub cosine_at_most: f64,
-    /// The base's singular vector that comes closest, from 1, where it is known.
-    pub base_index: Option<u64>,
-    /// Whether the best cosine is below the limit.
-    pub intruder: bool,
-}
-
-/// Sums over rows that belong together.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Group {
-    /// What they have in common: `role` or `block`.
-    pub by: &'static str,
-    /// Which role or block.
-    pub name: String,
-    /// How many matrices.
-    pub matrices: u64,
-    /// Counts are summed, everything else is averaged over the rows that have it.
-    #[serde(flatten)]
-    pub values: Measurements,
-}
-
 impl Row {
-    /// `measured` or `failed`.
+    /// `measured`, `failed` or, in a comparison, another [`Standing`].
     pub fn status(&self) -> &'static str {
-        if self.failed.is_some() { "failed" } else { "measured" }
+        match (&self.failed, &self.comparison) {
+            (Some(_), _) => "failed",
+            (None, Some(comparison)) => comparison.status.name(),
+            (None, None) => "measured",
+        }
     }
-}
-
-/// A tensor that was not analysed, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// Name of the stored tensor.
-    pub tensor: String,
-    /// Its shape.
-    pub shape: Vec<u64>,
-    /// Its storage type.
-    pub dtype: String,
-    /// Why it is no matrix to analyse.
-    pub reason: String,
-}
-
-/// Where the weights came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Source {
-    /// The path as the user gave it.
-    pub path: String,
-    /// Name of the format.
-    pub format: &'static str,
-    /// The weight files, in reading order.
-    pub files: Vec<SourceFile>,
-}
-
-/// One weight file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SourceFile {
-    /// File name.
-    pub name: String,
-    /// Length in bytes.
-    pub bytes: u64,
 }
 
 /// Sums over the whole report.
@@ -344,6 +303,9 @@ pub struct Totals {
     pub filtered: u64,
     /// Entries of all measured matrices, tied ones counted once.
     pub parameters: u64,
+    /// Only in a comparison: what became of the matrices that were not measured on both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
 }
 
 /// What a rule said.
@@ -386,6 +348,9 @@ pub struct Report {
     /// Where the weights came from that these are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Source>,
+    /// Where they came from by name, if several models are compared with one base; the first is also `model`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tuned: Vec<Named>,
     /// What decides the numbers, in the order the docs name it.
     #[serde(serialize_with = "map")]
     pub settings: Vec<(&'static str, String)>,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use svdkit::analysis::compare::{DRIFTS, FATES, TURNS};
 use svdkit::analysis::farms::FARMS;
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
@@ -21,7 +22,8 @@ fn sections(page: &str) -> BTreeMap<&str, &str> {
 
 /// The columns of every table but WeightWatcher's, each once.
 fn columns() -> BTreeMap<&'static str, &'static Column> {
-    let fixed = METRICS.iter().chain(RANKS).map(|metric| &metric.column);
+    let compared = FATES.iter().chain(DRIFTS.iter().chain(TURNS).map(|drift| &drift.column));
+    let fixed = METRICS.iter().chain(RANKS).map(|metric| &metric.column).chain(compared);
     fixed
         .chain(FARMS.iter().map(|metric| &metric.column))
         .chain(chosen(0.01, &[]).iter().map(|metric| &metric.column))

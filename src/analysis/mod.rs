@@ -2,6 +2,7 @@
 
 pub mod allocation;
 pub mod budget;
+pub mod compare;
 pub mod farms;
 pub mod intruder_columns;
 pub mod intruder_totals;

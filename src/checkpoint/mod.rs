@@ -6,9 +6,11 @@ mod combined;
 mod folder;
 mod header;
 mod index;
+mod patched;
 mod pickle;
 mod probe;
 mod safetensors;
+mod saved;
 mod spectra;
 mod state_dict;
 mod stored;
@@ -28,6 +30,8 @@ use crate::report::{SourceFile, Update};
 
 pub use altered::Copy;
 pub use combined::{Combined, Pairs, What};
+pub use patched::Patched;
+pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
 pub use tied::tied;
 

@@ -13,7 +13,7 @@ use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
 use crate::linalg::Precision;
-use crate::render::{Layout, Look, OutputFormat, Overflow, Paint};
+use crate::render::{Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
 
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
@@ -213,6 +213,7 @@ impl Common {
             overflow: if self.columns.is_empty() { Overflow::Drop } else { Overflow::Keep },
             layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
             paint: if painted { Paint::Color } else { Paint::Plain },
+            unchanged: Unchanged::Shown,
         }
     }
 }

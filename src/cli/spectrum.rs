@@ -43,8 +43,9 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// The vocabularies by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Names {
+pub(super) enum Names {
     /// The names of docs/metrics.md
     Svdkit,
     /// WeightWatcher's names with WeightWatcher's definitions, for notebooks that expect them
@@ -70,22 +71,38 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     run::deliver(&report, common, &analysis.shown, outputs)
 }
 
+impl Names {
+    /// The metrics that go by these names.
+    pub(super) fn metrics(self) -> &'static [Metric] {
+        match self {
+            Self::Svdkit => METRICS,
+            Self::Weightwatcher => WEIGHTWATCHER,
+        }
+    }
+}
+
+/// What decides the numbers of a spectrum, as reports say it.
+pub(super) fn settings(names: Names, precision: PrecisionName) -> Vec<(&'static str, String)> {
+    vec![
+        ("names", word(&names)),
+        ("precision", word(&precision)),
+        ("noise", "median".to_owned()),
+        ("xmin", "ks".to_owned()),
+    ]
+}
+
 fn analysis(arguments: &Arguments) -> Analysis {
     let precision = Precision::from(arguments.precision);
-    let (metrics, shown): (&'static [Metric], _) = match arguments.names {
-        Names::Svdkit => (METRICS, SHOWN),
-        Names::Weightwatcher => (WEIGHTWATCHER, SHOWN_WEIGHTWATCHER),
+    let metrics = arguments.names.metrics();
+    let shown = match arguments.names {
+        Names::Svdkit => SHOWN,
+        Names::Weightwatcher => SHOWN_WEIGHTWATCHER,
     };
     Analysis {
         command: "spectrum",
         columns: metrics.iter().map(|metric| &metric.column).collect(),
         shown: shown.to_vec(),
-        settings: vec![
-            ("names", word(&arguments.names)),
-            ("precision", word(&arguments.precision)),
-            ("noise", "median".to_owned()),
-            ("xmin", "ks".to_owned()),
-        ],
+        settings: settings(arguments.names, arguments.precision),
         cost: Box::new(move |layer: &Layer| {
             let cost = spectrum::cost(layer, precision);
             Job { flops: cost.flops, bytes: cost.bytes }

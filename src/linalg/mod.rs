@@ -17,6 +17,7 @@ mod low_rank;
 mod narrow;
 mod operator;
 mod orthogonal;
+mod overlap;
 mod places;
 mod tridiagonal;
 mod windows;
@@ -35,6 +36,7 @@ pub use factors::{Basis, Factors};
 pub use leading::leading;
 pub use low_rank::low_rank;
 pub use operator::Operator;
+pub use overlap::{Core, core, cosines, largest_angle};
 pub use places::Places;
 pub use windows::Windows;
 
@@ -134,6 +136,26 @@ pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum
         return exact::singular_values(matrix);
     }
     by_gram(Arch::new(), matrix)
+}
+
+/// All `min(m, n)` singular triplets of a finite matrix.
+///
+/// # Errors
+/// [`Error::NotConverged`], also when an entry is not finite.
+pub fn factors(matrix: &Matrix) -> Result<Factors, Error> {
+    exact::factors(&matrix.into())
+}
+
+/// What all singular triplets of a weight cost.
+pub fn factors_cost(rows: usize, cols: usize) -> Cost {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
+    let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
+    // The entries, a copy to be overwritten, both bases and the solver's own.
+    Cost {
+        flops,
+        bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64,
+    }
 }
 
 /// The fast route on a given instruction set.

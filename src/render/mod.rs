@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod allocation;
+mod changes;
 mod comma;
 mod foot;
 mod json;
@@ -13,7 +14,7 @@ use std::io::{self, Write};
 
 use crate::report::{Column, Report};
 
-pub use table::{Layout, Look, Overflow, Paint};
+pub use table::{Layout, Look, Overflow, Paint, Unchanged};
 
 /// The formats a report can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -214,6 +214,7 @@ mod tests {
             tied_to: None,
             failed: None,
             update: None,
+            comparison: None,
             flags: vec![],
             intruders: None,
             values: Measurements::default(),

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
+use super::changes;
 use crate::notation;
 use crate::report::{Column, Format, Outcome, Report, Row, Value};
 
@@ -21,6 +22,17 @@ pub struct Look<'a> {
     pub layout: Layout,
     /// Whether escape sequences may be used.
     pub paint: Paint,
+    /// What a comparison shows of matrices that did not change.
+    pub unchanged: Unchanged,
+}
+
+/// What a comparison shows of matrices that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// A line each, like the others.
+    Shown,
+    /// Their number at the foot.
+    Hidden,
 }
 
 /// What to do when the chosen columns are wider than the line.
@@ -65,14 +77,17 @@ const UNSURE: &str = "~";
 const SHORT_TAILS: [(&str, &str); 3] =
     [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
 const SPARK: usize = 12;
+/// Columns of words, not of numbers.
+const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
 const SHORTEST_NAME: usize = 24;
 
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
-    if !report.rows.is_empty() {
-        write_rows(report, look, out)?;
+    let rows = changes::shown(report, look);
+    if !rows.is_empty() {
+        write_rows(report, &rows, look, out)?;
     }
     super::foot::write(report, out)?;
-    for note in notes(report) {
+    for note in notes(report, look) {
         writeln!(out, " {note}")?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
@@ -85,8 +100,8 @@ enum Line {
     Row(String),
 }
 
-fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let lines = lines(report, look.layout);
+fn write_rows(report: &Report, shown: &[&Row], look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let lines = lines(shown, look.layout);
     let shape = |row: &Row| format!("{} × {}", row.shape[0], row.shape[1]);
     let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     // The name takes what the other columns leave, but never less than a name needs to be told from its neighbours.
@@ -94,11 +109,11 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         Line::Heading(text) | Line::Row(text) => text.width(),
     });
     let longest = longest.max().unwrap_or(0).max("matrix".len());
-    let mut others = cells(report, &columns, shape);
+    let mut others = cells(shown, &columns, shape);
     if look.overflow == Overflow::Drop {
         while columns.len() > 1 && total(&others) + longest.min(SHORTEST_NAME) > look.width {
             columns.pop();
-            others = cells(report, &columns, shape);
+            others = cells(shown, &columns, shape);
         }
     }
     let room = match look.overflow {
@@ -108,7 +123,7 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(std::iter::once("matrix").chain(others.iter().map(|(header, _)| header.as_str())));
-    let mut rows = 0..report.rows.len();
+    let mut rows = 0..shown.len();
     for line in &lines {
         match line {
             Line::Heading(text) => table.add_row([shorten(text, room)]),
@@ -120,26 +135,29 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         };
     }
     for (i, column) in table.column_iter_mut().enumerate() {
-        let left = ["dtype", "log σ", WHICH];
-        let right = i > 0 && others.get(i - 1).is_some_and(|(header, _)| !left.contains(&header.as_str()));
+        let right = i > 0 && others.get(i - 1).is_some_and(|(header, _)| !LEFT.contains(&header.as_str()));
         column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
         column.set_padding((1, u16::from(i == 0)));
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
+    let height = others.iter().map(|(header, _)| header.lines().count()).max().unwrap_or(1);
     for (i, line) in table.lines().enumerate() {
         let line = line.trim_end();
-        let heading = i == 0 || matches!(lines.get(i - 1), Some(Line::Heading(_)));
+        let heading = i < height || matches!(lines.get(i - height), Some(Line::Heading(_)));
         writeln!(out, "{}", if heading { look.paint.wrap("1", line) } else { line.to_owned() })?;
     }
     Ok(())
 }
 
 /// Every column but the name: header and cells, in row order.
-fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
+fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
     let each = |header: &str, cell: &dyn Fn(&Row) -> String| {
-        (header.to_owned(), report.rows.iter().map(cell).collect())
+        (header.to_owned(), rows.iter().map(|row| cell(row)).collect())
     };
     let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.dtype.clone())];
+    if changes::need_status(rows) {
+        all.push(each("status", &|row| row.status().to_owned()));
+    }
     for column in columns {
         all.push(each(column.label, &|row| cell(row, column)));
         if column.key == "intruder_count" {
@@ -148,7 +166,7 @@ fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -
             }));
         }
     }
-    if report.rows.iter().any(|row| !row.sketch.is_empty()) {
+    if rows.iter().any(|row| !row.sketch.is_empty()) {
         all.push(each("log σ", &|row| notation::spark(&row.sketch, SPARK)));
     }
     all
@@ -157,7 +175,7 @@ fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -
 /// Width of the columns with the gaps before them.
 fn total(columns: &[(String, Vec<String>)]) -> usize {
     let widest = |(header, cells): &(String, Vec<String>)| {
-        cells.iter().map(|c| c.width()).max().unwrap_or(0).max(header.width())
+        cells.iter().map(String::as_str).chain(header.lines()).map(|c| c.width()).max().unwrap_or(0)
     };
     columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
 }
@@ -171,6 +189,7 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
     let text = match (value, column.format) {
         (Value::Count(n), _) => n.to_string(),
         (Value::Real(x), Format::Share) => notation::share(x),
+        (Value::Real(x), Format::Change) => notation::change(x),
         (Value::Real(x), _) => notation::real(x),
         (Value::Missing(_), _) => String::new(),
     };
@@ -204,10 +223,10 @@ fn ranges(indices: &[u64]) -> String {
 }
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
-fn lines(report: &Report, layout: Layout) -> Vec<Line> {
+fn lines(rows: &[&Row], layout: Layout) -> Vec<Line> {
     let mut lines = vec![];
     let mut current = None;
-    for row in &report.rows {
+    for row in rows {
         let group = match layout {
             Layout::Grouped => group(row),
             Layout::Flat => None,
@@ -252,9 +271,12 @@ const CAUTIONS: [(&str, &str); 3] = [
 ];
 
 /// What a reader must know beside the numbers.
-fn notes(report: &Report) -> Vec<String> {
+fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
     let mut notes = vec![];
-    notes.extend(update_note(report).filter(|_| report.command != "intruders"));
+    match report.totals.compared {
+        Some(_) => notes.extend(changes::notes(report)),
+        None => notes.extend(update_note(report).filter(|_| report.command != "intruders")),
+    }
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             notes.push(format!("! {}: {failure}", row.name));
@@ -282,7 +304,8 @@ fn notes(report: &Report) -> Vec<String> {
         }
     }
     let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
-    if report.rows.iter().any(short) {
+    let marked = report.totals.compared.is_none() || look.columns.contains(&"alpha");
+    if marked && report.rows.iter().any(short) {
         let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
         let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
@@ -318,7 +341,10 @@ fn short(x: f64) -> String {
 pub(super) fn footer(report: &Report) -> String {
     let totals = &report.totals;
     let matrices = if totals.measured == 1 { "matrix" } else { "matrices" };
-    let mut parts = vec![format!("{} {matrices} measured", notation::count(totals.measured))];
+    let mut parts = match totals.compared {
+        Some(compared) => changes::counts(report, compared),
+        None => vec![format!("{} {matrices} measured", notation::count(totals.measured))],
+    };
     if totals.failed > 0 {
         parts.push(format!("{} failed", notation::count(totals.failed)));
     }
