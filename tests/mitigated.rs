@@ -45,7 +45,10 @@ fn a_full_copy_differs_in_its_intruders_alone() {
         let none = row["intruders"].as_array().unwrap().is_empty();
         assert_eq!(none, old == new, "{}", layer.name);
     }
-    let (old, new) = (fs::read(charlm("full").join("model.safetensors")).unwrap(), fs::read(out.join("model.safetensors")).unwrap());
+    let (old, new) = (
+        fs::read(charlm("full").join("model.safetensors")).unwrap(),
+        fs::read(out.join("model.safetensors")).unwrap(),
+    );
     assert_eq!(old.len(), new.len());
     assert_eq!(fs::read(charlm("full/config.json")).unwrap(), fs::read(out.join("config.json")).unwrap());
     // Half the strength of the strongest intruder: what is left of it is not among the first any more, or weaker.

@@ -41,14 +41,16 @@ impl Copy {
     /// # Errors
     /// When `out` holds something already, or the original is in a format that is not written.
     pub fn check(from: &Path, source: &dyn MatrixSource, out: &Path) -> Result<(), Error> {
-        let taken = out.exists() && (!out.is_dir() || fs::read_dir(out).is_ok_and(|mut all| all.next().is_some()));
+        let taken =
+            out.exists() && (!out.is_dir() || fs::read_dir(out).is_ok_and(|mut all| all.next().is_some()));
         if taken {
             return Err(Error::malformed(out, "is not an empty folder; name one that is, or a new one"));
         }
         match source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
             Some(file) => {
                 let name = brief(&file.name);
-                let reason = format!("`{name}` is not safetensors, and nothing else can be written; convert it");
+                let reason =
+                    format!("`{name}` is not safetensors, and nothing else can be written; convert it");
                 Err(Error::malformed(from, reason))
             }
             None => Ok(()),
@@ -68,13 +70,19 @@ impl Copy {
         fs::create_dir_all(beside).map_err(failed)?;
         let folder = tempfile::Builder::new().prefix(".svdkit-").tempdir_in(beside).map_err(failed)?;
         let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
-        let settings = if is_single { vec![] } else { folder::listing(if home.as_os_str().is_empty() { Path::new(".") } else { home })? };
+        let settings = if is_single {
+            vec![]
+        } else {
+            folder::listing(if home.as_os_str().is_empty() { Path::new(".") } else { home })?
+        };
         let settings = settings.into_iter().filter(|name| !WEIGHTS.iter().any(|end| name.ends_with(end)));
         let mut files = vec![];
         for name in weights {
             files.push((home.join(&name), folder.path().join(&name)));
         }
-        for (from, to) in files.iter().cloned().chain(settings.map(|name| (home.join(&name), folder.path().join(&name)))) {
+        for (from, to) in
+            files.iter().cloned().chain(settings.map(|name| (home.join(&name), folder.path().join(&name))))
+        {
             copy(&from, &to)?;
         }
         Ok(Self { folder, out: out.to_owned(), files })
@@ -123,9 +131,9 @@ impl Copy {
     /// # Errors
     /// When a file cannot be read or written.
     pub fn replace(&self, tensors: &BTreeMap<String, Matrix>) -> Result<(), Error> {
-        self.files.iter().try_for_each(|(_, file)| {
-            rewrite(file, tensors).map_err(|e| Error::io(file, "cannot write", e))
-        })
+        self.files
+            .iter()
+            .try_for_each(|(_, file)| rewrite(file, tensors).map_err(|e| Error::io(file, "cannot write", e)))
     }
 
     /// Changes the fields of a JSON file of settings.
@@ -153,7 +161,8 @@ impl Copy {
             fs::remove_dir(&self.out).map_err(failed)?;
         }
         #[cfg(unix)]
-        fs::set_permissions(self.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(failed)?;
+        fs::set_permissions(self.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .map_err(failed)?;
         let hidden = self.folder.keep();
         fs::rename(&hidden, &self.out).map_err(|e| {
             let _ = fs::remove_dir_all(&hidden);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
 use crate::analysis::intruder_totals;
+use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
 use crate::checkpoint::{Copy, Opening, Pairs, What};
 use crate::engine::Job;
 use crate::error::Error;
@@ -169,7 +169,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
                 Job { flops: cost.flops, bytes: cost.bytes }
             }),
             measure: Arc::new(move |_, layer| {
-                let Found { measured, intruders, correction } = intruders::measure(&pairs, &layer.name, &options)?;
+                let Found { measured, intruders, correction } =
+                    intruders::measure(&pairs, &layer.name, &options)?;
                 let mut aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
                 aside.insert(layer.name.clone(), (intruders, correction));
                 Ok(measured)
@@ -212,14 +213,19 @@ fn mitigate(
     let correction = |row: &Row| aside.get(&original(row))?.1.as_ref();
     let corrections: BTreeMap<&str, &LowRank> =
         report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
-    let request =
-        Request { from: &arguments.tuned, out, rank: arguments.rank, corrections: &corrections };
+    let request = Request { from: &arguments.tuned, out, rank: arguments.rank, corrections: &corrections };
     let (count, kept) = (corrections.len(), mitigate::write(&request, pairs)?);
     let keep = arguments.mitigate.unwrap_or(1.0);
     let matrices = if count == 1 { "matrix" } else { "matrices" };
-    let mut note = format!("{}: a copy whose intruders keep {} of their strength, {count} {matrices} changed", out.display(), notation::share(keep));
+    let mut note = format!(
+        "{}: a copy whose intruders keep {} of their strength, {count} {matrices} changed",
+        out.display(),
+        notation::share(keep)
+    );
     if let Some(least) = kept.values().copied().min_by(f64::total_cmp) {
-        note += &format!("; the updates' energy is kept to {} or more", notation::share(least));
+        note.push_str("; the updates' energy is kept to ");
+        note.push_str(&notation::share(least));
+        note.push_str(" or more");
     }
     report.notes.push(note);
     for row in &mut report.rows {
@@ -272,7 +278,9 @@ mod tests {
         let limits = |text: &str| sweep(text).ok().map(|sweep| sweep.0);
         assert_eq!(limits("epsilon=0.3:0.9:0.1"), Some(vec![0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]));
         assert_eq!(limits("epsilon=0.5:0.5:0.1"), Some(vec![0.5]));
-        for wrong in ["0.3:0.9:0.1", "epsilon=0.3:0.9", "epsilon=0.9:0.3:0.1", "epsilon=0:1:0", "epsilon=0:1:0.001"] {
+        for wrong in
+            ["0.3:0.9:0.1", "epsilon=0.3:0.9", "epsilon=0.9:0.3:0.1", "epsilon=0:1:0", "epsilon=0:1:0.001"]
+        {
             assert_eq!(limits(wrong), None, "{wrong}");
         }
     }

@@ -117,14 +117,17 @@ impl Module {
         let (Some(update), Some(scale)) =
             (update.as_ref().filter(|u| plain(u)), update.as_ref().and_then(|u| u.scale))
         else {
-            return Err(refuse("has intruders, but only plain LoRA factors can be written back; leave it out with `--exclude`"));
+            return Err(refuse(
+                "has intruders, but only plain LoRA factors can be written back; leave it out with `--exclude`",
+            ));
         };
         let stored = crate::layer::select(source.tensors(), &Filter::default()).layers;
         let named = |ends: [&str; 2]| {
             let is = |name: &str| ends.iter().any(|end| name.contains(end));
             stored.iter().find(|layer| update.tensors.contains(&layer.tensor) && is(&layer.tensor)).cloned()
         };
-        let (Some(down), Some(up)) = (named([".lora_A.", ".lora_down."]), named([".lora_B.", ".lora_up."])) else {
+        let (Some(down), Some(up)) = (named([".lora_A.", ".lora_down."]), named([".lora_B.", ".lora_up."]))
+        else {
             return Err(refuse("has intruders, but its factors are not those of a linear layer"));
         };
         let product = source.factors(layer)?;
@@ -134,7 +137,8 @@ impl Module {
             return Err(refuse("has intruders, but is not simply the product of its two factors"));
         }
         // Whether a square weight is stored input × output, only the factors tell.
-        let straight = copy.stored(&up)?.to_f64().iter().map(|x| x * scale).eq(product.left().iter().copied());
+        let straight =
+            copy.stored(&up)?.to_f64().iter().map(|x| x * scale).eq(product.left().iter().copied());
         let transposed = !straight;
         Ok(Self { product, scale, down, up, transposed })
     }
@@ -152,8 +156,11 @@ impl Module {
     fn store(&self, product: &LowRank, tensors: &mut BTreeMap<String, Matrix>) -> Result<(), Error> {
         let rank = product.rank();
         let (left, right) = (product.left().to_vec(), product.right().to_vec());
-        let (up, down) =
-            if self.transposed { (turned(&right, product.cols()), turned(&left, rank)) } else { (left, right) };
+        let (up, down) = if self.transposed {
+            (turned(&right, product.cols()), turned(&left, rank))
+        } else {
+            (left, right)
+        };
         let up = Matrix::rounded(self.up.rows, rank, self.up.dtype, &up)?;
         let down = Matrix::rounded(rank, self.down.cols, self.down.dtype, &down)?;
         tensors.insert(self.up.tensor.clone(), up);

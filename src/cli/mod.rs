@@ -40,7 +40,6 @@ Examples:
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
-#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the program runs")]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix

@@ -5,6 +5,7 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod bounds;
 mod certificate;
 mod chase;
 mod difference;
@@ -100,7 +101,10 @@ pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
     // Products with a narrow block run at about a third of the speed of others.
     const PRODUCTS: f64 = 3.0 * 40.0;
     let (block, sides) = ((k + 4).next_multiple_of(16) as f64, rows as f64 + cols as f64);
-    Cost { flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block, bytes: (8.0 * 24.0 * block * sides) as u64 }
+    Cost {
+        flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block,
+        bytes: (8.0 * 24.0 * block * sides) as u64,
+    }
 }
 
 /// What the singular values of a product of two thin factors cost.

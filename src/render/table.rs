@@ -140,7 +140,9 @@ fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -
     for column in columns {
         all.push(each(column.label, &|row| cell(row, column)));
         if column.key == "intruder_count" {
-            all.push(each(WHICH, &|row| row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))));
+            all.push(each(WHICH, &|row| {
+                row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
+            }));
         }
     }
     if report.rows.iter().any(|row| !row.sketch.is_empty()) {
