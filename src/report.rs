@@ -53,6 +53,10 @@ pub enum Why {
     TooFewValues,
     /// All candidate tails are degenerate.
     NoTail,
+    /// No singular value counts as noise.
+    NoNoise,
+    /// The spectrum falls to zero, or to what the decomposition does not resolve.
+    FallsToFloor,
     /// The solver did not reach its accuracy.
     NotConverged,
     /// The result does not fit a double.
@@ -70,6 +74,8 @@ impl fmt::Display for Why {
             Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
+            Self::FallsToFloor => "the fall ends below the accuracy floor of the spectrum",
+            Self::NoNoise => "no resolved singular value counts as noise",
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",
             Self::NotApplicable => "not defined for this row",
@@ -137,27 +143,15 @@ impl Serialize for Measurements {
         for (column, value) in &self.0 {
             map.serialize_entry(column.key, value)?;
         }
-        let missing = Reasons(
-            self.0
-                .iter()
-                .filter_map(|(column, value)| match value {
-                    Value::Missing(why) => Some((column.key, *why)),
-                    _ => None,
-                })
-                .collect(),
-        );
-        if !missing.0.is_empty() {
+        let missing = self.0.iter().filter_map(|(column, value)| match value {
+            Value::Missing(why) => Some((column.key.to_owned(), why.to_string().into())),
+            _ => None,
+        });
+        let missing: serde_json::Map<String, serde_json::Value> = missing.collect();
+        if !missing.is_empty() {
             map.serialize_entry("missing", &missing)?;
         }
         map.end()
-    }
-}
-
-struct Reasons(Vec<(&'static str, Why)>);
-
-impl Serialize for Reasons {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, why)| (key, why.to_string())))
     }
 }
 

@@ -104,6 +104,40 @@ fn a_report_has_the_documented_keys_and_no_other() {
 }
 
 #[test]
+fn every_tensor_of_an_adapter_is_in_the_report_with_the_scale_used() {
+    for (adapter, base) in [("charlm/pattern", None), ("dialects/kohya.safetensors", Some("dialects/base"))] {
+        let at = |path: &str| format!("{}/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+        let (path, base) = (at(adapter), base.map(at));
+        let mut arguments = vec!["spectrum", &path, "--format", "json"];
+        arguments.extend(base.iter().flat_map(|base| ["--base", base]));
+        let report = json(&arguments);
+        let source = svdkit::checkpoint::open(Path::new(&path)).unwrap().1;
+        let stored: BTreeSet<&str> = source.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+        let (rows, skipped) = (report["rows"].as_array().unwrap(), report["skipped"].as_array().unwrap());
+        let parts = rows.iter().flat_map(|row| row["update"]["tensors"].as_array().unwrap());
+        let named = parts.chain(skipped.iter().map(|skipped| &skipped["tensor"]));
+        assert_eq!(named.map(|name| name.as_str().unwrap()).collect::<BTreeSet<_>>(), stored, "{adapter}");
+        for row in rows {
+            let keys: Vec<&String> = row["update"].as_object().unwrap().keys().collect();
+            let ranked = row["update"]["rank"].is_u64();
+            assert_eq!(
+                keys,
+                if ranked {
+                    &["kind", "scale", "rank", "tensors"][..]
+                } else {
+                    &["kind", "scale", "tensors"]
+                }
+            );
+            // What only the entries or a full spectrum could tell is not made up.
+            for key in ["max_abs", "condition_number", "noise_sigma"].iter().filter(|_| ranked) {
+                assert!(row[key].is_null() && row["missing"][key].is_string(), "{}: {key}", row["name"]);
+            }
+        }
+        assert_eq!(report["model"]["format"], "adapter");
+    }
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     for format in ["table", "json", "jsonl", "csv", "markdown"] {
         let run = |jobs| stdout(&["spectrum", BASE, "--format", format, "-j", jobs]);
@@ -265,7 +299,7 @@ fn every_command_gets_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
     stdout(&["man", folder.path().to_str().unwrap()]);
     let page = fs::read_to_string(folder.path().join("svdkit-spectrum.1")).unwrap();
-    assert!(page.starts_with(".") && page.contains("singular\\-values"), "{page}");
+    assert!(page.starts_with('.') && page.contains("singular\\-values"), "{page}");
 }
 
 #[test]

@@ -6,16 +6,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use svdkit::analysis::intruder_columns::{COLUMNS, RIGHT};
-use svdkit::metric::{METRICS, WEIGHTWATCHER};
+use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 
 fn page() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap()
-}
-
-/// Every column of every command, under its own name.
-fn columns() -> impl Iterator<Item = &'static Column> {
-    METRICS.iter().map(|metric| &metric.column).chain(&COLUMNS).chain(&RIGHT)
 }
 
 /// The text below each `` ### `key` `` heading.
@@ -24,19 +19,28 @@ fn sections(page: &str) -> BTreeMap<&str, &str> {
     parts.map(|part| part.split_once("`\n").unwrap()).collect()
 }
 
+/// The columns of every table but WeightWatcher's, each once.
+fn columns() -> BTreeMap<&'static str, &'static Column> {
+    let fixed = METRICS.iter().chain(RANKS).map(|metric| &metric.column);
+    fixed
+        .chain(chosen(0.01, &[]).iter().map(|metric| &metric.column))
+        .chain(&COLUMNS)
+        .chain(&RIGHT)
+        .map(|column| (column.key, column))
+        .collect()
+}
+
 #[test]
 fn every_metric_has_a_heading_and_every_heading_a_metric() {
     let page = page();
-    let mut keys: Vec<_> = columns().map(|column| column.key).collect();
-    keys.sort_unstable();
-    assert_eq!(sections(&page).into_keys().collect::<Vec<_>>(), keys);
+    assert_eq!(sections(&page).into_keys().collect::<Vec<_>>(), columns().into_keys().collect::<Vec<_>>());
 }
 
 #[test]
 fn the_page_gives_the_programs_own_formula_range_and_source() {
     let page = page();
     let sections = sections(&page);
-    for column in columns() {
+    for column in columns().into_values() {
         let text = sections[column.key];
         for words in [column.doc, column.label, column.range, column.source] {
             assert!(text.contains(words), "docs/metrics.md, {}: lacks `{words}`", column.key);

@@ -1,8 +1,11 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
 
+pub mod budget;
 pub mod intruder_columns;
 pub mod intruder_totals;
 pub mod intruders;
+pub mod rank;
+pub mod resize;
 pub mod spectrum;
 
 use crate::report::Measurements;

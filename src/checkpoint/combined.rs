@@ -137,8 +137,11 @@ impl MatrixSource for Combined {
 
     fn select(&self, filter: &Filter) -> Selection {
         let layer = |pair: &Pair| Layer {
-            // An update is known as well as the coarser of the two it is made of.
-            dtype: coarser(pair.base.dtype, pair.tuned.dtype),
+            // A difference is known as well as the coarser of the two it is made of.
+            dtype: match pair.tuned.rank {
+                Some(_) if self.is_stored() => pair.tuned.dtype,
+                _ => coarser(pair.base.dtype, pair.tuned.dtype),
+            },
             read_as: if self.is_stored() { pair.tuned.read_as } else { Dtype::F64 },
             rank: pair.tuned.rank.filter(|_| self.what == What::Delta),
             ..pair.tuned.clone()
@@ -163,21 +166,18 @@ impl MatrixSource for Combined {
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
         let pair = self.pairs.get(&layer.name)?;
-        let tuned = self.pairs.tuned.read(&pair.tuned, rows.clone())?;
         if self.is_stored() {
-            return Ok(tuned);
+            return self.pairs.tuned.read(&pair.tuned, rows);
         }
-        let base = self.pairs.base.read(&pair.base, rows.clone())?;
         let sign = if self.what == What::Delta { -1.0 } else { 1.0 };
-        let mut entries = tuned.to_f64();
-        let mut row = vec![0.0; base.cols()];
-        for (r, sums) in entries.chunks_exact_mut(base.cols().max(1)).enumerate() {
-            base.widen(r * base.cols()..(r + 1) * base.cols(), &mut row);
-            for (sum, base) in sums.iter_mut().zip(&row) {
-                *sum += sign * base;
-            }
+        let mut bytes = super::space(rows.len(), layer.cols)?;
+        for block in super::blocks(rows.clone(), layer.cols) {
+            let mut entries = self.pairs.tuned.read(&pair.tuned, block.clone())?.to_f64();
+            let base = self.pairs.base.read(&pair.base, block)?.to_f64();
+            entries.iter_mut().zip(base).for_each(|(sum, base)| *sum += sign * base);
+            bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
         }
-        Matrix::from_f64(rows.len(), layer.cols, &entries)
+        Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
     }
 }
 

@@ -69,6 +69,21 @@ pub trait MatrixSource: Send + Sync {
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error>;
 }
 
+/// `rows` in runs of about a million entries, so that what is computed from them never has a second dense copy.
+fn blocks(rows: Range<usize>, cols: usize) -> impl Iterator<Item = Range<usize>> {
+    let step = ((1 << 20) / cols.max(1)).max(1);
+    rows.clone().step_by(step).map(move |first| first..rows.end.min(first + step))
+}
+
+/// Room for doubles that are computed; thin factors in a small file may make a matrix that no memory holds.
+fn space(rows: usize, cols: usize) -> Result<Vec<u8>, Error> {
+    let (mut bytes, needed) = (vec![], rows.checked_mul(cols).and_then(|n| n.checked_mul(8)));
+    if needed.is_none_or(|needed| bytes.try_reserve_exact(needed).is_err()) {
+        return Err(Error::Usage(format!("{rows} × {cols} doubles do not fit into memory")));
+    }
+    Ok(bytes)
+}
+
 /// What the matrices of a source are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::analysis::intruder_totals;
 use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
-use crate::checkpoint::{Copy, Opening, Pairs, What};
+use crate::checkpoint::{Copy, Pairs, What};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -18,7 +18,7 @@ use crate::report::{Intruders, Report, Row};
 
 use super::Status;
 use super::mitigate::{self, Request};
-use super::options::Common;
+use super::options::{Adapter, Common};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished, Model};
 
@@ -63,12 +63,8 @@ pub(super) struct Arguments {
     /// The best cosines themselves instead of bounds that decide; slower where there are intruders
     #[arg(long)]
     exact: bool,
-    /// The configuration of an adapter, where it does not lie beside the weights
-    #[arg(long, value_name = "FILE", help_heading = "What to look at")]
-    adapter_config: Option<PathBuf>,
-    /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
-    #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
-    adapter_init: Option<PathBuf>,
+    #[command(flatten)]
+    adapter: Adapter,
     /// Write a copy of TUNED whose intruders keep only this share of their strength: 0 removes them, 1 leaves them
     #[arg(long, value_name = "KEEP", value_parser = share, requires = "out", help_heading = "Mitigated copy")]
     mitigate: Option<f64>,
@@ -146,12 +142,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return Err(Error::Usage(reason.to_owned()));
     }
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let opening = Opening {
-        adapter_config: arguments.adapter_config.as_deref(),
-        adapter_init: arguments.adapter_init.as_deref(),
-        base: None,
-    };
-    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, opening, What::Delta)?;
+    let opening = arguments.adapter.opening();
+    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
     if let Some(out) = &arguments.out {
         Copy::check(&arguments.tuned, pairs.tuned().as_ref(), out)?;
     }

@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
 mod completions;
+mod emit;
 mod explain;
 mod intruders;
 mod man;
@@ -9,6 +10,7 @@ mod options;
 mod outputs;
 mod plan;
 mod progress;
+mod rank;
 mod run;
 mod spectrum;
 
@@ -46,6 +48,8 @@ enum Command {
     Spectrum(spectrum::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
+    /// How many directions each matrix, or its update, uses, and what rank to keep
+    Rank(rank::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Intruders(arguments) => intruders::run(&arguments),
+        Command::Rank(arguments) => rank::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

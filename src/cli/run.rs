@@ -1,5 +1,6 @@
 //! The path that every one-model command shares: open, select, plan, measure, report, judge, write.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::gate::{self, MissingPolicy, Rule};
 use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
+use crate::report::{self, Column, Measurements, Outcome, Report, Row, Skipped, Source, Totals};
 
 use super::options::{Common, Input};
 use super::outputs::Outputs;
@@ -60,17 +61,14 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// What the user asked to look at: weights, or the update to a base.
-    pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
-        let opening = Opening {
-            adapter_config: input.adapter_config.as_deref(),
-            adapter_init: input.adapter_init.as_deref(),
-            base: None,
+    /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
+    pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
+        let opening = input.adapter.opening();
+        let Some(base) = &input.base else {
+            return Ok((Self::open_with(&input.model, &opening)?, None));
         };
-        match &input.base {
-            None => Self::open_with(&input.model, &opening),
-            Some(base) => Self::open_pair(base, &input.model, opening, What::Delta).map(|(model, _)| model),
-        }
+        let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
+        Ok((model, Some(pairs)))
     }
 
     /// The checkpoint at `path`.
@@ -90,11 +88,11 @@ impl Model {
     pub(super) fn open_pair(
         base: &Path,
         tuned: &Path,
-        opening: Opening<'_>,
+        opening: &Opening<'_>,
         what: What,
     ) -> Result<(Self, Arc<Pairs>), Error> {
         let base = Self::open(base)?;
-        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening };
+        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
         let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
@@ -155,13 +153,25 @@ pub(super) fn deliver(
     shown: &[&str],
     outputs: Outputs,
 ) -> Result<Status, Error> {
+    deliver_with(report, common, shown, outputs, &|look, out| {
+        render::write(report, common.format.into(), look, out)
+    })
+}
+
+/// The same where stdout gets what `content` writes.
+pub(super) fn deliver_with(
+    report: &Report,
+    common: &Common,
+    shown: &[&str],
+    outputs: Outputs,
+    content: Content<'_>,
+) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let look = common.look(shown, &all);
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
     outputs.write(report, &plain)?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written =
-        render::write(report, common.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
+    let written = content(&look, &mut stdout).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     for row in report.rows.iter().filter(|row| row.failed.is_some()) {
         complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
@@ -172,6 +182,9 @@ pub(super) fn deliver(
         () => Status::Fine,
     })
 }
+
+/// Writes to stdout, in the given look.
+pub(super) type Content<'a> = &'a dyn Fn(&render::Look<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(
@@ -305,13 +318,31 @@ fn sort_rows(report: &mut Report, sort: &str) {
 }
 
 fn nothing_selected(path: &Path, selection: &Selection) -> Error {
-    let reason = match (selection.filtered, selection.skipped.len()) {
-        (0, 0) => "holds no tensor".to_owned(),
-        (0, n) if selection.skipped.iter().all(|other| other.reason == selection.skipped[0].reason) => {
-            format!("nothing can be said of its {n} tensors: {}", selection.skipped[0].reason)
+    let reason = match (selection.filtered, &selection.skipped[..]) {
+        (0, []) => "holds no tensor".to_owned(),
+        (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
+        (0, skipped) => {
+            format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
         }
-        (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
         (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
     };
     Error::malformed(path, reason)
+}
+
+/// The commonest reasons, each with its count where there are several.
+fn reasons(skipped: &[Skipped]) -> String {
+    const MOST: usize = 3;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for skipped in skipped {
+        *counts.entry(&skipped.reason).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if let [(only, _)] = counts[..] {
+        return only.to_owned();
+    }
+    let more = if counts.len() > MOST { ", …" } else { "" };
+    let listed: Vec<String> =
+        counts.iter().take(MOST).map(|(reason, count)| format!("{count} {reason}")).collect();
+    listed.join(", ") + more
 }

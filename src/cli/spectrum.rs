@@ -14,7 +14,7 @@ use crate::linalg::{self, Precision};
 use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
 
 use super::Status;
-use super::options::{Common, Input};
+use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished, Model};
 
@@ -44,14 +44,6 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionName {
-    /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
-    Fast,
-    /// Every value to rounding of the largest; several times slower
-    Exact,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Names {
     /// The names of docs/metrics.md
     Svdkit,
@@ -65,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let model = Model::open_input(&arguments.input)?;
+    let (model, _) = Model::open_input(&arguments.input)?;
     let Some(Finished { report, measured }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
     };
@@ -79,24 +71,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 }
 
 fn analysis(arguments: &Arguments) -> Analysis {
-    let precision = match arguments.precision {
-        PrecisionName::Fast => Precision::Fast,
-        PrecisionName::Exact => Precision::Exact,
-    };
+    let precision = Precision::from(arguments.precision);
     let (metrics, shown): (&'static [Metric], _) = match arguments.names {
         Names::Svdkit => (METRICS, SHOWN),
         Names::Weightwatcher => (WEIGHTWATCHER, SHOWN_WEIGHTWATCHER),
-    };
-    let word = |name: Option<clap::builder::PossibleValue>| {
-        name.map_or_else(String::new, |value| value.get_name().to_owned())
     };
     Analysis {
         command: "spectrum",
         columns: metrics.iter().map(|metric| &metric.column).collect(),
         shown: shown.to_vec(),
         settings: vec![
-            ("names", word(arguments.names.to_possible_value())),
-            ("precision", word(arguments.precision.to_possible_value())),
+            ("names", word(&arguments.names)),
+            ("precision", word(&arguments.precision)),
             ("noise", "median".to_owned()),
             ("xmin", "ks".to_owned()),
         ],

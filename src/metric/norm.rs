@@ -2,6 +2,7 @@
 
 use super::Metric;
 use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::Spectrum;
 
 pub(super) const SPECTRAL_NORM: Metric = Metric {
     column: Column {
@@ -24,14 +25,7 @@ pub(super) const FROBENIUS_NORM: Metric = Metric {
         range: "[σ₁, √rank·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| {
-        subject.measure(|spectrum| {
-            // Relative to σ₁, so that squares neither over- nor underflow.
-            let first = spectrum.largest();
-            let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
-            Value::real(if first > 0.0 { first * squares.sqrt() } else { 0.0 })
-        })
-    },
+    value: |subject| subject.measure(|spectrum| Value::real(frobenius(spectrum))),
 };
 
 pub(super) const NUCLEAR_NORM: Metric = Metric {
@@ -139,6 +133,13 @@ pub(super) const MAX_ABS: Metric = Metric {
         None => Value::real(subject.entries.max_abs()),
     },
 };
+
+/// √Σσ², relative to σ₁, so that squares neither over- nor underflow.
+pub(super) fn frobenius(spectrum: &Spectrum) -> f64 {
+    let first = spectrum.largest();
+    let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
+    if first > 0.0 { first * squares.sqrt() } else { 0.0 }
+}
 
 #[cfg(test)]
 mod tests {

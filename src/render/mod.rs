@@ -1,9 +1,11 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
+pub mod advice;
 mod comma;
 mod foot;
 mod json;
 mod markdown;
+pub mod plot;
 mod table;
 
 use std::io::{self, Write};

@@ -4,10 +4,11 @@
 //! out × (r·experts), interleaved. Neither the parameter nor the orientation is in the names: both come from the
 //! configuration and the base, and what stays ambiguous is refused.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::config::Config;
-use super::modules::{Draft, Module, Scale, Setting};
+use super::modules::{Draft, Module, Setting};
 use super::recipe::{Between, Product, Recipe, Slice};
 use crate::error::{Error, brief};
 use crate::layer::Layer;
@@ -70,11 +71,10 @@ pub(super) fn drafts(
         };
         let name = if found.experts > 1 { format!("{}[{expert}]", found.name) } else { found.name.clone() };
         let flags = if differs { vec!["rank_not_as_configured"] } else { vec![] };
-        let Scale { scale, flags } = Scale { scale, flags };
         Draft {
             name,
             kind: "lora",
-            recipe: Recipe::Product(product),
+            recipe: Recipe::Product(Box::new(product)),
             scale,
             magnitude: None,
             dtype: module.dtype(),
@@ -125,13 +125,17 @@ fn in_base(
     let (outputs, inputs) = (product.up.rows(), product.down.cols());
     let mut found = vec![];
     for name in names {
-        let mut stack = base.iter().filter(|layer| {
+        let mut stacks: BTreeMap<String, Vec<&Layer>> = BTreeMap::new();
+        for layer in base {
             let canonical = pair::canonical(&layer.name);
             let stem = canonical.split_once('[').map_or(canonical.as_str(), |(stem, _)| stem);
-            stem == name || super::ends_in(stem, name) || super::ends_in(name, stem)
-        });
-        let Some(first) = stack.next() else { continue };
-        let experts = 1 + stack.count();
+            if stem == name || super::ends_in(stem, name) || super::ends_in(name, stem) {
+                stacks.entry(stem.to_owned()).or_default().push(layer);
+            }
+        }
+        let only = if stacks.len() == 1 { stacks.values().next() } else { None };
+        let Some(stack @ [first, ..]) = stacks.get(name).or(only).map(Vec::as_slice) else { continue };
+        let experts = stack.len();
         let shape = (first.rows, first.cols);
         let fits = shape == (outputs, inputs) || shape == (inputs, outputs);
         if !fits || !product.down.rows().is_multiple_of(experts) {

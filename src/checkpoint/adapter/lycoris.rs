@@ -31,6 +31,10 @@ pub(super) fn hadamard(module: &Module<'_>, setting: &Setting<'_>) -> Result<Fou
 pub(super) fn kronecker(module: &Module<'_>, setting: &Setting<'_>) -> Result<Found, Error> {
     let operand = |side| {
         let whole = Part::Lokr(side, Piece::Whole);
+        if let (Some(_), Some(part)) = (module.get(whole), module.get(Part::Lokr(side, Piece::Up))) {
+            let reason = "stands beside the matrix that it is a factor of";
+            return Err(Error::tensor(setting.path, &part.name, reason));
+        }
         if module.get(whole).is_some() {
             return Ok((Operand::Whole(module.factor(setting, whole, whole)?), None));
         }

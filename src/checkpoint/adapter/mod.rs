@@ -10,6 +10,7 @@ mod magnitude;
 mod modules;
 mod names;
 mod recipe;
+mod rest;
 mod since;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use magnitude::Along;
 use modules::{Draft, Setting};
 use names::Part;
 use recipe::Recipe;
+use rest::{Baseless, skip, whole_weights};
 use since::Since;
 
 /// The name that reports give adapters, whatever file holds them.
@@ -160,6 +162,24 @@ impl Adapter {
         let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name)));
         self.positions.get(&layer.name).map(|i| &self.updates[*i]).ok_or_else(missing)
     }
+
+    /// The given rows of an update.
+    fn entries(&self, update: &Update, rows: Range<usize>) -> Result<Vec<f64>, Error> {
+        let (Update { draft, base, .. }, stored) = (update, self.stored.as_ref());
+        let weight = self.base.as_deref().zip(base.as_ref());
+        match (weight, &draft.magnitude) {
+            (Some(weight), Some(magnitude)) => {
+                magnitude.apply((stored, &draft.recipe, draft.scale), weight, rows)
+            }
+            (Some((source, weight)), None) if matches!(draft.recipe, Recipe::Replacement(_)) => {
+                let mut entries = draft.recipe.dense(stored, rows.clone(), draft.scale)?;
+                let weights = source.read(weight, rows)?.to_f64();
+                entries.iter_mut().zip(weights).for_each(|(new, old)| *new -= old);
+                Ok(entries)
+            }
+            _ => draft.recipe.dense(stored, rows, draft.scale),
+        }
+    }
 }
 
 impl MatrixSource for Adapter {
@@ -204,26 +224,18 @@ impl MatrixSource for Adapter {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let Update { layer, draft, base } = self.get(layer)?;
+        let update = self.get(layer)?;
+        let layer = &update.layer;
         if rows.start > rows.end || rows.end > layer.rows {
             let reason = format!("rows {}..{} of {}", rows.start, rows.end, layer.rows);
             return Err(Error::Usage(format!("`{}`: {reason}", layer.name)));
         }
-        let (height, stored) = (rows.len(), self.stored.as_ref());
-        let weight = self.base.as_deref().zip(base.as_ref());
-        let entries = match (weight, &draft.magnitude) {
-            (Some(weight), Some(magnitude)) => {
-                magnitude.apply((stored, &draft.recipe, draft.scale), weight, rows)?
-            }
-            (Some((source, weight)), None) if matches!(draft.recipe, Recipe::Replacement(_)) => {
-                let mut entries = draft.recipe.dense(stored, rows.clone(), draft.scale)?;
-                let weights = source.read(weight, rows)?.to_f64();
-                entries.iter_mut().zip(weights).for_each(|(new, old)| *new -= old);
-                entries
-            }
-            _ => draft.recipe.dense(stored, rows, draft.scale)?,
-        };
-        Matrix::from_f64(height, layer.cols, &entries)
+        let mut bytes = super::space(rows.len(), layer.cols)?;
+        for block in super::blocks(rows.clone(), layer.cols) {
+            let entries = self.entries(update, block)?;
+            bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
+        }
+        Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
     }
 }
 
@@ -322,66 +334,6 @@ fn find_bases(updates: &mut [Update], base: &[Layer]) {
         if (update.layer.rows, update.layer.cols) == theirs {
             update.base = Some(pair.base);
         }
-    }
-}
-
-/// Whole weights that were saved with the adapter, and what else lies beside the factors.
-fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
-    const BASE: [&str; 2] = [".base_layer.", ".original_module."];
-    let (own, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
-        rest.iter().partition(|tensor| BASE.iter().any(|part| tensor.name.contains(part)));
-    let rest: Vec<TensorInfo> = rest.into_iter().cloned().collect();
-    let Selection { layers, mut skipped, .. } = layer::select(&rest, &Filter::default());
-    skipped.extend(own.into_iter().map(|tensor| skip(tensor, "the base's own, stored beside its update")));
-    let draft = |layer: Layer| Draft {
-        name: pair::canonical(&layer.name),
-        kind: "replacement",
-        scale: 1.0,
-        magnitude: None,
-        dtype: layer.dtype,
-        flags: vec![],
-        tensors: vec![layer.tensor.clone()],
-        recipe: Recipe::Replacement(layer),
-    };
-    (layers.into_iter().map(draft).collect(), skipped)
-}
-
-/// Why an update is not there without the weight it changes.
-struct Baseless<'a> {
-    config: Option<&'a Config>,
-    /// Whether a base was given, which does not have the weight.
-    given: bool,
-}
-
-impl Baseless<'_> {
-    fn skip(&self, update: &Update, tensors: &[TensorInfo]) -> Vec<Skipped> {
-        let what = if update.draft.magnitude.is_some() {
-            "DoRA rescales the weight it is added to"
-        } else {
-            "a whole weight, saved with the adapter"
-        };
-        let base = self.config.and_then(Config::base);
-        let reason = match base {
-            _ if self.given => format!("{what}; no matrix of its name and shape is in the base"),
-            Some(base) => format!("{what}; give `--base {}`", printable(&base.to_string_lossy())),
-            None => format!("{what}; give `--base`"),
-        };
-        let names = &update.draft.tensors;
-        tensors
-            .iter()
-            .filter(|tensor| names.contains(&tensor.name))
-            .map(|tensor| skip(tensor, &reason))
-            .collect()
-    }
-}
-
-/// A tensor that is no update, as a line of what was left out.
-fn skip(tensor: &TensorInfo, reason: &str) -> Skipped {
-    Skipped {
-        tensor: tensor.name.clone(),
-        shape: tensor.shape.iter().map(|n| *n as u64).collect(),
-        dtype: tensor.element.name().to_owned(),
-        reason: reason.to_owned(),
     }
 }
 

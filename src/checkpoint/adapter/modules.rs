@@ -8,7 +8,7 @@ use std::path::Path;
 use super::super::MatrixSource;
 use super::config::Config;
 use super::magnitude::{Along, Magnitude};
-use super::names::{self, Part, Side};
+use super::names::{self, Method, Part, Side};
 use super::recipe::{Between, Product, Recipe, Tensor};
 use super::{experts, lycoris};
 use crate::error::{Error, brief};
@@ -103,18 +103,20 @@ impl<'t> Module<'t> {
         self.parts.iter().map(|(part, tensor)| (*part, *tensor))
     }
 
-    fn has(&self, kind: impl Fn(Part) -> bool) -> bool {
-        self.parts.keys().any(|part| kind(*part))
-    }
-
     /// The updates of this module: one, one an expert, or none where only its bias was trained.
     pub(super) fn drafts(&self, setting: &Setting<'_>) -> Result<Vec<Draft>, Error> {
         if let Some((_, foreign)) = self.tensors().find(|(part, _)| *part == Part::Foreign) {
             let reason = "belongs to a method whose updates svdkit does not read (LoRA, DoRA, LoHa, LoKr)";
             return Err(Error::tensor(setting.path, &foreign.name, reason));
         }
-        let kronecker = self.has(|part| matches!(part, Part::Lokr(..)));
-        if kronecker || self.has(|part| matches!(part, Part::Hada(..))) {
+        let mut methods = self.tensors().filter_map(|(part, tensor)| Some((part.method()?, tensor)));
+        let Some((method, first)) = methods.next() else { return Ok(vec![]) };
+        if let Some((_, other)) = methods.find(|(other, _)| *other != method) {
+            let reason = format!("adds to the same matrix as `{}`, but in another way", brief(&first.name));
+            return Err(Error::tensor(setting.path, &other.name, reason));
+        }
+        let kronecker = method == Method::Lokr;
+        if kronecker || method == Method::Hada {
             let (kind, recipe, rank) = if kronecker {
                 lycoris::kronecker(self, setting)?
             } else {
@@ -125,15 +127,15 @@ impl<'t> Module<'t> {
             let scale = self.scale(setting, scaled_by)?;
             return Ok(vec![self.draft(setting, kind, recipe, scale)?]);
         }
-        let embedding = self.has(|part| matches!(part, Part::EmbeddingDown | Part::EmbeddingUp));
-        if embedding || self.has(|part| matches!(part, Part::Down | Part::Up)) {
+        let embedding = method == Method::Embedding;
+        if embedding || method == Method::Lora {
             let product = self.product(setting, embedding)?;
             if let Some(drafts) = experts::drafts(self, &product, setting)? {
                 return Ok(drafts);
             }
             let scale = self.scale(setting, Some(product.rank()))?;
             let kind = if let Between::Diagonal(_) = product.between { "kasa" } else { "lora" };
-            return Ok(vec![self.draft(setting, kind, Recipe::Product(product), scale)?]);
+            return Ok(vec![self.draft(setting, kind, Recipe::Product(Box::new(product)), scale)?]);
         }
         let Some(difference) = self.get(Part::Difference) else { return Ok(vec![]) };
         let matrix = Tensor::new(difference).filter(|_| difference.shape.len() > 1);
@@ -226,7 +228,7 @@ impl<'t> Module<'t> {
         if rank.is_none() {
             return plain(vec![]);
         }
-        if names::is_self_scaled(&self.name) || self.has(|part| matches!(part, Part::Hada(Side::First, _))) {
+        if names::is_self_scaled(&self.name) {
             return plain(vec!["scale_assumed"]);
         }
         let (_, first) = self.tensors().next().unzip();

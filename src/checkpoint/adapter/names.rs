@@ -160,6 +160,30 @@ impl Part {
     }
 }
 
+/// Ways to store an update, of which a module has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Lora,
+    Embedding,
+    Hada,
+    Lokr,
+    Difference,
+}
+
+impl Part {
+    /// The method that a tensor like this belongs to, if it is one of several.
+    pub(super) fn method(self) -> Option<Method> {
+        Some(match self {
+            Self::Down | Self::Up | Self::Middle | Self::Diagonal => Method::Lora,
+            Self::EmbeddingDown | Self::EmbeddingUp => Method::Embedding,
+            Self::Hada(..) => Method::Hada,
+            Self::Lokr(..) => Method::Lokr,
+            Self::Difference => Method::Difference,
+            Self::Alpha | Self::Magnitude | Self::Bias | Self::Tokens | Self::Foreign => return None,
+        })
+    }
+}
+
 /// What the names of whole formats begin with that store the scale beside the factors, or bake it into them.
 const SELF_SCALED: [&str; 12] = [
     "lora_unet_",

@@ -265,7 +265,7 @@ impl Operand {
 #[derive(Debug)]
 pub(super) enum Recipe {
     /// LoRA.
-    Product(Product),
+    Product(Box<Product>),
     /// LoHa: entry by entry.
     Hadamard(Operand, Operand),
     /// LoKr: every entry of the first times all of the second.
