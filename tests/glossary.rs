@@ -7,6 +7,7 @@ use std::path::Path;
 
 use svdkit::analysis::compare::{DRIFTS, FATES, TURNS};
 use svdkit::analysis::farms::FARMS;
+use svdkit::analysis::intruder_columns::{COLUMNS, RIGHT};
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 
@@ -27,6 +28,8 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
     fixed
         .chain(FARMS.iter().map(|metric| &metric.column))
         .chain(chosen(0.01, &[]).iter().map(|metric| &metric.column))
+        .chain(&COLUMNS)
+        .chain(&RIGHT)
         .map(|column| (column.key, column))
         .collect()
 }

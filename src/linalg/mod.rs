@@ -5,6 +5,7 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod bounds;
 mod certificate;
 mod chase;
 mod difference;
