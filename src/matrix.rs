@@ -28,6 +28,14 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Every type.
+    const ALL: [Self; 6] = [Self::F64, Self::F32, Self::F16, Self::Bf16, Self::F8E4M3, Self::F8E5M2];
+
+    /// The type of that [`name`](Self::name).
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
     /// Bytes of one entry.
     pub const fn size(self) -> usize {
         match self {
@@ -102,6 +110,27 @@ impl Matrix {
         Self::new(rows, cols, Dtype::F64, entries.iter().flat_map(|x| x.to_le_bytes()).collect())
     }
 
+    /// A matrix of computed entries, row-major, each rounded to the nearest number of `dtype`, ties to even.
+    ///
+    /// # Errors
+    /// When `entries` does not hold `rows · cols` values, one does not fit, or nothing is rounded to `dtype`.
+    pub fn rounded(rows: usize, cols: usize, dtype: Dtype, entries: &[f64]) -> Result<Self, Error> {
+        let bytes: Vec<u8> = match dtype {
+            Dtype::F64 => entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Dtype::F32 => entries.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
+            Dtype::F16 => entries.iter().flat_map(|x| f16::from_f64(*x).to_le_bytes()).collect(),
+            Dtype::Bf16 => bf16_bytes(entries),
+            Dtype::F8E4M3 | Dtype::F8E5M2 => {
+                return Err(Error::Usage(format!("nothing is rounded to {dtype}; convert it to bf16 first")));
+            }
+        };
+        let rounded = Self::new(rows, cols, dtype, bytes)?;
+        if rounded.to_f64().iter().all(|x| x.is_finite()) {
+            return Ok(rounded);
+        }
+        Err(Error::Usage(format!("an entry is too large for {dtype}")))
+    }
+
     /// Number of rows: the outputs of the layer.
     pub fn rows(&self) -> usize {
         self.rows
@@ -136,6 +165,7 @@ impl Matrix {
     ///
     /// # Panics
     /// When `range` lies outside the matrix or `out` has another length.
+    #[inline(always)]
     pub fn widen(&self, range: Range<usize>, out: &mut [f64]) {
         assert_eq!(range.len(), out.len(), "one output an entry");
         let size = self.dtype.size();
@@ -150,7 +180,8 @@ impl Matrix {
     }
 }
 
-/// Widens little-endian entries of `dtype` into `out`, exactly.
+/// Widens little-endian entries of `dtype` into `out`, exactly. Inlined, so that the caller's instruction set holds.
+#[inline(always)]
 fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
     match dtype {
         Dtype::F64 => convert(bytes, out, f64::from_le_bytes),
@@ -165,6 +196,7 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
     }
 }
 
+#[inline(always)]
 fn convert<const N: usize>(bytes: &[u8], out: &mut [f64], value: impl Fn([u8; N]) -> f64) {
     let (chunks, _) = bytes.as_chunks::<N>();
     for (out, chunk) in out.iter_mut().zip(chunks) {
@@ -212,6 +244,17 @@ mod tests {
         check(Dtype::F8E4M3, &[0x38, 0x01, 0x7e, 0xfe, 0x80], &[1.0, 2f64.powi(-9), 448.0, -448.0, -0.0]);
         check(Dtype::F8E5M2, &[0x3c, 0x01, 0x7b, 0x7c], &[1.0, 2f64.powi(-16), 57344.0, f64::INFINITY]);
         assert!(f8_e4m3(0x7f).is_nan() && f8_e5m2(0x7d).is_nan());
+    }
+
+    #[test]
+    fn computed_entries_are_rounded_to_nearest_even() {
+        // Half-way between two neighbours, just above half-way, and exact.
+        let entries = [1.0 + 2f64.powi(-8), 1.0 + 3.0 * 2f64.powi(-8), 1.0 + 2f64.powi(-8) + 1e-12, -2.0];
+        let rounded = Matrix::rounded(2, 2, Dtype::Bf16, &entries).expect("fits");
+        assert_eq!(rounded.to_f64(), [1.0, 1.0 + 2f64.powi(-6), 1.0 + 2f64.powi(-7), -2.0]);
+        assert_eq!(Matrix::rounded(1, 1, Dtype::F32, &[0.1]).expect("fits").to_f64(), [f64::from(0.1f32)]);
+        assert!(Matrix::rounded(1, 1, Dtype::F16, &[1e6]).is_err());
+        assert!(Matrix::rounded(1, 1, Dtype::F8E4M3, &[1.0]).is_err());
     }
 
     #[test]

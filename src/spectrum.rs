@@ -67,8 +67,13 @@ impl Spectrum {
 
     /// Up to 32 values at even steps from the first to the last: enough to draw the spectrum.
     pub fn sketch(&self) -> Vec<f64> {
+        self.leading_sketch(self.values.len())
+    }
+
+    /// The same of the first `count` values, where the others are zero by construction.
+    pub fn leading_sketch(&self, count: usize) -> Vec<f64> {
         const POINTS: usize = 32;
-        let n = self.values.len();
+        let n = self.values.len().min(count);
         let steps = POINTS.min(n);
         (0..steps).map(|i| self.values[if steps < 2 { 0 } else { i * (n - 1) / (steps - 1) }]).collect()
     }

@@ -65,7 +65,7 @@ fn every_tensor_of_the_file_is_in_the_report() {
 
 #[test]
 fn a_report_has_the_documented_keys_and_no_other() {
-    const FIXED: [&str; 13] = [
+    const FIXED: [&str; 14] = [
         "name",
         "tensor",
         "block",
@@ -73,6 +73,7 @@ fn a_report_has_the_documented_keys_and_no_other() {
         "shape",
         "stored_shape",
         "dtype",
+        "update",
         "blake3",
         "tied_to",
         "failed",
@@ -99,6 +100,40 @@ fn a_report_has_the_documented_keys_and_no_other() {
             // A number, or nothing with a reason: never NaN, −1 or an empty string.
             assert!(row[*key].is_number() || row["missing"][*key].is_string(), "{}: {key}", row["name"]);
         }
+    }
+}
+
+#[test]
+fn every_tensor_of_an_adapter_is_in_the_report_with_the_scale_used() {
+    for (adapter, base) in [("charlm/pattern", None), ("dialects/kohya.safetensors", Some("dialects/base"))] {
+        let at = |path: &str| format!("{}/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+        let (path, base) = (at(adapter), base.map(at));
+        let mut arguments = vec!["spectrum", &path, "--format", "json"];
+        arguments.extend(base.iter().flat_map(|base| ["--base", base]));
+        let report = json(&arguments);
+        let source = svdkit::checkpoint::open(Path::new(&path)).unwrap().1;
+        let stored: BTreeSet<&str> = source.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+        let (rows, skipped) = (report["rows"].as_array().unwrap(), report["skipped"].as_array().unwrap());
+        let parts = rows.iter().flat_map(|row| row["update"]["tensors"].as_array().unwrap());
+        let named = parts.chain(skipped.iter().map(|skipped| &skipped["tensor"]));
+        assert_eq!(named.map(|name| name.as_str().unwrap()).collect::<BTreeSet<_>>(), stored, "{adapter}");
+        for row in rows {
+            let keys: Vec<&String> = row["update"].as_object().unwrap().keys().collect();
+            let ranked = row["update"]["rank"].is_u64();
+            assert_eq!(
+                keys,
+                if ranked {
+                    &["kind", "scale", "rank", "tensors"][..]
+                } else {
+                    &["kind", "scale", "tensors"]
+                }
+            );
+            // What only the entries or a full spectrum could tell is not made up.
+            for key in ["max_abs", "condition_number", "noise_sigma"].iter().filter(|_| ranked) {
+                assert!(row[key].is_null() && row["missing"][key].is_string(), "{}: {key}", row["name"]);
+            }
+        }
+        assert_eq!(report["model"]["format"], "adapter");
     }
 }
 
@@ -264,7 +299,7 @@ fn every_command_gets_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
     stdout(&["man", folder.path().to_str().unwrap()]);
     let page = fs::read_to_string(folder.path().join("svdkit-spectrum.1")).unwrap();
-    assert!(page.starts_with(".") && page.contains("singular\\-values"), "{page}");
+    assert!(page.starts_with('.') && page.contains("singular\\-values"), "{page}");
 }
 
 #[test]
@@ -274,4 +309,36 @@ fn every_column_of_a_report_is_explained() {
         assert!(stdout(&["explain", key]).contains("Source: "), "{key}");
     }
     check_exit(&["explain", "alpa"], 2, "did you mean `alpha`?");
+}
+
+#[test]
+fn an_allocation_goes_beside_the_table_and_is_the_same_for_any_order_and_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |more: &[&str]| {
+        let path = folder.path().join("prune.json");
+        let allocate = format!("sparsity={}", path.display());
+        let arguments =
+            [&["farms", BASE, "--window", "60", "--windows-per-dim", "3", "--allocate", &allocate], more];
+        assert!(stdout(&arguments.concat()).contains("FARMS α"));
+        fs::read_to_string(path).unwrap()
+    };
+    let first = written(&["-j", "1"]);
+    assert_eq!(first, written(&["-j", "3", "--sort", "-farms_alpha"]));
+    let allocation: Value = serde_json::from_str(&first).unwrap();
+    assert!((allocation["mean"].as_f64().unwrap() - 0.7).abs() < 1e-14);
+    assert_eq!(allocation["sparsity"].as_object().unwrap().len(), 28);
+    assert_eq!(allocation["excluded"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn a_layer_that_is_not_finite_is_left_out_of_an_allocation_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let nan = ("model.layers.1.mlp.up_proj.weight", 7, [0xc0, 0x7f]);
+    let path = altered(folder.path(), &[nan]);
+    let arguments =
+        ["farms", path.to_str().unwrap(), "--window", "40", "--windows-per-dim", "2", "--allocate", "lr"];
+    let allocation = json(&arguments);
+    let reason = &allocation["excluded"]["model.layers.1.mlp.up_proj"];
+    assert_eq!(reason, "the weight holds NaN or infinite entries");
+    assert_eq!(allocation["learning_rate"].as_object().unwrap().len(), 27);
 }

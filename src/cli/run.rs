@@ -1,5 +1,6 @@
 //! The path that every one-model command shares: open, select, plan, measure, report, judge, write.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -7,14 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, Combined, MatrixSource, Pairs, What};
+use crate::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::{self, MissingPolicy, Rule};
 use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
+use crate::report::{self, Column, Measurements, Outcome, Report, Row, Skipped, Source, Totals};
 
 use super::options::{Common, Input};
 use super::outputs::Outputs;
@@ -60,24 +61,39 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// What the user asked to look at: weights, or the update to a base.
-    pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
-        match &input.base {
-            None => Self::open(&input.model),
-            Some(base) => Self::open_pair(base, &input.model, What::Delta).map(|(model, _)| model),
-        }
+    /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
+    pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
+        let opening = input.adapter.opening();
+        let Some(base) = &input.base else {
+            return Ok((Self::open_with(&input.model, &opening)?, None));
+        };
+        let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
+        Ok((model, Some(pairs)))
     }
 
     /// The checkpoint at `path`.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let (format, source) = checkpoint::open(path)?;
+        Self::open_with(path, &Opening::default())
+    }
+
+    /// The checkpoint at `path`, with what else is known of it.
+    pub(super) fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
+        let (format, source) = checkpoint::open_with(path, opening)?;
         let origin = Source { path: path.display().to_string(), format, files: source.files() };
         Ok(Self { source: Arc::from(source), origin, base: None })
     }
 
     /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
-    pub(super) fn open_pair(base: &Path, tuned: &Path, what: What) -> Result<(Self, Arc<Pairs>), Error> {
-        let (base, tuned) = (Self::open(base)?, Self::open(tuned)?);
+    /// What else is known of the tuned one, if it is an adapter, is in `opening`.
+    pub(super) fn open_pair(
+        base: &Path,
+        tuned: &Path,
+        opening: &Opening<'_>,
+        what: What,
+    ) -> Result<(Self, Arc<Pairs>), Error> {
+        let base = Self::open(base)?;
+        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
+        let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
         Ok((Self { source, origin: tuned.origin, base: Some(base.origin) }, pairs))
@@ -86,8 +102,7 @@ impl Model {
 
 /// Runs `analysis` over `model` up to the report; `None` after `--dry-run`.
 pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Result<Option<Finished>, Error> {
-    let rules = rules(common, analysis)?;
-    check_columns(common, analysis)?;
+    let rules = rules(common, &analysis.columns)?;
     let begun = Instant::now();
     let source = &model.source;
     let selection = source.select(&common.filter()?);
@@ -121,11 +136,7 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
-    let policy = if common.allow_missing { MissingPolicy::Allowed } else { MissingPolicy::Fails };
-    report.verdicts = rules.iter().map(|rule| rule.judge(&report, policy)).collect::<Result<_, _>>()?;
-    if let Some(sort) = &common.sort {
-        sort_rows(&mut report, sort);
-    }
+    judge(&mut report, common, &rules)?;
     let names = selection.layers.iter().map(|layer| layer.name.clone());
     Ok(Some(Finished { report, measured: names.zip(measured.into_iter().map(Result::ok)).collect() }))
 }
@@ -137,13 +148,34 @@ pub(super) fn deliver(
     shown: &[&str],
     outputs: Outputs,
 ) -> Result<Status, Error> {
+    deliver_with(report, common, shown, outputs, &|look, out| {
+        render::write(report, common.format.into(), look, out)
+    })
+}
+
+/// The same where stdout gets what `content` writes.
+pub(super) fn deliver_with(
+    report: &Report,
+    common: &Common,
+    shown: &[&str],
+    outputs: Outputs,
+    content: Content<'_>,
+) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
-    let look = common.look(shown, &all);
+    deliver_as(report, &common.look(shown, &all), outputs, content)
+}
+
+/// The same with a look that the command chose.
+pub(super) fn deliver_as(
+    report: &Report,
+    look: &render::Look<'_>,
+    outputs: Outputs,
+    content: Content<'_>,
+) -> Result<Status, Error> {
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
     outputs.write(report, &plain)?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written =
-        render::write(report, common.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
+    let written = content(look, &mut stdout).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     for row in report.rows.iter().filter(|row| row.failed.is_some()) {
         complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
@@ -155,6 +187,9 @@ pub(super) fn deliver(
     })
 }
 
+/// Writes to stdout, in the given look.
+pub(super) type Content<'a> = &'a dyn Fn(&render::Look<'_>, &mut dyn Write) -> std::io::Result<()>;
+
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(
     source: &Arc<dyn MatrixSource>,
@@ -164,28 +199,41 @@ fn measure_all(
 ) -> Result<Vec<Result<Arc<Measured>, String>>, Error> {
     let originals: Vec<usize> = (0..layers.len()).filter(|i| tied[*i].is_none()).collect();
     let jobs: Vec<Job> = originals.iter().map(|i| (analysis.cost)(&layers[*i])).collect();
-    let mut progress = Progress::new(&jobs, common.quiet);
-    let work: Arc<dyn Fn(usize) -> Result<Measured, Error> + Send + Sync> = {
+    let work: Work<Measured> = {
         let (source, measure) = (Arc::clone(source), Arc::clone(&analysis.measure));
         let layers: Vec<Layer> = originals.iter().map(|i| layers[*i].clone()).collect();
         Arc::new(move |i| measure(source.as_ref(), &layers[i]))
     };
+    let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
+    for (i, result) in originals.into_iter().zip(all(&jobs, &work, (common, limits))?) {
+        measured[i] = Some(result.map(Arc::new));
+    }
+    let shared = |i: usize| measured[tied[i].unwrap_or(i)].clone();
+    Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
+}
+
+/// Does one job of several, by its position.
+pub(super) type Work<T> = Arc<dyn Fn(usize) -> Result<T, Error> + Send + Sync>;
+
+/// Does all of `jobs`, with progress shown; what failed comes as words.
+pub(super) fn all<T: Send + 'static>(
+    jobs: &[Job],
+    work: &Work<T>,
+    (common, limits): (&Common, Limits),
+) -> Result<Vec<Result<T, String>>, Error> {
+    let mut progress = Progress::new(jobs, common.quiet);
     let mut watch = |event| {
         progress.update(event);
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let results = engine::map(&jobs, limits, &work, &mut watch);
+    let results = engine::map(jobs, limits, work, &mut watch);
     progress.finish();
-    let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
-    for (i, result) in originals.into_iter().zip(results?) {
-        measured[i] = Some(match result {
-            Some(Ok(found)) => Ok(Arc::new(found)),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("svdkit failed on this matrix; that is a bug worth reporting".to_owned()),
-        });
-    }
-    let shared = |i: usize| measured[tied[i].unwrap_or(i)].clone();
-    Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
+    let words = |result| match result {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(error)) => Err(Error::to_string(&error)),
+        None => Err("svdkit failed on this matrix; that is a bug worth reporting".to_owned()),
+    };
+    Ok(results?.into_iter().map(words).collect())
 }
 
 fn assemble(
@@ -197,11 +245,19 @@ fn assemble(
 ) -> Report {
     let layers = &selection.layers;
     let rows = (0..layers.len())
-        .map(|i| row(&layers[i], &measured[i], tied[i].map(|original| &layers[original])))
+        .map(|i| Row {
+            update: model.source.update(&layers[i]),
+            ..row(&layers[i], &measured[i], tied[i].map(|original| &layers[original]))
+        })
+        .map(|mut row| {
+            row.flags.extend(row.update.iter().flat_map(|update| &update.flags));
+            row
+        })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
-    let parameters =
-        (0..layers.len()).filter(|i| measured[*i].is_ok() && tied[*i].is_none()).map(|i| layers[i].len());
+    let parameters = (0..layers.len())
+        .filter(|i| measured[*i].is_ok() && tied[*i].is_none())
+        .map(|i| layers[i].parameters());
     let totals = Totals {
         measured: (layers.len() - failed) as u64,
         tied: tied.iter().flatten().count() as u64,
@@ -209,6 +265,7 @@ fn assemble(
         skipped: selection.skipped.len() as u64,
         filtered: selection.filtered as u64,
         parameters: parameters.sum::<usize>() as u64,
+        compared: None,
     };
     Report {
         schema: report::SCHEMA,
@@ -216,11 +273,14 @@ fn assemble(
         command: analysis.command,
         model: model.origin.clone(),
         base: model.base.clone(),
+        tuned: vec![],
         settings: analysis.settings.clone(),
         columns: analysis.columns.clone(),
         rows,
         skipped: selection.skipped.clone(),
         totals,
+        groups: vec![],
+        notes: vec![],
         verdicts: vec![],
     }
 }
@@ -237,27 +297,42 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         shape,
         stored_shape: (stored != shape).then_some(stored),
         dtype: layer.dtype.name().to_owned(),
+        update: None,
         blake3: found.map(|found| found.blake3.clone()),
         tied_to: original.map(|layer| layer.name.clone()),
         failed: measured.as_ref().err().cloned(),
+        comparison: None,
         flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
         sketch: found
             .and_then(|found| found.spectrum.as_ref())
-            .map_or_else(Vec::new, crate::spectrum::Spectrum::sketch),
+            .map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(layer.rank.unwrap_or(usize::MAX))),
+        intruders: None,
     }
 }
 
-fn rules(common: &Common, analysis: &Analysis) -> Result<Vec<Rule>, Error> {
-    common.fail_if.iter().map(|text| Rule::parse(text, &analysis.columns)).collect()
+/// The rules of `--fail-if`; a column that `--columns` or `--sort` names and that is none of `columns` is an error, too.
+pub(super) fn rules(common: &Common, columns: &[&'static Column]) -> Result<Vec<Rule>, Error> {
+    check_columns(common, columns)?;
+    common.fail_if.iter().map(|text| Rule::parse(text, columns)).collect()
 }
 
-fn check_columns(common: &Common, analysis: &Analysis) -> Result<(), Error> {
+/// What the rules say of `report`, whose rows are then put into the order of `--sort`.
+pub(super) fn judge(report: &mut Report, common: &Common, rules: &[Rule]) -> Result<(), Error> {
+    let policy = if common.allow_missing { MissingPolicy::Allowed } else { MissingPolicy::Fails };
+    report.verdicts = rules.iter().map(|rule| rule.judge(report, policy)).collect::<Result<_, _>>()?;
+    if let Some(sort) = &common.sort {
+        sort_rows(report, sort);
+    }
+    Ok(())
+}
+
+fn check_columns(common: &Common, columns: &[&'static Column]) -> Result<(), Error> {
     let sort =
         common.sort.as_deref().map(|key| key.strip_prefix('-').unwrap_or(key)).filter(|key| *key != "name");
     let chosen =
         common.columns.iter().map(String::as_str).filter(|key| *key != "all" || common.columns.len() > 1);
-    chosen.chain(sort).try_for_each(|key| gate::column(key, &analysis.columns).map(drop))
+    chosen.chain(sort).try_for_each(|key| gate::column(key, columns).map(drop))
 }
 
 fn sort_rows(report: &mut Report, sort: &str) {
@@ -275,10 +350,31 @@ fn sort_rows(report: &mut Report, sort: &str) {
 }
 
 fn nothing_selected(path: &Path, selection: &Selection) -> Error {
-    let reason = match (selection.filtered, selection.skipped.len()) {
-        (0, 0) => "holds no tensor".to_owned(),
-        (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
+    let reason = match (selection.filtered, &selection.skipped[..]) {
+        (0, []) => "holds no tensor".to_owned(),
+        (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
+        (0, skipped) => {
+            format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
+        }
         (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
     };
     Error::malformed(path, reason)
+}
+
+/// The commonest reasons, each with its count where there are several.
+fn reasons(skipped: &[Skipped]) -> String {
+    const MOST: usize = 3;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for skipped in skipped {
+        *counts.entry(&skipped.reason).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if let [(only, _)] = counts[..] {
+        return only.to_owned();
+    }
+    let more = if counts.len() > MOST { ", …" } else { "" };
+    let listed: Vec<String> =
+        counts.iter().take(MOST).map(|(reason, count)| format!("{count} {reason}")).collect();
+    listed.join(", ") + more
 }

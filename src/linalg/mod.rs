@@ -5,18 +5,29 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod bounds;
 mod bracket;
 mod bulge;
+mod certificate;
 mod chase;
+mod difference;
 mod exact;
+mod factors;
 mod gram;
 mod kernel;
 #[cfg(test)]
 mod latms;
+mod leading;
+mod low_rank;
 mod narrow;
+mod operator;
+mod orthogonal;
+mod overlap;
+mod places;
 #[doc(hidden)]
 pub mod stages;
 mod tridiagonal;
+mod windows;
 mod workspace;
 
 use pulp::Arch;
@@ -25,6 +36,16 @@ use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
+
+pub use certificate::{BestCosine, Question, best_cosines};
+pub use difference::difference;
+pub use factors::{Basis, Factors};
+pub use leading::leading;
+pub use low_rank::low_rank;
+pub use operator::Operator;
+pub use overlap::{Core, core, cosines, largest_angle};
+pub use places::Places;
+pub use windows::Windows;
 
 /// How exact the small singular values have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,12 +96,8 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
     // The weights stand for what was measured beside the products, which run at the machine's speed.
     let (flops, bytes) = match route(rows, cols, precision) {
         Route::Gram => {
-            let side = band::padded(rows.min(cols)) as f64;
-            let wide = band::width(rows.min(cols)) as f64;
-            let small = 16.0 * side * side * wide + 130.0 * side * side;
-            let products = long * short * short + 4.0 / 3.0 * short.powi(3);
-            let held = if rows >= cols { read.min(STREAM_BYTES as f64) } else { read };
-            (products + small, held + 8.0 * side * (side + 6.0 * wide + 512.0))
+            let eigenvalues = eigenvalue_cost(rows.min(cols));
+            (long * short * short + eigenvalues.flops, read + eigenvalues.bytes as f64)
         }
         Route::Direct => {
             // A one-stage reduction runs at memory speed: about a quarter of the products' rate.
@@ -90,6 +107,36 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
     };
     // Reading, hashing, widening; and what follows the singular values.
     Cost { flops: flops + 50.0 * entries + 20_000.0 * short, bytes: bytes as u64 }
+}
+
+/// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
+fn eigenvalue_cost(side: usize) -> Cost {
+    let (short, padded, wide) = (side as f64, band::padded(side) as f64, band::width(side) as f64);
+    // The two small stages run at a fraction of the speed of the products.
+    let small = 16.0 * padded * padded * wide + 130.0 * padded * padded;
+    let bytes = 8.0 * padded * (padded + 6.0 * wide + 512.0);
+    Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
+}
+
+/// What a few dozen products with blocks of vectors cost, to find `k` leading triplets or to hold `k` vectors against a
+/// weight.
+pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
+    // Products with a narrow block run at about a third of the speed of others.
+    const PRODUCTS: f64 = 3.0 * 40.0;
+    let (block, sides) = ((k + 4).next_multiple_of(16) as f64, rows as f64 + cols as f64);
+    Cost {
+        flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block,
+        bytes: (8.0 * 24.0 * block * sides) as u64,
+    }
+}
+
+/// What the singular values of a product of two thin factors cost.
+pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
+    let (sides, rank) = ((rows + cols) as f64, rank as f64);
+    // Two factorizations, their orthogonal factors and a small decomposition, at a sixth of the products' rate.
+    let flops = 6.0 * (6.0 * sides * rank * rank + 20.0 * rank.powi(3));
+    // The factors, what they were read from, their copies and bases.
+    Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
 }
 
 /// The singular values of a finite matrix.
@@ -104,9 +151,42 @@ pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum
     by_gram(Arch::new(), matrix)
 }
 
+/// All `min(m, n)` singular triplets of a finite matrix.
+///
+/// # Errors
+/// [`Error::NotConverged`], also when an entry is not finite.
+pub fn factors(matrix: &Matrix) -> Result<Factors, Error> {
+    exact::factors(&matrix.into())
+}
+
+/// What all singular triplets of a weight cost.
+pub fn factors_cost(rows: usize, cols: usize) -> Cost {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
+    let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
+    // The entries, a copy to be overwritten, both bases and the solver's own.
+    Cost {
+        flops,
+        bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64,
+    }
+}
+
 /// The fast route on a given instruction set.
 fn by_gram(arch: Arch, matrix: &Matrix) -> Result<Spectrum, Error> {
     spectrum(Gram::of(arch, matrix), matrix.rows(), matrix.cols())
+}
+
+/// Whether a weight of this shape can come in blocks of rows.
+fn streams(rows: usize, cols: usize, precision: Precision) -> bool {
+    rows >= cols && route(rows, cols, precision) == Route::Gram
+}
+
+/// The same as [`cost`], for a weight that comes in blocks of rows if it can.
+pub fn streamed_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
+    let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
+    let read = rows as u64 * cols as u64 * read_as.size() as u64;
+    let never_held = if streams(rows, cols, precision) { read.saturating_sub(STREAM_BYTES) } else { 0 };
+    Cost { flops, bytes: bytes.saturating_sub(never_held) }
 }
 
 /// The singular values of a tall matrix that comes in blocks of rows: the same bits as from the whole.
@@ -119,8 +199,7 @@ pub struct Stream {
 impl Stream {
     /// For a weight of this shape, where the fast route can take it in blocks of rows.
     pub fn new(rows: usize, cols: usize, precision: Precision) -> Option<Self> {
-        let streams = rows >= cols && route(rows, cols, precision) == Route::Gram;
-        streams.then(|| Self { gram: Gram::new(Arch::new(), cols), rows, cols })
+        streams(rows, cols, precision).then(|| Self { gram: Gram::new(Arch::new(), cols), rows, cols })
     }
 
     /// Takes the next rows.

@@ -2,6 +2,7 @@
 
 use super::Metric;
 use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::Spectrum;
 
 pub(super) const SPECTRAL_NORM: Metric = Metric {
     column: Column {
@@ -24,14 +25,7 @@ pub(super) const FROBENIUS_NORM: Metric = Metric {
         range: "[σ₁, √rank·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| {
-        subject.measure(|spectrum| {
-            // Relative to σ₁, so that squares neither over- nor underflow.
-            let first = spectrum.largest();
-            let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
-            Value::real(if first > 0.0 { first * squares.sqrt() } else { 0.0 })
-        })
-    },
+    value: |subject| subject.measure(|spectrum| Value::real(frobenius(spectrum))),
 };
 
 pub(super) const NUCLEAR_NORM: Metric = Metric {
@@ -65,7 +59,7 @@ pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Real(0.0),
             Some(last) if *last > spectrum.floor() => Value::real(*last),
-            _ => Value::Missing(Why::BelowFloor),
+            _ => Value::Missing(subject.unresolved()),
         })
     },
 };
@@ -83,7 +77,7 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Missing(Why::AllZero),
             Some(last) if *last > spectrum.floor() => Value::real(spectrum.largest() / last),
-            _ => Value::Missing(Why::BelowFloor),
+            _ => Value::Missing(subject.unresolved()),
         })
     },
 };
@@ -162,8 +156,19 @@ pub(super) const MAX_ABS: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "definition",
     },
-    value: |subject| Value::real(subject.entries.max_abs()),
+    value: |subject| match subject.layer.rank {
+        // Its entries were never computed.
+        Some(_) => Value::Missing(Why::NotApplicable),
+        None => Value::real(subject.entries.max_abs()),
+    },
 };
+
+/// √Σσ², relative to σ₁, so that squares neither over- nor underflow.
+pub(super) fn frobenius(spectrum: &Spectrum) -> f64 {
+    let first = spectrum.largest();
+    let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
+    if first > 0.0 { first * squares.sqrt() } else { 0.0 }
+}
 
 #[cfg(test)]
 mod tests {

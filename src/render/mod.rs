@@ -1,15 +1,20 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
+pub mod advice;
+pub mod allocation;
+mod changes;
 mod comma;
+mod foot;
 mod json;
 mod markdown;
+pub mod plot;
 mod table;
 
 use std::io::{self, Write};
 
 use crate::report::{Column, Report};
 
-pub use table::{Layout, Look, Overflow, Paint};
+pub use table::{Layout, Look, Overflow, Paint, Unchanged};
 
 /// The formats a report can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

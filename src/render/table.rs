@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
+use super::changes;
 use crate::notation;
 use crate::report::{Column, Format, Outcome, Report, Row, Value};
 
@@ -21,6 +22,17 @@ pub struct Look<'a> {
     pub layout: Layout,
     /// Whether escape sequences may be used.
     pub paint: Paint,
+    /// What a comparison shows of matrices that did not change.
+    pub unchanged: Unchanged,
+}
+
+/// What a comparison shows of matrices that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// A line each, like the others.
+    Shown,
+    /// Their number at the foot.
+    Hidden,
 }
 
 /// What to do when the chosen columns are wider than the line.
@@ -51,7 +63,7 @@ pub enum Paint {
 }
 
 impl Paint {
-    fn wrap(self, code: &str, text: &str) -> String {
+    pub(super) fn wrap(self, code: &str, text: &str) -> String {
         match self {
             Self::Color => format!("\x1b[{code}m{text}\x1b[0m"),
             Self::Plain => text.to_owned(),
@@ -61,14 +73,21 @@ impl Paint {
 
 /// Marks an exponent that was fitted on few values.
 const UNSURE: &str = "~";
+/// Exponents, and the flags that say so.
+const SHORT_TAILS: [(&str, &str); 3] =
+    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
 const SPARK: usize = 12;
+/// Columns of words, not of numbers.
+const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
 const SHORTEST_NAME: usize = 24;
 
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
-    if !report.rows.is_empty() {
-        write_rows(report, look, out)?;
+    let rows = changes::shown(report, look);
+    if !rows.is_empty() {
+        write_rows(report, &rows, look, out)?;
     }
-    for note in notes(report) {
+    super::foot::write(report, out)?;
+    for note in notes(report, look) {
         writeln!(out, " {note}")?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
@@ -81,8 +100,8 @@ enum Line {
     Row(String),
 }
 
-fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let lines = lines(report, look.layout);
+fn write_rows(report: &Report, shown: &[&Row], look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let lines = lines(shown, look.layout);
     let shape = |row: &Row| format!("{} × {}", row.shape[0], row.shape[1]);
     let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     // The name takes what the other columns leave, but never less than a name needs to be told from its neighbours.
@@ -90,11 +109,11 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         Line::Heading(text) | Line::Row(text) => text.width(),
     });
     let longest = longest.max().unwrap_or(0).max("matrix".len());
-    let mut others = cells(report, &columns, shape);
+    let mut others = cells(shown, &columns, shape);
     if look.overflow == Overflow::Drop {
         while columns.len() > 1 && total(&others) + longest.min(SHORTEST_NAME) > look.width {
             columns.pop();
-            others = cells(report, &columns, shape);
+            others = cells(shown, &columns, shape);
         }
     }
     let room = match look.overflow {
@@ -104,7 +123,7 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(std::iter::once("matrix").chain(others.iter().map(|(header, _)| header.as_str())));
-    let mut rows = 0..report.rows.len();
+    let mut rows = 0..shown.len();
     for line in &lines {
         match line {
             Line::Heading(text) => table.add_row([shorten(text, room)]),
@@ -116,28 +135,38 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         };
     }
     for (i, column) in table.column_iter_mut().enumerate() {
-        let right =
-            i > 0 && others.get(i - 1).is_some_and(|(header, _)| header != "dtype" && header != "log σ");
+        let right = i > 0 && others.get(i - 1).is_some_and(|(header, _)| !LEFT.contains(&header.as_str()));
         column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
         column.set_padding((1, u16::from(i == 0)));
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
+    let height = others.iter().map(|(header, _)| header.lines().count()).max().unwrap_or(1);
     for (i, line) in table.lines().enumerate() {
         let line = line.trim_end();
-        let heading = i == 0 || matches!(lines.get(i - 1), Some(Line::Heading(_)));
+        let heading = i < height || matches!(lines.get(i - height), Some(Line::Heading(_)));
         writeln!(out, "{}", if heading { look.paint.wrap("1", line) } else { line.to_owned() })?;
     }
     Ok(())
 }
 
 /// Every column but the name: header and cells, in row order.
-fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
+fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
     let each = |header: &str, cell: &dyn Fn(&Row) -> String| {
-        (header.to_owned(), report.rows.iter().map(cell).collect())
+        (header.to_owned(), rows.iter().map(|row| cell(row)).collect())
     };
     let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.dtype.clone())];
-    all.extend(columns.iter().map(|column| each(column.label, &|row| cell(row, column))));
-    if report.rows.iter().any(|row| !row.sketch.is_empty()) {
+    if changes::need_status(rows) {
+        all.push(each("status", &|row| row.status().to_owned()));
+    }
+    for column in columns {
+        all.push(each(column.label, &|row| cell(row, column)));
+        if column.key == "intruder_count" {
+            all.push(each(WHICH, &|row| {
+                row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
+            }));
+        }
+    }
+    if rows.iter().any(|row| !row.sketch.is_empty()) {
         all.push(each("log σ", &|row| notation::spark(&row.sketch, SPARK)));
     }
     all
@@ -146,7 +175,7 @@ fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -
 /// Width of the columns with the gaps before them.
 fn total(columns: &[(String, Vec<String>)]) -> usize {
     let widest = |(header, cells): &(String, Vec<String>)| {
-        cells.iter().map(|c| c.width()).max().unwrap_or(0).max(header.width())
+        cells.iter().map(String::as_str).chain(header.lines()).map(|c| c.width()).max().unwrap_or(0)
     };
     columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
 }
@@ -160,17 +189,44 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
     let text = match (value, column.format) {
         (Value::Count(n), _) => n.to_string(),
         (Value::Real(x), Format::Share) => notation::share(x),
+        (Value::Real(x), Format::Change) => notation::change(x),
         (Value::Real(x), _) => notation::real(x),
         (Value::Missing(_), _) => String::new(),
     };
-    if column.key == "alpha" && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
+    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
+    match column.key {
+        _ if unsure => format!("{UNSURE}{text}"),
+        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
+        _ => text,
+    }
+}
+
+/// Header of the column that says which directions are intruders.
+const WHICH: &str = "which";
+
+/// `#1,3–5` for 1, 3, 4, 5.
+fn ranges(indices: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = vec![];
+    for index in indices {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *index => *last = *index,
+            _ => runs.push((*index, *index)),
+        }
+    }
+    let run = |(first, last): &(u64, u64)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first},{last}"),
+        _ => format!("{first}–{last}"),
+    };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    if runs.is_empty() { String::new() } else { format!("#{}", runs.join(",")) }
 }
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
-fn lines(report: &Report, layout: Layout) -> Vec<Line> {
+fn lines(rows: &[&Row], layout: Layout) -> Vec<Line> {
     let mut lines = vec![];
     let mut current = None;
-    for row in &report.rows {
+    for row in rows {
         let group = match layout {
             Layout::Grouped => group(row),
             Layout::Flat => None,
@@ -204,11 +260,22 @@ fn shorten(text: &str, width: usize) -> String {
     start.iter().chain(['…'].iter()).chain(end).collect()
 }
 
+/// Flags of an adapter's updates, in words.
+const CAUTIONS: [(&str, &str); 3] = [
+    ("scale_assumed", "no scale is stored: 1 was taken"),
+    ("rank_not_as_configured", "the configuration names another rank: that of the factors was taken"),
+    (
+        "moved_base",
+        "training began by taking a part out of the base: this is no update to the original weights",
+    ),
+];
+
 /// What a reader must know beside the numbers.
-fn notes(report: &Report) -> Vec<String> {
+fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
     let mut notes = vec![];
-    if let Some(base) = &report.base {
-        notes.push(format!("Δ every number is of the update: {} − {}", report.model.path, base.path));
+    match report.totals.compared {
+        Some(_) => notes.extend(changes::notes(report)),
+        None => notes.extend(update_note(report).filter(|_| report.command != "intruders")),
     }
     for row in &report.rows {
         if let Some(failure) = &row.failed {
@@ -226,17 +293,58 @@ fn notes(report: &Report) -> Vec<String> {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
         }
     }
-    if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
-        notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
+    notes.extend(report.notes.iter().cloned());
+    if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
+        notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
+    }
+    for (flag, note) in CAUTIONS {
+        let count = report.rows.iter().filter(|row| row.flags.contains(&flag)).count();
+        if count > 0 {
+            notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
+        }
+    }
+    let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
+    let marked = report.totals.compared.is_none() || look.columns.contains(&"alpha");
+    if marked && report.rows.iter().any(short) {
+        let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
+        let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
+}
+
+/// Says that numbers are of an update, where they are, and how an adapter's was scaled.
+fn update_note(report: &Report) -> Option<String> {
+    let path = &report.model.path;
+    let updates: Vec<_> = report.rows.iter().filter_map(|row| row.update.as_ref()).collect();
+    let base = report.base.as_ref().map(|base| base.path.as_str());
+    if updates.is_empty() {
+        return base.map(|base| format!("Δ every number is of the update: {path} − {base}"));
+    }
+    let scales = updates.iter().filter_map(|update| update.scale);
+    let (least, most) = scales.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), s| (a.min(s), b.max(s)));
+    let scale = match () {
+        () if least > most => String::new(),
+        () if least.total_cmp(&most).is_eq() => format!(", scaled by {}", short(least)),
+        () => format!(", scaled by {} to {}", short(least), short(most)),
+    };
+    Some(format!("Δ every number is of what {path} adds to {}{scale}", base.unwrap_or("its base")))
+}
+
+/// A number without zeros that say nothing.
+fn short(x: f64) -> String {
+    let text = notation::real(x);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// Counts of everything, so that nothing is left out silently.
 pub(super) fn footer(report: &Report) -> String {
     let totals = &report.totals;
     let matrices = if totals.measured == 1 { "matrix" } else { "matrices" };
-    let mut parts = vec![format!("{} {matrices} measured", notation::count(totals.measured))];
+    let mut parts = match totals.compared {
+        Some(compared) => changes::counts(report, compared),
+        None => vec![format!("{} {matrices} measured", notation::count(totals.measured))],
+    };
     if totals.failed > 0 {
         parts.push(format!("{} failed", notation::count(totals.failed)));
     }
@@ -284,6 +392,12 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_of_directions_are_written_short() {
+        assert_eq!(ranges(&[1, 3, 4, 5, 7, 8]), "#1,3–5,7,8");
+        assert_eq!(ranges(&[]), "");
+    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {
