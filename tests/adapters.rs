@@ -13,6 +13,7 @@ use svdkit::layer::{Filter, Layer};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::metric::METRICS;
 use svdkit::report::Measurements;
+use svdkit::spectrum::{Route, Spectrum};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
@@ -256,7 +257,7 @@ fn a_copy_that_only_the_tuned_side_stores_is_paired_with_its_original() {
 fn updates_that_were_never_trained_are_not_copies_of_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lora.safetensors");
-    let zeros = [0.0; 4];
+    let zeros = Spectrum::new(vec![0.0; 4], 4, 4, Route::Direct).unwrap();
     // Written as vectors, which are no factors; the header is turned into one of matrices.
     let names = [
         "lora_unet_a.lora_down.weight",
@@ -264,7 +265,7 @@ fn updates_that_were_never_trained_are_not_copies_of_each_other() {
         "lora_unet_b.lora_down.weight",
         "lora_unet_b.lora_up.weight",
     ];
-    let spectra: Vec<(&str, &[f64])> = names.iter().map(|name| (*name, &zeros[..])).collect();
+    let spectra: Vec<(&str, &Spectrum)> = names.iter().map(|name| (*name, &zeros)).collect();
     checkpoint::write_spectra(&path, &spectra).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let text =
