@@ -217,14 +217,6 @@ impl Serialize for Measurements {
     }
 }
 
-struct Reasons(Vec<(&'static str, Why)>);
-
-impl Serialize for Reasons {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, why)| (key, why.to_string())))
-    }
-}
-
 /// One logical matrix of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
