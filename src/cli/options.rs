@@ -37,7 +37,7 @@ pub(super) struct Common {
     /// What stdout gets
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatName::Table, help_heading = "Output")]
     pub format: FormatName,
-    /// Write the report to FILE as well, in the format of its extension (json, jsonl, csv, md, txt); may be repeated
+    /// Write the report to FILE as well, in the format of its extension (json, jsonl, csv, md, html, txt); may be repeated
     ///
     /// Files are created before the work starts and appear complete or not at all.
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
@@ -92,6 +92,8 @@ pub(super) enum FormatName {
     Csv,
     /// For a pull request or a job summary
     Markdown,
+    /// One page for a browser, with pictures; it needs no network
+    Html,
 }
 
 impl From<FormatName> for OutputFormat {
@@ -102,6 +104,7 @@ impl From<FormatName> for OutputFormat {
             FormatName::Jsonl => Self::Jsonl,
             FormatName::Csv => Self::Csv,
             FormatName::Markdown => Self::Markdown,
+            FormatName::Html => Self::Html,
         }
     }
 }

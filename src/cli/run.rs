@@ -15,6 +15,7 @@ use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
 use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
+use crate::spectrum::Spectrum;
 
 use super::options::{Common, Input};
 use super::outputs::Outputs;
@@ -227,6 +228,7 @@ fn assemble(
 
 fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option<&Layer>) -> Row {
     let found = measured.as_ref().ok();
+    let spectrum = found.and_then(|found| found.spectrum.as_ref());
     let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
     let shape = [layer.rows as u64, layer.cols as u64];
     Row {
@@ -242,9 +244,8 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         failed: measured.as_ref().err().cloned(),
         flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
-        sketch: found
-            .and_then(|found| found.spectrum.as_ref())
-            .map_or_else(Vec::new, crate::spectrum::Spectrum::sketch),
+        sketch: spectrum.map_or_else(Vec::new, Spectrum::sketch),
+        outline: spectrum.map_or_else(Vec::new, Spectrum::outline),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
 mod comma;
+mod html;
 mod json;
 mod markdown;
 mod table;
@@ -24,15 +25,18 @@ pub enum OutputFormat {
     Csv,
     /// For a pull request or a job summary.
     Markdown,
+    /// One page for a browser, with pictures.
+    Html,
 }
 
 /// Every format with its name and the file extensions that stand for it.
-pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 5] = [
+pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 6] = [
     (OutputFormat::Table, "table", &["txt"]),
     (OutputFormat::Json, "json", &["json"]),
     (OutputFormat::Jsonl, "jsonl", &["jsonl", "ndjson"]),
     (OutputFormat::Csv, "csv", &["csv"]),
     (OutputFormat::Markdown, "markdown", &["md", "markdown"]),
+    (OutputFormat::Html, "html", &["html", "htm"]),
 ];
 
 /// Writes `report` as `format`. `chosen` are the columns a person wants to see, most wanted first; machine formats
@@ -47,6 +51,7 @@ pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut d
         OutputFormat::Jsonl => json::write_lines(report, out),
         OutputFormat::Csv => comma::write(report, out),
         OutputFormat::Markdown => markdown::write(report, look, out),
+        OutputFormat::Html => html::write(report, look, out),
     }
 }
 

@@ -157,13 +157,21 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         None | Some(Value::Missing(_)) => return "–".to_owned(),
         Some(value) => value,
     };
-    let text = match (value, column.format) {
-        (Value::Count(n), _) => n.to_string(),
-        (Value::Real(x), Format::Share) => notation::share(x),
-        (Value::Real(x), _) => notation::real(x),
-        (Value::Missing(_), _) => String::new(),
+    let text = match value {
+        Value::Count(n) => n.to_string(),
+        Value::Real(x) => number(x, column.format),
+        Value::Missing(_) => String::new(),
     };
     if column.key == "alpha" && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
+}
+
+/// A real number as a person reads it.
+pub(super) fn number(x: f64, format: Format) -> String {
+    match format {
+        Format::Share => notation::share(x),
+        Format::Count if x.fract().abs() <= 0.0 => format!("{x:.0}"),
+        Format::Count | Format::Real => notation::real(x),
+    }
 }
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
@@ -193,7 +201,7 @@ fn group(row: &Row) -> Option<&str> {
 }
 
 /// `text` cut in the middle to `width` characters, where both ends tell names apart.
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= width {
         return text.to_owned();

@@ -1,0 +1,210 @@
+//! One page for a browser: no network, no file beside it, readable with scripts off.
+//!
+//! All pictures are drawn here, as SVG. The script only adds what a mouse can do: it filters, sorts, opens and tells what
+//! is under the pointer. Whatever comes from a checkpoint is text, never markup: maud escapes it.
+
+mod axis;
+mod detail;
+mod frame;
+mod kinds;
+mod spectra;
+mod standout;
+mod tables;
+mod views;
+
+use std::io::{self, Write};
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::report::{Column, Outcome, Report};
+
+use super::table::{self, Look};
+use kinds::Kinds;
+use standout::{NEWS, Standing};
+use views::Model;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// So many matrices have a section of their own; of more, those that stand out most.
+const DETAILED: usize = 400;
+/// So many are in the table; of more, those that stand out most.
+const LISTED: usize = 1500;
+/// So many are said to stand out before the others are counted.
+const WORST: usize = 12;
+/// So many columns can be looked at against depth.
+const VIEWS: usize = 32;
+
+pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let shown: Vec<&'static Column> = super::columns(report, &look.columns).collect();
+    let keys: Vec<&str> = shown.iter().map(|column| column.key).collect();
+    let kinds = Kinds::new(report);
+    let standing = Standing::new(report, &kinds, &keys);
+    let mut detailed = vec![false; report.rows.len()];
+    for i in foremost(report, &standing, DETAILED) {
+        detailed[i] = true;
+    }
+    let model = Model { report, kinds: &kinds, standing: &standing, detailed: &detailed };
+    let body = body(model, &shown).into_string();
+    // Nobody who writes a tensor's name can know this word, which depends on the whole page.
+    let nonce = blake3::hash(body.as_bytes()).to_hex();
+    let title = format!("{} · svdkit {}", report.model.path, report.command);
+    let policy = format!("default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'");
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(choices(model, &shown))) }
+            }
+            (PreEscaped(body))
+            script nonce=(nonce) { (PreEscaped(SCRIPT)) }
+        }
+    };
+    out.write_all(page.into_string().as_bytes())
+}
+
+fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
+    let report = model.report;
+    let drawn = drawn(model, shown);
+    let listed = foremost(report, model.standing, LISTED);
+    html! {
+        body {
+            header {
+                div {
+                    p.brand { "svdkit " (report.command) }
+                    h1 { (report.model.path) }
+                    @if let Some(base) = &report.base { p { "against " (base.path) } }
+                    p.note { (table::footer(report)) }
+                }
+                button #theme type="button" { "Light or dark" }
+            }
+            main {
+                @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
+                section #worst { h2 { "What stands out" } (worst(model)) }
+                @if !drawn.is_empty() {
+                    section.views #depth {
+                        h2 { "Across the model" label { select #column { @for column in &drawn {
+                            option value=(column.key) selected[column.key == first(model, &drawn)] { (column.label) " · " (column.key) }
+                        } } } }
+                        @for column in &drawn { (views::view(model, column)) }
+                    }
+                }
+                section #kinds { h2 { "Module types" } p.note { "Median, and least to greatest." } (tables::kinds(model, shown)) }
+                section.listing #matrices {
+                    h2 { "Matrices" }
+                    (tools(model, listed.len()))
+                    (tables::matrices(model, &listed, shown))
+                }
+                section #details { h2 { "One by one" } (details(model)) }
+                @if !report.skipped.is_empty() { section #skipped { h2 { "Skipped" } details open[report.skipped.len() <= 20] {
+                    summary { (report.skipped.len()) " tensors that are no matrices" }
+                    (tables::skipped(report))
+                } } }
+                section #columns { h2 { "Columns" } details { summary { "What each one means" } (tables::columns(report)) } }
+                section #origin { h2 { "How it was measured" } (tables::origin(report)) }
+            }
+            div #tip role="status" {}
+        }
+    }
+}
+
+fn verdicts(report: &Report) -> Markup {
+    html! {
+        div.wide { table.verdicts {
+            thead { tr { th { "rule" } th { "verdict" } th { "worst" } th.n { "broken by" } th.n { "not measured" } } }
+            tbody { @for verdict in &report.verdicts {
+                tr {
+                    th { code { (verdict.rule) } }
+                    @if verdict.outcome == Outcome::Fail { td.bad { "FAIL" } } @else { td.good { "pass" } }
+                    td { (verdict.worst.as_deref().unwrap_or("")) }
+                    td.n { (verdict.broken) } td.n { (verdict.missing) }
+                }
+            } }
+        } }
+    }
+}
+
+/// The matrices that stand out, the worst first, each with what shows it.
+fn worst(model: Model<'_>) -> Markup {
+    let rows = model.standing.worst();
+    let failed = model.report.rows.iter().filter(|row| row.failed.is_some());
+    html! {
+        @for row in failed.take(WORST) { p.bad { code { (row.name) } " could not be measured: " (row.failed.as_deref().unwrap_or("")) } }
+        @if rows.is_empty() {
+            p { "Nothing: no matrix is farther than " (NEWS) " spreads from the median of its module type." }
+        } @else {
+            p.note {
+                (rows.len()) " of " (model.report.rows.len()) " matrices are farther than " (NEWS)
+                " spreads s from the median of their peers, the matrices of their module type; s is a robust standard deviation."
+            }
+            (detail::worst(model, &rows[..rows.len().min(WORST)]))
+            @if rows.len() > WORST { p.note { (rows.len() - WORST) " more are marked in the table of matrices." } }
+        }
+    }
+}
+
+fn tools(model: Model<'_>, listed: usize) -> Markup {
+    let all = model.report.rows.len();
+    html! {
+        @if listed < all { p.note { "The " (listed) " of " (all) " that stand out most; JSON and CSV hold all." } }
+        div.tools {
+            label.live { "Name " input #name type="search" placeholder="*.mlp.*" autocomplete="off"; }
+            label.live { "Type " select #kind {
+                option value="" { "all" }
+                @for (i, name) in model.kinds.names.iter().enumerate() { option value=(i) { (name) } }
+            } }
+            label.live { input #news type="checkbox"; " only what stands out" }
+            label { input #all type="checkbox"; " all columns" }
+            span.live #count {}
+        }
+    }
+}
+
+fn details(model: Model<'_>) -> Markup {
+    let rows: Vec<usize> = (0..model.report.rows.len()).filter(|i| model.detailed[*i]).collect();
+    html! {
+        @if rows.len() < model.report.rows.len() {
+            p.note { "The " (rows.len()) " matrices that stand out most." }
+        }
+        @for i in rows { (detail::section(model, i)) }
+    }
+}
+
+/// The `most` rows that could not be measured or stand out most, in the order of the report.
+fn foremost(report: &Report, standing: &Standing, most: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..report.rows.len()).collect();
+    let failed = |row: usize| report.rows[row].failed.is_some();
+    rows.sort_by(|a, b| {
+        failed(*b).cmp(&failed(*a)).then(standing.severity[*b].total_cmp(&standing.severity[*a])).then(a.cmp(b))
+    });
+    rows.truncate(most);
+    rows.sort_unstable();
+    rows
+}
+
+/// The columns that can be looked at over the model, those shown first.
+fn drawn(model: Model<'_>, shown: &[&'static Column]) -> Vec<&'static Column> {
+    let rest = model.report.columns.iter().filter(|column| !shown.iter().any(|s| s.key == column.key));
+    let all = shown.iter().chain(rest).copied();
+    all.filter(|column| views::is_drawn(model, column)).take(VIEWS).collect()
+}
+
+/// The column that is looked at first: the one in which the worst matrix stands out.
+fn first(model: Model<'_>, drawn: &[&'static Column]) -> &'static str {
+    let worst = model.standing.worst().first().and_then(|row| model.standing.of(*row).first());
+    let known = worst.map(|finding| finding.column.key).filter(|key| drawn.iter().any(|c| c.key == *key));
+    known.or(drawn.first().map(|column| column.key)).unwrap_or("")
+}
+
+/// Shows one view at a time, where the browser can tell which is chosen; else all of them.
+fn choices(model: Model<'_>, shown: &[&'static Column]) -> String {
+    let rules = drawn(model, shown).into_iter().map(|column| {
+        format!(".views:has(option[value={0}]:checked) .v-{0}{{display:block}}", column.key)
+    });
+    format!("@supports selector(:has(a)){{.view{{display:none}}{}}}", rules.collect::<String>())
+}

@@ -1,0 +1,285 @@
+//! One column over the whole model: against depth as lines, as a heat map of blocks and module types, and as a table.
+//!
+//! Every column's view is in the page; which one shows is a matter of style, so that the choice works without scripts.
+
+use maud::{Markup, html};
+
+use crate::report::{Column, Report, Value};
+
+use super::axis::{Axis, Scale, extremes};
+use super::frame::{Frame, Path, round};
+use super::kinds::{Kinds, Spread};
+use super::standout::Standing;
+use super::super::table::{cell, number, shorten};
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 300.0;
+/// More lines cannot be told apart.
+const LINES: usize = 16;
+/// Colors of lines and steps of the heat map, as the style sheet defines them.
+const COLORS: usize = 8;
+const STEPS: usize = 9;
+/// Sides of a heat map's cell: height, and the widest.
+const CELL: (f64, f64) = (22.0, 64.0);
+/// Most characters of a module type's name.
+const NAME: usize = 34;
+
+/// What the views of all columns share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Model<'a> {
+    pub report: &'a Report,
+    pub kinds: &'a Kinds,
+    pub standing: &'a Standing,
+    /// Which rows have a section of their own.
+    pub detailed: &'a [bool],
+}
+
+/// The numbers of one column in the grid.
+struct Grid<'a> {
+    model: Model<'a>,
+    column: &'static Column,
+    /// The module types in blocks.
+    kinds: Vec<usize>,
+}
+
+/// Whether there is anything to draw of `column`: two different numbers in blocks.
+pub(super) fn is_drawn(model: Model<'_>, column: &'static Column) -> bool {
+    let rows = model.kinds.cells.values().flatten();
+    let number = |row: &usize| model.report.rows[*row].values.get(column.key).and_then(Value::number);
+    let (low, high) = extremes(&rows.filter_map(number).collect::<Vec<_>>());
+    low < high
+}
+
+/// Lines, heat map and table of `column`.
+pub(super) fn view(model: Model<'_>, column: &'static Column) -> Markup {
+    let grid = Grid { model, column, kinds: model.kinds.in_blocks() };
+    html! {
+        section class={"view v-" (column.key)} data-key=(column.key) {
+            p.note { b { (column.label) } " · " (column.doc) "." }
+            (grid.lines())
+            (grid.heat())
+            details { summary { "Table" } (grid.table()) }
+        }
+    }
+}
+
+impl Grid<'_> {
+    fn spread(&self, block: usize, kind: usize) -> Option<Spread> {
+        let rows = self.model.kinds.cells.get(&(block, kind))?;
+        let number = |row: &usize| self.model.report.rows[*row].values.get(self.column.key).and_then(Value::number);
+        Spread::of(rows.iter().filter_map(number).collect())
+    }
+
+    fn medians(&self) -> Vec<f64> {
+        let cells = self.model.kinds.cells.keys();
+        cells.filter_map(|(block, kind)| Some(self.spread(*block, *kind)?.median)).collect()
+    }
+
+    /// The module types that are drawn as lines: those in the most blocks.
+    fn drawn(&self) -> Vec<usize> {
+        let blocks = |kind: usize| self.model.kinds.cells.keys().filter(|(_, k)| *k == kind).count();
+        let mut kinds = self.kinds.clone();
+        kinds.sort_by_key(|kind| std::cmp::Reverse(blocks(*kind)));
+        kinds.truncate(LINES);
+        kinds.sort_unstable();
+        kinds
+    }
+
+    /// The column against depth, one line a module type.
+    fn lines(&self) -> Markup {
+        let blocks = &self.model.kinds.blocks;
+        let frame = Frame {
+            width: WIDTH,
+            height: HEIGHT,
+            x: Axis::new(Scale::Linear, (-0.3, blocks.len() as f64 - 0.7), Frame::across(WIDTH)),
+            y: Axis::fitting(&self.ends(), Frame::upward(HEIGHT)),
+            labels: ("block", self.column.label),
+            description: "the column against depth, one line a module type",
+        };
+        let every = blocks.len().div_ceil(24).max(1);
+        let ticks: Vec<_> = (0..blocks.len())
+            .step_by(every)
+            .map(|i| (frame.x.at(i as f64), blocks[i].to_string()))
+            .collect();
+        let drawn = self.drawn();
+        let content = html! { @for (i, kind) in drawn.iter().enumerate() { (self.line(&frame, *kind, i)) } };
+        html! {
+            ul.legend { @for (i, kind) in drawn.iter().enumerate() {
+                li class=(style(i)) data-kind=(kind) { svg viewBox="0 0 26 8" { path.line d="M1 4H25" {} } (self.model.kinds.names[*kind]) }
+            } }
+            @if drawn.len() < self.kinds.len() {
+                p.note { (self.kinds.len() - drawn.len()) " more module types are in the heat map and the table." }
+            }
+            div.wide.lines { (frame.draw(&ticks, &content)) }
+        }
+    }
+
+    /// Everything that the lines and their bands reach.
+    fn ends(&self) -> Vec<f64> {
+        let cells = self.model.kinds.cells.keys();
+        cells.filter_map(|(b, k)| self.spread(*b, *k)).flat_map(|s| [s.least, s.greatest]).collect()
+    }
+
+    fn line(&self, frame: &Frame<'_>, kind: usize, color: usize) -> Markup {
+        let (mut line, mut dots, mut unsure, mut band) =
+            (Path::default(), Path::default(), Path::default(), Path::default());
+        let mut connected = false;
+        for block in 0..self.model.kinds.blocks.len() {
+            let Some(spread) = self.spread(block, kind) else {
+                connected = false;
+                continue;
+            };
+            let x = frame.x.at(block as f64);
+            let place = (x, frame.y.at(spread.median));
+            if connected { line.to(place) } else { line.start(place) }
+            dots.dot(place);
+            if self.is_unsure(block, kind) {
+                unsure.dot(place);
+            }
+            if spread.least < spread.greatest {
+                band.line((x, frame.y.at(spread.least)), (x, frame.y.at(spread.greatest)));
+            }
+            connected = true;
+        }
+        html! {
+            g class={"series " (style(color))} data-kind=(kind) {
+                title { (self.model.kinds.names[kind]) }
+                @if !band.text().is_empty() { path.band d=(band.text()) {} }
+                path.line d=(line.text()) {}
+                path.dots d=(dots.text()) {}
+                @if !unsure.text().is_empty() { path.hollow d=(unsure.text()) {} }
+            }
+        }
+    }
+
+    /// Whether the number comes with a caution.
+    fn is_unsure(&self, block: usize, kind: usize) -> bool {
+        match self.model.kinds.cells[&(block, kind)][..] {
+            [row] => cell(&self.model.report.rows[row], self.column).starts_with('~'),
+            _ => false,
+        }
+    }
+
+    /// Blocks across, module types down, a color a number.
+    fn heat(&self) -> Markup {
+        let names: Vec<String> =
+            self.kinds.iter().map(|kind| shorten(&self.model.kinds.names[*kind], NAME)).collect();
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let left = 14.0 + longest as f64 * 6.4;
+        let blocks = &self.model.kinds.blocks;
+        let wide = ((WIDTH - left) / blocks.len() as f64).min(CELL.1);
+        let bottom = CELL.0 * self.kinds.len() as f64;
+        let every = ((26.0 / wide).ceil() as usize).max(1);
+        let colors = Colors::of(&self.medians());
+        html! {
+            div.wide.heat {
+                svg viewBox={"0 0 " (WIDTH) " " (bottom + 20.0)} role="img" aria-label="heat map of blocks and module types" {
+                    g class="y" { @for (i, name) in names.iter().enumerate() {
+                        text x=(left - 8.0) y=(round(CELL.0 * i as f64 + 15.0)) { (name) }
+                    } }
+                    g class="x" { @for (i, block) in blocks.iter().enumerate().step_by(every) {
+                        text x=(round(left + wide * (i as f64 + 0.5))) y=(bottom + 15.0) { (block) }
+                    } }
+                    @for block in 0..blocks.len() {
+                        @for (i, kind) in self.kinds.iter().enumerate() {
+                            (self.square((block, *kind), (left + wide * block as f64, CELL.0 * i as f64, wide), &colors))
+                        }
+                    }
+                }
+            }
+            (colors.legend())
+        }
+    }
+
+    fn square(&self, (block, kind): (usize, usize), (x, y, wide): (f64, f64, f64), colors: &Colors) -> Markup {
+        let Some(rows) = self.model.kinds.cells.get(&(block, kind)) else { return html! {} };
+        let color = self.spread(block, kind).map_or_else(|| "none".to_owned(), |s| colors.class(s.median));
+        let news = rows.iter().any(|row| self.model.standing.news(*row, self.column.key).is_some());
+        let gap = if wide > 8.0 { 1.0 } else { 0.4 };
+        let (right, below) = (round(wide - gap), CELL.0 - 1.0);
+        html! {
+            path class={(color) @if news { " news" }} d={"M" (round(x)) " " (round(y)) "h" (right) "v" (below) "h-" (right) "z"} {
+                title { (self.model.kinds.blocks[block]) ": " (self.told(block, kind)) }
+            }
+        }
+    }
+
+    /// The number of a cell in words; of several, the middle and the ends.
+    fn told(&self, block: usize, kind: usize) -> String {
+        match &self.model.kinds.cells[&(block, kind)][..] {
+            [row] => cell(&self.model.report.rows[*row], self.column),
+            rows => match self.spread(block, kind) {
+                Some(Spread { least, median, greatest }) => {
+                    let [least, median, greatest] = [least, median, greatest].map(|x| number(x, self.column.format));
+                    format!("{median} ({least} to {greatest}, {} matrices)", rows.len())
+                }
+                None => "–".to_owned(),
+            },
+        }
+    }
+
+    /// The numbers behind both pictures, blocks down, in the order of the heat map's cells.
+    fn table(&self) -> Markup {
+        html! {
+            div.wide { table.grid {
+                thead { tr { th { "block" } @for kind in &self.kinds { th data-kind=(kind) { (self.model.kinds.names[*kind]) } } } }
+                tbody { @for (block, name) in self.model.kinds.blocks.iter().enumerate() {
+                    tr { th { (name) } @for kind in &self.kinds { (self.entry(block, *kind)) } }
+                } }
+            } }
+        }
+    }
+
+    fn entry(&self, block: usize, kind: usize) -> Markup {
+        match self.model.kinds.cells.get(&(block, kind)).map(Vec::as_slice) {
+            None => html! { td {} },
+            Some([row]) if self.model.detailed[*row] => {
+                html! { td { a href={"#m" (row)} { (self.told(block, kind)) } } }
+            }
+            Some(_) => html! { td { (self.told(block, kind)) } },
+        }
+    }
+}
+
+/// From a number to one of the heat map's colors: from low to high, or round zero where there are both signs.
+struct Colors {
+    axis: Axis,
+    family: char,
+    column: (f64, f64),
+}
+
+impl Colors {
+    fn of(numbers: &[f64]) -> Self {
+        let (low, high) = extremes(numbers);
+        let places = (0.0, STEPS as f64 - 1e-9);
+        let (family, ends) = if low < 0.0 && high > 0.0 {
+            ('d', (-low.abs().max(high), low.abs().max(high)))
+        } else {
+            ('h', (low, high))
+        };
+        let scale = Axis::fitting(&[low, high], places).scale;
+        let scale = if family == 'd' { Scale::Linear } else { scale };
+        Self { axis: Axis::new(scale, ends, places), family, column: ends }
+    }
+
+    fn class(&self, x: f64) -> String {
+        format!("{}{}", self.family, self.axis.at(x).floor() as usize)
+    }
+
+    fn legend(&self) -> Markup {
+        let ends = [self.column.0, self.column.1].map(crate::notation::real);
+        html! {
+            p.scale {
+                span { (ends[0]) }
+                @for i in 0..STEPS { i class={(self.family) (i)} {} }
+                span { (ends[1]) @if self.axis.scale == Scale::Log { " (logarithmic)" } }
+                span.key { i.news {} " stands out from its peers" }
+            }
+        }
+    }
+}
+
+/// The class of the `i`-th line: a color, and with more lines than colors a dash.
+fn style(i: usize) -> String {
+    format!("s{} dash{}", i % COLORS, i / COLORS)
+}
