@@ -9,7 +9,7 @@ use super::super::table::{cell, number};
 use super::axis::{Axis, extremes};
 use super::frame::Path;
 use super::spectra;
-use super::standout::Finding;
+use super::standout::{FARTHEST, Finding};
 use super::views::Model;
 
 /// The section of row `i`, folded until it is wanted.
@@ -45,10 +45,7 @@ pub(super) fn worst(model: Model<'_>, rows: &[usize]) -> Markup {
             @for i in rows {
                 tbody { @for (n, finding) in model.standing.of(*i).iter().take(MOST).enumerate() {
                     tr {
-                        th { @if n == 0 {
-                            @let name = &model.report.rows[*i].name;
-                            @if model.detailed[*i] { a href={"#m" (i)} { (name) } } @else { (name) }
-                        } }
+                        th { @if n == 0 { (model.link(*i)) } }
                         (line(model, finding))
                     }
                 } }
@@ -67,7 +64,7 @@ fn findings(model: Model<'_>, findings: &[Finding]) -> Markup {
 }
 
 fn headings() -> Markup {
-    html! { th { "column" } th.n { "value" } th.n { "peers' median" } th.n { "distance" } th { "among its peers" } }
+    html! { th { "column" } th.n { "value" } th.n { "peers' median" } th.n { "spreads away" } th { "among its peers" } }
 }
 
 /// The cells of one finding: the number, its peers', how far it is, and where it stands.
@@ -82,10 +79,10 @@ fn line(model: Model<'_>, finding: &Finding) -> Markup {
     }
 }
 
-/// In spreads: `−12 s`, `> 99 s`.
+/// In spreads: `−12`, `> 99`.
 fn distance(x: f64) -> String {
     let sign = if x < 0.0 { "−" } else { "+" };
-    if x.abs() >= 99.0 { format!("{sign} > 99 s") } else { format!("{sign} {:.0} s", x.abs()) }
+    if x.abs() >= FARTHEST { format!("> {sign}{FARTHEST}") } else { format!("{sign}{:.1}", x.abs()) }
 }
 
 /// All peers as ticks on a line, and the one in question as a dot.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::axis::Axis;
 
 /// Room for labels: left, right, top, bottom.
-pub(super) const MARGIN: [f64; 4] = [46.0, 14.0, 16.0, 36.0];
+pub(super) const MARGIN: [f64; 4] = [46.0, 14.0, 24.0, 36.0];
 
 /// Two axes and what they show.
 #[derive(Debug)]
@@ -40,10 +40,12 @@ impl Frame<'_> {
         let y_ticks: Vec<_> = self.y.ticks(5).into_iter().map(|(y, label)| (self.y.at(y), label)).collect();
         let mut grid = Path::default();
         for (y, _) in &y_ticks {
-            grid.line((left, *y), (right, *y));
+            grid.start((left, *y));
+            grid.horizontal(right);
         }
         for (x, _) in x_ticks {
-            grid.line((*x, bottom), (*x, bottom + 4.0));
+            grid.start((*x, bottom));
+            grid.vertical(bottom + 4.0);
         }
         html! {
             svg viewBox={"0 0 " (self.width) " " (self.height)} role="img" aria-label=(self.description)
@@ -100,9 +102,24 @@ impl Path {
         self.to(to);
     }
 
-    /// Draws a bar from one x to another, standing on `bottom`.
+    /// Draws a bar from one x to another, standing on `bottom`, and leaves the pen on top of it.
     pub(super) fn bar(&mut self, (left, right): (f64, f64), bottom: f64, top: f64) {
-        let _ = write!(self.0, "M{} {}V{}H{}V{}", round(left), round(bottom), round(top), round(right), round(bottom));
+        let _ = write!(self.0, "M{} {}V{}H{}", round(left), round(bottom), round(top), round(right));
+    }
+
+    /// Draws the next bar, up to `right`.
+    pub(super) fn next_bar(&mut self, right: f64, top: f64) {
+        let _ = write!(self.0, "V{}H{}", round(top), round(right));
+    }
+
+    /// Draws straight down or up.
+    pub(super) fn vertical(&mut self, y: f64) {
+        let _ = write!(self.0, "V{}", round(y));
+    }
+
+    /// Draws straight to the side.
+    pub(super) fn horizontal(&mut self, x: f64) {
+        let _ = write!(self.0, "H{}", round(x));
     }
 
     /// A dot at a place: round ends make it visible.
@@ -111,18 +128,16 @@ impl Path {
         self.0.push_str("h0");
     }
 
-    /// Draws through `places`, leaving out those too near to the last to be told apart.
+    /// Draws through `places`, leaving out those that do not show.
     pub(super) fn through(places: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        const NEAR: f64 = 1.5;
+        let places: Vec<(f64, f64)> = places.into_iter().collect();
         let mut path = Self::default();
-        let mut last: Option<(f64, f64)> = None;
-        for place in places {
-            match last {
-                None => path.start(place),
-                Some(last) if (place.0 - last.0).hypot(place.1 - last.1) < NEAR => continue,
-                Some(_) => path.to(place),
-            }
-            last = Some(place);
+        if let [place] = places[..] {
+            path.dot(place);
+            return path;
+        }
+        for (i, at) in telling(&places).into_iter().enumerate() {
+            if i == 0 { path.start(places[at]) } else { path.to(places[at]) }
         }
         path
     }
@@ -133,9 +148,46 @@ impl Path {
     }
 }
 
+/// The places without which the line would look different (Douglas & Peucker 1973).
+fn telling(places: &[(f64, f64)]) -> Vec<usize> {
+    /// Half of a thin line's width.
+    const SEEN: f64 = 0.4;
+    let mut kept = vec![false; places.len()];
+    let (Some(first), Some(last)) = (kept.first().map(|_| 0), places.len().checked_sub(1)) else { return vec![] };
+    kept[first] = true;
+    kept[last] = true;
+    let mut spans = vec![(first, last)];
+    while let Some((from, to)) = spans.pop() {
+        let (a, b) = (places[from], places[to]);
+        let length = (b.0 - a.0).hypot(b.1 - a.1).max(SEEN);
+        let off = |i: usize| {
+            let (x, y) = (places[i].0 - a.0, places[i].1 - a.1);
+            ((b.0 - a.0) * y - (b.1 - a.1) * x).abs() / length
+        };
+        let farthest = (from + 1..to).max_by(|i, j| off(*i).total_cmp(&off(*j)));
+        if let Some(i) = farthest.filter(|i| off(*i) > SEEN) {
+            kept[i] = true;
+            spans.extend([(from, i), (i, to)]);
+        }
+    }
+    (0..places.len()).filter(|i| kept[*i]).collect()
+}
+
 /// To a tenth of a unit, as short as it can be written.
 pub(super) fn round(x: f64) -> f64 {
     let tenths = (x * 10.0).round() / 10.0;
     // −0 is 0.
     tenths + 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_keeps_its_corners_and_ends() {
+        let path = Path::through([(0.0, 0.0), (5.0, 0.1), (10.0, 0.0), (10.0, 7.0), (10.0, 9.0)]);
+        assert_eq!(path.text(), "M0 0L10 0L10 9");
+        assert_eq!(Path::through([]).text(), "");
+    }
 }

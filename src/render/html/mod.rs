@@ -16,6 +16,7 @@ use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::notation;
 use crate::report::{Column, Outcome, Report};
 
 use super::table::{self, Look};
@@ -132,18 +133,20 @@ fn verdicts(report: &Report) -> Markup {
 /// The matrices that stand out, the worst first, each with what shows it.
 fn worst(model: Model<'_>) -> Markup {
     let rows = model.standing.worst();
-    let failed = model.report.rows.iter().filter(|row| row.failed.is_some());
+    let all = model.report.rows.iter().enumerate();
+    let unmeasured = all.filter_map(|(i, row)| Some((i, standout::unmeasured(row)?)));
+    let count = |n: usize| notation::count(n as u64);
     html! {
-        @for row in failed.take(WORST) { p.bad { code { (row.name) } " could not be measured: " (row.failed.as_deref().unwrap_or("")) } }
+        @for (i, why) in unmeasured.take(WORST) { p { (model.link(i)) " " span.bad { "could not be measured" } ": " (why) } }
         @if rows.is_empty() {
             p { "Nothing: no matrix is farther than " (NEWS) " spreads from the median of its module type." }
         } @else {
             p.note {
-                (rows.len()) " of " (model.report.rows.len()) " matrices are farther than " (NEWS)
-                " spreads s from the median of their peers, the matrices of their module type; s is a robust standard deviation."
+                (count(rows.len())) " of " (count(model.report.rows.len())) " matrices are farther than " (NEWS)
+                " spreads from the median of their peers, the matrices of their module type. A spread is a robust standard deviation."
             }
             (detail::worst(model, &rows[..rows.len().min(WORST)]))
-            @if rows.len() > WORST { p.note { (rows.len() - WORST) " more are marked in the table of matrices." } }
+            @if rows.len() > WORST { p.note { (count(rows.len() - WORST)) " more are marked in the table of matrices." } }
         }
     }
 }
@@ -151,7 +154,7 @@ fn worst(model: Model<'_>) -> Markup {
 fn tools(model: Model<'_>, listed: usize) -> Markup {
     let all = model.report.rows.len();
     html! {
-        @if listed < all { p.note { "The " (listed) " of " (all) " that stand out most; JSON and CSV hold all." } }
+        @if listed < all { p.note { "The " (notation::count(listed as u64)) " of " (notation::count(all as u64)) " that stand out most; JSON and CSV hold all." } }
         div.tools {
             label.live { "Name " input #name type="search" placeholder="*.mlp.*" autocomplete="off"; }
             label.live { "Type " select #kind {
@@ -177,11 +180,8 @@ fn details(model: Model<'_>) -> Markup {
 
 /// The `most` rows that could not be measured or stand out most, in the order of the report.
 fn foremost(report: &Report, standing: &Standing, most: usize) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..report.rows.len()).collect();
-    let failed = |row: usize| report.rows[row].failed.is_some();
-    rows.sort_by(|a, b| {
-        failed(*b).cmp(&failed(*a)).then(standing.severity[*b].total_cmp(&standing.severity[*a])).then(a.cmp(b))
-    });
+    let mut rows = standing.order();
+    rows.sort_by_key(|row| standout::unmeasured(&report.rows[*row]).is_none());
     rows.truncate(most);
     rows.sort_unstable();
     rows

@@ -14,8 +14,8 @@ use super::frame::{Frame, Path};
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 236.0;
-/// Eigenvalues smaller than this share of the largest are counted, not drawn.
-const DEEPEST: f64 = 1e-8;
+/// Eigenvalues smaller than this share of the largest are rounding: they are counted, not drawn.
+const DEEPEST: f64 = 1e-16;
 /// The linear picture ends this far beyond the noise edge: a few strong directions must not flatten the bulk.
 const BEYOND: f64 = 1.8;
 
@@ -58,13 +58,19 @@ fn counts(numbers: &[f64], edges: &[f64]) -> Vec<f64> {
     counts
 }
 
-/// Bars that stand on the bottom of `frame`, from bin `first` on.
+/// Bars that stand on the bottom of `frame`; neighbors share their sides.
 fn bars(frame: &Frame<'_>, edges: &[f64], heights: &[f64], class: &str) -> Markup {
     let (bottom, _) = Frame::upward(HEIGHT);
     let mut path = Path::default();
-    for (i, height) in heights.iter().enumerate().filter(|(_, height)| **height > 0.0) {
-        let (left, right) = (frame.x.at(edges[i]), frame.x.at(edges[i + 1]));
-        path.bar((left, right), bottom, frame.y.at(*height));
+    let mut before = 0.0;
+    for (i, height) in heights.iter().chain([&0.0]).enumerate() {
+        match (before > 0.0, *height > 0.0) {
+            (false, true) => path.bar((frame.x.at(edges[i]), frame.x.at(edges[i + 1])), bottom, frame.y.at(*height)),
+            (true, true) => path.next_bar(frame.x.at(edges[i + 1]), frame.y.at(*height)),
+            (true, false) => path.vertical(bottom),
+            (false, false) => {}
+        }
+        before = *height;
     }
     html! { path class=(class) d=(path.text()) {} }
 }
@@ -97,15 +103,18 @@ fn density(values: &[f64], number: Number<'_>) -> Markup {
         counts(&eigenvalues, &edges).iter().zip(edges.windows(2)).map(|(c, e)| c / (n * (e[1] - e[0]))).collect();
     let drawn: Vec<f64> = heights.iter().copied().filter(|h| h.is_normal()).collect();
     let (least, most) = extremes(&drawn);
+    let law = number("alpha").zip(number("xmin")).zip(number("tail_count").or_else(|| number("num_pl_spikes")));
+    // A steep law falls far below the last bar: it is followed for a decade.
+    let end = law.map_or(least, |((alpha, xmin), count)| power_law(high, (alpha, xmin, count / n)));
+    let bottom = end.clamp(least / 10.0, least / 2.0);
     let frame = Frame {
         width: WIDTH,
         height: HEIGHT,
         x: Axis::new(Scale::Log, (low, high), Frame::across(WIDTH)),
-        y: Axis::new(Scale::Log, (least / 2.0, most * 2.0), Frame::upward(HEIGHT)),
+        y: Axis::new(Scale::Log, (bottom, most * 2.0), Frame::upward(HEIGHT)),
         labels: ("eigenvalue λ = σ²", "density"),
         description: "density of the eigenvalues with the fitted power law",
     };
-    let law = number("alpha").zip(number("xmin")).zip(number("tail_count").or_else(|| number("num_pl_spikes")));
     let start = law.map_or(f64::INFINITY, |((_, xmin), _)| xmin);
     let (body, tail) = split(&heights, &edges, start);
     let content = html! {
@@ -117,7 +126,6 @@ fn density(values: &[f64], number: Number<'_>) -> Markup {
     };
     html! {
         figure {
-            (frame.draw(&frame.x_ticks(), &content))
             figcaption {
                 b { "Eigenvalue density" }
                 @if let Some(((alpha, _), count)) = law {
@@ -127,17 +135,23 @@ fn density(values: &[f64], number: Number<'_>) -> Markup {
                 }
                 @if below > 0 { " · " (below) " below the picture" }
             }
+            (frame.draw(&frame.x_ticks(), &content))
         }
     }
 }
 
-/// The power law from its start to the largest eigenvalue.
-fn fitted(frame: &Frame<'_>, (alpha, xmin, share): (f64, f64, f64)) -> Path {
-    let height = |x: f64| share * (alpha - 1.0) / xmin * (x / xmin).powf(-alpha);
-    // The axis ends where the law goes below it.
-    let lowest = (height(xmin) / frame.y.low).powf(1.0 / alpha) * xmin;
-    let ends = [xmin, frame.x.high.min(lowest)];
-    Path::through(ends.map(|x| (frame.x.at(x), frame.y.at(height(x)))))
+/// The power law from its start to the largest eigenvalue, as far as it lies in the picture.
+fn fitted(frame: &Frame<'_>, law: (f64, f64, f64)) -> Path {
+    let (alpha, xmin, _) = law;
+    let lowest = (power_law(xmin, law) / frame.y.low).powf(1.0 / alpha) * xmin;
+    let (first, last) = (xmin.max(frame.x.low), frame.x.high.min(lowest));
+    let ends = if first < last { vec![first, last] } else { vec![] };
+    Path::through(ends.into_iter().map(|x| (frame.x.at(x), frame.y.at(power_law(x, law)))))
+}
+
+/// Density at `x` of a tail with this exponent and start that holds this share of all values.
+fn power_law(x: f64, (alpha, xmin, share): (f64, f64, f64)) -> f64 {
+    share * (alpha - 1.0) / xmin * (x / xmin).powf(-alpha)
 }
 
 /// Histogram of the singular values with what noise of the matrix's level would look like.
@@ -174,7 +188,6 @@ fn bulk(row: &Row, values: &[f64], number: Number<'_>) -> Markup {
     };
     html! {
         figure {
-            (frame.draw(&frame.x_ticks(), &content))
             figcaption {
                 b { "Against noise" }
                 @if let (Some(edge), Some(Value::Count(spikes))) = (edge, row.values.get("spike_count")) {
@@ -182,6 +195,7 @@ fn bulk(row: &Row, values: &[f64], number: Number<'_>) -> Markup {
                 }
                 @if beyond > 0 { " · " (beyond) " beyond the picture, up to " (notation::real(largest)) }
             }
+            (frame.draw(&frame.x_ticks(), &content))
         }
     }
 }
@@ -223,10 +237,10 @@ fn scree(values: &[f64], number: Number<'_>) -> Markup {
     };
     html! {
         figure {
-            (frame.draw(&frame.x_ticks(), &content))
             figcaption {
                 b { "Scree" } " from " (notation::real(largest)) " to " (notation::real(values[values.len() - 1]))
             }
+            (frame.draw(&frame.x_ticks(), &content))
         }
     }
 }
@@ -271,7 +285,6 @@ fn energy(values: &[f64], number: Number<'_>) -> Markup {
     };
     html! {
         figure {
-            (frame.draw(&frame.x_ticks(), &content))
             figcaption {
                 b { "Energy" }
                 @for (i, (percent, rank)) in held.iter().enumerate() {
@@ -279,6 +292,7 @@ fn energy(values: &[f64], number: Number<'_>) -> Markup {
                 }
                 @if !held.is_empty() { " of " (notation::count(values.len() as u64)) " directions" }
             }
+            (frame.draw(&frame.x_ticks(), &content))
         }
     }
 }

@@ -3,18 +3,19 @@
 //! A matrix is compared with its peers, those of its module type: with the ones of its block where these are many, as
 //! experts are, else with those of all blocks. Its distance from their median is told in robust standard deviations,
 //! 1.4826 times the median absolute deviation (Iglewicz & Hoaglin 1993). Few peers tell little about their spread, so
-//! it is taken no smaller than that of all module types together, relative to their medians.
+//! it is taken no smaller than that of all module types together, relative to their medians. A number with a standard
+//! error (`alpha` and `alpha_sigma`) is told apart no finer than that.
 
 use std::collections::BTreeMap;
 
-use crate::report::{Column, Format, Report, Value};
+use crate::report::{Column, Format, Report, Row, Value, Why};
 
 use super::kinds::{Kinds, Spread};
 
 /// From here on a distance is news (Iglewicz & Hoaglin 1993).
 pub(super) const NEWS: f64 = 3.5;
 /// Beyond this a distance says no more.
-const FARTHEST: f64 = 99.0;
+pub(super) const FARTHEST: f64 = 99.0;
 /// From the median absolute deviation to the standard deviation of a normal law.
 const NORMAL: f64 = 1.4826;
 /// A hundredth of the median is one spread at least, and so is one of a count: nobody acts on less.
@@ -56,9 +57,10 @@ impl Standing {
         for column in &report.columns {
             let numbers: Vec<Option<f64>> =
                 report.rows.iter().map(|row| row.values.get(column.key).and_then(Value::number)).collect();
-            let wanted = keys.contains(&column.key) || is_hygiene(column, &numbers);
-            if wanted {
-                standing.compare(column, &numbers);
+            if keys.contains(&column.key) || is_hygiene(column, &numbers) {
+                let error = format!("{}_sigma", column.key);
+                let error = |row: usize| report.rows[row].values.get(&error).and_then(Value::number);
+                standing.compare(column, &numbers, &error);
             }
         }
         for findings in standing.findings.values_mut() {
@@ -72,9 +74,9 @@ impl Standing {
         self.findings.get(&row).map_or(&[], Vec::as_slice)
     }
 
-    /// The rows there is news about, the worst first: by the largest distance, then by how many columns show it.
-    pub(super) fn worst(&self) -> Vec<usize> {
-        let mut rows: Vec<usize> = self.findings.keys().copied().collect();
+    /// All rows, the worst first: by the largest distance, then by how many columns show it.
+    pub(super) fn order(&self) -> Vec<usize> {
+        let mut rows: Vec<usize> = (0..self.severity.len()).collect();
         rows.sort_by(|a, b| {
             self.severity[*b]
                 .total_cmp(&self.severity[*a])
@@ -84,22 +86,35 @@ impl Standing {
         rows
     }
 
+    /// The rows there is news about, the worst first.
+    pub(super) fn worst(&self) -> Vec<usize> {
+        self.order().into_iter().filter(|row| !self.of(*row).is_empty()).collect()
+    }
+
     /// The distance of `row` in the column `key`, where it is news.
     pub(super) fn news(&self, row: usize, key: &str) -> Option<f64> {
         self.of(row).iter().find(|finding| finding.column.key == key).map(|finding| finding.distance)
     }
 
-    fn compare(&mut self, column: &'static Column, numbers: &[Option<f64>]) {
+    fn compare(
+        &mut self,
+        column: &'static Column,
+        numbers: &[Option<f64>],
+        error: &dyn Fn(usize) -> Option<f64>,
+    ) {
         let medians: Vec<Option<(f64, f64)>> = self.peers.iter().map(|rows| middle(rows, numbers)).collect();
-        let usual = usual(&self.peers, &medians, numbers);
+        let usual = usual(&self.peers, &medians, numbers).max(LEAST);
         let far = numbers.iter().flatten().fold(0.0f64, |far, x| far.max(x.abs()));
+        let least = if column.format == Format::Count { 1.0 } else { 0.0 };
         for group in 0..self.peers.len() {
             let Some((median, deviation)) = medians[group] else { continue };
-            let least = if column.format == Format::Count && median > 0.0 { 1.0 } else { 0.0 };
-            let spread = deviation.max(usual.max(LEAST) * median.abs()).max(least);
+            let spread = deviation.max(usual * median.abs()).max(least);
             for row in self.peers[group].clone() {
                 let Some(value) = numbers[row] else { continue };
-                let distance = distance(value - median, spread, (column.format, far));
+                let spread = spread.max(error(row).unwrap_or(0.0));
+                // Where all peers are zero there is no spread: then the farthest of all is as far as can be.
+                let unit = if spread > 0.0 { spread } else { far / FARTHEST };
+                let distance = ((value - median) / unit).clamp(-FARTHEST, FARTHEST);
                 self.severity[row] = self.severity[row].max(distance.abs());
                 if distance.abs() >= NEWS {
                     let finding = Finding { row, column, value, median, distance, group };
@@ -110,16 +125,10 @@ impl Standing {
     }
 }
 
-/// `difference` in units of `spread`. Where all peers are zero any count is news, and a real number is by its share of
-/// the farthest one.
-fn distance(difference: f64, spread: f64, (format, far): (Format, f64)) -> f64 {
-    let distance = match format {
-        _ if spread > 0.0 => difference / spread,
-        Format::Count => difference * FARTHEST,
-        _ if far > 0.0 => difference / far * FARTHEST,
-        _ => 0.0,
-    };
-    distance.clamp(-FARTHEST, FARTHEST)
+/// Why a row has no numbers to compare: it failed, or its weight is not finite.
+pub(super) fn unmeasured(row: &Row) -> Option<String> {
+    let not_finite = row.values.0.iter().any(|(_, value)| *value == Value::Missing(Why::NonFinite));
+    row.failed.clone().or_else(|| not_finite.then(|| Why::NonFinite.to_string()))
 }
 
 /// A count that is zero in most rows: of entries that are not finite, of rows that are zero.
@@ -186,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn one_count_among_zeros_is_news() {
-        check(&[1.0; 5], &[0, 0, 1, 0, 0], &[2]);
+    fn a_few_counts_among_zeros_are_news() {
+        check(&[1.0; 5], &[0, 0, 7, 1, 0], &[2]);
         check(&[1.0; 5], &[3, 3, 3, 3, 9], &[]);
     }
 

@@ -31,7 +31,7 @@ fn matrix(model: Model<'_>, i: usize, columns: &[(&Column, bool)]) -> Markup {
     let news = |column: &Column| model.standing.news(i, column.key).is_some();
     html! {
         tr data-row=(i) data-kind=(model.kinds.of[i]) data-news[!model.standing.of(i).is_empty()] {
-            th { @if model.detailed[i] { a href={"#m" (i)} { (row.name) } } @else { (row.name) } }
+            th { (model.link(i)) }
             td { (row.shape[0]) " × " (row.shape[1]) } td { (row.dtype) }
             @if let Some(failure) = &row.failed {
                 td.bad colspan=(columns.len()) { (failure) }

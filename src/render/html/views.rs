@@ -34,6 +34,14 @@ pub(super) struct Model<'a> {
     pub detailed: &'a [bool],
 }
 
+impl Model<'_> {
+    /// The name of row `i`, which leads to its section where it has one.
+    pub(super) fn link(self, i: usize) -> Markup {
+        let name = &self.report.rows[i].name;
+        html! { @if self.detailed[i] { a href={"#m" (i)} { (name) } } @else { (name) } }
+    }
+}
+
 /// The numbers of one column in the grid.
 struct Grid<'a> {
     model: Model<'a>,
@@ -75,6 +83,16 @@ impl Grid<'_> {
         cells.filter_map(|(block, kind)| Some(self.spread(*block, *kind)?.median)).collect()
     }
 
+    /// The same without those that stand out, which would leave the others one color.
+    fn usual(&self) -> Vec<f64> {
+        let cells = self.model.kinds.cells.iter().filter(|(_, rows)| !self.is_news(rows));
+        cells.filter_map(|((block, kind), _)| Some(self.spread(*block, *kind)?.median)).collect()
+    }
+
+    fn is_news(&self, rows: &[usize]) -> bool {
+        rows.iter().any(|row| self.model.standing.news(*row, self.column.key).is_some())
+    }
+
     /// The module types that are drawn as lines: those in the most blocks.
     fn drawn(&self) -> Vec<usize> {
         let blocks = |kind: usize| self.model.kinds.cells.keys().filter(|(_, k)| *k == kind).count();
@@ -109,6 +127,9 @@ impl Grid<'_> {
             } }
             @if drawn.len() < self.kinds.len() {
                 p.note { (self.kinds.len() - drawn.len()) " more module types are in the heat map and the table." }
+            }
+            @if self.model.kinds.cells.values().any(|rows| rows.len() > 1) {
+                p.note { "Where a block has several matrices of a type, the line is their median and the bar reaches from least to greatest." }
             }
             div.wide.lines { (frame.draw(&ticks, &content)) }
         }
@@ -170,7 +191,7 @@ impl Grid<'_> {
         let wide = ((WIDTH - left) / blocks.len() as f64).min(CELL.1);
         let bottom = CELL.0 * self.kinds.len() as f64;
         let every = ((26.0 / wide).ceil() as usize).max(1);
-        let colors = Colors::of(&self.medians());
+        let colors = Colors::of(&self.medians(), &self.usual());
         html! {
             div.wide.heat {
                 svg viewBox={"0 0 " (WIDTH) " " (bottom + 20.0)} role="img" aria-label="heat map of blocks and module types" {
@@ -194,7 +215,7 @@ impl Grid<'_> {
     fn square(&self, (block, kind): (usize, usize), (x, y, wide): (f64, f64, f64), colors: &Colors) -> Markup {
         let Some(rows) = self.model.kinds.cells.get(&(block, kind)) else { return html! {} };
         let color = self.spread(block, kind).map_or_else(|| "none".to_owned(), |s| colors.class(s.median));
-        let news = rows.iter().any(|row| self.model.standing.news(*row, self.column.key).is_some());
+        let news = self.is_news(rows);
         let gap = if wide > 8.0 { 1.0 } else { 0.4 };
         let (right, below) = (round(wide - gap), CELL.0 - 1.0);
         html! {
@@ -245,21 +266,24 @@ impl Grid<'_> {
 struct Colors {
     axis: Axis,
     family: char,
-    column: (f64, f64),
+    /// Whether there are numbers below and above the colors.
+    beyond: (bool, bool),
 }
 
 impl Colors {
-    fn of(numbers: &[f64]) -> Self {
-        let (low, high) = extremes(numbers);
+    /// Colors of `all` numbers that tell the `usual` ones apart.
+    fn of(all: &[f64], usual: &[f64]) -> Self {
+        let (least, greatest) = extremes(all);
+        let (low, high) = extremes(if usual.len() > 1 { usual } else { all });
         let places = (0.0, STEPS as f64 - 1e-9);
-        let (family, ends) = if low < 0.0 && high > 0.0 {
-            ('d', (-low.abs().max(high), low.abs().max(high)))
+        let (family, scale, ends) = if low < 0.0 && high > 0.0 {
+            let far = high.max(-low);
+            ('d', Scale::Linear, (-far, far))
         } else {
-            ('h', (low, high))
+            ('h', Axis::fitting(&[low, high], places).scale, (low, high))
         };
-        let scale = Axis::fitting(&[low, high], places).scale;
-        let scale = if family == 'd' { Scale::Linear } else { scale };
-        Self { axis: Axis::new(scale, ends, places), family, column: ends }
+        let axis = Axis::new(scale, ends, places);
+        Self { beyond: (least < axis.low, greatest > axis.high), axis, family }
     }
 
     fn class(&self, x: f64) -> String {
@@ -267,13 +291,14 @@ impl Colors {
     }
 
     fn legend(&self) -> Markup {
-        let ends = [self.column.0, self.column.1].map(crate::notation::real);
+        let [low, high] = [self.axis.low, self.axis.high].map(crate::notation::real);
         html! {
             p.scale {
-                span { (ends[0]) }
+                span { @if self.beyond.0 { "≤ " } (low) }
                 @for i in 0..STEPS { i class={(self.family) (i)} {} }
-                span { (ends[1]) @if self.axis.scale == Scale::Log { " (logarithmic)" } }
+                span { @if self.beyond.1 { "≥ " } (high) @if self.axis.scale == Scale::Log { " (logarithmic)" } }
                 span.key { i.news {} " stands out from its peers" }
+                span.key { i.none {} " not measured" }
             }
         }
     }
