@@ -104,7 +104,7 @@ fn a_report_has_the_documented_keys_and_no_other() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    for format in ["table", "json", "jsonl", "csv", "markdown"] {
+    for format in ["table", "json", "jsonl", "csv", "markdown", "html"] {
         let run = |jobs| stdout(&["spectrum", BASE, "--format", format, "-j", jobs]);
         assert_eq!(run("1"), run("2"), "{format}");
         assert_eq!(run("2"), run("3"), "{format}");
@@ -264,7 +264,7 @@ fn every_command_gets_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
     stdout(&["man", folder.path().to_str().unwrap()]);
     let page = fs::read_to_string(folder.path().join("svdkit-spectrum.1")).unwrap();
-    assert!(page.starts_with(".") && page.contains("singular\\-values"), "{page}");
+    assert!(page.starts_with('.') && page.contains("singular\\-values"), "{page}");
 }
 
 #[test]
@@ -274,4 +274,39 @@ fn every_column_of_a_report_is_explained() {
         assert!(stdout(&["explain", key]).contains("Source: "), "{key}");
     }
     check_exit(&["explain", "alpa"], 2, "did you mean `alpha`?");
+}
+
+#[test]
+fn build_servers_are_told_what_is_broken() {
+    let run = |format: &str| {
+        let rules = ["--fail-if", "stable_rank < 2", "--fail-if", "*.mlp.*: alpha > 1e9"];
+        let output = svdkit(&[&["spectrum", BASE, "-q", "--format", format], &rules[..]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let junit = run("junit");
+    assert!(
+        junit.starts_with("<?xml") && junit.contains("tests=\"2\" failures=\"1\" errors=\"0\""),
+        "{junit}"
+    );
+    assert!(
+        junit.contains("name=\"stable_rank &lt; 2\"><failure message=\"lm_head: stable_rank = 1.030"),
+        "{junit}"
+    );
+    assert!(
+        run("github").starts_with("::error title=svdkit%3A stable_rank < 2::lm_head: stable_rank = 1.030")
+    );
+    let gitlab: Value = serde_json::from_str(&run("gitlab")).unwrap();
+    assert_eq!((gitlab[0]["check_name"].as_str(), gitlab[1].is_null()), (Some("stable_rank < 2"), true));
+}
+
+#[test]
+fn a_file_gets_the_format_of_its_extension_or_the_one_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let named = format!("gitlab={}", at("quality.json"));
+    stdout(&["spectrum", BASE, "-o", &at("page.html"), "-o", &named, "-o", &at("a=b.csv")]);
+    assert!(fs::read_to_string(at("page.html")).unwrap().starts_with("<!DOCTYPE html>"));
+    assert_eq!(fs::read_to_string(at("quality.json")).unwrap(), "[]\n");
+    assert!(fs::read_to_string(at("a=b.csv")).unwrap().starts_with("name,"));
 }

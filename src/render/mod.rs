@@ -1,9 +1,13 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
 mod comma;
+mod github;
+mod gitlab;
 mod html;
 mod json;
+mod junit;
 mod markdown;
+mod problem;
 mod table;
 
 use std::io::{self, Write};
@@ -27,16 +31,25 @@ pub enum OutputFormat {
     Markdown,
     /// One page for a browser, with pictures.
     Html,
+    /// Rules as test cases, for build servers.
+    Junit,
+    /// Annotations of a GitHub workflow.
+    Github,
+    /// GitLab's code-quality report.
+    Gitlab,
 }
 
 /// Every format with its name and the file extensions that stand for it.
-pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 6] = [
+pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 9] = [
     (OutputFormat::Table, "table", &["txt"]),
     (OutputFormat::Json, "json", &["json"]),
     (OutputFormat::Jsonl, "jsonl", &["jsonl", "ndjson"]),
     (OutputFormat::Csv, "csv", &["csv"]),
     (OutputFormat::Markdown, "markdown", &["md", "markdown"]),
     (OutputFormat::Html, "html", &["html", "htm"]),
+    (OutputFormat::Junit, "junit", &["xml"]),
+    (OutputFormat::Github, "github", &[]),
+    (OutputFormat::Gitlab, "gitlab", &[]),
 ];
 
 /// Writes `report` as `format`. `chosen` are the columns a person wants to see, most wanted first; machine formats
@@ -52,6 +65,9 @@ pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut d
         OutputFormat::Csv => comma::write(report, out),
         OutputFormat::Markdown => markdown::write(report, look, out),
         OutputFormat::Html => html::write(report, look, out),
+        OutputFormat::Junit => junit::write(report, out),
+        OutputFormat::Github => github::write(report, out),
+        OutputFormat::Gitlab => gitlab::write(report, out),
     }
 }
 

@@ -143,7 +143,8 @@ fn numbers(model: Model<'_>, row: &Row) -> Markup {
 /// Every value at the start, then ever fewer: the table behind the pictures.
 fn singular_values(values: &[f64]) -> Markup {
     let shares = spectra::shares(values);
-    let doubled = std::iter::successors(Some(1usize), |rank| Some(rank * 2)).take_while(|rank| *rank < values.len());
+    let doubled =
+        std::iter::successors(Some(1usize), |rank| Some(rank * 2)).take_while(|rank| *rank < values.len());
     let ranks: Vec<usize> = doubled.chain([values.len()]).collect();
     html! {
         div.wide { table.ranks {

@@ -153,7 +153,9 @@ fn telling(places: &[(f64, f64)]) -> Vec<usize> {
     /// Half of a thin line's width.
     const SEEN: f64 = 0.4;
     let mut kept = vec![false; places.len()];
-    let (Some(first), Some(last)) = (kept.first().map(|_| 0), places.len().checked_sub(1)) else { return vec![] };
+    let (Some(first), Some(last)) = (kept.first().map(|_| 0), places.len().checked_sub(1)) else {
+        return vec![];
+    };
     kept[first] = true;
     kept[last] = true;
     let mut spans = vec![(first, last)];

@@ -106,7 +106,10 @@ mod tests {
     #[test]
     fn a_module_type_is_a_name_without_numbers() {
         check(&["model.layers.0.q", "model.layers.1.q", "lm_head"], &["lm_head", "q"]);
-        check(&["l.0.experts.0.up", "l.0.experts.1.up", "l.0.experts.down[1]"], &["experts.*.up", "experts.down"]);
+        check(
+            &["l.0.experts.0.up", "l.0.experts.1.up", "l.0.experts.down[1]"],
+            &["experts.*.up", "experts.down"],
+        );
         check(&["enc.0.q", "dec.0.q"], &["dec.*.q", "enc.*.q"]);
         check(&["net.0", "net.1"], &["net.*"]);
     }

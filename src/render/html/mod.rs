@@ -16,6 +16,7 @@ use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Outcome, Report};
 
@@ -49,8 +50,10 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     let body = body(model, &shown).into_string();
     // Nobody who writes a tensor's name can know this word, which depends on the whole page.
     let nonce = blake3::hash(body.as_bytes()).to_hex();
-    let title = format!("{} · svdkit {}", report.model.path, report.command);
-    let policy = format!("default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'");
+    let title = format!("{} · svdkit {}", printable(&report.model.path), report.command);
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
+    );
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -78,8 +81,8 @@ fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
             header {
                 div {
                     p.brand { "svdkit " (report.command) }
-                    h1 { (report.model.path) }
-                    @if let Some(base) = &report.base { p { "against " (base.path) } }
+                    h1 { (printable(&report.model.path)) }
+                    @if let Some(base) = &report.base { p { "against " (printable(&base.path)) } }
                     p.note { (table::footer(report)) }
                 }
                 button #theme type="button" { "Light or dark" }
@@ -138,7 +141,9 @@ fn worst(model: Model<'_>) -> Markup {
     let count = |n: usize| notation::count(n as u64);
     html! {
         @for (i, why) in unmeasured.take(WORST) { p { (model.link(i)) " " span.bad { "could not be measured" } ": " (why) } }
-        @if rows.is_empty() {
+        @if model.standing.peers.is_empty() {
+            p { "Nothing can be compared: no module type has three matrices." }
+        } @else if rows.is_empty() {
             p { "Nothing: no matrix is farther than " (NEWS) " spreads from the median of its module type." }
         } @else {
             p.note {
@@ -203,8 +208,139 @@ fn first(model: Model<'_>, drawn: &[&'static Column]) -> &'static str {
 
 /// Shows one view at a time, where the browser can tell which is chosen; else all of them.
 fn choices(model: Model<'_>, shown: &[&'static Column]) -> String {
-    let rules = drawn(model, shown).into_iter().map(|column| {
-        format!(".views:has(option[value={0}]:checked) .v-{0}{{display:block}}", column.key)
-    });
+    let rules = drawn(model, shown)
+        .into_iter()
+        .map(|column| format!(".views:has(option[value={0}]:checked) .v-{0}{{display:block}}", column.key));
     format!("@supports selector(:has(a)){{.view{{display:none}}{}}}", rules.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::METRICS;
+    use crate::render::{Layout, Overflow, Paint};
+    use crate::report::{Format, Measurements, Row, Source, Totals, Value, Why};
+
+    pub(super) static REAL: Column =
+        Column { key: "real", label: "real", format: Format::Real, doc: "", range: "", source: "" };
+    pub(super) static COUNT: Column =
+        Column { key: "count", label: "count", format: Format::Count, doc: "", range: "", source: "" };
+
+    /// A report on matrices of these names, without numbers.
+    pub(super) fn report(names: &[&str]) -> Report {
+        let row = |name: &&str| Row {
+            name: (*name).to_owned(),
+            tensor: (*name).to_owned(),
+            block: name.split('.').find_map(|part| part.parse().ok()),
+            role: (*name).to_owned(),
+            shape: [4096, 4096],
+            stored_shape: None,
+            dtype: "bf16".to_owned(),
+            blake3: None,
+            tied_to: None,
+            failed: None,
+            flags: vec![],
+            values: Measurements::default(),
+            sketch: vec![],
+            outline: vec![],
+        };
+        Report {
+            schema: 1,
+            svdkit: "0",
+            command: "spectrum",
+            model: Source { path: "m".to_owned(), format: "safetensors", files: vec![] },
+            base: None,
+            settings: vec![],
+            columns: vec![&REAL, &COUNT],
+            rows: names.iter().map(row).collect(),
+            skipped: vec![],
+            totals: Totals::default(),
+            verdicts: vec![],
+        }
+    }
+
+    /// Gives row `i` a number.
+    pub(super) fn set(report: &mut Report, i: usize, column: &'static Column, value: Value) {
+        report.rows[i].values.0.push((column, value));
+    }
+
+    fn page(report: &Report) -> String {
+        let look = Look {
+            width: 100,
+            columns: report.columns.iter().map(|column| column.key).take(6).collect(),
+            overflow: Overflow::Drop,
+            layout: Layout::Flat,
+            paint: Paint::Plain,
+        };
+        let mut page = vec![];
+        write(report, &look, &mut page).expect("a vector takes everything");
+        String::from_utf8(page).expect("pages are text")
+    }
+
+    /// A report with every metric and a full outline for each of `names`, no two the same.
+    fn full(names: &[String]) -> Report {
+        let mut report = report(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        report.columns = METRICS.iter().map(|metric| &metric.column).collect();
+        for (i, row) in report.rows.iter_mut().enumerate() {
+            let wave = |k: usize| 1.0 + 0.3 * ((i * 7 + k * 13) as f64).sin();
+            let value = |(k, column): (usize, &&'static Column)| match column.format {
+                Format::Count => (*column, Value::Count((1000.0 * wave(k)) as u64)),
+                _ => (*column, Value::Real((k + 1) as f64 * wave(k) / 7.0)),
+            };
+            row.values = Measurements(report.columns.iter().enumerate().map(value).collect());
+            let sigma = |k: usize| 9.0 * wave(0) * (1.0 + k as f64).powf(-0.6) * (1.0 - k as f64 / 4100.0);
+            row.outline = (0..200).map(|k| k * 4095 / 199).map(|k| (k, sigma(k))).collect();
+        }
+        report
+    }
+
+    #[test]
+    fn a_model_of_226_matrices_stays_under_3_megabytes() {
+        let roles = ["mlp.down", "mlp.gate", "mlp.up", "attn.k", "attn.o", "attn.q", "attn.v"];
+        let inner =
+            (0..32).flat_map(|i| roles.iter().map(move |role| format!("model.layers.{i}.{role}_proj")));
+        let names: Vec<String> =
+            inner.chain(["lm_head".to_owned(), "model.embed_tokens".to_owned()]).collect();
+        let page = page(&full(&names));
+        assert!(page.len() < 3_000_000, "{}", page.len());
+        for name in &names {
+            assert!(page.contains(&format!("<code>{name}</code>")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_model_of_18_000_experts_stays_under_10_megabytes() {
+        let experts = |i| (0..375).map(move |j| format!("model.layers.{i}.mlp.experts.{j}.up_proj"));
+        let page = page(&full(&(0..48).flat_map(experts).collect::<Vec<_>>()));
+        assert!(page.len() < 10_000_000, "{}", page.len());
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_reason() {
+        let mut report = report(&["l.0.q", "l.1.q", "l.2.q"]);
+        for i in 0..3 {
+            set(&mut report, i, &REAL, Value::Missing(Why::NonFinite));
+        }
+        report.rows[2].failed = Some("the disk is gone".to_owned());
+        let page = page(&report);
+        assert!(page.contains("could not be measured</span>: the weight holds NaN"));
+        assert!(page.contains("could not be measured</span>: the disk is gone"));
+    }
+
+    #[test]
+    fn any_numbers_make_a_page() {
+        let extremes = [0.0, -1.0, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 1e-320, 1.0, 3.0];
+        let names: Vec<String> = (0..extremes.len()).map(|i| format!("l.{i}.q")).collect();
+        let mut report = full(&names);
+        for (i, x) in extremes.iter().enumerate() {
+            for (_, value) in &mut report.rows[i].values.0 {
+                *value = Value::Real(*x);
+            }
+            report.rows[i].outline = (0..4).map(|k| (k * k, x.abs() / (1 + k) as f64)).collect();
+        }
+        let page = page(&report);
+        for path in page.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(path.chars().all(|c| c.is_ascii_digit() || "MLHVhvz .-".contains(c)), "{path}");
+        }
+    }
 }

@@ -65,7 +65,9 @@ fn bars(frame: &Frame<'_>, edges: &[f64], heights: &[f64], class: &str) -> Marku
     let mut before = 0.0;
     for (i, height) in heights.iter().chain([&0.0]).enumerate() {
         match (before > 0.0, *height > 0.0) {
-            (false, true) => path.bar((frame.x.at(edges[i]), frame.x.at(edges[i + 1])), bottom, frame.y.at(*height)),
+            (false, true) => {
+                path.bar((frame.x.at(edges[i]), frame.x.at(edges[i + 1])), bottom, frame.y.at(*height));
+            }
             (true, true) => path.next_bar(frame.x.at(edges[i + 1]), frame.y.at(*height)),
             (true, false) => path.vertical(bottom),
             (false, false) => {}
@@ -99,11 +101,15 @@ fn density(values: &[f64], number: Number<'_>) -> Markup {
     let n = values.len() as f64;
     let bins = (2.0 * n.sqrt()).clamp(8.0, 40.0) as usize;
     let edges = steps(bins, |t| low * (high / low).powf(t));
-    let heights: Vec<f64> =
-        counts(&eigenvalues, &edges).iter().zip(edges.windows(2)).map(|(c, e)| c / (n * (e[1] - e[0]))).collect();
+    let heights: Vec<f64> = counts(&eigenvalues, &edges)
+        .iter()
+        .zip(edges.windows(2))
+        .map(|(c, e)| c / (n * (e[1] - e[0])))
+        .collect();
     let drawn: Vec<f64> = heights.iter().copied().filter(|h| h.is_normal()).collect();
     let (least, most) = extremes(&drawn);
-    let law = number("alpha").zip(number("xmin")).zip(number("tail_count").or_else(|| number("num_pl_spikes")));
+    let law =
+        number("alpha").zip(number("xmin")).zip(number("tail_count").or_else(|| number("num_pl_spikes")));
     // A steep law falls far below the last bar: it is followed for a decade.
     let end = law.map_or(least, |((alpha, xmin), count)| power_law(high, (alpha, xmin, count / n)));
     let bottom = end.clamp(least / 10.0, least / 2.0);

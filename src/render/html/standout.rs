@@ -52,8 +52,7 @@ impl Standing {
     /// Compares in the columns that `keys` name, and in counts that are zero almost everywhere.
     pub(super) fn new(report: &Report, kinds: &Kinds, keys: &[&str]) -> Self {
         let peers = peers(report, kinds);
-        let mut standing =
-            Self { peers, findings: BTreeMap::new(), severity: vec![0.0; report.rows.len()] };
+        let mut standing = Self { peers, findings: BTreeMap::new(), severity: vec![0.0; report.rows.len()] };
         for column in &report.columns {
             let numbers: Vec<Option<f64>> =
                 report.rows.iter().map(|row| row.values.get(column.key).and_then(Value::number)).collect();

@@ -12,7 +12,8 @@ use super::views::Model;
 
 /// The rows `listed`: every column, of which `shown` are seen at first.
 pub(super) fn matrices(model: Model<'_>, listed: &[usize], shown: &[&Column]) -> Markup {
-    let rest = model.report.columns.iter().copied().filter(|column| !shown.iter().any(|s| s.key == column.key));
+    let rest =
+        model.report.columns.iter().copied().filter(|column| !shown.iter().any(|s| s.key == column.key));
     let columns: Vec<(&Column, bool)> =
         shown.iter().map(|column| (*column, true)).chain(rest.map(|column| (column, false))).collect();
     html! {

@@ -6,11 +6,11 @@ use maud::{Markup, html};
 
 use crate::report::{Column, Report, Value};
 
+use super::super::table::{cell, number, shorten};
 use super::axis::{Axis, Scale, extremes};
 use super::frame::{Frame, Path, round};
 use super::kinds::{Kinds, Spread};
 use super::standout::Standing;
-use super::super::table::{cell, number, shorten};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
@@ -74,7 +74,8 @@ pub(super) fn view(model: Model<'_>, column: &'static Column) -> Markup {
 impl Grid<'_> {
     fn spread(&self, block: usize, kind: usize) -> Option<Spread> {
         let rows = self.model.kinds.cells.get(&(block, kind))?;
-        let number = |row: &usize| self.model.report.rows[*row].values.get(self.column.key).and_then(Value::number);
+        let number =
+            |row: &usize| self.model.report.rows[*row].values.get(self.column.key).and_then(Value::number);
         Spread::of(rows.iter().filter_map(number).collect())
     }
 
@@ -115,10 +116,8 @@ impl Grid<'_> {
             description: "the column against depth, one line a module type",
         };
         let every = blocks.len().div_ceil(24).max(1);
-        let ticks: Vec<_> = (0..blocks.len())
-            .step_by(every)
-            .map(|i| (frame.x.at(i as f64), blocks[i].to_string()))
-            .collect();
+        let ticks: Vec<_> =
+            (0..blocks.len()).step_by(every).map(|i| (frame.x.at(i as f64), blocks[i].to_string())).collect();
         let drawn = self.drawn();
         let content = html! { @for (i, kind) in drawn.iter().enumerate() { (self.line(&frame, *kind, i)) } };
         html! {
@@ -152,7 +151,11 @@ impl Grid<'_> {
             };
             let x = frame.x.at(block as f64);
             let place = (x, frame.y.at(spread.median));
-            if connected { line.to(place) } else { line.start(place) }
+            if connected {
+                line.to(place);
+            } else {
+                line.start(place);
+            }
             dots.dot(place);
             if self.is_unsure(block, kind) {
                 unsure.dot(place);
@@ -212,7 +215,12 @@ impl Grid<'_> {
         }
     }
 
-    fn square(&self, (block, kind): (usize, usize), (x, y, wide): (f64, f64, f64), colors: &Colors) -> Markup {
+    fn square(
+        &self,
+        (block, kind): (usize, usize),
+        (x, y, wide): (f64, f64, f64),
+        colors: &Colors,
+    ) -> Markup {
         let Some(rows) = self.model.kinds.cells.get(&(block, kind)) else { return html! {} };
         let color = self.spread(block, kind).map_or_else(|| "none".to_owned(), |s| colors.class(s.median));
         let news = self.is_news(rows);
@@ -231,7 +239,8 @@ impl Grid<'_> {
             [row] => cell(&self.model.report.rows[*row], self.column),
             rows => match self.spread(block, kind) {
                 Some(Spread { least, median, greatest }) => {
-                    let [least, median, greatest] = [least, median, greatest].map(|x| number(x, self.column.format));
+                    let [least, median, greatest] =
+                        [least, median, greatest].map(|x| number(x, self.column.format));
                     format!("{median} ({least} to {greatest}, {} matrices)", rows.len())
                 }
                 None => "–".to_owned(),
