@@ -279,6 +279,7 @@ mod tests {
             shape: [1, 1],
             stored_shape: None,
             dtype: "f32".to_owned(),
+            update: None,
             blake3: None,
             tied_to: None,
             failed: None,
@@ -286,6 +287,7 @@ mod tests {
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],
             outline: vec![],
+            intruders: None,
         }
     }
 
@@ -305,6 +307,8 @@ mod tests {
             ],
             skipped: vec![],
             totals: Totals::default(),
+            groups: vec![],
+            notes: vec![],
             verdicts: vec![],
         }
     }

@@ -87,9 +87,14 @@ impl Layer {
         self.len() == 0
     }
 
+    /// Numbers stored: its entries, or those of its factors.
+    pub fn parameters(&self) -> usize {
+        self.rank.map_or(self.len(), |rank| (self.rows + self.cols) * rank)
+    }
+
     /// Bytes as stored.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * self.dtype.size() as u64
+        self.parameters() as u64 * self.dtype.size() as u64
     }
 }
 
@@ -238,7 +243,7 @@ fn bare(name: &str) -> &str {
 }
 
 /// Block number and role: `model.layers.3.mlp.up_proj` is block 3, role `mlp.up_proj`; without a number the whole name is the role.
-fn place(name: &str) -> (Option<u64>, String) {
+pub fn place(name: &str) -> (Option<u64>, String) {
     let number = name.split('.').enumerate().find_map(|(i, part)| part.parse::<u64>().ok().map(|n| (i, n)));
     match number {
         Some((i, block)) if i + 1 < name.split('.').count() => {

@@ -136,6 +136,7 @@ impl Matrix {
     ///
     /// # Panics
     /// When `range` lies outside the matrix or `out` has another length.
+    #[inline(always)]
     pub fn widen(&self, range: Range<usize>, out: &mut [f64]) {
         assert_eq!(range.len(), out.len(), "one output an entry");
         let size = self.dtype.size();
@@ -150,7 +151,8 @@ impl Matrix {
     }
 }
 
-/// Widens little-endian entries of `dtype` into `out`, exactly.
+/// Widens little-endian entries of `dtype` into `out`, exactly. Inlined, so that the caller's instruction set holds.
+#[inline(always)]
 fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
     match dtype {
         Dtype::F64 => convert(bytes, out, f64::from_le_bytes),
@@ -165,6 +167,7 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
     }
 }
 
+#[inline(always)]
 fn convert<const N: usize>(bytes: &[u8], out: &mut [f64], value: impl Fn([u8; N]) -> f64) {
     let (chunks, _) = bytes.as_chunks::<N>();
     for (out, chunk) in out.iter_mut().zip(chunks) {

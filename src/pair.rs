@@ -58,6 +58,7 @@ fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Option<usize>> {
     let wanted: Vec<String> = tuned.iter().map(|layer| canonical(&layer.name)).collect();
     let mut partners: Vec<Option<usize>> =
         wanted.iter().map(|name| known.get(name.as_str()).copied().flatten()).collect();
+    underscored(&names, &wanted, &mut partners);
     let taken: BTreeSet<usize> = partners.iter().flatten().copied().collect();
     let free: Vec<usize> = (0..base.len()).filter(|i| !taken.contains(i)).collect();
     let loose: Vec<usize> = (0..tuned.len()).filter(|i| partners[*i].is_none()).collect();
@@ -72,15 +73,76 @@ fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Option<usize>> {
     partners
 }
 
+/// Finds the partners of names that have lost their dots: by writing every name of the base without dots, as which of
+/// its underscores were dots cannot be told. The same name, or the only one that ends in it; no partner is found twice.
+fn underscored(names: &[String], wanted: &[String], partners: &mut [Option<usize>]) {
+    if !wanted.iter().any(|name| is_underscored(name)) {
+        return;
+    }
+    let flat: Vec<String> = names.iter().map(|name| name.replace('.', "_")).collect();
+    let mut known: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, name) in flat.iter().enumerate() {
+        // Every end of the name that may be a name of its own.
+        let ends = names[i].match_indices('.').map(|(at, _)| at + 1);
+        for start in std::iter::once(0).chain(ends) {
+            known.entry(&name[start..]).or_default().push(i);
+        }
+    }
+    let mut found: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (t, name) in wanted.iter().enumerate().filter(|(t, _)| partners[*t].is_none()) {
+        let Some(name) = bare(name) else { continue };
+        let fitting = known.get(name).map_or(&[][..], Vec::as_slice);
+        let whole: Vec<usize> = fitting.iter().copied().filter(|i| flat[*i] == name).collect();
+        if let ([one], _) | ([], [one]) = (&whole[..], fitting) {
+            found.entry(*one).or_default().push(t);
+        }
+    }
+    for (base, tuned) in found {
+        if let [one] = tuned[..]
+            && !partners.contains(&Some(base))
+        {
+            partners[one] = Some(base);
+        }
+    }
+}
+
+/// What kohya's scripts and LyCORIS put before a name whose dots they turned into underscores.
+const UNDERSCORED: [&str; 8] = [
+    "lora_unet_",
+    "lora_te_",
+    "lora_te1_",
+    "lora_te2_",
+    "lora_te3_",
+    "lora_transformer_",
+    "lora_prior_",
+    "lycoris_",
+];
+
+/// Whether the dots of `name` were turned into underscores.
+pub fn is_underscored(name: &str) -> bool {
+    bare(name).is_some()
+}
+
+/// A name that has lost its dots, without what was put before it.
+fn bare(name: &str) -> Option<&str> {
+    UNDERSCORED.iter().find_map(|prefix| name.strip_prefix(prefix)).filter(|name| !name.contains('.'))
+}
+
 /// Whether `name` is `end` with something before it: `model.layers.0.up` ends in `layers.0.up`.
 fn ends_in(name: &str, end: &str) -> bool {
     name.strip_suffix(end).is_some_and(|start| start.ends_with('.'))
 }
 
 /// What wrappers put before a module's name.
-const WRAPPERS: [&str; 3] = ["base_model.model.", "module.", "_orig_mod."];
+const WRAPPERS: [&str; 4] = ["base_model.model.", "module.", "_orig_mod.", "_fsdp_wrapped_module."];
 /// What wrappers put inside a module's name.
-const INSIDE: [&str; 4] = [".base_layer", "._orig_mod", "._fsdp_wrapped_module", ".modules_to_save.default"];
+const INSIDE: [&str; 5] = [
+    ".base_layer",
+    "._orig_mod",
+    "._fsdp_wrapped_module",
+    "._checkpoint_wrapped_module",
+    ".modules_to_save.default",
+];
 
 /// The name of a matrix without what training wrappers add to it.
 pub fn canonical(name: &str) -> String {
@@ -163,6 +225,22 @@ mod tests {
             &["-l.0.q", "+vision.l.0.q", "+text.l.0.q"],
         );
         check(&[("text.q", 1), ("vision.q", 1)], &[("q", 1)], &["-text.q", "-vision.q", "+q"]);
+    }
+
+    #[test]
+    fn names_without_dots_are_found_by_writing_the_base_without_dots() {
+        check(
+            &[("unet.a.to_q", 1), ("unet.a_to.k", 1)],
+            &[("lora_unet_a_to_q", 1), ("lora_unet_a_to_k", 1)],
+            &["unet.a.to_q=lora_unet_a_to_q", "unet.a_to.k=lora_unet_a_to_k"],
+        );
+        // Two names of the base are written alike without dots; two encoders are not told apart by one.
+        check(&[("a.b", 1), ("a_b", 1)], &[("lora_te_a_b", 1)], &["-a.b", "-a_b", "+lora_te_a_b"]);
+        check(
+            &[("a.b", 1)],
+            &[("lora_te1_a_b", 1), ("lora_te2_a_b", 1)],
+            &["-a.b", "+lora_te1_a_b", "+lora_te2_a_b"],
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Why {
     AllZero,
     /// The value lies below what the decomposition resolves.
     BelowFloor,
+    /// The way the matrix is stored leaves it fewer directions than rows and columns.
+    LowRank,
     /// Fewer positive eigenvalues than the estimate needs.
     TooFewValues,
     /// All candidate tails are degenerate.
@@ -65,6 +67,7 @@ impl fmt::Display for Why {
             Self::NonFinite => "the weight holds NaN or infinite entries",
             Self::AllZero => "every entry is zero",
             Self::BelowFloor => "below the accuracy floor of the spectrum; `--precision exact` resolves it",
+            Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
             Self::NotConverged => "the decomposition did not converge",
@@ -158,6 +161,24 @@ impl Serialize for Reasons {
     }
 }
 
+/// How an adapter stores the update of a row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Update {
+    /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
+    pub kind: &'static str,
+    /// What the product of the factors was multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// The most directions it can have, where those are fewer than a matrix of its shape has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// The stored tensors it is made of.
+    pub tensors: Vec<String>,
+    /// Cautions, which the row's flags repeat.
+    #[serde(skip)]
+    pub flags: Vec<&'static str>,
+}
+
 /// One logical matrix of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -177,6 +198,9 @@ pub struct Row {
     pub stored_shape: Option<Vec<u64>>,
     /// Storage type.
     pub dtype: String,
+    /// How the adapter stores it, where it is an adapter's update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<Update>,
     /// BLAKE3 of the stored bytes, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blake3: Option<String>,
@@ -198,6 +222,68 @@ pub struct Row {
     /// Up to 200 singular values with their positions, for pictures; not part of the schema.
     #[serde(skip)]
     pub outline: Vec<(usize, f64)>,
+    /// Which leading directions are intruders, where that was asked.
+    #[serde(flatten)]
+    pub intruders: Option<Intruders>,
+}
+
+/// Which leading directions of a tuned matrix are intruders. Directions are counted from 1.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Intruders {
+    /// The intruders, ascending.
+    #[serde(rename = "intruders")]
+    pub indices: Vec<u64>,
+    /// How many there are at other limits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<Swept>,
+    /// Every direction that was looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub directions: Vec<Direction>,
+    /// What share of the mitigated update's energy the adapter's rank keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_kept: Option<f64>,
+}
+
+/// How many intruders there are at one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Swept {
+    /// The limit.
+    pub epsilon: f64,
+    /// Directions whose best cosine is below it.
+    pub intruder_count: u64,
+}
+
+/// One leading direction of a tuned matrix, held against all singular vectors of the base.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Direction {
+    /// `left` or `right`.
+    pub side: &'static str,
+    /// Position among the singular values of the tuned matrix, from 1.
+    pub index: u64,
+    /// Its singular value.
+    pub singular_value: f64,
+    /// The best cosine is at least this.
+    pub cosine_at_least: f64,
+    /// The best cosine is at most this.
+    pub cosine_at_most: f64,
+    /// The base's singular vector that comes closest, from 1, where it is known.
+    pub base_index: Option<u64>,
+    /// Whether the best cosine is below the limit.
+    pub intruder: bool,
+}
+
+/// Sums over rows that belong together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// What they have in common: `role` or `block`.
+    pub by: &'static str,
+    /// Which role or block.
+    pub name: String,
+    /// How many matrices.
+    pub matrices: u64,
+    /// Counts are summed, everything else is averaged over the rows that have it.
+    #[serde(flatten)]
+    pub values: Measurements,
 }
 
 impl Row {
@@ -309,6 +395,12 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Sums.
     pub totals: Totals,
+    /// Sums over rows that belong together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// What a reader should know beside the numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The rules' judgements, in the order given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,

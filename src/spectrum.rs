@@ -67,20 +67,25 @@ impl Spectrum {
 
     /// Up to 32 values at even steps from the first to the last: enough to draw the spectrum.
     pub fn sketch(&self) -> Vec<f64> {
+        self.leading_sketch(self.values.len())
+    }
+
+    /// The same of the first `count` values, where the others are zero by construction.
+    pub fn leading_sketch(&self, count: usize) -> Vec<f64> {
         const POINTS: usize = 32;
-        let n = self.values.len();
+        let n = self.values.len().min(count);
         let steps = POINTS.min(n);
         (0..steps).map(|i| self.values[if steps < 2 { 0 } else { i * (n - 1) / (steps - 1) }]).collect()
     }
 
-    /// Up to 200 values with their positions, all leading ones and the last among them: enough to draw any picture of the
-    /// spectrum without keeping it.
-    pub fn outline(&self) -> Vec<(usize, f64)> {
+    /// Up to 200 of the first `count` values with their positions, all leading ones and the last among them: enough to
+    /// draw any picture of the spectrum without keeping it.
+    pub fn outline(&self, count: usize) -> Vec<(usize, f64)> {
         const POINTS: usize = 200;
         const LEADING: usize = 64;
-        let n = self.values.len();
+        let n = self.values.len().min(count);
         if n <= POINTS {
-            return self.values.iter().copied().enumerate().collect();
+            return self.values.iter().copied().enumerate().take(n).collect();
         }
         let (rest, steps) = (n - 1 - LEADING, POINTS - 1 - LEADING);
         let places = (0..LEADING).chain((0..=steps).map(|i| LEADING + i * rest / steps));
@@ -115,7 +120,7 @@ mod tests {
     fn an_outline_holds_the_leading_values_and_the_last() {
         let outline = |n: usize| {
             let values = (0..n).map(|i| 1.0 / (1.0 + i as f64)).collect();
-            Spectrum::new(values, n, n, Route::Direct).expect("sound values").outline()
+            Spectrum::new(values, n, n, Route::Direct).expect("sound values").outline(usize::MAX)
         };
         assert_eq!(outline(150).len(), 150);
         let long = outline(5000);

@@ -65,7 +65,7 @@ fn every_tensor_of_the_file_is_in_the_report() {
 
 #[test]
 fn a_report_has_the_documented_keys_and_no_other() {
-    const FIXED: [&str; 13] = [
+    const FIXED: [&str; 14] = [
         "name",
         "tensor",
         "block",
@@ -73,6 +73,7 @@ fn a_report_has_the_documented_keys_and_no_other() {
         "shape",
         "stored_shape",
         "dtype",
+        "update",
         "blake3",
         "tied_to",
         "failed",
@@ -99,6 +100,40 @@ fn a_report_has_the_documented_keys_and_no_other() {
             // A number, or nothing with a reason: never NaN, −1 or an empty string.
             assert!(row[*key].is_number() || row["missing"][*key].is_string(), "{}: {key}", row["name"]);
         }
+    }
+}
+
+#[test]
+fn every_tensor_of_an_adapter_is_in_the_report_with_the_scale_used() {
+    for (adapter, base) in [("charlm/pattern", None), ("dialects/kohya.safetensors", Some("dialects/base"))] {
+        let at = |path: &str| format!("{}/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
+        let (path, base) = (at(adapter), base.map(at));
+        let mut arguments = vec!["spectrum", &path, "--format", "json"];
+        arguments.extend(base.iter().flat_map(|base| ["--base", base]));
+        let report = json(&arguments);
+        let source = svdkit::checkpoint::open(Path::new(&path)).unwrap().1;
+        let stored: BTreeSet<&str> = source.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+        let (rows, skipped) = (report["rows"].as_array().unwrap(), report["skipped"].as_array().unwrap());
+        let parts = rows.iter().flat_map(|row| row["update"]["tensors"].as_array().unwrap());
+        let named = parts.chain(skipped.iter().map(|skipped| &skipped["tensor"]));
+        assert_eq!(named.map(|name| name.as_str().unwrap()).collect::<BTreeSet<_>>(), stored, "{adapter}");
+        for row in rows {
+            let keys: Vec<&String> = row["update"].as_object().unwrap().keys().collect();
+            let ranked = row["update"]["rank"].is_u64();
+            assert_eq!(
+                keys,
+                if ranked {
+                    &["kind", "scale", "rank", "tensors"][..]
+                } else {
+                    &["kind", "scale", "tensors"]
+                }
+            );
+            // What only the entries or a full spectrum could tell is not made up.
+            for key in ["max_abs", "condition_number", "noise_sigma"].iter().filter(|_| ranked) {
+                assert!(row[key].is_null() && row["missing"][key].is_string(), "{}: {key}", row["name"]);
+            }
+        }
+        assert_eq!(report["model"]["format"], "adapter");
     }
 }
 

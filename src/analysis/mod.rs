@@ -1,5 +1,8 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
 
+pub mod intruder_columns;
+pub mod intruder_totals;
+pub mod intruders;
 pub mod spectrum;
 
 use crate::report::Measurements;

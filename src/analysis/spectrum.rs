@@ -21,6 +21,9 @@ pub fn measure(
     precision: Precision,
     metrics: &'static [Metric],
 ) -> Result<Measured, Error> {
+    if layer.rank.is_some() {
+        return measure_update(source, layer, metrics);
+    }
     // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
     let precision = precision.of(layer.dtype);
     let mut entries = Entries::new();
@@ -46,6 +49,26 @@ pub fn measure(
         (None, None) => None,
     };
     drop(whole);
+    let blake3 = hash.finalize().to_hex().to_string();
+    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
+    let values = subject.evaluate(metrics);
+    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+}
+
+/// The same of an update that is stored as thin factors: never multiplied out.
+fn measure_update(
+    source: &dyn MatrixSource,
+    layer: &Layer,
+    metrics: &'static [Metric],
+) -> Result<Measured, Error> {
+    let factors = source.factors(layer)?;
+    let entries = Entries::of_factors(&factors);
+    let finite = entries.nonfinite_count() == 0;
+    let spectrum = if finite { Some(linalg::low_rank(&factors)?.spectrum()?) } else { None };
+    let mut hash = blake3::Hasher::new();
+    for x in factors.left().iter().chain(factors.right()) {
+        hash.update(&x.to_le_bytes());
+    }
     let blake3 = hash.finalize().to_hex().to_string();
     let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
     let values = subject.evaluate(metrics);

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource};
+use super::{Holds, MatrixSource, tied};
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo};
+use crate::layer::{Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Pair, Unpaired};
-use crate::report::{Skipped, SourceFile};
+use crate::report::{Skipped, SourceFile, Update};
 
 /// Two checkpoints whose matrices have been paired by name.
 pub struct Pairs {
@@ -21,8 +21,8 @@ pub struct Pairs {
     /// In the order of the tuned side.
     paired: Vec<Pair>,
     unpaired: Vec<Unpaired>,
-    /// Tensors of the tuned side that are no matrices.
-    skipped: Vec<Skipped>,
+    /// Tensors of the tuned side that are no matrices, and those without a partner.
+    left_out: Vec<Skipped>,
     /// Position in `paired`, by the tuned layer's name.
     positions: BTreeMap<String, usize>,
 }
@@ -32,13 +32,17 @@ impl Pairs {
     pub fn new(base: Arc<dyn MatrixSource>, tuned: Arc<dyn MatrixSource>) -> Self {
         let all = Filter::default();
         let (ours, theirs) = (base.select(&all), tuned.select(&all));
-        let (paired, mut unpaired) = pair::pairs(&ours.layers, &theirs.layers);
+        let (mut paired, mut unpaired) = pair::pairs(&ours.layers, &theirs.layers);
         if tuned.holds() == Holds::Updates {
             // An adapter leaves most of a model alone.
             unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Removed(_)));
+        } else {
+            pair_copies(tuned.as_ref(), &mut paired, &mut unpaired);
         }
+        let mut left_out = theirs.skipped;
+        left_out.extend(unpaired.iter().flat_map(|unpaired| skipped(tuned.as_ref(), unpaired)));
         let positions = paired.iter().enumerate().map(|(i, pair)| (pair.tuned.name.clone(), i)).collect();
-        Self { base, tuned, paired, unpaired, skipped: theirs.skipped, positions }
+        Self { base, tuned, paired, unpaired, left_out, positions }
     }
 
     /// The checkpoint that was started from.
@@ -69,6 +73,26 @@ impl Pairs {
         let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(name)));
         self.positions.get(name).map(|i| &self.paired[*i]).ok_or_else(missing)
     }
+}
+
+/// Pairs what only the tuned side stores, where its bytes are those of a matrix that has a partner: a head that is tied
+/// to its embedding is stored in some files and left out of others.
+fn pair_copies(tuned: &dyn MatrixSource, paired: &mut Vec<Pair>, unpaired: &mut Vec<Unpaired>) {
+    let mut layers: Vec<Layer> = paired.iter().map(|pair| pair.tuned.clone()).collect();
+    layers.extend(unpaired.iter().filter_map(|unpaired| match unpaired {
+        Unpaired::Added(layer) => Some(layer.clone()),
+        _ => None,
+    }));
+    let known = paired.len();
+    if layers.len() == known {
+        return;
+    }
+    for (i, original) in tied(tuned, &layers).into_iter().enumerate().skip(known) {
+        let Some(original) = original.filter(|original| *original < known) else { continue };
+        unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Added(layer) if *layer == layers[i]));
+        paired.push(Pair { base: paired[original].base.clone(), tuned: layers[i].clone() });
+    }
+    paired.sort_by(|a, b| natural(&a.tuned.name, &b.tuned.name));
 }
 
 /// What a combined source holds.
@@ -113,18 +137,27 @@ impl MatrixSource for Combined {
 
     fn select(&self, filter: &Filter) -> Selection {
         let layer = |pair: &Pair| Layer {
-            // An update is known as well as the coarser of the two it is made of.
-            dtype: coarser(pair.base.dtype, pair.tuned.dtype),
+            // A difference is known as well as the coarser of the two it is made of.
+            dtype: match pair.tuned.rank {
+                Some(_) if self.is_stored() => pair.tuned.dtype,
+                _ => coarser(pair.base.dtype, pair.tuned.dtype),
+            },
             read_as: if self.is_stored() { pair.tuned.read_as } else { Dtype::F64 },
             rank: pair.tuned.rank.filter(|_| self.what == What::Delta),
             ..pair.tuned.clone()
         };
         let all = self.pairs.paired.iter().map(layer);
         let layers: Vec<Layer> = all.filter(|layer| filter.keeps(&layer.name)).collect();
-        let skipped = self.pairs.skipped.iter().cloned().chain(self.pairs.unpaired.iter().map(skipped));
-        let skipped: Vec<Skipped> = skipped.filter(|skipped| filter.keeps(&skipped.tensor)).collect();
-        let all = self.pairs.paired.len() + self.pairs.skipped.len() + self.pairs.unpaired.len();
+        let left_out = self.pairs.left_out.iter();
+        let skipped: Vec<Skipped> =
+            left_out.filter(|skipped| filter.keeps(&skipped.tensor)).cloned().collect();
+        let all = self.pairs.paired.len() + self.pairs.left_out.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
+    }
+
+    fn update(&self, layer: &Layer) -> Option<Update> {
+        let pair = self.pairs.get(&layer.name).ok()?;
+        self.pairs.tuned.update(&pair.tuned).filter(|_| self.what == What::Delta)
     }
 
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
@@ -133,21 +166,18 @@ impl MatrixSource for Combined {
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
         let pair = self.pairs.get(&layer.name)?;
-        let tuned = self.pairs.tuned.read(&pair.tuned, rows.clone())?;
         if self.is_stored() {
-            return Ok(tuned);
+            return self.pairs.tuned.read(&pair.tuned, rows);
         }
-        let base = self.pairs.base.read(&pair.base, rows.clone())?;
         let sign = if self.what == What::Delta { -1.0 } else { 1.0 };
-        let mut entries = tuned.to_f64();
-        let mut row = vec![0.0; base.cols()];
-        for (r, sums) in entries.chunks_exact_mut(base.cols().max(1)).enumerate() {
-            base.widen(r * base.cols()..(r + 1) * base.cols(), &mut row);
-            for (sum, base) in sums.iter_mut().zip(&row) {
-                *sum += sign * base;
-            }
+        let mut bytes = super::space(rows.len(), layer.cols)?;
+        for block in super::blocks(rows.clone(), layer.cols) {
+            let mut entries = self.pairs.tuned.read(&pair.tuned, block.clone())?.to_f64();
+            let base = self.pairs.base.read(&pair.base, block)?.to_f64();
+            entries.iter_mut().zip(base).for_each(|(sum, base)| *sum += sign * base);
+            bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
         }
-        Matrix::from_f64(rows.len(), layer.cols, &entries)
+        Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
     }
 }
 
@@ -156,8 +186,8 @@ fn coarser(a: Dtype, b: Dtype) -> Dtype {
     if a.epsilon() >= b.epsilon() { a } else { b }
 }
 
-/// A matrix without a partner, as a line of what was left out.
-fn skipped(unpaired: &Unpaired) -> Skipped {
+/// A matrix without a partner, as lines of what was left out: one, or one for each tensor of an adapter's update.
+fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
     let (layer, reason) = match unpaired {
         Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),
         Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
@@ -165,10 +195,17 @@ fn skipped(unpaired: &Unpaired) -> Skipped {
             (tuned, format!("{} × {} in the base", base.rows, base.cols))
         }
     };
-    Skipped {
-        tensor: layer.tensor.clone(),
-        shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
-        dtype: layer.dtype.name().to_owned(),
-        reason,
+    let line = |tensor: &str, shape: &[usize], dtype: &str| Skipped {
+        tensor: tensor.to_owned(),
+        shape: shape.iter().map(|n| *n as u64).collect(),
+        dtype: dtype.to_owned(),
+        reason: reason.clone(),
+    };
+    match tuned.update(layer) {
+        Some(update) => {
+            let parts = tuned.tensors().iter().filter(|tensor| update.tensors.contains(&tensor.name));
+            parts.map(|part| line(&part.name, &part.shape, part.element.name())).collect()
+        }
+        None => vec![line(&layer.tensor, &layer.stored_shape, layer.dtype.name())],
     }
 }

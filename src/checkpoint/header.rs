@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 
 use safetensors::tensor::Dtype as Stored;
 use serde::Deserialize;
@@ -53,6 +54,24 @@ pub(super) fn read(handle: &File, file: &WeightFile) -> Result<Vec<TensorInfo>, 
     at(&mut text, 8)?;
     let entries = parse(&text).map_err(malformed)?;
     layout(entries, file, 8 + length)
+}
+
+/// The free text of the header of the file at `path`, once that has been read and found right.
+pub(super) fn metadata(path: &Path) -> BTreeMap<String, String> {
+    #[derive(Deserialize)]
+    struct Free {
+        #[serde(rename = "__metadata__")]
+        text: Option<BTreeMap<String, String>>,
+    }
+    let read = || -> Option<BTreeMap<String, String>> {
+        let (handle, mut length) = (File::open(path).ok()?, [0; 8]);
+        read_exact_at(&handle, &mut length, 0).ok()?;
+        let length = u64::from_le_bytes(length);
+        let mut text = vec![0; if length > LONGEST { return None } else { length as usize }];
+        read_exact_at(&handle, &mut text, 8).ok()?;
+        serde_json::from_slice::<Free>(&text).ok()?.text
+    };
+    read().unwrap_or_default()
 }
 
 /// One tensor as the header describes it.

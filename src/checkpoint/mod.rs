@@ -1,5 +1,6 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
+mod adapter;
 mod combined;
 mod folder;
 mod header;
@@ -16,12 +17,13 @@ mod zip;
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report::SourceFile;
+use crate::report::{SourceFile, Update};
 
 pub use combined::{Combined, Pairs, What};
 pub use spectra::write_spectra;
@@ -45,6 +47,11 @@ pub trait MatrixSource: Send + Sync {
         layer::select(self.tensors(), filter)
     }
 
+    /// How an adapter stores the update that a layer is; none of a weight.
+    fn update(&self, _layer: &Layer) -> Option<Update> {
+        None
+    }
+
     /// The thin factors of a layer that has a `rank`.
     ///
     /// # Errors
@@ -58,6 +65,21 @@ pub trait MatrixSource: Send + Sync {
     /// # Errors
     /// When the file has changed, ended or cannot be read.
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error>;
+}
+
+/// `rows` in runs of about a million entries, so that what is computed from them never has a second dense copy.
+fn blocks(rows: Range<usize>, cols: usize) -> impl Iterator<Item = Range<usize>> {
+    let step = ((1 << 20) / cols.max(1)).max(1);
+    rows.clone().step_by(step).map(move |first| first..rows.end.min(first + step))
+}
+
+/// Room for doubles that are computed; thin factors in a small file may make a matrix that no memory holds.
+fn space(rows: usize, cols: usize) -> Result<Vec<u8>, Error> {
+    let (mut bytes, needed) = (vec![], rows.checked_mul(cols).and_then(|n| n.checked_mul(8)));
+    if needed.is_none_or(|needed| bytes.try_reserve_exact(needed).is_err()) {
+        return Err(Error::Usage(format!("{rows} × {cols} doubles do not fit into memory")));
+    }
+    Ok(bytes)
 }
 
 /// What the matrices of a source are.
@@ -82,14 +104,34 @@ pub struct Format {
 /// The formats, in the order they are tried.
 pub static FORMATS: &[Format] = &[safetensors::FORMAT, torch::FORMAT];
 
+/// What else is known of a checkpoint when it is opened; it matters to adapters only.
+#[derive(Clone, Default)]
+pub struct Opening<'a> {
+    /// The configuration of an adapter, where it does not lie beside the weights.
+    pub adapter_config: Option<&'a Path>,
+    /// An adapter as it was before training, to be taken away from what it is now.
+    pub adapter_init: Option<&'a Path>,
+    /// The checkpoint that an adapter changes.
+    pub base: Option<Arc<dyn MatrixSource>>,
+}
+
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
 ///
 /// # Errors
 /// When nothing is there, or nothing that can be read; the message says what it is and what to try.
 pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    open_with(path, &Opening::default())
+}
+
+/// As [`open`], with what else is known.
+///
+/// # Errors
+/// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
+pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
     probe::check(path)?;
-    match FORMATS.iter().find(|format| (format.sniff)(path)) {
-        Some(format) => Ok((format.name, (format.open)(path)?)),
-        None => Err(probe::unknown(path)),
-    }
+    let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path)) else {
+        return Err(probe::unknown(path));
+    };
+    let (is_adapter, source) = adapter::open(path, (format.open)(path)?, opening)?;
+    Ok((if is_adapter { adapter::FORMAT } else { format.name }, source))
 }

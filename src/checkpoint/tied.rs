@@ -46,23 +46,43 @@ fn groups<K: Ord>(indices: Vec<usize>, key: impl Fn(usize) -> Option<K>) -> Vec<
     groups.into_values().filter(|group| group.len() > 1).collect()
 }
 
-/// The first rows of a matrix, hashed.
+/// The first rows of a matrix, hashed; of an update, its factors.
 fn start(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
+    if layer.rank.is_some() {
+        return factors(source, layer);
+    }
     let matrix = source.read(layer, 0..rows_in(layer, START)).ok()?;
     Some(*blake3::hash(matrix.bytes()).as_bytes())
 }
 
 /// A whole matrix, hashed; none if all its entries are the same.
 fn content(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
+    if layer.rank.is_some() {
+        return factors(source, layer);
+    }
     let (mut hasher, mut first, mut varies) = (blake3::Hasher::new(), None, false);
     let step = rows_in(layer, BLOCK);
     for row in (0..layer.rows).step_by(step) {
         let block = source.read(layer, row..layer.rows.min(row + step)).ok()?;
         let first = first.get_or_insert_with(|| entry(&block).to_vec());
-        varies = varies || block.bytes().chunks_exact(layer.dtype.size()).any(|entry| entry != &first[..]);
+        varies = varies || block.bytes().chunks_exact(layer.read_as.size()).any(|entry| entry != &first[..]);
         hasher.update(block.bytes());
     }
     varies.then(|| *hasher.finalize().as_bytes())
+}
+
+/// The factors of an update, hashed; none if one of them is zero, as before training.
+fn factors(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
+    let factors = source.factors(layer).ok()?;
+    let sides = [factors.left(), factors.right()];
+    if sides.iter().any(|side| side.iter().all(|x| *x == 0.0)) {
+        return None;
+    }
+    let mut hasher = blake3::Hasher::new();
+    for x in sides.into_iter().flatten() {
+        hasher.update(&x.to_le_bytes());
+    }
+    Some(*hasher.finalize().as_bytes())
 }
 
 /// The first entry of a block, as stored.
@@ -72,6 +92,6 @@ fn entry(block: &Matrix) -> &[u8] {
 
 /// How many rows of `layer` fit into `bytes`; at least one.
 fn rows_in(layer: &Layer, bytes: usize) -> usize {
-    let row = layer.cols.saturating_mul(layer.dtype.size()).max(1);
+    let row = layer.cols.saturating_mul(layer.read_as.size()).max(1);
     (bytes / row).clamp(1, layer.rows.max(1))
 }

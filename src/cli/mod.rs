@@ -2,6 +2,7 @@
 
 mod completions;
 mod explain;
+mod intruders;
 mod man;
 mod options;
 mod outputs;
@@ -38,11 +39,12 @@ Examples:
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
-#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the program runs")]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
+    /// Leading directions of a fine-tune that its base does not have
+    Intruders(intruders::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
+        Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sysinfo::System;
 
+use crate::checkpoint::Opening;
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
@@ -16,11 +17,35 @@ use crate::render::{Layout, Look, OutputFormat, Overflow, Paint};
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
 pub(super) struct Input {
-    /// A checkpoint: a file, or a folder as the Hugging Face hub lays it out
+    /// A checkpoint or an adapter: a file, or a folder as the Hugging Face hub lays it out
     pub model: PathBuf,
     /// Look at the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]
     pub base: Option<PathBuf>,
+    #[command(flatten)]
+    pub adapter: Adapter,
+}
+
+/// What an adapter may need beside its weights.
+#[derive(Debug, Args)]
+pub(super) struct Adapter {
+    /// The configuration of an adapter, where it does not lie beside the weights
+    #[arg(long, value_name = "FILE", help_heading = "What to look at")]
+    adapter_config: Option<PathBuf>,
+    /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
+    #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
+    adapter_init: Option<PathBuf>,
+}
+
+impl Adapter {
+    /// The same for whoever opens it; the base comes with the command.
+    pub(super) fn opening(&self) -> Opening<'_> {
+        Opening {
+            adapter_config: self.adapter_config.as_deref(),
+            adapter_init: self.adapter_init.as_deref(),
+            base: None,
+        }
+    }
 }
 
 /// Shared options, grouped as the help shows them.

@@ -21,7 +21,7 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
     let mut dearest: Vec<u64> = jobs.iter().map(|job| job.bytes).collect();
     dearest.sort_unstable_by(|a, b| b.cmp(a));
     let peak: u64 = dearest.iter().take(limits.threads).sum();
-    let parameters: usize = selection.layers.iter().map(Layer::len).sum();
+    let parameters: usize = selection.layers.iter().map(Layer::parameters).sum();
     let stored: u64 = selection.layers.iter().map(Layer::bytes).sum();
     let mut lines = vec![
         (

@@ -1,5 +1,6 @@
 //! The path that every one-model command shares: open, select, plan, measure, report, judge, write.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -7,15 +8,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, Combined, MatrixSource, Pairs, What};
+use crate::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::{self, MissingPolicy, Rule};
 use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Outcome, Report, Row, Source, Totals};
-use crate::spectrum::Spectrum;
+use crate::report::{self, Column, Measurements, Outcome, Report, Row, Skipped, Source, Totals};
 
 use super::options::{Common, Input};
 use super::outputs::Outputs;
@@ -63,22 +63,36 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base.
     pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
+        let opening = input.adapter.opening();
         match &input.base {
-            None => Self::open(&input.model),
-            Some(base) => Self::open_pair(base, &input.model, What::Delta).map(|(model, _)| model),
+            None => Self::open_with(&input.model, &opening),
+            Some(base) => Self::open_pair(base, &input.model, &opening, What::Delta).map(|(model, _)| model),
         }
     }
 
     /// The checkpoint at `path`.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let (format, source) = checkpoint::open(path)?;
+        Self::open_with(path, &Opening::default())
+    }
+
+    /// The checkpoint at `path`, with what else is known of it.
+    fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
+        let (format, source) = checkpoint::open_with(path, opening)?;
         let origin = Source { path: path.display().to_string(), format, files: source.files() };
         Ok(Self { source: Arc::from(source), origin, base: None })
     }
 
     /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
-    pub(super) fn open_pair(base: &Path, tuned: &Path, what: What) -> Result<(Self, Arc<Pairs>), Error> {
-        let (base, tuned) = (Self::open(base)?, Self::open(tuned)?);
+    /// What else is known of the tuned one, if it is an adapter, is in `opening`.
+    pub(super) fn open_pair(
+        base: &Path,
+        tuned: &Path,
+        opening: &Opening<'_>,
+        what: What,
+    ) -> Result<(Self, Arc<Pairs>), Error> {
+        let base = Self::open(base)?;
+        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
+        let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
         Ok((Self { source, origin: tuned.origin, base: Some(base.origin) }, pairs))
@@ -198,11 +212,19 @@ fn assemble(
 ) -> Report {
     let layers = &selection.layers;
     let rows = (0..layers.len())
-        .map(|i| row(&layers[i], &measured[i], tied[i].map(|original| &layers[original])))
+        .map(|i| Row {
+            update: model.source.update(&layers[i]),
+            ..row(&layers[i], &measured[i], tied[i].map(|original| &layers[original]))
+        })
+        .map(|mut row| {
+            row.flags.extend(row.update.iter().flat_map(|update| &update.flags));
+            row
+        })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
-    let parameters =
-        (0..layers.len()).filter(|i| measured[*i].is_ok() && tied[*i].is_none()).map(|i| layers[i].len());
+    let parameters = (0..layers.len())
+        .filter(|i| measured[*i].is_ok() && tied[*i].is_none())
+        .map(|i| layers[i].parameters());
     let totals = Totals {
         measured: (layers.len() - failed) as u64,
         tied: tied.iter().flatten().count() as u64,
@@ -222,6 +244,8 @@ fn assemble(
         rows,
         skipped: selection.skipped.clone(),
         totals,
+        groups: vec![],
+        notes: vec![],
         verdicts: vec![],
     }
 }
@@ -229,6 +253,7 @@ fn assemble(
 fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option<&Layer>) -> Row {
     let found = measured.as_ref().ok();
     let spectrum = found.and_then(|found| found.spectrum.as_ref());
+    let directions = layer.rank.unwrap_or(usize::MAX);
     let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
     let shape = [layer.rows as u64, layer.cols as u64];
     Row {
@@ -239,13 +264,15 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         shape,
         stored_shape: (stored != shape).then_some(stored),
         dtype: layer.dtype.name().to_owned(),
+        update: None,
         blake3: found.map(|found| found.blake3.clone()),
         tied_to: original.map(|layer| layer.name.clone()),
         failed: measured.as_ref().err().cloned(),
         flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
-        sketch: spectrum.map_or_else(Vec::new, Spectrum::sketch),
-        outline: spectrum.map_or_else(Vec::new, Spectrum::outline),
+        sketch: spectrum.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
+        outline: spectrum.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
+        intruders: None,
     }
 }
 
@@ -276,10 +303,31 @@ fn sort_rows(report: &mut Report, sort: &str) {
 }
 
 fn nothing_selected(path: &Path, selection: &Selection) -> Error {
-    let reason = match (selection.filtered, selection.skipped.len()) {
-        (0, 0) => "holds no tensor".to_owned(),
-        (0, n) => format!("none of its {n} tensors is a matrix; `-v` lists them with reasons"),
+    let reason = match (selection.filtered, &selection.skipped[..]) {
+        (0, []) => "holds no tensor".to_owned(),
+        (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
+        (0, skipped) => {
+            format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
+        }
         (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
     };
     Error::malformed(path, reason)
+}
+
+/// The commonest reasons, each with its count where there are several.
+fn reasons(skipped: &[Skipped]) -> String {
+    const MOST: usize = 3;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for skipped in skipped {
+        *counts.entry(&skipped.reason).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if let [(only, _)] = counts[..] {
+        return only.to_owned();
+    }
+    let more = if counts.len() > MOST { ", …" } else { "" };
+    let listed: Vec<String> =
+        counts.iter().take(MOST).map(|(reason, count)| format!("{count} {reason}")).collect();
+    listed.join(", ") + more
 }

@@ -101,7 +101,10 @@ fn analysis(arguments: &Arguments) -> Analysis {
             ("xmin", "ks".to_owned()),
         ],
         cost: Box::new(move |layer: &Layer| {
-            let cost = linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype));
+            let cost = match layer.rank {
+                Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
+                None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype)),
+            };
             Job { flops: cost.flops, bytes: cost.bytes }
         }),
         measure: Arc::new(move |source, layer| spectrum::measure(source, layer, precision, metrics)),

@@ -1,4 +1,5 @@
-//! The exact route: faer's singular values in f64, of the triangle of a QR factorization where the weight is long.
+//! The exact route: faer's singular values in f64, of the triangle of a QR factorization where the weight is long;
+//! with vectors where they are asked for.
 //!
 //! Every value is right to a small multiple of `max(m, n)·ε·σ₁`, however small it is.
 
@@ -7,6 +8,8 @@ use std::sync::Once;
 use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
+use super::factors::{Basis, Factors};
+use super::operator::Operator;
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::spectrum::{Route, Spectrum};
@@ -17,12 +20,16 @@ const LONG: usize = 2;
 /// One thread a matrix: with more, faer's bits would depend on their number.
 static ONE_THREAD: Once = Once::new();
 
+pub(super) fn on_one_thread() {
+    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
+}
+
 /// The singular values of a finite matrix.
 ///
 /// # Errors
 /// [`Error::NotConverged`], also when an entry is not finite.
 pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
-    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
+    on_one_thread();
     let (rows, cols) = (matrix.rows(), matrix.cols());
     let failed = || Error::NotConverged { rows, cols };
     let mut entries = matrix.to_f64();
@@ -46,4 +53,25 @@ pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
     };
     let values = values.map_err(|_| failed())?;
     Spectrum::new(values.into_iter().map(|s| s.abs() * unit).collect(), rows, cols, Route::Direct)
+}
+
+/// All `min(m, n)` singular triplets.
+///
+/// # Errors
+/// [`Error::NotConverged`], also when an entry is not finite.
+pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
+    on_one_thread();
+    let (rows, cols) = (operator.rows(), operator.cols());
+    let failed = || Error::NotConverged { rows, cols };
+    let mut entries = operator.to_f64();
+    let largest = entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    if !entries.iter().all(|x| x.is_finite()) {
+        return Err(failed());
+    }
+    let unit = super::power_of_two(largest);
+    entries.iter_mut().for_each(|x| *x /= unit);
+    let matrix = MatRef::from_row_major_slice(&entries, rows, cols);
+    let svd = matrix.thin_svd().map_err(|_| failed())?;
+    let values = svd.S().column_vector().iter().map(|s| s.abs() * unit).collect();
+    Ok(Factors { left: Basis::of(svd.U()), values, right: Basis::of(svd.V()) })
 }

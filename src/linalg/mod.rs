@@ -5,11 +5,18 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod certificate;
 mod chase;
+mod difference;
 mod exact;
+mod factors;
 mod gram;
 mod kernel;
+mod leading;
+mod low_rank;
 mod narrow;
+mod operator;
+mod orthogonal;
 mod tridiagonal;
 mod workspace;
 
@@ -19,6 +26,13 @@ use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
+
+pub use certificate::{BestCosine, Question, best_cosines};
+pub use difference::difference;
+pub use factors::{Basis, Factors};
+pub use leading::leading;
+pub use low_rank::low_rank;
+pub use operator::Operator;
 
 /// How exact the small singular values have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +92,24 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
         }
     };
     Cost { flops: flops + 20.0 * long * short, bytes: (read + bytes) as u64 }
+}
+
+/// What a few dozen products with blocks of vectors cost, to find `k` leading triplets or to hold `k` vectors against a
+/// weight.
+pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
+    // Products with a narrow block run at about a third of the speed of others.
+    const PRODUCTS: f64 = 3.0 * 40.0;
+    let (block, sides) = ((k + 4).next_multiple_of(16) as f64, rows as f64 + cols as f64);
+    Cost { flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block, bytes: (8.0 * 24.0 * block * sides) as u64 }
+}
+
+/// What the singular values of a product of two thin factors cost.
+pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
+    let (sides, rank) = ((rows + cols) as f64, rank as f64);
+    // Two factorizations, their orthogonal factors and a small decomposition, at a sixth of the products' rate.
+    let flops = 6.0 * (6.0 * sides * rank * rank + 20.0 * rank.powi(3));
+    // The factors, what they were read from, their copies and bases.
+    Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
 }
 
 /// The singular values of a finite matrix.

@@ -2,6 +2,7 @@
 
 use pulp::Arch;
 
+use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 
 /// Sums over the entries of one matrix, taken in blocks of rows.
@@ -57,6 +58,18 @@ impl Entries {
             largest = largest.max(here);
         }
         self.max_abs = self.max_abs.max(magnitude(rows.dtype(), largest.into()));
+    }
+
+    /// What two factors say of their product: entries of theirs that are not finite, rows that nothing reaches.
+    pub fn of_factors(product: &LowRank) -> Self {
+        let both = product.left().iter().chain(product.right());
+        let nothing = product.right().iter().all(|x| *x == 0.0);
+        let rows = product.left().chunks_exact(product.rank().max(1));
+        Self {
+            nonfinite: both.filter(|x| !x.is_finite()).count(),
+            zero_rows: rows.filter(|row| nothing || row.iter().all(|x| *x == 0.0)).count(),
+            max_abs: 0.0,
+        }
     }
 
     /// How many entries are NaN or infinite.

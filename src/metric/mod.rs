@@ -101,6 +101,14 @@ impl<'a> Subject<'a> {
         if short(&self.tail) || short(&self.peers_tail) { vec!["low_n_tail"] } else { vec![] }
     }
 
+    /// Why a value that is zero, or not told from zero, is not there.
+    fn unresolved(&self) -> Why {
+        match self.layer.rank {
+            Some(rank) if rank < self.layer.rows.min(self.layer.cols) => Why::LowRank,
+            _ => Why::BelowFloor,
+        }
+    }
+
     /// A value of the spectrum.
     fn measure(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
         self.spectrum.map_or_else(Value::Missing, value)
@@ -133,7 +141,11 @@ impl<'a> Subject<'a> {
     fn bulk(&self, value: impl FnOnce(&Spectrum, Bulk) -> Value) -> Value {
         self.nonzero(|spectrum| {
             let bulk = self.bulk.get_or_init(|| bulk::fit(spectrum));
-            bulk.map_or_else(Value::Missing, |bulk| value(spectrum, bulk))
+            match *bulk {
+                Ok(bulk) => value(spectrum, bulk),
+                Err(Why::BelowFloor) => Value::Missing(self.unresolved()),
+                Err(why) => Value::Missing(why),
+            }
         })
     }
 }

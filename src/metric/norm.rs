@@ -65,7 +65,7 @@ pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Real(0.0),
             Some(last) if *last > spectrum.floor() => Value::real(*last),
-            _ => Value::Missing(Why::BelowFloor),
+            _ => Value::Missing(subject.unresolved()),
         })
     },
 };
@@ -83,7 +83,7 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Missing(Why::AllZero),
             Some(last) if *last > spectrum.floor() => Value::real(spectrum.largest() / last),
-            _ => Value::Missing(Why::BelowFloor),
+            _ => Value::Missing(subject.unresolved()),
         })
     },
 };
@@ -133,7 +133,11 @@ pub(super) const MAX_ABS: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "definition",
     },
-    value: |subject| Value::real(subject.entries.max_abs()),
+    value: |subject| match subject.layer.rank {
+        // Its entries were never computed.
+        Some(_) => Value::Missing(Why::NotApplicable),
+        None => Value::real(subject.entries.max_abs()),
+    },
 };
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
 mod comma;
+mod foot;
 mod github;
 mod gitlab;
 mod html;

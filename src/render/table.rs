@@ -68,6 +68,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     if !report.rows.is_empty() {
         write_rows(report, look, out)?;
     }
+    super::foot::write(report, out)?;
     for note in notes(report) {
         writeln!(out, " {note}")?;
     }
@@ -116,8 +117,8 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         };
     }
     for (i, column) in table.column_iter_mut().enumerate() {
-        let right =
-            i > 0 && others.get(i - 1).is_some_and(|(header, _)| header != "dtype" && header != "log σ");
+        let left = ["dtype", "log σ", WHICH];
+        let right = i > 0 && others.get(i - 1).is_some_and(|(header, _)| !left.contains(&header.as_str()));
         column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
         column.set_padding((1, u16::from(i == 0)));
         column.set_constraint(ColumnConstraint::ContentWidth);
@@ -136,7 +137,12 @@ fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -
         (header.to_owned(), report.rows.iter().map(cell).collect())
     };
     let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.dtype.clone())];
-    all.extend(columns.iter().map(|column| each(column.label, &|row| cell(row, column))));
+    for column in columns {
+        all.push(each(column.label, &|row| cell(row, column)));
+        if column.key == "intruder_count" {
+            all.push(each(WHICH, &|row| row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))));
+        }
+    }
     if report.rows.iter().any(|row| !row.sketch.is_empty()) {
         all.push(each("log σ", &|row| notation::spark(&row.sketch, SPARK)));
     }
@@ -162,7 +168,32 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         Value::Real(x) => number(x, column.format),
         Value::Missing(_) => String::new(),
     };
-    if column.key == "alpha" && row.flags.contains(&"low_n_tail") { format!("{UNSURE}{text}") } else { text }
+    match column.key {
+        "alpha" if row.flags.contains(&"low_n_tail") => format!("{UNSURE}{text}"),
+        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
+        _ => text,
+    }
+}
+
+/// Header of the column that says which directions are intruders.
+const WHICH: &str = "which";
+
+/// `#1,3–5` for 1, 3, 4, 5.
+fn ranges(indices: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = vec![];
+    for index in indices {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *index => *last = *index,
+            _ => runs.push((*index, *index)),
+        }
+    }
+    let run = |(first, last): &(u64, u64)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first},{last}"),
+        _ => format!("{first}–{last}"),
+    };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    if runs.is_empty() { String::new() } else { format!("#{}", runs.join(",")) }
 }
 
 /// A real number as a person reads it.
@@ -212,12 +243,20 @@ pub(super) fn shorten(text: &str, width: usize) -> String {
     start.iter().chain(['…'].iter()).chain(end).collect()
 }
 
+/// Flags of an adapter's updates, in words.
+const CAUTIONS: [(&str, &str); 3] = [
+    ("scale_assumed", "no scale is stored: 1 was taken"),
+    ("rank_not_as_configured", "the configuration names another rank: that of the factors was taken"),
+    (
+        "moved_base",
+        "training began by taking a part out of the base: this is no update to the original weights",
+    ),
+];
+
 /// What a reader must know beside the numbers.
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = vec![];
-    if let Some(base) = &report.base {
-        notes.push(format!("Δ every number is of the update: {} − {}", report.model.path, base.path));
-    }
+    notes.extend(update_note(report).filter(|_| report.command != "intruders"));
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             notes.push(format!("! {}: {failure}", row.name));
@@ -234,10 +273,44 @@ fn notes(report: &Report) -> Vec<String> {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
         }
     }
+    notes.extend(report.notes.iter().cloned());
+    if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
+        notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
+    }
+    for (flag, note) in CAUTIONS {
+        let count = report.rows.iter().filter(|row| row.flags.contains(&flag)).count();
+        if count > 0 {
+            notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
+        }
+    }
     if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
         notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
     }
     notes
+}
+
+/// Says that numbers are of an update, where they are, and how an adapter's was scaled.
+fn update_note(report: &Report) -> Option<String> {
+    let path = &report.model.path;
+    let updates: Vec<_> = report.rows.iter().filter_map(|row| row.update.as_ref()).collect();
+    let base = report.base.as_ref().map(|base| base.path.as_str());
+    if updates.is_empty() {
+        return base.map(|base| format!("Δ every number is of the update: {path} − {base}"));
+    }
+    let scales = updates.iter().filter_map(|update| update.scale);
+    let (least, most) = scales.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), s| (a.min(s), b.max(s)));
+    let scale = match () {
+        () if least > most => String::new(),
+        () if least.total_cmp(&most).is_eq() => format!(", scaled by {}", short(least)),
+        () => format!(", scaled by {} to {}", short(least), short(most)),
+    };
+    Some(format!("Δ every number is of what {path} adds to {}{scale}", base.unwrap_or("its base")))
+}
+
+/// A number without zeros that say nothing.
+fn short(x: f64) -> String {
+    let text = notation::real(x);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// Counts of everything, so that nothing is left out silently.
@@ -292,6 +365,12 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_of_directions_are_written_short() {
+        assert_eq!(ranges(&[1, 3, 4, 5, 7, 8]), "#1,3–5,7,8");
+        assert_eq!(ranges(&[]), "");
+    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {

@@ -1,0 +1,70 @@
+//! What the rows of `svdkit intruders` come to: by role, by block, and over the whole model.
+
+use std::collections::BTreeMap;
+
+use crate::layer::natural;
+use crate::report::{Column, Format, Group, Measurements, Row, Value};
+
+use super::intruder_columns::{DELTA_EFFECTIVE_RANK, INTRUDER_COUNT, INTRUDER_ENERGY, K};
+use super::intruders::{Of, Options};
+
+/// What is said of a group.
+const COLUMNS: [&Column; 4] = [&INTRUDER_COUNT, &K, &INTRUDER_ENERGY, &DELTA_EFFECTIVE_RANK];
+
+/// Sums by role and by block, each where there are several rows to sum.
+pub fn groups(rows: &[Row]) -> Vec<Group> {
+    let by = |by: &'static str, name: &dyn Fn(&Row) -> Option<String>| {
+        let mut found: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.failed.is_none()) {
+            if let Some(name) = name(row) {
+                found.entry(name).or_default().push(row);
+            }
+        }
+        let mut groups: Vec<Group> = found.into_iter().map(|(name, rows)| group(by, name, &rows)).collect();
+        groups.sort_by(|a, b| natural(&a.name, &b.name));
+        let several = groups.len() > 1 && groups.iter().any(|group| group.matrices > 1);
+        if several { groups } else { vec![] }
+    };
+    let mut groups = by("role", &|row| Some(row.role.clone()));
+    groups.extend(by("block", &|row| row.block.map(|block| block.to_string())));
+    groups
+}
+
+fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
+    let value = |column: &Column| {
+        let values: Vec<Value> = rows.iter().filter_map(|row| row.values.get(column.key)).collect();
+        let numbers: Vec<f64> = values.iter().filter_map(|value| value.number()).collect();
+        let sum: f64 = numbers.iter().sum();
+        match (column.format, values.first()) {
+            _ if !numbers.is_empty() && column.format == Format::Count => Value::Count(sum as u64),
+            _ if !numbers.is_empty() => Value::real(sum / numbers.len() as f64),
+            (_, Some(missing)) => *missing,
+            (_, None) => Value::Missing(crate::report::Why::NotApplicable),
+        }
+    };
+    let values = COLUMNS.iter().map(|column| (*column, value(column))).collect();
+    Group { by, name, matrices: rows.len() as u64, values: Measurements(values) }
+}
+
+/// The whole model in one line, and in one more for every limit of the sweep.
+pub fn summary(rows: &[Row], options: &Options) -> Vec<String> {
+    let sum = |key: &str| {
+        rows.iter().filter_map(|row| row.values.get(key)?.number()).sum::<f64>() as u64
+    };
+    let of = if options.of == Of::Delta { "leading directions of the updates" } else { "leading directions" };
+    let (intruders, k) = (sum(INTRUDER_COUNT.key), sum(K.key));
+    let mut lines = vec![format!(
+        "{intruders} intruder{} among {k} {of} (ε = {}, k = {})",
+        if intruders == 1 { "" } else { "s" },
+        options.epsilon,
+        options.k
+    )];
+    if !options.sweep.is_empty() {
+        let swept = (0..options.sweep.len()).map(|i| {
+            let at = |row: &Row| row.intruders.as_ref()?.sweep.get(i).map(|swept| swept.intruder_count);
+            format!("{} at {}", rows.iter().filter_map(at).sum::<u64>(), options.sweep[i])
+        });
+        lines.push(format!("at other ε: {}", swept.collect::<Vec<_>>().join(" · ")));
+    }
+    lines
+}

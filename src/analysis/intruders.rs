@@ -1,0 +1,345 @@
+//! Intruder dimensions: leading directions of a tuned weight that no singular vector of its base comes close to.
+//!
+//! Shuttleworth et al. 2024, arXiv 2410.21228: `uᵢ` of `W₀ + ΔW`, `i ≤ k`, is an intruder when `maxⱼ |uᵢᵀu⁰ⱼ| < ε` over
+//! all singular vectors of `W₀`. An adapter's update is added to the base only in products, never in memory.
+
+use crate::checkpoint::{Holds, Pairs};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::{self, Basis, BestCosine, Cost, Factors, Operator, Precision, Question};
+use crate::low_rank::LowRank;
+use crate::matrix::{Dtype, Matrix};
+use crate::metric::{Entries, METRICS, Subject};
+use crate::pair::Pair;
+use crate::report::{Column, Direction, Intruders, Measurements, Swept, Value, Why};
+use crate::spectrum::Spectrum;
+
+use super::Measured;
+use super::intruder_columns as columns;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// How many leading directions are looked at.
+    pub k: usize,
+    /// Below this best cosine a direction is an intruder.
+    pub epsilon: f64,
+    /// Other limits to count at.
+    pub sweep: Vec<f64>,
+    /// Which singular vectors.
+    pub side: Side,
+    /// Whose directions.
+    pub of: Of,
+    /// Whether bounds that decide are enough.
+    pub cosines: Cosines,
+    /// Whether every direction is reported.
+    pub detail: Detail,
+    /// The share of an intruder's singular value that a mitigated copy keeps, if one is wanted.
+    pub mitigate: Option<f64>,
+}
+
+/// Which singular vectors are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Left: in the space of outputs.
+    Left,
+    /// Right: in the space of inputs.
+    Right,
+    /// Both; columns without a side are those of the left.
+    Both,
+}
+
+/// Whose leading directions are held against the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// The tuned weight's.
+    Tuned,
+    /// The update's.
+    Delta,
+}
+
+/// How sharp the best cosines have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cosines {
+    /// Bounds that lie on one side of every limit.
+    Decided,
+    /// The cosines themselves.
+    Exact,
+}
+
+/// What is reported of the directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Which are intruders.
+    Indices,
+    /// Every one.
+    Directions,
+}
+
+/// What was found about one pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The numbers.
+    pub measured: Measured,
+    /// Which directions are intruders.
+    pub intruders: Intruders,
+    /// What has to be added to the tuned weight to scale its intruders, where there are any and a copy is wanted.
+    pub correction: Option<LowRank>,
+}
+
+/// The base's bounds are not the cosines.
+pub const BOUNDS: &str = "cosine_bounds";
+
+/// What a pair costs.
+pub fn cost(layer: &Layer, k: usize) -> Cost {
+    let values = linalg::cost(layer.rows, layer.cols, layer.dtype, Precision::Fast.of(layer.dtype));
+    let products = linalg::products_cost(layer.rows, layer.cols, k);
+    let spectra = if layer.rank.is_some() { 1.0 } else { 2.0 };
+    let stored = layer.len() as u64 * layer.dtype.size() as u64;
+    Cost {
+        flops: spectra * values.flops + 3.0 * products.flops,
+        bytes: stored + values.bytes + products.bytes,
+    }
+}
+
+/// The columns that `side` fills.
+pub fn columns_of(side: Side) -> Vec<&'static Column> {
+    let right = columns::RIGHT.iter().filter(|_| side == Side::Both);
+    columns::COLUMNS.iter().chain(right).collect()
+}
+
+/// What the tuned side holds.
+enum Change {
+    Tuned(Matrix),
+    Dense(Matrix),
+    Thin(LowRank),
+}
+
+/// Looks for intruders in the pair whose tuned side is called `name`.
+///
+/// # Errors
+/// When a side cannot be read or a decomposition does not converge.
+pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Error> {
+    let pair = pairs.get(name)?;
+    let base = pairs.base().read(&pair.base, 0..pair.base.rows)?;
+    let change = change(pairs, pair)?;
+    let mut hash = blake3::Hasher::new();
+    let mut entries = Entries::new();
+    entries.push(&base);
+    match &change {
+        Change::Tuned(matrix) | Change::Dense(matrix) => {
+            entries.push(matrix);
+            hash.update(matrix.bytes());
+        }
+        Change::Thin(product) => {
+            for factor in [product.left(), product.right()] {
+                let factor = Matrix::from_f64(1, factor.len(), factor)?;
+                entries.push(&factor);
+                hash.update(factor.bytes());
+            }
+        }
+    }
+    let blake3 = hash.finalize().to_hex().to_string();
+    if entries.nonfinite_count() > 0 {
+        let missing = columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
+        let measured =
+            Measured { values: Measurements(missing.collect()), flags: vec![], blake3, spectrum: None };
+        return Ok(Found { measured, intruders: Intruders::default(), correction: None });
+    }
+    let sides = Sides::new(&base, &change, pair.base.dtype)?;
+    let looked = sides.look(options)?;
+    let (values, flags) = sides.values(&looked, options, &pair.tuned);
+    let correction = match options.mitigate {
+        Some(keep) => looked.correction(keep, (base.rows(), base.cols()), options.epsilon)?,
+        None => None,
+    };
+    let measured = Measured { values: Measurements(values), flags, blake3, spectrum: None };
+    Ok(Found { measured, intruders: looked.intruders(options), correction })
+}
+
+fn change(pairs: &Pairs, Pair { tuned, .. }: &Pair) -> Result<Change, Error> {
+    let source = pairs.tuned();
+    Ok(match (source.holds(), tuned.rank) {
+        (Holds::Updates, Some(_)) => Change::Thin(source.factors(tuned)?),
+        (Holds::Updates, None) => Change::Dense(source.read(tuned, 0..tuned.rows)?),
+        (Holds::Weights, _) => Change::Tuned(source.read(tuned, 0..tuned.rows)?),
+    })
+}
+
+/// A pair as operators, with the singular values of its base and its update.
+struct Sides<'a> {
+    base: Operator<'a>,
+    tuned: Operator<'a>,
+    delta: Operator<'a>,
+    base_values: Spectrum,
+    delta_values: Spectrum,
+}
+
+impl<'a> Sides<'a> {
+    fn new(base: &'a Matrix, change: &'a Change, stored: Dtype) -> Result<Self, Error> {
+        let precision = Precision::Fast.of(stored);
+        let base_values = linalg::singular_values(base, precision)?;
+        let weight = Operator::from(base);
+        let (tuned, delta, delta_values) = match change {
+            Change::Tuned(matrix) => {
+                let tuned = Operator::from(matrix);
+                (tuned.clone(), tuned.minus(&weight)?, linalg::difference(matrix, base, precision)?)
+            }
+            Change::Dense(matrix) => {
+                let delta = Operator::from(matrix);
+                (weight.clone().plus(&delta)?, delta, linalg::singular_values(matrix, Precision::Fast)?)
+            }
+            Change::Thin(product) => {
+                let delta = Operator::from(product);
+                (weight.clone().plus(&delta)?, delta, linalg::low_rank(product)?.spectrum()?)
+            }
+        };
+        Ok(Self { base: weight, tuned, delta, base_values, delta_values })
+    }
+
+    /// The leading directions and how close the base's singular vectors come to them.
+    fn look(&self, options: &Options) -> Result<Looked, Error> {
+        let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
+        let factors = linalg::leading(subject, options.k)?;
+        let limits: Vec<f64> = std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
+        let question = match options.cosines {
+            Cosines::Decided => Question::Below(&limits),
+            Cosines::Exact => Question::Value,
+        };
+        let best = |side: &Operator<'_>, directions: &Basis| {
+            linalg::best_cosines(side, &self.base_values, directions, question)
+        };
+        let transposed = self.base.clone().transposed();
+        let left = match options.side {
+            Side::Right => None,
+            Side::Left | Side::Both => Some(best(&self.base, &factors.left)?),
+        };
+        let right = match options.side {
+            Side::Left => None,
+            Side::Right | Side::Both => Some(best(&transposed, &factors.right)?),
+        };
+        let base = linalg::leading(&self.base, options.k)?;
+        let overlap = match options.side {
+            Side::Right => base.right.overlap(&factors.right),
+            Side::Left | Side::Both => base.left.overlap(&factors.left),
+        };
+        Ok(Looked { factors, left, right, overlap })
+    }
+
+    /// All columns and flags.
+    fn values(
+        &self,
+        looked: &Looked,
+        options: &Options,
+        layer: &Layer,
+    ) -> (Vec<(&'static Column, Value)>, Vec<&'static str>) {
+        let of_delta = |key: &str| {
+            let metric = METRICS.iter().find(|metric| metric.column.key == key);
+            let entries = Entries::new();
+            let subject = Subject::new(layer, &entries, Ok(&self.delta_values));
+            metric.map_or(Value::Missing(Why::NotApplicable), |metric| (metric.value)(&subject))
+        };
+        let ratio = |delta: f64, base: f64| {
+            if base > 0.0 { Value::real(delta / base) } else { Value::Missing(Why::AllZero) }
+        };
+        let frobenius = |spectrum: &Spectrum| {
+            let largest = spectrum.largest();
+            let relative = spectrum.values().iter().map(|s| s / largest.max(f64::MIN_POSITIVE));
+            largest * relative.map(|s| s * s).sum::<f64>().sqrt()
+        };
+        let (delta, base) = (&self.delta_values, &self.base_values);
+        let main = looked.left.as_ref().or(looked.right.as_ref()).map_or(&[][..], Vec::as_slice);
+        let epsilon = options.epsilon;
+        let mut values = vec![
+            (&columns::INTRUDER_COUNT, Value::count(indices(main, epsilon).count())),
+            (&columns::K, Value::count(looked.factors.values.len())),
+            (&columns::INTRUDER_ENERGY, looked.energy(main, epsilon)),
+            (&columns::LOWEST_COSINE, lowest(main)),
+            (&columns::SUBSPACE_OVERLAP, looked.overlap.map_or(Value::Missing(Why::AllZero), Value::real)),
+            (&columns::DELTA_SPECTRAL_RATIO, ratio(delta.largest(), base.largest())),
+            (&columns::DELTA_FROBENIUS_RATIO, ratio(frobenius(delta), frobenius(base))),
+            (&columns::DELTA_EFFECTIVE_RANK, of_delta("effective_rank")),
+            (&columns::DELTA_STABLE_RANK, of_delta("stable_rank")),
+        ];
+        if let (Side::Both, Some(right)) = (options.side, &looked.right) {
+            values.extend([
+                (&columns::RIGHT_INTRUDER_COUNT, Value::count(indices(right, epsilon).count())),
+                (&columns::RIGHT_INTRUDER_ENERGY, looked.energy(right, epsilon)),
+                (&columns::RIGHT_LOWEST_COSINE, lowest(right)),
+            ]);
+        }
+        let bounds = looked.left.iter().chain(&looked.right).flatten().any(|cosine| cosine.upper - cosine.lower > ROUNDING);
+        (values, if bounds { vec![BOUNDS] } else { vec![] })
+    }
+}
+
+/// Bounds that are closer than this are the cosine to every digit that is shown.
+const ROUNDING: f64 = 1e-8;
+
+/// The leading directions, held against the base.
+struct Looked {
+    factors: Factors,
+    left: Option<Vec<BestCosine>>,
+    right: Option<Vec<BestCosine>>,
+    overlap: Option<f64>,
+}
+
+impl Looked {
+    /// The intruders' share of `Σσ²`.
+    fn energy(&self, cosines: &[BestCosine], epsilon: f64) -> Value {
+        let Some(largest) = self.factors.values.first() else { return Value::Missing(Why::AllZero) };
+        let square = |s: f64| (s / largest) * (s / largest);
+        let all: f64 = self.factors.values.iter().map(|s| square(*s)).sum();
+        let intruders = indices(cosines, epsilon).map(|i| square(self.factors.values[i]));
+        Value::real(intruders.fold(0.0, |sum, square| sum + square) / all)
+    }
+
+    /// What the report says of single directions.
+    fn intruders(&self, options: &Options) -> Intruders {
+        let main = self.left.as_ref().or(self.right.as_ref()).map_or(&[][..], Vec::as_slice);
+        let count = |epsilon: f64| indices(main, epsilon).count() as u64;
+        let swept = |epsilon: &f64| Swept { epsilon: *epsilon, intruder_count: count(*epsilon) };
+        let sides = [("left", &self.left), ("right", &self.right)];
+        let directions = sides.into_iter().flat_map(|(side, cosines)| {
+            cosines.iter().flatten().enumerate().map(move |(i, cosine)| Direction {
+                side,
+                index: i as u64 + 1,
+                singular_value: self.factors.values[i],
+                cosine_at_least: cosine.lower,
+                cosine_at_most: cosine.upper,
+                base_index: cosine.index.map(|j| j as u64 + 1),
+                intruder: cosine.upper < options.epsilon,
+            })
+        });
+        Intruders {
+            indices: indices(main, options.epsilon).map(|i| i as u64 + 1).collect(),
+            sweep: options.sweep.iter().map(swept).collect(),
+            directions: if options.detail == Detail::Directions { directions.collect() } else { vec![] },
+            energy_kept: None,
+        }
+    }
+
+    /// `(keep − 1)·Σ σᵢ·uᵢ·vᵢᵀ` over the intruders.
+    fn correction(&self, keep: f64, shape: (usize, usize), epsilon: f64) -> Result<Option<LowRank>, Error> {
+        let main = self.left.as_ref().or(self.right.as_ref()).map_or(&[][..], Vec::as_slice);
+        let intruders: Vec<usize> = indices(main, epsilon).collect();
+        if intruders.is_empty() {
+            return Ok(None);
+        }
+        let Factors { left, values, right } = &self.factors;
+        let left = (0..shape.0)
+            .flat_map(|row| intruders.iter().map(move |i| (keep - 1.0) * values[*i] * left.column(*i)[row]));
+        let right = intruders.iter().flat_map(|i| right.column(*i).iter().copied());
+        LowRank::new(shape, intruders.len(), left.collect(), right.collect()).map(Some)
+    }
+}
+
+/// The directions whose best cosine is below `epsilon`.
+fn indices(cosines: &[BestCosine], epsilon: f64) -> impl Iterator<Item = usize> {
+    cosines.iter().enumerate().filter(move |(_, cosine)| cosine.upper < epsilon).map(|(i, _)| i)
+}
+
+/// The smallest best cosine, from above.
+fn lowest(cosines: &[BestCosine]) -> Value {
+    cosines.iter().map(|cosine| cosine.upper).min_by(f64::total_cmp).map_or(Value::Missing(Why::AllZero), Value::real)
+}

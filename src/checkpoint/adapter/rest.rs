@@ -1,0 +1,70 @@
+//! What lies in an adapter beside its factors: whole weights, biases, and updates that nothing can be said of.
+
+use super::Update;
+use super::config::Config;
+use super::modules::Draft;
+use super::recipe::Recipe;
+use crate::error::printable;
+use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
+use crate::pair;
+use crate::report::Skipped;
+
+/// Whole weights that were saved with the adapter, and what else lies beside the factors.
+pub(super) fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
+    const BASE: [&str; 2] = [".base_layer.", ".original_module."];
+    let (own, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
+        rest.iter().partition(|tensor| BASE.iter().any(|part| tensor.name.contains(part)));
+    let rest: Vec<TensorInfo> = rest.into_iter().cloned().collect();
+    let Selection { layers, mut skipped, .. } = layer::select(&rest, &Filter::default());
+    skipped.extend(own.into_iter().map(|tensor| skip(tensor, "the base's own, stored beside its update")));
+    let draft = |layer: Layer| Draft {
+        name: pair::canonical(&layer.name),
+        kind: "replacement",
+        scale: 1.0,
+        magnitude: None,
+        dtype: layer.dtype,
+        flags: vec![],
+        tensors: vec![layer.tensor.clone()],
+        recipe: Recipe::Replacement(layer),
+    };
+    (layers.into_iter().map(draft).collect(), skipped)
+}
+
+/// Why an update is not there without the weight it changes.
+pub(super) struct Baseless<'a> {
+    pub(super) config: Option<&'a Config>,
+    /// Whether a base was given, which does not have the weight.
+    pub(super) given: bool,
+}
+
+impl Baseless<'_> {
+    pub(super) fn skip(&self, update: &Update, tensors: &[TensorInfo]) -> Vec<Skipped> {
+        let what = if update.draft.magnitude.is_some() {
+            "DoRA rescales the weight it is added to"
+        } else {
+            "a whole weight, saved with the adapter"
+        };
+        let base = self.config.and_then(Config::base);
+        let reason = match base {
+            _ if self.given => format!("{what}; no matrix of its name and shape is in the base"),
+            Some(base) => format!("{what}; give `--base {}`", printable(&base.to_string_lossy())),
+            None => format!("{what}; give `--base`"),
+        };
+        let names = &update.draft.tensors;
+        tensors
+            .iter()
+            .filter(|tensor| names.contains(&tensor.name))
+            .map(|tensor| skip(tensor, &reason))
+            .collect()
+    }
+}
+
+/// A tensor that is no update, as a line of what was left out.
+pub(super) fn skip(tensor: &TensorInfo, reason: &str) -> Skipped {
+    Skipped {
+        tensor: tensor.name.clone(),
+        shape: tensor.shape.iter().map(|n| *n as u64).collect(),
+        dtype: tensor.element.name().to_owned(),
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,226 @@
+//! `svdkit intruders`: which leading directions of a fine-tune its base does not have.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::{Args, ValueEnum};
+
+use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
+use crate::analysis::intruder_totals;
+use crate::checkpoint::What;
+use crate::engine::Job;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::low_rank::LowRank;
+use crate::report::{Intruders, Report};
+
+use super::Status;
+use super::options::{Adapter, Common};
+use super::outputs::Outputs;
+use super::run::{self, Analysis, Finished, Model};
+
+/// Columns of the table, most wanted first.
+const SHOWN: [&str; 7] = [
+    "intruder_count",
+    "k",
+    "intruder_energy",
+    "lowest_cosine",
+    "delta_spectral_ratio",
+    "delta_frobenius_ratio",
+    "delta_effective_rank",
+];
+
+/// Finds intruder dimensions: leading singular vectors of TUNED that no singular vector of BASE comes close to.
+///
+/// Low-rank adapters tend to have them, full fine-tunes hardly any (Shuttleworth et al. 2024, arXiv 2410.21228).
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The checkpoint that was started from
+    base: PathBuf,
+    /// What came of it: a checkpoint or an adapter
+    tuned: PathBuf,
+    /// How many leading directions of each matrix to look at
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    k: usize,
+    /// Below this best cosine a direction is an intruder
+    #[arg(long, value_name = "COSINE", default_value_t = 0.5, value_parser = cosine)]
+    epsilon: f64,
+    /// Which singular vectors to compare
+    #[arg(long, value_name = "SIDE", value_enum, default_value_t = SideName::Left)]
+    side: SideName,
+    /// Whose leading directions: of the tuned weight, or of the update alone
+    #[arg(long, value_name = "WHOSE", value_enum, default_value_t = OfName::Tuned)]
+    of: OfName,
+    /// Count at other limits, too: epsilon=FIRST:LAST:STEP
+    #[arg(long, value_name = "RANGE", value_parser = sweep)]
+    sweep: Option<Sweep>,
+    /// Report every leading direction: its singular value, best cosine, and the base's vector that comes closest
+    #[arg(long)]
+    detail: bool,
+    /// The best cosines themselves instead of bounds that decide; slower where there are intruders
+    #[arg(long)]
+    exact: bool,
+    #[command(flatten)]
+    adapter: Adapter,
+    /// Write a copy of TUNED whose intruders keep only this share of their strength: 0 removes them, 1 leaves them
+    #[arg(long, value_name = "KEEP", value_parser = share, requires = "out", help_heading = "Mitigated copy")]
+    mitigate: Option<f64>,
+    /// The folder to write it into; it must be empty or not exist
+    #[arg(long, value_name = "DIR", requires = "mitigate", help_heading = "Mitigated copy")]
+    out: Option<PathBuf>,
+    /// The rank of mitigated updates of an adapter [default: the adapter's own]
+    #[arg(long, value_name = "R", requires = "mitigate", value_parser = at_least_one, help_heading = "Mitigated copy")]
+    rank: Option<usize>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SideName {
+    /// Left vectors, in the space of outputs, as the paper does
+    Left,
+    /// Right vectors, in the space of inputs
+    Right,
+    /// Both
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OfName {
+    /// The tuned weight, base + update, as the paper does
+    Tuned,
+    /// The update alone
+    Delta,
+}
+
+/// Limits of `--sweep`.
+#[derive(Debug, Clone)]
+struct Sweep(Vec<f64>);
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|k| *k > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
+}
+
+fn cosine(text: &str) -> Result<f64, String> {
+    let cosine: Option<f64> = text.parse().ok();
+    cosine.filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "a cosine is a number from 0 to 1".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share.filter(|x| (0.0..=1.0).contains(x)).ok_or_else(|| "a share is a number from 0 to 1".to_owned())
+}
+
+/// `epsilon=0.3:0.9:0.1`.
+fn sweep(text: &str) -> Result<Sweep, String> {
+    const MOST: usize = 100;
+    let usage = || "a sweep is epsilon=FIRST:LAST:STEP, as in epsilon=0.3:0.9:0.1".to_owned();
+    let range = text.strip_prefix("epsilon=").ok_or_else(usage)?;
+    let parts: Vec<f64> = range.split(':').map(cosine).collect::<Result<_, _>>()?;
+    let [first, last, step] = parts[..] else { return Err(usage()) };
+    if step <= 0.0 || last < first || (last - first) / step > MOST as f64 {
+        return Err(format!("{}; at most {MOST} steps", usage()));
+    }
+    // Multiples of a decimal step are decimals again.
+    let at = |i: usize| ((first + i as f64 * step) * 1e9).round() / 1e9;
+    Ok(Sweep((0..=((last - first) / step + 1e-9) as usize).map(at).collect()))
+}
+
+/// What a row of the report cannot hold, by the matrix's name.
+type Aside = Arc<Mutex<BTreeMap<String, (Intruders, Option<LowRank>)>>>;
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    let common = &arguments.common;
+    common.set_color();
+    let options = options(arguments);
+    let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    let opening = arguments.adapter.opening();
+    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
+    let aside = Aside::default();
+    let analysis = {
+        let (aside, options) = (Arc::clone(&aside), options.clone());
+        let k = options.k;
+        Analysis {
+            command: "intruders",
+            columns: intruders::columns_of(options.side),
+            shown: SHOWN.to_vec(),
+            settings: settings(arguments),
+            cost: Box::new(move |layer: &Layer| {
+                let cost = intruders::cost(layer, k);
+                Job { flops: cost.flops, bytes: cost.bytes }
+            }),
+            measure: Arc::new(move |_, layer| {
+                let Found { measured, intruders, correction } = intruders::measure(&pairs, &layer.name, &options)?;
+                let mut aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
+                aside.insert(layer.name.clone(), (intruders, correction));
+                Ok(measured)
+            }),
+        }
+    };
+    let Some(Finished { mut report, .. }) = run::report(&model, common, &analysis)? else {
+        return Ok(Status::Fine);
+    };
+    let aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
+    complete(&mut report, &aside, &options);
+    run::deliver(&report, common, &analysis.shown, outputs)
+}
+
+/// Adds to the rows which directions are intruders, and below them the sums.
+fn complete(report: &mut Report, aside: &BTreeMap<String, (Intruders, Option<LowRank>)>, options: &Options) {
+    for row in &mut report.rows {
+        let original = row.tied_to.as_ref().unwrap_or(&row.name);
+        row.intruders = aside.get(original).map(|(intruders, _)| intruders.clone());
+    }
+    report.groups = intruder_totals::groups(&report.rows);
+    report.notes = intruder_totals::summary(&report.rows, options);
+}
+
+fn options(arguments: &Arguments) -> Options {
+    Options {
+        k: arguments.k,
+        epsilon: arguments.epsilon,
+        sweep: arguments.sweep.as_ref().map_or_else(Vec::new, |sweep| sweep.0.clone()),
+        side: match arguments.side {
+            SideName::Left => Side::Left,
+            SideName::Right => Side::Right,
+            SideName::Both => Side::Both,
+        },
+        of: match arguments.of {
+            OfName::Tuned => Of::Tuned,
+            OfName::Delta => Of::Delta,
+        },
+        cosines: if arguments.exact { Cosines::Exact } else { Cosines::Decided },
+        detail: if arguments.detail { Detail::Directions } else { Detail::Indices },
+        mitigate: None,
+    }
+}
+
+fn settings(arguments: &Arguments) -> Vec<(&'static str, String)> {
+    let word = |name: Option<clap::builder::PossibleValue>| {
+        name.map_or_else(String::new, |value| value.get_name().to_owned())
+    };
+    vec![
+        ("k", arguments.k.to_string()),
+        ("epsilon", arguments.epsilon.to_string()),
+        ("side", word(arguments.side.to_possible_value())),
+        ("of", word(arguments.of.to_possible_value())),
+        ("cosines", if arguments.exact { "exact" } else { "bounds" }.to_owned()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_has_both_ends_and_no_rounding() {
+        let limits = |text: &str| sweep(text).ok().map(|sweep| sweep.0);
+        assert_eq!(limits("epsilon=0.3:0.9:0.1"), Some(vec![0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]));
+        assert_eq!(limits("epsilon=0.5:0.5:0.1"), Some(vec![0.5]));
+        for wrong in ["0.3:0.9:0.1", "epsilon=0.3:0.9", "epsilon=0.9:0.3:0.1", "epsilon=0:1:0", "epsilon=0:1:0.001"] {
+            assert_eq!(limits(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A matrix that is only multiplied with a few vectors at a time: a stored weight, a product of thin factors, or
+//! a sum of such. `W₀ + B·A` and `W₁ − W₀` need no matrix of their own.
+//!
+//! Vectors come row-major, `width` of them side by side, as `narrow` wants them. A stored weight is widened panel by
+//! panel: a panel is a few rows long and a few columns wide and stays in the second-level cache. The result is cut into
+//! chunks of fixed size, each summed by one task in a fixed order, so that the bits do not depend on the threads.
+
+use std::ops::Range;
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::narrow::{Block, add_product};
+use crate::error::Error;
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+
+/// Rows and columns of a panel.
+const ROWS: usize = 32;
+const COLUMNS: usize = 512;
+/// Entries from one row of a panel to the next: no power of two, which would crowd the rows into few sets of the cache.
+const STRIDE: usize = COLUMNS + 8;
+
+/// A sum of matrices of one shape, some of them subtracted.
+#[derive(Debug, Clone)]
+pub struct Operator<'a> {
+    rows: usize,
+    cols: usize,
+    terms: Vec<(f64, Term<'a>)>,
+    side: Side,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Term<'a> {
+    Stored(&'a Matrix),
+    LowRank(&'a LowRank),
+}
+
+/// Which way round the terms are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    AsStored,
+    Transposed,
+}
+
+impl<'a> From<&'a Matrix> for Operator<'a> {
+    fn from(weight: &'a Matrix) -> Self {
+        Self::new(weight.rows(), weight.cols(), Term::Stored(weight))
+    }
+}
+
+impl<'a> From<&'a LowRank> for Operator<'a> {
+    fn from(product: &'a LowRank) -> Self {
+        Self::new(product.rows(), product.cols(), Term::LowRank(product))
+    }
+}
+
+impl<'a> Operator<'a> {
+    fn new(rows: usize, cols: usize, term: Term<'a>) -> Self {
+        Self { rows, cols, terms: vec![(1.0, term)], side: Side::AsStored }
+    }
+
+    /// The sum with an operator of the same shape.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn plus(self, other: &Self) -> Result<Self, Error> {
+        self.with(1.0, other)
+    }
+
+    /// The difference to an operator of the same shape.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn minus(self, other: &Self) -> Result<Self, Error> {
+        self.with(-1.0, other)
+    }
+
+    fn with(mut self, sign: f64, other: &Self) -> Result<Self, Error> {
+        if (self.rows, self.cols, self.side) != (other.rows, other.cols, other.side) {
+            return Err(Error::Usage(format!(
+                "a {} × {} matrix cannot be added to a {} × {} one",
+                other.rows, other.cols, self.rows, self.cols
+            )));
+        }
+        self.terms.extend(other.terms.iter().map(|(factor, term)| (sign * factor, *term)));
+        Ok(self)
+    }
+
+    /// The transpose.
+    pub fn transposed(mut self) -> Self {
+        std::mem::swap(&mut self.rows, &mut self.cols);
+        self.side = match self.side {
+            Side::AsStored => Side::Transposed,
+            Side::Transposed => Side::AsStored,
+        };
+        self
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// All entries, row-major: for the routes that need a dense copy.
+    pub(super) fn to_f64(&self) -> Vec<f64> {
+        let mut sum = vec![0.0; self.rows * self.cols];
+        for (factor, term) in &self.terms {
+            let (rows, cols, entries) = match term {
+                Term::Stored(weight) => (weight.rows(), weight.cols(), weight.to_f64()),
+                Term::LowRank(product) => (product.rows(), product.cols(), dense(product)),
+            };
+            let entries = MatRef::from_row_major_slice(&entries, rows, cols);
+            let entries = if self.side == Side::AsStored { entries } else { entries.transpose() };
+            for (sum, row) in sum.chunks_exact_mut(self.cols).zip(entries.row_iter()) {
+                for (sum, x) in sum.iter_mut().zip(row.iter()) {
+                    *sum += factor * x;
+                }
+            }
+        }
+        sum
+    }
+
+    /// The product with `x`, which has [`Self::cols`] rows of `width` entries.
+    pub(super) fn times(&self, x: &[f64], width: usize) -> Vec<f64> {
+        let mut y = vec![0.0; self.rows * width];
+        for (factor, term) in &self.terms {
+            match (term, self.side) {
+                (Term::Stored(weight), Side::AsStored) => add_rows(*factor, weight, x, width, &mut y),
+                (Term::Stored(weight), Side::Transposed) => add_columns(*factor, weight, x, width, &mut y),
+                (Term::LowRank(product), side) => add_low_rank(*factor, product, side, x, width, &mut y),
+            }
+        }
+        y
+    }
+}
+
+/// `y += factor·W·x`, a few rows of `y` at a time.
+fn add_rows(factor: f64, weight: &Matrix, x: &[f64], width: usize, y: &mut [f64]) {
+    let (arch, cols) = (Arch::new(), weight.cols());
+    let buffers = || (vec![0.0; ROWS * STRIDE], vec![0.0; ROWS * width]);
+    y.par_chunks_mut(ROWS * width).enumerate().for_each_init(buffers, |(panel, sum), (chunk, y)| {
+        let (first, count) = (chunk * ROWS, y.len() / width);
+        sum.fill(0.0);
+        for left in (0..cols).step_by(COLUMNS) {
+            let here = COLUMNS.min(cols - left);
+            arch.dispatch(Widen { weight, rows: first..first + count, cols: left..left + here, panel });
+            let block = Block { entries: panel, across: STRIDE, along: 1 };
+            let sum = &mut sum[..count.next_multiple_of(8) * width];
+            add_product(arch, block, &x[left * width..(left + here) * width], sum, width);
+        }
+        y.iter_mut().zip(sum).for_each(|(y, sum)| *y += factor * *sum);
+    });
+}
+
+/// `y += factor·Wᵀ·x`, a few rows of `y` (columns of `W`) at a time.
+fn add_columns(factor: f64, weight: &Matrix, x: &[f64], width: usize, y: &mut [f64]) {
+    let (arch, rows) = (Arch::new(), weight.rows());
+    let buffers = || (vec![0.0; ROWS * STRIDE], vec![0.0; COLUMNS * width]);
+    y.par_chunks_mut(COLUMNS * width).enumerate().for_each_init(buffers, |(panel, sum), (chunk, y)| {
+        let (left, count) = (chunk * COLUMNS, y.len() / width);
+        sum.fill(0.0);
+        for first in (0..rows).step_by(ROWS) {
+            let here = ROWS.min(rows - first);
+            arch.dispatch(Widen { weight, rows: first..first + here, cols: left..left + count, panel });
+            let block = Block { entries: panel, across: 1, along: STRIDE };
+            let sum = &mut sum[..count.next_multiple_of(8) * width];
+            add_product(arch, block, &x[first * width..(first + here) * width], sum, width);
+        }
+        y.iter_mut().zip(sum).for_each(|(y, sum)| *y += factor * *sum);
+    });
+}
+
+/// Part of a weight, widened into the top left of `panel`; what lies beyond is left as it was.
+struct Widen<'a> {
+    weight: &'a Matrix,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    panel: &'a mut [f64],
+}
+
+impl WithSimd for Widen<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (row, out) in self.rows.zip(self.panel.chunks_exact_mut(STRIDE)) {
+            let start = row * self.weight.cols();
+            let out = &mut out[..self.cols.len()];
+            self.weight.widen(start + self.cols.start..start + self.cols.end, out);
+        }
+    }
+}
+
+/// `y += factor·L·(R·x)`, or its transpose.
+fn add_low_rank(factor: f64, product: &LowRank, side: Side, x: &[f64], width: usize, y: &mut [f64]) {
+    let (left, right) = thin(product);
+    let (left, right) = match side {
+        Side::AsStored => (left, right),
+        Side::Transposed => (right.transpose(), left.transpose()),
+    };
+    let mut middle = vec![0.0; product.rank() * width];
+    let mut middle = MatMut::from_row_major_slice_mut(&mut middle, product.rank(), width);
+    let x = MatRef::from_row_major_slice(x, right.ncols(), width);
+    matmul(middle.as_mut(), Accum::Replace, right, x, 1.0, Par::Seq);
+    let y = MatMut::from_row_major_slice_mut(y, left.nrows(), width);
+    matmul(y, Accum::Add, left, middle, factor, Par::Seq);
+}
+
+/// Both factors of a product.
+pub(super) fn thin(product: &LowRank) -> (MatRef<'_, f64>, MatRef<'_, f64>) {
+    (
+        MatRef::from_row_major_slice(product.left(), product.rows(), product.rank()),
+        MatRef::from_row_major_slice(product.right(), product.rank(), product.cols()),
+    )
+}
+
+/// All entries of a product, row-major.
+fn dense(product: &LowRank) -> Vec<f64> {
+    let (left, right) = thin(product);
+    let mut entries = vec![0.0; product.rows() * product.cols()];
+    let out = MatMut::from_row_major_slice_mut(&mut entries, product.rows(), product.cols());
+    matmul(out, Accum::Replace, left, right, 1.0, Par::Seq);
+    entries
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::kernel::tests::noise;
+    use super::*;
+    use crate::matrix::{Dtype, bf16_bytes};
+
+    /// A bf16 weight of entries that look random.
+    pub(in super::super) fn random(rows: usize, cols: usize, seed: u64) -> Matrix {
+        let entries: Vec<f64> = noise(seed).take(rows * cols).collect();
+        Matrix::new(rows, cols, Dtype::Bf16, bf16_bytes(&entries)).expect("sizes agree")
+    }
+
+    /// A product of factors that look random, of the size that makes `share` of a random weight's spectral norm.
+    pub(in super::super) fn update(rows: usize, cols: usize, rank: usize, share: f64, seed: u64) -> LowRank {
+        let size =
+            share * 3.0 / ((rows * cols) as f64).sqrt() * ((rows as f64).sqrt() + (cols as f64).sqrt());
+        let left = noise(seed).take(rows * rank).map(|x| x * size).collect();
+        let right = noise(seed + 1).take(rank * cols).collect();
+        LowRank::new((rows, cols), rank, left, right).expect("sizes agree")
+    }
+
+    #[track_caller]
+    fn check(operator: &Operator<'_>) {
+        let (rows, cols) = (operator.rows(), operator.cols());
+        let entries = operator.to_f64();
+        for width in [16, 24, 32] {
+            let x: Vec<f64> = noise(3).take(cols * width).collect();
+            let y = operator.times(&x, width);
+            for i in 0..rows {
+                for c in 0..width {
+                    let expected: f64 = (0..cols).map(|j| entries[i * cols + j] * x[j * width + c]).sum();
+                    let miss = (y[i * width + c] - expected).abs();
+                    assert!(miss < 1e-12, "{rows}×{cols}, {width} wide: ({i}, {c}) is off by {miss:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_sums_and_differences_equal_the_naive_ones_either_way_round() {
+        for (rows, cols) in [(1, 1), (5, 9), (32, 512), (33, 513), (130, 600), (600, 70)] {
+            let (base, tuned) = (random(rows, cols, 1), random(rows, cols, 2));
+            let update = update(rows, cols, 3, 1.0, 7);
+            let sum = Operator::from(&base).plus(&Operator::from(&update)).expect("one shape");
+            let difference = Operator::from(&tuned).minus(&sum).expect("one shape");
+            check(&sum);
+            check(&difference);
+            check(&difference.transposed());
+        }
+    }
+
+    #[test]
+    fn shapes_that_differ_are_refused() {
+        let (a, b) = (random(3, 4, 1), random(4, 3, 1));
+        assert!(Operator::from(&a).plus(&Operator::from(&b)).is_err());
+        assert!(Operator::from(&a).minus(&Operator::from(&b).transposed()).is_err());
+    }
+}

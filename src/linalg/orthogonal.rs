@@ -1,0 +1,137 @@
+//! Orthogonal bases that grow by a block at a time.
+//!
+//! A new block is split into what a basis `Q` already spans and what is new: `Y = Q·C + X·R`, with `X` orthonormal and
+//! orthogonal to `Q`. Gram–Schmidt loses orthogonality in proportion to what it cancels; doing it twice restores it to
+//! rounding ("twice is enough", Giraud, Langou & Rozložník 2005). A column of which nothing new is left adds no column.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, Par};
+
+use super::factors::Basis;
+
+/// What is left of a column is rounding when it is smaller than this share of the largest column seen.
+const NEGLIGIBLE: f64 = 1e-14;
+/// The second pass starts from unit columns; one that loses more than this was in the span but for rounding.
+const SPANNED: f64 = 1e-3;
+
+/// A block in terms of a basis and of new orthonormal columns.
+pub(super) struct Split {
+    /// Coefficients on the basis, a column for each of the block.
+    pub(super) inside: Mat<f64>,
+    /// New orthonormal columns, at most as many as the block has.
+    pub(super) fresh: Basis,
+    /// Coefficients on the new columns, a column for each of the block.
+    pub(super) outside: Mat<f64>,
+}
+
+/// Splits `block` over the orthonormal `basis`; `scale` is the size of a column that is not small.
+pub(super) fn split(basis: &Basis, block: &Basis, scale: f64) -> Split {
+    let mut rest = block.as_mat().to_owned();
+    let mut inside = remove(basis, &mut rest);
+    let (mut fresh, mut outside) = orthonormal(&rest, NEGLIGIBLE * scale);
+    let more = remove(basis, &mut fresh);
+    let (fresh, unit) = orthonormal(&fresh, SPANNED);
+    matmul(inside.as_mut(), Accum::Add, &more, &outside, 1.0, Par::Seq);
+    outside = &unit * &outside;
+    Split { inside, fresh: Basis::of(fresh.as_ref()), outside }
+}
+
+/// Takes the part in the span of `basis` away from `rest` and gives its coefficients.
+fn remove(basis: &Basis, rest: &mut Mat<f64>) -> Mat<f64> {
+    let mut coefficients = Mat::zeros(basis.count(), rest.ncols());
+    matmul(coefficients.as_mut(), Accum::Replace, basis.as_mat().transpose(), &*rest, 1.0, Par::Seq);
+    matmul(rest.as_mut(), Accum::Add, basis.as_mat(), &coefficients, -1.0, Par::Seq);
+    coefficients
+}
+
+/// Orthonormal columns that span `block` and the coefficients of its columns on them; a column of which no more than
+/// `floor` is new adds none.
+fn orthonormal(block: &Mat<f64>, floor: f64) -> (Mat<f64>, Mat<f64>) {
+    let (length, width) = block.shape();
+    let mut basis = Basis::empty(length);
+    let mut coefficients = Mat::zeros(width, width);
+    for j in 0..width {
+        let mut column: Vec<f64> = block.col(j).iter().copied().collect();
+        for _ in 0..2 {
+            for (i, c) in project(&basis, &mut column).into_iter().enumerate() {
+                coefficients[(i, j)] += c;
+            }
+        }
+        let norm = norm(&column);
+        if norm > floor {
+            column.iter_mut().for_each(|x| *x /= norm);
+            coefficients[(basis.count(), j)] = norm;
+            basis.push(&column);
+        }
+    }
+    let count = basis.count();
+    (basis.as_mat().to_owned(), coefficients.subrows(0, count).to_owned())
+}
+
+/// Takes the part in the span of `basis` away from one column and gives its coefficients.
+pub(super) fn project(basis: &Basis, column: &mut [f64]) -> Vec<f64> {
+    let length = column.len();
+    let mut coefficients = vec![0.0; basis.count()];
+    let count = coefficients.len();
+    let mut rest = MatMut::from_column_major_slice_mut(column, length, 1);
+    let mut found = MatMut::from_column_major_slice_mut(&mut coefficients, count, 1);
+    matmul(found.as_mut(), Accum::Replace, basis.as_mat().transpose(), rest.as_ref(), 1.0, Par::Seq);
+    matmul(rest.as_mut(), Accum::Add, basis.as_mat(), found.as_ref(), -1.0, Par::Seq);
+    coefficients
+}
+
+/// Euclidean length.
+pub(super) fn norm(column: &[f64]) -> f64 {
+    dot(column, column).sqrt()
+}
+
+/// Inner product, in eight sums that run side by side.
+pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
+    for (x, y) in x.iter().zip(y) {
+        for i in 0..8 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    sums.iter().sum::<f64>() + x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernel::tests::noise;
+    use super::*;
+
+    fn random(length: usize, count: usize, seed: u64) -> Basis {
+        Basis::separated(&noise(seed).take(length * count).collect::<Vec<_>>(), count, count)
+    }
+
+    /// The largest entry of `QᵀQ − I`.
+    fn defect(basis: &Basis) -> f64 {
+        let product = basis.as_mat().transpose() * basis.as_mat();
+        let (mut largest, n) = (0.0f64, product.ncols());
+        for i in 0..n {
+            for j in 0..n {
+                largest = largest.max((product[(i, j)] - if i == j { 1.0 } else { 0.0 }).abs());
+            }
+        }
+        largest
+    }
+
+    #[test]
+    fn a_block_is_the_sum_of_what_was_spanned_and_what_is_new() {
+        let mut basis = split(&Basis::empty(50), &random(50, 6, 1), 1.0).fresh;
+        // Nearly in the span, exactly in the span, a copy of the first, zero, and new.
+        let mut block = random(50, 5, 2);
+        let near: Vec<f64> = basis.column(0).iter().zip(block.column(0)).map(|(q, x)| q + 1e-9 * x).collect();
+        let columns = [near.clone(), basis.column(3).to_vec(), near, vec![0.0; 50], block.column(4).to_vec()];
+        block = Basis::empty(50);
+        columns.iter().for_each(|column| block.push(column));
+        let Split { inside, fresh, outside } = split(&basis, &block, 1.0);
+        assert_eq!(fresh.count(), 2);
+        let again = basis.as_mat() * &inside + fresh.as_mat() * &outside;
+        assert!((again - block.as_mat()).norm_max() < 1e-14);
+        basis.extend(&fresh);
+        assert!(defect(&basis) < 1e-14, "{:e}", defect(&basis));
+    }
+}

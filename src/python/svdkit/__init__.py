@@ -1,0 +1,55 @@
+"""Reads the JSON reports that the `svdkit` program writes.
+
+    import pandas, svdkit
+    table = pandas.DataFrame(svdkit.read_report("report.json"))
+"""
+
+import json
+import os
+import shutil
+import sysconfig
+
+SCHEMA = 1
+
+
+def read_report(path):
+    """The rows of a report (`-o report.json` or `.jsonl`) as a list of flat dictionaries, one a matrix.
+
+    Shapes become `rows` and `cols`; a number that could not be measured is None, its reason under `missing`.
+    Raises ValueError for a file that is no report of a known schema.
+    """
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    try:
+        report = json.loads(text)
+        rows = report["rows"]
+        schema = report["schema"]
+    except (ValueError, KeyError, TypeError):
+        rows, schema = _lines(path, text), SCHEMA
+    if schema != SCHEMA:
+        raise ValueError(f"{path}: report schema {schema}, known is {SCHEMA}; install the svdkit that wrote it")
+    return [_flat(row) for row in rows]
+
+
+def find_program():
+    """The path of the `svdkit` program that came with this package, or the one on PATH."""
+    name = "svdkit" + (sysconfig.get_config_var("EXE") or "")
+    beside = os.path.join(sysconfig.get_path("scripts"), name)
+    found = beside if os.path.isfile(beside) else shutil.which(name)
+    if found is None:
+        raise FileNotFoundError(f"no {name} in {os.path.dirname(beside)} or on PATH")
+    return found
+
+
+def _lines(path, text):
+    try:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [row for row in rows if row["status"] != "skipped"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: is no svdkit report; write one with `-o report.json`") from None
+
+
+def _flat(row):
+    row = dict(row)
+    row["rows"], row["cols"] = row.pop("shape")
+    return row

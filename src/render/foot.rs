@@ -1,0 +1,77 @@
+//! What stands below the rows of a table: single directions, and sums by role and block.
+
+use std::io::{self, Write};
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::notation;
+use crate::report::{Direction, Format, Group, Report, Value};
+
+/// Every direction that was looked at, and the sums.
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for row in &report.rows {
+        let directions = row.intruders.as_ref().map_or(&[][..], |intruders| &intruders.directions);
+        if !directions.is_empty() {
+            writeln!(out, "\n {}", row.name)?;
+            let head = ["side", "#", "σ", "best cosine", "base #", ""].map(str::to_owned);
+            align(&head, directions.iter().map(direction).collect(), 1, out)?;
+        }
+    }
+    for by in ["role", "block"] {
+        let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
+        if let Some(first) = groups.first() {
+            let labels = first.values.0.iter().map(|(column, _)| column.label.to_owned());
+            let head: Vec<String> = [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
+            writeln!(out)?;
+            align(&head, groups.into_iter().map(sums).collect(), 0, out)?;
+        }
+    }
+    if !report.groups.is_empty() || report.rows.iter().any(|row| !no_directions(row)) {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn no_directions(row: &crate::report::Row) -> bool {
+    row.intruders.as_ref().is_none_or(|intruders| intruders.directions.is_empty())
+}
+
+fn direction(direction: &Direction) -> Vec<String> {
+    let (low, high) = (direction.cosine_at_least, direction.cosine_at_most);
+    let cosine = if high - low < 1e-8 { format!("{high:.4}") } else { format!("{low:.2}–{high:.2}") };
+    vec![
+        direction.side.to_owned(),
+        direction.index.to_string(),
+        notation::real(direction.singular_value),
+        cosine,
+        direction.base_index.map_or_else(|| "–".to_owned(), |index| index.to_string()),
+        if direction.intruder { "intruder" } else { "" }.to_owned(),
+    ]
+}
+
+fn sums(group: &Group) -> Vec<String> {
+    let cell = |(column, value): &(&crate::report::Column, Value)| match (value, column.format) {
+        (Value::Missing(_), _) => "–".to_owned(),
+        (Value::Count(n), _) => notation::count(*n),
+        (Value::Real(x), Format::Share) => notation::share(*x),
+        (Value::Real(x), _) => notation::real(*x),
+    };
+    let cells = group.values.0.iter().map(cell);
+    [group.name.clone(), notation::count(group.matrices)].into_iter().chain(cells).collect()
+}
+
+/// A table without rules: the first column to the left, all others to the right.
+fn align(head: &[String], rows: Vec<Vec<String>>, indent: usize, out: &mut dyn Write) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = std::iter::once(head.to_vec()).chain(rows).collect();
+    let width = |i: usize| rows.iter().map(|row| row[i].width()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    for row in rows {
+        let mut line = " ".repeat(indent * 2);
+        for (i, cell) in row.iter().enumerate() {
+            let pad = " ".repeat(widths[i] - cell.width());
+            line += &if i == 0 { format!(" {cell}{pad}") } else { format!(" {pad}{cell}") };
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
