@@ -217,14 +217,6 @@ impl Serialize for Measurements {
     }
 }
 
-struct Reasons(Vec<(&'static str, Why)>);
-
-impl Serialize for Reasons {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, why)| (key, why.to_string())))
-    }
-}
-
 /// One logical matrix of the model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -268,6 +260,9 @@ pub struct Row {
     /// Up to 32 singular values at even steps from the first to the last: enough to draw the spectrum.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sketch: Vec<f64>,
+    /// Up to 200 singular values with their positions, for pictures; not part of the schema.
+    #[serde(skip)]
+    pub outline: Vec<(usize, f64)>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Intruders>,

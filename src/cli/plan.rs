@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::engine::{Job, Limits};
@@ -93,8 +94,14 @@ pub(super) fn print(lines: &[(&'static str, String)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Operations a second of one thread on this machine now: a small decomposition, timed.
+/// Operations a second of one thread on this machine now, timed once.
 pub(super) fn rate() -> f64 {
+    static RATE: OnceLock<f64> = OnceLock::new();
+    *RATE.get_or_init(timed)
+}
+
+/// Operations a second in a small decomposition.
+fn timed() -> f64 {
     const SIDE: usize = 640;
     // Any full-rank matrix will do; this one is a fixed pseudo-random one.
     let mut state = 1u32;

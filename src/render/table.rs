@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
+use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
 use super::changes;
 use crate::notation;
-use crate::report::{Column, Format, Outcome, Report, Row, Value};
+use crate::report::{Column, Outcome, Report, Row, Value};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -71,11 +72,6 @@ impl Paint {
     }
 }
 
-/// Marks an exponent that was fitted on few values.
-const UNSURE: &str = "~";
-/// Exponents, and the flags that say so.
-const SHORT_TAILS: [(&str, &str); 3] =
-    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
 const SPARK: usize = 12;
 /// Columns of words, not of numbers.
 const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
@@ -180,47 +176,8 @@ fn total(columns: &[(String, Vec<String>)]) -> usize {
     columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
 }
 
-/// A value as a person reads it.
-pub(super) fn cell(row: &Row, column: &Column) -> String {
-    let value = match row.values.get(column.key) {
-        None | Some(Value::Missing(_)) => return "–".to_owned(),
-        Some(value) => value,
-    };
-    let text = match (value, column.format) {
-        (Value::Count(n), _) => n.to_string(),
-        (Value::Real(x), Format::Share) => notation::share(x),
-        (Value::Real(x), Format::Change) => notation::change(x),
-        (Value::Real(x), _) => notation::real(x),
-        (Value::Missing(_), _) => String::new(),
-    };
-    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
-    match column.key {
-        _ if unsure => format!("{UNSURE}{text}"),
-        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
-        _ => text,
-    }
-}
-
 /// Header of the column that says which directions are intruders.
 const WHICH: &str = "which";
-
-/// `#1,3–5` for 1, 3, 4, 5.
-fn ranges(indices: &[u64]) -> String {
-    let mut runs: Vec<(u64, u64)> = vec![];
-    for index in indices {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == *index => *last = *index,
-            _ => runs.push((*index, *index)),
-        }
-    }
-    let run = |(first, last): &(u64, u64)| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first},{last}"),
-        _ => format!("{first}–{last}"),
-    };
-    let runs: Vec<String> = runs.iter().map(run).collect();
-    if runs.is_empty() { String::new() } else { format!("#{}", runs.join(",")) }
-}
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
 fn lines(rows: &[&Row], layout: Layout) -> Vec<Line> {
@@ -249,7 +206,7 @@ fn group(row: &Row) -> Option<&str> {
 }
 
 /// `text` cut in the middle to `width` characters, where both ends tell names apart.
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= width {
         return text.to_owned();
@@ -392,12 +349,6 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_of_directions_are_written_short() {
-        assert_eq!(ranges(&[1, 3, 4, 5, 7, 8]), "#1,3–5,7,8");
-        assert_eq!(ranges(&[]), "");
-    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {

@@ -386,16 +386,12 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// `16` or `energy:0.9`.
 fn preserve(text: &str) -> Result<Preserve, String> {
-    let wrong =
-        || "give a number of directions, as in 16, or a share of the energy, as in energy:0.9".to_owned();
-    match text.strip_prefix("energy:") {
-        Some(share) => match share.parse::<f64>() {
-            Ok(share) if share > 0.0 && share <= 1.0 => Ok(Preserve::Energy(share)),
-            _ => Err(wrong()),
-        },
-        None => match text.parse::<usize>() {
-            Ok(rank) if rank > 0 => Ok(Preserve::Rank(rank)),
-            _ => Err(wrong()),
-        },
-    }
+    let found = match text.strip_prefix("energy:") {
+        Some(share) => {
+            share.parse().ok().filter(|x| (0.0..=1.0).contains(x) && *x > 0.0).map(Preserve::Energy)
+        }
+        None => text.parse().ok().filter(|rank| *rank > 0).map(Preserve::Rank),
+    };
+    let wrong = "give a number of directions, as in 16, or a share of the energy, as in energy:0.9";
+    found.ok_or_else(|| wrong.to_owned())
 }
