@@ -12,7 +12,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
-pub use intruders::{Direction, Group, Intruders, Swept};
+pub use intruders::{Direction, Group, Intruders};
 pub use source::{Skipped, Source, SourceFile, Update};
 
 /// Version of the report's schema; it changes when a reader would have to.
@@ -205,27 +205,15 @@ impl Serialize for Measurements {
         for (column, value) in &self.0 {
             map.serialize_entry(column.key, value)?;
         }
-        let missing = Reasons(
-            self.0
-                .iter()
-                .filter_map(|(column, value)| match value {
-                    Value::Missing(why) => Some((column.key, *why)),
-                    _ => None,
-                })
-                .collect(),
-        );
-        if !missing.0.is_empty() {
+        let missing = self.0.iter().filter_map(|(column, value)| match value {
+            Value::Missing(why) => Some((column.key.to_owned(), why.to_string().into())),
+            _ => None,
+        });
+        let missing: serde_json::Map<String, serde_json::Value> = missing.collect();
+        if !missing.is_empty() {
             map.serialize_entry("missing", &missing)?;
         }
         map.end()
-    }
-}
-
-struct Reasons(Vec<(&'static str, Why)>);
-
-impl Serialize for Reasons {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, why)| (key, why.to_string())))
     }
 }
 

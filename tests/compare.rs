@@ -26,9 +26,8 @@ fn check_exit(arguments: &[&str], code: i32, stderr: &str) {
 /// The JSON report, whatever the rules said.
 fn json(arguments: &[&str]) -> Value {
     let output = svdkit(&[arguments, &["--format", "json"]].concat());
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-        panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr))
-    })
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn rows(report: &Value) -> &[Value] {
@@ -241,7 +240,9 @@ fn several_fine_tunes_stand_side_by_side() {
     for (path, side) in [(LORA, "lora-r4"), (FULL, "ft")] {
         let alone = json(&["compare", BASE, path]);
         for (found, expected) in rows(&both).iter().zip(rows(&alone)) {
-            for key in ["changed", "delta_frobenius_ratio", "alignment", "effective_rank_change", "minor_share"] {
+            for key in
+                ["changed", "delta_frobenius_ratio", "alignment", "effective_rank_change", "minor_share"]
+            {
                 assert_eq!(found[format!("{key}@{side}")], expected[key], "{}: {key}", found["name"]);
             }
         }
@@ -299,13 +300,17 @@ fn another_type_of_the_same_numbers_is_a_change_of_type_alone() {
     let (name, shape, bytes) = stored().into_iter().find(|(name, ..)| name == "lm_head.weight").unwrap();
     let narrow = save(&folder.path().join("bf16.safetensors"), &[(name, shape.clone(), bytes.clone())]);
     let entries: Vec<u8> = widened(&bytes).iter().flat_map(|x| x.to_le_bytes()).collect();
-    let header = json!({"lm_head.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, entries.len()]}});
+    let header =
+        json!({"lm_head.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, entries.len()]}});
     let header = header.to_string().into_bytes();
     let wide = folder.path().join("f32.safetensors");
     fs::write(&wide, [&(header.len() as u64).to_le_bytes()[..], &header, &entries].concat()).unwrap();
     let report = json(&["compare", &narrow, wide.to_str().unwrap()]);
     let row = row(&report, "lm_head");
-    assert_eq!((&row["retyped"], &row["status"], &row["base_dtype"]), (&json!(1), &json!("measured"), &json!("bf16")));
+    assert_eq!(
+        (&row["retyped"], &row["status"], &row["base_dtype"]),
+        (&json!(1), &json!("measured"), &json!("bf16"))
+    );
     assert_eq!((&row["delta_frobenius_ratio"], &row["effective_rank_change"]), (&json!(0.0), &json!(0.0)));
 }
 
@@ -336,13 +341,30 @@ fn reports_that_do_not_fit_are_refused_with_what_differs() {
     refused(&altered("other.json", "{\"a\": [1]}".to_owned()), "is JSON, but no report of svdkit");
     refused(&altered("text.json", "{a}".to_owned()), "is not valid JSON");
     refused(&altered("old.json", text.replace("\"schema\": 1", "\"schema\": 7")), "is a report of schema 7");
-    refused(&altered("noise.json", text.replace("\"noise\":\"median\"", "\"noise\":\"iqr\"")), "`noise` is `iqr` and `median`");
+    refused(
+        &altered("noise.json", text.replace("\"noise\":\"median\"", "\"noise\":\"iqr\"")),
+        "`noise` is `iqr` and `median`",
+    );
     refused(&altered("type.json", text.replacen("\"bf16\"", "\"bf61\"", 1)), "`bf61` is no type of weights");
-    refused(&altered("gap.json", text.replacen("\"stable_rank\":", "\"stable\":", 1)), "lacks the number `stable_rank`");
-    refused(&altered("twice.json", text.replace("lm_head", "model.embed_tokens")), "two rows are called `model.embed_tokens`");
+    refused(
+        &altered("gap.json", text.replacen("\"stable_rank\":", "\"stable\":", 1)),
+        "lacks the number `stable_rank`",
+    );
+    refused(
+        &altered("twice.json", text.replace("lm_head", "model.embed_tokens")),
+        "two rows are called `model.embed_tokens`",
+    );
     check_exit(&["compare", &path, BASE, "--fail-if", "alignment < 1"], 2, "needs weights on both sides");
-    check_exit(&["compare", BASE, FULL, "--no-vectors", "--fail-if", "alignment < 1"], 2, "leave `--no-vectors` out");
-    check_exit(&["compare", BASE, FULL, "--fail-if", "efective_rank_change < 1"], 2, "did you mean `effective_rank_change`?");
+    check_exit(
+        &["compare", BASE, FULL, "--no-vectors", "--fail-if", "alignment < 1"],
+        2,
+        "leave `--no-vectors` out",
+    );
+    check_exit(
+        &["compare", BASE, FULL, "--fail-if", "efective_rank_change < 1"],
+        2,
+        "did you mean `effective_rank_change`?",
+    );
     check_exit(&["compare", BASE], 2, "name a second model");
     check_exit(&["compare", BASE, FULL, "--preserve", "0"], 2, "a share of the energy");
     check_exit(&["compare", BASE, "no/such/model"], 2, "no/such/model");

@@ -144,8 +144,10 @@ fn the_papers_own_matrices_give_their_golden_values() {
     check(&tuned, "alignment_strong", 0.9356679357, 1e-10);
     check(&tuned, "delta_spectral_ratio", 3.3520732814 / 3.7018455835, 1e-9);
     let norm = (3.3520732814f64.powi(2) + 0.9174582912f64.powi(2)).sqrt();
-    let base_norm =
-        [3.7018455835f64, 3.0030913594, 2.4385143921, 1.9574208262, 0.9013505596].map(|s| s * s).iter().sum::<f64>();
+    let base_norm = [3.7018455835f64, 3.0030913594, 2.4385143921, 1.9574208262, 0.9013505596]
+        .map(|s| s * s)
+        .iter()
+        .sum::<f64>();
     check(&tuned, "delta_frobenius_ratio", norm / base_norm.sqrt(), 1e-9);
     check(&tuned, "delta_stable_rank", norm.powi(2) / 3.3520732814f64.powi(2), 1e-9);
     check(&tuned, "delta_rank_at_90", 1.0, 0.0);
@@ -235,7 +237,8 @@ fn an_update_is_found_where_it_was_put_in_the_bases_basis() {
 
 #[test]
 fn what_is_principal_is_a_number_of_directions_or_a_share_of_energy() {
-    let base = in_its_basis(&Dense::seeded(6, 5, 1), |i, j| if i == j { [4.0, 2.0, 1.0, 1.0, 0.5][i] } else { 0.0 });
+    let base =
+        in_its_basis(&Dense::seeded(6, 5, 1), |i, j| if i == j { [4.0, 2.0, 1.0, 1.0, 0.5][i] } else { 0.0 });
     let tuned = base.plus(0.1, &Dense::seeded(6, 5, 2));
     // Σσ² = 22.25: the first holds 72 %, the first two 90 %.
     for (preserve, expected) in [

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use svdkit::analysis::compare::{DRIFTS, FATES, TURNS};
+use svdkit::analysis::farms::FARMS;
+use svdkit::analysis::intruder_columns::{COLUMNS, RIGHT};
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 
@@ -24,7 +26,10 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
     let compared = FATES.iter().chain(DRIFTS.iter().chain(TURNS).map(|drift| &drift.column));
     let fixed = METRICS.iter().chain(RANKS).map(|metric| &metric.column).chain(compared);
     fixed
+        .chain(FARMS.iter().map(|metric| &metric.column))
         .chain(chosen(0.01, &[]).iter().map(|metric| &metric.column))
+        .chain(&COLUMNS)
+        .chain(&RIGHT)
         .map(|column| (column.key, column))
         .collect()
 }

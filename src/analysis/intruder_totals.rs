@@ -59,7 +59,7 @@ pub fn summary(rows: &[Row], options: &Options) -> Vec<String> {
     )];
     if !options.sweep.is_empty() {
         let swept = (0..options.sweep.len()).map(|i| {
-            let at = |row: &Row| row.intruders.as_ref()?.sweep.get(i).map(|swept| swept.intruder_count);
+            let at = |row: &Row| row.intruders.as_ref()?.sweep.get(i).map(|(_, count)| *count);
             format!("{} at {}", rows.iter().filter_map(at).sum::<u64>(), options.sweep[i])
         });
         lines.push(format!("at other ε: {}", swept.collect::<Vec<_>>().join(" · ")));

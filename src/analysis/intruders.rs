@@ -11,7 +11,7 @@ use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Entries, METRICS, Subject};
 use crate::pair::Pair;
-use crate::report::{Column, Direction, Intruders, Measurements, Swept, Value, Why};
+use crate::report::{Column, Direction, Intruders, Measurements, Value, Why};
 use crate::spectrum::Spectrum;
 
 use super::Measured;
@@ -305,15 +305,14 @@ impl Looked {
     fn intruders(&self, options: &Options) -> Intruders {
         let main = self.left.as_ref().or(self.right.as_ref()).map_or(&[][..], Vec::as_slice);
         let count = |epsilon: f64| indices(main, epsilon).count() as u64;
-        let swept = |epsilon: &f64| Swept { epsilon: *epsilon, intruder_count: count(*epsilon) };
+        let swept = |epsilon: &f64| (*epsilon, count(*epsilon));
         let sides = [("left", &self.left), ("right", &self.right)];
         let directions = sides.into_iter().flat_map(|(side, cosines)| {
             cosines.iter().flatten().enumerate().map(move |(i, cosine)| Direction {
                 side,
                 index: i as u64 + 1,
                 singular_value: self.factors.values[i],
-                cosine_at_least: cosine.lower,
-                cosine_at_most: cosine.upper,
+                best_cosine: [cosine.lower, cosine.upper],
                 base_index: cosine.index.map(|j| j as u64 + 1),
                 intruder: cosine.upper < options.epsilon,
             })

@@ -130,7 +130,8 @@ impl Saved {
             }
             _ => {
                 return Err(wrong(
-                    "is JSON, but no report of svdkit; `svdkit spectrum MODEL -o FILE.json` writes one".to_owned(),
+                    "is JSON, but no report of svdkit; `svdkit spectrum MODEL -o FILE.json` writes one"
+                        .to_owned(),
                 ));
             }
         }
@@ -184,13 +185,16 @@ impl Row {
                 .ok_or_else(|| wrong(format!("`{key}` is {n}"))),
             Some(Json::Null) => {
                 let why = self.missing.get(key).and_then(|words| Why::parse(words));
-                why.map(Value::Missing).ok_or_else(|| wrong(format!("`{key}` is missing without a known reason")))
+                why.map(Value::Missing)
+                    .ok_or_else(|| wrong(format!("`{key}` is missing without a known reason")))
             }
             _ => Err(wrong(format!("lacks the number `{}`", brief(key)))),
         };
         let values = match self.failed {
             Some(_) => columns.iter().map(|key| (key.clone(), Value::Missing(Why::Failed))).collect(),
-            None => columns.iter().map(|key| Ok((key.clone(), value(key)?))).collect::<Result<_, String>>()?,
+            None => {
+                columns.iter().map(|key| Ok((key.clone(), value(key)?))).collect::<Result<_, String>>()?
+            }
         };
         let [rows, cols] = self.shape;
         Ok(SavedRow {

@@ -29,9 +29,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         None => all() + "\n",
         Some(wanted) => {
             let keys: Vec<&str> = sections().map(|(key, _)| key).collect();
-            let compared = COMPARED.iter().find_map(|(ending, what)| Some((wanted.strip_suffix(ending)?, what)));
+            let compared =
+                COMPARED.iter().find_map(|(ending, what)| Some((wanted.strip_suffix(ending)?, what)));
             let compared = compared.filter(|(key, _)| keys.contains(key));
-            let key = compared.map_or_else(|| gate::nearest(wanted, &keys), |(key, _)| gate::nearest(key, &keys))?;
+            let key = compared
+                .map_or_else(|| gate::nearest(wanted, &keys), |(key, _)| gate::nearest(key, &keys))?;
             let text = sections().find(|(found, _)| *found == key).map_or("", |(_, text)| text);
             let what = compared.map_or_else(String::new, |(_, what)| format!("{wanted}\n\n{what} of:\n\n"));
             format!("{what}{key}\n\n{}\n", text.trim())

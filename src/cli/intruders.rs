@@ -215,7 +215,9 @@ fn mitigate(
         notation::share(keep)
     );
     if let Some(least) = kept.values().copied().min_by(f64::total_cmp) {
-        note += &format!("; the updates' energy is kept to {} or more", notation::share(least));
+        note.push_str("; the updates' energy is kept to ");
+        note.push_str(&notation::share(least));
+        note.push_str(" or more");
     }
     report.notes.push(note);
     for row in &mut report.rows {

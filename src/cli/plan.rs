@@ -23,6 +23,7 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
 }
 
 /// What else than decompositions a plan tells.
+#[derive(Clone, Copy)]
 pub(super) struct Reading {
     /// Bytes to read.
     pub bytes: u64,
@@ -95,7 +96,7 @@ pub(super) fn print(lines: &[(&'static str, String)]) -> Result<(), Error> {
 }
 
 /// Operations a second of one thread on this machine now, timed once.
-fn rate() -> f64 {
+pub(super) fn rate() -> f64 {
     static RATE: OnceLock<f64> = OnceLock::new();
     *RATE.get_or_init(timed)
 }

@@ -47,6 +47,21 @@ impl Gram {
         Self { arch, workspace, side, padded, height, filled: 0, product: Product::Replace }
     }
 
+    /// Of the lower triangle whose column `j`, from the diagonal down, is `column(j)`.
+    pub(super) fn summed<'a>(
+        arch: Arch,
+        (side, padded): (usize, usize),
+        column: impl Fn(usize) -> &'a [f64],
+    ) -> Self {
+        let mut gram = Self::new(arch, side, padded);
+        let ld = leading(padded);
+        let entries = gram.workspace.gram.take(ld * (padded + 1));
+        for j in 0..side {
+            entries[j * ld + j..j * ld + side].copy_from_slice(column(j));
+        }
+        gram
+    }
+
     /// Takes the next rows of a weight with `side` columns.
     pub(super) fn push_rows(&mut self, rows: &Matrix) {
         let mut row = vec![0.0; self.side];

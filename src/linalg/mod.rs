@@ -5,6 +5,7 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod bounds;
 mod certificate;
 mod chase;
 mod difference;
@@ -18,7 +19,9 @@ mod narrow;
 mod operator;
 mod orthogonal;
 mod overlap;
+mod places;
 mod tridiagonal;
+mod windows;
 mod workspace;
 
 use pulp::Arch;
@@ -35,6 +38,8 @@ pub use leading::leading;
 pub use low_rank::low_rank;
 pub use operator::Operator;
 pub use overlap::{Core, core, cosines, largest_angle};
+pub use places::Places;
+pub use windows::Windows;
 
 /// How exact the small singular values have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,12 +84,8 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
     let read = rows as f64 * cols as f64 * read_as.size() as f64;
     let (flops, bytes) = match route(rows, cols, precision) {
         Route::Gram => {
-            let side = band::padded(rows.min(cols)) as f64;
-            let wide = band::width(rows.min(cols)) as f64;
-            // The two small stages run at a fraction of the speed of the products.
-            let small = 10.0 * side * side * wide + 60.0 * side * side;
-            let products = long * short * short + 4.0 / 3.0 * short.powi(3);
-            (products + small, 8.0 * side * (side + 6.0 * wide + 512.0))
+            let eigenvalues = eigenvalue_cost(rows.min(cols));
+            (long * short * short + eigenvalues.flops, eigenvalues.bytes as f64)
         }
         Route::Direct => {
             // A one-stage reduction runs at memory speed: about a sixth of the products' rate.
@@ -94,6 +95,15 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
         }
     };
     Cost { flops: flops + 20.0 * long * short, bytes: (read + bytes) as u64 }
+}
+
+/// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
+fn eigenvalue_cost(side: usize) -> Cost {
+    let (short, padded, wide) = (side as f64, band::padded(side) as f64, band::width(side) as f64);
+    // The two small stages run at a fraction of the speed of the products.
+    let small = 10.0 * padded * padded * wide + 60.0 * padded * padded;
+    let bytes = 8.0 * padded * (padded + 6.0 * wide + 512.0);
+    Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
 }
 
 /// What a few dozen products with blocks of vectors cost, to find `k` leading triplets or to hold `k` vectors against a
@@ -143,7 +153,10 @@ pub fn factors_cost(rows: usize, cols: usize) -> Cost {
     // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
     let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
     // The entries, a copy to be overwritten, both bases and the solver's own.
-    Cost { flops, bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64 }
+    Cost {
+        flops,
+        bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64,
+    }
 }
 
 /// The fast route on a given instruction set.

@@ -63,9 +63,8 @@ fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
 }
 
 fn spectral_values(matrix: MatRef<'_, f64>) -> Result<Vec<f64>, Error> {
-    let entries: Vec<f64> = (0..matrix.nrows())
-        .flat_map(|i| (0..matrix.ncols()).map(move |j| matrix[(i, j)]))
-        .collect();
+    let entries: Vec<f64> =
+        (0..matrix.nrows()).flat_map(|i| (0..matrix.ncols()).map(move |j| matrix[(i, j)])).collect();
     let matrix = Matrix::from_f64(matrix.nrows(), matrix.ncols(), &entries)?;
     Ok(singular_values(&matrix, Precision::Exact)?.values().to_vec())
 }

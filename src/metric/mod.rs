@@ -11,6 +11,7 @@ mod norm;
 mod power_law;
 mod rank;
 mod signal;
+mod start;
 mod tail;
 mod weightwatcher;
 
@@ -23,7 +24,9 @@ use crate::spectrum::Spectrum;
 pub use bulk::Bulk;
 pub use chosen::{Chosen, chosen};
 pub use entries::Entries;
+pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
+pub use start::{StartRule, fit_by};
 pub use tail::{TailFit, fit as fit_tail};
 pub use weightwatcher::WEIGHTWATCHER;
 
@@ -207,7 +210,7 @@ impl<'a> Subject<'a> {
 }
 
 /// The eigenvalues `λ = σ²` above the accuracy floor, ascending: what is below is rounding and would spoil logarithms.
-fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
+pub fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
     let floor = spectrum.floor();
     let resolved = spectrum.values().iter().rev().filter(|s| **s > floor);
     // A square that under- or overflows is no eigenvalue to fit.

@@ -1,6 +1,7 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
 pub mod advice;
+pub mod allocation;
 mod changes;
 mod comma;
 mod foot;

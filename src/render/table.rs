@@ -73,6 +73,9 @@ impl Paint {
 
 /// Marks an exponent that was fitted on few values.
 const UNSURE: &str = "~";
+/// Exponents, and the flags that say so.
+const SHORT_TAILS: [(&str, &str); 3] =
+    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
 const SPARK: usize = 12;
 /// Columns of words, not of numbers.
 const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
@@ -172,7 +175,7 @@ fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> 
 /// Width of the columns with the gaps before them.
 fn total(columns: &[(String, Vec<String>)]) -> usize {
     let widest = |(header, cells): &(String, Vec<String>)| {
-        cells.iter().map(String::as_str).chain(header.lines()).map(|c| c.width()).max().unwrap_or(0)
+        cells.iter().map(String::as_str).chain(header.lines()).map(UnicodeWidthStr::width).max().unwrap_or(0)
     };
     columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
 }
@@ -190,8 +193,9 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         (Value::Real(x), _) => notation::real(x),
         (Value::Missing(_), _) => String::new(),
     };
+    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
     match column.key {
-        "alpha" if row.flags.contains(&"low_n_tail") => format!("{UNSURE}{text}"),
+        _ if unsure => format!("{UNSURE}{text}"),
         "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
         _ => text,
     }
@@ -299,9 +303,12 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
             notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
         }
     }
+    let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
     let marked = report.totals.compared.is_none() || look.columns.contains(&"alpha");
-    if marked && report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
-        notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
+    if marked && report.rows.iter().any(short) {
+        let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
+        let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
 }

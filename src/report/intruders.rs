@@ -4,30 +4,21 @@ use serde::Serialize;
 
 use super::Measurements;
 
-/// Which leading directions of a tuned matrix are intruders. Directions are counted from 1.
+/// Which leading directions of a tuned matrix are intruders, counted from 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Intruders {
     /// The intruders, ascending.
     #[serde(rename = "intruders")]
     pub indices: Vec<u64>,
-    /// How many there are at other limits.
+    /// Other limits, and how many there are at each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub sweep: Vec<Swept>,
+    pub sweep: Vec<(f64, u64)>,
     /// Every direction that was looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub directions: Vec<Direction>,
     /// What share of the mitigated update's energy the adapter's rank keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_kept: Option<f64>,
-}
-
-/// How many intruders there are at one limit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Swept {
-    /// The limit.
-    pub epsilon: f64,
-    /// Directions whose best cosine is below it.
-    pub intruder_count: u64,
 }
 
 /// One leading direction of a tuned matrix, held against all singular vectors of the base.
@@ -39,10 +30,8 @@ pub struct Direction {
     pub index: u64,
     /// Its singular value.
     pub singular_value: f64,
-    /// The best cosine is at least this.
-    pub cosine_at_least: f64,
-    /// The best cosine is at most this.
-    pub cosine_at_most: f64,
+    /// Between which bounds the best cosine lies.
+    pub best_cosine: [f64; 2],
     /// The base's singular vector that comes closest, from 1, where it is known.
     pub base_index: Option<u64>,
     /// Whether the best cosine is below the limit.

@@ -23,7 +23,10 @@ impl TwoSided {
     /// The columns of `metric`; those that belong to one of several tuned sides carry its name.
     pub fn new(metric: &'static Column, side: Option<&str>) -> Self {
         let derived = |key: String, label: String, format, range, doc: String| {
-            named(Column { key: keep(key), label: keep(label), format, doc: keep(doc), range, ..*metric }, side)
+            named(
+                Column { key: keep(key), label: keep(label), format, doc: keep(doc), range, ..*metric },
+                side,
+            )
         };
         let (key, label) = (metric.key, metric.label);
         Self {
@@ -166,7 +169,11 @@ pub static FATES: [Column; 5] = [
 ];
 
 /// The values of [`FATES`], in `columns` made of them.
-pub(super) fn fate(columns: &[&'static Column], standing: Option<Standing>, retyped: Retyped) -> Measurements {
+pub(super) fn fate(
+    columns: &[&'static Column],
+    standing: Option<Standing>,
+    retyped: Retyped,
+) -> Measurements {
     let is = |which| u64::from(standing == Some(which));
     let values = [
         u64::from(standing.is_some_and(|standing| standing != Standing::Unchanged)),

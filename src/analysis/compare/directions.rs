@@ -201,8 +201,9 @@ pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
     value: |both| {
         directed(both, |directions| {
             let kept: Vec<usize> = determined(&directions.tuned).collect();
-            directions
-                .drift(&kept, |cosines, _| cosines.iter().fold(0.0, |most: f64, cosine| most.max(cosine.abs())))
+            directions.drift(&kept, |cosines, _| {
+                cosines.iter().fold(0.0, |most: f64, cosine| most.max(cosine.abs()))
+            })
         })
     },
 };

@@ -36,7 +36,8 @@ pub(super) const LOG_SIGMA_DISTANCE: Drift = Drift {
     },
     unchanged: Value::Real(0.0),
     value: |both| {
-        let logarithms = |spectrum: &Spectrum| -> Vec<f64> { resolved(spectrum).iter().map(|s| s.ln()).collect() };
+        let logarithms =
+            |spectrum: &Spectrum| -> Vec<f64> { resolved(spectrum).iter().map(|s| s.ln()).collect() };
         let (base, tuned) = (logarithms(both.base), logarithms(both.tuned));
         if base.is_empty() || tuned.is_empty() {
             return Value::Missing(Why::AllZero);
@@ -142,6 +143,6 @@ mod tests {
     #[test]
     fn equal_samples_are_at_no_distance() {
         let sample = [5.0, 2.0, 2.0, -1.0];
-        assert_eq!(distance(&sample, &sample), 0.0);
+        assert_eq!(distance(&sample, &sample).to_bits(), 0);
     }
 }

@@ -164,7 +164,8 @@ pub fn measure(
             _ => None,
         };
         if standing == Standing::Reshaped
-            && let (Some(base), Some(tuned)) = (outcome.base.as_ref().and_then(|f| f.spectrum.as_ref()), &found.spectrum)
+            && let (Some(base), Some(tuned)) =
+                (outcome.base.as_ref().and_then(|f| f.spectrum.as_ref()), &found.spectrum)
             && (base.rows(), base.cols()) == (tuned.cols(), tuned.rows())
             && same_values(base, tuned)
         {
@@ -179,7 +180,8 @@ fn found(side: Side<'_>, settings: &Settings) -> Result<Found, Error> {
     Ok(match side {
         Side::Saved(values) => Found { values: values.clone(), blake3: None, flags: vec![], spectrum: None },
         Side::Weight(weight) => {
-            let measured = spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
+            let measured =
+                spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
             Found {
                 values: measured.values,
                 blake3: Some(measured.blake3),

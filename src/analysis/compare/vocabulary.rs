@@ -64,7 +64,8 @@ impl Vocabulary {
 
     /// All columns, in report order: the base's, then side by side what became of it.
     pub fn columns(&self) -> Vec<&'static Column> {
-        let base = self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(|metric| metric.base));
+        let base =
+            self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(|metric| metric.base));
         let side = |side: &OneSide| {
             let fates = side.fates.iter().copied();
             let drifts = side.drifts.iter().map(|(_, column)| *column);
@@ -98,10 +99,16 @@ impl Vocabulary {
     pub fn fates(&self, standings: &[(Option<Standing>, Retyped)]) -> Measurements {
         let halves: Vec<Half<'_>> = standings
             .iter()
-            .map(|(standing, retyped)| Half { standing: *standing, retyped: *retyped, values: None, drifts: None })
+            .map(|(standing, retyped)| Half {
+                standing: *standing,
+                retyped: *retyped,
+                values: None,
+                drifts: None,
+            })
             .collect();
         let mut values = self.values(None, &halves);
-        let fates: Vec<&str> = self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
+        let fates: Vec<&str> =
+            self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
         for (column, value) in &mut values.0 {
             if !fates.contains(&column.key) {
                 *value = Value::Missing(Why::Absent);
@@ -113,12 +120,7 @@ impl Vocabulary {
 
 impl OneSide {
     /// Appends the values of one tuned side.
-    fn push(
-        &self,
-        base: Option<&Measurements>,
-        half: &Half<'_>,
-        values: &mut Vec<(&'static Column, Value)>,
-    ) {
+    fn push(&self, base: Option<&Measurements>, half: &Half<'_>, values: &mut Vec<(&'static Column, Value)>) {
         values.extend(fate(&self.fates, half.standing, half.retyped).0);
         for (i, (drift, column)) in self.drifts.iter().enumerate() {
             let value = match (half.standing, half.drifts) {
@@ -139,12 +141,12 @@ impl OneSide {
                     base.and_then(|found| found.get(key)).unwrap_or(unread),
                     Value::Missing(Why::Absent),
                 ),
-                Some(Standing::Added) => metric.values(Value::Missing(Why::Unpaired), tuned.unwrap_or(unread)),
+                Some(Standing::Added) => {
+                    metric.values(Value::Missing(Why::Unpaired), tuned.unwrap_or(unread))
+                }
                 Some(Standing::Unchanged) => metric.unchanged(tuned.unwrap_or(unread)),
-                Some(_) => metric.values(
-                    base.and_then(|found| found.get(key)).unwrap_or(unread),
-                    tuned.unwrap_or(unread),
-                ),
+                Some(_) => metric
+                    .values(base.and_then(|found| found.get(key)).unwrap_or(unread), tuned.unwrap_or(unread)),
             });
         }
     }

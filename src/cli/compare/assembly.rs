@@ -49,8 +49,12 @@ pub(super) fn report(
         tasks.iter().zip(found).filter_map(|(task, found)| row(sides, task, found, vocabulary)).collect();
     let odd = sides.odd(filter);
     let all: Vec<&Skipped> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
-    let skipped: Vec<Skipped> =
-        all.iter().copied().filter(|skipped| filter.keeps(crate::layer::bare(&skipped.tensor))).cloned().collect();
+    let skipped: Vec<Skipped> = all
+        .iter()
+        .copied()
+        .filter(|skipped| filter.keeps(crate::layer::bare(&skipped.tensor)))
+        .cloned()
+        .collect();
     let totals = totals(&rows, sides, (&skipped, dropped + all.len() - skipped.len()), &odd);
     rows.extend(odd.iter().map(|odd| odd_row(odd, vocabulary)));
     rows.sort_by(|a, b| crate::layer::natural(&a.name, &b.name));
@@ -103,7 +107,8 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
             flags.push(flag);
         }
     }
-    for flag in outcome.iter().flat_map(|outcome| outcome.tuned.iter().flatten()).flat_map(|t| &t.found.flags) {
+    for flag in outcome.iter().flat_map(|outcome| outcome.tuned.iter().flatten()).flat_map(|t| &t.found.flags)
+    {
         if !flags.contains(flag) {
             flags.push(flag);
         }
@@ -227,7 +232,8 @@ fn totals(rows: &[Row], sides: &Sides, (skipped, filtered): (&[Skipped], usize),
     let is = |row: &Row, which| row.comparison.as_ref().is_some_and(|comparison| comparison.status == which);
     let count = |which| rows.iter().filter(|row| is(row, which)).count() as u64;
     let odd = |which| {
-        let summary = |odd: &Odd| summary(&odd.standings.iter().map(|(standing, _)| *standing).collect::<Vec<_>>());
+        let summary =
+            |odd: &Odd| summary(&odd.standings.iter().map(|(standing, _)| *standing).collect::<Vec<_>>());
         odd.iter().filter(|odd| summary(odd) == which).count() as u64
     };
     let reused = sides.base.saved().is_some() && sides.tuned.iter().any(|(_, side)| side.weights().is_some());

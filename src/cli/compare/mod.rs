@@ -97,7 +97,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let sides = Arc::new(open(arguments)?);
-    let all: Vec<&Side> = std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side)).collect();
+    let all: Vec<&Side> =
+        std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side)).collect();
     let method = Method::of(&all, arguments.names, arguments.precision)?;
     let weights = all.iter().all(|side| side.weights().is_some());
     let settings = Settings {
@@ -129,7 +130,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     warn_of_filters(&sides, common);
     let begun = Instant::now();
-    let found = look_and_measure(&sides, &tasks, &settings, (arguments.all, common, limits), &method.columns)?;
+    let found =
+        look_and_measure(&sides, &tasks, &settings, (arguments.all, common, limits), &method.columns)?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
@@ -165,7 +167,9 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
     let named = arguments.adapted.as_deref().map(Model::open).transpose()?.map(|model| model.source);
     let base = Side::open(&arguments.base, Opening { base: named.clone(), ..Opening::default() })?;
     let changed = named.or(base.weights().cloned());
-    let tuned = tuned.into_iter().map(|(name, path)| Ok((name, Side::open(&path, Opening { base: changed.clone(), ..arguments.adapter.opening() })?)));
+    let tuned = tuned.into_iter().map(|(name, path)| {
+        Ok((name, Side::open(&path, Opening { base: changed.clone(), ..arguments.adapter.opening() })?))
+    });
     Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? })
 }
 
@@ -176,7 +180,10 @@ fn name_and_path(typed: &Path) -> (String, PathBuf) {
         Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
         _ => {
             let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
-            (name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()), typed.into())
+            (
+                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
+                typed.into(),
+            )
         }
     };
     let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
@@ -186,9 +193,13 @@ fn name_and_path(typed: &Path) -> (String, PathBuf) {
 /// An error about a column that this comparison does not have says why.
 fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
     let text = error.to_string();
-    let names = |drifts: &[compare::Drift]| drifts.iter().any(|drift| text.contains(&format!("`{}`", drift.column.key)));
+    let names = |drifts: &[compare::Drift]| {
+        drifts.iter().any(|drift| text.contains(&format!("`{}`", drift.column.key)))
+    };
     let why = match (weights, arguments.no_vectors) {
-        (false, _) if names(compare::DRIFTS) || names(compare::TURNS) => "it needs weights on both sides, not a report",
+        (false, _) if names(compare::DRIFTS) || names(compare::TURNS) => {
+            "it needs weights on both sides, not a report"
+        }
         (true, true) if names(compare::TURNS) => "it needs singular vectors; leave `--no-vectors` out",
         _ => return error,
     };
@@ -225,11 +236,12 @@ fn look_and_measure(
     let seen = run::all(&jobs, &work, (common, limits))?;
     let wanted = |seen: &Seen| {
         let changed = |standing| !matches!(standing, None | Some(Standing::Unchanged | Standing::Removed));
-        seen.tuned.iter().any(|side| {
-            changed(side.standing) || (everything && side.standing == Some(Standing::Unchanged))
-        })
+        seen.tuned
+            .iter()
+            .any(|side| changed(side.standing) || (everything && side.standing == Some(Standing::Unchanged)))
     };
-    let mut found: Vec<Found> = seen.into_iter().map(|seen| Found { seen, outcome: None, tied_to: None }).collect();
+    let mut found: Vec<Found> =
+        seen.into_iter().map(|seen| Found { seen, outcome: None, tied_to: None }).collect();
     let copies = copies(tasks, &found);
     let all = (0..tasks.len()).filter(|i| found[*i].seen.as_ref().is_ok_and(wanted));
     let originals: Arc<Vec<usize>> = Arc::new(all.filter(|i| copies[*i].is_none()).collect());
@@ -252,7 +264,8 @@ fn look_and_measure(
     }
     for (i, original) in copies.into_iter().enumerate() {
         let Some(original) = original.filter(|original| found[*original].outcome.is_some()) else { continue };
-        found[i].outcome = found[original].outcome.clone();
+        let outcome = found[original].outcome.clone();
+        found[i].outcome = outcome;
         found[i].tied_to = Some(tasks[original].name.clone());
     }
     Ok(found)
@@ -316,7 +329,8 @@ fn copies(tasks: &[Task], found: &[Found]) -> Vec<Option<usize>> {
     (0..tasks.len())
         .map(|i| {
             let (seen, layer) = (found[i].seen.as_ref().ok()?, tasks[i].layer()?);
-            let hashes: Vec<&String> = seen.tuned.iter().map(|side| side.blake3.as_ref()).collect::<Option<_>>()?;
+            let hashes: Vec<&String> =
+                seen.tuned.iter().map(|side| side.blake3.as_ref()).collect::<Option<_>>()?;
             let key = (seen.base.as_ref()?, hashes, layer.rows, layer.cols, layer.dtype.name());
             let original = *first.entry(key).or_insert(i);
             (original != i).then_some(original)
@@ -373,7 +387,8 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// `16` or `energy:0.9`.
 fn preserve(text: &str) -> Result<Preserve, String> {
-    let wrong = || "give a number of directions, as in 16, or a share of the energy, as in energy:0.9".to_owned();
+    let wrong =
+        || "give a number of directions, as in 16, or a share of the energy, as in energy:0.9".to_owned();
     match text.strip_prefix("energy:") {
         Some(share) => match share.parse::<f64>() {
             Ok(share) if share > 0.0 && share <= 1.0 => Ok(Preserve::Energy(share)),

@@ -9,8 +9,8 @@ use clap::ValueEnum;
 
 use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_saved};
-use crate::cli::run::Model;
 use crate::cli::options::PrecisionName;
+use crate::cli::run::Model;
 use crate::cli::spectrum::{Names, settings};
 use crate::error::Error;
 use crate::layer::{Filter, Layer, Selection};
@@ -66,7 +66,10 @@ impl Side {
         };
         let patched = Patched::new(Arc::clone(&base), source);
         if patched.is_empty() {
-            return Err(Error::malformed(path, "is an adapter of another model: none of its updates fits the base"));
+            return Err(Error::malformed(
+                path,
+                "is an adapter of another model: none of its updates fits the base",
+            ));
         }
         let Selection { layers, skipped, .. } = patched.select(&Filter::default());
         let others = base.select(&Filter::default()).skipped;
@@ -171,8 +174,7 @@ impl Method {
     }
 
     fn chosen(names: Option<Names>, precision: Option<PrecisionName>) -> Self {
-        let (names, precision) =
-            (names.unwrap_or(Names::Svdkit), precision.unwrap_or(PrecisionName::Fast));
+        let (names, precision) = (names.unwrap_or(Names::Svdkit), precision.unwrap_or(PrecisionName::Fast));
         let columns = names.metrics().iter().map(|metric| &metric.column).collect();
         Self { names, precision, settings: settings(names, precision), columns }
     }
@@ -250,10 +252,7 @@ fn same_method(first: (&str, &Saved), other: (&str, &Saved)) -> Result<(), Error
 }
 
 /// Every setting that is not the same on both sides, in words.
-fn differences(
-    first: &BTreeMap<String, String>,
-    other: &BTreeMap<String, String>,
-) -> Vec<String> {
+fn differences(first: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
     let keys: BTreeSet<&String> = first.keys().chain(other.keys()).collect();
     let word = |value: Option<&String>| value.map_or("not set".to_owned(), |value| format!("`{value}`"));
     let differs = keys.into_iter().filter(|key| first.get(*key) != other.get(*key));
