@@ -7,6 +7,7 @@ mod comma;
 mod foot;
 mod json;
 mod markdown;
+mod notes;
 pub mod plot;
 mod table;
 
