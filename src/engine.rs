@@ -1,12 +1,13 @@
 //! The ordered parallel map: dearest job first, never more memory in flight than allowed, results in the order given.
 //!
-//! One worker takes one job. A worker with nothing left to take helps the others through the pool's work stealing,
-//! so the last large matrix uses every thread. Nothing here knows what a job does.
+//! A worker takes one job after the other. Only one with nothing left to take goes back to the pool and helps the others
+//! through its work stealing, so the last large matrix uses every thread. A job never waits in the pool: whoever waits
+//! there for a part of his own job would begin it, and finish neither. Nothing here knows what a job does.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::error::Error;
@@ -58,39 +59,104 @@ pub fn map<T: Send + 'static>(
         .thread_name(|i| format!("svdkit-{i}"))
         .build()
         .map_err(|e| Error::Usage(format!("cannot start {} threads: {e}", limits.threads)))?;
-    let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by(|a, b| jobs[*b].flops.total_cmp(&jobs[*a].flops).then(a.cmp(b)));
-    let mut waiting = VecDeque::from(order);
+    let queue = Arc::new(Mutex::new(Queue::new(jobs, limits)));
     let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
-    let (mut running, mut in_flight) = (0, 0);
     let (send, receive) = mpsc::channel();
     loop {
-        while running < limits.threads.max(1) {
-            let fits = |i: &usize| running == 0 || in_flight + jobs[*i].bytes <= limits.memory;
-            let Some(job) = waiting.iter().position(fits).and_then(|at| waiting.remove(at)) else { break };
-            running += 1;
-            in_flight += jobs[job].bytes;
-            let (work, send) = (Arc::clone(work), send.clone());
-            pool.spawn(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
-                // The receiver is gone only when the run was interrupted: nobody wants the result.
-                let _ = send.send((job, result));
-            });
+        // The guard goes before the body runs.
+        while let Some(job) = { lock(&queue).take() } {
+            let (queue, work, send) = (Arc::clone(&queue), Arc::clone(work), send.clone());
+            pool.spawn(move || worker(job, &queue, work.as_ref(), &send));
             stop(watch(Event::Started(job)))?;
         }
-        if running == 0 {
-            return Ok(results);
+        if lock(&queue).running == 0 {
+            break;
         }
         match receive.recv_timeout(Duration::from_millis(50)) {
-            Ok((job, result)) => {
-                running -= 1;
-                in_flight -= jobs[job].bytes;
-                results[job] = result;
-                stop(watch(Event::Finished(job)))?;
-            }
+            Ok(done) => note(done, &mut results, watch)?,
             Err(_) => stop(watch(Event::Waiting))?,
         }
     }
+    // The last workers tell before they go, but nobody has listened yet.
+    receive.try_iter().try_for_each(|done| note(done, &mut results, watch))?;
+    Ok(results)
+}
+
+/// A job that has ended, what came of it, and the one that its worker took next.
+type Done<T> = (usize, Option<T>, Option<usize>);
+
+/// Does `job`, then whatever can be taken next, until there is nothing or nobody listens any more.
+fn worker<T>(
+    mut job: usize,
+    queue: &Mutex<Queue>,
+    work: &(dyn Fn(usize) -> T + Send + Sync),
+    send: &mpsc::Sender<Done<T>>,
+) {
+    loop {
+        let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
+        let mut queue = lock(queue);
+        queue.release(job);
+        let next = queue.take();
+        // Told before the lock is let go: who finds nothing running has been told all.
+        let heard = send.send((job, result, next)).is_ok();
+        drop(queue);
+        match next {
+            Some(next) if heard => job = next,
+            _ => return,
+        }
+    }
+}
+
+/// Keeps a result and tells what happened.
+fn note<T>(
+    (job, result, next): Done<T>,
+    results: &mut [Option<T>],
+    watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    results[job] = result;
+    stop(watch(Event::Finished(job)))?;
+    next.map_or(Ok(()), |next| stop(watch(Event::Started(next))))
+}
+
+/// What waits and what runs.
+struct Queue {
+    waiting: VecDeque<usize>,
+    bytes: Vec<u64>,
+    limits: Limits,
+    running: usize,
+    in_flight: u64,
+}
+
+impl Queue {
+    /// All jobs, dearest first.
+    fn new(jobs: &[Job], limits: Limits) -> Self {
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        order.sort_by(|a, b| jobs[*b].flops.total_cmp(&jobs[*a].flops).then(a.cmp(b)));
+        let bytes = jobs.iter().map(|job| job.bytes).collect();
+        Self { waiting: order.into(), bytes, limits, running: 0, in_flight: 0 }
+    }
+
+    /// The dearest job that fits, if a thread is free for it.
+    fn take(&mut self) -> Option<usize> {
+        if self.running >= self.limits.threads.max(1) {
+            return None;
+        }
+        let fits = |i: &usize| self.running == 0 || self.in_flight + self.bytes[*i] <= self.limits.memory;
+        let job = self.waiting.iter().position(fits).and_then(|at| self.waiting.remove(at))?;
+        self.running += 1;
+        self.in_flight += self.bytes[job];
+        Some(job)
+    }
+
+    fn release(&mut self, job: usize) {
+        self.running -= 1;
+        self.in_flight -= self.bytes[job];
+    }
+}
+
+/// No job runs under the lock, so no panic can have left the queue half changed.
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn stop(flow: ControlFlow<()>) -> Result<(), Error> {
@@ -99,8 +165,9 @@ fn stop(flow: ControlFlow<()>) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rayon::prelude::*;
 
     use super::*;
 
@@ -144,6 +211,21 @@ mod tests {
         let limits = Limits { threads: 4, memory: 20 };
         map(&jobs(&costs), limits, &shared(work), &mut quiet).expect("not interrupted");
         assert!(most.load(Ordering::SeqCst) <= 20, "{most:?}");
+    }
+
+    #[test]
+    fn no_job_begins_inside_another_that_waits_for_its_parts() {
+        thread_local!(static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+        let work = |_: usize| {
+            let depth = DEPTH.get();
+            DEPTH.set(depth + 1);
+            (0..64).into_par_iter().for_each(|_| std::thread::sleep(Duration::from_micros(50)));
+            DEPTH.set(depth);
+            depth
+        };
+        let limits = Limits { threads: 3, memory: 1000 };
+        let results = map(&jobs(&[1; 40]), limits, &shared(work), &mut quiet).expect("not interrupted");
+        assert_eq!(results, [Some(0); 40]);
     }
 
     #[test]

@@ -284,6 +284,7 @@ mod tests {
             flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],
+            outline: vec![],
             intruders: None,
         }
     }

@@ -260,6 +260,9 @@ pub struct Row {
     /// Up to 32 singular values at even steps from the first to the last: enough to draw the spectrum.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sketch: Vec<f64>,
+    /// Up to 200 singular values with their positions, for pictures; not part of the schema.
+    #[serde(skip)]
+    pub outline: Vec<(usize, f64)>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Intruders>,

@@ -78,6 +78,20 @@ impl Spectrum {
         (0..steps).map(|i| self.values[if steps < 2 { 0 } else { i * (n - 1) / (steps - 1) }]).collect()
     }
 
+    /// Up to 200 of the first `count` values with their positions, all leading ones and the last among them: enough to
+    /// draw any picture of the spectrum without keeping it.
+    pub fn outline(&self, count: usize) -> Vec<(usize, f64)> {
+        const POINTS: usize = 200;
+        const LEADING: usize = 64;
+        let n = self.values.len().min(count);
+        if n <= POINTS {
+            return self.values.iter().copied().enumerate().take(n).collect();
+        }
+        let (rest, steps) = (n - 1 - LEADING, POINTS - 1 - LEADING);
+        let places = (0..LEADING).chain((0..=steps).map(|i| LEADING + i * rest / steps));
+        places.map(|i| (i, self.values[i])).collect()
+    }
+
     /// The smallest singular value that still carries information: anything below is rounding of the route.
     ///
     /// `Gram`: the eigenvalues are exact to about `max(m,n)·ε·σ₁²`, so `σ₁·√(max(m,n)·ε)`; `Direct`: `σ₁·max(m,n)·ε`, ε of f64.
@@ -100,6 +114,19 @@ mod tests {
         assert_eq!(spectrum.values(), [3.0, 2.0, 1.0]);
         let spectrum = Spectrum::new(vec![-0.0, 3.0], 2, 2, Route::Gram).expect("sound values");
         assert!(spectrum.values()[1].is_sign_positive());
+    }
+
+    #[test]
+    fn an_outline_holds_the_leading_values_and_the_last() {
+        let outline = |n: usize| {
+            let values = (0..n).map(|i| 1.0 / (1.0 + i as f64)).collect();
+            Spectrum::new(values, n, n, Route::Direct).expect("sound values").outline(usize::MAX)
+        };
+        assert_eq!(outline(150).len(), 150);
+        let long = outline(5000);
+        assert_eq!((long.len(), long[63].0, long[64].0, long[199].0), (200, 63, 64, 4999));
+        assert!(long.is_sorted_by(|a, b| a.0 < b.0 && a.1 > b.1));
+        assert!(outline(201).is_sorted_by(|a, b| a.0 < b.0));
     }
 
     #[test]

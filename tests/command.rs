@@ -139,7 +139,7 @@ fn every_tensor_of_an_adapter_is_in_the_report_with_the_scale_used() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    for format in ["table", "json", "jsonl", "csv", "markdown"] {
+    for format in ["table", "json", "jsonl", "csv", "markdown", "html"] {
         let run = |jobs| stdout(&["spectrum", BASE, "--format", format, "-j", jobs]);
         assert_eq!(run("1"), run("2"), "{format}");
         assert_eq!(run("2"), run("3"), "{format}");
@@ -341,4 +341,39 @@ fn a_layer_that_is_not_finite_is_left_out_of_an_allocation_with_the_reason() {
     let reason = &allocation["excluded"]["model.layers.1.mlp.up_proj"];
     assert_eq!(reason, "the weight holds NaN or infinite entries");
     assert_eq!(allocation["learning_rate"].as_object().unwrap().len(), 27);
+}
+
+#[test]
+fn build_servers_are_told_what_is_broken() {
+    let run = |format: &str| {
+        let rules = ["--fail-if", "stable_rank < 2", "--fail-if", "*.mlp.*: alpha > 1e9"];
+        let output = svdkit(&[&["spectrum", BASE, "-q", "--format", format], &rules[..]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let junit = run("junit");
+    assert!(
+        junit.starts_with("<?xml") && junit.contains("tests=\"2\" failures=\"1\" errors=\"0\""),
+        "{junit}"
+    );
+    assert!(
+        junit.contains("name=\"stable_rank &lt; 2\"><failure message=\"lm_head: stable_rank = 1.030"),
+        "{junit}"
+    );
+    assert!(
+        run("github").starts_with("::error title=svdkit%3A stable_rank < 2::lm_head: stable_rank = 1.030")
+    );
+    let gitlab: Value = serde_json::from_str(&run("gitlab")).unwrap();
+    assert_eq!((gitlab[0]["check_name"].as_str(), gitlab[1].is_null()), (Some("stable_rank < 2"), true));
+}
+
+#[test]
+fn a_file_gets_the_format_of_its_extension_or_the_one_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let named = format!("gitlab={}", at("quality.json"));
+    stdout(&["spectrum", BASE, "-o", &at("page.html"), "-o", &named, "-o", &at("a=b.csv")]);
+    assert!(fs::read_to_string(at("page.html")).unwrap().starts_with("<!DOCTYPE html>"));
+    assert_eq!(fs::read_to_string(at("quality.json")).unwrap(), "[]\n");
+    assert!(fs::read_to_string(at("a=b.csv")).unwrap().starts_with("name,"));
 }

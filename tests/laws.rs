@@ -169,6 +169,7 @@ fn scaling_the_weights_scales_norms_and_leaves_shape_metrics_alone() {
                 | "frobenius_norm"
                 | "nuclear_norm"
                 | "smallest_singular_value"
+                | "accuracy_floor"
                 | "noise_sigma"
                 | "bulk_edge" => 8.0,
                 "max_eigenvalue" | "xmin" => 64.0,

@@ -3,7 +3,7 @@
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Cost, Precision, Stream};
+use crate::linalg::{self, Cost, Precision, STREAM_BYTES, Stream};
 use crate::metric::{Entries, Metric, Rounded, Subject};
 use crate::report::{Measurements, Why};
 use crate::spectrum::Spectrum;
@@ -14,7 +14,7 @@ use super::Measured;
 pub fn cost(layer: &Layer, precision: Precision) -> Cost {
     match layer.rank {
         Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
-        None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype)),
+        None => linalg::streamed_cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype)),
     }
 }
 
@@ -101,10 +101,7 @@ fn product(source: &dyn MatrixSource, layer: &Layer) -> Result<Found, Error> {
     Ok(Found { entries, spectrum, blake3: hash.finalize().to_hex().to_string() })
 }
 
-/// How much of a streamed weight is read at once.
-const BLOCK: u64 = 8 << 20;
-
 /// How many rows of `layer` are read at once; at least one.
 pub(super) fn rows_in(layer: &Layer) -> usize {
-    (BLOCK * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
+    (STREAM_BYTES * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
 }

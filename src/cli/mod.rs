@@ -51,18 +51,18 @@ Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
-    /// Leading directions of a fine-tune that its base does not have
-    Intruders(intruders::Arguments),
-    /// How many directions each matrix, or its update, uses, and what rank to keep
-    Rank(rank::Arguments),
-    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
-    Farms(farms::Arguments),
     /// What changed from one checkpoint, or saved report, to another
     ///
     /// Every metric on both sides, how far entries, singular values and directions have moved, what is new or gone.
     /// Matrices whose bytes are the same are not decomposed. A report that `svdkit spectrum` saved makes a baseline for
     /// CI: what did not change keeps its numbers, the rest is measured the same way.
     Compare(compare::Arguments),
+    /// Leading directions of a fine-tune that its base does not have
+    Intruders(intruders::Arguments),
+    /// How many directions each matrix, or its update, uses, and what rank to keep
+    Rank(rank::Arguments),
+    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
+    Farms(farms::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),

@@ -63,8 +63,9 @@ pub(super) struct Common {
     /// What stdout gets
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatName::Table, help_heading = "Output")]
     pub format: FormatName,
-    /// Write the report to FILE as well, in the format of its extension (json, jsonl, csv, md, txt); may be repeated
+    /// Write the report to FILE as well, in the format of its extension (json, jsonl, csv, md, html, xml, txt); may be repeated
     ///
+    /// FORMAT=FILE names the format, as in gitlab=quality.json.
     /// Files are created before the work starts and appear complete or not at all.
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Vec<PathBuf>,
@@ -118,6 +119,14 @@ pub(super) enum FormatName {
     Csv,
     /// For a pull request or a job summary
     Markdown,
+    /// One page for a browser, with pictures; it needs no network
+    Html,
+    /// JUnit XML: a test case a rule, for build servers
+    Junit,
+    /// Annotations of a GitHub workflow: the ten worst
+    Github,
+    /// GitLab's code-quality report
+    Gitlab,
 }
 
 impl From<FormatName> for OutputFormat {
@@ -128,6 +137,10 @@ impl From<FormatName> for OutputFormat {
             FormatName::Jsonl => Self::Jsonl,
             FormatName::Csv => Self::Csv,
             FormatName::Markdown => Self::Markdown,
+            FormatName::Html => Self::Html,
+            FormatName::Junit => Self::Junit,
+            FormatName::Github => Self::Github,
+            FormatName::Gitlab => Self::Gitlab,
         }
     }
 }

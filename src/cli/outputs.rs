@@ -24,11 +24,14 @@ pub(super) enum Target {
 impl Outputs {
     /// Creates the files, so that a wrong path costs no work.
     pub(super) fn create(paths: &[PathBuf]) -> Result<Self, Error> {
-        paths
-            .iter()
-            .map(|path| Ok((format_of(path)?, Target::create(path)?)))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let each = |path: &PathBuf| {
+            let (format, path) = match named(path) {
+                Some((format, path)) => (format, path),
+                None => (format_of(path)?, path.as_path()),
+            };
+            Ok((format, Target::create(path)?))
+        };
+        paths.iter().map(each).collect::<Result<_, _>>().map(Self)
     }
 
     /// Writes `report` into every file and puts them in place.
@@ -83,6 +86,13 @@ impl Target {
     }
 }
 
+/// The parts of `FORMAT=FILE`.
+fn named(path: &Path) -> Option<(OutputFormat, &Path)> {
+    let (name, file) = path.to_str()?.split_once('=')?;
+    let (format, _, _) = OUTPUT_FORMATS.iter().find(|(_, known, _)| *known == name)?;
+    Some((*format, Path::new(file)))
+}
+
 fn format_of(path: &Path) -> Result<OutputFormat, Error> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
     let format = OUTPUT_FORMATS.iter().find(|(_, _, extensions)| extensions.contains(&extension.as_str()));
@@ -92,6 +102,9 @@ fn format_of(path: &Path) -> Result<OutputFormat, Error> {
             .flat_map(|(_, _, extensions)| *extensions)
             .map(|e| format!(".{e}"))
             .collect();
-        Error::malformed(path, format!("no format has this extension; known are {}", known.join(", ")))
+        Error::malformed(
+            path,
+            format!("no format has this extension; known are {}, or write FORMAT=FILE", known.join(", ")),
+        )
     })
 }

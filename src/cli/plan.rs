@@ -23,7 +23,6 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
 }
 
 /// What else than decompositions a plan tells.
-#[derive(Clone, Copy)]
 pub(super) struct Reading {
     /// Bytes to read.
     pub bytes: u64,
@@ -103,7 +102,7 @@ pub(super) fn rate() -> f64 {
 
 /// Operations a second in a small decomposition.
 fn timed() -> f64 {
-    const SIDE: usize = 384;
+    const SIDE: usize = 640;
     // Any full-rank matrix will do; this one is a fixed pseudo-random one.
     let mut state = 1u32;
     let mut entry = || {

@@ -287,6 +287,8 @@ fn assemble(
 
 fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option<&Layer>) -> Row {
     let found = measured.as_ref().ok();
+    let spectrum = found.and_then(|found| found.spectrum.as_ref());
+    let directions = layer.rank.unwrap_or(usize::MAX);
     let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
     let shape = [layer.rows as u64, layer.cols as u64];
     Row {
@@ -304,9 +306,8 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         comparison: None,
         flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
-        sketch: found
-            .and_then(|found| found.spectrum.as_ref())
-            .map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(layer.rank.unwrap_or(usize::MAX))),
+        sketch: spectrum.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
+        outline: spectrum.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
         intruders: None,
     }
 }

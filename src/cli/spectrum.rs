@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if let Some(path) = &arguments.singular_values {
         let spectra = measured
             .iter()
-            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?.values())));
+            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)));
         checkpoint::write_spectra(path, &spectra.collect::<Vec<_>>())?;
     }
     run::deliver(&report, common, &analysis.shown, outputs)

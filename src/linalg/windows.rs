@@ -14,7 +14,6 @@ use std::ops::Range;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::band;
 use super::exact;
 use super::gram::Gram;
 use super::kernel::{self, BAND_SLACK, Lower, Panels, Product};
@@ -301,7 +300,7 @@ impl Run<'_> {
         for together in self.plan.starts.chunks(TOGETHER) {
             let found = together.par_iter().map(|start| {
                 let column = |j: usize| &sum[(start + j) * ld..][..side - j];
-                super::spectrum(Gram::summed(self.arch, (side, band::padded(side)), column), rows, cols)
+                super::spectrum(Gram::summed(self.arch, side, column), rows, cols)
             });
             self.spectra.extend(found.collect::<Result<Vec<_>, _>>()?);
         }

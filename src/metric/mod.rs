@@ -49,6 +49,8 @@ pub static METRICS: &[Metric] = &[
     norm::NUCLEAR_NORM,
     norm::SMALLEST_SINGULAR_VALUE,
     norm::CONDITION_NUMBER,
+    norm::ACCURACY_FLOOR,
+    norm::BELOW_FLOOR_COUNT,
     norm::MAX_EIGENVALUE,
     rank::STABLE_RANK,
     rank::EFFECTIVE_RANK,

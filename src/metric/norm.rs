@@ -82,6 +82,35 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
     },
 };
 
+pub(super) const ACCURACY_FLOOR: Metric = Metric {
+    column: Column {
+        key: "accuracy_floor",
+        label: "floor",
+        format: Format::Real,
+        doc: "the smallest singular value that the decomposition resolves; what lies below is rounding",
+        range: "[0, σ₁], units of the weights",
+        source: "docs/numerics.md",
+    },
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.floor())),
+};
+
+pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
+    column: Column {
+        key: "below_floor_count",
+        label: "below floor",
+        format: Format::Count,
+        doc: "how many singular values do not rise above the floor: the last ones of a saved spectrum",
+        range: "[0, min(m, n)]",
+        source: "docs/numerics.md",
+    },
+    value: |subject| {
+        subject.measure(|spectrum| {
+            let floor = spectrum.floor();
+            Value::count(spectrum.values().iter().filter(|s| **s <= floor).count())
+        })
+    },
+};
+
 pub(super) const MAX_EIGENVALUE: Metric = Metric {
     column: Column {
         key: "max_eigenvalue",
@@ -166,6 +195,8 @@ mod tests {
     fn what_the_route_cannot_resolve_is_missing() {
         missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowFloor);
         missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowFloor);
+        check(&BELOW_FLOOR_COUNT, &[1.0, 0.5, 1e-17, 0.0], 2.0);
+        check(&ACCURACY_FLOOR, &[2.0, 0.5, 1e-17, 0.0], 8.0 * f64::EPSILON);
         missing(&CONDITION_NUMBER, &[0.0, 0.0], Why::AllZero);
         check(&SPECTRAL_NORM, &[0.0, 0.0], 0.0);
         check(&FROBENIUS_NORM, &[0.0, 0.0], 0.0);

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use crate::report::{Column, Outcome, Report};
 
+use super::cell;
 use super::changes;
 use super::table::{self, Look};
 
@@ -26,7 +27,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     for row in changes::shown(report, look) {
         write!(out, "| {} | {} × {} | {} |", escape(&row.name), row.shape[0], row.shape[1], row.dtype)?;
         for column in &columns {
-            write!(out, " {} |", table::cell(row, column))?;
+            write!(out, " {} |", cell::cell(row, column))?;
         }
         writeln!(out)?;
     }

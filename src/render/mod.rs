@@ -2,13 +2,18 @@
 
 pub mod advice;
 pub mod allocation;
+mod cell;
 mod changes;
 mod comma;
 mod foot;
+mod github;
+mod gitlab;
+mod html;
 mod json;
+mod junit;
 mod markdown;
-mod notes;
 pub mod plot;
+mod problem;
 mod table;
 
 use std::io::{self, Write};
@@ -30,15 +35,27 @@ pub enum OutputFormat {
     Csv,
     /// For a pull request or a job summary.
     Markdown,
+    /// One page for a browser, with pictures.
+    Html,
+    /// Rules as test cases, for build servers.
+    Junit,
+    /// Annotations of a GitHub workflow.
+    Github,
+    /// GitLab's code-quality report.
+    Gitlab,
 }
 
 /// Every format with its name and the file extensions that stand for it.
-pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 5] = [
+pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 9] = [
     (OutputFormat::Table, "table", &["txt"]),
     (OutputFormat::Json, "json", &["json"]),
     (OutputFormat::Jsonl, "jsonl", &["jsonl", "ndjson"]),
     (OutputFormat::Csv, "csv", &["csv"]),
     (OutputFormat::Markdown, "markdown", &["md", "markdown"]),
+    (OutputFormat::Html, "html", &["html", "htm"]),
+    (OutputFormat::Junit, "junit", &["xml"]),
+    (OutputFormat::Github, "github", &[]),
+    (OutputFormat::Gitlab, "gitlab", &[]),
 ];
 
 /// Writes `report` as `format`. `chosen` are the columns a person wants to see, most wanted first; machine formats
@@ -53,6 +70,10 @@ pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut d
         OutputFormat::Jsonl => json::write_lines(report, out),
         OutputFormat::Csv => comma::write(report, out),
         OutputFormat::Markdown => markdown::write(report, look, out),
+        OutputFormat::Html => html::write(report, look, out),
+        OutputFormat::Junit => junit::write(report, out),
+        OutputFormat::Github => github::write(report, out),
+        OutputFormat::Gitlab => gitlab::write(report, out),
     }
 }
 

@@ -8,7 +8,8 @@ use crate::notation;
 use crate::report::{Column, Row, Value};
 use crate::spectrum::Spectrum;
 
-use super::table::{self, Paint};
+use super::cell;
+use super::table::Paint;
 
 /// Lines of the upper and of the lower drawing.
 const HEIGHTS: (usize, usize) = (12, 8);
@@ -66,7 +67,7 @@ pub fn write(
     );
     lower.write("Σσ²", &|x| format!("{:.0} %", x * 100.0), (0.0, 1.0), paint, out)?;
     write_positions(count, cells, out)?;
-    let said = facts.iter().map(|column| format!("{} {}", column.label, table::cell(row, column)));
+    let said = facts.iter().map(|column| format!("{} {}", column.label, cell::cell(row, column)));
     let mut words: Vec<(usize, String)> = said.map(|words| (words.width(), words)).collect();
     if let Some(edge) = edge {
         let text = format!("noise edge {}", notation::real(edge));
@@ -219,6 +220,7 @@ mod tests {
             intruders: None,
             values: Measurements::default(),
             sketch: vec![],
+            outline: vec![],
         };
         let spectrum = Spectrum::new(values.to_vec(), side, side, Route::Direct).expect("sound");
         let mut out = vec![];

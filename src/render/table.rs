@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
+use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
 use super::changes;
 use crate::notation;
-use crate::report::{Column, Format, Outcome, Report, Row, Value};
+use crate::report::{Column, Outcome, Report, Row, Value};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -71,11 +72,6 @@ impl Paint {
     }
 }
 
-/// Marks an exponent that was fitted on few values.
-pub(super) const UNSURE: &str = "~";
-/// Exponents, and the flags that say so.
-pub(super) const SHORT_TAILS: [(&str, &str); 3] =
-    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
 const SPARK: usize = 12;
 /// Columns of words, not of numbers.
 const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
@@ -87,7 +83,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
         write_rows(report, &rows, look, out)?;
     }
     super::foot::write(report, out)?;
-    for note in super::notes::notes(report, look) {
+    for note in notes(report, look) {
         writeln!(out, " {note}")?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
@@ -175,52 +171,13 @@ fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> 
 /// Width of the columns with the gaps before them.
 fn total(columns: &[(String, Vec<String>)]) -> usize {
     let widest = |(header, cells): &(String, Vec<String>)| {
-        cells.iter().map(String::as_str).chain(header.lines()).map(UnicodeWidthStr::width).max().unwrap_or(0)
+        cells.iter().map(String::as_str).chain(header.lines()).map(|c| c.width()).max().unwrap_or(0)
     };
     columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
 }
 
-/// A value as a person reads it.
-pub(super) fn cell(row: &Row, column: &Column) -> String {
-    let value = match row.values.get(column.key) {
-        None | Some(Value::Missing(_)) => return "–".to_owned(),
-        Some(value) => value,
-    };
-    let text = match (value, column.format) {
-        (Value::Count(n), _) => n.to_string(),
-        (Value::Real(x), Format::Share) => notation::share(x),
-        (Value::Real(x), Format::Change) => notation::change(x),
-        (Value::Real(x), _) => notation::real(x),
-        (Value::Missing(_), _) => String::new(),
-    };
-    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
-    match column.key {
-        _ if unsure => format!("{UNSURE}{text}"),
-        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
-        _ => text,
-    }
-}
-
 /// Header of the column that says which directions are intruders.
 const WHICH: &str = "which";
-
-/// `#1,3–5` for 1, 3, 4, 5.
-fn ranges(indices: &[u64]) -> String {
-    let mut runs: Vec<(u64, u64)> = vec![];
-    for index in indices {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == *index => *last = *index,
-            _ => runs.push((*index, *index)),
-        }
-    }
-    let run = |(first, last): &(u64, u64)| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first},{last}"),
-        _ => format!("{first}–{last}"),
-    };
-    let runs: Vec<String> = runs.iter().map(run).collect();
-    if runs.is_empty() { String::new() } else { format!("#{}", runs.join(",")) }
-}
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
 fn lines(rows: &[&Row], layout: Layout) -> Vec<Line> {
@@ -249,7 +206,7 @@ fn group(row: &Row) -> Option<&str> {
 }
 
 /// `text` cut in the middle to `width` characters, where both ends tell names apart.
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= width {
         return text.to_owned();
@@ -258,6 +215,83 @@ fn shorten(text: &str, width: usize) -> String {
     let head = width.saturating_sub(1) - tail;
     let (start, end) = (&characters[..head], &characters[characters.len() - tail..]);
     start.iter().chain(['…'].iter()).chain(end).collect()
+}
+
+/// Flags of an adapter's updates, in words.
+const CAUTIONS: [(&str, &str); 3] = [
+    ("scale_assumed", "no scale is stored: 1 was taken"),
+    ("rank_not_as_configured", "the configuration names another rank: that of the factors was taken"),
+    (
+        "moved_base",
+        "training began by taking a part out of the base: this is no update to the original weights",
+    ),
+];
+
+/// What a reader must know beside the numbers.
+fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
+    let mut notes = vec![];
+    match report.totals.compared {
+        Some(_) => notes.extend(changes::notes(report)),
+        None => notes.extend(update_note(report).filter(|_| report.command != "intruders")),
+    }
+    for row in &report.rows {
+        if let Some(failure) = &row.failed {
+            notes.push(format!("! {}: {failure}", row.name));
+        }
+        if let Some(Value::Count(n @ 1..)) = row.values.get("nonfinite_count") {
+            let what = if n == 1 { "entry is" } else { "entries are" };
+            notes.push(format!(
+                "! {}: {} {what} NaN or infinite, so it has no spectrum",
+                row.name,
+                notation::count(n)
+            ));
+        }
+        if let Some(original) = &row.tied_to {
+            notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
+        }
+    }
+    notes.extend(report.notes.iter().cloned());
+    if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
+        notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
+    }
+    for (flag, note) in CAUTIONS {
+        let count = report.rows.iter().filter(|row| row.flags.contains(&flag)).count();
+        if count > 0 {
+            notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
+        }
+    }
+    let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
+    let marked = report.totals.compared.is_none() || look.columns.contains(&"alpha");
+    if marked && report.rows.iter().any(short) {
+        let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
+        let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
+    }
+    notes
+}
+
+/// Says that numbers are of an update, where they are, and how an adapter's was scaled.
+fn update_note(report: &Report) -> Option<String> {
+    let path = &report.model.path;
+    let updates: Vec<_> = report.rows.iter().filter_map(|row| row.update.as_ref()).collect();
+    let base = report.base.as_ref().map(|base| base.path.as_str());
+    if updates.is_empty() {
+        return base.map(|base| format!("Δ every number is of the update: {path} − {base}"));
+    }
+    let scales = updates.iter().filter_map(|update| update.scale);
+    let (least, most) = scales.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), s| (a.min(s), b.max(s)));
+    let scale = match () {
+        () if least > most => String::new(),
+        () if least.total_cmp(&most).is_eq() => format!(", scaled by {}", short(least)),
+        () => format!(", scaled by {} to {}", short(least), short(most)),
+    };
+    Some(format!("Δ every number is of what {path} adds to {}{scale}", base.unwrap_or("its base")))
+}
+
+/// A number without zeros that say nothing.
+fn short(x: f64) -> String {
+    let text = notation::real(x);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// Counts of everything, so that nothing is left out silently.
@@ -315,12 +349,6 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_of_directions_are_written_short() {
-        assert_eq!(ranges(&[1, 3, 4, 5, 7, 8]), "#1,3–5,7,8");
-        assert_eq!(ranges(&[]), "");
-    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {

@@ -140,6 +140,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
             _ => Measurements::default(),
         },
         sketch: vec![],
+        outline: vec![],
         failed: failure,
     })
 }
@@ -219,6 +220,7 @@ fn odd_row(odd: &Odd, vocabulary: &Vocabulary) -> Row {
         flags: vec![],
         values: vocabulary.fates(&odd.standings),
         sketch: vec![],
+        outline: vec![],
     }
 }
 

@@ -3,7 +3,6 @@
 mod assembly;
 mod side;
 mod task;
-mod typed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +30,6 @@ use super::{Status, remark};
 use assembly::Found;
 use side::{Method, Side};
 use task::{Seen, Sides, Task};
-use typed::{at_least_one, name_and_path, preserve};
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
 const SHOWN: [&str; 7] = [
@@ -175,6 +173,23 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
     Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? })
 }
 
+/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
+fn name_and_path(typed: &Path) -> (String, PathBuf) {
+    let text = typed.to_string_lossy();
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
+        _ => {
+            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
+            (
+                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
+                typed.into(),
+            )
+        }
+    };
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
+    (name.chars().map(plain).collect(), path)
+}
+
 /// An error about a column that this comparison does not have says why.
 fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
     let text = error.to_string();
@@ -249,8 +264,7 @@ fn look_and_measure(
     }
     for (i, original) in copies.into_iter().enumerate() {
         let Some(original) = original.filter(|original| found[*original].outcome.is_some()) else { continue };
-        let outcome = found[original].outcome.clone();
-        found[i].outcome = outcome;
+        found[i].outcome = found[original].outcome.clone();
         found[i].tied_to = Some(tasks[original].name.clone());
     }
     Ok(found)
@@ -364,4 +378,20 @@ fn shown(columns: &[&'static Column], names: &[&str], weights: bool) -> Vec<&'st
             sides.filter_map(there).collect()
         }
     }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|k| *k > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
+}
+
+/// `16` or `energy:0.9`.
+fn preserve(text: &str) -> Result<Preserve, String> {
+    let found = match text.strip_prefix("energy:") {
+        Some(share) => {
+            share.parse().ok().filter(|x| (0.0..=1.0).contains(x) && *x > 0.0).map(Preserve::Energy)
+        }
+        None => text.parse().ok().filter(|rank| *rank > 0).map(Preserve::Rank),
+    };
+    let wrong = "give a number of directions, as in 16, or a share of the energy, as in energy:0.9";
+    found.ok_or_else(|| wrong.to_owned())
 }

@@ -1,0 +1,40 @@
+//! Annotations of a GitHub workflow, one command a line: the ten worst, since GitHub shows no more of a step.
+
+use std::io::{self, Write};
+
+use crate::report::Report;
+
+use super::problem::{Problem, problems};
+
+/// GitHub drops what comes after so many errors of one step.
+const MOST: usize = 10;
+
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let problems = problems(report);
+    for Problem { check, text } in problems.iter().take(MOST) {
+        writeln!(out, "::error title={}::{}", property(&format!("svdkit: {check}")), message(text))?;
+    }
+    if problems.len() > MOST {
+        writeln!(out, "::notice title=svdkit::{} more problems are in the log", problems.len() - MOST)?;
+    }
+    Ok(())
+}
+
+fn message(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    message(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_github_reads_as_a_command_is_escaped() {
+        assert_eq!(message("a %\n::error::b"), "a %25%0A::error::b");
+        assert_eq!(property("*.q: x, y"), "*.q%3A x%2C y");
+    }
+}

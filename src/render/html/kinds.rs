@@ -1,0 +1,123 @@
+//! The model as a grid: blocks in one direction, module types in the other, matrices in the cells.
+//!
+//! A module type is a name with its numbers taken out, so that all experts of a block fall into one cell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::layer::natural;
+use crate::report::{Report, Row};
+
+/// Every row with its place in the grid.
+#[derive(Debug)]
+pub(super) struct Kinds {
+    /// Names of the module types, in natural order.
+    pub names: Vec<String>,
+    /// The module type of each row.
+    pub of: Vec<usize>,
+    /// The numbers of the blocks, ascending.
+    pub blocks: Vec<u64>,
+    /// Rows by (block, module type), both as positions in the lists above.
+    pub cells: BTreeMap<(usize, usize), Vec<usize>>,
+}
+
+impl Kinds {
+    pub(super) fn new(report: &Report) -> Self {
+        let full: Vec<String> = report.rows.iter().map(kind).collect();
+        let common = common(report, &full);
+        let short = |row: &Row, full: &str| {
+            let cut = if row.block.is_some() { common } else { 0 };
+            full[cut..].to_owned()
+        };
+        let named: Vec<String> = report.rows.iter().zip(&full).map(|(row, full)| short(row, full)).collect();
+        let mut names: Vec<String> = named.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        names.sort_by(|a, b| natural(a, b));
+        let places: BTreeMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
+        let of: Vec<usize> = named.iter().map(|name| places[name.as_str()]).collect();
+        let blocks: Vec<u64> =
+            report.rows.iter().filter_map(|row| row.block).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut cells: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+        for (i, row) in report.rows.iter().enumerate() {
+            let block = row.block.and_then(|block| blocks.binary_search(&block).ok());
+            if let Some(block) = block {
+                cells.entry((block, of[i])).or_default().push(i);
+            }
+        }
+        Self { names, of, blocks, cells }
+    }
+
+    /// The module types that have a block.
+    pub(super) fn in_blocks(&self) -> Vec<usize> {
+        self.cells.keys().map(|(_, kind)| *kind).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The rows of each module type.
+    pub(super) fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![vec![]; self.names.len()];
+        for (row, kind) in self.of.iter().enumerate() {
+            members[*kind].push(row);
+        }
+        members
+    }
+}
+
+/// The least, the middle and the greatest of some numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub greatest: f64,
+}
+
+impl Spread {
+    /// Of `numbers`, in any order; `None` where there are none.
+    pub(super) fn of(mut numbers: Vec<f64>) -> Option<Self> {
+        numbers.sort_by(f64::total_cmp);
+        let (least, greatest) = (*numbers.first()?, *numbers.last()?);
+        let n = numbers.len();
+        Some(Self { least, median: f64::midpoint(numbers[(n - 1) / 2], numbers[n / 2]), greatest })
+    }
+}
+
+/// The name without its numbers: `model.layers.*.mlp.experts.*.up_proj`.
+fn kind(row: &Row) -> String {
+    let name = row.name.split('[').next().unwrap_or(&row.name);
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+    name.split('.').map(|part| if number(part) { "*" } else { part }).collect::<Vec<_>>().join(".")
+}
+
+/// Length of the start, up to the block's number, that all names in blocks share and none needs.
+fn common(report: &Report, full: &[String]) -> usize {
+    let start = |name: &str| name.find("*.").map(|at| name[..at + 2].to_owned());
+    let mut starts = report.rows.iter().zip(full).filter(|(row, _)| row.block.is_some());
+    let Some(Some(first)) = starts.next().map(|(_, name)| start(name)) else { return 0 };
+    if starts.all(|(_, name)| start(name).as_ref() == Some(&first)) { first.len() } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::html::tests::report;
+
+    fn check(names: &[&str], expected: &[&str]) {
+        let report = report(names);
+        assert_eq!(Kinds::new(&report).names, expected, "{names:?}");
+    }
+
+    #[test]
+    fn a_module_type_is_a_name_without_numbers() {
+        check(&["model.layers.0.q", "model.layers.1.q", "lm_head"], &["lm_head", "q"]);
+        check(
+            &["l.0.experts.0.up", "l.0.experts.1.up", "l.0.experts.down[1]"],
+            &["experts.*.up", "experts.down"],
+        );
+        check(&["enc.0.q", "dec.0.q"], &["dec.*.q", "enc.*.q"]);
+        check(&["net.0", "net.1"], &["net.*"]);
+    }
+
+    #[test]
+    fn blocks_are_in_the_order_of_their_numbers() {
+        let report = report(&["l.10.q", "l.2.q", "l.2.k"]);
+        let kinds = Kinds::new(&report);
+        assert_eq!((kinds.blocks.clone(), kinds.cells[&(0, 0)].clone()), (vec![2, 10], vec![2]));
+    }
+}

@@ -1,0 +1,353 @@
+//! One page for a browser: no network, no file beside it, readable with scripts off.
+//!
+//! All pictures are drawn here, as SVG. The script only adds what a mouse can do: it filters, sorts, opens and tells what
+//! is under the pointer. Whatever comes from a checkpoint is text, never markup: maud escapes it.
+
+mod axis;
+mod detail;
+mod frame;
+mod kinds;
+mod spectra;
+mod standout;
+mod tables;
+mod views;
+
+use std::io::{self, Write};
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::error::printable;
+use crate::notation;
+use crate::report::{Column, Outcome, Report};
+
+use super::table::{self, Look};
+use kinds::Kinds;
+use standout::{NEWS, Standing};
+use views::Model;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// So many matrices have a section of their own; of more, those that stand out most.
+const DETAILED: usize = 400;
+/// So many are in the table; of more, those that stand out most.
+const LISTED: usize = 1500;
+/// So many are said to stand out before the others are counted.
+const WORST: usize = 12;
+/// So many columns can be looked at against depth.
+const VIEWS: usize = 32;
+
+pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let shown: Vec<&'static Column> = super::columns(report, &look.columns).collect();
+    let keys: Vec<&str> = shown.iter().map(|column| column.key).collect();
+    let kinds = Kinds::new(report);
+    let standing = Standing::new(report, &kinds, &keys);
+    let mut detailed = vec![false; report.rows.len()];
+    for i in foremost(report, &standing, DETAILED) {
+        detailed[i] = true;
+    }
+    let model = Model { report, kinds: &kinds, standing: &standing, detailed: &detailed };
+    let body = body(model, &shown).into_string();
+    // Nobody who writes a tensor's name can know this word, which depends on the whole page.
+    let nonce = blake3::hash(body.as_bytes()).to_hex();
+    let title = format!("{} · svdkit {}", printable(&report.model.path), report.command);
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
+    );
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(choices(model, &shown))) }
+            }
+            (PreEscaped(body))
+            script nonce=(nonce) { (PreEscaped(SCRIPT)) }
+        }
+    };
+    out.write_all(page.into_string().as_bytes())
+}
+
+fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
+    let report = model.report;
+    let drawn = drawn(model, shown);
+    let listed = foremost(report, model.standing, LISTED);
+    html! {
+        body {
+            header {
+                div {
+                    p.brand { "svdkit " (report.command) }
+                    h1 { (printable(&report.model.path)) }
+                    @if let Some(base) = &report.base { p { "against " (printable(&base.path)) } }
+                    p.note { (table::footer(report)) }
+                }
+                button #theme type="button" { "Light or dark" }
+            }
+            main {
+                @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
+                section #worst { h2 { "What stands out" } (worst(model)) }
+                @if !drawn.is_empty() {
+                    section.views #depth {
+                        h2 { "Across the model" label { select #column { @for column in &drawn {
+                            option value=(column.key) selected[column.key == first(model, &drawn)] { (column.label) " · " (column.key) }
+                        } } } }
+                        @for column in &drawn { (views::view(model, column)) }
+                    }
+                }
+                section #kinds { h2 { "Module types" } p.note { "Median, and least to greatest." } (tables::kinds(model, shown)) }
+                section.listing #matrices {
+                    h2 { "Matrices" }
+                    (tools(model, listed.len()))
+                    (tables::matrices(model, &listed, shown))
+                }
+                section #details { h2 { "One by one" } (details(model)) }
+                @if !report.skipped.is_empty() { section #skipped { h2 { "Skipped" } details open[report.skipped.len() <= 20] {
+                    summary { (report.skipped.len()) " tensors that are no matrices" }
+                    (tables::skipped(report))
+                } } }
+                section #columns { h2 { "Columns" } details { summary { "What each one means" } (tables::columns(report)) } }
+                section #origin { h2 { "How it was measured" } (tables::origin(report)) }
+            }
+            div #tip role="status" {}
+        }
+    }
+}
+
+fn verdicts(report: &Report) -> Markup {
+    html! {
+        div.wide { table.verdicts {
+            thead { tr { th { "rule" } th { "verdict" } th { "worst" } th.n { "broken by" } th.n { "not measured" } } }
+            tbody { @for verdict in &report.verdicts {
+                tr {
+                    th { code { (verdict.rule) } }
+                    @if verdict.outcome == Outcome::Fail { td.bad { "FAIL" } } @else { td.good { "pass" } }
+                    td { (verdict.worst.as_deref().unwrap_or("")) }
+                    td.n { (verdict.broken) } td.n { (verdict.missing) }
+                }
+            } }
+        } }
+    }
+}
+
+/// The matrices that stand out, the worst first, each with what shows it.
+fn worst(model: Model<'_>) -> Markup {
+    let rows = model.standing.worst();
+    let all = model.report.rows.iter().enumerate();
+    let unmeasured = all.filter_map(|(i, row)| Some((i, standout::unmeasured(row)?)));
+    let count = |n: usize| notation::count(n as u64);
+    html! {
+        @for (i, why) in unmeasured.take(WORST) { p { (model.link(i)) " " span.bad { "could not be measured" } ": " (why) } }
+        @if model.standing.peers.is_empty() {
+            p { "Nothing can be compared: no module type has three matrices." }
+        } @else if rows.is_empty() {
+            p { "Nothing: no matrix is farther than " (NEWS) " spreads from the median of its module type." }
+        } @else {
+            p.note {
+                (count(rows.len())) " of " (count(model.report.rows.len())) " matrices are farther than " (NEWS)
+                " spreads from the median of their peers, the matrices of their module type. A spread is a robust standard deviation."
+            }
+            (detail::worst(model, &rows[..rows.len().min(WORST)]))
+            @if rows.len() > WORST { p.note { (count(rows.len() - WORST)) " more are marked in the table of matrices." } }
+        }
+    }
+}
+
+fn tools(model: Model<'_>, listed: usize) -> Markup {
+    let all = model.report.rows.len();
+    html! {
+        @if listed < all { p.note { "The " (notation::count(listed as u64)) " of " (notation::count(all as u64)) " that stand out most; JSON and CSV hold all." } }
+        div.tools {
+            label.live { "Name " input #name type="search" placeholder="*.mlp.*" autocomplete="off"; }
+            label.live { "Type " select #kind {
+                option value="" { "all" }
+                @for (i, name) in model.kinds.names.iter().enumerate() { option value=(i) { (name) } }
+            } }
+            label.live { input #news type="checkbox"; " only what stands out" }
+            label { input #all type="checkbox"; " all columns" }
+            span.live #count {}
+        }
+    }
+}
+
+fn details(model: Model<'_>) -> Markup {
+    let rows: Vec<usize> = (0..model.report.rows.len()).filter(|i| model.detailed[*i]).collect();
+    html! {
+        @if rows.len() < model.report.rows.len() {
+            p.note { "The " (rows.len()) " matrices that stand out most." }
+        }
+        @for i in rows { (detail::section(model, i)) }
+    }
+}
+
+/// The `most` rows that could not be measured or stand out most, in the order of the report.
+fn foremost(report: &Report, standing: &Standing, most: usize) -> Vec<usize> {
+    let mut rows = standing.order();
+    rows.sort_by_key(|row| standout::unmeasured(&report.rows[*row]).is_none());
+    rows.truncate(most);
+    rows.sort_unstable();
+    rows
+}
+
+/// The columns that can be looked at over the model, those shown first.
+fn drawn(model: Model<'_>, shown: &[&'static Column]) -> Vec<&'static Column> {
+    let rest = model.report.columns.iter().filter(|column| !shown.iter().any(|s| s.key == column.key));
+    let all = shown.iter().chain(rest).copied();
+    all.filter(|column| views::is_drawn(model, column)).take(VIEWS).collect()
+}
+
+/// The column that is looked at first: the one in which the worst matrix stands out.
+fn first(model: Model<'_>, drawn: &[&'static Column]) -> &'static str {
+    let worst = model.standing.worst().first().and_then(|row| model.standing.of(*row).first());
+    let known = worst.map(|finding| finding.column.key).filter(|key| drawn.iter().any(|c| c.key == *key));
+    known.or(drawn.first().map(|column| column.key)).unwrap_or("")
+}
+
+/// Shows one view at a time, where the browser can tell which is chosen; else all of them.
+fn choices(model: Model<'_>, shown: &[&'static Column]) -> String {
+    let rules = drawn(model, shown)
+        .into_iter()
+        .map(|column| format!(".views:has(option[value={0}]:checked) .v-{0}{{display:block}}", column.key));
+    format!("@supports selector(:has(a)){{.view{{display:none}}{}}}", rules.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::METRICS;
+    use crate::render::{Layout, Overflow, Paint, Unchanged};
+    use crate::report::{Format, Measurements, Row, Source, Totals, Value, Why};
+
+    pub(super) static REAL: Column =
+        Column { key: "real", label: "real", format: Format::Real, doc: "", range: "", source: "" };
+    pub(super) static COUNT: Column =
+        Column { key: "count", label: "count", format: Format::Count, doc: "", range: "", source: "" };
+
+    /// A report on matrices of these names, without numbers.
+    pub(super) fn report(names: &[&str]) -> Report {
+        let row = |name: &&str| Row {
+            name: (*name).to_owned(),
+            tensor: (*name).to_owned(),
+            block: name.split('.').find_map(|part| part.parse().ok()),
+            role: (*name).to_owned(),
+            shape: [4096, 4096],
+            stored_shape: None,
+            dtype: "bf16".to_owned(),
+            blake3: None,
+            tied_to: None,
+            update: None,
+            intruders: None,
+            comparison: None,
+            failed: None,
+            flags: vec![],
+            values: Measurements::default(),
+            sketch: vec![],
+            outline: vec![],
+        };
+        Report {
+            schema: 1,
+            svdkit: "0",
+            command: "spectrum",
+            model: Source { path: "m".to_owned(), format: "safetensors", files: vec![] },
+            base: None,
+            tuned: vec![],
+            settings: vec![],
+            columns: vec![&REAL, &COUNT],
+            rows: names.iter().map(row).collect(),
+            skipped: vec![],
+            totals: Totals::default(),
+            groups: vec![],
+            notes: vec![],
+            verdicts: vec![],
+        }
+    }
+
+    /// Gives row `i` a number.
+    pub(super) fn set(report: &mut Report, i: usize, column: &'static Column, value: Value) {
+        report.rows[i].values.0.push((column, value));
+    }
+
+    fn page(report: &Report) -> String {
+        let look = Look {
+            width: 100,
+            columns: report.columns.iter().map(|column| column.key).take(6).collect(),
+            overflow: Overflow::Drop,
+            layout: Layout::Flat,
+            paint: Paint::Plain,
+            unchanged: Unchanged::Shown,
+        };
+        let mut page = vec![];
+        write(report, &look, &mut page).expect("a vector takes everything");
+        String::from_utf8(page).expect("pages are text")
+    }
+
+    /// A report with every metric and a full outline for each of `names`, no two the same.
+    fn full(names: &[String]) -> Report {
+        let mut report = report(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        report.columns = METRICS.iter().map(|metric| &metric.column).collect();
+        for (i, row) in report.rows.iter_mut().enumerate() {
+            let wave = |k: usize| 1.0 + 0.3 * ((i * 7 + k * 13) as f64).sin();
+            let value = |(k, column): (usize, &&'static Column)| match column.format {
+                Format::Count => (*column, Value::Count((1000.0 * wave(k)) as u64)),
+                _ => (*column, Value::Real((k + 1) as f64 * wave(k) / 7.0)),
+            };
+            row.values = Measurements(report.columns.iter().enumerate().map(value).collect());
+            let sigma = |k: usize| 9.0 * wave(0) * (1.0 + k as f64).powf(-0.6) * (1.0 - k as f64 / 4100.0);
+            row.outline = (0..200).map(|k| k * 4095 / 199).map(|k| (k, sigma(k))).collect();
+        }
+        report
+    }
+
+    #[test]
+    fn a_model_of_226_matrices_stays_under_3_megabytes() {
+        let roles = ["mlp.down", "mlp.gate", "mlp.up", "attn.k", "attn.o", "attn.q", "attn.v"];
+        let inner =
+            (0..32).flat_map(|i| roles.iter().map(move |role| format!("model.layers.{i}.{role}_proj")));
+        let names: Vec<String> =
+            inner.chain(["lm_head".to_owned(), "model.embed_tokens".to_owned()]).collect();
+        let page = page(&full(&names));
+        assert!(page.len() < 3_000_000, "{}", page.len());
+        for name in &names {
+            assert!(page.contains(&format!("<code>{name}</code>")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_model_of_18_000_experts_stays_under_10_megabytes() {
+        let experts = |i| (0..375).map(move |j| format!("model.layers.{i}.mlp.experts.{j}.up_proj"));
+        let page = page(&full(&(0..48).flat_map(experts).collect::<Vec<_>>()));
+        assert!(page.len() < 10_000_000, "{}", page.len());
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_reason() {
+        let mut report = report(&["l.0.q", "l.1.q", "l.2.q"]);
+        for i in 0..3 {
+            set(&mut report, i, &REAL, Value::Missing(Why::NonFinite));
+        }
+        report.rows[2].failed = Some("the disk is gone".to_owned());
+        let page = page(&report);
+        assert!(page.contains("could not be measured</span>: the weight holds NaN"));
+        assert!(page.contains("could not be measured</span>: the disk is gone"));
+    }
+
+    #[test]
+    fn any_numbers_make_a_page() {
+        let extremes = [0.0, -1.0, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 1e-320, 1.0, 3.0];
+        let names: Vec<String> = (0..extremes.len()).map(|i| format!("l.{i}.q")).collect();
+        let mut report = full(&names);
+        for (i, x) in extremes.iter().enumerate() {
+            for (_, value) in &mut report.rows[i].values.0 {
+                *value = Value::Real(*x);
+            }
+            report.rows[i].outline = (0..4).map(|k| (k * k, x.abs() / (1 + k) as f64)).collect();
+        }
+        let page = page(&report);
+        for path in page.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(path.chars().all(|c| c.is_ascii_digit() || "MLHVhvz .-".contains(c)), "{path}");
+        }
+    }
+}
