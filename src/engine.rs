@@ -1,9 +1,10 @@
 //! The ordered parallel map: dearest job first, never more memory in flight than allowed, results in the order given.
 //!
 //! A worker takes one job after the other. Only one with nothing left to take goes back to the pool and helps the others
-//! through its work stealing, so the last large matrix uses every thread. A job never waits in the pool: whoever waits
-//! there for a part of his own job would begin it, and finish neither. Nothing here knows what a job does.
+//! through its work stealing, so the last large matrix uses every thread. No job begins inside another that waits for
+//! its parts, as it would if jobs were handed to the pool one by one. Nothing here knows what a job does.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,59 +64,66 @@ pub fn map<T: Send + 'static>(
     let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
     let (send, receive) = mpsc::channel();
     loop {
-        // The guard goes before the body runs.
-        while let Some(job) = { lock(&queue).take() } {
-            let (queue, work, send) = (Arc::clone(&queue), Arc::clone(work), send.clone());
-            pool.spawn(move || worker(job, &queue, work.as_ref(), &send));
-            stop(watch(Event::Started(job)))?;
-        }
-        if lock(&queue).running == 0 {
+        let (idle, over) = lock(&queue).state();
+        if over {
             break;
         }
+        if idle {
+            let (queue, work, send) = (Arc::clone(&queue), Arc::clone(work), send.clone());
+            pool.spawn_broadcast(move |_| worker(&queue, work.as_ref(), &send));
+        }
         match receive.recv_timeout(Duration::from_millis(50)) {
-            Ok(done) => note(done, &mut results, watch)?,
+            Ok(news) => note(news, &mut results, watch)?,
             Err(_) => stop(watch(Event::Waiting))?,
         }
     }
-    // The last workers tell before they go, but nobody has listened yet.
-    receive.try_iter().try_for_each(|done| note(done, &mut results, watch))?;
+    // The last workers have told, but nobody has listened yet.
+    receive.try_iter().try_for_each(|news| note(news, &mut results, watch))?;
     Ok(results)
 }
 
-/// A job that has ended, what came of it, and the one that its worker took next.
-type Done<T> = (usize, Option<T>, Option<usize>);
-
-/// Does `job`, then whatever can be taken next, until there is nothing or nobody listens any more.
-fn worker<T>(
-    mut job: usize,
-    queue: &Mutex<Queue>,
-    work: &(dyn Fn(usize) -> T + Send + Sync),
-    send: &mpsc::Sender<Done<T>>,
-) {
-    loop {
-        let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
-        let mut queue = lock(queue);
-        queue.release(job);
-        let next = queue.take();
-        // Told before the lock is let go: who finds nothing running has been told all.
-        let heard = send.send((job, result, next)).is_ok();
-        drop(queue);
-        match next {
-            Some(next) if heard => job = next,
-            _ => return,
-        }
-    }
+/// What a worker tells.
+enum News<T> {
+    Began(usize),
+    Ended(usize, Option<T>),
 }
 
-/// Keeps a result and tells what happened.
+/// Does what can be taken, until there is nothing or nobody listens any more.
+///
+/// Every thread of the pool is called, also one that is at work and waits for a part of it: that one goes on waiting.
+fn worker<T>(queue: &Mutex<Queue>, work: &(dyn Fn(usize) -> T + Send + Sync), send: &mpsc::Sender<News<T>>) {
+    thread_local!(static BUSY: Cell<bool> = const { Cell::new(false) });
+    if BUSY.replace(true) {
+        return;
+    }
+    let mut next = lock(queue).take();
+    while let Some(job) = next {
+        if send.send(News::Began(job)).is_err() {
+            break;
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
+        let mut queue = lock(queue);
+        // Told under the lock: who finds that all is over has been told all.
+        let heard = send.send(News::Ended(job, result)).is_ok();
+        queue.release(job);
+        next = if heard { queue.take() } else { None };
+    }
+    BUSY.set(false);
+}
+
+/// Keeps a result and passes on what happened.
 fn note<T>(
-    (job, result, next): Done<T>,
+    news: News<T>,
     results: &mut [Option<T>],
     watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    results[job] = result;
-    stop(watch(Event::Finished(job)))?;
-    next.map_or(Ok(()), |next| stop(watch(Event::Started(next))))
+    stop(watch(match news {
+        News::Began(job) => Event::Started(job),
+        News::Ended(job, result) => {
+            results[job] = result;
+            Event::Finished(job)
+        }
+    }))
 }
 
 /// What waits and what runs.
@@ -136,13 +144,19 @@ impl Queue {
         Self { waiting: order.into(), bytes, limits, running: 0, in_flight: 0 }
     }
 
-    /// The dearest job that fits, if a thread is free for it.
-    fn take(&mut self) -> Option<usize> {
-        if self.running >= self.limits.threads.max(1) {
-            return None;
-        }
+    /// Whether a thread without work could have some, and whether all is done.
+    fn state(&self) -> (bool, bool) {
+        (self.first_fit().is_some(), self.running == 0 && self.waiting.is_empty())
+    }
+
+    /// Where the dearest job that fits waits, if a thread is free for it.
+    fn first_fit(&self) -> Option<usize> {
         let fits = |i: &usize| self.running == 0 || self.in_flight + self.bytes[*i] <= self.limits.memory;
-        let job = self.waiting.iter().position(fits).and_then(|at| self.waiting.remove(at))?;
+        if self.running < self.limits.threads.max(1) { self.waiting.iter().position(fits) } else { None }
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        let job = self.first_fit().and_then(|at| self.waiting.remove(at))?;
         self.running += 1;
         self.in_flight += self.bytes[job];
         Some(job)
@@ -215,7 +229,7 @@ mod tests {
 
     #[test]
     fn no_job_begins_inside_another_that_waits_for_its_parts() {
-        thread_local!(static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+        thread_local!(static DEPTH: Cell<usize> = const { Cell::new(0) });
         let work = |_: usize| {
             let depth = DEPTH.get();
             DEPTH.set(depth + 1);
