@@ -13,7 +13,6 @@ use svdkit::layer::{Filter, Layer};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::metric::METRICS;
 use svdkit::report::Measurements;
-use svdkit::spectrum::{Route, Spectrum};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
@@ -257,25 +256,6 @@ fn a_copy_that_only_the_tuned_side_stores_is_paired_with_its_original() {
 fn updates_that_were_never_trained_are_not_copies_of_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lora.safetensors");
-<<<<<<< HEAD
-    let zeros = Spectrum::new(vec![0.0; 4], 4, 4, Route::Direct).unwrap();
-    // Written as vectors, which are no factors; the header is turned into one of matrices.
-    let names = [
-        "lora_unet_a.lora_down.weight",
-        "lora_unet_a.lora_up.weight",
-        "lora_unet_b.lora_down.weight",
-        "lora_unet_b.lora_up.weight",
-    ];
-    let spectra: Vec<(&str, &Spectrum)> = names.iter().map(|name| (*name, &zeros)).collect();
-    checkpoint::write_spectra(&path, &spectra).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    let text =
-        String::from_utf8_lossy(&bytes[8..bytes.len() - 4 * 32]).replace("\"shape\":[4]", "\"shape\":[2,2]");
-    let mut turned = (text.len() as u64).to_le_bytes().to_vec();
-    turned.extend(text.bytes());
-    turned.extend([0; 4 * 32]);
-    std::fs::write(&path, turned).unwrap();
-=======
     let header = json!({
         "lora_unet_a.lora_down.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
         "lora_unet_a.lora_up.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [16, 32]},
@@ -285,7 +265,6 @@ fn updates_that_were_never_trained_are_not_copies_of_each_other() {
     let header = header.to_string();
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 64]].concat();
     std::fs::write(&path, bytes).unwrap();
->>>>>>> main
     let source = checkpoint::open(&path).unwrap().1;
     assert_eq!(checkpoint::tied(source.as_ref(), &layers(source.as_ref())), [None, None]);
 }
