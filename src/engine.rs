@@ -1,12 +1,14 @@
 //! The ordered parallel map: dearest job first, never more memory in flight than allowed, results in the order given.
 //!
-//! One worker takes one job. A worker with nothing left to take helps the others through the pool's work stealing,
-//! so the last large matrix uses every thread. Nothing here knows what a job does.
+//! A worker takes one job after the other. Only one with nothing left to take goes back to the pool and helps the others
+//! through its work stealing, so the last large matrix uses every thread. No job begins inside another that waits for
+//! its parts, as it would if jobs were handed to the pool one by one. Nothing here knows what a job does.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::error::Error;
@@ -58,39 +60,117 @@ pub fn map<T: Send + 'static>(
         .thread_name(|i| format!("svdkit-{i}"))
         .build()
         .map_err(|e| Error::Usage(format!("cannot start {} threads: {e}", limits.threads)))?;
-    let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by(|a, b| jobs[*b].flops.total_cmp(&jobs[*a].flops).then(a.cmp(b)));
-    let mut waiting = VecDeque::from(order);
+    let queue = Arc::new(Mutex::new(Queue::new(jobs, limits)));
     let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
-    let (mut running, mut in_flight) = (0, 0);
     let (send, receive) = mpsc::channel();
     loop {
-        while running < limits.threads.max(1) {
-            let fits = |i: &usize| running == 0 || in_flight + jobs[*i].bytes <= limits.memory;
-            let Some(job) = waiting.iter().position(fits).and_then(|at| waiting.remove(at)) else { break };
-            running += 1;
-            in_flight += jobs[job].bytes;
-            let (work, send) = (Arc::clone(work), send.clone());
-            pool.spawn(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
-                // The receiver is gone only when the run was interrupted: nobody wants the result.
-                let _ = send.send((job, result));
-            });
-            stop(watch(Event::Started(job)))?;
+        let (idle, over) = lock(&queue).state();
+        if over {
+            break;
         }
-        if running == 0 {
-            return Ok(results);
+        if idle {
+            let (queue, work, send) = (Arc::clone(&queue), Arc::clone(work), send.clone());
+            pool.spawn_broadcast(move |_| worker(&queue, work.as_ref(), &send));
         }
         match receive.recv_timeout(Duration::from_millis(50)) {
-            Ok((job, result)) => {
-                running -= 1;
-                in_flight -= jobs[job].bytes;
-                results[job] = result;
-                stop(watch(Event::Finished(job)))?;
-            }
+            Ok(news) => note(news, &mut results, watch)?,
             Err(_) => stop(watch(Event::Waiting))?,
         }
     }
+    // The last workers have told, but nobody has listened yet.
+    receive.try_iter().try_for_each(|news| note(news, &mut results, watch))?;
+    Ok(results)
+}
+
+/// What a worker tells.
+enum News<T> {
+    Began(usize),
+    Ended(usize, Option<T>),
+}
+
+/// Does what can be taken, until there is nothing or nobody listens any more.
+///
+/// Every thread of the pool is called, also one that is at work and waits for a part of it: that one goes on waiting.
+fn worker<T>(queue: &Mutex<Queue>, work: &(dyn Fn(usize) -> T + Send + Sync), send: &mpsc::Sender<News<T>>) {
+    thread_local!(static BUSY: Cell<bool> = const { Cell::new(false) });
+    if BUSY.replace(true) {
+        return;
+    }
+    let mut next = lock(queue).take();
+    while let Some(job) = next {
+        if send.send(News::Began(job)).is_err() {
+            break;
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
+        let mut queue = lock(queue);
+        // Told under the lock: who finds that all is over has been told all.
+        let heard = send.send(News::Ended(job, result)).is_ok();
+        queue.release(job);
+        next = if heard { queue.take() } else { None };
+    }
+    BUSY.set(false);
+}
+
+/// Keeps a result and passes on what happened.
+fn note<T>(
+    news: News<T>,
+    results: &mut [Option<T>],
+    watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    stop(watch(match news {
+        News::Began(job) => Event::Started(job),
+        News::Ended(job, result) => {
+            results[job] = result;
+            Event::Finished(job)
+        }
+    }))
+}
+
+/// What waits and what runs.
+struct Queue {
+    waiting: VecDeque<usize>,
+    bytes: Vec<u64>,
+    limits: Limits,
+    running: usize,
+    in_flight: u64,
+}
+
+impl Queue {
+    /// All jobs, dearest first.
+    fn new(jobs: &[Job], limits: Limits) -> Self {
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        order.sort_by(|a, b| jobs[*b].flops.total_cmp(&jobs[*a].flops).then(a.cmp(b)));
+        let bytes = jobs.iter().map(|job| job.bytes).collect();
+        Self { waiting: order.into(), bytes, limits, running: 0, in_flight: 0 }
+    }
+
+    /// Whether a thread without work could have some, and whether all is done.
+    fn state(&self) -> (bool, bool) {
+        (self.first_fit().is_some(), self.running == 0 && self.waiting.is_empty())
+    }
+
+    /// Where the dearest job that fits waits, if a thread is free for it.
+    fn first_fit(&self) -> Option<usize> {
+        let fits = |i: &usize| self.running == 0 || self.in_flight + self.bytes[*i] <= self.limits.memory;
+        if self.running < self.limits.threads.max(1) { self.waiting.iter().position(fits) } else { None }
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        let job = self.first_fit().and_then(|at| self.waiting.remove(at))?;
+        self.running += 1;
+        self.in_flight += self.bytes[job];
+        Some(job)
+    }
+
+    fn release(&mut self, job: usize) {
+        self.running -= 1;
+        self.in_flight -= self.bytes[job];
+    }
+}
+
+/// No job runs under the lock, so no panic can have left the queue half changed.
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn stop(flow: ControlFlow<()>) -> Result<(), Error> {
@@ -99,8 +179,9 @@ fn stop(flow: ControlFlow<()>) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rayon::prelude::*;
 
     use super::*;
 
@@ -144,6 +225,21 @@ mod tests {
         let limits = Limits { threads: 4, memory: 20 };
         map(&jobs(&costs), limits, &shared(work), &mut quiet).expect("not interrupted");
         assert!(most.load(Ordering::SeqCst) <= 20, "{most:?}");
+    }
+
+    #[test]
+    fn no_job_begins_inside_another_that_waits_for_its_parts() {
+        thread_local!(static DEPTH: Cell<usize> = const { Cell::new(0) });
+        let work = |_: usize| {
+            let depth = DEPTH.get();
+            DEPTH.set(depth + 1);
+            (0..64).into_par_iter().for_each(|_| std::thread::sleep(Duration::from_micros(50)));
+            DEPTH.set(depth);
+            depth
+        };
+        let limits = Limits { threads: 3, memory: 1000 };
+        let results = map(&jobs(&[1; 40]), limits, &shared(work), &mut quiet).expect("not interrupted");
+        assert_eq!(results, [Some(0); 40]);
     }
 
     #[test]

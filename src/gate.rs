@@ -2,6 +2,8 @@
 //!
 //! A verdict is computed from the `Report`, never from what was printed. A rule names the *failing* condition.
 
+mod words;
+
 use globset::{Glob, GlobMatcher};
 
 use crate::error::Error;
@@ -156,9 +158,13 @@ impl Rule {
         let mut numbers = vec![];
         let mut missing = vec![];
         for row in rows {
-            match (row.values.get(key).and_then(Value::number), row) {
-                (Some(x), row) => numbers.push((row.name.as_str(), x)),
-                (None, row) => missing.push((row.name.as_str(), reason(row, key))),
+            match row.values.get(key) {
+                // There is nothing that could cross the line; that a matrix is gone is a column of its own.
+                Some(Value::Missing(why)) if why.is_vacuous() => {}
+                value => match value.and_then(Value::number) {
+                    Some(x) => numbers.push((row, x)),
+                    None => missing.push((row.name.as_str(), words::reason(row, key))),
+                },
             }
         }
         let (broken, worst) = match &self.subject {
@@ -177,13 +183,13 @@ impl Rule {
         })
     }
 
-    fn each(&self, key: &str, numbers: &[(&str, f64)]) -> (usize, Option<String>) {
+    fn each(&self, key: &str, numbers: &[(&Row, f64)]) -> (usize, Option<String>) {
         let broken: Vec<_> = numbers.iter().filter(|(_, x)| self.line.crossed(*x)).collect();
         let worst = broken.iter().max_by(|a, b| {
             // Of equals the first in report order.
             self.line.excess(a.1).total_cmp(&self.line.excess(b.1)).then(std::cmp::Ordering::Greater)
         });
-        (broken.len(), worst.map(|(name, x)| format!("{name}: {key} = {}", notation::real(*x))))
+        (broken.len(), worst.map(|(row, x)| format!("{}: {}", row.name, words::told(row, key, *x))))
     }
 
     fn all(
@@ -191,7 +197,7 @@ impl Rule {
         aggregate: Aggregate,
         key: &str,
         condition: Option<Line>,
-        numbers: &[(&str, f64)],
+        numbers: &[(&Row, f64)],
     ) -> (usize, Option<String>) {
         let values = numbers.iter().map(|(_, x)| *x);
         let met = condition.map_or(0, |line| values.clone().filter(|x| line.crossed(*x)).count()) as f64;
@@ -208,15 +214,6 @@ impl Rule {
         let name = AGGREGATES.iter().find(|(_, a)| *a == aggregate).map_or("", |(name, _)| name);
         let crossed = self.line.crossed(result);
         (usize::from(crossed), crossed.then(|| format!("{name} of {key} = {}", notation::real(result))))
-    }
-}
-
-/// Why a row has no value in column `key`.
-fn reason(row: &Row, key: &str) -> String {
-    match (row.values.get(key), &row.failed) {
-        (_, Some(failure)) => failure.clone(),
-        (Some(Value::Missing(why)), None) => why.to_string(),
-        _ => "not measured".to_owned(),
     }
 }
 
@@ -283,6 +280,7 @@ mod tests {
             blake3: None,
             tied_to: None,
             failed: None,
+            comparison: None,
             flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
             sketch: vec![],
@@ -298,6 +296,7 @@ mod tests {
             command: "spectrum",
             model: Source { path: String::new(), format: "", files: vec![] },
             base: None,
+            tuned: vec![],
             settings: vec![],
             columns: vec![&ALPHA, &RANK],
             rows: vec![

@@ -238,7 +238,7 @@ fn is_convolution(name: &str, last: usize) -> bool {
 }
 
 /// The name of the matrix that tensor `name` holds.
-fn bare(name: &str) -> &str {
+pub fn bare(name: &str) -> &str {
     name.strip_suffix(".weight").unwrap_or(name)
 }
 

@@ -28,6 +28,14 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Every type.
+    const ALL: [Self; 6] = [Self::F64, Self::F32, Self::F16, Self::Bf16, Self::F8E4M3, Self::F8E5M2];
+
+    /// The type of that [`name`](Self::name).
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
     /// Bytes of one entry.
     pub const fn size(self) -> usize {
         match self {
@@ -100,6 +108,27 @@ impl Matrix {
     /// When `entries` does not hold `rows · cols` values.
     pub fn from_f64(rows: usize, cols: usize, entries: &[f64]) -> Result<Self, Error> {
         Self::new(rows, cols, Dtype::F64, entries.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    /// A matrix of computed entries, row-major, each rounded to the nearest number of `dtype`, ties to even.
+    ///
+    /// # Errors
+    /// When `entries` does not hold `rows · cols` values, one does not fit, or nothing is rounded to `dtype`.
+    pub fn rounded(rows: usize, cols: usize, dtype: Dtype, entries: &[f64]) -> Result<Self, Error> {
+        let bytes: Vec<u8> = match dtype {
+            Dtype::F64 => entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Dtype::F32 => entries.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
+            Dtype::F16 => entries.iter().flat_map(|x| f16::from_f32(to_odd(*x)).to_le_bytes()).collect(),
+            Dtype::Bf16 => bf16_bytes(entries),
+            Dtype::F8E4M3 | Dtype::F8E5M2 => {
+                return Err(Error::Usage(format!("nothing is rounded to {dtype}; convert it to bf16 first")));
+            }
+        };
+        let rounded = Self::new(rows, cols, dtype, bytes)?;
+        if rounded.to_f64().iter().all(|x| x.is_finite()) {
+            return Ok(rounded);
+        }
+        Err(Error::Usage(format!("an entry is too large for {dtype}")))
     }
 
     /// Number of rows: the outputs of the layer.
@@ -191,9 +220,20 @@ fn f8_e5m2(byte: u8) -> f64 {
     f16::from_bits(u16::from(byte) << 8).to_f64()
 }
 
-/// The upper half of an f32, rounded to nearest even: for tests and writers.
+/// Entries as bf16, rounded to nearest even: for tests and writers.
 pub fn bf16_bytes(entries: &[f64]) -> Vec<u8> {
-    entries.iter().flat_map(|x| bf16::from_f64(*x).to_le_bytes()).collect()
+    entries.iter().flat_map(|x| bf16::from_f32(to_odd(*x)).to_le_bytes()).collect()
+}
+
+/// `x` as f32, rounded to odd: its last bit says whether anything was cut off, so that rounding once more, to a shorter
+/// type, gives what rounding once would (Boldo & Melquiond 2008). The library's own conversions drop 32 bits first.
+fn to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    if !x.is_finite() || f64::from(nearest).total_cmp(&x).is_eq() {
+        return nearest;
+    }
+    let toward_zero = nearest.to_bits() - u32::from(f64::from(nearest).abs() > x.abs());
+    f32::from_bits(toward_zero | 1)
 }
 
 #[cfg(test)]
@@ -215,6 +255,17 @@ mod tests {
         check(Dtype::F8E4M3, &[0x38, 0x01, 0x7e, 0xfe, 0x80], &[1.0, 2f64.powi(-9), 448.0, -448.0, -0.0]);
         check(Dtype::F8E5M2, &[0x3c, 0x01, 0x7b, 0x7c], &[1.0, 2f64.powi(-16), 57344.0, f64::INFINITY]);
         assert!(f8_e4m3(0x7f).is_nan() && f8_e5m2(0x7d).is_nan());
+    }
+
+    #[test]
+    fn computed_entries_are_rounded_to_nearest_even() {
+        // Half-way between two neighbours, just above half-way, and exact.
+        let entries = [1.0 + 2f64.powi(-8), 1.0 + 3.0 * 2f64.powi(-8), 1.0 + 2f64.powi(-8) + 1e-12, -2.0];
+        let rounded = Matrix::rounded(2, 2, Dtype::Bf16, &entries).expect("fits");
+        assert_eq!(rounded.to_f64(), [1.0, 1.0 + 2f64.powi(-6), 1.0 + 2f64.powi(-7), -2.0]);
+        assert_eq!(Matrix::rounded(1, 1, Dtype::F32, &[0.1]).expect("fits").to_f64(), [f64::from(0.1f32)]);
+        assert!(Matrix::rounded(1, 1, Dtype::F16, &[1e6]).is_err());
+        assert!(Matrix::rounded(1, 1, Dtype::F8E4M3, &[1.0]).is_err());
     }
 
     #[test]

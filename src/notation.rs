@@ -21,6 +21,19 @@ pub fn share(x: f64) -> String {
     format!("{} %", real(x * 100.0))
 }
 
+/// A relative change as a percentage: with its sign, to three significant digits and no finer than a hundredth.
+pub fn change(x: f64) -> String {
+    let percent = x.abs() * 100.0;
+    let sign = if x < 0.0 { '\u{2212}' } else { '+' };
+    match percent {
+        0.0 => "0 %".to_owned(),
+        _ if percent < 9.995 => format!("{sign}{percent:.2} %"),
+        _ if percent < 99.95 => format!("{sign}{percent:.1} %"),
+        _ if percent < 1e6 => format!("{sign}{percent:.0} %"),
+        _ => format!("{sign}{percent:.2e} %"),
+    }
+}
+
 /// A whole number with thin groups of three: `128 256`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -107,6 +120,16 @@ mod tests {
         check(1.0e-5, "1.00e-5");
         check(4.2e9, "4.20e9");
         check(0.0, "0");
+    }
+
+    #[test]
+    fn changes_carry_their_sign() {
+        assert_eq!(change(0.2), "+20.0 %");
+        assert_eq!(change(-0.990_712), "−99.1 %");
+        assert_eq!(change(0.012_345), "+1.23 %");
+        assert_eq!(change(-1e-9), "−0.00 %");
+        assert_eq!(change(0.0), "0 %");
+        assert_eq!(change(12.5), "+1250 %");
     }
 
     #[test]

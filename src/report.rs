@@ -2,10 +2,18 @@
 //!
 //! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
+mod comparison;
+mod intruders;
+mod source;
+
 use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+
+pub use comparison::{Compared, Comparison, Named, Standing};
+pub use intruders::{Direction, Group, Intruders};
+pub use source::{Skipped, Source, SourceFile, Update};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
@@ -19,10 +27,12 @@ pub enum Format {
     Real,
     /// A share of one, as a percentage.
     Share,
+    /// A relative change, as a percentage with its sign.
+    Change,
 }
 
 /// Everything the program says about one number, said once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
     /// The key in JSON, CSV, `--columns`, `--sort` and `--fail-if`.
     pub key: &'static str,
@@ -53,12 +63,61 @@ pub enum Why {
     TooFewValues,
     /// All candidate tails are degenerate.
     NoTail,
+    /// No singular value counts as noise.
+    NoNoise,
+    /// The spectrum falls to zero, or to what the decomposition does not resolve.
+    FallsToFloor,
     /// The solver did not reach its accuracy.
     NotConverged,
     /// The result does not fit a double.
     Overflow,
     /// The quantity has no meaning for this kind of row.
     NotApplicable,
+    /// The matrix could not be read or decomposed.
+    Failed,
+    /// Its bytes are those of the base, so it was not decomposed.
+    NotDecomposed,
+    /// The base's value is zero, and a change relative to nothing has no size.
+    ZeroBase,
+    /// The other side has no matrix of this name and shape.
+    Unpaired,
+    /// The side has no such matrix: there is nothing that could cross a line.
+    Absent,
+    /// There is no update that this could be a share of.
+    NoUpdate,
+    /// Its singular vectors are arbitrary: all its values are equal or below the floor.
+    Degenerate,
+}
+
+/// Every reason, to find it by its words.
+const REASONS: [Why; 15] = [
+    Why::NonFinite,
+    Why::AllZero,
+    Why::BelowFloor,
+    Why::TooFewValues,
+    Why::NoTail,
+    Why::NotConverged,
+    Why::Overflow,
+    Why::NotApplicable,
+    Why::Failed,
+    Why::NotDecomposed,
+    Why::ZeroBase,
+    Why::Unpaired,
+    Why::Absent,
+    Why::NoUpdate,
+    Why::Degenerate,
+];
+
+impl Why {
+    /// The reason that is written as `words`.
+    pub fn parse(words: &str) -> Option<Self> {
+        REASONS.into_iter().find(|why| why.to_string() == words)
+    }
+
+    /// Whether there is nothing that was to be measured: a rule passes over it.
+    pub fn is_vacuous(self) -> bool {
+        matches!(self, Self::Absent | Self::NoUpdate)
+    }
 }
 
 impl fmt::Display for Why {
@@ -70,9 +129,18 @@ impl fmt::Display for Why {
             Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
+            Self::FallsToFloor => "the fall ends below the accuracy floor of the spectrum",
+            Self::NoNoise => "no resolved singular value counts as noise",
             Self::NotConverged => "the decomposition did not converge",
             Self::Overflow => "the result does not fit a double",
             Self::NotApplicable => "not defined for this row",
+            Self::Failed => "the matrix could not be read or decomposed",
+            Self::NotDecomposed => "unchanged, so it was not decomposed; `--all` measures it, too",
+            Self::ZeroBase => "the base's value is 0",
+            Self::Unpaired => "the other side has no matrix of this name and shape",
+            Self::Absent => "there is no such matrix on this side",
+            Self::NoUpdate => "nothing was changed",
+            Self::Degenerate => "its singular values do not tell their directions apart",
         })
     }
 }
@@ -137,46 +205,16 @@ impl Serialize for Measurements {
         for (column, value) in &self.0 {
             map.serialize_entry(column.key, value)?;
         }
-        let missing = Reasons(
-            self.0
-                .iter()
-                .filter_map(|(column, value)| match value {
-                    Value::Missing(why) => Some((column.key, *why)),
-                    _ => None,
-                })
-                .collect(),
-        );
-        if !missing.0.is_empty() {
+        let missing = self.0.iter().filter_map(|(column, value)| match value {
+            Value::Missing(why) => Some((column.key.to_owned(), why.to_string().into())),
+            _ => None,
+        });
+        let missing: serde_json::Map<String, serde_json::Value> = missing.collect();
+        if !missing.is_empty() {
             map.serialize_entry("missing", &missing)?;
         }
         map.end()
     }
-}
-
-struct Reasons(Vec<(&'static str, Why)>);
-
-impl Serialize for Reasons {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, why)| (key, why.to_string())))
-    }
-}
-
-/// How an adapter stores the update of a row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Update {
-    /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
-    pub kind: &'static str,
-    /// What the product of the factors was multiplied by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scale: Option<f64>,
-    /// The most directions it can have, where those are fewer than a matrix of its shape has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rank: Option<u64>,
-    /// The stored tensors it is made of.
-    pub tensors: Vec<String>,
-    /// Cautions, which the row's flags repeat.
-    #[serde(skip)]
-    pub flags: Vec<&'static str>,
 }
 
 /// One logical matrix of the model.
@@ -210,6 +248,9 @@ pub struct Row {
     /// Why the matrix could not be measured, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// How it stands to the matrix it is compared with.
+    #[serde(flatten)]
+    pub comparison: Option<Comparison>,
     /// Cautions that a reader of the numbers should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
@@ -227,103 +268,15 @@ pub struct Row {
     pub intruders: Option<Intruders>,
 }
 
-/// Which leading directions of a tuned matrix are intruders. Directions are counted from 1.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Intruders {
-    /// The intruders, ascending.
-    #[serde(rename = "intruders")]
-    pub indices: Vec<u64>,
-    /// How many there are at other limits.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub sweep: Vec<Swept>,
-    /// Every direction that was looked at.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub directions: Vec<Direction>,
-    /// What share of the mitigated update's energy the adapter's rank keeps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub energy_kept: Option<f64>,
-}
-
-/// How many intruders there are at one limit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Swept {
-    /// The limit.
-    pub epsilon: f64,
-    /// Directions whose best cosine is below it.
-    pub intruder_count: u64,
-}
-
-/// One leading direction of a tuned matrix, held against all singular vectors of the base.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Direction {
-    /// `left` or `right`.
-    pub side: &'static str,
-    /// Position among the singular values of the tuned matrix, from 1.
-    pub index: u64,
-    /// Its singular value.
-    pub singular_value: f64,
-    /// The best cosine is at least this.
-    pub cosine_at_least: f64,
-    /// The best cosine is at most this.
-    pub cosine_at_most: f64,
-    /// The base's singular vector that comes closest, from 1, where it is known.
-    pub base_index: Option<u64>,
-    /// Whether the best cosine is below the limit.
-    pub intruder: bool,
-}
-
-/// Sums over rows that belong together.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Group {
-    /// What they have in common: `role` or `block`.
-    pub by: &'static str,
-    /// Which role or block.
-    pub name: String,
-    /// How many matrices.
-    pub matrices: u64,
-    /// Counts are summed, everything else is averaged over the rows that have it.
-    #[serde(flatten)]
-    pub values: Measurements,
-}
-
 impl Row {
-    /// `measured` or `failed`.
+    /// `measured`, `failed` or, in a comparison, another [`Standing`].
     pub fn status(&self) -> &'static str {
-        if self.failed.is_some() { "failed" } else { "measured" }
+        match (&self.failed, &self.comparison) {
+            (Some(_), _) => "failed",
+            (None, Some(comparison)) => comparison.status.name(),
+            (None, None) => "measured",
+        }
     }
-}
-
-/// A tensor that was not analysed, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// Name of the stored tensor.
-    pub tensor: String,
-    /// Its shape.
-    pub shape: Vec<u64>,
-    /// Its storage type.
-    pub dtype: String,
-    /// Why it is no matrix to analyse.
-    pub reason: String,
-}
-
-/// Where the weights came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Source {
-    /// The path as the user gave it.
-    pub path: String,
-    /// Name of the format.
-    pub format: &'static str,
-    /// The weight files, in reading order.
-    pub files: Vec<SourceFile>,
-}
-
-/// One weight file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SourceFile {
-    /// File name.
-    pub name: String,
-    /// Length in bytes.
-    pub bytes: u64,
 }
 
 /// Sums over the whole report.
@@ -341,6 +294,9 @@ pub struct Totals {
     pub filtered: u64,
     /// Entries of all measured matrices, tied ones counted once.
     pub parameters: u64,
+    /// Only in a comparison: what became of the matrices that were not measured on both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
 }
 
 /// What a rule said.
@@ -383,6 +339,9 @@ pub struct Report {
     /// Where the weights came from that these are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Source>,
+    /// Where they came from by name, if several models are compared with one base; the first is also `model`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tuned: Vec<Named>,
     /// What decides the numbers, in the order the docs name it.
     #[serde(serialize_with = "map")]
     pub settings: Vec<(&'static str, String)>,

@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use svdkit::analysis::spectrum::measure;
 use svdkit::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
 use svdkit::layer::{Filter, Layer};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::metric::METRICS;
 use svdkit::report::Measurements;
+use svdkit::spectrum::{Route, Spectrum};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
@@ -256,7 +257,8 @@ fn a_copy_that_only_the_tuned_side_stores_is_paired_with_its_original() {
 fn updates_that_were_never_trained_are_not_copies_of_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lora.safetensors");
-    let zeros = [0.0; 4];
+<<<<<<< HEAD
+    let zeros = Spectrum::new(vec![0.0; 4], 4, 4, Route::Direct).unwrap();
     // Written as vectors, which are no factors; the header is turned into one of matrices.
     let names = [
         "lora_unet_a.lora_down.weight",
@@ -264,7 +266,7 @@ fn updates_that_were_never_trained_are_not_copies_of_each_other() {
         "lora_unet_b.lora_down.weight",
         "lora_unet_b.lora_up.weight",
     ];
-    let spectra: Vec<(&str, &[f64])> = names.iter().map(|name| (*name, &zeros[..])).collect();
+    let spectra: Vec<(&str, &Spectrum)> = names.iter().map(|name| (*name, &zeros)).collect();
     checkpoint::write_spectra(&path, &spectra).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let text =
@@ -273,6 +275,17 @@ fn updates_that_were_never_trained_are_not_copies_of_each_other() {
     turned.extend(text.bytes());
     turned.extend([0; 4 * 32]);
     std::fs::write(&path, turned).unwrap();
+=======
+    let header = json!({
+        "lora_unet_a.lora_down.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+        "lora_unet_a.lora_up.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [16, 32]},
+        "lora_unet_b.lora_down.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [32, 48]},
+        "lora_unet_b.lora_up.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [48, 64]},
+    });
+    let header = header.to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 64]].concat();
+    std::fs::write(&path, bytes).unwrap();
+>>>>>>> main
     let source = checkpoint::open(&path).unwrap().1;
     assert_eq!(checkpoint::tied(source.as_ref(), &layers(source.as_ref())), [None, None]);
 }

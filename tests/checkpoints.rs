@@ -5,6 +5,7 @@ use std::path::Path;
 use svdkit::checkpoint::{self, MatrixSource};
 use svdkit::layer::{Filter, Layer, Selection, select};
 use svdkit::matrix::Matrix;
+use svdkit::spectrum::{Route, Spectrum};
 
 fn open(path: &str) -> Box<dyn MatrixSource> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
@@ -53,14 +54,21 @@ fn an_adapter_folder_lists_its_factors() {
     assert!(selection.layers.iter().any(|l| l.name.ends_with("q_proj.lora_B") && l.cols == 4));
 }
 
+/// A spectrum with these values, whatever matrix has it.
+fn spectrum(values: &[f64]) -> Spectrum {
+    Spectrum::new(values.to_vec(), values.len(), values.len(), Route::Gram).expect("sound values")
+}
+
 #[test]
 fn written_spectra_are_a_safetensors_file_with_the_same_bytes_each_time() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("spectra.safetensors");
     let spectra: [(&str, &[f64]); 3] = [("layers.2.σ", &[3.0, 0.1]), ("layers.10", &[5.0]), ("empty", &[])];
-    checkpoint::write_spectra(&path, &spectra).expect("writable");
+    let kept = spectra.map(|(name, values)| (name, spectrum(values)));
+    let named: Vec<(&str, &Spectrum)> = kept.iter().map(|(name, spectrum)| (*name, spectrum)).collect();
+    checkpoint::write_spectra(&path, &named).expect("writable");
     let first = std::fs::read(&path).expect("written");
-    checkpoint::write_spectra(&path, &spectra).expect("writable again");
+    checkpoint::write_spectra(&path, &named).expect("writable again");
     assert_eq!(std::fs::read(&path).expect("written"), first);
 
     let parsed = safetensors::SafeTensors::deserialize(&first).expect("the library reads it");
@@ -72,6 +80,10 @@ fn written_spectra_are_a_safetensors_file_with_the_same_bytes_each_time() {
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&first).expect("the library reads it");
     let metadata = metadata.metadata().as_ref().expect("metadata").clone();
     assert_eq!(metadata["format"], "svdkit.spectra");
+    let floors: serde_json::Value = serde_json::from_str(&metadata["floors"]).expect("an object");
+    for (name, spectrum) in &named {
+        assert_eq!(floors[*name].as_f64(), Some(spectrum.floor()), "{name}");
+    }
     assert_eq!(checkpoint::open(&path).expect("svdkit reads it").1.tensors().len(), 3);
     assert_eq!(std::fs::read_dir(folder.path()).expect("listable").count(), 1, "no temporary file is left");
 }
@@ -80,7 +92,8 @@ fn written_spectra_are_a_safetensors_file_with_the_same_bytes_each_time() {
 fn two_spectra_of_one_name_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("spectra.safetensors");
-    let error = checkpoint::write_spectra(&path, &[("a", &[1.0]), ("a", &[2.0])]).expect_err("same name");
+    let error = checkpoint::write_spectra(&path, &[("a", &spectrum(&[1.0])), ("a", &spectrum(&[2.0]))])
+        .expect_err("same name");
     assert!(error.to_string().contains("two spectra would be called `a`") && !path.exists());
 }
 
@@ -190,7 +203,8 @@ fn a_thousand_shards_need_no_thousand_open_files() {
     for i in 0..1100 {
         let name = format!("layers.{i}.weight");
         let shard = format!("model-{:05}-of-01100.safetensors", i + 1);
-        checkpoint::write_spectra(&folder.path().join(&shard), &[(&name, &[f64::from(i)])]).expect("written");
+        checkpoint::write_spectra(&folder.path().join(&shard), &[(&name, &spectrum(&[f64::from(i)]))])
+            .expect("written");
         map.insert(name, shard.into());
     }
     let index = serde_json::json!({ "weight_map": map }).to_string();
@@ -203,7 +217,8 @@ fn a_thousand_shards_need_no_thousand_open_files() {
 fn variants_and_hidden_files_beside_a_model_are_left_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let write = |name: &str, tensor: &str| {
-        checkpoint::write_spectra(&folder.path().join(name), &[(tensor, &[1.0])]).expect("written");
+        checkpoint::write_spectra(&folder.path().join(name), &[(tensor, &spectrum(&[1.0]))])
+            .expect("written");
     };
     let names = || {
         let source = checkpoint::open(folder.path()).expect("opens").1;

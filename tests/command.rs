@@ -312,6 +312,38 @@ fn every_column_of_a_report_is_explained() {
 }
 
 #[test]
+fn an_allocation_goes_beside_the_table_and_is_the_same_for_any_order_and_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |more: &[&str]| {
+        let path = folder.path().join("prune.json");
+        let allocate = format!("sparsity={}", path.display());
+        let arguments =
+            [&["farms", BASE, "--window", "60", "--windows-per-dim", "3", "--allocate", &allocate], more];
+        assert!(stdout(&arguments.concat()).contains("FARMS α"));
+        fs::read_to_string(path).unwrap()
+    };
+    let first = written(&["-j", "1"]);
+    assert_eq!(first, written(&["-j", "3", "--sort", "-farms_alpha"]));
+    let allocation: Value = serde_json::from_str(&first).unwrap();
+    assert!((allocation["mean"].as_f64().unwrap() - 0.7).abs() < 1e-14);
+    assert_eq!(allocation["sparsity"].as_object().unwrap().len(), 28);
+    assert_eq!(allocation["excluded"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn a_layer_that_is_not_finite_is_left_out_of_an_allocation_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let nan = ("model.layers.1.mlp.up_proj.weight", 7, [0xc0, 0x7f]);
+    let path = altered(folder.path(), &[nan]);
+    let arguments =
+        ["farms", path.to_str().unwrap(), "--window", "40", "--windows-per-dim", "2", "--allocate", "lr"];
+    let allocation = json(&arguments);
+    let reason = &allocation["excluded"]["model.layers.1.mlp.up_proj"];
+    assert_eq!(reason, "the weight holds NaN or infinite entries");
+    assert_eq!(allocation["learning_rate"].as_object().unwrap().len(), 27);
+}
+
+#[test]
 fn build_servers_are_told_what_is_broken() {
     let run = |format: &str| {
         let rules = ["--fail-if", "stable_rank < 2", "--fail-if", "*.mlp.*: alpha > 1e9"];

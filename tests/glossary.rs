@@ -5,7 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use svdkit::metric::{METRICS, WEIGHTWATCHER};
+use svdkit::analysis::compare::{DRIFTS, FATES, TURNS};
+use svdkit::analysis::farms::FARMS;
+use svdkit::analysis::intruder_columns::{COLUMNS, RIGHT};
+use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
+use svdkit::report::Column;
 
 fn page() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap()
@@ -17,19 +21,30 @@ fn sections(page: &str) -> BTreeMap<&str, &str> {
     parts.map(|part| part.split_once("`\n").unwrap()).collect()
 }
 
+/// The columns of every table but WeightWatcher's, each once.
+fn columns() -> BTreeMap<&'static str, &'static Column> {
+    let compared = FATES.iter().chain(DRIFTS.iter().chain(TURNS).map(|drift| &drift.column));
+    let fixed = METRICS.iter().chain(RANKS).map(|metric| &metric.column).chain(compared);
+    fixed
+        .chain(FARMS.iter().map(|metric| &metric.column))
+        .chain(chosen(0.01, &[]).iter().map(|metric| &metric.column))
+        .chain(&COLUMNS)
+        .chain(&RIGHT)
+        .map(|column| (column.key, column))
+        .collect()
+}
+
 #[test]
 fn every_metric_has_a_heading_and_every_heading_a_metric() {
     let page = page();
-    let mut keys: Vec<_> = METRICS.iter().map(|metric| metric.column.key).collect();
-    keys.sort_unstable();
-    assert_eq!(sections(&page).into_keys().collect::<Vec<_>>(), keys);
+    assert_eq!(sections(&page).into_keys().collect::<Vec<_>>(), columns().into_keys().collect::<Vec<_>>());
 }
 
 #[test]
 fn the_page_gives_the_programs_own_formula_range_and_source() {
     let page = page();
     let sections = sections(&page);
-    for column in METRICS.iter().map(|metric| &metric.column) {
+    for column in columns().into_values() {
         let text = sections[column.key];
         for words in [column.doc, column.label, column.range, column.source] {
             assert!(text.contains(words), "docs/metrics.md, {}: lacks `{words}`", column.key);

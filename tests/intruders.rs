@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use svdkit::analysis::intruders::{Cosines, Detail, Found, Of, Options, Side, measure};
-use svdkit::checkpoint::{self, Holds, MatrixSource, Pairs};
+use svdkit::checkpoint::{self, Holds, MatrixSource, Opening, Pairs};
 use svdkit::error::Error;
 use svdkit::layer::{Element, Filter, Layer, Selection, TensorInfo, select};
 use svdkit::linalg::{Operator, leading};
@@ -94,35 +94,6 @@ impl MatrixSource for Memory {
     }
 }
 
-/// A LoRA of the bundled model, read without svdkit: exact products, in the units of its configuration.
-fn adapter(name: &str) -> Arc<dyn MatrixSource> {
-    let folder = fixture("charlm").join(name);
-    let config: Json = serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json")).unwrap()).unwrap();
-    let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let factor = |key: &str| {
-        let tensor = file.tensor(key).unwrap();
-        let dtype = match tensor.dtype() {
-            safetensors::Dtype::F32 => Dtype::F32,
-            safetensors::Dtype::BF16 => Dtype::Bf16,
-            other => panic!("{other:?}"),
-        };
-        Matrix::new(tensor.shape()[0], tensor.shape()[1], dtype, tensor.data().to_vec()).unwrap()
-    };
-    let mut updates = vec![];
-    for key in file.names() {
-        let Some(module) = key.strip_suffix(".lora_A.weight") else { continue };
-        let (a, b) = (factor(key), factor(&format!("{module}.lora_B.weight")));
-        let rank = a.rows();
-        let base = if config["use_rslora"] == true { (rank as f64).sqrt() } else { rank as f64 };
-        let scale = config["lora_alpha"].as_f64().unwrap() / base;
-        let left = b.to_f64().iter().map(|x| x * scale).collect();
-        let product = LowRank::new((b.rows(), a.cols()), rank, left, a.to_f64()).unwrap();
-        updates.push((format!("{}.weight", module.strip_prefix("base_model.model.").unwrap()), product));
-    }
-    Memory::new(vec![], updates)
-}
-
 fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
     assert!((found - expected).abs() <= tolerance, "{what}: {found} is not {expected}");
 }
@@ -132,9 +103,10 @@ fn check(tuned: &str) {
     let text = std::fs::read_to_string(fixture("oracle/intruders_charlm.json")).unwrap();
     let oracle: Json = serde_json::from_str(&text).unwrap();
     let expected = &oracle["fine_tunes"][tuned];
-    let open = |name: &str| Arc::from(checkpoint::open(&fixture("charlm").join(name)).unwrap().1);
-    let source: Arc<dyn MatrixSource> = if tuned == "full" { open(tuned) } else { adapter(tuned) };
-    let pairs = Pairs::new(open("base"), source);
+    let base: Arc<dyn MatrixSource> = Arc::from(checkpoint::open(&fixture("charlm/base")).unwrap().1);
+    let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
+    let source = checkpoint::open_with(&fixture("charlm").join(tuned), &opening).unwrap().1;
+    let pairs = Pairs::new(base, Arc::from(source));
     let mut total = 0;
     for (tensor, row) in expected["rows"].as_object().unwrap() {
         let name = tensor.strip_suffix(".weight").unwrap();
@@ -145,8 +117,8 @@ fn check(tuned: &str) {
         total += intruders.indices.len();
         for (i, direction) in intruders.directions.iter().enumerate() {
             let what = format!("{tuned} {name} #{}", direction.index);
-            assert!(direction.cosine_at_most - direction.cosine_at_least <= 1e-8, "{what}");
-            close(&what, direction.cosine_at_most, row["best_cosine"][i].as_f64().unwrap(), 1e-6);
+            assert!(direction.best_cosine[1] - direction.best_cosine[0] <= 1e-8, "{what}");
+            close(&what, direction.best_cosine[1], row["best_cosine"][i].as_f64().unwrap(), 1e-6);
             let sigma = row["sigma"][i].as_f64().unwrap();
             close(&what, direction.singular_value, sigma, 1e-10 * sigma);
             assert_eq!(direction.base_index.unwrap() - 1, row["best_match"][i].as_u64().unwrap(), "{what}");
@@ -173,7 +145,7 @@ fn a_full_fine_tune_has_the_intruders_that_the_authors_find() {
 
 #[test]
 fn adapters_have_the_intruders_that_the_authors_find() {
-    ["lora-r1", "lora-r4", "lora-r16", "rslora-r16"].into_iter().for_each(check);
+    ["lora-r1", "lora-r4", "lora-r16", "rslora-r16", "dora-r4", "pattern"].into_iter().for_each(check);
 }
 
 /// One pair, measured.
@@ -184,7 +156,7 @@ fn pair(base: Matrix, update: LowRank, options: &Options) -> Found {
 
 fn cosines(found: &Found, side: &str) -> Vec<f64> {
     let directions = found.intruders.directions.iter().filter(|direction| direction.side == side);
-    directions.map(|direction| direction.cosine_at_most).collect()
+    directions.map(|direction| direction.best_cosine[1]).collect()
 }
 
 fn all_close(found: &[f64], expected: &[f64], tolerance: f64) {
@@ -232,10 +204,13 @@ fn generated(seed: u32, count: usize) -> Vec<f64> {
     (0..count).map(|_| next()).collect()
 }
 
-fn of_alpha(alpha: f64, options: &Options) -> Found {
-    let base = Matrix::from_f64(32, 24, &generated(5, 32 * 24)).unwrap();
+fn update_of(alpha: f64) -> LowRank {
     let left = generated(6, 32 * 4).iter().map(|x| x * alpha / 4.0).collect();
-    pair(base, LowRank::new((32, 24), 4, left, generated(7, 4 * 24)).unwrap(), options)
+    LowRank::new((32, 24), 4, left, generated(7, 4 * 24)).unwrap()
+}
+
+fn of_alpha(alpha: f64, options: &Options) -> Found {
+    pair(Matrix::from_f64(32, 24, &generated(5, 32 * 24)).unwrap(), update_of(alpha), options)
 }
 
 #[test]
@@ -250,11 +225,35 @@ fn stronger_updates_have_more_intruders_as_peft_counts_them() {
     assert_eq!(found.intruders.indices, [1, 2, 6, 9]);
     let expected = [0.401858075, 0.386878712, 0.513966693, 0.527675534, 0.640797305, 0.492784619];
     all_close(&cosines(&found, "left"), &expected, 1e-8);
-    let sigma: Vec<f64> = found.intruders.directions.iter().map(|direction| direction.singular_value).collect();
+    let sigma: Vec<f64> =
+        found.intruders.directions.iter().map(|direction| direction.singular_value).collect();
     all_close(&sigma, &[7.157698354, 5.462276257, 4.706194895, 3.515182362, 2.502128039], 1e-8);
     let overlap = |k| of_alpha(8.0, &Options { k, ..options() }).measured.values.get("subspace_overlap");
     close("φ(4, 4)", overlap(4).unwrap().number().unwrap(), 0.28245794340817243, 1e-12);
     close("φ(8, 8)", overlap(8).unwrap().number().unwrap(), 0.6334238958697958, 1e-12);
+}
+
+#[test]
+fn the_mitigated_update_is_that_of_peft() {
+    let found = of_alpha(8.0, &Options { mitigate: Some(0.75), ..options() });
+    let (update, correction) = (update_of(8.0), found.correction.unwrap());
+    let sum = Operator::from(&update).plus(&Operator::from(&correction)).unwrap();
+    // PEFT divides by the scale, α/r = 2.
+    let values: Vec<f64> = leading(&sum, 24).unwrap().values.iter().map(|s| s / 2.0).collect();
+    let expected = [
+        2.414458904,
+        1.976639865,
+        1.70228739,
+        1.631832821,
+        0.274342125,
+        0.237817662,
+        0.063717846,
+        0.037805713,
+    ];
+    assert_eq!(values.len(), expected.len());
+    all_close(&values, &expected, 1e-8);
+    let energy = |values: &[f64]| values.iter().map(|s| s * s).sum::<f64>();
+    close("kept", energy(&values[..4]) / energy(&values), 0.9911037994452886, 1e-12);
 }
 
 #[test]

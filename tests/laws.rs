@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use svdkit::layer::Layer;
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
-use svdkit::metric::{Entries, METRICS, Metric, Subject, WEIGHTWATCHER, fit_tail};
+use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, fit_tail};
 use svdkit::report::Measurements;
 use svdkit::spectrum::{Route, Spectrum};
 
@@ -73,7 +73,9 @@ impl Dense {
     fn measure(&self) -> Measurements {
         let mut entries = Entries::new();
         entries.push(&self.matrix());
-        measure(&self.spectrum(), &entries, METRICS)
+        let spectrum = self.spectrum();
+        let tables = [METRICS, RANKS].map(|table| measure(&spectrum, &entries, table).0);
+        Measurements(tables.into_iter().flatten().collect())
     }
 }
 
@@ -145,7 +147,7 @@ fn singular_values_do_not_change_under_rotations_and_permutations() {
 fn a_transposed_matrix_has_the_same_values_in_every_column_but_its_zero_rows() {
     law(|w| {
         let (values, turned) = (w.measure(), w.transposed().measure());
-        for metric in METRICS.iter().filter(|metric| metric.column.key != "zero_rows") {
+        for metric in METRICS.iter().chain(RANKS).filter(|metric| metric.column.key != "zero_rows") {
             let key = metric.column.key;
             match (values.get(key).unwrap().number(), turned.get(key).unwrap().number()) {
                 (Some(a), Some(b)) => assert!((a - b).abs() <= 1e-8 * a.abs().max(1.0), "{key}: {a} and {b}"),
@@ -159,7 +161,7 @@ fn a_transposed_matrix_has_the_same_values_in_every_column_but_its_zero_rows() {
 fn scaling_the_weights_scales_norms_and_leaves_shape_metrics_alone() {
     law(|w| {
         let (values, scaled) = (w.measure(), w.scaled(-8.0).measure());
-        for metric in METRICS {
+        for metric in METRICS.iter().chain(RANKS) {
             let key = metric.column.key;
             let factor = match key {
                 "max_abs"
@@ -167,9 +169,11 @@ fn scaling_the_weights_scales_norms_and_leaves_shape_metrics_alone() {
                 | "frobenius_norm"
                 | "nuclear_norm"
                 | "smallest_singular_value"
+                | "accuracy_floor"
                 | "noise_sigma"
                 | "bulk_edge" => 8.0,
                 "max_eigenvalue" | "xmin" => 64.0,
+                "spectrum_snr" => 0.125,
                 // Not homogeneous: it holds the logarithm of the scale.
                 "alpha_weighted" => continue,
                 _ => 1.0,
@@ -207,6 +211,14 @@ fn ranks_are_ordered_as_the_theorems_say() {
         let ranks: Vec<f64> = order.iter().map(|key| number(&values, key)).collect();
         assert!(ranks[0] >= 1.0 - 1e-12, "{ranks:?}");
         assert!(ranks.is_sorted_by(|a, b| *a <= b * (1.0 + 1e-12)), "{order:?} {ranks:?}");
+        // The same for the shares of σ: intrinsic_rank is order ∞, effective_rank order 1.
+        let order = ["stable_rank", "intrinsic_rank", "effective_rank"];
+        let ranks: Vec<f64> = order.iter().map(|key| number(&values, key)).collect();
+        assert!(ranks.is_sorted_by(|a, b| *a <= b * (1.0 + 1e-12)), "{order:?} {ranks:?}");
+        let cuts = ["gavish_donoho_rank", "spike_count"].map(|key| values.get(key).unwrap().number());
+        assert!(cuts[0] <= cuts[1], "{cuts:?}");
+        // The constant that RankMe adds, times as many values.
+        close(number(&values, "rankme"), number(&values, "effective_rank"), 1e-4);
         let shares = ["rank_at_90", "rank_at_95", "rank_at_99", "numerical_rank"];
         assert!(shares.iter().map(|key| number(&values, key)).is_sorted());
         let norms = ["max_abs", "spectral_norm", "frobenius_norm", "nuclear_norm"];

@@ -12,7 +12,7 @@ use svdkit::checkpoint;
 use svdkit::layer::{Filter, Layer, select};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
-use svdkit::metric::{Entries, METRICS, Metric, Subject, WEIGHTWATCHER};
+use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, energy_shares};
 use svdkit::report::Measurements;
 
 /// Columns that only arithmetic separates from the peer's; the others depend on the choice of a tail.
@@ -309,4 +309,63 @@ fn a_planted_spike_agrees_with_weightwatcher() {
     ];
     check_golden((48, 32), &entries, WEIGHTWATCHER, &expected);
     check_golden((48, 32), &entries, METRICS, &[("spike_count", 1.0)]);
+}
+
+#[test]
+fn the_rank_family_agrees_with_the_published_values() {
+    let expected = [
+        ("rankme", 28.499928775692783),
+        ("intrinsic_rank", 16.697878992197932),
+        ("spectrum_snr", 0.6710750418277007),
+        ("gavish_donoho_rank", 0.0),
+        ("rank_at_90", 20.0),
+        ("break_even_rank", 19.0),
+        ("saved_at_95", 1.0 - 23.0 * 80.0 / 1536.0),
+    ];
+    check_golden((48, 32), &golden(48, 32, 1), RANKS, &expected);
+    // Their cut for unknown noise, 4.223571937929088, over that for noise of deviation 1.
+    let noise = 4.223571937929088 / (2.1002041065782207 * 48f64.sqrt());
+    check_golden((48, 32), &golden(48, 32, 1), METRICS, &[("noise_sigma", noise)]);
+}
+
+#[test]
+fn a_product_of_thin_factors_has_the_published_ranks() {
+    let (left, right) = (golden(32, 4, 6), golden(4, 24, 7));
+    let entry = |i: usize| (0..4).map(|k| left[i / 24 * 4 + k] * right[k * 24 + i % 24]).sum::<f64>();
+    let entries: Vec<f64> = (0..32 * 24).map(entry).collect();
+    let expected = [
+        ("effective_rank", 3.8798227079724303),
+        ("stable_rank", 2.1532384588719657),
+        ("numerical_rank", 4.0),
+        ("largest_gap_at", 4.0),
+    ];
+    check_golden((32, 24), &entries, RANKS, &expected);
+    check_golden((32, 24), &entries, METRICS, &[("spectral_norm", 3.2360418139737868)]);
+}
+
+#[test]
+fn a_matrix_made_of_integers_has_the_published_ranks() {
+    let entry = |i: i64, j: i64| ((7 * i * i + 3 * j * j * j + 5 * i * j + 2 * i + 4) % 17 - 8) as f64 / 4.0;
+    let entries: Vec<f64> = (0..6).flat_map(|i| (0..5).map(move |j| entry(i, j))).collect();
+    let expected = [
+        ("effective_rank", 4.5879172387),
+        ("effective_rank_energy", 3.9198319133),
+        ("stable_rank", 2.4309197863),
+        ("break_even_rank", 2.0),
+        // Shares of energy, running: 0.4113669261, 0.6820928612, 0.8605949982, 0.9756117724, 1.
+        ("rank_at_90", 4.0),
+        ("rank_at_95", 4.0),
+        ("rank_at_99", 5.0),
+    ];
+    check_golden((6, 5), &entries, RANKS, &expected);
+    let expected = [("nuclear_norm", 12.0022227209), ("frobenius_norm", 5.7716981903)];
+    check_golden((6, 5), &entries, METRICS, &expected);
+    let spectrum = singular_values(&Matrix::from_f64(6, 5, &entries).unwrap(), Precision::Exact).unwrap();
+    let running = energy_shares(&spectrum).into_iter().scan(0.0, |sum, share| {
+        *sum += share;
+        Some(*sum)
+    });
+    for (found, expected) in running.zip([0.4113669261, 0.6820928612, 0.8605949982, 0.9756117724, 1.0]) {
+        assert!((found - expected).abs() < 1e-10, "{found}, published {expected}");
+    }
 }

@@ -48,9 +48,7 @@ fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
 
 /// The whole model in one line, and in one more for every limit of the sweep.
 pub fn summary(rows: &[Row], options: &Options) -> Vec<String> {
-    let sum = |key: &str| {
-        rows.iter().filter_map(|row| row.values.get(key)?.number()).sum::<f64>() as u64
-    };
+    let sum = |key: &str| rows.iter().filter_map(|row| row.values.get(key)?.number()).sum::<f64>() as u64;
     let of = if options.of == Of::Delta { "leading directions of the updates" } else { "leading directions" };
     let (intruders, k) = (sum(INTRUDER_COUNT.key), sum(K.key));
     let mut lines = vec![format!(
@@ -61,7 +59,7 @@ pub fn summary(rows: &[Row], options: &Options) -> Vec<String> {
     )];
     if !options.sweep.is_empty() {
         let swept = (0..options.sweep.len()).map(|i| {
-            let at = |row: &Row| row.intruders.as_ref()?.sweep.get(i).map(|swept| swept.intruder_count);
+            let at = |row: &Row| row.intruders.as_ref()?.sweep.get(i).map(|(_, count)| *count);
             format!("{} at {}", rows.iter().filter_map(at).sum::<u64>(), options.sweep[i])
         });
         lines.push(format!("at other ε: {}", swept.collect::<Vec<_>>().join(" · ")));

@@ -11,7 +11,7 @@ use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Entries, METRICS, Subject};
 use crate::pair::Pair;
-use crate::report::{Column, Direction, Intruders, Measurements, Swept, Value, Why};
+use crate::report::{Column, Direction, Intruders, Measurements, Value, Why};
 use crate::spectrum::Spectrum;
 
 use super::Measured;
@@ -141,7 +141,8 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
     }
     let blake3 = hash.finalize().to_hex().to_string();
     if entries.nonfinite_count() > 0 {
-        let missing = columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
+        let missing =
+            columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
         let measured =
             Measured { values: Measurements(missing.collect()), flags: vec![], blake3, spectrum: None };
         return Ok(Found { measured, intruders: Intruders::default(), correction: None });
@@ -201,7 +202,8 @@ impl<'a> Sides<'a> {
     fn look(&self, options: &Options) -> Result<Looked, Error> {
         let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
         let factors = linalg::leading(subject, options.k)?;
-        let limits: Vec<f64> = std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
+        let limits: Vec<f64> =
+            std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
         let question = match options.cosines {
             Cosines::Decided => Question::Below(&limits),
             Cosines::Exact => Question::Value,
@@ -268,7 +270,12 @@ impl<'a> Sides<'a> {
                 (&columns::RIGHT_LOWEST_COSINE, lowest(right)),
             ]);
         }
-        let bounds = looked.left.iter().chain(&looked.right).flatten().any(|cosine| cosine.upper - cosine.lower > ROUNDING);
+        let bounds = looked
+            .left
+            .iter()
+            .chain(&looked.right)
+            .flatten()
+            .any(|cosine| cosine.upper - cosine.lower > ROUNDING);
         (values, if bounds { vec![BOUNDS] } else { vec![] })
     }
 }
@@ -298,15 +305,14 @@ impl Looked {
     fn intruders(&self, options: &Options) -> Intruders {
         let main = self.left.as_ref().or(self.right.as_ref()).map_or(&[][..], Vec::as_slice);
         let count = |epsilon: f64| indices(main, epsilon).count() as u64;
-        let swept = |epsilon: &f64| Swept { epsilon: *epsilon, intruder_count: count(*epsilon) };
+        let swept = |epsilon: &f64| (*epsilon, count(*epsilon));
         let sides = [("left", &self.left), ("right", &self.right)];
         let directions = sides.into_iter().flat_map(|(side, cosines)| {
             cosines.iter().flatten().enumerate().map(move |(i, cosine)| Direction {
                 side,
                 index: i as u64 + 1,
                 singular_value: self.factors.values[i],
-                cosine_at_least: cosine.lower,
-                cosine_at_most: cosine.upper,
+                best_cosine: [cosine.lower, cosine.upper],
                 base_index: cosine.index.map(|j| j as u64 + 1),
                 intruder: cosine.upper < options.epsilon,
             })
@@ -341,5 +347,9 @@ fn indices(cosines: &[BestCosine], epsilon: f64) -> impl Iterator<Item = usize> 
 
 /// The smallest best cosine, from above.
 fn lowest(cosines: &[BestCosine]) -> Value {
-    cosines.iter().map(|cosine| cosine.upper).min_by(f64::total_cmp).map_or(Value::Missing(Why::AllZero), Value::real)
+    cosines
+        .iter()
+        .map(|cosine| cosine.upper)
+        .min_by(f64::total_cmp)
+        .map_or(Value::Missing(Why::AllZero), Value::real)
 }

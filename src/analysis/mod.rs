@@ -1,8 +1,14 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
 
+pub mod allocation;
+pub mod budget;
+pub mod compare;
+pub mod farms;
 pub mod intruder_columns;
 pub mod intruder_totals;
 pub mod intruders;
+pub mod rank;
+pub mod resize;
 pub mod spectrum;
 
 use crate::report::Measurements;

@@ -3,11 +3,20 @@
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision, Stream};
-use crate::metric::{Entries, Metric, Subject};
-use crate::report::Why;
+use crate::linalg::{self, Cost, Precision, STREAM_BYTES, Stream};
+use crate::metric::{Entries, Metric, Rounded, Subject};
+use crate::report::{Measurements, Why};
+use crate::spectrum::Spectrum;
 
 use super::Measured;
+
+/// What [`measure`] costs.
+pub fn cost(layer: &Layer, precision: Precision) -> Cost {
+    match layer.rank {
+        Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
+        None => linalg::streamed_cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype)),
+    }
+}
 
 /// Reads `layer` from `source` and fills every column of `metrics`.
 ///
@@ -21,16 +30,44 @@ pub fn measure(
     precision: Precision,
     metrics: &'static [Metric],
 ) -> Result<Measured, Error> {
-    if layer.rank.is_some() {
-        return measure_update(source, layer, metrics);
-    }
+    measure_with(source, layer, precision, Rounded::Itself, &|subject| subject.evaluate(metrics))
+}
+
+/// Reads `layer` from `source` and measures what `evaluate` asks of it; `rounded` says what its rounding is part of.
+///
+/// # Errors
+/// When the layer cannot be read or its decomposition does not converge.
+pub fn measure_with(
+    source: &dyn MatrixSource,
+    layer: &Layer,
+    precision: Precision,
+    rounded: Rounded,
+    evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
+) -> Result<Measured, Error> {
+    let Found { entries, spectrum, blake3 } =
+        if layer.rank.is_some() { product(source, layer)? } else { stored(source, layer, precision)? };
+    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(rounded);
+    let values = evaluate(&subject);
+    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+}
+
+/// What one reading of a matrix tells.
+struct Found {
+    entries: Entries,
+    /// None where an entry is not finite.
+    spectrum: Option<Spectrum>,
+    blake3: String,
+}
+
+/// A weight whose entries are read.
+fn stored(source: &dyn MatrixSource, layer: &Layer, precision: Precision) -> Result<Found, Error> {
     // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
     let precision = precision.of(layer.dtype);
     let mut entries = Entries::new();
     let mut hash = blake3::Hasher::new();
     let mut stream = Stream::new(layer.rows, layer.cols, precision);
     // A weight that can be decomposed as it comes is never in memory whole.
-    let step = if stream.is_some() { rows_in(layer, BLOCK) } else { layer.rows };
+    let step = if stream.is_some() { rows_in(layer) } else { layer.rows };
     let mut whole = None;
     for first in (0..layer.rows).step_by(step.max(1)) {
         let rows = source.read(layer, first..layer.rows.min(first + step))?;
@@ -48,19 +85,11 @@ pub fn measure(
         (None, Some(matrix)) => Some(linalg::singular_values(matrix, precision)?),
         (None, None) => None,
     };
-    drop(whole);
-    let blake3 = hash.finalize().to_hex().to_string();
-    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
-    let values = subject.evaluate(metrics);
-    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+    Ok(Found { entries, spectrum, blake3: hash.finalize().to_hex().to_string() })
 }
 
-/// The same of an update that is stored as thin factors: never multiplied out.
-fn measure_update(
-    source: &dyn MatrixSource,
-    layer: &Layer,
-    metrics: &'static [Metric],
-) -> Result<Measured, Error> {
+/// An update that is stored as thin factors: never multiplied out.
+fn product(source: &dyn MatrixSource, layer: &Layer) -> Result<Found, Error> {
     let factors = source.factors(layer)?;
     let entries = Entries::of_factors(&factors);
     let finite = entries.nonfinite_count() == 0;
@@ -69,16 +98,10 @@ fn measure_update(
     for x in factors.left().iter().chain(factors.right()) {
         hash.update(&x.to_le_bytes());
     }
-    let blake3 = hash.finalize().to_hex().to_string();
-    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite));
-    let values = subject.evaluate(metrics);
-    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+    Ok(Found { entries, spectrum, blake3: hash.finalize().to_hex().to_string() })
 }
 
-/// How much of a streamed weight is read at once.
-const BLOCK: u64 = 8 << 20;
-
-/// How many rows of `layer` fit into `bytes`; at least one.
-fn rows_in(layer: &Layer, bytes: u64) -> usize {
-    (bytes * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
+/// How many rows of `layer` are read at once; at least one.
+pub(super) fn rows_in(layer: &Layer) -> usize {
+    (STREAM_BYTES * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
 }

@@ -1,13 +1,16 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
 mod adapter;
+mod altered;
 mod combined;
 mod folder;
 mod header;
 mod index;
+mod patched;
 mod pickle;
 mod probe;
 mod safetensors;
+mod saved;
 mod spectra;
 mod state_dict;
 mod stored;
@@ -25,7 +28,10 @@ use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
 
+pub use altered::Copy;
 pub use combined::{Combined, Pairs, What};
+pub use patched::Patched;
+pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
 pub use tied::tied;
 

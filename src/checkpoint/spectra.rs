@@ -1,5 +1,6 @@
 //! Singular values on disk: all spectra of a run in one safetensors file, one f64 vector a matrix.
 //!
+//! The metadata's `floors` is a JSON object that gives each spectrum's accuracy floor: values below are rounding.
 //! The header is written here because the library orders its metadata by a hash; the same run gives the same bytes.
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, brief};
+use crate::spectrum::Spectrum;
 
 /// What the metadata of the file says it is.
 const FORMAT: &str = "svdkit.spectra";
@@ -23,7 +25,7 @@ const PREFIX: &str = ".svdkit-";
 ///
 /// # Errors
 /// When two spectra have the same name, or the file cannot be written.
-pub fn write_spectra(path: &Path, spectra: &[(&str, &[f64])]) -> Result<(), Error> {
+pub fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> Result<(), Error> {
     let mut names = BTreeSet::from(["__metadata__"]);
     if let Some((name, _)) = spectra.iter().find(|(name, _)| !names.insert(name)) {
         return Err(Error::malformed(path, format!("two spectra would be called `{}`", brief(name))));
@@ -42,25 +44,31 @@ pub fn write_spectra(path: &Path, spectra: &[(&str, &[f64])]) -> Result<(), Erro
     Ok(())
 }
 
-fn write(file: &mut impl Write, spectra: &[(&str, &[f64])]) -> io::Result<()> {
+fn write(file: &mut impl Write, spectra: &[(&str, &Spectrum)]) -> io::Result<()> {
     let mut out = BufWriter::new(file);
     let header = header(spectra);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
-    for value in spectra.iter().flat_map(|(_, values)| *values) {
+    for value in spectra.iter().flat_map(|(_, spectrum)| spectrum.values()) {
         out.write_all(&value.to_le_bytes())?;
     }
     out.flush()
 }
 
 /// The header, padded with spaces so that the data start at a multiple of eight bytes.
-fn header(spectra: &[(&str, &[f64])]) -> String {
+fn header(spectra: &[(&str, &Spectrum)]) -> String {
     let mut entries = Map::new();
-    entries.insert("__metadata__".to_owned(), json!({"format": FORMAT, "svdkit": env!("CARGO_PKG_VERSION")}));
+    let floors: Map<String, Value> =
+        spectra.iter().map(|(name, spectrum)| ((*name).to_owned(), json!(spectrum.floor()))).collect();
+    // Metadata may only be text.
+    let floors = Value::Object(floors).to_string();
+    let metadata = json!({"format": FORMAT, "svdkit": env!("CARGO_PKG_VERSION"), "floors": floors});
+    entries.insert("__metadata__".to_owned(), metadata);
     let mut start = 0;
-    for (name, values) in spectra {
-        let end = start + 8 * values.len();
-        let entry = json!({"dtype": "F64", "shape": [values.len()], "data_offsets": [start, end]});
+    for (name, spectrum) in spectra {
+        let count = spectrum.values().len();
+        let end = start + 8 * count;
+        let entry = json!({"dtype": "F64", "shape": [count], "data_offsets": [start, end]});
         entries.insert((*name).to_owned(), entry);
         start = end;
     }

@@ -9,6 +9,13 @@ use crate::gate;
 /// The page that defines every column.
 const PAGE: &str = include_str!("../../docs/metrics.md");
 
+/// What a comparison appends to a metric's key.
+const COMPARED: [(&str, &str); 3] = [
+    ("_base", "the base's value in a comparison"),
+    ("_difference", "tuned − base in a comparison"),
+    ("_change", "(tuned − base)/|base| in a comparison; 0 where both are equal, even if both are 0,"),
+];
+
 /// Says what a column means: formula, range, how to read it, source. Without a name it lists all columns.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -22,9 +29,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         None => all() + "\n",
         Some(wanted) => {
             let keys: Vec<&str> = sections().map(|(key, _)| key).collect();
-            let key = gate::nearest(wanted, &keys)?;
+            let compared =
+                COMPARED.iter().find_map(|(ending, what)| Some((wanted.strip_suffix(ending)?, what)));
+            let compared = compared.filter(|(key, _)| keys.contains(key));
+            let key = compared
+                .map_or_else(|| gate::nearest(wanted, &keys), |(key, _)| gate::nearest(key, &keys))?;
             let text = sections().find(|(found, _)| *found == key).map_or("", |(_, text)| text);
-            format!("{key}\n\n{}\n", text.trim())
+            let what = compared.map_or_else(String::new, |(_, what)| format!("{wanted}\n\n{what} of:\n\n"));
+            format!("{what}{key}\n\n{}\n", text.trim())
         }
     };
     print(text.as_bytes()).map(|()| Status::Fine)

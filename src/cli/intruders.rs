@@ -1,21 +1,23 @@
 //! `svdkit intruders`: which leading directions of a fine-tune its base does not have.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
 use crate::analysis::intruder_totals;
-use crate::checkpoint::What;
+use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
+use crate::checkpoint::{Copy, Pairs, What};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::low_rank::LowRank;
-use crate::report::{Intruders, Report};
+use crate::notation;
+use crate::report::{Intruders, Report, Row};
 
 use super::Status;
+use super::mitigate::{self, Request};
 use super::options::{Adapter, Common};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished, Model};
@@ -135,12 +137,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common;
     common.set_color();
     let options = options(arguments);
+    if arguments.out.is_some() && options.of == Of::Delta {
+        let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";
+        return Err(Error::Usage(reason.to_owned()));
+    }
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let opening = arguments.adapter.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
+    if let Some(out) = &arguments.out {
+        Copy::check(&arguments.tuned, pairs.tuned().as_ref(), out)?;
+    }
     let aside = Aside::default();
     let analysis = {
-        let (aside, options) = (Arc::clone(&aside), options.clone());
+        let (aside, options, pairs) = (Arc::clone(&aside), options.clone(), Arc::clone(&pairs));
         let k = options.k;
         Analysis {
             command: "intruders",
@@ -152,7 +161,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
                 Job { flops: cost.flops, bytes: cost.bytes }
             }),
             measure: Arc::new(move |_, layer| {
-                let Found { measured, intruders, correction } = intruders::measure(&pairs, &layer.name, &options)?;
+                let Found { measured, intruders, correction } =
+                    intruders::measure(&pairs, &layer.name, &options)?;
                 let mut aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
                 aside.insert(layer.name.clone(), (intruders, correction));
                 Ok(measured)
@@ -164,6 +174,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     };
     let aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
     complete(&mut report, &aside, &options);
+    if let Some(out) = &arguments.out {
+        mitigate(&mut report, &aside, &pairs, (arguments, out))?;
+    }
     run::deliver(&report, common, &analysis.shown, outputs)
 }
 
@@ -175,6 +188,44 @@ fn complete(report: &mut Report, aside: &BTreeMap<String, (Intruders, Option<Low
     }
     report.groups = intruder_totals::groups(&report.rows);
     report.notes = intruder_totals::summary(&report.rows, options);
+}
+
+/// Writes the mitigated copy and notes how.
+fn mitigate(
+    report: &mut Report,
+    aside: &BTreeMap<String, (Intruders, Option<LowRank>)>,
+    pairs: &Pairs,
+    (arguments, out): (&Arguments, &Path),
+) -> Result<(), Error> {
+    if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
+        let reason = format!("nothing was written: `{}` could not be measured", row.name);
+        return Err(Error::malformed(out, reason));
+    }
+    let original = |row: &'_ Row| row.tied_to.clone().unwrap_or_else(|| row.name.clone());
+    let correction = |row: &Row| aside.get(&original(row))?.1.as_ref();
+    let corrections: BTreeMap<&str, &LowRank> =
+        report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
+    let request = Request { from: &arguments.tuned, out, rank: arguments.rank, corrections: &corrections };
+    let (count, kept) = (corrections.len(), mitigate::write(&request, pairs)?);
+    let keep = arguments.mitigate.unwrap_or(1.0);
+    let matrices = if count == 1 { "matrix" } else { "matrices" };
+    let mut note = format!(
+        "{}: a copy whose intruders keep {} of their strength, {count} {matrices} changed",
+        out.display(),
+        notation::share(keep)
+    );
+    if let Some(least) = kept.values().copied().min_by(f64::total_cmp) {
+        note.push_str("; the updates' energy is kept to ");
+        note.push_str(&notation::share(least));
+        note.push_str(" or more");
+    }
+    report.notes.push(note);
+    for row in &mut report.rows {
+        if let (Some(intruders), Some(kept)) = (&mut row.intruders, kept.get(&row.name)) {
+            intruders.energy_kept = Some(*kept);
+        }
+    }
+    Ok(())
 }
 
 fn options(arguments: &Arguments) -> Options {
@@ -193,7 +244,7 @@ fn options(arguments: &Arguments) -> Options {
         },
         cosines: if arguments.exact { Cosines::Exact } else { Cosines::Decided },
         detail: if arguments.detail { Detail::Directions } else { Detail::Indices },
-        mitigate: None,
+        mitigate: arguments.mitigate,
     }
 }
 
@@ -219,7 +270,9 @@ mod tests {
         let limits = |text: &str| sweep(text).ok().map(|sweep| sweep.0);
         assert_eq!(limits("epsilon=0.3:0.9:0.1"), Some(vec![0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]));
         assert_eq!(limits("epsilon=0.5:0.5:0.1"), Some(vec![0.5]));
-        for wrong in ["0.3:0.9:0.1", "epsilon=0.3:0.9", "epsilon=0.9:0.3:0.1", "epsilon=0:1:0", "epsilon=0:1:0.001"] {
+        for wrong in
+            ["0.3:0.9:0.1", "epsilon=0.3:0.9", "epsilon=0.9:0.3:0.1", "epsilon=0:1:0", "epsilon=0:1:0.001"]
+        {
             assert_eq!(limits(wrong), None, "{wrong}");
         }
     }

@@ -1,13 +1,19 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
+mod allocate;
+mod compare;
 mod completions;
+mod emit;
 mod explain;
+mod farms;
 mod intruders;
 mod man;
+mod mitigate;
 mod options;
 mod outputs;
 mod plan;
 mod progress;
+mod rank;
 mod run;
 mod spectrum;
 
@@ -36,6 +42,8 @@ Examples:
   svdkit spectrum model.safetensors
   svdkit spectrum MODEL_FOLDER --sort -alpha -o report.json
   svdkit spectrum MODEL_FOLDER --fail-if 'nonfinite_count > 0'
+  svdkit farms MODEL_FOLDER --allocate sparsity=prune.json
+  svdkit compare report.json MODEL_FOLDER --fail-if 'effective_rank_change < -10%'
 
 Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
 
@@ -43,8 +51,18 @@ Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
+    /// What changed from one checkpoint, or saved report, to another
+    ///
+    /// Every metric on both sides, how far entries, singular values and directions have moved, what is new or gone.
+    /// Matrices whose bytes are the same are not decomposed. A report that `svdkit spectrum` saved makes a baseline for
+    /// CI: what did not change keeps its numbers, the rest is measured the same way.
+    Compare(compare::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
+    /// How many directions each matrix, or its update, uses, and what rank to keep
+    Rank(rank::Arguments),
+    /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
+    Farms(farms::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -91,7 +109,10 @@ pub fn main() -> ExitCode {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Intruders(arguments) => intruders::run(&arguments),
+        Command::Rank(arguments) => rank::run(&arguments),
+        Command::Farms(arguments) => farms::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

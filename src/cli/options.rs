@@ -12,7 +12,8 @@ use crate::checkpoint::Opening;
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
-use crate::render::{Layout, Look, OutputFormat, Overflow, Paint};
+use crate::linalg::Precision;
+use crate::render::{Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
 
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ impl Adapter {
 
 /// Shared options, grouped as the help shows them.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Common {
     /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
@@ -144,6 +145,29 @@ impl From<FormatName> for OutputFormat {
     }
 }
 
+/// How exact small singular values have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrecisionName {
+    /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
+    Fast,
+    /// Every value to rounding of the largest; several times slower
+    Exact,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::Fast => Self::Fast,
+            PrecisionName::Exact => Self::Exact,
+        }
+    }
+}
+
+/// A choice as the user types it.
+pub(super) fn word(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 /// When to do something that a terminal likes and a file does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum When {
@@ -202,6 +226,7 @@ impl Common {
             overflow: if self.columns.is_empty() { Overflow::Drop } else { Overflow::Keep },
             layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
             paint: if painted { Paint::Color } else { Paint::Plain },
+            unchanged: Unchanged::Shown,
         }
     }
 }
@@ -224,6 +249,24 @@ fn half_of_free() -> u64 {
     let free = system.available_memory();
     let granted = system.cgroup_limits().map_or(free, |limits| limits.free_memory.min(free));
     granted / 2
+}
+
+/// `0.8` or `80%`: a share of one, not zero.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = text.trim().strip_suffix('%').map_or((text.trim(), 1.0), |number| (number, 100.0));
+    let share = number.trim().parse::<f64>().ok().map(|x| x / scale);
+    share
+        .filter(|x| *x > 0.0 && *x <= 1.0)
+        .ok_or_else(|| "a share is above 0 and at most 1, as in 0.95 or 95%".to_owned())
+}
+
+/// `50%` or `50`.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+    number
+        .ok()
+        .filter(|x| *x > 0.0 && *x <= 100.0)
+        .ok_or_else(|| "a percentage is above 0 and at most 100".to_owned())
 }
 
 /// `8G`, `512MiB`, `1.5 GB`: decimal and binary prefixes both mean powers of 1024, as in most tools that take a size.

@@ -1,7 +1,7 @@
 //! The files a run writes: created before the work starts, complete or absent at its end.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -13,7 +13,8 @@ use crate::report::Report;
 /// The files of `-o`, ready to be written.
 pub(super) struct Outputs(Vec<(OutputFormat, Target)>);
 
-enum Target {
+/// A file to be written.
+pub(super) enum Target {
     /// Written beside its place, then renamed into it.
     Replaced(NamedTempFile, PathBuf),
     /// A device or a pipe: written as it is.
@@ -28,36 +29,60 @@ impl Outputs {
                 Some((format, path)) => (format, path),
                 None => (format_of(path)?, path.as_path()),
             };
-            Ok((format, target(path)?))
+            Ok((format, Target::create(path)?))
         };
         paths.iter().map(each).collect::<Result<_, _>>().map(Self)
     }
 
     /// Writes `report` into every file and puts them in place.
     pub(super) fn write(self, report: &Report, look: &Look<'_>) -> Result<(), Error> {
-        for (format, target) in self.0 {
-            let path = match &target {
-                Target::Replaced(_, path) | Target::Stream(_, path) => path.clone(),
-            };
-            let failed = |source| Error::io(&path, "cannot write", source);
-            match target {
-                Target::Replaced(mut file, _) => {
-                    let mut out = BufWriter::new(file.as_file_mut());
-                    render::write(report, format, look, &mut out)
-                        .and_then(|()| out.flush())
-                        .map_err(failed)?;
-                    drop(out);
-                    file.persist(&path).map_err(|e| failed(e.error))?;
-                }
-                Target::Stream(file, _) => {
-                    let mut out = BufWriter::new(file);
-                    render::write(report, format, look, &mut out)
-                        .and_then(|()| out.flush())
-                        .map_err(failed)?;
-                }
+        self.0
+            .into_iter()
+            .try_for_each(|(format, target)| target.write(|out| render::write(report, format, look, out)))
+    }
+}
+
+impl Target {
+    /// Creates the file at `path`.
+    pub(super) fn create(path: &Path) -> Result<Self, Error> {
+        // Through a link the file it points at is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let failed = |source| Error::io(&path, "cannot create", source);
+        match fs::metadata(&path) {
+            Ok(data) if data.is_dir() => {
+                return Err(Error::malformed(&path, "is a folder; name a file in it"));
             }
+            Ok(data) if !data.is_file() => {
+                return Ok(Self::Stream(File::options().write(true).open(&path).map_err(failed)?, path));
+            }
+            _ => {}
         }
-        Ok(())
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".svdkit-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        Ok(Self::Replaced(builder.tempfile_in(folder).map_err(failed)?, path))
+    }
+
+    /// Writes the file and puts it in place.
+    pub(super) fn write(self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+        let (file, path) = match self {
+            Self::Stream(file, path) => (file, path),
+            Self::Replaced(mut file, path) => {
+                let mut out = BufWriter::new(file.as_file_mut());
+                let written = content(&mut out).and_then(|()| out.flush());
+                written.map_err(|source| Error::io(&path, "cannot write", source))?;
+                drop(out);
+                return match file.persist(&path) {
+                    Ok(_) => Ok(()),
+                    Err(e) => Err(Error::io(&path, "cannot write", e.error)),
+                };
+            }
+        };
+        let mut out = BufWriter::new(file);
+        let written = content(&mut out).and_then(|()| out.flush());
+        written.map_err(|source| Error::io(&path, "cannot write", source))
     }
 }
 
@@ -82,23 +107,4 @@ fn format_of(path: &Path) -> Result<OutputFormat, Error> {
             format!("no format has this extension; known are {}, or write FORMAT=FILE", known.join(", ")),
         )
     })
-}
-
-fn target(path: &Path) -> Result<Target, Error> {
-    // Through a link the file it points at is replaced, not the link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let failed = |source| Error::io(&path, "cannot create", source);
-    match fs::metadata(&path) {
-        Ok(data) if data.is_dir() => return Err(Error::malformed(&path, "is a folder; name a file in it")),
-        Ok(data) if !data.is_file() => {
-            return Ok(Target::Stream(File::options().write(true).open(&path).map_err(failed)?, path));
-        }
-        _ => {}
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".svdkit-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    Ok(Target::Replaced(builder.tempfile_in(folder).map_err(failed)?, path))
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::engine::{Job, Limits};
@@ -16,13 +17,31 @@ use super::run::Analysis;
 /// What would be done, with an estimate from a small decomposition timed here and now.
 pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) -> Result<(), Error> {
     let jobs: Vec<Job> = selection.layers.iter().map(|layer| (analysis.cost)(layer)).collect();
-    let flops: f64 = jobs.iter().map(|job| job.flops).sum();
-    let largest = jobs.iter().zip(&selection.layers).max_by_key(|(job, _)| job.bytes);
+    let stored = selection.layers.iter().map(Layer::bytes).sum();
+    let layers: Vec<&Layer> = selection.layers.iter().collect();
+    print(&lines(&layers, &jobs, limits, &Reading { bytes: stored, skipped: selection.skipped.len() }))
+}
+
+/// What else than decompositions a plan tells.
+pub(super) struct Reading {
+    /// Bytes to read.
+    pub bytes: u64,
+    /// Tensors that are no matrices.
+    pub skipped: usize,
+}
+
+/// The lines of a plan in which each of `layers` is the job beside it.
+pub(super) fn lines(
+    layers: &[&Layer],
+    jobs: &[Job],
+    limits: Limits,
+    reading: &Reading,
+) -> Vec<(&'static str, String)> {
+    let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
     let mut dearest: Vec<u64> = jobs.iter().map(|job| job.bytes).collect();
     dearest.sort_unstable_by(|a, b| b.cmp(a));
     let peak: u64 = dearest.iter().take(limits.threads).sum();
-    let parameters: usize = selection.layers.iter().map(Layer::parameters).sum();
-    let stored: u64 = selection.layers.iter().map(Layer::bytes).sum();
+    let parameters: usize = layers.iter().map(|layer| layer.parameters()).sum();
     let mut lines = vec![
         (
             "matrices",
@@ -32,9 +51,9 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
                 notation::parameters(parameters as u64)
             ),
         ),
-        ("to read", notation::bytes(stored)),
-        ("skipped", format!("{} tensors", notation::count(selection.skipped.len() as u64))),
-        ("work", notation::flops(flops)),
+        ("to read", notation::bytes(reading.bytes)),
+        ("skipped", format!("{} tensors", notation::count(reading.skipped as u64))),
+        ("work", notation::flops(flops(jobs))),
         ("threads", limits.threads.to_string()),
         (
             "memory",
@@ -51,7 +70,22 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
             format!("{} ({} × {}, {})", layer.name, layer.rows, layer.cols, notation::bytes(job.bytes)),
         ));
     }
-    lines.push(("time", format!("about {}", notation::seconds(flops / (rate() * limits.threads as f64)))));
+    lines.push(("time", time(flops(jobs), limits)));
+    lines
+}
+
+/// How long so much work takes here and now.
+pub(super) fn time(flops: f64, limits: Limits) -> String {
+    format!("about {}", notation::seconds(flops / (rate() * limits.threads as f64)))
+}
+
+/// The work of all jobs.
+pub(super) fn flops(jobs: &[Job]) -> f64 {
+    jobs.iter().map(|job| job.flops).sum()
+}
+
+/// Writes a plan to stdout.
+pub(super) fn print(lines: &[(&'static str, String)]) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     for (word, text) in lines {
         writeln!(stdout, " {word:<9} {text}")
@@ -60,9 +94,15 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
     Ok(())
 }
 
-/// Operations a second of one thread on this machine now: a small decomposition, timed.
-fn rate() -> f64 {
-    const SIDE: usize = 384;
+/// Operations a second of one thread on this machine now, timed once.
+pub(super) fn rate() -> f64 {
+    static RATE: OnceLock<f64> = OnceLock::new();
+    *RATE.get_or_init(timed)
+}
+
+/// Operations a second in a small decomposition.
+fn timed() -> f64 {
+    const SIDE: usize = 640;
     // Any full-rank matrix will do; this one is a fixed pseudo-random one.
     let mut state = 1u32;
     let mut entry = || {

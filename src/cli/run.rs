@@ -61,13 +61,14 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// What the user asked to look at: weights, or the update to a base.
-    pub(super) fn open_input(input: &Input) -> Result<Self, Error> {
+    /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
+    pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
         let opening = input.adapter.opening();
-        match &input.base {
-            None => Self::open_with(&input.model, &opening),
-            Some(base) => Self::open_pair(base, &input.model, &opening, What::Delta).map(|(model, _)| model),
-        }
+        let Some(base) = &input.base else {
+            return Ok((Self::open_with(&input.model, &opening)?, None));
+        };
+        let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
+        Ok((model, Some(pairs)))
     }
 
     /// The checkpoint at `path`.
@@ -76,7 +77,7 @@ impl Model {
     }
 
     /// The checkpoint at `path`, with what else is known of it.
-    fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
+    pub(super) fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
         let (format, source) = checkpoint::open_with(path, opening)?;
         let origin = Source { path: path.display().to_string(), format, files: source.files() };
         Ok(Self { source: Arc::from(source), origin, base: None })
@@ -101,8 +102,7 @@ impl Model {
 
 /// Runs `analysis` over `model` up to the report; `None` after `--dry-run`.
 pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Result<Option<Finished>, Error> {
-    let rules = rules(common, analysis)?;
-    check_columns(common, analysis)?;
+    let rules = rules(common, &analysis.columns)?;
     let begun = Instant::now();
     let source = &model.source;
     let selection = source.select(&common.filter()?);
@@ -136,11 +136,7 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
-    let policy = if common.allow_missing { MissingPolicy::Allowed } else { MissingPolicy::Fails };
-    report.verdicts = rules.iter().map(|rule| rule.judge(&report, policy)).collect::<Result<_, _>>()?;
-    if let Some(sort) = &common.sort {
-        sort_rows(&mut report, sort);
-    }
+    judge(&mut report, common, &rules)?;
     let names = selection.layers.iter().map(|layer| layer.name.clone());
     Ok(Some(Finished { report, measured: names.zip(measured.into_iter().map(Result::ok)).collect() }))
 }
@@ -152,13 +148,34 @@ pub(super) fn deliver(
     shown: &[&str],
     outputs: Outputs,
 ) -> Result<Status, Error> {
+    deliver_with(report, common, shown, outputs, &|look, out| {
+        render::write(report, common.format.into(), look, out)
+    })
+}
+
+/// The same where stdout gets what `content` writes.
+pub(super) fn deliver_with(
+    report: &Report,
+    common: &Common,
+    shown: &[&str],
+    outputs: Outputs,
+    content: Content<'_>,
+) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
-    let look = common.look(shown, &all);
+    deliver_as(report, &common.look(shown, &all), outputs, content)
+}
+
+/// The same with a look that the command chose.
+pub(super) fn deliver_as(
+    report: &Report,
+    look: &render::Look<'_>,
+    outputs: Outputs,
+    content: Content<'_>,
+) -> Result<Status, Error> {
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
     outputs.write(report, &plain)?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written =
-        render::write(report, common.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
+    let written = content(look, &mut stdout).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     for row in report.rows.iter().filter(|row| row.failed.is_some()) {
         complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
@@ -170,6 +187,9 @@ pub(super) fn deliver(
     })
 }
 
+/// Writes to stdout, in the given look.
+pub(super) type Content<'a> = &'a dyn Fn(&render::Look<'_>, &mut dyn Write) -> std::io::Result<()>;
+
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(
     source: &Arc<dyn MatrixSource>,
@@ -179,28 +199,41 @@ fn measure_all(
 ) -> Result<Vec<Result<Arc<Measured>, String>>, Error> {
     let originals: Vec<usize> = (0..layers.len()).filter(|i| tied[*i].is_none()).collect();
     let jobs: Vec<Job> = originals.iter().map(|i| (analysis.cost)(&layers[*i])).collect();
-    let mut progress = Progress::new(&jobs, common.quiet);
-    let work: Arc<dyn Fn(usize) -> Result<Measured, Error> + Send + Sync> = {
+    let work: Work<Measured> = {
         let (source, measure) = (Arc::clone(source), Arc::clone(&analysis.measure));
         let layers: Vec<Layer> = originals.iter().map(|i| layers[*i].clone()).collect();
         Arc::new(move |i| measure(source.as_ref(), &layers[i]))
     };
+    let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
+    for (i, result) in originals.into_iter().zip(all(&jobs, &work, (common, limits))?) {
+        measured[i] = Some(result.map(Arc::new));
+    }
+    let shared = |i: usize| measured[tied[i].unwrap_or(i)].clone();
+    Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
+}
+
+/// Does one job of several, by its position.
+pub(super) type Work<T> = Arc<dyn Fn(usize) -> Result<T, Error> + Send + Sync>;
+
+/// Does all of `jobs`, with progress shown; what failed comes as words.
+pub(super) fn all<T: Send + 'static>(
+    jobs: &[Job],
+    work: &Work<T>,
+    (common, limits): (&Common, Limits),
+) -> Result<Vec<Result<T, String>>, Error> {
+    let mut progress = Progress::new(jobs, common.quiet);
     let mut watch = |event| {
         progress.update(event);
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let results = engine::map(&jobs, limits, &work, &mut watch);
+    let results = engine::map(jobs, limits, work, &mut watch);
     progress.finish();
-    let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
-    for (i, result) in originals.into_iter().zip(results?) {
-        measured[i] = Some(match result {
-            Some(Ok(found)) => Ok(Arc::new(found)),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("svdkit failed on this matrix; that is a bug worth reporting".to_owned()),
-        });
-    }
-    let shared = |i: usize| measured[tied[i].unwrap_or(i)].clone();
-    Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
+    let words = |result| match result {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(error)) => Err(Error::to_string(&error)),
+        None => Err("svdkit failed on this matrix; that is a bug worth reporting".to_owned()),
+    };
+    Ok(results?.into_iter().map(words).collect())
 }
 
 fn assemble(
@@ -232,6 +265,7 @@ fn assemble(
         skipped: selection.skipped.len() as u64,
         filtered: selection.filtered as u64,
         parameters: parameters.sum::<usize>() as u64,
+        compared: None,
     };
     Report {
         schema: report::SCHEMA,
@@ -239,6 +273,7 @@ fn assemble(
         command: analysis.command,
         model: model.origin.clone(),
         base: model.base.clone(),
+        tuned: vec![],
         settings: analysis.settings.clone(),
         columns: analysis.columns.clone(),
         rows,
@@ -268,6 +303,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         blake3: found.map(|found| found.blake3.clone()),
         tied_to: original.map(|layer| layer.name.clone()),
         failed: measured.as_ref().err().cloned(),
+        comparison: None,
         flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
         sketch: spectrum.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
@@ -276,16 +312,28 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
     }
 }
 
-fn rules(common: &Common, analysis: &Analysis) -> Result<Vec<Rule>, Error> {
-    common.fail_if.iter().map(|text| Rule::parse(text, &analysis.columns)).collect()
+/// The rules of `--fail-if`; a column that `--columns` or `--sort` names and that is none of `columns` is an error, too.
+pub(super) fn rules(common: &Common, columns: &[&'static Column]) -> Result<Vec<Rule>, Error> {
+    check_columns(common, columns)?;
+    common.fail_if.iter().map(|text| Rule::parse(text, columns)).collect()
 }
 
-fn check_columns(common: &Common, analysis: &Analysis) -> Result<(), Error> {
+/// What the rules say of `report`, whose rows are then put into the order of `--sort`.
+pub(super) fn judge(report: &mut Report, common: &Common, rules: &[Rule]) -> Result<(), Error> {
+    let policy = if common.allow_missing { MissingPolicy::Allowed } else { MissingPolicy::Fails };
+    report.verdicts = rules.iter().map(|rule| rule.judge(report, policy)).collect::<Result<_, _>>()?;
+    if let Some(sort) = &common.sort {
+        sort_rows(report, sort);
+    }
+    Ok(())
+}
+
+fn check_columns(common: &Common, columns: &[&'static Column]) -> Result<(), Error> {
     let sort =
         common.sort.as_deref().map(|key| key.strip_prefix('-').unwrap_or(key)).filter(|key| *key != "name");
     let chosen =
         common.columns.iter().map(String::as_str).filter(|key| *key != "all" || common.columns.len() > 1);
-    chosen.chain(sort).try_for_each(|key| gate::column(key, &analysis.columns).map(drop))
+    chosen.chain(sort).try_for_each(|key| gate::column(key, columns).map(drop))
 }
 
 fn sort_rows(report: &mut Report, sort: &str) {

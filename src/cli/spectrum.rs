@@ -10,11 +10,11 @@ use crate::checkpoint;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Precision};
+use crate::linalg::Precision;
 use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
 
 use super::Status;
-use super::options::{Common, Input};
+use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished, Model};
 
@@ -43,16 +43,9 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// The vocabularies by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PrecisionName {
-    /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
-    Fast,
-    /// Every value to rounding of the largest; several times slower
-    Exact,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Names {
+pub(super) enum Names {
     /// The names of docs/metrics.md
     Svdkit,
     /// WeightWatcher's names with WeightWatcher's definitions, for notebooks that expect them
@@ -65,46 +58,53 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let model = Model::open_input(&arguments.input)?;
+    let (model, _) = Model::open_input(&arguments.input)?;
     let Some(Finished { report, measured }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
     };
     if let Some(path) = &arguments.singular_values {
         let spectra = measured
             .iter()
-            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?.values())));
+            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)));
         checkpoint::write_spectra(path, &spectra.collect::<Vec<_>>())?;
     }
     run::deliver(&report, common, &analysis.shown, outputs)
 }
 
+impl Names {
+    /// The metrics that go by these names.
+    pub(super) fn metrics(self) -> &'static [Metric] {
+        match self {
+            Self::Svdkit => METRICS,
+            Self::Weightwatcher => WEIGHTWATCHER,
+        }
+    }
+}
+
+/// What decides the numbers of a spectrum, as reports say it.
+pub(super) fn settings(names: Names, precision: PrecisionName) -> Vec<(&'static str, String)> {
+    vec![
+        ("names", word(&names)),
+        ("precision", word(&precision)),
+        ("noise", "median".to_owned()),
+        ("xmin", "ks".to_owned()),
+    ]
+}
+
 fn analysis(arguments: &Arguments) -> Analysis {
-    let precision = match arguments.precision {
-        PrecisionName::Fast => Precision::Fast,
-        PrecisionName::Exact => Precision::Exact,
-    };
-    let (metrics, shown): (&'static [Metric], _) = match arguments.names {
-        Names::Svdkit => (METRICS, SHOWN),
-        Names::Weightwatcher => (WEIGHTWATCHER, SHOWN_WEIGHTWATCHER),
-    };
-    let word = |name: Option<clap::builder::PossibleValue>| {
-        name.map_or_else(String::new, |value| value.get_name().to_owned())
+    let precision = Precision::from(arguments.precision);
+    let metrics = arguments.names.metrics();
+    let shown = match arguments.names {
+        Names::Svdkit => SHOWN,
+        Names::Weightwatcher => SHOWN_WEIGHTWATCHER,
     };
     Analysis {
         command: "spectrum",
         columns: metrics.iter().map(|metric| &metric.column).collect(),
         shown: shown.to_vec(),
-        settings: vec![
-            ("names", word(arguments.names.to_possible_value())),
-            ("precision", word(arguments.precision.to_possible_value())),
-            ("noise", "median".to_owned()),
-            ("xmin", "ks".to_owned()),
-        ],
+        settings: settings(arguments.names, arguments.precision),
         cost: Box::new(move |layer: &Layer| {
-            let cost = match layer.rank {
-                Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
-                None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision.of(layer.dtype)),
-            };
+            let cost = spectrum::cost(layer, precision);
             Job { flops: cost.flops, bytes: cost.bytes }
         }),
         measure: Arc::new(move |source, layer| spectrum::measure(source, layer, precision, metrics)),

@@ -224,3 +224,67 @@ fn companion(arch: Arch, [v, y]: [&[f64]; 2], t: &Square, w: &mut [f64], width: 
     times(rows(y), &t[..area], w);
     times(rows(v), &scaled[..area], w);
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::kernel::tests::{machines, noise};
+    use super::*;
+
+    /// The naive twin of all that follows the Gram matrix: eigenvalues of the lower triangle of a `side` × `side` matrix
+    /// (by columns), ascending, by rotations that clear one entry after the other until nothing is left.
+    pub(in super::super) fn jacobi(lower: &[f64], side: usize) -> Vec<f64> {
+        let mut a = vec![0.0; side * side];
+        for j in 0..side {
+            for i in j..side {
+                (a[j * side + i], a[i * side + j]) = (lower[j * side + i], lower[j * side + i]);
+            }
+        }
+        for _ in 0..12 {
+            for p in 0..side {
+                for q in p + 1..side {
+                    let (app, aqq, apq) = (a[p * side + p], a[q * side + q], a[p * side + q]);
+                    if apq == 0.0 {
+                        continue;
+                    }
+                    let half = (aqq - app) / (2.0 * apq);
+                    let tangent = half.signum() / (half.abs() + (half * half + 1.0).sqrt());
+                    let cosine = 1.0 / (tangent * tangent + 1.0).sqrt();
+                    let sine = tangent * cosine;
+                    for k in 0..side {
+                        let (x, y) = (a[p * side + k], a[q * side + k]);
+                        (a[p * side + k], a[q * side + k]) = (cosine * x - sine * y, sine * x + cosine * y);
+                    }
+                    for k in 0..side {
+                        let (x, y) = (a[k * side + p], a[k * side + q]);
+                        (a[k * side + p], a[k * side + q]) = (cosine * x - sine * y, sine * x + cosine * y);
+                    }
+                }
+            }
+        }
+        let mut eigenvalues: Vec<f64> = (0..side).map(|i| a[i * side + i]).collect();
+        eigenvalues.sort_by(f64::total_cmp);
+        eigenvalues
+    }
+
+    #[test]
+    fn the_band_has_the_eigenvalues_of_the_dense_matrix_on_every_machine() {
+        for (n, width) in [(16, 16), (32, 16), (48, 24), (80, 16), (96, 24)] {
+            let ld = n + OVERHANG + 3;
+            let entries: Vec<f64> = noise(n as u64).take(ld * (n + 1)).collect();
+            let dense: Vec<f64> = (0..n).flat_map(|j| entries[j * ld..][..n].to_vec()).collect();
+            let expected = jacobi(&dense, n);
+            for arch in machines() {
+                let mut reduced = entries.clone();
+                reduce(arch, &mut reduced, (n, ld), width, &mut Buffer::default());
+                let band: Vec<f64> = (0..n * n)
+                    .map(|at| (at % n, at / n))
+                    .map(|(i, j)| if i >= j && i - j <= width { reduced[j * ld + i] } else { 0.0 })
+                    .collect();
+                for (found, expected) in jacobi(&band, n).iter().zip(&expected) {
+                    let miss = (found - expected).abs();
+                    assert!(miss < 1e-13 * n as f64, "{arch:?} {n}, {width}: off by {miss:e}");
+                }
+            }
+        }
+    }
+}

@@ -69,7 +69,10 @@ mod tests {
         let expected = singular_values(&dense, Precision::Exact).expect("converges");
         assert_eq!((found.rows(), found.cols()), (rows, cols));
         for (s, expected) in found.values().iter().zip(expected.values()) {
-            assert!((s - expected).abs() <= 1e-9 * expected.max(1e-3), "{rows}×{cols}: {s} is not {expected}");
+            assert!(
+                (s - expected).abs() <= 1e-9 * expected.max(1e-3),
+                "{rows}×{cols}: {s} is not {expected}"
+            );
         }
     }
 

@@ -49,6 +49,7 @@ impl Basis {
     }
 
     /// Only the first `count` columns.
+    #[must_use]
     pub fn truncated(mut self, count: usize) -> Self {
         self.entries.truncate(count * self.length);
         self
@@ -123,6 +124,7 @@ impl Factors {
     }
 
     /// Only the first `count` triplets.
+    #[must_use]
     pub fn truncated(mut self, count: usize) -> Self {
         self.values.truncate(count);
         Self { left: self.left.truncated(count), right: self.right.truncated(count), ..self }

@@ -19,7 +19,7 @@ const SLAB: usize = 256;
 /// A Gram matrix in the making.
 pub(super) struct Gram {
     arch: Arch,
-    pub(super) workspace: Lease,
+    workspace: Lease,
     /// Side of the Gram matrix, and the same rounded up to what its reduction wants.
     side: usize,
     padded: usize,
@@ -38,13 +38,36 @@ pub(super) fn leading(padded: usize) -> usize {
 }
 
 impl Gram {
-    /// Of a weight whose short side is `side`; `padded` is a multiple of 8 from `side` on.
-    pub(super) fn new(arch: Arch, side: usize, padded: usize) -> Self {
+    /// Of a whole weight.
+    pub(super) fn of(arch: Arch, weight: &Matrix) -> Self {
+        let (rows, cols) = (weight.rows(), weight.cols());
+        let mut gram = Self::new(arch, rows.min(cols));
+        if rows >= cols {
+            gram.push_rows(weight);
+        } else {
+            gram.push_columns(weight);
+        }
+        gram
+    }
+
+    /// Of a weight whose short side is `side` and of which nothing is known yet.
+    pub(super) fn new(arch: Arch, side: usize) -> Self {
         let mut workspace = Lease::new();
-        let height = kernel::height(arch);
+        let (height, padded) = (kernel::height(arch), band::padded(side));
         workspace.gram.take(leading(padded) * (padded + 1)).fill(0.0);
         workspace.slab.take(padded.next_multiple_of(height) * SLAB).fill(0.0);
         Self { arch, workspace, side, padded, height, filled: 0, product: Product::Replace }
+    }
+
+    /// Of the lower triangle whose column `j`, from the diagonal down, is `column(j)`.
+    pub(super) fn summed<'a>(arch: Arch, side: usize, column: impl Fn(usize) -> &'a [f64]) -> Self {
+        let mut gram = Self::new(arch, side);
+        let ld = leading(gram.padded);
+        let entries = gram.entries();
+        for j in 0..side {
+            entries[j * ld + j..j * ld + side].copy_from_slice(column(j));
+        }
+        gram
     }
 
     /// Takes the next rows of a weight with `side` columns.
@@ -109,24 +132,51 @@ impl Gram {
 
     /// All `padded` eigenvalues, ascending; the smallest are those of the padding. Not a number where an entry was none.
     pub(super) fn eigenvalues(mut self) -> Vec<f64> {
+        let unit = match self.scale() {
+            Ok(unit) => unit,
+            Err(trace) => return vec![trace; self.padded],
+        };
+        self.reduce();
+        let (diagonal, subdiagonal) = self.chase();
+        let mut eigenvalues = tridiagonal::eigenvalues(self.arch, &diagonal, &subdiagonal);
+        eigenvalues.iter_mut().for_each(|x| *x *= unit);
+        eigenvalues
+    }
+
+    /// Ends the sum and divides it by the power of two that it gives, or gives a trace that is zero or no number.
+    pub(super) fn scale(&mut self) -> Result<f64, f64> {
         self.flush();
-        let (n, ld, width) = (self.padded, leading(self.padded), band::width(self.side));
-        let Workspace { gram, reduction, band, .. } = &mut *self.workspace;
-        let entries = gram.take(ld * (n + 1));
+        let (n, ld) = (self.padded, leading(self.padded));
+        let entries = self.entries();
         let largest = (0..n).map(|j| entries[j * ld + j]).fold(0.0, f64::max);
         let trace: f64 = (0..n).map(|j| entries[j * ld + j]).sum();
         if trace == 0.0 || !trace.is_finite() {
-            return vec![trace; n];
+            return Err(trace);
         }
         // Near one, no square of a square over- or underflows; a power of two changes no bit.
         let unit = power_of_two(largest);
         entries.iter_mut().for_each(|x| *x /= unit);
-        band::reduce(self.arch, entries, (n, ld), width, reduction);
-        let band = Band::new(band.take(Band::len(n, width)), entries, (n, ld), width);
-        let (diagonal, subdiagonal) = band.tridiagonal(self.arch);
-        let mut eigenvalues = tridiagonal::eigenvalues(self.arch, &diagonal, &subdiagonal);
-        eigenvalues.iter_mut().for_each(|x| *x *= unit);
-        eigenvalues
+        Ok(unit)
+    }
+
+    /// Makes the scaled sum a band matrix.
+    pub(super) fn reduce(&mut self) {
+        let (n, ld, width) = (self.padded, leading(self.padded), band::width(self.side));
+        let Workspace { gram, reduction, .. } = &mut *self.workspace;
+        band::reduce(self.arch, gram.take(ld * (n + 1)), (n, ld), width, reduction);
+    }
+
+    /// The diagonal and subdiagonal that the band matrix becomes.
+    pub(super) fn chase(&mut self) -> (Vec<f64>, Vec<f64>) {
+        let (n, ld, width) = (self.padded, leading(self.padded), band::width(self.side));
+        let Workspace { gram, band, .. } = &mut *self.workspace;
+        let dense = gram.take(ld * (n + 1));
+        Band::new(band.take(Band::len(n, width)), dense, (n, ld), width).tridiagonal(self.arch)
+    }
+
+    /// The matrix by columns, [`leading`] apart.
+    pub(super) fn entries(&mut self) -> &mut [f64] {
+        self.workspace.gram.take(leading(self.padded) * (self.padded + 1))
     }
 
     /// Adds the filled part of the slab to the sum.
@@ -135,9 +185,9 @@ impl Gram {
             return;
         }
         let ld = leading(self.padded);
-        let workspace = &mut *self.workspace;
-        let entries = workspace.gram.take(ld * (self.padded + 1));
-        let data = workspace.slab.take(self.padded.next_multiple_of(self.height) * SLAB);
+        let Workspace { gram, slab, .. } = &mut *self.workspace;
+        let entries = gram.take(ld * (self.padded + 1));
+        let data = slab.take(self.padded.next_multiple_of(self.height) * SLAB);
         let factor = Panels { data, stride: SLAB * self.height, columns: self.filled };
         kernel::update_lower(self.arch, self.product, factor, self.padded, Lower { entries, ld });
         (self.filled, self.product) = (0, Product::Add);
@@ -152,9 +202,8 @@ mod tests {
     /// The lower triangle that was summed, against one dot product an entry.
     fn check(arch: Arch, gram: &mut Gram, side: usize, entry: impl Fn(usize, usize) -> f64, long: usize) {
         gram.flush();
-        let padded = side.next_multiple_of(16);
-        let ld = leading(padded);
-        let sums = gram.workspace.gram.take(ld * (padded + 1));
+        let (padded, ld) = (gram.padded, leading(gram.padded));
+        let sums = gram.entries();
         for j in 0..padded {
             for i in j..padded {
                 let inside = i < side && j < side;
@@ -171,15 +220,10 @@ mod tests {
         for arch in machines() {
             for (side, long) in [(1, 1), (5, 300), (24, 256), (50, 513), (67, 70)] {
                 let entries: Vec<f64> = noise(3).take(side * long).collect();
-                let padded = side.next_multiple_of(16);
                 let tall = Matrix::from_f64(long, side, &entries).expect("sizes agree");
-                let mut gram = Gram::new(arch, side, padded);
-                gram.push_rows(&tall);
-                check(arch, &mut gram, side, |l, i| entries[l * side + i], long);
+                check(arch, &mut Gram::of(arch, &tall), side, |l, i| entries[l * side + i], long);
                 let wide = Matrix::from_f64(side, long, &entries).expect("sizes agree");
-                let mut gram = Gram::new(arch, side, padded);
-                gram.push_columns(&wide);
-                check(arch, &mut gram, side, |l, i| entries[i * long + l], long);
+                check(arch, &mut Gram::of(arch, &wide), side, |l, i| entries[i * long + l], long);
             }
         }
     }

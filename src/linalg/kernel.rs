@@ -58,8 +58,36 @@ pub(super) fn update_lower(arch: Arch, product: Product, factor: Panels<'_>, n: 
     let Lower { entries, ld } = c;
     let task = |(index, c): (usize, &mut [f64])| {
         let first = index * TASK_COLUMNS;
-        arch.dispatch(Tiles { product, factor, n, first, last: n.min(first + TASK_COLUMNS), c, ld });
+        let last = n.min(first + TASK_COLUMNS);
+        arch.dispatch(Tiles { product, factor, n, first, last, reach: n, c, ld, top: 0 });
     };
+    each_block(entries, n, ld, task);
+}
+
+/// Room that a column of a band needs beside its entries: what tiles write above the diagonal and below the band.
+pub(super) const BAND_SLACK: usize = 2 * (OVERHANG + 8);
+
+/// The same for the `reach` entries from the diagonal down alone, of an `n` × `n` matrix stored by columns from the
+/// diagonal down, `ld` apart: entry `(i, j)` at `j·ld + i − j`. `ld` is at least `reach` and [`BAND_SLACK`].
+pub(super) fn update_band(
+    arch: Arch,
+    product: Product,
+    factor: Panels<'_>,
+    (n, reach): (usize, usize),
+    c: Lower<'_>,
+) {
+    let Lower { entries, ld } = c;
+    let task = |(index, c): (usize, &mut [f64])| {
+        let first = index * TASK_COLUMNS;
+        let last = n.min(first + TASK_COLUMNS);
+        // Columns one entry closer than their diagonals: a dense matrix as far as the band goes.
+        arch.dispatch(Tiles { product, factor, n, first, last, reach, c, ld: ld - 1, top: first });
+    };
+    each_block(entries, n, ld, task);
+}
+
+/// Hands out the columns of a result, [`TASK_COLUMNS`] at a time.
+fn each_block(entries: &mut [f64], n: usize, ld: usize, task: impl Fn((usize, &mut [f64])) + Sync + Send) {
     let blocks = n.div_ceil(TASK_COLUMNS);
     let chunk = TASK_COLUMNS * ld;
     if blocks <= 2 {
@@ -75,15 +103,18 @@ pub(super) struct Lower<'a> {
     pub(super) ld: usize,
 }
 
-/// The tiles of the columns `first..last`; `c` starts at column `first`.
+/// The tiles of the columns `first..last`, each `reach` rows down from its diagonal; `c` starts at column `first`, row
+/// `top`.
 struct Tiles<'a> {
     product: Product,
     factor: Panels<'a>,
     n: usize,
     first: usize,
     last: usize,
+    reach: usize,
     c: &'a mut [f64],
     ld: usize,
+    top: usize,
 }
 
 impl WithSimd for Tiles<'_> {
@@ -103,18 +134,19 @@ impl WithSimd for Tiles<'_> {
 impl Tiles<'_> {
     #[inline(always)]
     fn run<S: Simd, const V: usize, const J: usize>(self, simd: S) {
-        let Tiles { product, factor, n, first, last, c, ld } = self;
+        let Tiles { product, factor, n, first, last, reach, c, ld, top } = self;
         let height = V * S::F64_LANES;
-        let count = n.div_ceil(height);
+        let count = n.min(last.saturating_add(reach)).div_ceil(height);
         let length = factor.columns * height;
         let panel = |p: usize| &factor.data[p * factor.stride..][..length];
         for block in (first / height..count).step_by(BLOCK_ROWS / height) {
             let end = count.min(block + BLOCK_ROWS / height);
             for column in (first..last).step_by(J) {
                 let right = panel(column / height);
+                let end = end.min((column + J).saturating_add(reach).div_ceil(height));
                 for p in block.max(column / height)..end {
                     let tile = Tile { left: panel(p), right, entry: column % height, product };
-                    tile.run::<S, V, J>(simd, &mut c[(column - first) * ld + p * height..], ld);
+                    tile.run::<S, V, J>(simd, &mut c[(column - first) * ld + p * height - top..], ld);
                 }
             }
         }
@@ -255,6 +287,32 @@ pub(super) mod tests {
                             let expected = naive(product, row, column);
                             let miss = (c[j * ld + i] - expected).abs();
                             assert!(miss < 1e-13, "{arch:?} {product:?} {n}×{k} ({i}, {j}): off by {miss:e}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_band_holds_the_entries_of_the_whole_on_every_machine() {
+        for arch in machines() {
+            for (n, reach, k) in [(8, 3, 2), (104, 40, 32), (296, 100, 48), (400, 97, 5), (200, 200, 7)] {
+                let entries: Vec<f64> = noise(n as u64).take(n * k).collect();
+                let data = packed(arch, n, k, &entries);
+                let factor = Panels { data: &data, stride: k * height(arch), columns: k };
+                let ld = reach + BAND_SLACK;
+                for product in [Product::Replace, Product::Add] {
+                    let mut c = vec![1.0; ld * n];
+                    update_band(arch, product, factor, (n, reach), Lower { entries: &mut c, ld });
+                    for j in 0..n {
+                        for i in j..n.min(j + reach) {
+                            let (row, column) = (&entries[i * k..][..k], &entries[j * k..][..k]);
+                            let miss = (c[j * ld + i - j] - naive(product, row, column)).abs();
+                            assert!(
+                                miss < 1e-13,
+                                "{arch:?} {product:?} {n} {reach} ({i}, {j}): off by {miss:e}"
+                            );
                         }
                     }
                 }

@@ -238,7 +238,7 @@ mod tests {
         check("zero", &Operator::from(&of(80, 70, |_, _| 0.0)), 10);
         check("rank one", &Operator::from(&of(80, 200, |i, j| (i + 1) as f64 * (j as f64 - 60.0))), 10);
         check("one entry", &Operator::from(&of(90, 90, |i, j| f64::from(u8::from(i + j == 0)))), 3);
-        let decaying = of(140, 140, |i, j| if i == j { 0.1f64.powi(i as i32) } else { 0.0 });
+        let decaying = of(140, 140, |i, j| if i == j { 0.1f64.powf(i as f64) } else { 0.0 });
         check("decaying", &Operator::from(&decaying), 10);
         let close = of(200, 200, |i, j| if i == j { 2.0 - 1e-7 * i as f64 } else { 0.0 });
         check("close", &Operator::from(&close), 10);

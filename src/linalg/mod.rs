@@ -5,6 +5,9 @@
 //! `narrow`). The exact route is faer's (`exact`).
 
 mod band;
+mod bounds;
+mod bracket;
+mod bulge;
 mod certificate;
 mod chase;
 mod difference;
@@ -12,12 +15,19 @@ mod exact;
 mod factors;
 mod gram;
 mod kernel;
+#[cfg(test)]
+mod latms;
 mod leading;
 mod low_rank;
 mod narrow;
 mod operator;
 mod orthogonal;
+mod overlap;
+mod places;
+#[doc(hidden)]
+pub mod stages;
 mod tridiagonal;
+mod windows;
 mod workspace;
 
 use pulp::Arch;
@@ -33,6 +43,9 @@ pub use factors::{Basis, Factors};
 pub use leading::leading;
 pub use low_rank::low_rank;
 pub use operator::Operator;
+pub use overlap::{Core, core, cosines, largest_angle};
+pub use places::Places;
+pub use windows::Windows;
 
 /// How exact the small singular values have to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,9 +65,13 @@ impl Precision {
     }
 }
 
-/// Up to this short side and this many entries the exact way costs next to nothing, so nothing is lost.
-const SMALL_SIDE: usize = 512;
+/// Up to this short side and this many entries the exact way costs a few milliseconds, and nothing is lost. Beyond, it
+/// takes five times as long as the fast one, which thousands of experts of 512 rows would notice.
+const SMALL_SIDE: usize = 256;
 const SMALL_ENTRIES: usize = 1 << 24;
+
+/// How much of a weight that can come in blocks of rows is best read at once.
+pub const STREAM_BYTES: u64 = 8 << 20;
 
 /// What a decomposition is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,24 +91,31 @@ fn route(rows: usize, cols: usize, precision: Precision) -> Route {
 /// What the singular values of a weight cost, from its shape and the type its entries are read as.
 pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
-    let read = rows as f64 * cols as f64 * read_as.size() as f64;
+    let entries = long * short;
+    let read = entries * read_as.size() as f64;
+    // The weights stand for what was measured beside the products, which run at the machine's speed.
     let (flops, bytes) = match route(rows, cols, precision) {
         Route::Gram => {
-            let side = band::padded(rows.min(cols)) as f64;
-            let wide = band::width(rows.min(cols)) as f64;
-            // The two small stages run at a fraction of the speed of the products.
-            let small = 10.0 * side * side * wide + 60.0 * side * side;
-            let products = long * short * short + 4.0 / 3.0 * short.powi(3);
-            (products + small, 8.0 * side * (side + 6.0 * wide + 512.0))
+            let eigenvalues = eigenvalue_cost(rows.min(cols));
+            (long * short * short + eigenvalues.flops, read + eigenvalues.bytes as f64)
         }
         Route::Direct => {
-            // A one-stage reduction runs at memory speed: about a sixth of the products' rate.
-            let flops =
-                6.0 * (2.0 * long * short * short + 2.0 * short.powi(3)).min(4.0 * long * short * short);
-            (flops, 16.0 * long * short)
+            // A one-stage reduction runs at memory speed: about a quarter of the products' rate.
+            let products = (2.0 * long * short * short + 2.0 * short.powi(3)).min(4.0 * long * short * short);
+            (4.0 * products, read + 16.0 * entries)
         }
     };
-    Cost { flops: flops + 20.0 * long * short, bytes: (read + bytes) as u64 }
+    // Reading, hashing, widening; and what follows the singular values.
+    Cost { flops: flops + 50.0 * entries + 20_000.0 * short, bytes: bytes as u64 }
+}
+
+/// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
+fn eigenvalue_cost(side: usize) -> Cost {
+    let (short, padded, wide) = (side as f64, band::padded(side) as f64, band::width(side) as f64);
+    // The two small stages run at a fraction of the speed of the products.
+    let small = 16.0 * padded * padded * wide + 130.0 * padded * padded;
+    let bytes = 8.0 * padded * (padded + 6.0 * wide + 512.0);
+    Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
 }
 
 /// What a few dozen products with blocks of vectors cost, to find `k` leading triplets or to hold `k` vectors against a
@@ -100,7 +124,10 @@ pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
     // Products with a narrow block run at about a third of the speed of others.
     const PRODUCTS: f64 = 3.0 * 40.0;
     let (block, sides) = ((k + 4).next_multiple_of(16) as f64, rows as f64 + cols as f64);
-    Cost { flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block, bytes: (8.0 * 24.0 * block * sides) as u64 }
+    Cost {
+        flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block,
+        bytes: (8.0 * 24.0 * block * sides) as u64,
+    }
 }
 
 /// What the singular values of a product of two thin factors cost.
@@ -124,16 +151,42 @@ pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum
     by_gram(Arch::new(), matrix)
 }
 
+/// All `min(m, n)` singular triplets of a finite matrix.
+///
+/// # Errors
+/// [`Error::NotConverged`], also when an entry is not finite.
+pub fn factors(matrix: &Matrix) -> Result<Factors, Error> {
+    exact::factors(&matrix.into())
+}
+
+/// What all singular triplets of a weight cost.
+pub fn factors_cost(rows: usize, cols: usize) -> Cost {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
+    let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
+    // The entries, a copy to be overwritten, both bases and the solver's own.
+    Cost {
+        flops,
+        bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64,
+    }
+}
+
 /// The fast route on a given instruction set.
 fn by_gram(arch: Arch, matrix: &Matrix) -> Result<Spectrum, Error> {
-    let (rows, cols) = (matrix.rows(), matrix.cols());
-    let mut gram = Gram::new(arch, rows.min(cols), band::padded(rows.min(cols)));
-    if rows >= cols {
-        gram.push_rows(matrix);
-    } else {
-        gram.push_columns(matrix);
-    }
-    spectrum(gram, rows, cols)
+    spectrum(Gram::of(arch, matrix), matrix.rows(), matrix.cols())
+}
+
+/// Whether a weight of this shape can come in blocks of rows.
+fn streams(rows: usize, cols: usize, precision: Precision) -> bool {
+    rows >= cols && route(rows, cols, precision) == Route::Gram
+}
+
+/// The same as [`cost`], for a weight that comes in blocks of rows if it can.
+pub fn streamed_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
+    let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
+    let read = rows as u64 * cols as u64 * read_as.size() as u64;
+    let never_held = if streams(rows, cols, precision) { read.saturating_sub(STREAM_BYTES) } else { 0 };
+    Cost { flops, bytes: bytes.saturating_sub(never_held) }
 }
 
 /// The singular values of a tall matrix that comes in blocks of rows: the same bits as from the whole.
@@ -146,8 +199,7 @@ pub struct Stream {
 impl Stream {
     /// For a weight of this shape, where the fast route can take it in blocks of rows.
     pub fn new(rows: usize, cols: usize, precision: Precision) -> Option<Self> {
-        let streams = rows >= cols && route(rows, cols, precision) == Route::Gram;
-        streams.then(|| Self { gram: Gram::new(Arch::new(), cols, band::padded(cols)), rows, cols })
+        streams(rows, cols, precision).then(|| Self { gram: Gram::new(Arch::new(), cols), rows, cols })
     }
 
     /// Takes the next rows.

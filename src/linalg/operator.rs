@@ -90,6 +90,7 @@ impl<'a> Operator<'a> {
     }
 
     /// The transpose.
+    #[must_use]
     pub fn transposed(mut self) -> Self {
         std::mem::swap(&mut self.rows, &mut self.cols);
         self.side = match self.side {

@@ -4,12 +4,14 @@
 //! number of sign changes among them is the number of eigenvalues below `x` (Sturm). One count costs `n` steps without a
 //! division and tells, for any interval, how many eigenvalues it holds; a vector of points costs as much as one. First
 //! a grid is refined until most intervals hold a single eigenvalue. Then every eigenvalue is bracketed on its own: by
-//! secant (Illinois) steps on `pₙ`, which is at hand, and by halving where those do not help. A bracket only ever
-//! shrinks by counts, so every eigenvalue is found to `2ε·‖T‖`, whatever the matrix; nothing here can fail to converge.
-//! Every eigenvalue's steps are its own, so the bits depend neither on the number of threads nor on its neighbours.
+//! secant steps on `pₙ`, which is at hand, and by halving where those do not help. A bracket only ever shrinks by counts,
+//! so every eigenvalue is found to `ε·‖T‖`, a small one to an eighth of that, whatever the matrix; nothing here can fail
+//! to converge. Every eigenvalue's steps are its own, so the bits depend neither on the number of threads nor on its
+//! neighbours.
 //!
 //! Absolute, not relative accuracy: an eigenvalue far below `‖T‖` is right to `ε·‖T‖` only.
 
+use super::bracket::{Bracket, Point, brackets};
 use super::power_of_two;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -22,8 +24,6 @@ const VECTORS: usize = 4;
 const STRIDE: usize = 8;
 /// Squared couplings below this share of `‖T‖²` count as this: far below rounding, and no polynomial becomes zero.
 const FLOOR: f64 = 1e-36;
-/// Secant steps before only halving is trusted.
-const SECANTS: u32 = 24;
 /// Times the grid is refined.
 const ROUNDS: usize = 5;
 /// Eigenvalues in one task.
@@ -63,32 +63,8 @@ struct Scaled {
     /// `−eₖ₋₁²` beside `dₖ`; the first is zero.
     coupling: Vec<f64>,
     unit: f64,
-    tolerance: f64,
-}
-
-/// What one point tells: eigenvalues below it, and `pₙ = value · 2^(512·power)`.
-#[derive(Clone, Copy)]
-struct Point {
-    x: f64,
-    below: usize,
-    value: f64,
-    power: f64,
-}
-
-/// Where one eigenvalue lies: fewer than or as many as its index below `low`, more below `high`.
-#[derive(Clone, Copy)]
-struct Bracket {
-    low: Point,
-    high: Point,
-    steps: u32,
-    /// Which end the last step moved.
-    moved: Option<End>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Low,
-    High,
+    /// The finest that a small eigenvalue is told to; a large one is told to rounding of its own.
+    finest: f64,
 }
 
 impl Scaled {
@@ -100,7 +76,7 @@ impl Scaled {
             diagonal: diagonal.iter().map(|d| d / unit).collect(),
             coupling: std::iter::once(0.0).chain(squared).collect(),
             unit,
-            tolerance: 2.0 * f64::EPSILON * (norm / unit),
+            finest: 0.25 * f64::EPSILON * (norm / unit),
         }
     }
 
@@ -120,7 +96,7 @@ impl Scaled {
         let n = self.diagonal.len();
         // Beyond the discs by more than rounding, so that the counts there are sure; their values are not needed.
         let end = |x, below| Point { x, below, value: 0.0, power: 0.0 };
-        let mut grid = vec![end(low - 4.0 * self.tolerance, 0), end(high + 4.0 * self.tolerance, n)];
+        let mut grid = vec![end(low - 32.0 * self.finest, 0), end(high + 32.0 * self.finest, n)];
         for round in 0..ROUNDS {
             let mut xs = vec![];
             let mut crowded = 0;
@@ -132,7 +108,7 @@ impl Scaled {
                 crowded += inside;
                 let more = if round == 0 { inside / 2 + 1 } else { inside };
                 let step = (pair[1].x - pair[0].x) / (more + 1) as f64;
-                if step > 2.0 * self.tolerance {
+                if step > 16.0 * self.finest {
                     xs.extend((1..=more).map(|i| pair[0].x + step * i as f64));
                 }
             }
@@ -167,71 +143,19 @@ impl Scaled {
         while lanes.iter().any(Option::is_some) {
             for (x, lane) in xs.iter_mut().zip(&lanes) {
                 if let Some((_, bracket)) = lane {
-                    *x = bracket.next(self.tolerance);
+                    *x = bracket.next(self.finest);
                 }
             }
             let points = self.points(&xs);
             for (lane, point) in lanes.iter_mut().zip(points) {
                 if let Some((i, bracket)) = lane {
                     bracket.shrink(first + *i, point);
-                    if bracket.high.x - bracket.low.x <= self.tolerance {
-                        out[*i] = 0.5 * (bracket.low.x + bracket.high.x);
+                    if bracket.is_closed(self.finest) {
+                        out[*i] = bracket.middle();
                         *lane = waiting.next().map(|i| (i, brackets[i]));
                     }
                 }
             }
-        }
-    }
-}
-
-/// The first bracket of every eigenvalue.
-fn brackets(grid: &[Point], n: usize) -> Vec<Bracket> {
-    let mut above = 1;
-    let bracket = |i: usize| {
-        while above + 1 < grid.len() && grid[above].below <= i {
-            above += 1;
-        }
-        Bracket { low: grid[above - 1], high: grid[above], steps: 0, moved: None }
-    };
-    (0..n).map(bracket).collect()
-}
-
-impl Bracket {
-    /// Whether the eigenvalue is alone in its bracket.
-    fn alone(&self) -> bool {
-        self.high.below - self.low.below == 1
-    }
-
-    /// Where to look next: the secant's zero where it can be trusted, else the middle.
-    fn next(&self, tolerance: f64) -> f64 {
-        let (low, high) = (self.low, self.high);
-        if !self.alone() || low.value == 0.0 || high.value == 0.0 || self.steps >= SECANTS {
-            return 0.5 * (low.x + high.x);
-        }
-        let ratio = (high.value / low.value).abs() * 2f64.powf(512.0 * (high.power - low.power));
-        let x = low.x + (high.x - low.x) / (1.0 + ratio);
-        // Not onto an end: from just inside it, the next count closes the bracket.
-        x.max(low.x + 0.45 * tolerance).min(high.x - 0.45 * tolerance)
-    }
-
-    /// Moves the end that `point` replaces. The end that stays a second time is halved in value (Illinois).
-    fn shrink(&mut self, index: usize, mut point: Point) {
-        self.steps += 1;
-        let alone = self.alone();
-        if point.below > index {
-            point.below = point.below.max(self.low.below + 1);
-            self.high = point;
-            if alone && self.moved == Some(End::High) {
-                self.low.value *= 0.5;
-            }
-            self.moved = Some(End::High);
-        } else {
-            point.below = point.below.min(self.high.below - 1);
-            self.low = point;
-            if alone && self.moved == Some(End::Low) {
-                self.high.value *= 0.5;
-            }
-            self.moved = Some(End::Low);
         }
     }
 }

@@ -80,6 +80,13 @@ pub(super) fn fit(spectrum: &Spectrum) -> Result<Bulk, Why> {
     Ok(Bulk { noise, edge: noise * (short.sqrt() + long.sqrt()) })
 }
 
+/// Where to cut the singular values of an m × n matrix whose noise has standard deviation 1, over √max(m, n), so that the
+/// rest is the best estimate of what lies below the noise (Gavish & Donoho 2014, eq. 3): 4/√3 for a square matrix.
+pub(super) fn optimal_cut(beta: f64) -> f64 {
+    let root = (beta * beta + 14.0 * beta + 1.0).sqrt();
+    (2.0 * (beta + 1.0) + 8.0 * beta / (beta + 1.0 + root)).sqrt()
+}
+
 /// The median of the Marchenko–Pastur law of aspect ratio `beta` in (0, 1], for unit variance and divided by the long side.
 ///
 /// With `t = c + h sin θ`, `c = 1 + β`, `h = 2√β`, the density integrates to
@@ -123,6 +130,24 @@ mod tests {
         for (beta, expected) in table {
             let found = median_of_law(beta);
             assert!((found - expected).abs() < 1e-11, "{beta}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_optimal_cut_is_the_published_one() {
+        // Known noise, and over the root of the median for unknown noise (their ω).
+        let table = [
+            (0.05, 1.506_607_410_723_397, 1.519_340_959_631_147_6),
+            (0.1, 1.581_648_395_319_685_2, 1.608_771_557_394_749_2),
+            (0.25, 1.758_029_377_139_715_3, 1.836_865_791_119_678),
+            (0.5, 1.978_599_053_753_103_5, 2.171_185_348_453_827),
+            (2.0 / 3.0, 2.100_204_106_578_220_7, 2.389_720_585_664_85),
+            (0.75, 2.156_093_844_179_399_5, 2.501_429_736_383_893_8),
+            (1.0, 4.0 / 3f64.sqrt(), 2.858_362_424_069_533),
+        ];
+        for (beta, known, unknown) in table {
+            let found = (optimal_cut(beta), optimal_cut(beta) / median_of_law(beta).sqrt());
+            assert!((found.0 - known).abs() < 1e-12 && (found.1 - unknown).abs() < 1e-9, "{beta}: {found:?}");
         }
     }
 

@@ -2,11 +2,16 @@
 //! who need another tool's names and definitions.
 
 mod bulk;
+mod chosen;
+mod cut;
 mod density;
 mod entries;
+mod factoring;
 mod norm;
 mod power_law;
 mod rank;
+mod signal;
+mod start;
 mod tail;
 mod weightwatcher;
 
@@ -17,7 +22,11 @@ use crate::report::{Column, Measurements, Value, Why};
 use crate::spectrum::Spectrum;
 
 pub use bulk::Bulk;
+pub use chosen::{Chosen, chosen};
 pub use entries::Entries;
+pub use power_law::LOW_N;
+pub use rank::{energy_rank, energy_shares};
+pub use start::{StartRule, fit_by};
 pub use tail::{TailFit, fit as fit_tail};
 pub use weightwatcher::WEIGHTWATCHER;
 
@@ -40,6 +49,8 @@ pub static METRICS: &[Metric] = &[
     norm::NUCLEAR_NORM,
     norm::SMALLEST_SINGULAR_VALUE,
     norm::CONDITION_NUMBER,
+    norm::ACCURACY_FLOOR,
+    norm::BELOW_FLOOR_COUNT,
     norm::MAX_EIGENVALUE,
     rank::STABLE_RANK,
     rank::EFFECTIVE_RANK,
@@ -62,12 +73,50 @@ pub static METRICS: &[Metric] = &[
     bulk::SPIKE_COUNT,
 ];
 
+/// What `svdkit rank` says of a matrix, before the columns of [`chosen()`].
+pub static RANKS: &[Metric] = &[
+    norm::NONFINITE_COUNT,
+    rank::NUMERICAL_RANK,
+    rank::STABLE_RANK,
+    rank::PARTICIPATION_RATIO,
+    rank::EFFECTIVE_RANK_ENERGY,
+    rank::EFFECTIVE_RANK,
+    rank::RANKME,
+    rank::INTRINSIC_RANK,
+    rank::RANK_AT_90,
+    rank::RANK_AT_95,
+    rank::RANK_AT_99,
+    factoring::BREAK_EVEN_RANK,
+    factoring::SAVED_AT_90,
+    factoring::SAVED_AT_95,
+    factoring::SAVED_AT_99,
+    cut::RANK_ABOVE_ROUNDING,
+    bulk::BULK_EDGE,
+    bulk::SPIKE_COUNT,
+    cut::GAVISH_DONOHO_RANK,
+    cut::LARGEST_GAP,
+    cut::LARGEST_GAP_AT,
+    signal::SPECTRUM_SNR,
+];
+
+/// What was rounded to the storage type when a matrix was stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rounded {
+    /// The matrix itself.
+    Itself,
+    /// The weights of which it is the update, with errors of this root mean square.
+    Weights(f64),
+    /// Not the matrix but factors of it.
+    Factors,
+}
+
 /// What is known of one matrix when its metrics are computed. Fits that several columns share are made once.
 #[derive(Debug)]
 pub struct Subject<'a> {
     layer: &'a Layer,
     entries: &'a Entries,
     spectrum: Result<&'a Spectrum, Why>,
+    rounded: Rounded,
     tail: OnceCell<Result<TailFit, Why>>,
     peers_tail: OnceCell<Result<TailFit, Why>>,
     bulk: OnceCell<Result<Bulk, Why>>,
@@ -81,6 +130,7 @@ impl<'a> Subject<'a> {
             layer,
             entries,
             spectrum,
+            rounded: Rounded::Itself,
             tail: OnceCell::new(),
             peers_tail: OnceCell::new(),
             bulk: OnceCell::new(),
@@ -88,9 +138,20 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// The same matrix, where something else than itself was rounded.
+    #[must_use]
+    pub fn rounded(self, rounded: Rounded) -> Self {
+        Self { rounded, ..self }
+    }
+
     /// The values of `metrics`, in their order.
     pub fn evaluate(&self, metrics: &'static [Metric]) -> Measurements {
         Measurements(metrics.iter().map(|metric| (&metric.column, (metric.value)(self))).collect())
+    }
+
+    /// The values of `metrics`, in their order.
+    pub fn evaluate_chosen(&self, metrics: &'static [Chosen]) -> Measurements {
+        Measurements(metrics.iter().map(|metric| (&metric.column, metric.value(self))).collect())
     }
 
     /// Cautions for whoever reads the values.
@@ -151,7 +212,7 @@ impl<'a> Subject<'a> {
 }
 
 /// The eigenvalues `λ = σ²` above the accuracy floor, ascending: what is below is rounding and would spoil logarithms.
-fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
+pub fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
     let floor = spectrum.floor();
     let resolved = spectrum.values().iter().rev().filter(|s| **s > floor);
     // A square that under- or overflows is no eigenvalue to fit.
@@ -199,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_key_stands_once_in_a_table() {
-        for table in [METRICS, WEIGHTWATCHER] {
+        for table in [METRICS, RANKS, WEIGHTWATCHER] {
             let mut keys: Vec<_> = table.iter().map(|metric| metric.column.key).collect();
             keys.sort_unstable();
             keys.dedup();
@@ -220,7 +281,7 @@ mod tests {
             &[1e308, 1e-308],
         ];
         for values in spectra {
-            for metric in METRICS.iter().chain(WEIGHTWATCHER) {
+            for metric in METRICS.iter().chain(RANKS).chain(WEIGHTWATCHER) {
                 if let Some(x) = value(metric, values).number() {
                     assert!(x.is_finite(), "{} of {values:?} is {x}", metric.column.key);
                 }

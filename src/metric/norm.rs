@@ -2,6 +2,7 @@
 
 use super::Metric;
 use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::Spectrum;
 
 pub(super) const SPECTRAL_NORM: Metric = Metric {
     column: Column {
@@ -24,14 +25,7 @@ pub(super) const FROBENIUS_NORM: Metric = Metric {
         range: "[σ₁, √rank·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| {
-        subject.measure(|spectrum| {
-            // Relative to σ₁, so that squares neither over- nor underflow.
-            let first = spectrum.largest();
-            let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
-            Value::real(if first > 0.0 { first * squares.sqrt() } else { 0.0 })
-        })
-    },
+    value: |subject| subject.measure(|spectrum| Value::real(frobenius(spectrum))),
 };
 
 pub(super) const NUCLEAR_NORM: Metric = Metric {
@@ -88,6 +82,35 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
     },
 };
 
+pub(super) const ACCURACY_FLOOR: Metric = Metric {
+    column: Column {
+        key: "accuracy_floor",
+        label: "floor",
+        format: Format::Real,
+        doc: "the smallest singular value that the decomposition resolves; what lies below is rounding",
+        range: "[0, σ₁], units of the weights",
+        source: "docs/numerics.md",
+    },
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.floor())),
+};
+
+pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
+    column: Column {
+        key: "below_floor_count",
+        label: "below floor",
+        format: Format::Count,
+        doc: "how many singular values do not rise above the floor: the last ones of a saved spectrum",
+        range: "[0, min(m, n)]",
+        source: "docs/numerics.md",
+    },
+    value: |subject| {
+        subject.measure(|spectrum| {
+            let floor = spectrum.floor();
+            Value::count(spectrum.values().iter().filter(|s| **s <= floor).count())
+        })
+    },
+};
+
 pub(super) const MAX_EIGENVALUE: Metric = Metric {
     column: Column {
         key: "max_eigenvalue",
@@ -140,6 +163,13 @@ pub(super) const MAX_ABS: Metric = Metric {
     },
 };
 
+/// √Σσ², relative to σ₁, so that squares neither over- nor underflow.
+pub(super) fn frobenius(spectrum: &Spectrum) -> f64 {
+    let first = spectrum.largest();
+    let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
+    if first > 0.0 { first * squares.sqrt() } else { 0.0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{check, missing};
@@ -165,6 +195,8 @@ mod tests {
     fn what_the_route_cannot_resolve_is_missing() {
         missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowFloor);
         missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowFloor);
+        check(&BELOW_FLOOR_COUNT, &[1.0, 0.5, 1e-17, 0.0], 2.0);
+        check(&ACCURACY_FLOOR, &[2.0, 0.5, 1e-17, 0.0], 8.0 * f64::EPSILON);
         missing(&CONDITION_NUMBER, &[0.0, 0.0], Why::AllZero);
         check(&SPECTRAL_NORM, &[0.0, 0.0], 0.0);
         check(&FROBENIUS_NORM, &[0.0, 0.0], 0.0);

@@ -5,7 +5,7 @@ use crate::report::{Column, Format, Value, Why};
 use crate::spectrum::Spectrum;
 
 /// A tail of fewer values carries the flag `low_n_tail`.
-pub(super) const LOW_N: usize = 50;
+pub const LOW_N: usize = 50;
 
 pub(super) const ALPHA: Metric = Metric {
     column: Column {

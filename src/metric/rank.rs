@@ -94,6 +94,39 @@ pub(super) const NUMERICAL_RANK: Metric = Metric {
     },
 };
 
+pub(super) const INTRINSIC_RANK: Metric = Metric {
+    column: Column {
+        key: "intrinsic_rank",
+        label: "intrinsic",
+        format: Format::Real,
+        doc: "Σσ/σ₁: how many directions as strong as the first would carry the nuclear norm",
+        range: "[1, rank]",
+        source: "nuclear over spectral norm; Fazel 2002",
+    },
+    value: |subject| subject.nonzero(|spectrum| Value::real(relative(spectrum).sum())),
+};
+
+pub(super) const RANKME: Metric = Metric {
+    column: Column {
+        key: "rankme",
+        label: "RankMe",
+        format: Format::Real,
+        doc: "exp(−Σ p ln p) with p = σ/Σσ + 1e-7 over all min(m, n) values, not renormalized",
+        range: "[1, min(m, n)], for large matrices a little more",
+        source: "Garrido et al. 2023, eq. 2",
+    },
+    value: |subject| {
+        subject.nonzero(|spectrum| {
+            // The published constant: part of the definition, not a guard.
+            const ADDED: f64 = 1e-7;
+            let sum: f64 = relative(spectrum).sum();
+            let shares = relative(spectrum).map(|s| s / sum).chain(std::iter::repeat(0.0));
+            let shares = shares.take(spectrum.values().len()).map(|p| p + ADDED);
+            Value::real((-shares.map(|p| p * p.ln()).sum::<f64>()).exp())
+        })
+    },
+};
+
 pub(super) const RANK_AT_90: Metric = Metric {
     column: Column {
         key: "rank_at_90",
@@ -103,7 +136,7 @@ pub(super) const RANK_AT_90: Metric = Metric {
         range: "[1, rank]",
         source: "Jolliffe 2002, 6.1",
     },
-    value: |subject| subject.nonzero(|spectrum| Value::count(rank_at(spectrum, 0.90))),
+    value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.90))),
 };
 
 pub(super) const RANK_AT_95: Metric = Metric {
@@ -115,7 +148,7 @@ pub(super) const RANK_AT_95: Metric = Metric {
         range: "[1, rank]",
         source: "Jolliffe 2002, 6.1",
     },
-    value: |subject| subject.nonzero(|spectrum| Value::count(rank_at(spectrum, 0.95))),
+    value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.95))),
 };
 
 pub(super) const RANK_AT_99: Metric = Metric {
@@ -127,7 +160,7 @@ pub(super) const RANK_AT_99: Metric = Metric {
         range: "[1, rank]",
         source: "Jolliffe 2002, 6.1",
     },
-    value: |subject| subject.nonzero(|spectrum| Value::count(rank_at(spectrum, 0.99))),
+    value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.99))),
 };
 
 /// σ/σ₁, so that no power of an extreme value over- or underflows, without what is rounding: a matrix of rank one has
@@ -150,26 +183,39 @@ pub(super) fn numerical_rank(spectrum: &Spectrum, dtype: Dtype) -> usize {
     spectrum.values().iter().filter(|s| **s > tolerance).count()
 }
 
-fn rank_at(spectrum: &Spectrum, share: f64) -> usize {
+/// The fewest leading directions that hold `share` of the energy; 0 for an all-zero matrix.
+pub fn energy_rank(spectrum: &Spectrum, share: f64) -> usize {
     let total: f64 = relative(spectrum).map(|s| s * s).sum();
     let mut held = 0.0;
     let reached = relative(spectrum).position(|s| {
         held += s * s;
         held >= share * total
     });
-    reached.map_or(spectrum.values().len(), |i| i + 1)
+    reached.map_or_else(|| relative(spectrum).count(), |i| i + 1)
+}
+
+/// σ²/Σσ² of the values that the decomposition resolves, descending.
+pub fn energy_shares(spectrum: &Spectrum) -> Vec<f64> {
+    let total: f64 = relative(spectrum).map(|s| s * s).sum();
+    relative(spectrum).map(|s| s * s / total).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{check, missing};
     use super::*;
+    use crate::spectrum::Route;
 
     #[test]
     fn equal_directions_are_counted_by_every_definition() {
-        for metric in
-            [STABLE_RANK, EFFECTIVE_RANK, EFFECTIVE_RANK_ENERGY, PARTICIPATION_RATIO, NUMERICAL_RANK]
-        {
+        for metric in [
+            STABLE_RANK,
+            EFFECTIVE_RANK,
+            EFFECTIVE_RANK_ENERGY,
+            PARTICIPATION_RATIO,
+            NUMERICAL_RANK,
+            INTRINSIC_RANK,
+        ] {
             check(&metric, &[2.0, 2.0, 2.0], 3.0);
             check(&metric, &[7e300, 0.0], 1.0);
         }
@@ -186,17 +232,38 @@ mod tests {
         check(&EFFECTIVE_RANK_ENERGY, &[2.0, 1.0], 5.0 / 4f64.powf(0.8));
         check(&RANK_AT_90, &[4.0, 1.0, 0.1], 1.0);
         check(&RANK_AT_95, &[4.0, 1.0, 0.1], 2.0);
+        check(&INTRINSIC_RANK, &[4.0, 1.0, 0.1], 1.275);
     }
 
     #[test]
     fn rounding_is_no_direction() {
         let mut values = vec![1e-14; 200];
         values[0] = 1.0;
-        for metric in
-            [STABLE_RANK, EFFECTIVE_RANK, EFFECTIVE_RANK_ENERGY, PARTICIPATION_RATIO, NUMERICAL_RANK]
-        {
+        for metric in [
+            STABLE_RANK,
+            EFFECTIVE_RANK,
+            EFFECTIVE_RANK_ENERGY,
+            PARTICIPATION_RATIO,
+            NUMERICAL_RANK,
+            INTRINSIC_RANK,
+        ] {
             check(&metric, &values, 1.0);
         }
+    }
+
+    #[test]
+    fn rankme_is_the_effective_rank_with_its_constant_added() {
+        let added = |p: f64| (p + 1e-7) * (p + 1e-7).ln();
+        check(&RANKME, &[3.0, 1.0, 0.0], (-(added(0.75) + added(0.25) + added(0.0))).exp());
+    }
+
+    #[test]
+    fn shares_of_energy_are_a_distribution_of_what_is_resolved() {
+        let spectrum = Spectrum::new(vec![2.0, 1.0, 1e-17], 3, 3, Route::Direct).expect("sound");
+        assert_eq!(energy_shares(&spectrum), [0.8, 0.2]);
+        assert_eq!((energy_rank(&spectrum, 0.8), energy_rank(&spectrum, 1.0)), (1, 2));
+        let zero = Spectrum::new(vec![0.0; 3], 3, 3, Route::Direct).expect("sound");
+        assert_eq!((energy_shares(&zero), energy_rank(&zero, 0.9)), (vec![], 0));
     }
 
     #[test]

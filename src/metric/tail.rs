@@ -8,6 +8,8 @@
 //! The definition costs n²/2 exponentials. A candidate is abandoned as soon as one value is as far off as the best
 //! candidate's worst, which changes no result, and what is left is computed in vectors.
 
+use std::ops::Range;
+
 use pulp::Arch;
 
 use crate::report::Why;
@@ -40,13 +42,22 @@ impl TailFit {
 /// # Errors
 /// [`Why::TooFewValues`] below two values, [`Why::NoTail`] where all values are equal.
 pub fn fit(sample: &[f64]) -> Result<TailFit, Why> {
+    fit_within(sample, 0..sample.len())
+}
+
+/// The same with only the values at `candidates` as starts.
+///
+/// # Errors
+/// [`Why::TooFewValues`] below two values, [`Why::NoTail`] where no candidate has an exponent.
+pub(super) fn fit_within(sample: &[f64], candidates: Range<usize>) -> Result<TailFit, Why> {
     let [.., last] = sample else { return Err(Why::TooFewValues) };
     if sample.len() < 2 {
         return Err(Why::TooFewValues);
     }
+    let candidates = candidates.start..candidates.end.min(sample.len() - 1);
     // In units of the largest value: a tail's sum of logarithms is then small where its terms are.
     let logs: Vec<f64> = sample.iter().map(|x| x.ln() - last.ln()).collect();
-    let best = Arch::new().dispatch(|| search(&logs)).ok_or(Why::NoTail)?;
+    let best = Arch::new().dispatch(|| search(&logs, candidates)).ok_or(Why::NoTail)?;
     let Candidate { start, alpha, distance } = best;
     Ok(TailFit { alpha, xmin: sample[start], count: sample.len() - start, distance })
 }
@@ -69,16 +80,17 @@ impl Candidate {
 
 /// The candidate of smallest distance, the first of equals.
 #[inline]
-fn search(logs: &[f64]) -> Option<Candidate> {
+fn search(logs: &[f64], candidates: Range<usize>) -> Option<Candidate> {
     let last = *logs.last()?;
     let mut sums = logs.to_vec();
     for i in (0..sums.len() - 1).rev() {
         sums[i] += sums[i + 1];
     }
     // A coarse pass finds a good candidate early, so that the fine pass can abandon almost all others at once.
-    let stride = (logs.len() / 32).max(1);
-    let coarse = (0..logs.len() - 1).step_by(stride);
-    let fine = (0..logs.len() - 1).filter(|start| !start.is_multiple_of(stride));
+    let stride = (candidates.len() / 32).max(1);
+    let first = candidates.start;
+    let coarse = candidates.clone().step_by(stride);
+    let fine = candidates.filter(|start| !(start - first).is_multiple_of(stride));
     let mut best: Option<Candidate> = None;
     let mut suspect = 0;
     for start in coarse.chain(fine) {

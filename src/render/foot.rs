@@ -21,7 +21,8 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
         if let Some(first) = groups.first() {
             let labels = first.values.0.iter().map(|(column, _)| column.label.to_owned());
-            let head: Vec<String> = [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
+            let head: Vec<String> =
+                [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
             writeln!(out)?;
             align(&head, groups.into_iter().map(sums).collect(), 0, out)?;
         }
@@ -37,7 +38,7 @@ fn no_directions(row: &crate::report::Row) -> bool {
 }
 
 fn direction(direction: &Direction) -> Vec<String> {
-    let (low, high) = (direction.cosine_at_least, direction.cosine_at_most);
+    let [low, high] = direction.best_cosine;
     let cosine = if high - low < 1e-8 { format!("{high:.4}") } else { format!("{low:.2}–{high:.2}") };
     vec![
         direction.side.to_owned(),
@@ -66,11 +67,11 @@ fn align(head: &[String], rows: Vec<Vec<String>>, indent: usize, out: &mut dyn W
     let width = |i: usize| rows.iter().map(|row| row[i].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     for row in rows {
-        let mut line = " ".repeat(indent * 2);
-        for (i, cell) in row.iter().enumerate() {
+        let cells = row.iter().enumerate().map(|(i, cell)| {
             let pad = " ".repeat(widths[i] - cell.width());
-            line += &if i == 0 { format!(" {cell}{pad}") } else { format!(" {pad}{cell}") };
-        }
+            if i == 0 { format!(" {cell}{pad}") } else { format!(" {pad}{cell}") }
+        });
+        let line = " ".repeat(indent * 2) + &cells.collect::<String>();
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())

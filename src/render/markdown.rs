@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use crate::report::{Column, Outcome, Report};
 
+use super::cell;
+use super::changes;
 use super::table::{self, Look};
 
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -19,19 +21,24 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     let columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     write!(out, "| matrix | shape | dtype |")?;
     for column in &columns {
-        write!(out, " {} |", column.label)?;
+        write!(out, " {} |", escape(column.label))?;
     }
     writeln!(out, "\n|---|---|---|{}", "--:|".repeat(columns.len()))?;
-    for row in &report.rows {
+    for row in changes::shown(report, look) {
         write!(out, "| {} | {} × {} | {} |", escape(&row.name), row.shape[0], row.shape[1], row.dtype)?;
         for column in &columns {
-            write!(out, " {} |", table::cell(row, column))?;
+            write!(out, " {} |", cell::cell(row, column))?;
         }
         writeln!(out)?;
     }
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             writeln!(out, "\n{} failed: {}", escape(&row.name), escape(failure))?;
+        }
+    }
+    if report.totals.compared.is_some() {
+        for note in changes::notes(report) {
+            writeln!(out, "\n{}", escape(&note))?;
         }
     }
     writeln!(out, "\n{}", table::footer(report))

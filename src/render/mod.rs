@@ -1,5 +1,9 @@
 //! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
 
+pub mod advice;
+pub mod allocation;
+mod cell;
+mod changes;
 mod comma;
 mod foot;
 mod github;
@@ -8,6 +12,7 @@ mod html;
 mod json;
 mod junit;
 mod markdown;
+pub mod plot;
 mod problem;
 mod table;
 
@@ -15,7 +20,7 @@ use std::io::{self, Write};
 
 use crate::report::{Column, Report};
 
-pub use table::{Layout, Look, Overflow, Paint};
+pub use table::{Layout, Look, Overflow, Paint, Unchanged};
 
 /// The formats a report can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

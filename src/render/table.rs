@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
+use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
+use super::changes;
 use crate::notation;
-use crate::report::{Column, Format, Outcome, Report, Row, Value};
+use crate::report::{Column, Outcome, Report, Row, Value};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -21,6 +23,17 @@ pub struct Look<'a> {
     pub layout: Layout,
     /// Whether escape sequences may be used.
     pub paint: Paint,
+    /// What a comparison shows of matrices that did not change.
+    pub unchanged: Unchanged,
+}
+
+/// What a comparison shows of matrices that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// A line each, like the others.
+    Shown,
+    /// Their number at the foot.
+    Hidden,
 }
 
 /// What to do when the chosen columns are wider than the line.
@@ -51,7 +64,7 @@ pub enum Paint {
 }
 
 impl Paint {
-    fn wrap(self, code: &str, text: &str) -> String {
+    pub(super) fn wrap(self, code: &str, text: &str) -> String {
         match self {
             Self::Color => format!("\x1b[{code}m{text}\x1b[0m"),
             Self::Plain => text.to_owned(),
@@ -59,17 +72,18 @@ impl Paint {
     }
 }
 
-/// Marks an exponent that was fitted on few values.
-const UNSURE: &str = "~";
 const SPARK: usize = 12;
+/// Columns of words, not of numbers.
+const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
 const SHORTEST_NAME: usize = 24;
 
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
-    if !report.rows.is_empty() {
-        write_rows(report, look, out)?;
+    let rows = changes::shown(report, look);
+    if !rows.is_empty() {
+        write_rows(report, &rows, look, out)?;
     }
     super::foot::write(report, out)?;
-    for note in notes(report) {
+    for note in notes(report, look) {
         writeln!(out, " {note}")?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
@@ -82,8 +96,8 @@ enum Line {
     Row(String),
 }
 
-fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let lines = lines(report, look.layout);
+fn write_rows(report: &Report, shown: &[&Row], look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let lines = lines(shown, look.layout);
     let shape = |row: &Row| format!("{} × {}", row.shape[0], row.shape[1]);
     let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     // The name takes what the other columns leave, but never less than a name needs to be told from its neighbours.
@@ -91,11 +105,11 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         Line::Heading(text) | Line::Row(text) => text.width(),
     });
     let longest = longest.max().unwrap_or(0).max("matrix".len());
-    let mut others = cells(report, &columns, shape);
+    let mut others = cells(shown, &columns, shape);
     if look.overflow == Overflow::Drop {
         while columns.len() > 1 && total(&others) + longest.min(SHORTEST_NAME) > look.width {
             columns.pop();
-            others = cells(report, &columns, shape);
+            others = cells(shown, &columns, shape);
         }
     }
     let room = match look.overflow {
@@ -105,7 +119,7 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(std::iter::once("matrix").chain(others.iter().map(|(header, _)| header.as_str())));
-    let mut rows = 0..report.rows.len();
+    let mut rows = 0..shown.len();
     for line in &lines {
         match line {
             Line::Heading(text) => table.add_row([shorten(text, room)]),
@@ -117,33 +131,38 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
         };
     }
     for (i, column) in table.column_iter_mut().enumerate() {
-        let left = ["dtype", "log σ", WHICH];
-        let right = i > 0 && others.get(i - 1).is_some_and(|(header, _)| !left.contains(&header.as_str()));
+        let right = i > 0 && others.get(i - 1).is_some_and(|(header, _)| !LEFT.contains(&header.as_str()));
         column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
         column.set_padding((1, u16::from(i == 0)));
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
+    let height = others.iter().map(|(header, _)| header.lines().count()).max().unwrap_or(1);
     for (i, line) in table.lines().enumerate() {
         let line = line.trim_end();
-        let heading = i == 0 || matches!(lines.get(i - 1), Some(Line::Heading(_)));
+        let heading = i < height || matches!(lines.get(i - height), Some(Line::Heading(_)));
         writeln!(out, "{}", if heading { look.paint.wrap("1", line) } else { line.to_owned() })?;
     }
     Ok(())
 }
 
 /// Every column but the name: header and cells, in row order.
-fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
+fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
     let each = |header: &str, cell: &dyn Fn(&Row) -> String| {
-        (header.to_owned(), report.rows.iter().map(cell).collect())
+        (header.to_owned(), rows.iter().map(|row| cell(row)).collect())
     };
     let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.dtype.clone())];
+    if changes::need_status(rows) {
+        all.push(each("status", &|row| row.status().to_owned()));
+    }
     for column in columns {
         all.push(each(column.label, &|row| cell(row, column)));
         if column.key == "intruder_count" {
-            all.push(each(WHICH, &|row| row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))));
+            all.push(each(WHICH, &|row| {
+                row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
+            }));
         }
     }
-    if report.rows.iter().any(|row| !row.sketch.is_empty()) {
+    if rows.iter().any(|row| !row.sketch.is_empty()) {
         all.push(each("log σ", &|row| notation::spark(&row.sketch, SPARK)));
     }
     all
@@ -152,64 +171,19 @@ fn cells(report: &Report, columns: &[&Column], shape: impl Fn(&Row) -> String) -
 /// Width of the columns with the gaps before them.
 fn total(columns: &[(String, Vec<String>)]) -> usize {
     let widest = |(header, cells): &(String, Vec<String>)| {
-        cells.iter().map(|c| c.width()).max().unwrap_or(0).max(header.width())
+        cells.iter().map(String::as_str).chain(header.lines()).map(UnicodeWidthStr::width).max().unwrap_or(0)
     };
     columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
-}
-
-/// A value as a person reads it.
-pub(super) fn cell(row: &Row, column: &Column) -> String {
-    let value = match row.values.get(column.key) {
-        None | Some(Value::Missing(_)) => return "–".to_owned(),
-        Some(value) => value,
-    };
-    let text = match value {
-        Value::Count(n) => n.to_string(),
-        Value::Real(x) => number(x, column.format),
-        Value::Missing(_) => String::new(),
-    };
-    match column.key {
-        "alpha" if row.flags.contains(&"low_n_tail") => format!("{UNSURE}{text}"),
-        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
-        _ => text,
-    }
 }
 
 /// Header of the column that says which directions are intruders.
 const WHICH: &str = "which";
 
-/// `#1,3–5` for 1, 3, 4, 5.
-fn ranges(indices: &[u64]) -> String {
-    let mut runs: Vec<(u64, u64)> = vec![];
-    for index in indices {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == *index => *last = *index,
-            _ => runs.push((*index, *index)),
-        }
-    }
-    let run = |(first, last): &(u64, u64)| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first},{last}"),
-        _ => format!("{first}–{last}"),
-    };
-    let runs: Vec<String> = runs.iter().map(run).collect();
-    if runs.is_empty() { String::new() } else { format!("#{}", runs.join(",")) }
-}
-
-/// A real number as a person reads it.
-pub(super) fn number(x: f64, format: Format) -> String {
-    match format {
-        Format::Share => notation::share(x),
-        Format::Count if x.fract().abs() <= 0.0 => format!("{x:.0}"),
-        Format::Count | Format::Real => notation::real(x),
-    }
-}
-
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
-fn lines(report: &Report, layout: Layout) -> Vec<Line> {
+fn lines(rows: &[&Row], layout: Layout) -> Vec<Line> {
     let mut lines = vec![];
     let mut current = None;
-    for row in &report.rows {
+    for row in rows {
         let group = match layout {
             Layout::Grouped => group(row),
             Layout::Flat => None,
@@ -254,9 +228,12 @@ const CAUTIONS: [(&str, &str); 3] = [
 ];
 
 /// What a reader must know beside the numbers.
-fn notes(report: &Report) -> Vec<String> {
+fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
     let mut notes = vec![];
-    notes.extend(update_note(report).filter(|_| report.command != "intruders"));
+    match report.totals.compared {
+        Some(_) => notes.extend(changes::notes(report)),
+        None => notes.extend(update_note(report).filter(|_| report.command != "intruders")),
+    }
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             notes.push(format!("! {}: {failure}", row.name));
@@ -283,8 +260,12 @@ fn notes(report: &Report) -> Vec<String> {
             notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
         }
     }
-    if report.rows.iter().any(|row| row.flags.contains(&"low_n_tail")) {
-        notes.push(format!("{UNSURE} fitted on fewer than 50 values: read it with its error, `alpha_sigma`"));
+    let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
+    let marked = report.totals.compared.is_none() || look.columns.contains(&"alpha");
+    if marked && report.rows.iter().any(short) {
+        let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
+        let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
+        notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
 }
@@ -317,7 +298,10 @@ fn short(x: f64) -> String {
 pub(super) fn footer(report: &Report) -> String {
     let totals = &report.totals;
     let matrices = if totals.measured == 1 { "matrix" } else { "matrices" };
-    let mut parts = vec![format!("{} {matrices} measured", notation::count(totals.measured))];
+    let mut parts = match totals.compared {
+        Some(compared) => changes::counts(report, compared),
+        None => vec![format!("{} {matrices} measured", notation::count(totals.measured))],
+    };
     if totals.failed > 0 {
         parts.push(format!("{} failed", notation::count(totals.failed)));
     }
@@ -365,12 +349,6 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_of_directions_are_written_short() {
-        assert_eq!(ranges(&[1, 3, 4, 5, 7, 8]), "#1,3–5,7,8");
-        assert_eq!(ranges(&[]), "");
-    }
 
     #[test]
     fn long_names_are_cut_in_the_middle() {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::notation;
 use crate::report::{Row, Value};
 
-use super::super::table::{cell, number};
+use super::super::cell::{cell, number};
 use super::axis::{Axis, extremes};
 use super::cosines;
 use super::frame::Path;

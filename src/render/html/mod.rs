@@ -220,7 +220,7 @@ fn choices(model: Model<'_>, shown: &[&'static Column]) -> String {
 mod tests {
     use super::*;
     use crate::metric::METRICS;
-    use crate::render::{Layout, Overflow, Paint};
+    use crate::render::{Layout, Overflow, Paint, Unchanged};
     use crate::report::{Format, Measurements, Row, Source, Totals, Value, Why};
 
     pub(super) static REAL: Column =
@@ -241,6 +241,9 @@ mod tests {
             update: None,
             blake3: None,
             tied_to: None,
+            update: None,
+            intruders: None,
+            comparison: None,
             failed: None,
             flags: vec![],
             values: Measurements::default(),
@@ -254,6 +257,7 @@ mod tests {
             command: "spectrum",
             model: Source { path: "m".to_owned(), format: "safetensors", files: vec![] },
             base: None,
+            tuned: vec![],
             settings: vec![],
             columns: vec![&REAL, &COUNT],
             rows: names.iter().map(row).collect(),
@@ -277,6 +281,7 @@ mod tests {
             overflow: Overflow::Drop,
             layout: Layout::Flat,
             paint: Paint::Plain,
+            unchanged: Unchanged::Shown,
         };
         let mut page = vec![];
         write(report, &look, &mut page).expect("a vector takes everything");

@@ -6,7 +6,7 @@ use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Report, Source, Value};
 
-use super::super::table::{cell, number};
+use super::super::cell::{cell, number};
 use super::kinds::Spread;
 use super::views::Model;
 

@@ -6,7 +6,8 @@ use maud::{Markup, html};
 
 use crate::report::{Column, Report, Value};
 
-use super::super::table::{cell, number, shorten};
+use super::super::cell::{cell, number};
+use super::super::table::shorten;
 use super::axis::{Axis, Scale, extremes};
 use super::frame::{Frame, Path, round};
 use super::kinds::{Kinds, Spread};

@@ -1,0 +1,231 @@
+//! The vocabulary of a comparison: a metric on two sides, and what became of a matrix.
+//!
+//! Columns are made when a comparison begins and live as long as the program, like those of the tables they are made of.
+
+use crate::report::{Column, Format, Measurements, Standing, Value, Why};
+
+/// A metric on two sides.
+#[derive(Debug, Clone, Copy)]
+pub struct TwoSided {
+    /// The metric itself.
+    metric: &'static Column,
+    /// The base's value.
+    pub base: &'static Column,
+    /// The tuned side's.
+    pub tuned: &'static Column,
+    /// Tuned − base.
+    pub difference: &'static Column,
+    /// The same relative to the base.
+    pub change: &'static Column,
+}
+
+impl TwoSided {
+    /// The columns of `metric`; those that belong to one of several tuned sides carry its name.
+    pub fn new(metric: &'static Column, side: Option<&str>) -> Self {
+        let derived = |key: String, label: String, format, range, doc: String| {
+            named(
+                Column { key: keep(key), label: keep(label), format, doc: keep(doc), range, ..*metric },
+                side,
+            )
+        };
+        let (key, label) = (metric.key, metric.label);
+        Self {
+            metric,
+            base: keep_column(Column {
+                key: keep(format!("{key}_base")),
+                label: keep(format!("base {label}")),
+                doc: keep(format!("the base's `{key}`")),
+                ..*metric
+            }),
+            tuned: match side {
+                None => metric,
+                Some(_) => named(*metric, side),
+            },
+            difference: derived(
+                format!("{key}_difference"),
+                format!("{label} +"),
+                if metric.format == Format::Share { Format::Share } else { Format::Real },
+                "(−∞, ∞)",
+                format!("`{key}` − `{key}_base`"),
+            ),
+            change: derived(
+                format!("{key}_change"),
+                format!("Δ {label}"),
+                Format::Change,
+                "(−∞, ∞)",
+                format!("(`{key}` − `{key}_base`)/|`{key}_base`|"),
+            ),
+        }
+    }
+
+    /// The metric itself, as a report of one side has it.
+    pub fn metric(&self) -> &'static Column {
+        self.metric
+    }
+
+    /// The values of one side and of the difference: tuned, difference, change.
+    pub fn values(&self, base: Value, tuned: Value) -> [(&'static Column, Value); 3] {
+        [(self.tuned, tuned), (self.difference, difference(base, tuned)), (self.change, change(base, tuned))]
+    }
+
+    /// The same value in all three.
+    pub fn all(&self, value: Value) -> [(&'static Column, Value); 3] {
+        [(self.tuned, value), (self.difference, value), (self.change, value)]
+    }
+
+    /// The same for equal bytes: nothing changed, whatever the values are.
+    pub fn unchanged(&self, value: Value) -> [(&'static Column, Value); 3] {
+        [(self.tuned, value), (self.difference, Value::Real(0.0)), (self.change, Value::Real(0.0))]
+    }
+}
+
+/// Tuned − base; why there is none, the base's reason first.
+fn difference(base: Value, tuned: Value) -> Value {
+    both(base, tuned, |base, tuned| Value::real(tuned - base))
+}
+
+/// (tuned − base)/|base|: 0 where both are equal, even if both are zero; missing where only the base is.
+fn change(base: Value, tuned: Value) -> Value {
+    both(base, tuned, |base, tuned| match (tuned - base, base.abs()) {
+        (0.0, _) => Value::Real(0.0),
+        (_, 0.0) => Value::Missing(Why::ZeroBase),
+        (moved, size) => Value::real(moved / size),
+    })
+}
+
+fn both(base: Value, tuned: Value, of: impl Fn(f64, f64) -> Value) -> Value {
+    match (base, tuned) {
+        (Value::Missing(Why::Absent), _) | (_, Value::Missing(Why::Absent)) => Value::Missing(Why::Unpaired),
+        (Value::Missing(why), _) | (_, Value::Missing(why)) => Value::Missing(why),
+        (base, tuned) => match (base.number(), tuned.number()) {
+            (Some(base), Some(tuned)) => of(base, tuned),
+            _ => Value::Missing(Why::NotApplicable),
+        },
+    }
+}
+
+/// A column of a comparison: of one of several tuned sides if it has a name.
+pub(super) fn named(column: Column, side: Option<&str>) -> &'static Column {
+    keep_column(match side {
+        None => column,
+        Some(side) => Column {
+            key: keep(format!("{}@{side}", column.key)),
+            label: keep(format!("{side}\n{}", column.label)),
+            ..column
+        },
+    })
+}
+
+fn keep(text: String) -> &'static str {
+    Box::leak(text.into_boxed_str())
+}
+
+fn keep_column(column: Column) -> &'static Column {
+    Box::leak(Box::new(column))
+}
+
+/// What became of a matrix, as numbers that rules can count.
+pub static FATES: [Column; 5] = [
+    Column {
+        key: "changed",
+        label: "changed",
+        format: Format::Count,
+        doc: "1 where the stored bytes, their type or their shape differ from the base's, 0 where they are equal",
+        range: "0 or 1",
+        source: "definition",
+    },
+    Column {
+        key: "added",
+        label: "added",
+        format: Format::Count,
+        doc: "1 where the base has no such matrix, else 0",
+        range: "0 or 1",
+        source: "definition",
+    },
+    Column {
+        key: "removed",
+        label: "removed",
+        format: Format::Count,
+        doc: "1 where only the base has the matrix, else 0",
+        range: "0 or 1",
+        source: "definition",
+    },
+    Column {
+        key: "reshaped",
+        label: "reshaped",
+        format: Format::Count,
+        doc: "1 where the shape differs from the base's, else 0",
+        range: "0 or 1",
+        source: "definition",
+    },
+    Column {
+        key: "retyped",
+        label: "retyped",
+        format: Format::Count,
+        doc: "1 where the storage type differs from the base's, else 0",
+        range: "0 or 1",
+        source: "definition",
+    },
+];
+
+/// The values of [`FATES`], in `columns` made of them.
+pub(super) fn fate(
+    columns: &[&'static Column],
+    standing: Option<Standing>,
+    retyped: Retyped,
+) -> Measurements {
+    let is = |which| u64::from(standing == Some(which));
+    let values = [
+        u64::from(standing.is_some_and(|standing| standing != Standing::Unchanged)),
+        is(Standing::Added),
+        is(Standing::Removed),
+        is(Standing::Reshaped),
+        u64::from(retyped == Retyped::Yes),
+    ];
+    Measurements(columns.iter().copied().zip(values.map(Value::Count)).collect())
+}
+
+/// Whether both sides store a matrix in different types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retyped {
+    /// They do.
+    Yes,
+    /// They do not, or there are no two sides.
+    No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(base: Value, tuned: Value, expected: Value) {
+        assert_eq!(change(base, tuned), expected, "{base:?} → {tuned:?}");
+    }
+
+    #[test]
+    fn a_change_is_relative_to_the_size_of_the_base() {
+        check(Value::Real(2.0), Value::Real(3.0), Value::Real(0.5));
+        check(Value::Real(-2.0), Value::Real(-3.0), Value::Real(-0.5));
+        check(Value::Count(4), Value::Count(1), Value::Real(-0.75));
+        check(Value::Real(0.0), Value::Real(0.0), Value::Real(0.0));
+        check(Value::Count(0), Value::Count(2), Value::Missing(Why::ZeroBase));
+        check(Value::Real(1e-300), Value::Real(1e300), Value::Missing(Why::Overflow));
+    }
+
+    #[test]
+    fn a_change_from_or_to_nothing_says_why() {
+        check(Value::Missing(Why::AllZero), Value::Real(1.0), Value::Missing(Why::AllZero));
+        check(Value::Real(1.0), Value::Missing(Why::NonFinite), Value::Missing(Why::NonFinite));
+        check(Value::Real(1.0), Value::Missing(Why::Absent), Value::Missing(Why::Unpaired));
+    }
+
+    #[test]
+    fn the_columns_of_a_metric_are_named_after_it() {
+        let columns = TwoSided::new(&FATES[0], None);
+        let keys = [columns.base, columns.tuned, columns.difference, columns.change].map(|column| column.key);
+        assert_eq!(keys, ["changed_base", "changed", "changed_difference", "changed_change"]);
+        let columns = TwoSided::new(&FATES[0], Some("full"));
+        let keys = [columns.base, columns.tuned, columns.difference, columns.change].map(|column| column.key);
+        assert_eq!(keys, ["changed_base", "changed@full", "changed_difference@full", "changed_change@full"]);
+    }
+}

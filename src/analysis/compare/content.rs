@@ -1,0 +1,83 @@
+//! What a matrix holds before anything is computed of it: enough to say that two are the same.
+
+use crate::checkpoint::MatrixSource;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::matrix::Matrix;
+use crate::metric::{Entries, Metric, Subject};
+use crate::report::{Measurements, Why};
+
+/// How much of a matrix is in memory at once.
+const BLOCK: u64 = 8 << 20;
+
+/// The bytes of a matrix in short, and what its entries say by themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// BLAKE3 of the entries as read, in hexadecimal.
+    pub blake3: String,
+    entries: Entries,
+}
+
+impl Content {
+    /// Reads a matrix once, in blocks of rows.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
+        let (mut hash, mut entries) = (blake3::Hasher::new(), Entries::new());
+        let step = rows_in(layer);
+        for first in (0..layer.rows).step_by(step) {
+            let rows = source.read(layer, first..layer.rows.min(first + step))?;
+            hash.update(rows.bytes());
+            entries.push(&rows);
+        }
+        Ok(Self { blake3: hash.finalize().to_hex().to_string(), entries })
+    }
+
+    /// The metrics that need no decomposition; the others are missing for that reason.
+    pub fn measurements(&self, layer: &Layer, metrics: &'static [Metric]) -> Measurements {
+        Subject::new(layer, &self.entries, Err(Why::NotDecomposed)).evaluate(metrics)
+    }
+}
+
+/// Whether both sides hold the same numbers, read as whatever they are.
+///
+/// # Errors
+/// When a side cannot be read.
+pub fn equal(
+    (base, base_layer): (&dyn MatrixSource, &Layer),
+    (tuned, layer): (&dyn MatrixSource, &Layer),
+) -> Result<bool, Error> {
+    let step = rows_in(layer).min(rows_in(base_layer));
+    for first in (0..layer.rows).step_by(step) {
+        let rows = first..layer.rows.min(first + step);
+        if tuned.read(layer, rows.clone())?.to_f64() != base.read(base_layer, rows)?.to_f64() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `tuned − base` in f64.
+///
+/// # Errors
+/// When a side cannot be read.
+pub(super) fn difference(
+    (base, base_layer): (&dyn MatrixSource, &Layer),
+    (tuned, layer): (&dyn MatrixSource, &Layer),
+) -> Result<Matrix, Error> {
+    let mut entries = Vec::with_capacity(layer.len());
+    let step = rows_in(layer).min(rows_in(base_layer));
+    for first in (0..layer.rows).step_by(step) {
+        let rows = first..layer.rows.min(first + step);
+        let (tuned, base) = (tuned.read(layer, rows.clone())?, base.read(base_layer, rows)?);
+        entries.extend(tuned.to_f64().iter().zip(base.to_f64()).map(|(tuned, base)| tuned - base));
+    }
+    Matrix::from_f64(layer.rows, layer.cols, &entries)
+}
+
+/// How many rows of `layer` are read at once; at least one.
+fn rows_in(layer: &Layer) -> usize {
+    let row = (layer.cols * layer.read_as.size()).max(1) as u64;
+    (BLOCK / row).max(1) as usize
+}

@@ -1,0 +1,318 @@
+//! How far singular vectors have turned, and where in the base's basis an update lives.
+//!
+//! Vectors of equal or unresolved singular values are arbitrary; each number says how it deals with that.
+
+use super::super::intruder_columns as columns;
+use super::drift::{Drift, norm, resolved};
+use super::{Both, Preserve, Settings};
+use crate::error::Error;
+use crate::linalg::{self, Basis, Core, Factors};
+use crate::matrix::Matrix;
+use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::Spectrum;
+
+/// The two sides' singular vectors against each other, and the update in the base's basis.
+pub(super) struct Directions {
+    /// `U₀ᵀU` and `V₀ᵀV`.
+    left: Basis,
+    right: Basis,
+    base: Spectrum,
+    tuned: Spectrum,
+    /// How many leading directions are compared as one subspace.
+    top: usize,
+    /// Largest principal angles between them, in degrees.
+    angles: [f64; 2],
+    /// How many of the base's leading directions count as principal.
+    principal: usize,
+    core: Core,
+}
+
+impl Directions {
+    /// What `base` and `tuned`, decompositions of both sides, say of each other and of their difference `update`.
+    ///
+    /// # Errors
+    /// [`Error::NotConverged`].
+    pub(super) fn new(
+        base: &Factors,
+        tuned: &Factors,
+        update: &Matrix,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let spectra = [base.spectrum()?, tuned.spectrum()?];
+        let top = spectra.iter().map(|spectrum| resolved(spectrum).len()).fold(settings.top, usize::min);
+        let angle = |a, b| -> Result<f64, Error> {
+            let (cosine, sine) = linalg::largest_angle(a, b, top)?;
+            Ok(sine.atan2(cosine).to_degrees())
+        };
+        let angles = [angle(&base.left, &tuned.left)?, angle(&base.right, &tuned.right)?];
+        let [base_values, tuned_values] = spectra;
+        Ok(Self {
+            left: linalg::cosines(&base.left, &tuned.left),
+            right: linalg::cosines(&base.right, &tuned.right),
+            principal: settings.preserve.rank(&base_values),
+            core: linalg::core(base, update),
+            base: base_values,
+            tuned: tuned_values,
+            top,
+            angles,
+        })
+    }
+
+    /// `Σᵢⱼ (u₀ᵢ·uⱼ)(v₀ᵢ·vⱼ)` over the directions of at least `share` of their σ₁, over the smaller number of them.
+    fn alignment(&self, share: f64) -> Value {
+        let kept = |spectrum: &Spectrum| {
+            resolved(spectrum).iter().take_while(|s| **s >= share * spectrum.largest()).count()
+        };
+        let (base, tuned) = (kept(&self.base), kept(&self.tuned));
+        if base.min(tuned) == 0 {
+            return Value::Missing(Why::AllZero);
+        }
+        let column = |j: usize| self.left.column(j)[..base].iter().zip(&self.right.column(j)[..base]);
+        let sum: f64 = (0..tuned).flat_map(column).map(|(u, v)| u * v).sum();
+        Value::real(sum / base.min(tuned) as f64)
+    }
+
+    /// One less the mean cosine of the tuned side's vectors, each matched by `cosine`.
+    fn drift(&self, determined: &[usize], cosine: impl Fn(&[f64], usize) -> f64) -> Value {
+        if determined.is_empty() {
+            return Value::Missing(Why::Degenerate);
+        }
+        let both = |j: &usize| cosine(self.left.column(*j), *j) + cosine(self.right.column(*j), *j);
+        Value::real(1.0 - determined.iter().map(both).sum::<f64>() / (2 * determined.len()) as f64)
+    }
+
+    /// `‖U₀ₖᵀUₖ‖F²/k`.
+    fn overlap(&self, cosines: &Basis) -> Value {
+        if self.top == 0 {
+            return Value::Missing(Why::AllZero);
+        }
+        let squares = (0..self.top).flat_map(|j| &cosines.column(j)[..self.top]).map(|x| x * x);
+        Value::real(squares.sum::<f64>() / self.top as f64)
+    }
+
+    fn angle(&self, side: usize) -> Value {
+        if self.top == 0 { Value::Missing(Why::AllZero) } else { Value::real(self.angles[side]) }
+    }
+
+    /// The energy of the core's leading block.
+    fn principal_energy(&self) -> f64 {
+        let r = self.principal;
+        (0..r).flat_map(|j| &self.core.entries.column(j)[..r]).map(|x| x * x).sum()
+    }
+}
+
+/// Indices whose vectors are determined: the value is resolved and apart from its neighbors, by the same measure.
+fn determined(spectrum: &Spectrum) -> impl Iterator<Item = usize> {
+    let (values, floor) = (spectrum.values(), spectrum.floor());
+    let apart = move |i: usize| values[i] - values[i + 1] > floor;
+    (0..values.len()).filter(move |i| {
+        values[*i] > floor && (*i == 0 || apart(i - 1)) && (i + 1 == values.len() || apart(*i))
+    })
+}
+
+impl Preserve {
+    /// How many leading directions of `base` count as principal.
+    fn rank(self, base: &Spectrum) -> usize {
+        match self {
+            Self::Rank(rank) => rank.min(base.values().len()),
+            Self::Energy(share) => {
+                let (first, mut held) = (base.largest(), 0.0);
+                let total = (norm(base) / first).powi(2);
+                let reached = base.values().iter().position(|s| {
+                    held += (s / first).powi(2);
+                    held >= share * total
+                });
+                reached.map_or(base.values().len(), |i| i + 1)
+            }
+        }
+    }
+}
+
+/// A number of the directions, where they were asked for.
+fn directed(both: &Both<'_>, value: impl FnOnce(&Directions) -> Value) -> Value {
+    both.directions.map_or(Value::Missing(Why::NotApplicable), value)
+}
+
+/// A share of the update's energy.
+fn share(both: &Both<'_>, energy: impl FnOnce(&Directions) -> f64) -> Value {
+    match norm(both.update) {
+        0.0 => Value::Missing(Why::NoUpdate),
+        // Rounding may leave a share a hair below nothing.
+        norm => directed(both, |directions| Value::real((energy(directions) / (norm * norm)).max(0.0))),
+    }
+}
+
+pub(super) const ALIGNMENT: Drift = Drift {
+    column: Column {
+        key: "alignment",
+        label: "R",
+        format: Format::Real,
+        doc: "Σᵢⱼ (u₀ᵢ·uⱼ)(v₀ᵢ·vⱼ)/k over all k resolved directions: whether both sides send the same inputs to the same outputs",
+        range: "[−1, 1]",
+        source: "Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching, 2024; γ = 0",
+    },
+    unchanged: Value::Real(1.0),
+    value: |both| directed(both, |directions| directions.alignment(0.0)),
+};
+
+pub(super) const ALIGNMENT_STRONG: Drift = Drift {
+    column: Column {
+        key: "alignment_strong",
+        label: "R 0.3",
+        format: Format::Real,
+        doc: "`alignment` over the directions with σ ≥ 0.3·σ₁ of their side, divided by the smaller number of them",
+        range: "[−1, 1]",
+        source: "as alignment; γ = 0.3",
+    },
+    unchanged: Value::Real(1.0),
+    value: |both| directed(both, |directions| directions.alignment(0.3)),
+};
+
+pub(super) const DIRECTION_DRIFT: Drift = Drift {
+    column: Column {
+        key: "direction_drift",
+        label: "ΔD",
+        format: Format::Real,
+        doc: "1 − mean of (|u₀ᵢ·uᵢ| + |v₀ᵢ·vᵢ|)/2 over the i whose vectors both sides determine: how far the directions of equal rank have turned",
+        range: "[0, 1]",
+        source: "SORSA, 2024",
+    },
+    unchanged: Value::Real(0.0),
+    value: |both| {
+        directed(both, |directions| {
+            let base: Vec<usize> = determined(&directions.base).collect();
+            let kept: Vec<usize> =
+                determined(&directions.tuned).filter(|i| base.binary_search(i).is_ok()).collect();
+            directions.drift(&kept, |cosines, j| cosines[j].abs())
+        })
+    },
+};
+
+pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
+    column: Column {
+        key: "direction_drift_best",
+        label: "ΔD best",
+        format: Format::Real,
+        doc: "as `direction_drift`, each tuned vector against the base vector most like it: not misled by directions that changed places",
+        range: "[0, 1]",
+        source: "as direction_drift, with the cosine of intruder dimensions",
+    },
+    unchanged: Value::Real(0.0),
+    value: |both| {
+        directed(both, |directions| {
+            let kept: Vec<usize> = determined(&directions.tuned).collect();
+            directions.drift(&kept, |cosines, _| {
+                cosines.iter().fold(0.0, |most: f64, cosine| most.max(cosine.abs()))
+            })
+        })
+    },
+};
+
+pub(super) const SUBSPACE_OVERLAP: Drift = Drift {
+    column: columns::SUBSPACE_OVERLAP,
+    unchanged: Value::Real(1.0),
+    value: |both| directed(both, |directions| directions.overlap(&directions.left)),
+};
+
+pub(super) const RIGHT_SUBSPACE_OVERLAP: Drift = Drift {
+    column: Column {
+        key: "right_subspace_overlap",
+        label: "right overlap",
+        format: Format::Real,
+        doc: "subspace_overlap of the right singular vectors",
+        range: "[0, 1]",
+        source: "Hu et al. 2021, arXiv 2106.09685, 7.2",
+    },
+    unchanged: Value::Real(1.0),
+    value: |both| directed(both, |directions| directions.overlap(&directions.right)),
+};
+
+pub(super) const SUBSPACE_ANGLE: Drift = Drift {
+    column: Column {
+        key: "subspace_angle",
+        label: "angle",
+        format: Format::Real,
+        doc: "the largest principal angle between the spans of the k leading left directions of both sides",
+        range: "[0, 90], degrees",
+        source: "Björck & Golub 1973",
+    },
+    unchanged: Value::Real(0.0),
+    value: |both| directed(both, |directions| directions.angle(0)),
+};
+
+pub(super) const RIGHT_SUBSPACE_ANGLE: Drift = Drift {
+    column: Column {
+        key: "right_subspace_angle",
+        label: "right angle",
+        format: Format::Real,
+        doc: "subspace_angle of the right singular vectors",
+        range: "[0, 90], degrees",
+        source: "Björck & Golub 1973",
+    },
+    unchanged: Value::Real(0.0),
+    value: |both| directed(both, |directions| directions.angle(1)),
+};
+
+pub(super) const PRINCIPAL_RANK: Drift = Drift {
+    column: Column {
+        key: "principal_rank",
+        label: "r",
+        format: Format::Count,
+        doc: "how many leading directions of the base count as principal, by `--preserve`",
+        range: "[1, min(m, n)]",
+        source: "setting",
+    },
+    unchanged: Value::Missing(Why::NoUpdate),
+    value: |both| directed(both, |directions| Value::count(directions.principal)),
+};
+
+pub(super) const PRINCIPAL_SHARE: Drift = Drift {
+    column: Column {
+        key: "principal_share",
+        label: "principal",
+        format: Format::Share,
+        doc: "‖UᵣᵀΔVᵣ‖F²/‖Δ‖F²: how much of the update stays among the base's r principal directions",
+        range: "[0, 1]",
+        source: "Effort, 2024",
+    },
+    unchanged: Value::Missing(Why::NoUpdate),
+    value: |both| share(both, Directions::principal_energy),
+};
+
+pub(super) const MINOR_SHARE: Drift = Drift {
+    column: Column {
+        key: "minor_share",
+        label: "minor",
+        format: Format::Share,
+        doc: "‖(I − UᵣUᵣᵀ)Δ(I − VᵣVᵣᵀ)‖F²/‖Δ‖F²: how much of the update touches none of the base's r principal directions",
+        range: "[0, 1]",
+        source: "Effort, 2024",
+    },
+    unchanged: Value::Missing(Why::NoUpdate),
+    value: |both| {
+        let energy = norm(both.update).powi(2);
+        share(both, |directions| {
+            let leading = |energies: &[f64]| energies[..directions.principal].iter().sum::<f64>();
+            let touched = leading(&directions.core.left) + leading(&directions.core.right);
+            energy - touched + directions.principal_energy()
+        })
+    },
+};
+
+pub(super) const DIAG_SHARE: Drift = Drift {
+    column: Column {
+        key: "diag_share",
+        label: "diag",
+        format: Format::Share,
+        doc: "Σᵢ (u₀ᵢᵀΔv₀ᵢ)²/‖Δ‖F²: how much of the update only rescales the base's directions; 1 for methods that train singular values alone",
+        range: "[0, 1]",
+        source: "SVFit, 2024",
+    },
+    unchanged: Value::Missing(Why::NoUpdate),
+    value: |both| {
+        share(both, |directions| {
+            let core = &directions.core.entries;
+            (0..core.count()).map(|i| core.column(i)[i].powi(2)).sum()
+        })
+    },
+};

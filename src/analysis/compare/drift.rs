@@ -1,0 +1,148 @@
+//! How far a weight has come from its base: numbers of a pair, from entries and singular values alone.
+
+use super::super::intruder_columns as columns;
+use super::Both;
+use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::Spectrum;
+
+/// A column of a pair and the function that fills it.
+#[derive(Debug)]
+pub struct Drift {
+    /// What the program says about the number.
+    pub column: Column,
+    /// Its value where not a byte has changed.
+    pub unchanged: Value,
+    /// Computes it.
+    pub value: fn(&Both<'_>) -> Value,
+}
+
+pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
+    column: columns::DELTA_FROBENIUS_RATIO,
+    unchanged: Value::Real(0.0),
+    value: |both| match (norm(both.update), norm(both.base)) {
+        (_, 0.0) => Value::Missing(Why::ZeroBase),
+        (update, base) => Value::real(update / base),
+    },
+};
+
+pub(super) const LOG_SIGMA_DISTANCE: Drift = Drift {
+    column: Column {
+        key: "log_sigma_distance",
+        label: "W₁ ln σ",
+        format: Format::Real,
+        doc: "Wasserstein-1 distance between the distributions of ln σ above the floor: the mean of |ln σᵢ − ln σ₀ᵢ| where both have as many",
+        range: "[0, ∞)",
+        source: "Villani 2003, 2.2",
+    },
+    unchanged: Value::Real(0.0),
+    value: |both| {
+        let logarithms =
+            |spectrum: &Spectrum| -> Vec<f64> { resolved(spectrum).iter().map(|s| s.ln()).collect() };
+        let (base, tuned) = (logarithms(both.base), logarithms(both.tuned));
+        if base.is_empty() || tuned.is_empty() {
+            return Value::Missing(Why::AllZero);
+        }
+        Value::real(distance(&base, &tuned))
+    },
+};
+
+pub(super) const SIGMA_DRIFT: Drift = Drift {
+    column: Column {
+        key: "sigma_drift",
+        label: "ΔΣ",
+        format: Format::Real,
+        doc: "mean of |σᵢ − σ₀ᵢ|: how far the singular values have moved",
+        range: "[0, ∞), units of the weights",
+        source: "SORSA, 2024",
+    },
+    unchanged: Value::Real(0.0),
+    value: |both| {
+        let pairs = both.tuned.values().iter().zip(both.base.values());
+        let n = both.base.values().len() as f64;
+        Value::real(pairs.map(|(tuned, base)| (tuned - base).abs() / n).sum())
+    },
+};
+
+pub(super) const DELTA_SPECTRAL_RATIO: Drift = Drift {
+    column: columns::DELTA_SPECTRAL_RATIO,
+    unchanged: Value::Real(0.0),
+    value: |both| match both.base.largest() {
+        0.0 => Value::Missing(Why::ZeroBase),
+        first => Value::real(both.update.largest() / first),
+    },
+};
+
+pub(super) const DELTA_STABLE_RANK: Drift = Drift {
+    column: columns::DELTA_STABLE_RANK,
+    unchanged: Value::Missing(Why::NoUpdate),
+    value: |both| both.of_update("stable_rank"),
+};
+
+pub(super) const DELTA_EFFECTIVE_RANK: Drift = Drift {
+    column: columns::DELTA_EFFECTIVE_RANK,
+    unchanged: Value::Missing(Why::NoUpdate),
+    value: |both| both.of_update("effective_rank"),
+};
+
+pub(super) const DELTA_RANK_AT_90: Drift = Drift {
+    column: Column {
+        key: "delta_rank_at_90",
+        label: "k 90% ΔW",
+        format: Format::Count,
+        doc: "rank_at_90 of the update ΔW",
+        range: "[1, rank]",
+        source: "Jolliffe 2002, 6.1",
+    },
+    unchanged: Value::Missing(Why::NoUpdate),
+    value: |both| both.of_update("rank_at_90"),
+};
+
+/// √Σσ², without over- or underflow on the way.
+pub(super) fn norm(spectrum: &Spectrum) -> f64 {
+    let first = spectrum.largest();
+    if first == 0.0 {
+        return 0.0;
+    }
+    first * spectrum.values().iter().map(|s| (s / first) * (s / first)).sum::<f64>().sqrt()
+}
+
+/// The singular values that are more than rounding, largest first.
+pub(super) fn resolved(spectrum: &Spectrum) -> &[f64] {
+    let count = spectrum.values().iter().take_while(|s| **s > spectrum.floor()).count();
+    &spectrum.values()[..count]
+}
+
+/// `∫|F⁻¹(t) − G⁻¹(t)|dt` of two samples, both sorted the same way and neither empty.
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let (mut i, mut j, mut at, mut sum) = (0, 0, 0.0, 0.0);
+    while i < a.len() && j < b.len() {
+        // The quantile functions are steps; the next one is where either sample moves on. Products decide equality exactly.
+        let (ends, other) = ((i + 1) * b.len(), (j + 1) * a.len());
+        let next = ends.min(other) as f64 / (a.len() * b.len()) as f64;
+        sum += (next - at) * (a[i] - b[j]).abs();
+        at = next;
+        i += usize::from(ends <= other);
+        j += usize::from(other <= ends);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_of_samples_by_hand() {
+        assert_eq!(distance(&[3.0, 1.0], &[2.0, 1.0]).to_bits(), 0.5f64.to_bits());
+        assert_eq!(distance(&[1.0], &[3.0, 0.0]).to_bits(), 1.5f64.to_bits());
+        // Quantiles: 4 4 1 1 against 3 3 3 0 on sixths of 1/3 and 1/2.
+        let expected = 1.0 / 3.0 + (1.0 / 6.0) + (1.0 / 6.0) * 2.0 + 1.0 / 3.0;
+        assert!((distance(&[4.0, 1.0], &[3.0, 3.0, 0.0]) - expected).abs() < 1e-15);
+    }
+
+    #[test]
+    fn equal_samples_are_at_no_distance() {
+        let sample = [5.0, 2.0, 2.0, -1.0];
+        assert!(distance(&sample, &sample).abs() <= 0.0);
+    }
+}

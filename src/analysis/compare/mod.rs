@@ -1,0 +1,317 @@
+//! A weight against the one it came of: every metric on both sides, and how far entries, values and directions have moved.
+//!
+//! Either side may be the numbers of an earlier run; what needs weights on both sides is then not part of the comparison.
+
+mod columns;
+mod content;
+mod directions;
+mod drift;
+mod vocabulary;
+
+use std::cell::OnceCell;
+
+use crate::checkpoint::MatrixSource;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::{self, Cost, Factors, Precision};
+use crate::matrix::{Dtype, Matrix};
+use crate::metric::{Entries, METRICS, Metric, Subject};
+use crate::report::{Measurements, Standing, Value, Why};
+use crate::spectrum::Spectrum;
+
+use super::spectrum;
+use directions::Directions;
+
+pub use columns::{FATES, Retyped, TwoSided};
+pub use content::{Content, equal};
+pub use drift::Drift;
+pub use vocabulary::{Half, Vocabulary};
+
+/// What entries and singular values say of a pair, in the order of the report.
+pub static DRIFTS: &[Drift] = &[
+    drift::DELTA_FROBENIUS_RATIO,
+    drift::LOG_SIGMA_DISTANCE,
+    drift::SIGMA_DRIFT,
+    drift::DELTA_SPECTRAL_RATIO,
+    drift::DELTA_STABLE_RANK,
+    drift::DELTA_EFFECTIVE_RANK,
+    drift::DELTA_RANK_AT_90,
+];
+
+/// What singular vectors say of a pair, in the order of the report.
+pub static TURNS: &[Drift] = &[
+    directions::ALIGNMENT,
+    directions::ALIGNMENT_STRONG,
+    directions::DIRECTION_DRIFT,
+    directions::DIRECTION_DRIFT_BEST,
+    directions::SUBSPACE_OVERLAP,
+    directions::RIGHT_SUBSPACE_OVERLAP,
+    directions::SUBSPACE_ANGLE,
+    directions::RIGHT_SUBSPACE_ANGLE,
+    directions::PRINCIPAL_RANK,
+    directions::PRINCIPAL_SHARE,
+    directions::MINOR_SHARE,
+    directions::DIAG_SHARE,
+];
+
+/// What decides the numbers of a comparison.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The metrics of each side.
+    pub metrics: &'static [Metric],
+    /// How exact singular values have to be.
+    pub precision: Precision,
+    /// Whether singular vectors are compared.
+    pub vectors: Vectors,
+    /// Which of the base's directions count as principal.
+    pub preserve: Preserve,
+    /// How many leading directions are compared as one subspace.
+    pub top: usize,
+}
+
+/// Whether singular vectors are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// All of both sides.
+    All,
+    /// None: only values.
+    None,
+}
+
+/// Which leading directions of a base count as principal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Preserve {
+    /// This many.
+    Rank(usize),
+    /// The fewest that hold this share of Σσ².
+    Energy(f64),
+}
+
+/// One side of a pair.
+#[derive(Clone, Copy)]
+pub enum Side<'a> {
+    /// Weights to be read.
+    Weight(Weight<'a>),
+    /// Numbers of an earlier run.
+    Saved(&'a Measurements),
+}
+
+/// Weights to be read.
+#[derive(Clone, Copy)]
+pub struct Weight<'a> {
+    /// The checkpoint.
+    pub source: &'a dyn MatrixSource,
+    /// Its matrix.
+    pub layer: &'a Layer,
+    /// The adapter's matrix that was added to the base to make it, where that is what it is compared with.
+    pub added: Option<(&'a dyn MatrixSource, &'a Layer)>,
+}
+
+/// What was found of one side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Its metrics.
+    pub values: Measurements,
+    /// BLAKE3 of its bytes, where they were read.
+    pub blake3: Option<String>,
+    /// Cautions for whoever reads the numbers.
+    pub flags: Vec<&'static str>,
+    spectrum: Option<Spectrum>,
+}
+
+/// What was found of a tuned side and its way from the base.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tuned {
+    /// The side itself.
+    pub found: Found,
+    /// The values of [`DRIFTS`] and [`TURNS`], as many as were asked for; none without weights of one shape on both sides.
+    pub drifts: Option<Vec<Value>>,
+}
+
+/// What was found of a base and all that came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The base's side, where it was needed.
+    pub base: Option<Found>,
+    /// The tuned sides that were asked for.
+    pub tuned: Vec<Option<Tuned>>,
+}
+
+/// Measures each of `tuned` and its way from `base`, whose own work is done once.
+///
+/// # Errors
+/// When a side cannot be read or its decomposition does not converge.
+pub fn measure(
+    base: Option<Side<'_>>,
+    tuned: &[Option<(Side<'_>, Standing)>],
+    settings: &Settings,
+) -> Result<Outcome, Error> {
+    let compared = |standing| matches!(standing, Standing::Measured | Standing::Reshaped);
+    let needed = tuned.iter().flatten().any(|(_, standing)| compared(*standing));
+    let found = base.filter(|_| needed).map(|side| found(side, settings)).transpose()?;
+    let factors = OnceCell::new();
+    let mut outcome = Outcome { base: found, tuned: vec![] };
+    for side in tuned {
+        let Some((side, standing)) = *side else {
+            outcome.tuned.push(None);
+            continue;
+        };
+        let mut found = self::found(side, settings)?;
+        let drifts = match (base, &outcome.base, side, standing) {
+            (Some(Side::Weight(weight)), Some(base), Side::Weight(tuned), Standing::Measured) => {
+                Some(drifts((weight, base), (tuned, &mut found), &factors, settings)?)
+            }
+            _ => None,
+        };
+        if standing == Standing::Reshaped
+            && let (Some(base), Some(tuned)) =
+                (outcome.base.as_ref().and_then(|f| f.spectrum.as_ref()), &found.spectrum)
+            && (base.rows(), base.cols()) == (tuned.cols(), tuned.rows())
+            && same_values(base, tuned)
+        {
+            found.flags.push("likely_transposed");
+        }
+        outcome.tuned.push(Some(Tuned { found, drifts }));
+    }
+    Ok(outcome)
+}
+
+fn found(side: Side<'_>, settings: &Settings) -> Result<Found, Error> {
+    Ok(match side {
+        Side::Saved(values) => Found { values: values.clone(), blake3: None, flags: vec![], spectrum: None },
+        Side::Weight(weight) => {
+            let measured =
+                spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
+            Found {
+                values: measured.values,
+                blake3: Some(measured.blake3),
+                flags: measured.flags,
+                spectrum: measured.spectrum,
+            }
+        }
+    })
+}
+
+/// A pair whose entries are all finite, and the difference between its sides.
+pub struct Both<'a> {
+    base: &'a Spectrum,
+    tuned: &'a Spectrum,
+    update: &'a Spectrum,
+    /// Metrics of the update.
+    measured: Measurements,
+    directions: Option<&'a Directions>,
+}
+
+impl Both<'_> {
+    /// A metric of the update.
+    fn of_update(&self, key: &str) -> Value {
+        match self.measured.get(key) {
+            None | Some(Value::Missing(Why::AllZero)) => Value::Missing(Why::NoUpdate),
+            Some(value) => value,
+        }
+    }
+}
+
+/// The values of all drifts that `settings` ask for; flags what only looks like another weight.
+fn drifts(
+    (weight, base): (Weight<'_>, &Found),
+    (tuned_weight, tuned): (Weight<'_>, &mut Found),
+    factors: &OnceCell<Factors>,
+    settings: &Settings,
+) -> Result<Vec<Value>, Error> {
+    let all = || drifts_of(settings.vectors);
+    let (Some(base), Some(tuned_spectrum)) = (&base.spectrum, &tuned.spectrum) else {
+        return Ok(all().map(|_| Value::Missing(Why::NonFinite)).collect());
+    };
+    let layer = weight.layer;
+    let (update, spectrum) = update(weight, tuned_weight, settings)?;
+    let directions = match settings.vectors {
+        Vectors::None => None,
+        Vectors::All => {
+            let whole = |of: Weight<'_>| linalg::factors(&of.source.read(of.layer, 0..of.layer.rows)?);
+            if factors.get().is_none() {
+                // The cell is empty, so nothing is refused.
+                let _ = factors.set(whole(weight)?);
+            }
+            let tuned = whole(tuned_weight)?;
+            factors.get().map(|base| Directions::new(base, &tuned, &update, settings)).transpose()?
+        }
+    };
+    let entries = Entries::new();
+    let both = Both {
+        base,
+        tuned: tuned_spectrum,
+        update: &spectrum,
+        measured: Subject::new(layer, &entries, Ok(&spectrum)).evaluate(METRICS),
+        directions: directions.as_ref(),
+    };
+    let permuted = same_values(base, tuned_spectrum) && drift::norm(&spectrum) > MOVED * drift::norm(base);
+    let values = all().map(|drift| (drift.value)(&both)).collect();
+    if permuted {
+        tuned.flags.push("likely_permuted");
+    }
+    Ok(values)
+}
+
+/// What was added to a weight, and its singular values: exactly, where an adapter stores it as such.
+fn update(base: Weight<'_>, tuned: Weight<'_>, settings: &Settings) -> Result<(Matrix, Spectrum), Error> {
+    let Some((source, layer)) = tuned.added else {
+        let update = content::difference((base.source, base.layer), (tuned.source, tuned.layer))?;
+        let precision = settings.precision.of(coarser(base.layer.dtype, tuned.layer.dtype));
+        let spectrum = linalg::singular_values(&update, precision)?;
+        return Ok((update, spectrum));
+    };
+    let update = source.read(layer, 0..layer.rows)?;
+    let spectrum = match layer.rank {
+        Some(_) => linalg::low_rank(&source.factors(layer)?)?.spectrum()?,
+        None => linalg::singular_values(&update, settings.precision.of(layer.dtype))?,
+    };
+    Ok((update, spectrum))
+}
+
+/// The columns of a pair.
+pub fn drifts_of(vectors: Vectors) -> impl Iterator<Item = &'static Drift> {
+    let turns = if vectors == Vectors::All { TURNS } else { &[] };
+    DRIFTS.iter().chain(turns)
+}
+
+/// Two spectra closer than this, relative to σ₁, are equal: far above rounding, far below what training does.
+const SAME: f64 = 1e-5;
+
+/// A smaller update, relative to the base, may leave the values where they are by itself.
+const MOVED: f64 = 0.01;
+
+fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
+    let close = |(a, b): (&f64, &f64)| (a - b).abs() <= SAME * base.largest();
+    base.largest() > 0.0 && base.values().iter().zip(tuned.values()).all(close)
+}
+
+/// The type with the larger rounding.
+fn coarser(a: Dtype, b: Dtype) -> Dtype {
+    if a.epsilon() >= b.epsilon() { a } else { b }
+}
+
+/// What comparing `tuned` weights with a base costs.
+pub fn cost(base: &Layer, tuned: &[&Layer], settings: &Settings) -> Cost {
+    let values = |layer: &Layer, read_as| {
+        linalg::cost(layer.rows, layer.cols, read_as, settings.precision.of(layer.dtype))
+    };
+    let mut cost = values(base, base.read_as);
+    let entries = base.len() as u64;
+    for layer in tuned {
+        let (own, update) = (values(layer, layer.read_as), values(base, Dtype::F64));
+        cost.flops += own.flops + update.flops;
+        cost.bytes = cost.bytes.max(own.bytes).max(update.bytes);
+    }
+    if settings.vectors == Vectors::All && !tuned.is_empty() {
+        let (short, long) = (base.rows.min(base.cols) as f64, base.rows.max(base.cols) as f64);
+        let factors = linalg::factors_cost(base.rows, base.cols);
+        // Cosines of both sides, the update in both bases and in their product.
+        let products = 2.0 * (3.0 * long * short * short + 2.0 * short.powi(3));
+        cost.flops += factors.flops + (factors.flops + products) * tuned.len() as f64;
+        // The update and the base's factors wait while the tuned side is decomposed.
+        let waiting = 8 * entries + (8.0 * (long + short) * short) as u64;
+        cost.bytes = cost.bytes.max(factors.bytes + entries * base.read_as.size() as u64 + waiting);
+    }
+    cost
+}

@@ -1,0 +1,153 @@
+//! The columns of one comparison, and the values of its rows in them.
+
+use super::Drift;
+use super::columns::{FATES, Retyped, TwoSided, fate, named};
+use crate::metric::Metric;
+use crate::report::{Column, Measurements, Standing, Value, Why};
+
+/// Every column of a comparison.
+#[derive(Debug)]
+pub struct Vocabulary {
+    table: &'static [Metric],
+    sides: Vec<OneSide>,
+}
+
+/// The columns of one tuned side.
+#[derive(Debug)]
+struct OneSide {
+    fates: Vec<&'static Column>,
+    drifts: Vec<(&'static Drift, &'static Column)>,
+    metrics: Vec<TwoSided>,
+}
+
+/// What a row knows of one tuned side.
+#[derive(Debug, Clone, Copy)]
+pub struct Half<'a> {
+    /// How the matrix stands to the base's; none where neither has it.
+    pub standing: Option<Standing>,
+    /// Whether both store it in different types.
+    pub retyped: Retyped,
+    /// Its metrics.
+    pub values: Option<&'a Measurements>,
+    /// Its way from the base.
+    pub drifts: Option<&'a [Value]>,
+}
+
+impl Vocabulary {
+    /// For `metrics`, of `table` where weights are measured, and `drifts`; one tuned side needs no name, several are told apart by theirs.
+    pub fn new(
+        table: &'static [Metric],
+        metrics: &[&'static Column],
+        drifts: &[&'static Drift],
+        names: &[&str],
+    ) -> Self {
+        let side = |name: Option<&str>| OneSide {
+            fates: FATES.iter().map(|column| named(*column, name)).collect(),
+            drifts: drifts.iter().map(|drift| (*drift, named(drift.column, name))).collect(),
+            metrics: metrics.iter().map(|column| TwoSided::new(column, name)).collect(),
+        };
+        match names {
+            [_] => Self { table, sides: vec![side(None)] },
+            _ => Self { table, sides: names.iter().map(|name| side(Some(name))).collect() },
+        }
+    }
+
+    /// The table that the metrics are from.
+    pub fn table(&self) -> &'static [Metric] {
+        self.table
+    }
+
+    /// The metrics that are compared.
+    pub fn metrics(&self) -> Vec<&'static Column> {
+        self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(TwoSided::metric)).collect()
+    }
+
+    /// All columns, in report order: the base's, then side by side what became of it.
+    pub fn columns(&self) -> Vec<&'static Column> {
+        let base =
+            self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(|metric| metric.base));
+        let side = |side: &OneSide| {
+            let fates = side.fates.iter().copied();
+            let drifts = side.drifts.iter().map(|(_, column)| *column);
+            let metrics = side.metrics.iter().flat_map(|m| [m.tuned, m.difference, m.change]);
+            fates.chain(drifts).chain(metrics).collect::<Vec<_>>()
+        };
+        base.chain(self.sides.iter().flat_map(side)).collect()
+    }
+
+    /// The values of a row, in the order of the columns.
+    pub fn values(&self, base: Option<&Measurements>, halves: &[Half<'_>]) -> Measurements {
+        let mut values = vec![];
+        for metric in self.sides.first().into_iter().flat_map(|side| &side.metrics) {
+            // Equal bytes have equal values, whichever side they were read from.
+            let same = halves.iter().find(|half| half.standing == Some(Standing::Unchanged));
+            let of = base.or(same.and_then(|half| half.values));
+            let absent = halves.iter().all(|half| matches!(half.standing, Some(Standing::Added) | None));
+            let value = match of.and_then(|values| values.get(metric.metric().key)) {
+                Some(value) => value,
+                None => Value::Missing(if absent { Why::Unpaired } else { Why::NotDecomposed }),
+            };
+            values.push((metric.base, value));
+        }
+        for (side, half) in self.sides.iter().zip(halves) {
+            side.push(base, half, &mut values);
+        }
+        Measurements(values)
+    }
+
+    /// The values of a row that is no matrix, of which only the fate is known.
+    pub fn fates(&self, standings: &[(Option<Standing>, Retyped)]) -> Measurements {
+        let halves: Vec<Half<'_>> = standings
+            .iter()
+            .map(|(standing, retyped)| Half {
+                standing: *standing,
+                retyped: *retyped,
+                values: None,
+                drifts: None,
+            })
+            .collect();
+        let mut values = self.values(None, &halves);
+        let fates: Vec<&str> =
+            self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
+        for (column, value) in &mut values.0 {
+            if !fates.contains(&column.key) {
+                *value = Value::Missing(Why::Absent);
+            }
+        }
+        values
+    }
+}
+
+impl OneSide {
+    /// Appends the values of one tuned side.
+    fn push(&self, base: Option<&Measurements>, half: &Half<'_>, values: &mut Vec<(&'static Column, Value)>) {
+        values.extend(fate(&self.fates, half.standing, half.retyped).0);
+        for (i, (drift, column)) in self.drifts.iter().enumerate() {
+            let value = match (half.standing, half.drifts) {
+                (Some(Standing::Unchanged), _) => drift.unchanged,
+                (None, _) => Value::Missing(Why::Absent),
+                (_, Some(found)) => found.get(i).copied().unwrap_or(Value::Missing(Why::NotApplicable)),
+                (_, None) => Value::Missing(Why::Unpaired),
+            };
+            values.push((column, value));
+        }
+        for metric in &self.metrics {
+            let key = metric.metric().key;
+            let unread = Value::Missing(Why::NotDecomposed);
+            let tuned = half.values.and_then(|found| found.get(key));
+            values.extend(match half.standing {
+                None => metric.all(Value::Missing(Why::Absent)),
+                Some(Standing::Removed) => metric.values(
+                    base.and_then(|found| found.get(key)).unwrap_or(unread),
+                    Value::Missing(Why::Absent),
+                ),
+                Some(Standing::Added) => {
+                    metric.values(Value::Missing(Why::Unpaired), tuned.unwrap_or(unread))
+                }
+                Some(Standing::Unchanged) => metric.unchanged(tuned.unwrap_or(unread)),
+                Some(_) => metric
+                    .values(base.and_then(|found| found.get(key)).unwrap_or(unread), tuned.unwrap_or(unread)),
+            });
+        }
+    }
+}

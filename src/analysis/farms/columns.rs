@@ -1,0 +1,152 @@
+//! The columns of `svdkit farms`.
+
+use super::Pooled;
+use crate::metric::TailFit;
+use crate::report::{Column, Format, Value, Why};
+
+/// A column and the function that fills it.
+#[derive(Debug)]
+pub struct Metric {
+    /// What the program says about the number.
+    pub column: Column,
+    /// Computes it.
+    pub value: fn(&Pooled) -> Value,
+}
+
+const PAPER: &str = "Hu, Goel, Killiakov & Yang 2025 (FARMS)";
+
+/// Every column of `svdkit farms`, in the order of the report.
+pub static FARMS: &[Metric] = &[
+    Metric {
+        column: Column {
+            key: "farms_alpha",
+            label: "FARMS α",
+            format: Format::Real,
+            doc: "exponent of the tail of the pooled eigenvalues of all windows",
+            range: "(1, ∞)",
+            source: PAPER,
+        },
+        value: |pooled| mean(pooled, |tail| tail.alpha),
+    },
+    Metric {
+        column: Column {
+            key: "whole_alpha",
+            label: "whole α",
+            format: Format::Real,
+            doc: "exponent of the tail of the whole matrix's eigenvalues, its start chosen by the same rule",
+            range: "(1, ∞)",
+            source: "by `--xmin ks` the same as `alpha`; by peak AlphaPruning's",
+        },
+        value: |pooled| pooled.whole.map_or_else(Value::Missing, |tail| Value::real(tail.alpha)),
+    },
+    Metric {
+        column: Column {
+            key: "alpha_shift",
+            label: "shift",
+            format: Format::Real,
+            doc: "farms_alpha − whole_alpha: what the shape of the matrix did to its exponent",
+            range: "(−∞, ∞)",
+            source: "definition",
+        },
+        value: |pooled| match (mean(pooled, |tail| tail.alpha), pooled.whole) {
+            (Value::Real(farms), Ok(whole)) => Value::real(farms - whole.alpha),
+            (missing @ Value::Missing(_), _) => missing,
+            (_, Err(why)) => Value::Missing(why),
+            (Value::Count(_), _) => Value::Missing(Why::NotApplicable),
+        },
+    },
+    Metric {
+        column: Column {
+            key: "farms_ks_distance",
+            label: "KS D",
+            format: Format::Real,
+            doc: "Kolmogorov–Smirnov distance between the pooled tail and its fit: small is a good fit",
+            range: "[0, 1]",
+            source: PAPER,
+        },
+        value: |pooled| mean(pooled, |tail| tail.distance),
+    },
+    Metric {
+        column: Column {
+            key: "farms_xmin",
+            label: "λ min",
+            format: Format::Real,
+            doc: "the eigenvalue at which the pooled tail starts",
+            range: "(0, ∞), squared units of the weights",
+            source: PAPER,
+        },
+        value: |pooled| single(pooled, |tail| Value::real(tail.xmin)),
+    },
+    Metric {
+        column: Column {
+            key: "farms_tail_count",
+            label: "tail",
+            format: Format::Count,
+            doc: "how many pooled eigenvalues the tail holds, its start included",
+            range: "[2, windows · min(window_rows, window_cols)]",
+            source: PAPER,
+        },
+        value: |pooled| single(pooled, |tail| Value::count(tail.count)),
+    },
+    Metric {
+        column: Column {
+            key: "windows",
+            label: "windows",
+            format: Format::Count,
+            doc: "how many windows were pooled",
+            range: "[1, windows-per-dim²]",
+            source: PAPER,
+        },
+        value: |pooled| Value::count(pooled.windows),
+    },
+    Metric {
+        column: Column {
+            key: "window_rows",
+            label: "high",
+            format: Format::Count,
+            doc: "rows of a window",
+            range: "[1, min(m, n, window)]",
+            source: PAPER,
+        },
+        value: |pooled| Value::count(pooled.shape.0),
+    },
+    Metric {
+        column: Column {
+            key: "window_cols",
+            label: "wide",
+            format: Format::Count,
+            doc: "columns of a window: ⌊window_rows · aspect⌋",
+            range: "[1, n]",
+            source: PAPER,
+        },
+        value: |pooled| Value::count(pooled.shape.1),
+    },
+    Metric {
+        column: Column {
+            key: "window_coverage",
+            label: "covered",
+            format: Format::Share,
+            doc: "share of the entries that lie in at least one window",
+            range: "(0, 1]",
+            source: "definition",
+        },
+        value: |pooled| Value::real(pooled.covered as f64 / pooled.entries as f64),
+    },
+];
+
+/// The mean over all tails: of one, itself.
+fn mean(pooled: &Pooled, value: impl Fn(&TailFit) -> f64) -> Value {
+    match &pooled.tails {
+        Ok(tails) => Value::real(tails.iter().map(value).sum::<f64>() / tails.len() as f64),
+        Err(why) => Value::Missing(*why),
+    }
+}
+
+/// A value of the tail where there is one; the mean of several starts or counts means nothing.
+fn single(pooled: &Pooled, value: impl Fn(&TailFit) -> Value) -> Value {
+    match pooled.tails.as_deref() {
+        Ok([tail]) => value(tail),
+        Ok(_) => Value::Missing(Why::NotApplicable),
+        Err(why) => Value::Missing(*why),
+    }
+}

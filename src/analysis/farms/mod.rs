@@ -1,0 +1,266 @@
+//! FARMS: a tail exponent free of aspect-ratio bias.
+//!
+//! The exponent of a whole matrix depends on its shape, so that of a 4096 × 1024 layer says nothing beside that of a
+//! 4096 × 14336 one. FARMS fits one tail to the pooled eigenvalues of many overlapping windows of one fixed aspect
+//! ratio (Hu, Goel, Killiakov & Yang 2025). Where the windows lie is in `sampling`, the peers' way with convolutions in
+//! `kernels`, the columns in `columns`.
+
+mod columns;
+mod kernels;
+mod sampling;
+mod update;
+
+use crate::checkpoint::MatrixSource;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::{self, Cost, Precision};
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+use crate::metric::{Entries, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
+use crate::report::{Measurements, Why};
+use crate::spectrum::Spectrum;
+
+use super::Measured;
+
+pub use columns::FARMS;
+pub use sampling::windows;
+
+/// What decides the numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Rows of a window, at least 1; less where the matrix is smaller.
+    pub window: usize,
+    /// Columns over rows of a window, positive and finite.
+    pub aspect: f64,
+    /// Windows along a side, at least 2; fewer where there is no room for so many places.
+    pub windows_per_dim: usize,
+    /// Where the tails may start.
+    pub start: StartRule,
+    /// How convolutions are taken.
+    pub convolution: Convolution,
+    /// How exact small singular values have to be.
+    pub precision: Precision,
+}
+
+/// How the kernel of a convolution becomes matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Convolution {
+    /// Folded to out × (in·k·k), like any other matrix.
+    Fold,
+    /// The peers' way: square blocks of each kernel position, one exponent a row of blocks, their mean.
+    Blocks,
+}
+
+/// What was found of one matrix before it becomes columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pooled {
+    /// The tail of the pooled eigenvalues: one, or one a row of blocks.
+    pub tails: Result<Vec<TailFit>, Why>,
+    /// The tail of the whole matrix by the same rule.
+    pub whole: Result<TailFit, Why>,
+    /// How many windows there are.
+    pub windows: usize,
+    /// Rows and columns of a window.
+    pub shape: (usize, usize),
+    /// Entries in at least one window.
+    pub covered: usize,
+    /// Entries of the matrix.
+    pub entries: usize,
+}
+
+/// Reads `layer` from `source` and fits the pooled tail of its windows, and that of the whole beside it.
+///
+/// # Errors
+/// When the layer cannot be read or a decomposition does not converge.
+pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
+    let weight = Weight::read(source, layer)?;
+    let (pooled, spectrum) = if weight.is_finite() {
+        let (spectrum, samples) = weight.spectra(layer, settings)?;
+        let fit = |sample: &[f64]| match spectrum.largest() {
+            0.0 => Err(Why::AllZero),
+            _ => fit_by(sample, settings.start),
+        };
+        let tails = samples.iter().map(|sample| fit(sample)).collect();
+        let whole = fit(&eigenvalues(&spectrum));
+        (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum))
+    } else {
+        let none = Why::NonFinite;
+        (Pooled { tails: Err(none), whole: Err(none), ..plan(layer, settings) }, None)
+    };
+    let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
+    Ok(Measured { values, flags: flags(&pooled), blake3: weight.blake3(), spectrum })
+}
+
+/// A weight in memory: as it is, or as thin factors.
+enum Weight {
+    Dense(Matrix),
+    Factors(LowRank),
+}
+
+impl Weight {
+    fn read(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
+        match layer.rank {
+            Some(_) => source.factors(layer).map(Self::Factors),
+            None => source.read(layer, 0..layer.rows).map(Self::Dense),
+        }
+    }
+
+    fn is_finite(&self) -> bool {
+        let entries = match self {
+            Self::Factors(factors) => Entries::of_factors(factors),
+            Self::Dense(matrix) => {
+                let mut entries = Entries::new();
+                entries.push(matrix);
+                entries
+            }
+        };
+        entries.nonfinite_count() == 0
+    }
+
+    /// Of the stored bytes; of factors, as doubles.
+    fn blake3(&self) -> String {
+        let hash = match self {
+            Self::Dense(matrix) => blake3::hash(matrix.bytes()),
+            Self::Factors(factors) => {
+                let mut hash = blake3::Hasher::new();
+                for x in factors.left().iter().chain(factors.right()) {
+                    hash.update(&x.to_le_bytes());
+                }
+                hash.finalize()
+            }
+        };
+        hash.to_hex().to_string()
+    }
+
+    /// The spectrum of the whole, and the eigenvalues that one tail each is fitted to, ascending: of all windows
+    /// together, or of each row of blocks.
+    fn spectra(&self, layer: &Layer, settings: &Settings) -> Result<(Spectrum, Vec<Vec<f64>>), Error> {
+        let precision = settings.precision.of(layer.dtype);
+        let grid = || windows(settings, layer.rows, layer.cols);
+        match self {
+            Self::Factors(factors) => {
+                let whole = linalg::low_rank(factors)?.spectrum()?;
+                Ok((whole, vec![pool(&update::spectra(factors, &grid())?)]))
+            }
+            Self::Dense(matrix) => {
+                let whole = linalg::singular_values(matrix, precision)?;
+                let Some(blocks) = kernels::blocks(layer, settings) else {
+                    return Ok((whole, vec![pool(&grid().spectra(matrix, precision)?)]));
+                };
+                let spectra = blocks.spectra(matrix, precision)?;
+                let scaled =
+                    |spectra: &Vec<Spectrum>| pool(spectra).iter().map(|x| x * kernels::SCALE).collect();
+                Ok((whole, spectra.iter().map(scaled).collect()))
+            }
+        }
+    }
+}
+
+/// Cautions for whoever reads the values.
+fn flags(pooled: &Pooled) -> Vec<&'static str> {
+    let short = |tail: &TailFit| tail.count < LOW_N;
+    let tails = pooled.tails.as_ref().is_ok_and(|tails| tails.iter().any(short));
+    let whole = pooled.whole.as_ref().is_ok_and(short);
+    [(tails, "low_n_tail"), (whole, "low_n_whole_tail")]
+        .into_iter()
+        .filter_map(|(short, flag)| short.then_some(flag))
+        .collect()
+}
+
+/// What measuring `layer` costs.
+pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
+    let precision = settings.precision.of(layer.dtype);
+    let grid = windows(settings, layer.rows, layer.cols);
+    let whole = match layer.rank {
+        Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
+        None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision),
+    };
+    let windows = match (layer.rank, kernels::blocks(layer, settings)) {
+        (Some(rank), _) => update::cost(rank, &grid),
+        (None, Some(blocks)) => blocks.cost(layer.read_as, precision),
+        (None, None) => grid.cost(layer.read_as, precision),
+    };
+    // One after the other, but the buffers of the first are kept for what comes next.
+    Cost { flops: whole.flops + windows.flops, bytes: whole.bytes + windows.bytes }
+}
+
+/// How many windows `layer` has, of what shape, and what they cover; nothing fitted yet.
+fn plan(layer: &Layer, settings: &Settings) -> Pooled {
+    let (windows, shape, covered) = if let Some(blocks) = kernels::blocks(layer, settings) {
+        (blocks.count(), blocks.shape(), blocks.covered())
+    } else {
+        let windows = windows(settings, layer.rows, layer.cols);
+        let shape = (windows.rows.length, windows.cols.length);
+        (windows.count(), shape, windows.rows.covered() * windows.cols.covered())
+    };
+    let none = Why::NotApplicable;
+    Pooled { tails: Err(none), whole: Err(none), windows, shape, covered, entries: layer.len() }
+}
+
+/// The eigenvalues of several spectra, ascending; of each those above its own floor.
+fn pool(spectra: &[Spectrum]) -> Vec<f64> {
+    let mut pooled: Vec<f64> = spectra.iter().flat_map(eigenvalues).collect();
+    pooled.sort_unstable_by(f64::total_cmp);
+    pooled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Value;
+
+    /// The published setting for language models.
+    pub(super) fn settings() -> Settings {
+        Settings {
+            window: 2000,
+            aspect: 1.0,
+            windows_per_dim: 15,
+            start: StartRule::Peak,
+            convolution: Convolution::Fold,
+            precision: Precision::Fast,
+        }
+    }
+
+    fn tail(alpha: f64) -> TailFit {
+        TailFit { alpha, xmin: 1.0, count: 60, distance: 0.1 }
+    }
+
+    fn check(pooled: &Pooled, key: &str, expected: Value) {
+        let metric = FARMS.iter().find(|metric| metric.column.key == key).expect("a column");
+        assert_eq!((metric.value)(pooled), expected, "{key}");
+    }
+
+    #[test]
+    fn a_key_stands_once_among_the_columns() {
+        let mut keys: Vec<_> = FARMS.iter().map(|metric| metric.column.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), FARMS.len());
+    }
+
+    #[test]
+    fn several_tails_give_their_mean_and_no_common_start() {
+        let pooled = Pooled {
+            tails: Ok(vec![tail(2.0), tail(4.0)]),
+            whole: Ok(tail(2.5)),
+            windows: 8,
+            shape: (3, 3),
+            covered: 72,
+            entries: 96,
+        };
+        check(&pooled, "farms_alpha", Value::Real(3.0));
+        check(&pooled, "alpha_shift", Value::Real(0.5));
+        let short = Pooled { whole: Ok(TailFit { count: 49, ..tail(2.5) }), ..pooled.clone() };
+        assert_eq!((flags(&pooled), flags(&short)), (vec![], vec!["low_n_whole_tail"]));
+        check(&pooled, "farms_ks_distance", Value::Real(0.1));
+        check(&pooled, "farms_xmin", Value::Missing(Why::NotApplicable));
+        check(&pooled, "window_coverage", Value::Real(0.75));
+        let failed = Pooled { whole: Err(Why::NoTail), ..pooled.clone() };
+        check(&failed, "farms_alpha", Value::Real(3.0));
+        check(&failed, "alpha_shift", Value::Missing(Why::NoTail));
+        let zero = Pooled { tails: Err(Why::AllZero), ..pooled };
+        check(&zero, "farms_alpha", Value::Missing(Why::AllZero));
+        check(&zero, "alpha_shift", Value::Missing(Why::AllZero));
+        check(&zero, "windows", Value::Count(8));
+    }
+}

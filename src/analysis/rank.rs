@@ -1,0 +1,100 @@
+//! How many directions one matrix uses, or the update it had from a base.
+
+use crate::checkpoint::{Holds, MatrixSource, Pairs};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::Precision;
+use crate::metric::{Chosen, RANKS, Rounded};
+use crate::report::Measurements;
+
+use super::Measured;
+use super::spectrum::{measure_with, rows_in};
+
+/// Reads `layer` from `source` and fills the columns of [`RANKS`] and `chosen`; `pairs` are what an update was taken from.
+///
+/// # Errors
+/// When the layer cannot be read or its decomposition does not converge.
+pub fn measure(
+    source: &dyn MatrixSource,
+    pairs: Option<&Pairs>,
+    layer: &Layer,
+    precision: Precision,
+    chosen: &'static [Chosen],
+) -> Result<Measured, Error> {
+    let rounded = match pairs {
+        None if source.holds() == Holds::Weights => Rounded::Itself,
+        Some(pairs) if pairs.tuned().holds() == Holds::Weights => {
+            let tuned = &pairs.get(&layer.name)?.tuned;
+            Rounded::Weights(rounding(pairs.tuned().as_ref(), tuned, layer.dtype.epsilon())?)
+        }
+        _ => Rounded::Factors,
+    };
+    measure_with(source, layer, precision, rounded, &|subject| {
+        let Measurements(mut values) = subject.evaluate(RANKS);
+        values.extend(subject.evaluate_chosen(chosen).0);
+        Measurements(values)
+    })
+}
+
+/// The root mean square of what rounding to a type of this `epsilon` changes in the entries of a stored weight: rounding
+/// to nearest is uniform over the spacing at an entry, ε times the power of two below it.
+fn rounding(source: &dyn MatrixSource, layer: &Layer, epsilon: f64) -> Result<f64, Error> {
+    const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
+    let step = rows_in(layer);
+    let (mut squares, mut largest) = (0f64, 0f64);
+    for first in (0..layer.rows).step_by(step) {
+        let entries = source.read(layer, first..layer.rows.min(first + step))?.to_f64();
+        let powers = entries.iter().map(|x| f64::from_bits(x.to_bits() & EXPONENT));
+        // Relative to the largest, so that squares neither over- nor underflow.
+        let before = largest;
+        largest = powers.clone().fold(largest, f64::max);
+        if largest > 0.0 && largest.is_finite() {
+            squares *= (before / largest).powi(2);
+            squares += powers.map(|power| (power / largest).powi(2)).sum::<f64>();
+        }
+    }
+    Ok(epsilon * largest * (squares / 12.0 / layer.len() as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::layer::{Element, Filter, TensorInfo, select};
+    use crate::matrix::{Dtype, Matrix};
+    use crate::report::SourceFile;
+
+    struct Memory(Vec<TensorInfo>, Matrix);
+
+    impl MatrixSource for Memory {
+        fn tensors(&self) -> &[TensorInfo] {
+            &self.0
+        }
+
+        fn files(&self) -> Vec<SourceFile> {
+            vec![]
+        }
+
+        fn read(&self, _: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+            let entries = self.1.to_f64();
+            Matrix::from_f64(rows.len(), 2, &entries[2 * rows.start..2 * rows.end])
+        }
+    }
+
+    #[test]
+    fn rounding_goes_with_the_power_of_two_below_an_entry() {
+        let matrix = Matrix::from_f64(2, 2, &[1.0, -1.9, 0.0, 3.5]).expect("four entries");
+        let info = TensorInfo {
+            name: "w".to_owned(),
+            shape: vec![2, 2],
+            element: Element::Float(Dtype::F64),
+            file: 0,
+            offset: 0,
+        };
+        let source = Memory(vec![info], matrix);
+        let selection = select(source.tensors(), &Filter::default());
+        let found = rounding(&source, &selection.layers[0], 0.5).expect("in memory");
+        assert!((found - 0.5 * (6f64 / 4.0 / 12.0).sqrt()).abs() < 1e-15, "{found}");
+    }
+}

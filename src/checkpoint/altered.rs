@@ -1,0 +1,220 @@
+//! A copy of a safetensors checkpoint with some of its matrices changed.
+//!
+//! The copy appears whole or not at all: it is made in a hidden folder beside its place and renamed. What is not changed
+//! is byte-identical, settings and tokenizer included; weights in other formats that lie beside are left out, for they
+//! would still be the old ones.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use super::stored::read_exact_at;
+use super::{MatrixSource, folder, header};
+use crate::error::{Error, brief};
+use crate::layer::Layer;
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+
+/// Entries that are changed at once.
+const BLOCK: usize = 1 << 20;
+
+/// What files of weights end in.
+const WEIGHTS: [&str; 9] =
+    [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"];
+
+/// A checkpoint in the making.
+pub struct Copy {
+    /// Removed with everything in it, unless it is put in place.
+    folder: TempDir,
+    out: PathBuf,
+    /// The weight files of the original, and their copies.
+    files: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Copy {
+    /// Whether a copy can be written: for the start of a long run.
+    ///
+    /// # Errors
+    /// When `out` holds something already, or the original is in a format that is not written.
+    pub fn check(from: &Path, source: &dyn MatrixSource, out: &Path) -> Result<(), Error> {
+        let taken =
+            out.exists() && (!out.is_dir() || fs::read_dir(out).is_ok_and(|mut all| all.next().is_some()));
+        if taken {
+            return Err(Error::malformed(out, "is not an empty folder; name one that is, or a new one"));
+        }
+        match source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
+            Some(file) => {
+                let name = brief(&file.name);
+                let reason =
+                    format!("`{name}` is not safetensors, and nothing else can be written; convert it");
+                Err(Error::malformed(from, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Copies what lies at `from`, opened as `source`, to be put at `out`.
+    ///
+    /// # Errors
+    /// When `out` holds something already, or the copy cannot be made.
+    pub fn new(from: &Path, source: &dyn MatrixSource, out: &Path) -> Result<Self, Error> {
+        Self::check(from, source, out)?;
+        let weights = source.files().into_iter().map(|file| file.name);
+        let home = if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) };
+        let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let failed = |e| Error::io(out, "cannot write", e);
+        fs::create_dir_all(beside).map_err(failed)?;
+        let folder = tempfile::Builder::new().prefix(".svdkit-").tempdir_in(beside).map_err(failed)?;
+        let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
+        let settings = if is_single {
+            vec![]
+        } else {
+            folder::listing(if home.as_os_str().is_empty() { Path::new(".") } else { home })?
+        };
+        let settings = settings.into_iter().filter(|name| !WEIGHTS.iter().any(|end| name.ends_with(end)));
+        let mut files = vec![];
+        for name in weights {
+            files.push((home.join(&name), folder.path().join(&name)));
+        }
+        for (from, to) in
+            files.iter().cloned().chain(settings.map(|name| (home.join(&name), folder.path().join(&name))))
+        {
+            copy(&from, &to)?;
+        }
+        Ok(Self { folder, out: out.to_owned(), files })
+    }
+
+    /// The matrix that `layer` of the original is, read from the copy.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn stored(&self, layer: &Layer) -> Result<Matrix, Error> {
+        let Some((_, file)) = self.files.get(layer.file) else {
+            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        let mut bytes = vec![0; layer.bytes() as usize];
+        let read = File::open(file).and_then(|file| read_exact_at(&file, &mut bytes, layer.offset));
+        read.map_err(|e| Error::io(file, "cannot read", e))?;
+        Matrix::new(layer.rows, layer.cols, layer.dtype, bytes)
+    }
+
+    /// Adds `change` to the stored matrix that `layer` of `source` is, rounded to nearest in its own type.
+    ///
+    /// # Errors
+    /// When the sum does not fit the type, or reading or writing fails.
+    pub fn add(&self, source: &dyn MatrixSource, layer: &Layer, change: &LowRank) -> Result<(), Error> {
+        let Some((from, to)) = self.files.get(layer.file) else {
+            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        let failed = |e| Error::io(to, "cannot write", e);
+        let mut file = File::options().write(true).open(to).map_err(failed)?;
+        let step = (BLOCK / layer.cols.max(1)).max(1);
+        for first in (0..layer.rows).step_by(step) {
+            let rows = first..layer.rows.min(first + step);
+            let mut entries = source.read(layer, rows.clone())?.to_f64();
+            let change = change.dense(rows.clone())?.to_f64();
+            entries.iter_mut().zip(change).for_each(|(x, y)| *x += y);
+            let rounded = Matrix::rounded(rows.len(), layer.cols, layer.dtype, &entries);
+            let rounded = rounded.map_err(|reason| Error::tensor(from, &layer.tensor, reason.to_string()))?;
+            let at = layer.offset + (rows.start * layer.cols * layer.dtype.size()) as u64;
+            file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(rounded.bytes())).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Stores other tensors in place of those of the same names; their shapes may differ.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn replace(&self, tensors: &BTreeMap<String, Matrix>) -> Result<(), Error> {
+        self.files
+            .iter()
+            .try_for_each(|(_, file)| rewrite(file, tensors).map_err(|e| Error::io(file, "cannot write", e)))
+    }
+
+    /// Changes the fields of a JSON file of settings.
+    ///
+    /// # Errors
+    /// When it is not there or holds no fields.
+    pub fn configure(&self, name: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), Error> {
+        let path = self.folder.path().join(name);
+        let text = fs::read(&path).map_err(|e| Error::io(&path, "cannot read", e))?;
+        let Ok(Value::Object(mut fields)) = serde_json::from_slice(&text) else {
+            return Err(Error::malformed(Path::new(name), "is no map of settings"));
+        };
+        change(&mut fields);
+        let text = serde_json::to_string_pretty(&Value::Object(fields)).unwrap_or_default();
+        fs::write(&path, text + "\n").map_err(|e| Error::io(&path, "cannot write", e))
+    }
+
+    /// Puts the copy in its place.
+    ///
+    /// # Errors
+    /// When that has been taken meanwhile.
+    pub fn finish(self) -> Result<(), Error> {
+        let failed = |e| Error::io(&self.out, "cannot write", e);
+        if self.out.is_dir() {
+            fs::remove_dir(&self.out).map_err(failed)?;
+        }
+        #[cfg(unix)]
+        fs::set_permissions(self.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .map_err(failed)?;
+        let hidden = self.folder.keep();
+        fs::rename(&hidden, &self.out).map_err(|e| {
+            let _ = fs::remove_dir_all(&hidden);
+            failed(e)
+        })
+    }
+}
+
+/// Copies the contents alone: a copy of a file that is read-only, or a link into a cache, can be written to.
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let mut reader = File::open(from).map_err(|e| Error::io(from, "cannot read", e))?;
+    let written = File::create(to).and_then(|mut writer| io::copy(&mut reader, &mut writer));
+    written.map(drop).map_err(|e| Error::io(to, "cannot write", e))
+}
+
+/// Rewrites a safetensors file with some of its tensors replaced. Tensors stay in order, fields of the header too.
+fn rewrite(path: &Path, tensors: &BTreeMap<String, Matrix>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length).min(header::LONGEST);
+    let mut text = vec![0; length as usize];
+    file.read_exact(&mut text)?;
+    let mut fields: Map<String, Value> = serde_json::from_slice(&text)?;
+    if !fields.keys().any(|name| tensors.contains_key(name)) {
+        return Ok(());
+    }
+    let mut data = Vec::new();
+    file.read_to_end(&mut data)?;
+    let span = |field: &Value| {
+        let at = |i: usize| field["data_offsets"][i].as_u64().unwrap_or(0) as usize;
+        at(0)..at(1)
+    };
+    let mut order: Vec<String> = fields.keys().filter(|name| *name != "__metadata__").cloned().collect();
+    order.sort_by_key(|name| (span(&fields[name]).start, span(&fields[name]).end));
+    let mut out = Vec::with_capacity(data.len());
+    for name in order {
+        let start = out.len();
+        match tensors.get(&name) {
+            Some(matrix) => {
+                out.extend_from_slice(matrix.bytes());
+                fields[&name]["shape"] = json!([matrix.rows(), matrix.cols()]);
+            }
+            None => out.extend_from_slice(data.get(span(&fields[&name])).unwrap_or_default()),
+        }
+        fields[&name]["data_offsets"] = json!([start, out.len()]);
+    }
+    let text = Value::Object(fields).to_string();
+    let padding = text.len().next_multiple_of(8) - text.len();
+    let text = text + &" ".repeat(padding);
+    let mut file = File::create(path)?;
+    file.write_all(&(text.len() as u64).to_le_bytes())?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(&out)
+}

@@ -1,0 +1,220 @@
+//! A report of an earlier run, read back: names, hashes and numbers of matrices whose weights are not at hand.
+//!
+//! Only what `docs/report.md` promises is read, and all of it must be there; nothing is guessed of a file that is damaged
+//! or not ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::error::{Error, brief};
+use crate::layer::{Layer, natural};
+use crate::matrix::Dtype;
+use crate::report::{SCHEMA, Skipped, Value, Why};
+
+/// A report of `svdkit`.
+#[derive(Debug)]
+pub struct Saved {
+    /// Version of the program that wrote it.
+    pub svdkit: String,
+    /// The subcommand.
+    pub command: String,
+    /// What was measured, as it was typed.
+    pub model: String,
+    /// What the numbers are an update to, if they are of one.
+    pub base: Option<String>,
+    /// What decided the numbers.
+    pub settings: BTreeMap<String, String>,
+    /// Keys of the columns, in order.
+    pub columns: Vec<String>,
+    /// Its matrices, in natural name order.
+    pub rows: Vec<SavedRow>,
+    /// Its tensors that are no matrices.
+    pub skipped: Vec<Skipped>,
+    /// How many matrices and tensors it left out by filters.
+    pub filtered: u64,
+}
+
+/// One matrix of a saved report.
+#[derive(Debug)]
+pub struct SavedRow {
+    /// Its place in the model; there are no weights to be read.
+    pub layer: Layer,
+    /// BLAKE3 of its bytes.
+    pub blake3: Option<String>,
+    /// Its numbers by key, in the order of the columns; none where it failed.
+    pub values: Vec<(String, Value)>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    svdkit: String,
+    command: String,
+    model: Origin,
+    base: Option<Origin>,
+    settings: BTreeMap<String, String>,
+    columns: Vec<String>,
+    rows: Vec<Row>,
+    skipped: Vec<NoMatrix>,
+    totals: Totals,
+}
+
+#[derive(Deserialize)]
+struct Origin {
+    path: String,
+}
+
+#[derive(Deserialize)]
+struct Totals {
+    filtered: u64,
+}
+
+#[derive(Deserialize)]
+struct NoMatrix {
+    tensor: String,
+    shape: Vec<u64>,
+    dtype: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    tensor: String,
+    block: Option<u64>,
+    role: String,
+    shape: [usize; 2],
+    stored_shape: Option<Vec<usize>>,
+    dtype: String,
+    blake3: Option<String>,
+    failed: Option<String>,
+    #[serde(default)]
+    missing: BTreeMap<String, String>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Json>,
+}
+
+/// Whether the file at `path` may be a saved report: it begins like a JSON document and is no index of shards.
+pub fn is_saved(path: &Path) -> bool {
+    use std::io::Read;
+    let index = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".index.json"));
+    let mut start = [0; 64];
+    // What cannot be opened is for `open` to complain about.
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let json = start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    // The eight bytes that begin a safetensors file may happen to spell anything; its ninth is a brace.
+    json && !index && start.get(8) != Some(&b'{')
+}
+
+impl Saved {
+    /// Reads the report at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, is no report of ours, or is of another schema.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let bytes = fs::read(path).map_err(|e| Error::io(path, "cannot read", e))?;
+        let wrong = |reason: String| Error::malformed(path, reason);
+        let json: Json = serde_json::from_slice(&bytes).map_err(|e| {
+            let what = if e.is_eof() { "the report is cut short" } else { "is not valid JSON" };
+            wrong(format!("{what}: {e}"))
+        })?;
+        match (json.get("schema").and_then(Json::as_u64), json.get("svdkit").is_some()) {
+            (Some(schema), true) if schema == u64::from(SCHEMA) => {}
+            (Some(schema), true) => {
+                return Err(wrong(format!(
+                    "is a report of schema {schema}, this program reads {SCHEMA}; write it again"
+                )));
+            }
+            _ => {
+                return Err(wrong(
+                    "is JSON, but no report of svdkit; `svdkit spectrum MODEL -o FILE.json` writes one"
+                        .to_owned(),
+                ));
+            }
+        }
+        let file: File = serde_json::from_value(json)
+            .map_err(|e| wrong(format!("is a damaged report: {e}; write it again")))?;
+        file.check().map_err(|what| wrong(format!("is a damaged report: {what}; write it again")))
+    }
+
+    /// The matrices, as if they were to be read.
+    pub fn layers(&self) -> Vec<Layer> {
+        self.rows.iter().map(|row| row.layer.clone()).collect()
+    }
+}
+
+impl File {
+    fn check(self) -> Result<Saved, String> {
+        let columns = self.columns;
+        let mut names = BTreeSet::new();
+        let mut rows = self.rows.into_iter().map(|row| row.check(&columns)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(row) = rows.iter().find(|row| !names.insert(row.layer.name.clone())) {
+            return Err(format!("two rows are called `{}`", brief(&row.layer.name)));
+        }
+        rows.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
+        let skipped = self.skipped.into_iter();
+        Ok(Saved {
+            svdkit: self.svdkit,
+            command: self.command,
+            model: self.model.path,
+            base: self.base.map(|base| base.path),
+            settings: self.settings,
+            columns,
+            rows,
+            skipped: skipped
+                .map(|NoMatrix { tensor, shape, dtype, reason }| Skipped { tensor, shape, dtype, reason })
+                .collect(),
+            filtered: self.totals.filtered,
+        })
+    }
+}
+
+impl Row {
+    fn check(self, columns: &[String]) -> Result<SavedRow, String> {
+        let wrong = |what: String| format!("row `{}`: {what}", brief(&self.name));
+        let dtype = Dtype::parse(&self.dtype)
+            .ok_or_else(|| wrong(format!("`{}` is no type of weights", brief(&self.dtype))))?;
+        let value = |key: &String| match self.rest.get(key) {
+            Some(Json::Number(n)) => n
+                .as_u64()
+                .map(Value::Count)
+                .or_else(|| n.as_f64().map(Value::real))
+                .ok_or_else(|| wrong(format!("`{key}` is {n}"))),
+            Some(Json::Null) => {
+                let why = self.missing.get(key).and_then(|words| Why::parse(words));
+                why.map(Value::Missing)
+                    .ok_or_else(|| wrong(format!("`{key}` is missing without a known reason")))
+            }
+            _ => Err(wrong(format!("lacks the number `{}`", brief(key)))),
+        };
+        let values = match self.failed {
+            Some(_) => columns.iter().map(|key| (key.clone(), Value::Missing(Why::Failed))).collect(),
+            None => {
+                columns.iter().map(|key| Ok((key.clone(), value(key)?))).collect::<Result<_, String>>()?
+            }
+        };
+        let [rows, cols] = self.shape;
+        Ok(SavedRow {
+            values,
+            blake3: self.blake3,
+            layer: Layer {
+                name: self.name,
+                tensor: self.tensor,
+                stored_shape: self.stored_shape.unwrap_or_else(|| vec![rows, cols]),
+                rows,
+                cols,
+                dtype,
+                read_as: dtype,
+                file: 0,
+                offset: 0,
+                rank: None,
+                order: 0,
+                block: self.block,
+                role: self.role,
+            },
+        })
+    }
+}

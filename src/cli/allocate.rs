@@ -1,0 +1,294 @@
+//! `--allocate`: one number a layer for scripts that prune or train, to stdout in the table's place or to a file.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::analysis::allocation::{self, Excess, Map};
+use crate::error::Error;
+use crate::render::allocation::{Allocation, Share};
+use crate::report::{Report, Row, Value};
+
+use super::options::word;
+use super::outputs::Target;
+
+/// Decisions by layer, from its exponent.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Allocation by layer")]
+pub(super) struct Allocate {
+    /// Write KIND as JSON to FILE, or to stdout instead of the table: sparsity or lr
+    ///
+    /// `sparsity`: how much of each matrix to prune, more where the exponent is large (AlphaPruning), `--target` on
+    /// average over all entries. `lr`: a learning rate for each matrix, faster where the exponent is large (TempBalance).
+    /// Matrices outside the numbered blocks of a model, as embeddings are, get no number.
+    #[arg(long = "allocate", value_name = "KIND[=FILE]", value_parser = destination)]
+    to: Option<Destination>,
+    /// The share of all entries to prune [default: 0.7]
+    #[arg(long, value_name = "SHARE", requires = "to", value_parser = target)]
+    target: Option<f64>,
+    /// Sparsities before scaling lie from 1 − EPSILON to 1 + EPSILON [default: 0.3]
+    #[arg(long, value_name = "EPSILON", requires = "to", value_parser = epsilon)]
+    epsilon: Option<f64>,
+    /// What shares one exponent [default: block for sparsity, layer for lr]
+    #[arg(long, value_name = "WHAT", requires = "to", value_enum)]
+    per: Option<Per>,
+    /// Whose way with sparsities above 1 to repeat
+    #[arg(long, value_name = "WHOSE", requires = "to", value_enum)]
+    compat: Option<Compat>,
+    /// The learning rate that is spread [default: 1]
+    #[arg(long, value_name = "RATE", requires = "to", value_parser = rate)]
+    lr: Option<f64>,
+    /// How an exponent becomes a learning rate [default: linear]
+    #[arg(long, value_name = "HOW", requires = "to", value_enum)]
+    map: Option<MapName>,
+    /// The lowest and highest multiple of the learning rate by linear and step [default: 0.5,1.5]; the scales below and
+    /// above the mean by sigmoid [default: 0.25,0.25]
+    #[arg(long, value_name = "LOW,HIGH", requires = "to", value_parser = range)]
+    range: Option<Range>,
+}
+
+#[derive(Debug, Clone)]
+struct Destination(Kind, Option<PathBuf>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sparsity,
+    Rate,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Range(f64, f64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Per {
+    /// Each matrix by its own exponent
+    Layer,
+    /// All matrices of a block by the mean of theirs
+    Block,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Compat {
+    /// Cut to 0.998 as in FARMS' code, so that less than the target is pruned
+    Farms,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MapName {
+    /// A straight line from the lowest rate at the smallest exponent to the highest at the largest
+    Linear,
+    /// In proportion to √α
+    Sqrt,
+    /// In proportion to log₂ α
+    Log2,
+    /// In equal steps by rank
+    Step,
+    /// Powers of ten of a steep sigmoid around the mean
+    Sigmoid,
+}
+
+impl From<MapName> for Map {
+    fn from(name: MapName) -> Self {
+        match name {
+            MapName::Linear => Self::Linear,
+            MapName::Sqrt => Self::Sqrt,
+            MapName::Log2 => Self::Log2,
+            MapName::Step => Self::Step,
+            MapName::Sigmoid => Self::Sigmoid,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sparsity => "sparsity",
+            Self::Rate => "lr",
+        })
+    }
+}
+
+impl Allocate {
+    /// Whether every option belongs to the kind asked for.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let Some(Destination(kind, _)) = &self.to else { return Ok(()) };
+        if let (Some(_), Some(map @ (MapName::Sqrt | MapName::Log2))) = (self.range, self.map) {
+            return Err(Error::Usage(format!("`--range` does not belong to `--map {}`", word(&map))));
+        }
+        let strangers = match kind {
+            Kind::Sparsity => [
+                ("--lr", self.lr.is_some()),
+                ("--map", self.map.is_some()),
+                ("--range", self.range.is_some()),
+            ],
+            Kind::Rate => [
+                ("--target", self.target.is_some()),
+                ("--epsilon", self.epsilon.is_some()),
+                ("--compat", self.compat.is_some()),
+            ],
+        };
+        match strangers.iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(Error::Usage(format!("`{option}` does not belong to `--allocate {kind}`")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Creates the file, so that a wrong path costs no work.
+    pub(super) fn create(&self) -> Result<Option<Target>, Error> {
+        let file = self.to.as_ref().and_then(|Destination(_, file)| file.as_deref());
+        file.map(Target::create).transpose()
+    }
+
+    /// What every layer of `report` gets; nothing where none was asked for.
+    pub(super) fn allocation(&self, report: &Report) -> Result<Option<Allocation>, Error> {
+        let Some(Destination(kind, _)) = &self.to else { return Ok(None) };
+        let per = self.per.unwrap_or(if *kind == Kind::Sparsity { Per::Block } else { Per::Layer });
+        // Rows are in natural name order only where the user did not sort them.
+        let mut rows: Vec<&Row> = report.rows.iter().collect();
+        rows.sort_by(|a, b| crate::layer::natural(&a.name, &b.name));
+        let in_blocks = rows.iter().any(|row| row.block.is_some());
+        let (mut kept, mut alphas, mut excluded) = (vec![], vec![], vec![]);
+        for row in rows {
+            match exponent(row, in_blocks) {
+                Ok(alpha) => {
+                    kept.push(row);
+                    alphas.push(alpha);
+                }
+                Err(reason) => excluded.push((row.name.clone(), reason)),
+            }
+        }
+        if kept.is_empty() {
+            let first = excluded.first().map_or_else(String::new, |(name, why)| format!(": `{name}`: {why}"));
+            return Err(Error::Usage(format!("no matrix has an exponent to allocate by{first}")));
+        }
+        if per == Per::Block {
+            let blocks: Vec<&str> = kept.iter().map(|row| block(row)).collect();
+            alphas = allocation::means(&alphas, &blocks);
+        }
+        let sizes: Vec<u64> = kept.iter().map(|row| row.shape[0] * row.shape[1]).collect();
+        let mut settings: Vec<(&'static str, serde_json::Value)> =
+            report.settings.iter().map(|(key, value)| (*key, json!(value))).collect();
+        settings.push(("per", json!(word(&per))));
+        let values = match kind {
+            Kind::Sparsity => {
+                let (target, epsilon) = (self.target.unwrap_or(0.7), self.epsilon.unwrap_or(0.3));
+                let excess = if self.compat.is_some() { Excess::Clip } else { Excess::Redistribute };
+                settings.extend([("target", json!(target)), ("epsilon", json!(epsilon))]);
+                settings.extend(self.compat.map(|compat| ("compat", json!(word(&compat)))));
+                let sizes: Vec<f64> = sizes.iter().map(|n| *n as f64).collect();
+                allocation::sparsities(&alphas, &sizes, (target, epsilon), excess)
+            }
+            Kind::Rate => {
+                let (map, rate) = (self.map.unwrap_or(MapName::Linear), self.lr.unwrap_or(1.0));
+                let usual = if map == MapName::Sigmoid { Range(0.25, 0.25) } else { Range(0.5, 1.5) };
+                let Range(low, high) = self.range.unwrap_or(usual);
+                settings.extend([("map", json!(word(&map))), ("lr", json!(rate))]);
+                if !matches!(map, MapName::Sqrt | MapName::Log2) {
+                    settings.push(("range", json!([low, high])));
+                }
+                allocation::rates(&alphas, map.into(), (low, high)).iter().map(|x| x * rate).collect()
+            }
+        };
+        let layers = kept.iter().zip(alphas).zip(sizes).zip(values);
+        let share = |(((row, alpha), parameters), value): (((&&Row, f64), u64), f64)| Share {
+            name: row.name.clone(),
+            alpha,
+            parameters,
+            value,
+        };
+        Ok(Some(Allocation {
+            kind: if *kind == Kind::Sparsity { "sparsity" } else { "learning_rate" },
+            model: report.model.path.clone(),
+            settings,
+            layers: layers.map(share).collect(),
+            excluded,
+        }))
+    }
+}
+
+/// The exponent of a row that takes part, or why it does not.
+fn exponent(row: &Row, in_blocks: bool) -> Result<f64, String> {
+    if in_blocks && row.block.is_none() {
+        return Err("in none of the model's numbered blocks".to_owned());
+    }
+    match row.values.get("farms_alpha") {
+        Some(Value::Real(alpha)) => Ok(alpha),
+        Some(Value::Missing(why)) => Err(why.to_string()),
+        _ => Err(row.failed.clone().unwrap_or_else(|| "not measured".to_owned())),
+    }
+}
+
+/// `model.layers.3` of `model.layers.3.mlp.up_proj`; the whole name where no part of it is a number.
+fn block(row: &Row) -> &str {
+    let mut end = 0;
+    for part in row.name.split('.') {
+        end += part.len();
+        if part.parse::<u64>().is_ok() {
+            return &row.name[..end];
+        }
+        end += 1;
+    }
+    &row.name
+}
+
+fn destination(text: &str) -> Result<Destination, String> {
+    let (kind, file) = text.split_once('=').map_or((text, None), |(kind, file)| (kind, Some(file)));
+    let kind = match kind {
+        "sparsity" => Kind::Sparsity,
+        "lr" => Kind::Rate,
+        _ => return Err("a kind is sparsity or lr, as in `--allocate sparsity=prune.json`".to_owned()),
+    };
+    match file {
+        Some("") => Err(format!("name a file after `=`, or type `{kind}` alone for stdout")),
+        file => Ok(Destination(kind, file.map(PathBuf::from))),
+    }
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, what: &str) -> Result<f64, String> {
+    text.trim().parse().ok().filter(|x| fits(*x)).ok_or_else(|| what.to_owned())
+}
+
+fn target(text: &str) -> Result<f64, String> {
+    number(text, |x| x > 0.0 && x < 1.0, "a target lies between 0 and 1, as in 0.7")
+}
+
+fn epsilon(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..1.0).contains(&x), "epsilon is from 0 to below 1, as in 0.3")
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number(text, |x| x > 0.0 && x.is_finite(), "a learning rate is above 0, as in 3e-4")
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    let wrong = || "a range is two numbers of which neither is below 0, as in 0.5,1.5".to_owned();
+    let (low, high) = text.split_once(',').ok_or_else(wrong)?;
+    let fits = |x: f64| x >= 0.0 && x.is_finite();
+    let number = |text| number(text, fits, "").map_err(|_| wrong());
+    Ok(Range(number(low)?, number(high)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_may_name_its_file() {
+        let read = |text| destination(text).map(|Destination(kind, file)| (kind, file));
+        assert_eq!(read("sparsity"), Ok((Kind::Sparsity, None)));
+        assert_eq!(read("lr=a=b.json"), Ok((Kind::Rate, Some(PathBuf::from("a=b.json")))));
+        assert!(read("sparsity=").is_err() && read("rank").is_err());
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        assert!(target("1").is_err() && target("0").is_err() && target("nan").is_err());
+        assert!(epsilon("1").is_err() && epsilon("-0.1").is_err() && epsilon("0").is_ok());
+        assert!(rate("0").is_err() && rate("inf").is_err());
+        assert!(range("1").is_err() && range("-1,2").is_err() && range("0.6, 1.4").is_ok());
+    }
+}

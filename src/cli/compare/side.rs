@@ -1,0 +1,277 @@
+//! The sides of a comparison: checkpoints, or saved reports that must have been made the same way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+
+use crate::analysis::compare::{self, Weight};
+use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_saved};
+use crate::cli::options::PrecisionName;
+use crate::cli::run::Model;
+use crate::cli::spectrum::{Names, settings};
+use crate::error::Error;
+use crate::layer::{Filter, Layer, Selection};
+use crate::metric::{METRICS, WEIGHTWATCHER};
+use crate::report::{Column, Format, Measurements, Skipped, Source, SourceFile, Value};
+
+/// One side.
+pub(super) struct Side {
+    /// Where it came from.
+    pub(super) origin: Source,
+    /// All its matrices, in natural name order.
+    pub(super) layers: Vec<Layer>,
+    /// Its tensors that are no matrices.
+    pub(super) skipped: Vec<Skipped>,
+    /// The same without what belongs to an adapter and to no model.
+    pub(super) others: Vec<Skipped>,
+    /// What can be read of it.
+    pub(super) content: Content,
+}
+
+/// What can be read of a side.
+pub(super) enum Content {
+    /// Weights.
+    Weights(Arc<dyn MatrixSource>),
+    /// Weights that an adapter makes of a base.
+    Adapter(Arc<Patched>, Arc<dyn MatrixSource>),
+    /// The report of an earlier run, with the positions of its rows by name.
+    Saved(Saved, BTreeMap<String, usize>),
+}
+
+impl Side {
+    /// Opens `path`, whichever it is; an adapter is added to the base of `opening`.
+    pub(super) fn open(path: &Path, opening: Opening<'_>) -> Result<Self, Error> {
+        if is_saved(path) {
+            return Self::open_saved(path);
+        }
+        let Model { source, origin, .. } = Model::open_with(path, &opening)?;
+        if source.holds() == Holds::Weights {
+            let Selection { layers, skipped, .. } = source.select(&Filter::default());
+            return Ok(Self {
+                origin,
+                layers,
+                others: skipped.clone(),
+                skipped,
+                content: Content::Weights(source),
+            });
+        }
+        let Some(base) = opening.base else {
+            return Err(Error::malformed(
+                path,
+                "is an adapter; name the checkpoint that it changes with `--base`",
+            ));
+        };
+        let patched = Patched::new(Arc::clone(&base), source);
+        if patched.is_empty() {
+            return Err(Error::malformed(
+                path,
+                "is an adapter of another model: none of its updates fits the base",
+            ));
+        }
+        let Selection { layers, skipped, .. } = patched.select(&Filter::default());
+        let others = base.select(&Filter::default()).skipped;
+        let patched = Arc::new(patched);
+        let source: Arc<dyn MatrixSource> = Arc::<Patched>::clone(&patched);
+        Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
+    }
+
+    fn open_saved(path: &Path) -> Result<Self, Error> {
+        let saved = Saved::open(path)?;
+        let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
+        let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let files = vec![SourceFile { name, bytes }];
+        Ok(Self {
+            origin: Source { path: path.display().to_string(), format: "svdkit report", files },
+            layers: saved.layers(),
+            skipped: saved.skipped.clone(),
+            others: saved.skipped.clone(),
+            content: Content::Saved(saved, positions),
+        })
+    }
+
+    /// The report, if it is one.
+    pub(super) fn saved(&self) -> Option<&Saved> {
+        match &self.content {
+            Content::Weights(_) | Content::Adapter(..) => None,
+            Content::Saved(saved, _) => Some(saved),
+        }
+    }
+
+    /// The row of a report that is called `name`.
+    pub(super) fn row(&self, name: &str) -> Option<&SavedRow> {
+        match &self.content {
+            Content::Weights(_) | Content::Adapter(..) => None,
+            Content::Saved(saved, positions) => saved.rows.get(*positions.get(name)?),
+        }
+    }
+
+    /// The numbers of that row in `columns`.
+    pub(super) fn numbers(&self, name: &str, columns: &[&'static Column]) -> Measurements {
+        let row = self.row(name);
+        let value = |column: &&'static Column| -> Option<(&'static Column, Value)> {
+            let (_, value) = row?.values.iter().find(|(key, _)| key == column.key)?;
+            Some((*column, *value))
+        };
+        Measurements(columns.iter().filter_map(value).collect())
+    }
+
+    /// The weights, if it has them.
+    pub(super) fn weights(&self) -> Option<&Arc<dyn MatrixSource>> {
+        match &self.content {
+            Content::Weights(source) | Content::Adapter(_, source) => Some(source),
+            Content::Saved(..) => None,
+        }
+    }
+}
+
+/// How both sides are measured.
+pub(super) struct Method {
+    /// Whose metrics; none if both sides are reports of another command.
+    pub(super) names: Names,
+    /// How exact.
+    pub(super) precision: PrecisionName,
+    /// As the report says it.
+    pub(super) settings: Vec<(&'static str, String)>,
+    /// What both sides have numbers for.
+    pub(super) columns: Vec<&'static Column>,
+}
+
+impl Method {
+    /// What `sides` have in common, or what they were told to be measured with.
+    ///
+    /// # Errors
+    /// When two reports were made differently, or one differently from what was asked for.
+    pub(super) fn of(
+        sides: &[&Side],
+        names: Option<Names>,
+        precision: Option<PrecisionName>,
+    ) -> Result<Self, Error> {
+        let reports: Vec<(&str, &Saved)> =
+            sides.iter().filter_map(|side| Some((side.origin.path.as_str(), side.saved()?))).collect();
+        let Some((first, rest)) = reports.split_first() else {
+            return Ok(Self::chosen(names, precision));
+        };
+        for other in rest {
+            same_method(*first, *other)?;
+        }
+        if reports.len() < sides.len() {
+            let method = Self::of_report(*first, names, precision)?;
+            return Ok(method.with_columns(&reports));
+        }
+        if names.is_some() || precision.is_some() {
+            let what = "`--names` and `--precision` change nothing of two reports; leave them out";
+            return Err(Error::Usage(what.to_owned()));
+        }
+        let settings = first.1.settings.iter();
+        let settings = settings.map(|(key, value)| (&*key.clone().leak(), value.clone())).collect();
+        let names = first.1.settings.get("names").and_then(|word| Names::from_str(word, true).ok());
+        let method = Self { settings, ..Self::chosen(names, None) };
+        Ok(method.with_columns(&reports))
+    }
+
+    fn chosen(names: Option<Names>, precision: Option<PrecisionName>) -> Self {
+        let (names, precision) = (names.unwrap_or(Names::Svdkit), precision.unwrap_or(PrecisionName::Fast));
+        let columns = names.metrics().iter().map(|metric| &metric.column).collect();
+        Self { names, precision, settings: settings(names, precision), columns }
+    }
+
+    /// The method of a report that weights are measured by.
+    fn of_report(
+        (path, saved): (&str, &Saved),
+        names: Option<Names>,
+        precision: Option<PrecisionName>,
+    ) -> Result<Self, Error> {
+        let refuse = |what: String| Err(Error::malformed(Path::new(path), what));
+        if saved.command != "spectrum" {
+            return refuse(format!(
+                "is a report of `{0}`, which weights are not compared with; write one of the other side with `svdkit {0} … -o FILE.json`",
+                saved.command
+            ));
+        }
+        if let Some(base) = &saved.base {
+            return refuse(format!(
+                "holds the numbers of an update to {base}, not of weights; write one of the other side with `svdkit spectrum MODEL --base {base} -o FILE.json`"
+            ));
+        }
+        let word = |key: &str| saved.settings.get(key).map_or("", String::as_str);
+        let made = (Names::from_str(word("names"), true), PrecisionName::from_str(word("precision"), true));
+        let (Ok(its_names), Ok(its_precision)) = made else {
+            return refuse("does not say how it was measured; write it again".to_owned());
+        };
+        let method = Self::chosen(names.or(Some(its_names)), precision.or(Some(its_precision)));
+        let ours = method.settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        match differences(&saved.settings, &ours).as_slice() {
+            [] => Ok(method),
+            found => refuse(format!(
+                "was made with other settings: {}; write it again, or leave the option out",
+                found.join(", ")
+            )),
+        }
+    }
+
+    /// With the columns that all of `reports` have, too.
+    fn with_columns(mut self, reports: &[(&str, &Saved)]) -> Self {
+        let shared = |key: &str| reports.iter().all(|(_, saved)| saved.columns.iter().any(|k| k == key));
+        let Some((_, first)) = reports.first() else { return self };
+        let known = METRICS.iter().chain(WEIGHTWATCHER).map(|metric| &metric.column);
+        let own: Vec<&'static Column> = self.columns.clone();
+        let find = |key: &String| own.iter().copied().chain(known.clone()).find(|column| column.key == key);
+        let all_saved = self.settings.iter().all(|(key, _)| first.settings.contains_key(*key));
+        let keys = first.columns.iter().filter(|key| shared(key));
+        self.columns = keys.filter_map(|key| find(key).or_else(|| all_saved.then(|| foreign(key)))).collect();
+        self
+    }
+}
+
+/// A column of a command whose definitions are not known here: its numbers are compared all the same.
+fn foreign(key: &str) -> &'static Column {
+    let key: &'static str = key.to_owned().leak();
+    let doc = "a column of the reports that are compared";
+    Box::leak(Box::new(Column { key, label: key, format: Format::Real, doc, range: "", source: "" }))
+}
+
+/// Two reports can be compared if the same command made them in the same way.
+fn same_method(first: (&str, &Saved), other: (&str, &Saved)) -> Result<(), Error> {
+    let refuse = |what: String| {
+        Err(Error::Usage(format!("{} and {} were made differently: {what}", first.0, other.0)))
+    };
+    if first.1.command != other.1.command {
+        return refuse(format!("by `{}` and by `{}`", first.1.command, other.1.command));
+    }
+    if first.1.base.is_some() != other.1.base.is_some() {
+        return refuse("only one holds the numbers of an update to a base".to_owned());
+    }
+    match differences(&first.1.settings, &other.1.settings).as_slice() {
+        [] => Ok(()),
+        found => refuse(found.join(", ")),
+    }
+}
+
+/// Every setting that is not the same on both sides, in words.
+fn differences(first: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
+    let keys: BTreeSet<&String> = first.keys().chain(other.keys()).collect();
+    let word = |value: Option<&String>| value.map_or("not set".to_owned(), |value| format!("`{value}`"));
+    let differs = keys.into_iter().filter(|key| first.get(*key) != other.get(*key));
+    differs.map(|key| format!("`{key}` is {} and {}", word(first.get(key)), word(other.get(key)))).collect()
+}
+
+/// A side of one pair, for the analysis; `base` is what it is compared with.
+pub(super) fn half<'a>(
+    side: &'a Side,
+    layer: &'a Layer,
+    saved: &'a Measurements,
+    base: &'a Side,
+) -> compare::Side<'a> {
+    let Some(source) = side.weights() else { return compare::Side::Saved(saved) };
+    let added = match &side.content {
+        Content::Adapter(patched, _) if base.weights().is_some_and(|w| Arc::ptr_eq(w, patched.base())) => {
+            patched.added_to(layer).map(|(adapter, added)| (adapter.as_ref(), added))
+        }
+        _ => None,
+    };
+    compare::Side::Weight(Weight { source: source.as_ref(), layer, added })
+}

@@ -1,0 +1,215 @@
+//! The rows of a comparison before anything is measured: which matrix is which, and whether its bytes changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::analysis::compare::{Content, Retyped, equal};
+use crate::error::{Error, printable};
+use crate::layer::{Filter, Layer, bare, natural};
+use crate::pair::{self, Pair, Unpaired};
+use crate::report::{Skipped, Standing};
+
+use super::side::Side;
+
+/// A base and what came of it.
+pub(super) struct Sides {
+    /// What was started from.
+    pub(super) base: Side,
+    /// What came of it, each with its name.
+    pub(super) tuned: Vec<(String, Side)>,
+}
+
+/// One logical matrix on all sides.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    /// Its name: the base's, where it has one.
+    pub(super) name: String,
+    /// In the base.
+    pub(super) base: Option<Layer>,
+    /// In each tuned side.
+    pub(super) tuned: Vec<Option<Layer>>,
+}
+
+/// A tensor that is no matrix and not the same on all sides.
+pub(super) struct Odd {
+    /// Its name without `.weight`, printable.
+    pub(super) name: String,
+    /// As the base, or else a tuned side, describes it.
+    pub(super) tensor: Skipped,
+    /// How it stands on each tuned side.
+    pub(super) standings: Vec<(Option<Standing>, Retyped)>,
+}
+
+impl Sides {
+    /// All matrices that `filter` keeps, in natural name order, and how many it drops.
+    pub(super) fn tasks(&self, filter: &Filter) -> (Vec<Task>, usize) {
+        let empty = || vec![None; self.tuned.len()];
+        let mut positions: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let mut tasks = vec![];
+        for layer in &self.base.layers {
+            positions.insert((layer.name.clone(), layer.tensor.clone()), tasks.len());
+            tasks.push(Task { name: layer.name.clone(), base: Some(layer.clone()), tuned: empty() });
+        }
+        let mut added: BTreeMap<String, usize> = BTreeMap::new();
+        for (side, (_, tuned)) in self.tuned.iter().enumerate() {
+            let (pairs, left) = pair::pairs(&self.base.layers, &tuned.layers);
+            let reshaped = left.iter().filter_map(|unpaired| match unpaired {
+                Unpaired::Reshaped(pair) => Some(pair),
+                Unpaired::Added(_) | Unpaired::Removed(_) => None,
+            });
+            for Pair { base, tuned } in pairs.iter().chain(reshaped) {
+                if let Some(at) = positions.get(&(base.name.clone(), base.tensor.clone())) {
+                    tasks[*at].tuned[side] = Some(tuned.clone());
+                }
+            }
+            for unpaired in &left {
+                let Unpaired::Added(layer) = unpaired else { continue };
+                let at = *added.entry(pair::canonical(&layer.name)).or_insert_with(|| {
+                    tasks.push(Task { name: layer.name.clone(), base: None, tuned: empty() });
+                    tasks.len() - 1
+                });
+                tasks[at].tuned[side] = Some(layer.clone());
+            }
+        }
+        let all = tasks.len();
+        tasks.retain(|task| filter.keeps(&task.name));
+        tasks.sort_by(|a, b| natural(&a.name, &b.name));
+        let dropped = all - tasks.len();
+        (tasks, dropped)
+    }
+
+    /// The tensors that are no matrices and differ in presence, shape or type.
+    pub(super) fn odd(&self, filter: &Filter) -> Vec<Odd> {
+        let by_name = |skipped: &[Skipped]| -> BTreeMap<String, Skipped> {
+            skipped.iter().map(|tensor| (pair::canonical(&tensor.tensor), tensor.clone())).collect()
+        };
+        let base = by_name(&self.base.others);
+        let tuned: Vec<_> = self.tuned.iter().map(|(_, side)| by_name(&side.others)).collect();
+        let mut all = base.clone();
+        for side in &tuned {
+            for (name, tensor) in side {
+                all.entry(name.clone()).or_insert_with(|| tensor.clone());
+            }
+        }
+        let mut odd = vec![];
+        for (name, tensor) in all {
+            let standings: Vec<_> =
+                tuned.iter().map(|side| between(base.get(&name), side.get(&name))).collect();
+            let same = (Some(Standing::Unchanged), Retyped::No);
+            if standings.iter().any(|standing| *standing != same) && filter.keeps(bare(&name)) {
+                odd.push(Odd { name: printable(bare(&tensor.tensor)), tensor, standings });
+            }
+        }
+        odd.sort_by(|a, b| natural(&a.name, &b.name));
+        odd
+    }
+}
+
+/// How two tensors stand to each other as far as their headers tell.
+fn between(base: Option<&Skipped>, tuned: Option<&Skipped>) -> (Option<Standing>, Retyped) {
+    match (base, tuned) {
+        (None, None) => (None, Retyped::No),
+        (None, Some(_)) => (Some(Standing::Added), Retyped::No),
+        (Some(_), None) => (Some(Standing::Removed), Retyped::No),
+        (Some(base), Some(tuned)) => {
+            let retyped = if base.dtype == tuned.dtype { Retyped::No } else { Retyped::Yes };
+            let standing = match (base.shape == tuned.shape, retyped) {
+                (false, _) => Standing::Reshaped,
+                (true, Retyped::Yes) => Standing::Measured,
+                (true, Retyped::No) => Standing::Unchanged,
+            };
+            (Some(standing), retyped)
+        }
+    }
+}
+
+impl Task {
+    /// Any side's matrix, the first tuned one's before the base's.
+    pub(super) fn layer(&self) -> Option<&Layer> {
+        self.tuned.iter().flatten().next().or(self.base.as_ref())
+    }
+
+    /// How the matrix stands on a tuned side as far as headers tell: the same until its bytes are looked at.
+    pub(super) fn standing(&self, side: usize) -> (Option<Standing>, Retyped) {
+        match (&self.base, &self.tuned[side]) {
+            (None, None) => (None, Retyped::No),
+            (None, Some(_)) => (Some(Standing::Added), Retyped::No),
+            (Some(_), None) => (Some(Standing::Removed), Retyped::No),
+            (Some(base), Some(tuned)) => {
+                let retyped = if base.dtype == tuned.dtype { Retyped::No } else { Retyped::Yes };
+                let same_shape = (base.rows, base.cols) == (tuned.rows, tuned.cols);
+                let standing = match (same_shape, retyped) {
+                    (false, _) => Standing::Reshaped,
+                    (true, Retyped::Yes) => Standing::Measured,
+                    (true, Retyped::No) => Standing::Unchanged,
+                };
+                (Some(standing), retyped)
+            }
+        }
+    }
+}
+
+/// What the bytes of one row say.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// BLAKE3 of the base's bytes, where it is known.
+    pub(super) base: Option<String>,
+    /// Each tuned side.
+    pub(super) tuned: Vec<SeenSide>,
+}
+
+/// What the bytes of one side say.
+#[derive(Debug, Clone)]
+pub(super) struct SeenSide {
+    /// How it stands to the base.
+    pub(super) standing: Option<Standing>,
+    /// Whether its type differs from the base's.
+    pub(super) retyped: Retyped,
+    /// BLAKE3 of its bytes, where it is known.
+    pub(super) blake3: Option<String>,
+    /// Its entries, if they were read.
+    pub(super) content: Option<Content>,
+}
+
+/// Looks at the bytes of a row, as far as they decide whether it changed.
+///
+/// # Errors
+/// When a side cannot be read.
+pub(super) fn see(sides: &Sides, task: &Task) -> Result<Seen, Error> {
+    let mut seen = Seen { base: known(&sides.base, task.base.as_ref()), tuned: vec![] };
+    for (i, (_, side)) in sides.tuned.iter().enumerate() {
+        let (mut standing, retyped) = task.standing(i);
+        let mut blake3 = known(side, task.tuned[i].as_ref());
+        let mut content = None;
+        if let (Some(Standing::Unchanged), Some(base), Some(tuned)) = (standing, &task.base, &task.tuned[i]) {
+            if seen.base.is_none() {
+                seen.base = read(&sides.base, base)?.map(|content| content.blake3);
+            }
+            content = read(side, tuned)?;
+            blake3 = blake3.or_else(|| content.as_ref().map(|content| content.blake3.clone()));
+            let same = seen.base.is_some() && seen.base == blake3;
+            let same = match (sides.base.weights(), side.weights()) {
+                // A stored weight and one that is computed have other bytes for the same numbers.
+                (Some(source), Some(other)) if base.read_as != tuned.read_as => {
+                    equal((source.as_ref(), base), (other.as_ref(), tuned))?
+                }
+                _ => same,
+            };
+            if !same {
+                standing = Some(Standing::Measured);
+            }
+        }
+        seen.tuned.push(SeenSide { standing, retyped, blake3, content });
+    }
+    Ok(seen)
+}
+
+/// The hash that a report has of a matrix.
+fn known(side: &Side, layer: Option<&Layer>) -> Option<String> {
+    side.row(&layer?.name)?.blake3.clone()
+}
+
+/// The content of a matrix, if the side has weights.
+fn read(side: &Side, layer: &Layer) -> Result<Option<Content>, Error> {
+    side.weights().map(|source: &Arc<_>| Content::of(source.as_ref(), layer)).transpose()
+}

@@ -1,0 +1,224 @@
+//! `svdkit farms`: the tail exponent free of aspect-ratio bias, and what to do layer by layer because of it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use crate::analysis::farms::{self, Convolution, FARMS, Settings};
+use crate::engine::Job;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::Precision;
+use crate::metric::StartRule;
+use crate::notation;
+use crate::render;
+
+use super::Status;
+use super::allocate::Allocate;
+use super::options::{Common, Input, PrecisionName, word};
+use super::outputs::Outputs;
+use super::plan;
+use super::run::{self, Analysis, Finished, Model};
+
+/// Columns of the table, most wanted first.
+const SHOWN: [&str; 8] = [
+    "farms_alpha",
+    "whole_alpha",
+    "alpha_shift",
+    "farms_ks_distance",
+    "windows",
+    "window_rows",
+    "window_cols",
+    "window_coverage",
+];
+
+/// Fits one power law to the pooled eigenvalues of many overlapping windows of each matrix, all of one aspect ratio.
+///
+/// The exponent of a whole matrix depends on its shape, so layers of different shape do not compare by it. This one does
+/// not (FARMS). Exponents can be turned into pruning ratios or learning rates with `--allocate`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    input: Input,
+    /// Whose published setting to start from; the options below change it
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Preset::Language, help_heading = "Windows")]
+    preset: Preset,
+    /// Rows of a window; less where the matrix is smaller [default: 2000, for images 100]
+    #[arg(long, value_name = "ROWS", help_heading = "Windows")]
+    window: Option<NonZeroUsize>,
+    /// Columns of a window over its rows [default: 1]
+    #[arg(long, value_name = "RATIO", value_parser = ratio, help_heading = "Windows")]
+    aspect: Option<f64>,
+    /// Windows along each side of a matrix, so up to N² in all; the work grows like N² [default: 15, for images 9]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=200), help_heading = "Windows")]
+    windows_per_dim: Option<u16>,
+    /// Where a tail may start [default: peak, for images median]
+    #[arg(long, value_name = "RULE", value_enum, help_heading = "Windows")]
+    xmin: Option<StartName>,
+    /// How kernels of convolutions are taken [default: fold, for images farms]
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Windows")]
+    conv: Option<ConvolutionName>,
+    /// How exact small singular values have to be
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast, help_heading = "Windows")]
+    precision: PrecisionName,
+    #[command(flatten)]
+    allocate: Allocate,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// Language models: windows of 2000 × 2000, 15 along each side, tails by the peak rule
+    Language,
+    /// Image classifiers: windows of 100 × 100, 9 along each side, tails from the median, convolutions in blocks
+    Image,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StartName {
+    /// Anywhere: the start of smallest Kolmogorov–Smirnov distance
+    Ks,
+    /// At the median
+    Median,
+    /// Near the peak of the density, as AlphaPruning's and FARMS' code has it, a mistake in its lower bound included
+    Peak,
+    /// Near the peak of the density, from 0.95 to 1.5 times it
+    PeakFixed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ConvolutionName {
+    /// As one matrix, out × (in·k·k)
+    Fold,
+    /// As FARMS' code has it: square blocks of each kernel position, one exponent a row of blocks, their mean
+    Farms,
+}
+
+impl From<StartName> for StartRule {
+    fn from(name: StartName) -> Self {
+        match name {
+            StartName::Ks => Self::Ks,
+            StartName::Median => Self::Median,
+            StartName::Peak => Self::Peak,
+            StartName::PeakFixed => Self::PeakFixed,
+        }
+    }
+}
+
+impl From<ConvolutionName> for Convolution {
+    fn from(name: ConvolutionName) -> Self {
+        match name {
+            ConvolutionName::Fold => Self::Fold,
+            ConvolutionName::Farms => Self::Blocks,
+        }
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    let common = &arguments.common;
+    common.set_color();
+    arguments.allocate.check()?;
+    let dry = common.dry_run;
+    let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
+    let target = if dry { None } else { arguments.allocate.create()? };
+    let (model, _) = Model::open_input(&arguments.input)?;
+    let (settings, analysis) = analysis(arguments);
+    if !common.quiet {
+        hint(&model.source.select(&common.filter()?).layers, &settings, common);
+    }
+    let Some(Finished { report, .. }) = run::report(&model, common, &analysis)? else {
+        return Ok(Status::Fine);
+    };
+    let allocation = match arguments.allocate.allocation(&report) {
+        Ok(allocation) => allocation,
+        Err(error) => {
+            // What was measured is reported nevertheless, but for the table where stdout was to get the allocation.
+            match target {
+                Some(_) => run::deliver(&report, common, &analysis.shown, outputs)?,
+                None => run::deliver_with(&report, common, &analysis.shown, outputs, &|_, _| Ok(()))?,
+            };
+            return Err(error);
+        }
+    };
+    match (allocation, target) {
+        (Some(allocation), Some(target)) => {
+            target.write(|out| render::allocation::write(&allocation, out))?;
+            run::deliver(&report, common, &analysis.shown, outputs)
+        }
+        (Some(allocation), None) => {
+            run::deliver_with(&report, common, &analysis.shown, outputs, &|_, out| {
+                render::allocation::write(&allocation, out)
+            })
+        }
+        (None, _) => run::deliver(&report, common, &analysis.shown, outputs),
+    }
+}
+
+fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
+    let (window, windows_per_dim, xmin, conv) = match arguments.preset {
+        Preset::Language => (2000, 15, StartName::Peak, ConvolutionName::Fold),
+        Preset::Image => (100, 9, StartName::Median, ConvolutionName::Farms),
+    };
+    let (xmin, conv) = (arguments.xmin.unwrap_or(xmin), arguments.conv.unwrap_or(conv));
+    let settings = Settings {
+        window: arguments.window.map_or(window, NonZeroUsize::get),
+        aspect: arguments.aspect.unwrap_or(1.0),
+        windows_per_dim: usize::from(arguments.windows_per_dim.unwrap_or(windows_per_dim)),
+        start: xmin.into(),
+        convolution: conv.into(),
+        precision: Precision::from(arguments.precision),
+    };
+    let analysis = Analysis {
+        command: "farms",
+        columns: FARMS.iter().map(|metric| &metric.column).collect(),
+        shown: SHOWN.to_vec(),
+        settings: vec![
+            ("window", settings.window.to_string()),
+            ("aspect", settings.aspect.to_string()),
+            ("windows_per_dim", settings.windows_per_dim.to_string()),
+            ("xmin", word(&xmin)),
+            ("conv", word(&conv)),
+            ("precision", word(&arguments.precision)),
+        ],
+        cost: Box::new(move |layer: &Layer| {
+            let cost = farms::cost(layer, &settings);
+            Job { flops: cost.flops, bytes: cost.bytes }
+        }),
+        measure: Arc::new(move |source, layer| farms::measure(source, layer, &settings)),
+    };
+    (settings, analysis)
+}
+
+/// What the work comes to and what would be less, said before a long run begins.
+fn hint(layers: &[Layer], settings: &Settings, common: &Common) {
+    /// About a minute of two threads.
+    const LONG: f64 = 5e12;
+    const CHEAP: usize = 5;
+    let cheap = Settings { windows_per_dim: CHEAP, ..*settings };
+    let flops =
+        |settings: &Settings| layers.iter().map(|layer| farms::cost(layer, settings).flops).sum::<f64>();
+    let (here, there) = (flops(settings), flops(&cheap));
+    if settings.windows_per_dim <= CHEAP || here < LONG {
+        return;
+    }
+    let less = format!("`--windows-per-dim {CHEAP}` takes {} of it", notation::share(there / here));
+    // The plan of a dry run says the rest.
+    if common.dry_run {
+        super::remark(&format!("hint: {less}"));
+    } else {
+        let seconds = here / (plan::rate() * common.limits().threads as f64);
+        super::remark(&format!(
+            "hint: {} of work, about {}; {less}",
+            notation::flops(here),
+            notation::seconds(seconds)
+        ));
+    }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.trim().parse().ok().filter(|x: &f64| *x > 0.0 && x.is_finite());
+    ratio.ok_or_else(|| "an aspect ratio is above 0, as in 1 or 0.5".to_owned())
+}

@@ -1,0 +1,184 @@
+//! `svdkit rank`: how many directions each matrix, or its update, uses, and what rank to keep.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::analysis::{Measured, rank, spectrum};
+use crate::engine::Job;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::Precision;
+use crate::metric::{Chosen, RANKS, chosen};
+use crate::render::{self, Look, OutputFormat};
+use crate::report::{Column, Outcome, Report};
+
+use super::Status;
+use super::emit::{self, Emit};
+use super::options::{Common, Input, PrecisionName, share, word};
+use super::outputs::Outputs;
+use super::run::{self, Analysis, Finished, Model};
+
+/// Columns of the table, most wanted first; those of `--energy` come before.
+const SHOWN: [&str; 12] = [
+    "effective_rank",
+    "rank_at_95",
+    "saved_at_95",
+    "spike_count",
+    "gavish_donoho_rank",
+    "rank_above_rounding",
+    "stable_rank",
+    "rank_at_99",
+    "break_even_rank",
+    "largest_gap",
+    "largest_gap_at",
+    "relative_rank",
+];
+
+/// What a plot says in words: columns of the report.
+const FACTS: [&str; 7] = [
+    "rank_at_90",
+    "rank_at_95",
+    "rank_at_99",
+    "effective_rank",
+    "break_even_rank",
+    "gavish_donoho_rank",
+    "spike_count",
+];
+
+/// Says how many directions each matrix uses, or the update it had from BASE, and what rank to keep.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    input: Input,
+    /// How exact small singular values have to be
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast)]
+    precision: PrecisionName,
+    /// Shares of the energy, as in 0.8,0.97: for each, the rank that holds it and what factors of that rank save
+    #[arg(long, value_name = "SHARES", value_delimiter = ',', value_parser = share)]
+    energy: Vec<f64>,
+    /// Count the values above this share of the largest in `relative_rank`
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.01")]
+    threshold: f64,
+    /// Measure LAYER alone, and draw its singular values and the energy that the leading ones hold
+    #[arg(long, value_name = "LAYER")]
+    plot: Option<String>,
+    #[command(flatten)]
+    emit: Emit,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    arguments.common.set_color();
+    arguments.emit.check(&arguments.energy)?;
+    check_stdout(arguments)?;
+    let mut common = arguments.common.clone();
+    let dry = common.dry_run;
+    let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
+    let emissions = if dry { vec![] } else { arguments.emit.create()? };
+    let (model, pairs) = Model::open_input(&arguments.input)?;
+    if let Some(name) = &arguments.plot {
+        let layers = model.source.select(&common.filter()?).layers;
+        common.include = vec![globset::escape(named(name, &layers)?)];
+    }
+    let columns = chosen(arguments.threshold, &new_shares(&arguments.energy));
+    let precision = Precision::from(arguments.precision);
+    let analysis = Analysis {
+        command: "rank",
+        columns: RANKS.iter().map(|metric| &metric.column).chain(columns.iter().map(|c| &c.column)).collect(),
+        shown: shown(columns),
+        settings: vec![
+            ("precision", word(&arguments.precision)),
+            ("noise", "median".to_owned()),
+            ("threshold", arguments.threshold.to_string()),
+        ],
+        cost: Box::new(move |layer: &Layer| {
+            let cost = spectrum::cost(layer, precision);
+            Job { flops: cost.flops, bytes: cost.bytes }
+        }),
+        measure: Arc::new(move |source, layer| {
+            rank::measure(source, pairs.as_deref(), layer, precision, columns)
+        }),
+    };
+    let Some(finished) = run::report(&model, &common, &analysis)? else {
+        return Ok(Status::Fine);
+    };
+    let Finished { report, measured } = &finished;
+    let advised = emit::advise(emissions, &arguments.emit, &arguments.energy, &finished, common.quiet)?;
+    if let Some(advice) = advised {
+        for verdict in report.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Fail) {
+            super::complain(&format!("{}: {}", verdict.rule, verdict.worst.as_deref().unwrap_or("broken")));
+        }
+        let content = |_: &Look<'_>, out: &mut dyn Write| render::advice::write(&advice, out);
+        return run::deliver_with(report, &common, &analysis.shown, outputs, &content);
+    }
+    let drawn =
+        arguments.plot.as_ref().and_then(|_| measured.first()).and_then(|(_, found)| found.as_deref());
+    run::deliver_with(report, &common, &analysis.shown, outputs, &|look, out| {
+        render::write(report, common.format.into(), look, out)?;
+        drawn.map_or(Ok(()), |found| draw(report, found, look, out))
+    })
+}
+
+/// stdout holds one thing.
+fn check_stdout(arguments: &Arguments) -> Result<(), Error> {
+    let table = OutputFormat::from(arguments.common.format) == OutputFormat::Table;
+    let advice = arguments.emit.to_stdout();
+    match (advice.as_slice(), &arguments.plot) {
+        ([_, second, ..], _) => Err(Error::Usage(format!(
+            "stdout takes one `--emit`; write the other to a file, as in `--emit {second}=FILE`"
+        ))),
+        ([kind], Some(_)) => Err(Error::Usage(format!(
+            "stdout takes `--plot` or `--emit {kind}`; write the second to a file: `--emit {kind}=FILE`"
+        ))),
+        ([kind], None) if !table => Err(Error::Usage(format!(
+            "stdout takes `--format` or `--emit {kind}`; write the second to a file: `--emit {kind}=FILE`"
+        ))),
+        ([], Some(_)) if !table => Err(Error::Usage(
+            "`--plot` draws below the table; leave out `--format`, or write the report with `-o`".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The shares that have no column in [`RANKS`].
+fn new_shares(shares: &[f64]) -> Vec<f64> {
+    let mut new: Vec<f64> = vec![];
+    for share in shares.iter().filter(|share| ![0.90, 0.95, 0.99].contains(*share)) {
+        if !new.contains(share) {
+            new.push(*share);
+        }
+    }
+    new
+}
+
+/// The table's columns, those that the user chose first.
+fn shown(columns: &[Chosen]) -> Vec<&'static str> {
+    let chosen = columns.iter().map(|metric| metric.column.key).filter(|key| !SHOWN.contains(key));
+    chosen.chain(SHOWN).collect()
+}
+
+/// The layer of that name.
+fn named<'a>(name: &str, layers: &'a [Layer]) -> Result<&'a str, Error> {
+    if let Some(layer) = layers.iter().find(|layer| layer.name == name) {
+        return Ok(&layer.name);
+    }
+    let part = layers.iter().find(|layer| layer.name.contains(name)).map(|layer| &layer.name);
+    let near = layers.iter().map(|layer| (strsim::jaro_winkler(name, &layer.name), &layer.name));
+    let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7);
+    let near = part.or(near.map(|(_, name)| name));
+    let hint = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+    Err(Error::Usage(format!("no matrix is called `{}`{hint}", crate::error::brief(name))))
+}
+
+fn draw(report: &Report, found: &Measured, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let (Some(row), Some(spectrum)) = (report.rows.first(), &found.spectrum) else { return Ok(()) };
+    let facts: Vec<&Column> = FACTS
+        .iter()
+        .filter_map(|key| report.columns.iter().find(|column| column.key == *key).copied())
+        .collect();
+    render::plot::write(row, spectrum, &facts, (look.width, look.paint), out)
+}

@@ -1,0 +1,92 @@
+//! Columns whose formula takes a number that the user chose: made once a run, from the command line.
+
+use super::{Subject, cut, energy_rank, factoring};
+use crate::report::{Column, Format, Value};
+
+/// A column, the function that fills it, and the number that it takes.
+#[derive(Debug)]
+pub struct Chosen {
+    /// What the program says about the number.
+    pub column: Column,
+    parameter: f64,
+    formula: fn(&Subject<'_>, f64) -> Value,
+}
+
+impl Chosen {
+    /// The value of a matrix.
+    pub(super) fn value(&self, subject: &Subject<'_>) -> Value {
+        (self.formula)(subject, self.parameter)
+    }
+}
+
+/// The columns for a relative `threshold` and `shares` of the energy, each in (0, 1].
+///
+/// Columns live as long as the program: call this once.
+pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
+    let relative_rank = Chosen {
+        column: Column {
+            key: "relative_rank",
+            label: "relative",
+            format: Format::Count,
+            doc: "how many σ exceed the threshold times σ₁; the threshold is 0.01 unless `--threshold` says otherwise, and stands in the report's settings",
+            range: "[0, rank]",
+            source: "definition",
+        },
+        parameter: threshold,
+        formula: |subject, threshold| {
+            subject.nonzero(|spectrum| {
+                // σ₁ itself counts for any threshold below 1.
+                Value::count(cut::above(spectrum, threshold * spectrum.largest()))
+            })
+        },
+    };
+    let mut columns = vec![relative_rank];
+    for share in shares {
+        let percent = percent(*share);
+        let word = percent.replace('.', "_");
+        columns.push(Chosen {
+            column: Column {
+                key: format!("rank_at_{word}").leak(),
+                label: format!("k {percent}%").leak(),
+                format: Format::Count,
+                doc: "the fewest leading directions that hold that share of Σσ²",
+                range: "[1, rank]",
+                source: "Jolliffe 2002, 6.1",
+            },
+            parameter: *share,
+            formula: |subject, share| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, share))),
+        });
+        columns.push(Chosen {
+            column: Column {
+                key: format!("saved_at_{word}").leak(),
+                label: format!("saved {percent}%").leak(),
+                format: Format::Share,
+                doc: "1 − k(m + n)/(m·n) with that rank for k",
+                range: "[−1, 1)",
+                source: "definition",
+            },
+            parameter: *share,
+            formula: factoring::saved_at,
+        });
+    }
+    columns.leak()
+}
+
+/// `97` of 0.97, `99.5` of 0.995.
+fn percent(share: f64) -> String {
+    // Ten digits are more than anybody types, and hide the rounding of the product.
+    let text = format!("{:.8}", share * 100.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_names_its_columns() {
+        let keys: Vec<_> = chosen(0.01, &[0.8, 0.995]).iter().map(|metric| metric.column.key).collect();
+        assert_eq!(keys, ["relative_rank", "rank_at_80", "saved_at_80", "rank_at_99_5", "saved_at_99_5"]);
+        assert_eq!([0.07, 0.29, 1.0].map(percent), ["7", "29", "100"]);
+    }
+}

@@ -1,0 +1,164 @@
+//! Where a spectrum may be cut: how many values stand above a line that noise or rounding draws, and where it falls off.
+
+use super::{Metric, Rounded, bulk, norm};
+use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::Spectrum;
+
+pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
+    column: Column {
+        key: "gavish_donoho_rank",
+        label: "optimal",
+        format: Format::Count,
+        doc: "how many σ exceed ω·median(σ), the best place to cut when the rest is noise of unknown level; ω = √(2(β+1) + 8β/(β+1+√(β²+14β+1)))/√μ, β = min/max of m and n, μ the median of the Marchenko–Pastur law",
+        range: "[0, spike_count]",
+        source: "Gavish & Donoho 2014, eqs. 3 and 10",
+    },
+    value: |subject| {
+        subject.bulk(|spectrum, bulk| {
+            let (short, long) = (spectrum.values().len() as f64, spectrum.rows().max(spectrum.cols()) as f64);
+            let cut = bulk::optimal_cut(short / long) * long.sqrt() * bulk.noise;
+            Value::count(above(spectrum, cut))
+        })
+    },
+};
+
+pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
+    column: Column {
+        key: "rank_above_rounding",
+        label: "> rounding",
+        format: Format::Count,
+        doc: "how many σ exceed what rounding to the storage type can make: 0.2·ε·rms(w)·(√m + √n) with ε the spacing of 1.0 in that type and rms(w) = ‖W‖F/√(m·n); of an update 1.05·r·(√m + √n) with r the root mean square of the rounding of the tuned weights",
+        range: "[0, min(m, n)]",
+        source: "heuristic: rounding as independent noise, Marchenko & Pastur 1967",
+    },
+    value: |subject| {
+        let epsilon = subject.layer.dtype.epsilon();
+        subject.measure(|spectrum| {
+            let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
+            let noise = match subject.rounded {
+                Rounded::Itself => ROUNDING * epsilon * norm::frobenius(spectrum) / (m * n).sqrt(),
+                Rounded::Weights(rounding) => MARGIN * rounding,
+                Rounded::Factors => return Value::Missing(Why::NotApplicable),
+            };
+            Value::count(above(spectrum, noise * (m.sqrt() + n.sqrt())))
+        })
+    },
+};
+
+/// Root mean square of rounding to nearest, over ε and that of the weights: ε/√12 times the power of two below a weight,
+/// whose mean square is 3/(2 ln 2) times that of these powers where weights fill their binades evenly. Together 0.196.
+const ROUNDING: f64 = 0.2;
+
+/// How far rounding alone may reach beyond its edge: by chance in a small matrix, and because what a small update loses
+/// to rounding resembles the update.
+const MARGIN: f64 = 1.05;
+
+pub(super) const LARGEST_GAP: Metric = Metric {
+    column: Column {
+        key: "largest_gap",
+        label: "gap",
+        format: Format::Real,
+        doc: "the largest ratio σᵢ/σᵢ₊₁ of neighbors, the last two left out; missing where it ends below what the decomposition resolves",
+        range: "[1, ∞)",
+        source: "KaSA's cliff in the tail, Wang et al. 2024",
+    },
+    value: |subject| {
+        subject.nonzero(|spectrum| match gap(spectrum) {
+            Some((_, Step::Resolved(ratio))) => Value::real(ratio),
+            Some((_, Step::ToFloor)) => Value::Missing(Why::FallsToFloor),
+            None => Value::Missing(Why::TooFewValues),
+        })
+    },
+};
+
+pub(super) const LARGEST_GAP_AT: Metric = Metric {
+    column: Column {
+        key: "largest_gap_at",
+        label: "gap at",
+        format: Format::Count,
+        doc: "how many directions lie before the largest gap, a fall below what the decomposition resolves included",
+        range: "[1, min(m, n) − 1]",
+        source: "KaSA's cliff in the tail, Wang et al. 2024",
+    },
+    value: |subject| {
+        subject.nonzero(|spectrum| {
+            gap(spectrum).map_or(Value::Missing(Why::TooFewValues), |(at, _)| Value::count(at))
+        })
+    },
+};
+
+/// How many values exceed `line`; what lies below the floor exceeds nothing.
+pub(super) fn above(spectrum: &Spectrum, line: f64) -> usize {
+    let line = line.max(spectrum.floor());
+    spectrum.values().iter().take_while(|s| **s > line).count()
+}
+
+/// How far the spectrum falls at its largest gap.
+enum Step {
+    /// By this ratio.
+    Resolved(f64),
+    /// Below what the decomposition resolves: by at least the ratio to that.
+    ToFloor,
+}
+
+/// The largest ratio of neighbors, the first of equals, and how many values stand before it.
+///
+/// The last of min(m, n) values may be any fraction of the one before: in a square random matrix it often is a tenth. A
+/// fall to it counts only where it is not resolved.
+fn gap(spectrum: &Spectrum) -> Option<(usize, Step)> {
+    let (count, resolved) = (spectrum.values().len(), above(spectrum, 0.0));
+    let mut largest = None;
+    for (i, pair) in spectrum.values()[..resolved.min(count - 1)].windows(2).enumerate() {
+        let ratio = pair[0] / pair[1];
+        if largest.is_none_or(|(_, before)| before < ratio) {
+            largest = Some((i + 1, ratio));
+        }
+    }
+    let last = spectrum.values()[..resolved].last().filter(|_| resolved < count);
+    let fall = last.map(|last| last / spectrum.floor());
+    match (largest, fall) {
+        (Some((_, ratio)), Some(fall)) if fall > ratio => Some((resolved, Step::ToFloor)),
+        (Some((at, ratio)), _) => Some((at, Step::Resolved(ratio))),
+        (None, fall) => fall.map(|_| (resolved, Step::ToFloor)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{check, missing};
+    use super::*;
+
+    #[test]
+    fn the_largest_gap_is_the_first_of_equals_and_not_the_last() {
+        check(&LARGEST_GAP, &[8.0, 4.0, 1.0, 0.5], 4.0);
+        check(&LARGEST_GAP_AT, &[8.0, 4.0, 1.0, 0.5], 2.0);
+        check(&LARGEST_GAP_AT, &[8.0, 4.0, 2.0, 0.1], 1.0);
+        missing(&LARGEST_GAP, &[2.0, 1.0], Why::TooFewValues);
+    }
+
+    #[test]
+    fn a_fall_to_nothing_has_a_place_and_no_ratio() {
+        for values in [[3.0, 2.0, 0.0, 0.0], [3.0, 2.0, 1e-17, 1e-18]] {
+            check(&LARGEST_GAP_AT, &values, 2.0);
+            missing(&LARGEST_GAP, &values, Why::FallsToFloor);
+        }
+        check(&LARGEST_GAP_AT, &[1.0, 0.0], 1.0);
+        missing(&LARGEST_GAP_AT, &[0.0, 0.0], Why::AllZero);
+    }
+
+    #[test]
+    fn noise_alone_has_no_direction_worth_keeping() {
+        let mut values: Vec<f64> = (1..=20).map(f64::from).collect();
+        check(&GAVISH_DONOHO_RANK, &values, 0.0);
+        // ω of a square matrix is 2.858, the median 10.5.
+        values[19] = 30.1;
+        check(&GAVISH_DONOHO_RANK, &values, 1.0);
+        missing(&GAVISH_DONOHO_RANK, &[1.0; 7], Why::TooFewValues);
+    }
+
+    #[test]
+    fn an_all_zero_matrix_rounds_to_nothing() {
+        check(&RANK_ABOVE_ROUNDING, &[0.0, 0.0], 0.0);
+        check(&RANK_ABOVE_ROUNDING, &[1e300, 1e290, 1e280], 2.0);
+    }
+}

@@ -1,0 +1,68 @@
+//! A value as a person reads it: digits, marks of caution, short forms of lists.
+
+use crate::notation;
+use crate::report::{Column, Format, Row, Value};
+
+/// Marks an exponent that was fitted on few values.
+pub(super) const UNSURE: &str = "~";
+/// Exponents, and the flags that say so.
+pub(super) const SHORT_TAILS: [(&str, &str); 3] =
+    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
+
+/// A value as a person reads it.
+pub(super) fn cell(row: &Row, column: &Column) -> String {
+    let value = match row.values.get(column.key) {
+        None | Some(Value::Missing(_)) => return "–".to_owned(),
+        Some(value) => value,
+    };
+    let text = match value {
+        Value::Count(n) => n.to_string(),
+        Value::Real(x) => number(x, column.format),
+        Value::Missing(_) => String::new(),
+    };
+    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
+    match column.key {
+        _ if unsure => format!("{UNSURE}{text}"),
+        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
+        _ => text,
+    }
+}
+
+/// `#1,3–5` for 1, 3, 4, 5.
+pub(super) fn ranges(indices: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = vec![];
+    for index in indices {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *index => *last = *index,
+            _ => runs.push((*index, *index)),
+        }
+    }
+    let run = |(first, last): &(u64, u64)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first},{last}"),
+        _ => format!("{first}–{last}"),
+    };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    if runs.is_empty() { String::new() } else { format!("#{}", runs.join(",")) }
+}
+
+/// A real number as a person reads it.
+pub(super) fn number(x: f64, format: Format) -> String {
+    match format {
+        Format::Share => notation::share(x),
+        Format::Change => notation::change(x),
+        Format::Count if x.fract().abs() <= 0.0 => format!("{x:.0}"),
+        Format::Count | Format::Real => notation::real(x),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_directions_are_written_short() {
+        assert_eq!(ranges(&[1, 3, 4, 5, 7, 8]), "#1,3–5,7,8");
+        assert_eq!(ranges(&[]), "");
+    }
+}

@@ -1,0 +1,103 @@
+//! What a comparison says in words: which matrices it shows, what became of the others, what only looks like a change.
+
+use crate::notation;
+use crate::report::{Compared, Report, Row, Standing};
+
+use super::table::{Look, Unchanged};
+
+/// How many matrices are named before the rest is counted.
+const NAMED: usize = 8;
+
+/// The rows that a person wants to see.
+pub(super) fn shown<'r>(report: &'r Report, look: &Look<'_>) -> Vec<&'r Row> {
+    let wanted = |row: &&Row| look.unchanged == Unchanged::Shown || !is(row, Standing::Unchanged);
+    report.rows.iter().filter(wanted).collect()
+}
+
+fn is(row: &Row, standing: Standing) -> bool {
+    row.comparison.as_ref().is_some_and(|comparison| comparison.status == standing)
+}
+
+/// Whether a line of the table must say more than that its matrix was measured.
+pub(super) fn need_status(rows: &[&Row]) -> bool {
+    rows.iter().any(|row| row.comparison.is_some() && !is(row, Standing::Measured))
+}
+
+/// Sides, what became of matrices, what is likely the same.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let base = report.base.as_ref().map_or("", |base| base.path.as_str());
+    let mut notes = vec![];
+    match report.tuned.as_slice() {
+        [] => notes.push(format!("Δ from {base} to {}", report.model.path)),
+        several => notes.extend(
+            several.iter().map(|tuned| format!("Δ {} is from {base} to {}", tuned.name, tuned.source.path)),
+        ),
+    }
+    let name = |row: &Row| row.name.clone();
+    let listed = |standing, what: &str, name: &dyn Fn(&Row) -> String| {
+        let rows: Vec<&Row> = report.rows.iter().filter(|row| is(row, standing)).collect();
+        list(&rows, name).map(|names| format!("{what}: {names}"))
+    };
+    notes.extend(listed(Standing::Added, "added, not in the base", &name));
+    notes.extend(listed(Standing::Removed, "removed, only in the base", &name));
+    notes.extend(listed(Standing::Reshaped, "reshaped", &|row| {
+        let before = row.comparison.as_ref().and_then(|comparison| comparison.base_shape);
+        let before = before.map_or_else(String::new, |[rows, cols]| format!(" (was {rows} × {cols})"));
+        format!("{}{before}", row.name)
+    }));
+    let retyped: Vec<&Row> = report.rows.iter().filter(|row| before_type(row).is_some()).collect();
+    let retyped = list(&retyped, &|row| {
+        format!("{} ({} → {})", row.name, before_type(row).unwrap_or_default(), row.dtype)
+    });
+    notes.extend(retyped.map(|names| format!("retyped: {names}")));
+    for (flag, what) in [
+        ("likely_permuted", "same singular values, other entries: rows or columns likely re-ordered"),
+        ("likely_transposed", "same singular values, sides swapped: likely transposed"),
+    ] {
+        let rows: Vec<&Row> = report.rows.iter().filter(|row| row.flags.contains(&flag)).collect();
+        notes.extend(list(&rows, &name).map(|names| format!("? {what}: {names}")));
+    }
+    notes
+}
+
+fn before_type(row: &Row) -> Option<&str> {
+    row.comparison.as_ref()?.base_dtype.as_deref()
+}
+
+/// The first few names and how many there are more; none of none.
+fn list(rows: &[&Row], name: &dyn Fn(&Row) -> String) -> Option<String> {
+    let mut names: Vec<String> = rows.iter().take(NAMED).map(|row| name(row)).collect();
+    if rows.len() > NAMED {
+        names.push(format!("{} more", notation::count((rows.len() - NAMED) as u64)));
+    }
+    if names.is_empty() { None } else { Some(names.join(", ")) }
+}
+
+/// The counts of a comparison, the unchanged first: they are the ones that cost nothing.
+pub(super) fn counts(report: &Report, compared: Compared) -> Vec<String> {
+    let totals = &report.totals;
+    let all = compared.unchanged + totals.measured + totals.failed;
+    let mut parts = vec![];
+    if compared.unchanged > 0 {
+        let reused = if compared.reused > 0 { ", numbers reused" } else { ", not recomputed" };
+        parts.push(format!(
+            "{} of {} matrices unchanged by content{reused}",
+            notation::count(compared.unchanged),
+            notation::count(all)
+        ));
+    }
+    let measured = notation::count(totals.measured);
+    parts.push(match (compared.unchanged, totals.measured) {
+        (0, 1) => "1 matrix measured".to_owned(),
+        (0, _) => format!("{measured} matrices measured"),
+        _ => format!("{measured} measured"),
+    });
+    for (n, what) in
+        [(compared.added, "added"), (compared.removed, "removed"), (compared.reshaped, "reshaped")]
+    {
+        if n > 0 {
+            parts.push(format!("{} {what}", notation::count(n)));
+        }
+    }
+    parts
+}

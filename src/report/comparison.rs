@@ -1,0 +1,78 @@
+//! What a report of two sides says beside its numbers: what became of each matrix.
+
+use serde::Serialize;
+
+use super::Source;
+
+/// How a matrix stands to the one it is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// In a word.
+    pub status: Standing,
+    /// Shape of the base's matrix, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_shape: Option<[u64; 2]>,
+    /// Storage type of the base's matrix, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_dtype: Option<String>,
+    /// BLAKE3 of the base's bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_blake3: Option<String>,
+}
+
+/// What became of a matrix of the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Both sides have it, with other bytes.
+    Measured,
+    /// Both sides have the same bytes of the same type.
+    Unchanged,
+    /// The base has no such matrix.
+    Added,
+    /// Only the base has it.
+    Removed,
+    /// Both have it, in different shapes.
+    Reshaped,
+    /// A side could not be read or decomposed.
+    Failed,
+}
+
+impl Standing {
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Unchanged => "unchanged",
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Reshaped => "reshaped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One of several models that are compared with one base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// What its columns carry after `@`.
+    pub name: String,
+    /// Where it came from.
+    #[serde(flatten)]
+    pub source: Source,
+}
+
+/// How many matrices of a comparison have which [`Standing`], apart from those measured or failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// The same bytes on both sides.
+    pub unchanged: u64,
+    /// Of these, those whose numbers were taken from a saved report.
+    pub reused: u64,
+    /// Not in the base.
+    pub added: u64,
+    /// Only in the base.
+    pub removed: u64,
+    /// Of another shape than in the base.
+    pub reshaped: u64,
+}

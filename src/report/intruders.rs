@@ -1,0 +1,53 @@
+//! What a report says of leading directions: which are intruders, at which limits, and sums over groups of rows.
+
+use serde::Serialize;
+
+use super::Measurements;
+
+/// Which leading directions of a tuned matrix are intruders, counted from 1.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Intruders {
+    /// The intruders, ascending.
+    #[serde(rename = "intruders")]
+    pub indices: Vec<u64>,
+    /// Other limits, and how many there are at each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<(f64, u64)>,
+    /// Every direction that was looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub directions: Vec<Direction>,
+    /// What share of the mitigated update's energy the adapter's rank keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_kept: Option<f64>,
+}
+
+/// One leading direction of a tuned matrix, held against all singular vectors of the base.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Direction {
+    /// `left` or `right`.
+    pub side: &'static str,
+    /// Position among the singular values of the tuned matrix, from 1.
+    pub index: u64,
+    /// Its singular value.
+    pub singular_value: f64,
+    /// Between which bounds the best cosine lies.
+    pub best_cosine: [f64; 2],
+    /// The base's singular vector that comes closest, from 1, where it is known.
+    pub base_index: Option<u64>,
+    /// Whether the best cosine is below the limit.
+    pub intruder: bool,
+}
+
+/// Sums over rows that belong together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// What they have in common: `role` or `block`.
+    pub by: &'static str,
+    /// Which role or block.
+    pub name: String,
+    /// How many matrices.
+    pub matrices: u64,
+    /// Counts are summed, everything else is averaged over the rows that have it.
+    #[serde(flatten)]
+    pub values: Measurements,
+}

@@ -1,0 +1,54 @@
+//! Where the weights of a report came from, how an adapter stores them, and what of them was not analysed.
+
+use serde::Serialize;
+
+/// A tensor that was not analysed, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Name of the stored tensor.
+    pub tensor: String,
+    /// Its shape.
+    pub shape: Vec<u64>,
+    /// Its storage type.
+    pub dtype: String,
+    /// Why it is no matrix to analyse.
+    pub reason: String,
+}
+
+/// Where the weights came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// The path as the user gave it.
+    pub path: String,
+    /// Name of the format.
+    pub format: &'static str,
+    /// The weight files, in reading order.
+    pub files: Vec<SourceFile>,
+}
+
+/// One weight file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceFile {
+    /// File name.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// How an adapter stores the update of a row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Update {
+    /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
+    pub kind: &'static str,
+    /// What the product of the factors was multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// The most directions it can have, where those are fewer than a matrix of its shape has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// The stored tensors it is made of.
+    pub tensors: Vec<String>,
+    /// Cautions, which the row's flags repeat.
+    #[serde(skip)]
+    pub flags: Vec<&'static str>,
+}

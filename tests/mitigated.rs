@@ -1,0 +1,113 @@
+//! What `--mitigate` writes, read back: which bytes change, what the weights then are, and what is refused.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+use svdkit::checkpoint;
+use svdkit::layer::Filter;
+
+fn charlm(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/charlm").join(name)
+}
+
+fn intruders(tuned: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    command.arg("intruders").arg(charlm("base")).arg(tuned).args(["--format", "json"]).args(options);
+    command.output().unwrap()
+}
+
+fn rows(output: &Output) -> Vec<Json> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+    report["rows"].as_array().unwrap().clone()
+}
+
+fn total(rows: &[Json]) -> u64 {
+    rows.iter().map(|row| row["intruder_count"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn a_full_copy_differs_in_its_intruders_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("mitigated");
+    let options = ["--epsilon", "0.7", "--mitigate", "0.5", "--out", out.to_str().unwrap()];
+    let before = rows(&intruders(&charlm("full"), &options));
+    let (_, old) = checkpoint::open(&charlm("full")).unwrap();
+    let (_, new) = checkpoint::open(&out).unwrap();
+    assert_eq!(old.tensors(), new.tensors());
+    for layer in old.select(&Filter::default()).layers {
+        let row = before.iter().find(|row| row["name"] == layer.name.as_str()).unwrap();
+        let (old, new) = (old.read(&layer, 0..layer.rows).unwrap(), new.read(&layer, 0..layer.rows).unwrap());
+        let none = row["intruders"].as_array().unwrap().is_empty();
+        assert_eq!(none, old == new, "{}", layer.name);
+    }
+    let (old, new) = (
+        fs::read(charlm("full").join("model.safetensors")).unwrap(),
+        fs::read(out.join("model.safetensors")).unwrap(),
+    );
+    assert_eq!(old.len(), new.len());
+    assert_eq!(fs::read(charlm("full/config.json")).unwrap(), fs::read(out.join("config.json")).unwrap());
+    // Half the strength of the strongest intruder: what is left of it is not among the first any more, or weaker.
+    let after = rows(&intruders(&out, &["--epsilon", "0.7"]));
+    assert!(total(&after) < total(&before), "{} of {}", total(&after), total(&before));
+}
+
+#[test]
+fn keeping_all_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("mitigated");
+    let options = ["--epsilon", "0.7", "--mitigate", "1", "--out", out.to_str().unwrap()];
+    rows(&intruders(&charlm("full"), &options));
+    assert_eq!(
+        fs::read(charlm("full").join("model.safetensors")).unwrap(),
+        fs::read(out.join("model.safetensors")).unwrap()
+    );
+}
+
+#[test]
+fn an_adapter_keeps_its_rank_or_takes_the_one_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for (rank, name) in [(None, "same"), (Some("14"), "more")] {
+        let out = folder.path().join(name);
+        let mut options = vec!["--mitigate", "0", "--out", out.to_str().unwrap()];
+        options.extend(rank.iter().flat_map(|rank| ["--rank", *rank]));
+        let before = rows(&intruders(&charlm("lora-r4"), &options));
+        let changed: Vec<&Json> = before.iter().filter(|row| row["intruder_count"] != 0).collect();
+        for row in &changed {
+            let kept = row["energy_kept"].as_f64().unwrap();
+            assert!(if rank.is_some() { kept > 1.0 - 1e-12 } else { (0.5..1.0).contains(&kept) }, "{row}");
+        }
+        assert!(before.iter().all(|row| row["intruder_count"] != 0 || row.get("energy_kept").is_none()));
+        let after = rows(&intruders(&out, &[]));
+        let expected = rank.map_or(4, |rank| rank.parse().unwrap());
+        for row in &changed {
+            let again = after.iter().find(|again| again["name"] == row["name"]).unwrap();
+            assert_eq!(again["update"]["rank"], expected, "{again}");
+            assert_eq!(again["update"]["scale"], row["update"]["scale"], "{again}");
+        }
+        assert!(total(&after) * 3 < total(&before), "{} of {}", total(&after), total(&before));
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |tuned: &Path, options: &[&str], expected: &str| {
+        let output = intruders(tuned, options);
+        assert_eq!(output.status.code(), Some(2));
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(expected), "{message}");
+    };
+    fs::write(folder.path().join("file"), "").unwrap();
+    let full = folder.path().to_str().unwrap();
+    check(&charlm("full"), &["--mitigate", "0", "--out", full], "is not an empty folder");
+    let out = folder.path().join("new");
+    let out = out.to_str().unwrap();
+    check(&charlm("full"), &["--of", "delta", "--mitigate", "0", "--out", out], "leave out `--of delta`");
+    check(&charlm("dora-r4"), &["--mitigate", "0", "--out", out], "only plain LoRA");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+}
