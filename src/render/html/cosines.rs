@@ -11,8 +11,10 @@ use super::spectra::{HEIGHT, WIDTH};
 /// A picture for each side that was looked at; none where the report holds no directions.
 pub(super) fn pictures(report: &Report, row: &Row) -> Markup {
     let directions = row.intruders.as_ref().map_or(&[][..], |Intruders { directions, .. }| directions);
-    let limit = report.settings.iter().find(|(key, _)| *key == "epsilon").and_then(|(_, value)| value.parse().ok());
-    let sides = ["left", "right"].map(|side| (side, directions.iter().filter(|d| d.side == side).collect::<Vec<_>>()));
+    let limit =
+        report.settings.iter().find(|(key, _)| *key == "epsilon").and_then(|(_, value)| value.parse().ok());
+    let sides = ["left", "right"]
+        .map(|side| (side, directions.iter().filter(|d| d.side == side).collect::<Vec<_>>()));
     let sides = sides.into_iter().filter(|(_, directions)| !directions.is_empty());
     html! {
         @if !directions.is_empty() {
@@ -37,9 +39,10 @@ fn picture(side: &str, directions: &[&Direction], limit: Option<f64>) -> Markup 
     for direction in directions {
         let place = |cosine: f64| (frame.x.at(direction.index as f64), frame.y.at(cosine));
         let dots = if direction.intruder { &mut intruders } else { &mut known };
-        dots.dot(place(direction.cosine_at_most));
-        if direction.cosine_at_least < direction.cosine_at_most {
-            bounds.line(place(direction.cosine_at_least), place(direction.cosine_at_most));
+        let [low, high] = direction.best_cosine;
+        dots.dot(place(high));
+        if low < high {
+            bounds.line(place(low), place(high));
         }
     }
     if let Some(limit) = limit {
@@ -71,7 +74,7 @@ fn picture(side: &str, directions: &[&Direction], limit: Option<f64>) -> Markup 
 
 /// The best cosine, or the bounds it lies between.
 fn cosine(direction: &Direction) -> String {
-    let (low, high) = (direction.cosine_at_least, direction.cosine_at_most);
+    let [low, high] = direction.best_cosine;
     if high - low < 1e-3 { format!("{high:.3}") } else { format!("{low:.2}–{high:.2}") }
 }
 

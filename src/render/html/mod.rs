@@ -241,8 +241,6 @@ mod tests {
             update: None,
             blake3: None,
             tied_to: None,
-            update: None,
-            intruders: None,
             comparison: None,
             failed: None,
             flags: vec![],
