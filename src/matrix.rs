@@ -118,7 +118,7 @@ impl Matrix {
         let bytes: Vec<u8> = match dtype {
             Dtype::F64 => entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Dtype::F32 => entries.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
-            Dtype::F16 => entries.iter().flat_map(|x| f16::from_f32(sticky(*x)).to_le_bytes()).collect(),
+            Dtype::F16 => entries.iter().flat_map(|x| f16::from_f32(to_odd(*x)).to_le_bytes()).collect(),
             Dtype::Bf16 => bf16_bytes(entries),
             Dtype::F8E4M3 | Dtype::F8E5M2 => {
                 return Err(Error::Usage(format!("nothing is rounded to {dtype}; convert it to bf16 first")));
@@ -220,20 +220,19 @@ fn f8_e5m2(byte: u8) -> f64 {
     f16::from_bits(u16::from(byte) << 8).to_f64()
 }
 
-/// Entries rounded to bf16, to nearest even: for tests and writers.
+/// Entries as bf16, rounded to nearest even: for tests and writers.
 pub fn bf16_bytes(entries: &[f64]) -> Vec<u8> {
-    entries.iter().flat_map(|x| bf16::from_f32(sticky(*x)).to_le_bytes()).collect()
+    entries.iter().flat_map(|x| bf16::from_f32(to_odd(*x)).to_le_bytes()).collect()
 }
 
-/// `x` cut to an f32 whose last bit says whether anything was cut off: rounding that further is rounding `x` itself, where
-/// rounding twice to nearest would turn what is just above half-way into half-way.
-fn sticky(x: f64) -> f32 {
-    let near = x as f32;
-    let back = f64::from(near);
-    if x.is_nan() || back.total_cmp(&x).is_eq() {
-        return near;
+/// `x` as f32, rounded to odd: its last bit says whether anything was cut off, so that rounding once more, to a shorter
+/// type, gives what rounding once would (Boldo & Melquiond 2008). The library's own conversions drop 32 bits first.
+fn to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    if !x.is_finite() || f64::from(nearest).total_cmp(&x).is_eq() {
+        return nearest;
     }
-    let toward_zero = near.to_bits() - u32::from(back.abs() > x.abs());
+    let toward_zero = nearest.to_bits() - u32::from(f64::from(nearest).abs() > x.abs());
     f32::from_bits(toward_zero | 1)
 }
 

@@ -238,7 +238,7 @@ fn the_mitigated_update_is_that_of_peft() {
     let found = of_alpha(8.0, &Options { mitigate: Some(0.75), ..options() });
     let (update, correction) = (update_of(8.0), found.correction.unwrap());
     let sum = Operator::from(&update).plus(&Operator::from(&correction)).unwrap();
-    // PEFT's numbers are of the factors' product, before it is scaled by alpha/r = 2.
+    // PEFT divides by the scale, α/r = 2.
     let values: Vec<f64> = leading(&sum, 24).unwrap().values.iter().map(|s| s / 2.0).collect();
     let expected = [
         2.414458904,

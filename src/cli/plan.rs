@@ -19,7 +19,7 @@ pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) 
     let jobs: Vec<Job> = selection.layers.iter().map(|layer| (analysis.cost)(layer)).collect();
     let stored = selection.layers.iter().map(Layer::bytes).sum();
     let layers: Vec<&Layer> = selection.layers.iter().collect();
-    print(&lines(&layers, &jobs, limits, Reading { bytes: stored, skipped: selection.skipped.len() }))
+    print(&lines(&layers, &jobs, limits, &Reading { bytes: stored, skipped: selection.skipped.len() }))
 }
 
 /// What else than decompositions a plan tells.
@@ -35,7 +35,7 @@ pub(super) fn lines(
     layers: &[&Layer],
     jobs: &[Job],
     limits: Limits,
-    reading: Reading,
+    reading: &Reading,
 ) -> Vec<(&'static str, String)> {
     let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
     let mut dearest: Vec<u64> = jobs.iter().map(|job| job.bytes).collect();

@@ -171,7 +171,7 @@ fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> 
 /// Width of the columns with the gaps before them.
 fn total(columns: &[(String, Vec<String>)]) -> usize {
     let widest = |(header, cells): &(String, Vec<String>)| {
-        cells.iter().map(String::as_str).chain(header.lines()).map(|c| c.width()).max().unwrap_or(0)
+        cells.iter().map(String::as_str).chain(header.lines()).map(UnicodeWidthStr::width).max().unwrap_or(0)
     };
     columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
 }

@@ -263,8 +263,9 @@ fn look_and_measure(
         found[*at].outcome = Some(outcome.map(Arc::new));
     }
     for (i, original) in copies.into_iter().enumerate() {
-        let Some(original) = original.filter(|original| found[*original].outcome.is_some()) else { continue };
-        found[i].outcome = found[original].outcome.clone();
+        let Some(original) = original else { continue };
+        let Some(outcome) = found[original].outcome.clone() else { continue };
+        found[i].outcome = Some(outcome);
         found[i].tied_to = Some(tasks[original].name.clone());
     }
     Ok(found)
@@ -349,7 +350,7 @@ fn dry_run(sides: &Sides, tasks: &[Task], settings: &Settings, limits: Limits) -
         .filter_map(|((_, side), layer)| Some((side, layer.as_ref()?)));
     let bytes = base.chain(tuned).map(weights).sum();
     let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-    let mut lines = plan::lines(&layers, &jobs, limits, plan::Reading { bytes, skipped });
+    let mut lines = plan::lines(&layers, &jobs, limits, &plan::Reading { bytes, skipped });
     if settings.vectors == Vectors::All && sides.base.weights().is_some() {
         let values = Settings { vectors: Vectors::None, ..*settings };
         let jobs: Vec<Job> = tasks.iter().map(|task| measuring(sides, task, &values)).collect();

@@ -7,6 +7,7 @@ use crate::report::{Row, Value};
 
 use super::super::cell::{cell, number};
 use super::axis::{Axis, extremes};
+use super::cosines;
 use super::frame::Path;
 use super::spectra;
 use super::standout::{FARTHEST, Finding};
@@ -29,6 +30,7 @@ pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
                 (remarks(row))
                 @if !news.is_empty() { (findings(model, news)) }
                 @if let Some(pictures) = spectra::pictures(row, &values) { (pictures) }
+                (cosines::pictures(model.report, row))
                 (numbers(model, row))
                 @if !values.is_empty() { (singular_values(&values)) }
             }

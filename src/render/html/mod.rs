@@ -4,6 +4,7 @@
 //! is under the pointer. Whatever comes from a checkpoint is text, never markup: maud escapes it.
 
 mod axis;
+mod cosines;
 mod detail;
 mod frame;
 mod kinds;
@@ -84,6 +85,7 @@ fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
                     h1 { (printable(&report.model.path)) }
                     @if let Some(base) = &report.base { p { "against " (printable(&base.path)) } }
                     p.note { (table::footer(report)) }
+                    @for note in &report.notes { p.note { (note) } }
                 }
                 button #theme type="button" { "Light or dark" }
             }
@@ -236,16 +238,16 @@ mod tests {
             shape: [4096, 4096],
             stored_shape: None,
             dtype: "bf16".to_owned(),
+            update: None,
             blake3: None,
             tied_to: None,
-            update: None,
-            intruders: None,
             comparison: None,
             failed: None,
             flags: vec![],
             values: Measurements::default(),
             sketch: vec![],
             outline: vec![],
+            intruders: None,
         };
         Report {
             schema: 1,

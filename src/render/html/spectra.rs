@@ -12,8 +12,8 @@ use crate::report::{Row, Value};
 use super::axis::{Axis, Scale, extremes};
 use super::frame::{Frame, Path};
 
-const WIDTH: f64 = 420.0;
-const HEIGHT: f64 = 236.0;
+pub(super) const WIDTH: f64 = 420.0;
+pub(super) const HEIGHT: f64 = 236.0;
 /// Eigenvalues smaller than this share of the largest are rounding: they are counted, not drawn.
 const DEEPEST: f64 = 1e-16;
 /// The linear picture ends this far beyond the noise edge: a few strong directions must not flatten the bulk.
