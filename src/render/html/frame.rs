@@ -51,8 +51,9 @@ impl Frame<'_> {
             svg viewBox={"0 0 " (self.width) " " (self.height)} role="img" aria-label=(self.description)
                 data-x=(self.x.code()) data-y=(self.y.code()) {
                 path class="grid" d=(grid.text()) {}
-                g class="y" { @for (y, label) in &y_ticks { text x=(left - 6.0) y=(round(y + 4.0)) { (label) } } }
-                g class="x" { @for (x, label) in x_ticks { text x=(round(*x)) y=(bottom + 17.0) { (label) } } }
+                // A group's place need not be written at each of its labels.
+                g class="y" transform={"translate(" (left - 6.0) " 4)"} { @for (y, label) in &y_ticks { text y=(round(*y)) { (label) } } }
+                g class="x" transform={"translate(0 " (bottom + 17.0) ")"} { @for (x, label) in x_ticks { text x=(round(*x)) { (label) } } }
                 text class="axis" x=(right) y=(self.height - 3.0) { (self.labels.0) }
                 text class="unit" x="2" y="10" { (self.labels.1) }
                 (content)

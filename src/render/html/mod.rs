@@ -36,7 +36,7 @@ const LISTED: usize = 1500;
 /// So many are said to stand out before the others are counted.
 const WORST: usize = 12;
 /// So many columns can be looked at against depth.
-const VIEWS: usize = 32;
+const VIEWS: usize = 24;
 
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
     let shown: Vec<&'static Column> = super::columns(report, &look.columns).collect();

@@ -119,7 +119,7 @@ fn density(values: &[f64], number: Number<'_>) -> Markup {
         x: Axis::new(Scale::Log, (low, high), Frame::across(WIDTH)),
         y: Axis::new(Scale::Log, (bottom, most * 2.0), Frame::upward(HEIGHT)),
         labels: ("eigenvalue λ = σ²", "density"),
-        description: "density of the eigenvalues with the fitted power law",
+        description: "eigenvalue density",
     };
     let start = law.map_or(f64::INFINITY, |((_, xmin), _)| xmin);
     let (body, tail) = split(&heights, &edges, start);
@@ -181,7 +181,7 @@ fn bulk(row: &Row, values: &[f64], number: Number<'_>) -> Markup {
         x: Axis::new(Scale::Linear, (0.0, high), Frame::across(WIDTH)),
         y: Axis::new(Scale::Linear, (0.0, most * 1.15), Frame::upward(HEIGHT)),
         labels: ("singular value σ", "count"),
-        description: "histogram of the singular values with the Marchenko–Pastur law",
+        description: "singular values against noise",
     };
     let (noise, spikes) = split(&heights, &edges, edge.unwrap_or(f64::INFINITY));
     let beyond = values.iter().filter(|s| **s > high).count();

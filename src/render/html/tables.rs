@@ -92,7 +92,7 @@ pub(super) fn columns(report: &Report) -> Markup {
         div.wide { table {
             thead { tr { th { "column" } th { "key" } th { "what it is" } th { "range" } th { "source" } } }
             tbody { @for column in &report.columns {
-                tr { th { (column.label) } td { code { (column.key) } } td.text { (column.doc) } td.text { (column.range) } td.text { (column.source) } }
+                tr { th { (column.label) } td { code { (column.key) } } td.text { (column.doc.replace('`', "")) } td.text { (column.range) } td.text { (column.source) } }
             } }
         } }
     }

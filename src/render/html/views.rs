@@ -4,7 +4,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Column, Report, Value};
+use crate::report::{Column, Format, Report, Value};
 
 use super::super::cell::{cell, number};
 use super::super::table::shorten;
@@ -64,7 +64,7 @@ pub(super) fn view(model: Model<'_>, column: &'static Column) -> Markup {
     let grid = Grid { model, column, kinds: model.kinds.in_blocks() };
     html! {
         section class={"view v-" (column.key)} data-key=(column.key) {
-            p.note { b { (column.label) } " · " (column.doc) "." }
+            p.note { b { (column.label) } " · " (column.doc.replace('`', "")) "." }
             (grid.lines())
             (grid.heat())
             details { summary { "Table" } (grid.table()) }
@@ -108,12 +108,13 @@ impl Grid<'_> {
     /// The column against depth, one line a module type.
     fn lines(&self) -> Markup {
         let blocks = &self.model.kinds.blocks;
+        let unit = format!("{}{}", self.column.label, if self.is_share() { ", %" } else { "" });
         let frame = Frame {
             width: WIDTH,
             height: HEIGHT,
             x: Axis::new(Scale::Linear, (-0.3, blocks.len() as f64 - 0.7), Frame::across(WIDTH)),
             y: Axis::fitting(&self.ends(), Frame::upward(HEIGHT)),
-            labels: ("block", self.column.label),
+            labels: ("block", &unit),
             description: "the column against depth, one line a module type",
         };
         let every = blocks.len().div_ceil(24).max(1);
@@ -135,10 +136,22 @@ impl Grid<'_> {
         }
     }
 
+    fn is_share(&self) -> bool {
+        matches!(self.column.format, Format::Share | Format::Change)
+    }
+
+    /// As it stands along the axis: shares and changes in percent.
+    fn scaled(&self, x: f64) -> f64 {
+        if self.is_share() { 100.0 * x } else { x }
+    }
+
     /// Everything that the lines and their bands reach.
     fn ends(&self) -> Vec<f64> {
         let cells = self.model.kinds.cells.keys();
-        cells.filter_map(|(b, k)| self.spread(*b, *k)).flat_map(|s| [s.least, s.greatest]).collect()
+        cells
+            .filter_map(|(b, k)| self.spread(*b, *k))
+            .flat_map(|s| [s.least, s.greatest].map(|x| self.scaled(x)))
+            .collect()
     }
 
     fn line(&self, frame: &Frame<'_>, kind: usize, color: usize) -> Markup {
@@ -151,7 +164,7 @@ impl Grid<'_> {
                 continue;
             };
             let x = frame.x.at(block as f64);
-            let place = (x, frame.y.at(spread.median));
+            let place = (x, frame.y.at(self.scaled(spread.median)));
             if connected {
                 line.to(place);
             } else {
@@ -162,7 +175,8 @@ impl Grid<'_> {
                 unsure.dot(place);
             }
             if spread.least < spread.greatest {
-                band.line((x, frame.y.at(spread.least)), (x, frame.y.at(spread.greatest)));
+                let [least, greatest] = [spread.least, spread.greatest].map(|y| frame.y.at(self.scaled(y)));
+                band.line((x, least), (x, greatest));
             }
             connected = true;
         }
@@ -212,7 +226,7 @@ impl Grid<'_> {
                     }
                 }
             }
-            (colors.legend())
+            (colors.legend(self.column.format))
         }
     }
 
@@ -300,8 +314,8 @@ impl Colors {
         format!("{}{}", self.family, self.axis.at(x).floor() as usize)
     }
 
-    fn legend(&self) -> Markup {
-        let [low, high] = [self.axis.low, self.axis.high].map(crate::notation::real);
+    fn legend(&self, format: Format) -> Markup {
+        let [low, high] = [self.axis.low, self.axis.high].map(|x| number(x, format));
         html! {
             p.scale {
                 span { @if self.beyond.0 { "≤ " } (low) }
