@@ -251,10 +251,15 @@ pub fn nearest<'k>(key: &str, keys: &[&'k str]) -> Result<&'k str, Error> {
     if let Some(found) = keys.iter().find(|known| **known == key) {
         return Ok(found);
     }
-    let near = keys.iter().map(|known| (strsim::jaro_winkler(key, known), known));
-    let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7);
-    let hint = near.map_or_else(String::new, |(_, key)| format!("; did you mean `{key}`?"));
+    let hint = likeliest(key, keys.iter().copied());
+    let hint = hint.map_or_else(String::new, |key| format!("; did you mean `{key}`?"));
     Err(Error::Usage(format!("no column is called `{key}`{hint}")))
+}
+
+/// The one of `known` that looks most like `word`, if any looks like it.
+pub fn likeliest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let near = known.map(|known| (strsim::jaro_winkler(word, known), known));
+    near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7).map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -270,22 +275,8 @@ mod tests {
     fn row(name: &str, alpha: Value) -> Row {
         Row {
             name: name.to_owned(),
-            tensor: name.to_owned(),
-            block: None,
-            role: String::new(),
-            shape: [1, 1],
-            stored_shape: None,
-            dtype: "f32".to_owned(),
-            update: None,
-            blake3: None,
-            tied_to: None,
-            failed: None,
-            comparison: None,
-            flags: vec![],
             values: Measurements(vec![(&ALPHA, alpha), (&RANK, Value::Real(1.0))]),
-            sketch: vec![],
-            outline: vec![],
-            intruders: None,
+            ..Row::default()
         }
     }
 

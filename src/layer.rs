@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use globset::GlobSet;
 
@@ -85,6 +86,13 @@ impl Layer {
     /// Whether there is no entry at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Its rows in runs of at most `bytes` as they are read, a row at least.
+    pub fn blocks(&self, bytes: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let row = self.cols.saturating_mul(self.read_as.size()).max(1);
+        let (rows, step) = (self.rows, (bytes / row).max(1));
+        (0..rows).step_by(step).map(move |first| first..rows.min(first.saturating_add(step)))
     }
 
     /// Numbers stored: its entries, or those of its factors.

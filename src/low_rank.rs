@@ -65,6 +65,15 @@ impl LowRank {
         &self.right
     }
 
+    /// A hash of the factors, as doubles.
+    pub fn blake3(&self) -> blake3::Hash {
+        let mut hash = blake3::Hasher::new();
+        for x in self.left.iter().chain(&self.right) {
+            hash.update(&x.to_le_bytes());
+        }
+        hash.finalize()
+    }
+
     /// The rows `rows` of the product.
     ///
     /// # Errors

@@ -58,6 +58,12 @@ impl Dtype {
         }
     }
 
+    /// Of two types the one with the larger rounding: what a sum of both is known to.
+    #[must_use]
+    pub fn coarser(self, other: Self) -> Self {
+        if self.epsilon() >= other.epsilon() { self } else { other }
+    }
+
     /// The name used in tables and reports.
     pub const fn name(self) -> &'static str {
         match self {

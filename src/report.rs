@@ -218,7 +218,7 @@ impl Serialize for Measurements {
 }
 
 /// One logical matrix of the model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Row {
     /// Name of the matrix: the tensor's, without `.weight`, with `[i]` for a slice of a stack.
     pub name: String,

@@ -65,6 +65,19 @@ impl Spectrum {
         self.values.first().copied().unwrap_or(0.0)
     }
 
+    /// `√Σσ²`, relative to `σ₁` on the way, so that squares neither over- nor underflow.
+    pub fn norm(&self) -> f64 {
+        let first = self.largest();
+        let squares = self.values.iter().map(|s| (s / first).powi(2)).sum::<f64>();
+        if first > 0.0 { first * squares.sqrt() } else { 0.0 }
+    }
+
+    /// The values above the [`floor`](Self::floor), descending.
+    pub fn resolved(&self) -> &[f64] {
+        let floor = self.floor();
+        &self.values[..self.values.partition_point(|s| *s > floor)]
+    }
+
     /// Up to 32 values at even steps from the first to the last: enough to draw the spectrum.
     pub fn sketch(&self) -> Vec<f64> {
         self.leading_sketch(self.values.len())

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use svdkit::analysis::compare::{DRIFTS, FATES, TURNS};
 use svdkit::analysis::farms::FARMS;
-use svdkit::analysis::intruder_columns::{COLUMNS, RIGHT};
+use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 

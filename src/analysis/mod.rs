@@ -1,11 +1,10 @@
-//! Questions asked of one matrix or a pair: weights in, numbers out, one file a question.
+//! Questions asked of one matrix or a pair: weights in, numbers out, one file or folder a question.
 
 pub mod allocation;
 pub mod budget;
 pub mod compare;
+mod delta;
 pub mod farms;
-pub mod intruder_columns;
-pub mod intruder_totals;
 pub mod intruders;
 pub mod rank;
 pub mod resize;

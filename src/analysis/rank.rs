@@ -3,12 +3,12 @@
 use crate::checkpoint::{Holds, MatrixSource, Pairs};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::Precision;
+use crate::linalg::{Precision, STREAM_BYTES};
 use crate::metric::{Chosen, RANKS, Rounded};
 use crate::report::Measurements;
 
 use super::Measured;
-use super::spectrum::{measure_with, rows_in};
+use super::spectrum::measure_with;
 
 /// Reads `layer` from `source` and fills the columns of [`RANKS`] and `chosen`; `pairs` are what an update was taken from.
 ///
@@ -40,10 +40,9 @@ pub fn measure(
 /// to nearest is uniform over the spacing at an entry, ε times the power of two below it.
 fn rounding(source: &dyn MatrixSource, layer: &Layer, epsilon: f64) -> Result<f64, Error> {
     const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
-    let step = rows_in(layer);
     let (mut squares, mut largest) = (0f64, 0f64);
-    for first in (0..layer.rows).step_by(step) {
-        let entries = source.read(layer, first..layer.rows.min(first + step))?.to_f64();
+    for rows in layer.blocks(STREAM_BYTES) {
+        let entries = source.read(layer, rows)?.to_f64();
         let powers = entries.iter().map(|x| f64::from_bits(x.to_bits() & EXPONENT));
         // Relative to the largest, so that squares neither over- nor underflow.
         let before = largest;

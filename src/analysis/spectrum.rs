@@ -67,10 +67,10 @@ fn stored(source: &dyn MatrixSource, layer: &Layer, precision: Precision) -> Res
     let mut hash = blake3::Hasher::new();
     let mut stream = Stream::new(layer.rows, layer.cols, precision);
     // A weight that can be decomposed as it comes is never in memory whole.
-    let step = if stream.is_some() { rows_in(layer) } else { layer.rows };
+    let block = if stream.is_some() { STREAM_BYTES } else { usize::MAX };
     let mut whole = None;
-    for first in (0..layer.rows).step_by(step.max(1)) {
-        let rows = source.read(layer, first..layer.rows.min(first + step))?;
+    for rows in layer.blocks(block) {
+        let rows = source.read(layer, rows)?;
         entries.push(&rows);
         hash.update(rows.bytes());
         match &mut stream {
@@ -94,14 +94,5 @@ fn product(source: &dyn MatrixSource, layer: &Layer) -> Result<Found, Error> {
     let entries = Entries::of_factors(&factors);
     let finite = entries.nonfinite_count() == 0;
     let spectrum = if finite { Some(linalg::low_rank(&factors)?.spectrum()?) } else { None };
-    let mut hash = blake3::Hasher::new();
-    for x in factors.left().iter().chain(factors.right()) {
-        hash.update(&x.to_le_bytes());
-    }
-    Ok(Found { entries, spectrum, blake3: hash.finalize().to_hex().to_string() })
-}
-
-/// How many rows of `layer` are read at once; at least one.
-pub(super) fn rows_in(layer: &Layer) -> usize {
-    (STREAM_BYTES * layer.rows as u64 / layer.bytes().max(1)).max(1) as usize
+    Ok(Found { entries, spectrum, blake3: factors.blake3().to_hex().to_string() })
 }

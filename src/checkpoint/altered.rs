@@ -19,7 +19,7 @@ use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 
-/// Entries that are changed at once.
+/// How much of a matrix is changed at once.
 const BLOCK: usize = 1 << 20;
 
 /// What files of weights end in.
@@ -112,9 +112,7 @@ impl Copy {
         };
         let failed = |e| Error::io(to, "cannot write", e);
         let mut file = File::options().write(true).open(to).map_err(failed)?;
-        let step = (BLOCK / layer.cols.max(1)).max(1);
-        for first in (0..layer.rows).step_by(step) {
-            let rows = first..layer.rows.min(first + step);
+        for rows in layer.blocks(BLOCK) {
             let mut entries = source.read(layer, rows.clone())?.to_f64();
             let change = change.dense(rows.clone())?.to_f64();
             entries.iter_mut().zip(change).for_each(|(x, y)| *x += y);

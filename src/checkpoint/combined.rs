@@ -140,7 +140,7 @@ impl MatrixSource for Combined {
             // A difference is known as well as the coarser of the two it is made of.
             dtype: match pair.tuned.rank {
                 Some(_) if self.is_stored() => pair.tuned.dtype,
-                _ => coarser(pair.base.dtype, pair.tuned.dtype),
+                _ => pair.base.dtype.coarser(pair.tuned.dtype),
             },
             read_as: if self.is_stored() { pair.tuned.read_as } else { Dtype::F64 },
             rank: pair.tuned.rank.filter(|_| self.what == What::Delta),
@@ -179,11 +179,6 @@ impl MatrixSource for Combined {
         }
         Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
     }
-}
-
-/// The type with the larger rounding.
-fn coarser(a: Dtype, b: Dtype) -> Dtype {
-    if a.epsilon() >= b.epsilon() { a } else { b }
 }
 
 /// A matrix without a partner, as lines of what was left out: one, or one for each tensor of an adapter's update.

@@ -51,7 +51,7 @@ fn start(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
     if layer.rank.is_some() {
         return factors(source, layer);
     }
-    let matrix = source.read(layer, 0..rows_in(layer, START)).ok()?;
+    let matrix = source.read(layer, layer.blocks(START).next()?).ok()?;
     Some(*blake3::hash(matrix.bytes()).as_bytes())
 }
 
@@ -61,9 +61,8 @@ fn content(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
         return factors(source, layer);
     }
     let (mut hasher, mut first, mut varies) = (blake3::Hasher::new(), None, false);
-    let step = rows_in(layer, BLOCK);
-    for row in (0..layer.rows).step_by(step) {
-        let block = source.read(layer, row..layer.rows.min(row + step)).ok()?;
+    for rows in layer.blocks(BLOCK) {
+        let block = source.read(layer, rows).ok()?;
         let first = first.get_or_insert_with(|| entry(&block).to_vec());
         varies = varies || block.bytes().chunks_exact(layer.read_as.size()).any(|entry| entry != &first[..]);
         hasher.update(block.bytes());
@@ -78,20 +77,10 @@ fn factors(source: &dyn MatrixSource, layer: &Layer) -> Option<[u8; 32]> {
     if sides.iter().any(|side| side.iter().all(|x| *x == 0.0)) {
         return None;
     }
-    let mut hasher = blake3::Hasher::new();
-    for x in sides.into_iter().flatten() {
-        hasher.update(&x.to_le_bytes());
-    }
-    Some(*hasher.finalize().as_bytes())
+    Some(*factors.blake3().as_bytes())
 }
 
 /// The first entry of a block, as stored.
 fn entry(block: &Matrix) -> &[u8] {
     block.bytes().get(..block.dtype().size()).unwrap_or_default()
-}
-
-/// How many rows of `layer` fit into `bytes`; at least one.
-fn rows_in(layer: &Layer, bytes: usize) -> usize {
-    let row = layer.cols.saturating_mul(layer.read_as.size()).max(1);
-    (bytes / row).clamp(1, layer.rows.max(1))
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::intruder_totals;
-use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side};
+use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side, totals};
 use crate::checkpoint::{Copy, Pairs, What};
 use crate::engine::Job;
 use crate::error::Error;
@@ -186,8 +185,8 @@ fn complete(report: &mut Report, aside: &BTreeMap<String, (Intruders, Option<Low
         let original = row.tied_to.as_ref().unwrap_or(&row.name);
         row.intruders = aside.get(original).map(|(intruders, _)| intruders.clone());
     }
-    report.groups = intruder_totals::groups(&report.rows);
-    report.notes = intruder_totals::summary(&report.rows, options);
+    report.groups = totals::groups(&report.rows);
+    report.notes = totals::summary(&report.rows, options);
 }
 
 /// Writes the mitigated copy and notes how.

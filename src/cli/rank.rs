@@ -8,6 +8,7 @@ use clap::Args;
 use crate::analysis::{Measured, rank, spectrum};
 use crate::engine::Job;
 use crate::error::Error;
+use crate::gate;
 use crate::layer::Layer;
 use crate::linalg::Precision;
 use crate::metric::{Chosen, RANKS, chosen};
@@ -166,10 +167,8 @@ fn named<'a>(name: &str, layers: &'a [Layer]) -> Result<&'a str, Error> {
     if let Some(layer) = layers.iter().find(|layer| layer.name == name) {
         return Ok(&layer.name);
     }
-    let part = layers.iter().find(|layer| layer.name.contains(name)).map(|layer| &layer.name);
-    let near = layers.iter().map(|layer| (strsim::jaro_winkler(name, &layer.name), &layer.name));
-    let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7);
-    let near = part.or(near.map(|(_, name)| name));
+    let names = || layers.iter().map(|layer| layer.name.as_str());
+    let near = names().find(|known| known.contains(name)).or_else(|| gate::likeliest(name, names()));
     let hint = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
     Err(Error::Usage(format!("no matrix is called `{}`{hint}", crate::error::brief(name))))
 }

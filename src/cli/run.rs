@@ -245,13 +245,8 @@ fn assemble(
 ) -> Report {
     let layers = &selection.layers;
     let rows = (0..layers.len())
-        .map(|i| Row {
-            update: model.source.update(&layers[i]),
-            ..row(&layers[i], &measured[i], tied[i].map(|original| &layers[original]))
-        })
-        .map(|mut row| {
-            row.flags.extend(row.update.iter().flat_map(|update| &update.flags));
-            row
+        .map(|i| {
+            row(model.source.as_ref(), &layers[i], &measured[i], tied[i].map(|original| &layers[original]))
         })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
@@ -285,10 +280,32 @@ fn assemble(
     }
 }
 
-fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option<&Layer>) -> Row {
+fn row(
+    source: &dyn MatrixSource,
+    layer: &Layer,
+    measured: &Result<Arc<Measured>, String>,
+    original: Option<&Layer>,
+) -> Row {
     let found = measured.as_ref().ok();
     let spectrum = found.and_then(|found| found.spectrum.as_ref());
     let directions = layer.rank.unwrap_or(usize::MAX);
+    let update = source.update(layer);
+    let flags = found.iter().flat_map(|found| &found.flags);
+    Row {
+        blake3: found.map(|found| found.blake3.clone()),
+        tied_to: original.map(|layer| layer.name.clone()),
+        failed: measured.as_ref().err().cloned(),
+        flags: flags.chain(update.iter().flat_map(|update| &update.flags)).copied().collect(),
+        update,
+        values: found.map_or_else(Measurements::default, |found| found.values.clone()),
+        sketch: spectrum.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
+        outline: spectrum.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
+        ..row_of(layer)
+    }
+}
+
+/// What names and headers tell of a row.
+pub(super) fn row_of(layer: &Layer) -> Row {
     let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
     let shape = [layer.rows as u64, layer.cols as u64];
     Row {
@@ -299,16 +316,7 @@ fn row(layer: &Layer, measured: &Result<Arc<Measured>, String>, original: Option
         shape,
         stored_shape: (stored != shape).then_some(stored),
         dtype: layer.dtype.name().to_owned(),
-        update: None,
-        blake3: found.map(|found| found.blake3.clone()),
-        tied_to: original.map(|layer| layer.name.clone()),
-        failed: measured.as_ref().err().cloned(),
-        comparison: None,
-        flags: found.map_or_else(Vec::new, |found| found.flags.clone()),
-        values: found.map_or_else(Measurements::default, |found| found.values.clone()),
-        sketch: spectrum.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
-        outline: spectrum.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
-        intruders: None,
+        ..Row::default()
     }
 }
 

@@ -45,8 +45,7 @@ impl Eigenvalues {
     pub(super) fn new(spectrum: &Spectrum, length: usize) -> Self {
         let largest = spectrum.largest() * spectrum.largest();
         let error = 4.0 * f64::EPSILON * spectrum.rows().max(spectrum.cols()) as f64 * largest;
-        let counted = spectrum.values().iter().take_while(|s| **s > spectrum.floor());
-        let mut values: Vec<f64> = counted.map(|s| s * s).collect();
+        let mut values: Vec<f64> = spectrum.resolved().iter().map(|s| s * s).collect();
         let equal = EQUAL * f64::EPSILON * spectrum.rows().max(spectrum.cols()) as f64 * spectrum.largest();
         let space = |(first, last): (usize, usize)| {
             let spread = spectrum.values()[first] - spectrum.values()[last];

@@ -14,7 +14,6 @@ const BLOCK: usize = 256;
 /// [`Error::NotConverged`], also when an entry is not finite.
 pub fn difference(tuned: &Matrix, base: &Matrix, precision: Precision) -> Result<Spectrum, Error> {
     let (rows, cols) = (tuned.rows(), tuned.cols());
-    let precision = precision.of(tuned.dtype()).of(base.dtype());
     let (long, short) = (rows.max(cols), rows.min(cols));
     let Some(mut stream) = Stream::new(long, short, precision) else {
         let entries = subtracted(tuned, base, 0..rows, 0..cols);

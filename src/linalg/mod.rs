@@ -71,7 +71,7 @@ const SMALL_SIDE: usize = 256;
 const SMALL_ENTRIES: usize = 1 << 24;
 
 /// How much of a weight that can come in blocks of rows is best read at once.
-pub const STREAM_BYTES: u64 = 8 << 20;
+pub const STREAM_BYTES: usize = 8 << 20;
 
 /// What a decomposition is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -185,7 +185,8 @@ fn streams(rows: usize, cols: usize, precision: Precision) -> bool {
 pub fn streamed_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
     let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
     let read = rows as u64 * cols as u64 * read_as.size() as u64;
-    let never_held = if streams(rows, cols, precision) { read.saturating_sub(STREAM_BYTES) } else { 0 };
+    let never_held =
+        if streams(rows, cols, precision) { read.saturating_sub(STREAM_BYTES as u64) } else { 0 };
     Cost { flops, bytes: bytes.saturating_sub(never_held) }
 }
 

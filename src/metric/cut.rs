@@ -1,6 +1,6 @@
 //! Where a spectrum may be cut: how many values stand above a line that noise or rounding draws, and where it falls off.
 
-use super::{Metric, Rounded, bulk, norm};
+use super::{Metric, Rounded, bulk};
 use crate::report::{Column, Format, Value, Why};
 use crate::spectrum::Spectrum;
 
@@ -36,7 +36,7 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         subject.measure(|spectrum| {
             let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
             let noise = match subject.rounded {
-                Rounded::Itself => ROUNDING * epsilon * norm::frobenius(spectrum) / (m * n).sqrt(),
+                Rounded::Itself => ROUNDING * epsilon * spectrum.norm() / (m * n).sqrt(),
                 Rounded::Weights(rounding) => MARGIN * rounding,
                 Rounded::Factors => return Value::Missing(Why::NotApplicable),
             };

@@ -154,6 +154,12 @@ impl<'a> Subject<'a> {
         Measurements(metrics.iter().map(|metric| (&metric.column, metric.value(self))).collect())
     }
 
+    /// The value of one of [`METRICS`] alone.
+    pub fn value(&self, key: &str) -> Value {
+        let metric = METRICS.iter().find(|metric| metric.column.key == key);
+        metric.map_or(Value::Missing(Why::NotApplicable), |metric| (metric.value)(self))
+    }
+
     /// Cautions for whoever reads the values.
     pub fn flags(&self) -> Vec<&'static str> {
         let short = |tail: &OnceCell<Result<TailFit, Why>>| {
@@ -213,10 +219,8 @@ impl<'a> Subject<'a> {
 
 /// The eigenvalues `λ = σ²` above the accuracy floor, ascending: what is below is rounding and would spoil logarithms.
 pub fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
-    let floor = spectrum.floor();
-    let resolved = spectrum.values().iter().rev().filter(|s| **s > floor);
     // A square that under- or overflows is no eigenvalue to fit.
-    resolved.map(|s| s * s).filter(|x| x.is_normal()).collect()
+    spectrum.resolved().iter().rev().map(|s| s * s).filter(|x| x.is_normal()).collect()
 }
 
 #[cfg(test)]

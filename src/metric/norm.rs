@@ -2,7 +2,6 @@
 
 use super::Metric;
 use crate::report::{Column, Format, Value, Why};
-use crate::spectrum::Spectrum;
 
 pub(super) const SPECTRAL_NORM: Metric = Metric {
     column: Column {
@@ -25,7 +24,7 @@ pub(super) const FROBENIUS_NORM: Metric = Metric {
         range: "[σ₁, √rank·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(frobenius(spectrum))),
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.norm())),
 };
 
 pub(super) const NUCLEAR_NORM: Metric = Metric {
@@ -40,8 +39,7 @@ pub(super) const NUCLEAR_NORM: Metric = Metric {
     value: |subject| {
         subject.measure(|spectrum| {
             // A thousand values that are rounding add up to something that is not there.
-            let resolved = spectrum.values().iter().filter(|s| **s > spectrum.floor());
-            Value::real(resolved.sum())
+            Value::real(spectrum.resolved().iter().sum())
         })
     },
 };
@@ -104,10 +102,7 @@ pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
         source: "docs/numerics.md",
     },
     value: |subject| {
-        subject.measure(|spectrum| {
-            let floor = spectrum.floor();
-            Value::count(spectrum.values().iter().filter(|s| **s <= floor).count())
-        })
+        subject.measure(|spectrum| Value::count(spectrum.values().len() - spectrum.resolved().len()))
     },
 };
 
@@ -162,13 +157,6 @@ pub(super) const MAX_ABS: Metric = Metric {
         None => Value::real(subject.entries.max_abs()),
     },
 };
-
-/// √Σσ², relative to σ₁, so that squares neither over- nor underflow.
-pub(super) fn frobenius(spectrum: &Spectrum) -> f64 {
-    let first = spectrum.largest();
-    let squares = spectrum.values().iter().map(|s| (s / first).powi(2)).sum::<f64>();
-    if first > 0.0 { first * squares.sqrt() } else { 0.0 }
-}
 
 #[cfg(test)]
 mod tests {

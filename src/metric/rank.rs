@@ -166,8 +166,8 @@ pub(super) const RANK_AT_99: Metric = Metric {
 /// σ/σ₁, so that no power of an extreme value over- or underflows, without what is rounding: a matrix of rank one has
 /// effective rank one on every route. The spectrum is not all zero.
 fn relative(spectrum: &Spectrum) -> impl Iterator<Item = f64> + Clone {
-    let (first, floor) = (spectrum.largest(), spectrum.floor());
-    spectrum.values().iter().take_while(move |s| **s > floor).map(move |s| s / first)
+    let first = spectrum.largest();
+    spectrum.resolved().iter().map(move |s| s / first)
 }
 
 /// −Σ p ln p in nats of the shares p = x/Σx, where 0 ln 0 is 0.

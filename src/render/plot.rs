@@ -35,7 +35,7 @@ pub fn write(
     let cells = width.saturating_sub(MARGIN + 1).max(NARROWEST);
     let title = format!("{} · {} × {} · {}", row.name, row.shape[0], row.shape[1], row.dtype);
     writeln!(out, "\n {}", paint.wrap("1", &title))?;
-    let resolved: Vec<f64> = spectrum.values().iter().copied().filter(|s| *s > spectrum.floor()).collect();
+    let resolved = spectrum.resolved();
     let edge = match row.values.get("bulk_edge") {
         Some(Value::Real(edge)) => Some(edge),
         _ => None,
@@ -198,30 +198,12 @@ fn bit(x: usize, y: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Measurements;
     use crate::spectrum::Route;
 
     fn check(values: &[f64], width: usize, expected: &[&str]) {
         let side = values.len();
-        let row = Row {
-            name: "w".to_owned(),
-            tensor: "w".to_owned(),
-            block: None,
-            role: "w".to_owned(),
-            shape: [side as u64; 2],
-            stored_shape: None,
-            dtype: "f64".to_owned(),
-            blake3: None,
-            tied_to: None,
-            failed: None,
-            update: None,
-            comparison: None,
-            flags: vec![],
-            intruders: None,
-            values: Measurements::default(),
-            sketch: vec![],
-            outline: vec![],
-        };
+        let row =
+            Row { name: "w".to_owned(), shape: [side as u64; 2], dtype: "f64".to_owned(), ..Row::default() };
         let spectrum = Spectrum::new(values.to_vec(), side, side, Route::Direct).expect("sound");
         let mut out = vec![];
         write(&row, &spectrum, &[], (width, Paint::Plain), &mut out).expect("a vector takes everything");

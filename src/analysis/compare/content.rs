@@ -8,7 +8,7 @@ use crate::metric::{Entries, Metric, Subject};
 use crate::report::{Measurements, Why};
 
 /// How much of a matrix is in memory at once.
-const BLOCK: u64 = 8 << 20;
+const BLOCK: usize = 8 << 20;
 
 /// The bytes of a matrix in short, and what its entries say by themselves.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,9 +25,8 @@ impl Content {
     /// When it cannot be read.
     pub fn of(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
         let (mut hash, mut entries) = (blake3::Hasher::new(), Entries::new());
-        let step = rows_in(layer);
-        for first in (0..layer.rows).step_by(step) {
-            let rows = source.read(layer, first..layer.rows.min(first + step))?;
+        for rows in layer.blocks(BLOCK) {
+            let rows = source.read(layer, rows)?;
             hash.update(rows.bytes());
             entries.push(&rows);
         }
@@ -48,9 +47,7 @@ pub fn equal(
     (base, base_layer): (&dyn MatrixSource, &Layer),
     (tuned, layer): (&dyn MatrixSource, &Layer),
 ) -> Result<bool, Error> {
-    let step = rows_in(layer).min(rows_in(base_layer));
-    for first in (0..layer.rows).step_by(step) {
-        let rows = first..layer.rows.min(first + step);
+    for rows in layer.blocks(BLOCK) {
         if tuned.read(layer, rows.clone())?.to_f64() != base.read(base_layer, rows)?.to_f64() {
             return Ok(false);
         }
@@ -67,17 +64,9 @@ pub(super) fn difference(
     (tuned, layer): (&dyn MatrixSource, &Layer),
 ) -> Result<Matrix, Error> {
     let mut entries = Vec::with_capacity(layer.len());
-    let step = rows_in(layer).min(rows_in(base_layer));
-    for first in (0..layer.rows).step_by(step) {
-        let rows = first..layer.rows.min(first + step);
+    for rows in layer.blocks(BLOCK) {
         let (tuned, base) = (tuned.read(layer, rows.clone())?, base.read(base_layer, rows)?);
         entries.extend(tuned.to_f64().iter().zip(base.to_f64()).map(|(tuned, base)| tuned - base));
     }
     Matrix::from_f64(layer.rows, layer.cols, &entries)
-}
-
-/// How many rows of `layer` are read at once; at least one.
-fn rows_in(layer: &Layer) -> usize {
-    let row = (layer.cols * layer.read_as.size()).max(1) as u64;
-    (BLOCK / row).max(1) as usize
 }

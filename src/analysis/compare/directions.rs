@@ -2,12 +2,13 @@
 //!
 //! Vectors of equal or unresolved singular values are arbitrary; each number says how it deals with that.
 
-use super::super::intruder_columns as columns;
-use super::drift::{Drift, norm, resolved};
+use super::super::delta;
+use super::drift::Drift;
 use super::{Both, Preserve, Settings};
 use crate::error::Error;
 use crate::linalg::{self, Basis, Core, Factors};
 use crate::matrix::Matrix;
+use crate::metric::energy_rank;
 use crate::report::{Column, Format, Value, Why};
 use crate::spectrum::Spectrum;
 
@@ -39,7 +40,7 @@ impl Directions {
         settings: &Settings,
     ) -> Result<Self, Error> {
         let spectra = [base.spectrum()?, tuned.spectrum()?];
-        let top = spectra.iter().map(|spectrum| resolved(spectrum).len()).fold(settings.top, usize::min);
+        let top = spectra.iter().map(|spectrum| spectrum.resolved().len()).fold(settings.top, usize::min);
         let angle = |a, b| -> Result<f64, Error> {
             let (cosine, sine) = linalg::largest_angle(a, b, top)?;
             Ok(sine.atan2(cosine).to_degrees())
@@ -61,7 +62,7 @@ impl Directions {
     /// `Σᵢⱼ (u₀ᵢ·uⱼ)(v₀ᵢ·vⱼ)` over the directions of at least `share` of their σ₁, over the smaller number of them.
     fn alignment(&self, share: f64) -> Value {
         let kept = |spectrum: &Spectrum| {
-            resolved(spectrum).iter().take_while(|s| **s >= share * spectrum.largest()).count()
+            spectrum.resolved().iter().take_while(|s| **s >= share * spectrum.largest()).count()
         };
         let (base, tuned) = (kept(&self.base), kept(&self.tuned));
         if base.min(tuned) == 0 {
@@ -115,15 +116,7 @@ impl Preserve {
     fn rank(self, base: &Spectrum) -> usize {
         match self {
             Self::Rank(rank) => rank.min(base.values().len()),
-            Self::Energy(share) => {
-                let (first, mut held) = (base.largest(), 0.0);
-                let total = (norm(base) / first).powi(2);
-                let reached = base.values().iter().position(|s| {
-                    held += (s / first).powi(2);
-                    held >= share * total
-                });
-                reached.map_or(base.values().len(), |i| i + 1)
-            }
+            Self::Energy(share) => energy_rank(base, share),
         }
     }
 }
@@ -135,7 +128,7 @@ fn directed(both: &Both<'_>, value: impl FnOnce(&Directions) -> Value) -> Value 
 
 /// A share of the update's energy.
 fn share(both: &Both<'_>, energy: impl FnOnce(&Directions) -> f64) -> Value {
-    match norm(both.update) {
+    match both.update.norm() {
         0.0 => Value::Missing(Why::NoUpdate),
         // Rounding may leave a share a hair below nothing.
         norm => directed(both, |directions| Value::real((energy(directions) / (norm * norm)).max(0.0))),
@@ -209,7 +202,7 @@ pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
 };
 
 pub(super) const SUBSPACE_OVERLAP: Drift = Drift {
-    column: columns::SUBSPACE_OVERLAP,
+    column: delta::SUBSPACE_OVERLAP,
     unchanged: Value::Real(1.0),
     value: |both| directed(both, |directions| directions.overlap(&directions.left)),
 };
@@ -290,7 +283,7 @@ pub(super) const MINOR_SHARE: Drift = Drift {
     },
     unchanged: Value::Missing(Why::NoUpdate),
     value: |both| {
-        let energy = norm(both.update).powi(2);
+        let energy = both.update.norm().powi(2);
         share(both, |directions| {
             let leading = |energies: &[f64]| energies[..directions.principal].iter().sum::<f64>();
             let touched = leading(&directions.core.left) + leading(&directions.core.right);

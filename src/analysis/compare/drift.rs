@@ -1,6 +1,6 @@
 //! How far a weight has come from its base: numbers of a pair, from entries and singular values alone.
 
-use super::super::intruder_columns as columns;
+use super::super::delta;
 use super::Both;
 use crate::report::{Column, Format, Value, Why};
 use crate::spectrum::Spectrum;
@@ -17,9 +17,9 @@ pub struct Drift {
 }
 
 pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
-    column: columns::DELTA_FROBENIUS_RATIO,
+    column: delta::DELTA_FROBENIUS_RATIO,
     unchanged: Value::Real(0.0),
-    value: |both| match (norm(both.update), norm(both.base)) {
+    value: |both| match (both.update.norm(), both.base.norm()) {
         (_, 0.0) => Value::Missing(Why::ZeroBase),
         (update, base) => Value::real(update / base),
     },
@@ -37,7 +37,7 @@ pub(super) const LOG_SIGMA_DISTANCE: Drift = Drift {
     unchanged: Value::Real(0.0),
     value: |both| {
         let logarithms =
-            |spectrum: &Spectrum| -> Vec<f64> { resolved(spectrum).iter().map(|s| s.ln()).collect() };
+            |spectrum: &Spectrum| -> Vec<f64> { spectrum.resolved().iter().map(|s| s.ln()).collect() };
         let (base, tuned) = (logarithms(both.base), logarithms(both.tuned));
         if base.is_empty() || tuned.is_empty() {
             return Value::Missing(Why::AllZero);
@@ -64,7 +64,7 @@ pub(super) const SIGMA_DRIFT: Drift = Drift {
 };
 
 pub(super) const DELTA_SPECTRAL_RATIO: Drift = Drift {
-    column: columns::DELTA_SPECTRAL_RATIO,
+    column: delta::DELTA_SPECTRAL_RATIO,
     unchanged: Value::Real(0.0),
     value: |both| match both.base.largest() {
         0.0 => Value::Missing(Why::ZeroBase),
@@ -73,13 +73,13 @@ pub(super) const DELTA_SPECTRAL_RATIO: Drift = Drift {
 };
 
 pub(super) const DELTA_STABLE_RANK: Drift = Drift {
-    column: columns::DELTA_STABLE_RANK,
+    column: delta::DELTA_STABLE_RANK,
     unchanged: Value::Missing(Why::NoUpdate),
     value: |both| both.of_update("stable_rank"),
 };
 
 pub(super) const DELTA_EFFECTIVE_RANK: Drift = Drift {
-    column: columns::DELTA_EFFECTIVE_RANK,
+    column: delta::DELTA_EFFECTIVE_RANK,
     unchanged: Value::Missing(Why::NoUpdate),
     value: |both| both.of_update("effective_rank"),
 };
@@ -96,21 +96,6 @@ pub(super) const DELTA_RANK_AT_90: Drift = Drift {
     unchanged: Value::Missing(Why::NoUpdate),
     value: |both| both.of_update("rank_at_90"),
 };
-
-/// √Σσ², without over- or underflow on the way.
-pub(super) fn norm(spectrum: &Spectrum) -> f64 {
-    let first = spectrum.largest();
-    if first == 0.0 {
-        return 0.0;
-    }
-    first * spectrum.values().iter().map(|s| (s / first) * (s / first)).sum::<f64>().sqrt()
-}
-
-/// The singular values that are more than rounding, largest first.
-pub(super) fn resolved(spectrum: &Spectrum) -> &[f64] {
-    let count = spectrum.values().iter().take_while(|s| **s > spectrum.floor()).count();
-    &spectrum.values()[..count]
-}
 
 /// `∫|F⁻¹(t) − G⁻¹(t)|dt` of two samples, both sorted the same way and neither empty.
 fn distance(a: &[f64], b: &[f64]) -> f64 {

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::{self, Cost, Factors, Precision};
 use crate::matrix::{Dtype, Matrix};
-use crate::metric::{Entries, METRICS, Metric, Subject};
+use crate::metric::{Entries, Metric, Subject};
 use crate::report::{Measurements, Standing, Value, Why};
 use crate::spectrum::Spectrum;
 
@@ -197,17 +197,17 @@ pub struct Both<'a> {
     base: &'a Spectrum,
     tuned: &'a Spectrum,
     update: &'a Spectrum,
-    /// Metrics of the update.
-    measured: Measurements,
+    /// The update as its metrics see it.
+    subject: Subject<'a>,
     directions: Option<&'a Directions>,
 }
 
 impl Both<'_> {
     /// A metric of the update.
     fn of_update(&self, key: &str) -> Value {
-        match self.measured.get(key) {
-            None | Some(Value::Missing(Why::AllZero)) => Value::Missing(Why::NoUpdate),
-            Some(value) => value,
+        match self.subject.value(key) {
+            Value::Missing(Why::AllZero) => Value::Missing(Why::NoUpdate),
+            value => value,
         }
     }
 }
@@ -225,27 +225,27 @@ fn drifts(
     };
     let layer = weight.layer;
     let (update, spectrum) = update(weight, tuned_weight, settings)?;
-    let directions = match settings.vectors {
-        Vectors::None => None,
-        Vectors::All => {
+    let directions = match &update {
+        Some(update) if settings.vectors == Vectors::All => {
             let whole = |of: Weight<'_>| linalg::factors(&of.source.read(of.layer, 0..of.layer.rows)?);
             if factors.get().is_none() {
                 // The cell is empty, so nothing is refused.
                 let _ = factors.set(whole(weight)?);
             }
             let tuned = whole(tuned_weight)?;
-            factors.get().map(|base| Directions::new(base, &tuned, &update, settings)).transpose()?
+            factors.get().map(|base| Directions::new(base, &tuned, update, settings)).transpose()?
         }
+        _ => None,
     };
     let entries = Entries::new();
     let both = Both {
         base,
         tuned: tuned_spectrum,
         update: &spectrum,
-        measured: Subject::new(layer, &entries, Ok(&spectrum)).evaluate(METRICS),
+        subject: Subject::new(layer, &entries, Ok(&spectrum)),
         directions: directions.as_ref(),
     };
-    let permuted = same_values(base, tuned_spectrum) && drift::norm(&spectrum) > MOVED * drift::norm(base);
+    let permuted = same_values(base, tuned_spectrum) && spectrum.norm() > MOVED * base.norm();
     let values = all().map(|drift| (drift.value)(&both)).collect();
     if permuted {
         tuned.flags.push("likely_permuted");
@@ -253,20 +253,32 @@ fn drifts(
     Ok(values)
 }
 
-/// What was added to a weight, and its singular values: exactly, where an adapter stores it as such.
-fn update(base: Weight<'_>, tuned: Weight<'_>, settings: &Settings) -> Result<(Matrix, Spectrum), Error> {
+/// What was added to a weight, and its singular values: exactly, where an adapter stores it as such. It is in memory
+/// whole only where singular vectors are compared with it, or its values cannot be had otherwise.
+fn update(
+    base: Weight<'_>,
+    tuned: Weight<'_>,
+    settings: &Settings,
+) -> Result<(Option<Matrix>, Spectrum), Error> {
+    let whole = |source: &dyn MatrixSource, layer: &Layer| source.read(layer, 0..layer.rows);
+    let vectors = settings.vectors == Vectors::All;
     let Some((source, layer)) = tuned.added else {
-        let update = content::difference((base.source, base.layer), (tuned.source, tuned.layer))?;
-        let precision = settings.precision.of(coarser(base.layer.dtype, tuned.layer.dtype));
-        let spectrum = linalg::singular_values(&update, precision)?;
-        return Ok((update, spectrum));
+        let precision = settings.precision.of(base.layer.dtype.coarser(tuned.layer.dtype));
+        if vectors {
+            let update = content::difference((base.source, base.layer), (tuned.source, tuned.layer))?;
+            let spectrum = linalg::singular_values(&update, precision)?;
+            return Ok((Some(update), spectrum));
+        }
+        let (base, tuned) = (whole(base.source, base.layer)?, whole(tuned.source, tuned.layer)?);
+        return Ok((None, linalg::difference(&tuned, &base, precision)?));
     };
-    let update = source.read(layer, 0..layer.rows)?;
-    let spectrum = match layer.rank {
-        Some(_) => linalg::low_rank(&source.factors(layer)?)?.spectrum()?,
-        None => linalg::singular_values(&update, settings.precision.of(layer.dtype))?,
-    };
-    Ok((update, spectrum))
+    if layer.rank.is_some() {
+        let spectrum = linalg::low_rank(&source.factors(layer)?)?.spectrum()?;
+        return Ok((if vectors { Some(whole(source, layer)?) } else { None }, spectrum));
+    }
+    let update = whole(source, layer)?;
+    let spectrum = linalg::singular_values(&update, settings.precision.of(layer.dtype))?;
+    Ok((Some(update), spectrum))
 }
 
 /// The columns of a pair.
@@ -284,11 +296,6 @@ const MOVED: f64 = 0.01;
 fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
     let close = |(a, b): (&f64, &f64)| (a - b).abs() <= SAME * base.largest();
     base.largest() > 0.0 && base.values().iter().zip(tuned.values()).all(close)
-}
-
-/// The type with the larger rounding.
-fn coarser(a: Dtype, b: Dtype) -> Dtype {
-    if a.epsilon() >= b.epsilon() { a } else { b }
 }
 
 /// What comparing `tuned` weights with a base costs.

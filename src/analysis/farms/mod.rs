@@ -121,13 +121,7 @@ impl Weight {
     fn blake3(&self) -> String {
         let hash = match self {
             Self::Dense(matrix) => blake3::hash(matrix.bytes()),
-            Self::Factors(factors) => {
-                let mut hash = blake3::Hasher::new();
-                for x in factors.left().iter().chain(factors.right()) {
-                    hash.update(&x.to_le_bytes());
-                }
-                hash.finalize()
-            }
+            Self::Factors(factors) => factors.blake3(),
         };
         hash.to_hex().to_string()
     }

@@ -8,6 +8,7 @@ use crate::report::{
     self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals,
 };
 
+use super::super::run::row_of;
 use super::task::{Odd, Seen, Sides, Task};
 
 /// What was found of one row.
@@ -113,17 +114,9 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
             flags.push(flag);
         }
     }
-    let (shape, stored) = shapes(layer);
     Some(Row {
         name: task.name.clone(),
-        tensor: layer.tensor.clone(),
-        block: layer.block,
-        role: layer.role.clone(),
-        shape,
-        stored_shape: stored,
-        dtype: layer.dtype.name().to_owned(),
         update: if sides.tuned.len() == 1 { update(&sides.tuned[0].1, layer) } else { None },
-        intruders: None,
         blake3: if sides.tuned.len() == 1 { hash(0) } else { None },
         tied_to: found.tied_to.clone(),
         comparison: Some(Comparison {
@@ -139,9 +132,8 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
             (None, Some(seen)) => values(sides, task, seen, outcome.map(AsRef::as_ref), vocabulary),
             _ => Measurements::default(),
         },
-        sketch: vec![],
-        outline: vec![],
         failed: failure,
+        ..row_of(layer)
     })
 }
 
@@ -206,28 +198,15 @@ fn odd_row(odd: &Odd, vocabulary: &Vocabulary) -> Row {
         shape: [odd.tensor.shape.iter().product(), 1],
         stored_shape: Some(odd.tensor.shape.clone()),
         dtype: odd.tensor.dtype.clone(),
-        update: None,
-        intruders: None,
-        blake3: None,
-        tied_to: None,
-        failed: None,
         comparison: Some(Comparison {
             status: summary(&standings),
             base_shape: None,
             base_dtype: None,
             base_blake3: None,
         }),
-        flags: vec![],
         values: vocabulary.fates(&odd.standings),
-        sketch: vec![],
-        outline: vec![],
+        ..Row::default()
     }
-}
-
-fn shapes(layer: &Layer) -> ([u64; 2], Option<Vec<u64>>) {
-    let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
-    let shape = [layer.rows as u64, layer.cols as u64];
-    (shape, (stored != shape).then_some(stored))
 }
 
 fn totals(rows: &[Row], sides: &Sides, (skipped, filtered): (&[Skipped], usize), odd: &[Odd]) -> Totals {

@@ -91,10 +91,12 @@ impl Sides {
                 all.entry(name.clone()).or_insert_with(|| tensor.clone());
             }
         }
+        let header =
+            |tensor: Option<&Skipped>| tensor.map(|tensor| (tensor.shape.clone(), tensor.dtype.clone()));
         let mut odd = vec![];
         for (name, tensor) in all {
             let standings: Vec<_> =
-                tuned.iter().map(|side| between(base.get(&name), side.get(&name))).collect();
+                tuned.iter().map(|side| between(header(base.get(&name)), header(side.get(&name)))).collect();
             let same = (Some(Standing::Unchanged), Retyped::No);
             if standings.iter().any(|standing| *standing != same) && filter.keeps(bare(&name)) {
                 odd.push(Odd { name: printable(bare(&tensor.tensor)), tensor, standings });
@@ -105,15 +107,18 @@ impl Sides {
     }
 }
 
-/// How two tensors stand to each other as far as their headers tell.
-fn between(base: Option<&Skipped>, tuned: Option<&Skipped>) -> (Option<Standing>, Retyped) {
+/// How two tensors stand to each other as far as their headers, shape and type, tell: the same until bytes are looked at.
+fn between<S: PartialEq, T: PartialEq>(
+    base: Option<(S, T)>,
+    tuned: Option<(S, T)>,
+) -> (Option<Standing>, Retyped) {
     match (base, tuned) {
         (None, None) => (None, Retyped::No),
         (None, Some(_)) => (Some(Standing::Added), Retyped::No),
         (Some(_), None) => (Some(Standing::Removed), Retyped::No),
-        (Some(base), Some(tuned)) => {
-            let retyped = if base.dtype == tuned.dtype { Retyped::No } else { Retyped::Yes };
-            let standing = match (base.shape == tuned.shape, retyped) {
+        (Some((base_shape, base_type)), Some((shape, dtype))) => {
+            let retyped = if base_type == dtype { Retyped::No } else { Retyped::Yes };
+            let standing = match (base_shape == shape, retyped) {
                 (false, _) => Standing::Reshaped,
                 (true, Retyped::Yes) => Standing::Measured,
                 (true, Retyped::No) => Standing::Unchanged,
@@ -129,23 +134,10 @@ impl Task {
         self.tuned.iter().flatten().next().or(self.base.as_ref())
     }
 
-    /// How the matrix stands on a tuned side as far as headers tell: the same until its bytes are looked at.
+    /// How the matrix stands on a tuned side as far as headers tell.
     pub(super) fn standing(&self, side: usize) -> (Option<Standing>, Retyped) {
-        match (&self.base, &self.tuned[side]) {
-            (None, None) => (None, Retyped::No),
-            (None, Some(_)) => (Some(Standing::Added), Retyped::No),
-            (Some(_), None) => (Some(Standing::Removed), Retyped::No),
-            (Some(base), Some(tuned)) => {
-                let retyped = if base.dtype == tuned.dtype { Retyped::No } else { Retyped::Yes };
-                let same_shape = (base.rows, base.cols) == (tuned.rows, tuned.cols);
-                let standing = match (same_shape, retyped) {
-                    (false, _) => Standing::Reshaped,
-                    (true, Retyped::Yes) => Standing::Measured,
-                    (true, Retyped::No) => Standing::Unchanged,
-                };
-                (Some(standing), retyped)
-            }
-        }
+        let header = |layer: &Layer| ((layer.rows, layer.cols), layer.dtype);
+        between(self.base.as_ref().map(header), self.tuned[side].as_ref().map(header))
     }
 }
 

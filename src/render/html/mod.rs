@@ -232,22 +232,11 @@ mod tests {
     pub(super) fn report(names: &[&str]) -> Report {
         let row = |name: &&str| Row {
             name: (*name).to_owned(),
-            tensor: (*name).to_owned(),
             block: name.split('.').find_map(|part| part.parse().ok()),
             role: (*name).to_owned(),
             shape: [4096, 4096],
-            stored_shape: None,
             dtype: "bf16".to_owned(),
-            update: None,
-            blake3: None,
-            tied_to: None,
-            comparison: None,
-            failed: None,
-            flags: vec![],
-            values: Measurements::default(),
-            sketch: vec![],
-            outline: vec![],
-            intruders: None,
+            ..Row::default()
         };
         Report {
             schema: 1,

@@ -1,5 +1,8 @@
 //! The columns of `svdkit intruders`; docs/metrics.md defines each.
 
+use super::super::delta::{
+    DELTA_EFFECTIVE_RANK, DELTA_FROBENIUS_RATIO, DELTA_SPECTRAL_RATIO, DELTA_STABLE_RANK, SUBSPACE_OVERLAP,
+};
 use crate::report::{Column, Format};
 
 /// The columns, those of the right side aside, in the order of the report.
@@ -52,51 +55,6 @@ pub(super) const LOWEST_COSINE: Column = Column {
     doc: "the smallest best cosine among the k leading directions; a bound from above unless `--exact`",
     range: "[0, 1]",
     source: "Shuttleworth et al. 2024",
-};
-
-pub(super) const SUBSPACE_OVERLAP: Column = Column {
-    key: "subspace_overlap",
-    label: "overlap",
-    format: Format::Real,
-    doc: "‖U₀ᵀU‖²_F / k over the k leading vectors of both sides: what share of one space lies in the other",
-    range: "[0, 1]",
-    source: "Hu et al. 2021, arXiv 2106.09685, 7.2",
-};
-
-pub(super) const DELTA_SPECTRAL_RATIO: Column = Column {
-    key: "delta_spectral_ratio",
-    label: "σ₁(ΔW)/σ₁(W₀)",
-    format: Format::Real,
-    doc: "σ₁(ΔW)/σ₁(W₀): the update's strongest direction against the base's",
-    range: "[0, ∞)",
-    source: "definition",
-};
-
-pub(super) const DELTA_FROBENIUS_RATIO: Column = Column {
-    key: "delta_frobenius_ratio",
-    label: "‖ΔW‖/‖W₀‖",
-    format: Format::Real,
-    doc: "‖ΔW‖_F/‖W₀‖_F: the size of the update against the base's",
-    range: "[0, ∞)",
-    source: "definition",
-};
-
-pub(super) const DELTA_EFFECTIVE_RANK: Column = Column {
-    key: "delta_effective_rank",
-    label: "eff. rank ΔW",
-    format: Format::Real,
-    doc: "effective_rank of the update ΔW",
-    range: "[1, rank]",
-    source: "Roy & Vetterli 2007; Shuttleworth et al. 2024",
-};
-
-pub(super) const DELTA_STABLE_RANK: Column = Column {
-    key: "delta_stable_rank",
-    label: "stable ΔW",
-    format: Format::Real,
-    doc: "stable_rank of the update ΔW",
-    range: "[1, rank]",
-    source: "Rudelson & Vershynin 2007",
 };
 
 pub(super) const RIGHT_INTRUDER_COUNT: Column = Column {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::layer::natural;
-use crate::report::{Column, Format, Group, Measurements, Row, Value};
+use crate::report::{Column, Format, Group, Measurements, Row, Value, Why};
 
-use super::intruder_columns::{DELTA_EFFECTIVE_RANK, INTRUDER_COUNT, INTRUDER_ENERGY, K};
-use super::intruders::{Of, Options};
+use super::super::delta::DELTA_EFFECTIVE_RANK;
+use super::columns::{INTRUDER_COUNT, INTRUDER_ENERGY, K};
+use super::{Of, Options};
 
 /// What is said of a group.
 const COLUMNS: [&Column; 4] = [&INTRUDER_COUNT, &K, &INTRUDER_ENERGY, &DELTA_EFFECTIVE_RANK];
@@ -39,7 +40,7 @@ fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
             _ if !numbers.is_empty() && column.format == Format::Count => Value::Count(sum as u64),
             _ if !numbers.is_empty() => Value::real(sum / numbers.len() as f64),
             (_, Some(missing)) => *missing,
-            (_, None) => Value::Missing(crate::report::Why::NotApplicable),
+            (_, None) => Value::Missing(Why::NotApplicable),
         }
     };
     let values = COLUMNS.iter().map(|column| (*column, value(column))).collect();

@@ -1,7 +1,11 @@
 //! Intruder dimensions: leading directions of a tuned weight that no singular vector of its base comes close to.
 //!
 //! Shuttleworth et al. 2024, arXiv 2410.21228: `uᵢ` of `W₀ + ΔW`, `i ≤ k`, is an intruder when `maxⱼ |uᵢᵀu⁰ⱼ| < ε` over
-//! all singular vectors of `W₀`. An adapter's update is added to the base only in products, never in memory.
+//! all singular vectors of `W₀`. An adapter's update is added to the base only in products, never in memory. What rows
+//! come to together is in `totals`.
+
+pub mod columns;
+pub mod totals;
 
 use crate::checkpoint::{Holds, Pairs};
 use crate::error::Error;
@@ -9,13 +13,12 @@ use crate::layer::Layer;
 use crate::linalg::{self, Basis, BestCosine, Cost, Factors, Operator, Precision, Question};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
-use crate::metric::{Entries, METRICS, Subject};
+use crate::metric::{Entries, Subject};
 use crate::pair::Pair;
 use crate::report::{Column, Direction, Intruders, Measurements, Value, Why};
 use crate::spectrum::Spectrum;
 
-use super::Measured;
-use super::intruder_columns as columns;
+use super::{Measured, delta};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +90,7 @@ pub struct Found {
     pub correction: Option<LowRank>,
 }
 
-/// The base's bounds are not the cosines.
+/// The flag of rows whose cosines are known between bounds only.
 pub const BOUNDS: &str = "cosine_bounds";
 
 /// What a pair costs.
@@ -123,24 +126,17 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
     let pair = pairs.get(name)?;
     let base = pairs.base().read(&pair.base, 0..pair.base.rows)?;
     let change = change(pairs, pair)?;
-    let mut hash = blake3::Hasher::new();
-    let mut entries = Entries::new();
-    entries.push(&base);
-    match &change {
-        Change::Tuned(matrix) | Change::Dense(matrix) => {
-            entries.push(matrix);
-            hash.update(matrix.bytes());
-        }
-        Change::Thin(product) => {
-            for factor in [product.left(), product.right()] {
-                let factor = Matrix::from_f64(1, factor.len(), factor)?;
-                entries.push(&factor);
-                hash.update(factor.bytes());
-            }
-        }
-    }
-    let blake3 = hash.finalize().to_hex().to_string();
-    if entries.nonfinite_count() > 0 {
+    let dense = |matrix: &Matrix| {
+        let mut entries = Entries::new();
+        entries.push(matrix);
+        entries.nonfinite_count()
+    };
+    let (nonfinite, blake3) = match &change {
+        Change::Tuned(matrix) | Change::Dense(matrix) => (dense(matrix), blake3::hash(matrix.bytes())),
+        Change::Thin(product) => (Entries::of_factors(product).nonfinite_count(), product.blake3()),
+    };
+    let blake3 = blake3.to_hex().to_string();
+    if dense(&base) + nonfinite > 0 {
         let missing =
             columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
         let measured =
@@ -235,21 +231,12 @@ impl<'a> Sides<'a> {
         options: &Options,
         layer: &Layer,
     ) -> (Vec<(&'static Column, Value)>, Vec<&'static str>) {
-        let of_delta = |key: &str| {
-            let metric = METRICS.iter().find(|metric| metric.column.key == key);
-            let entries = Entries::new();
-            let subject = Subject::new(layer, &entries, Ok(&self.delta_values));
-            metric.map_or(Value::Missing(Why::NotApplicable), |metric| (metric.value)(&subject))
-        };
+        let entries = Entries::new();
+        let of_delta = |key| Subject::new(layer, &entries, Ok(&self.delta_values)).value(key);
         let ratio = |delta: f64, base: f64| {
-            if base > 0.0 { Value::real(delta / base) } else { Value::Missing(Why::AllZero) }
+            if base > 0.0 { Value::real(delta / base) } else { Value::Missing(Why::ZeroBase) }
         };
-        let frobenius = |spectrum: &Spectrum| {
-            let largest = spectrum.largest();
-            let relative = spectrum.values().iter().map(|s| s / largest.max(f64::MIN_POSITIVE));
-            largest * relative.map(|s| s * s).sum::<f64>().sqrt()
-        };
-        let (delta, base) = (&self.delta_values, &self.base_values);
+        let (delta_values, base) = (&self.delta_values, &self.base_values);
         let main = looked.left.as_ref().or(looked.right.as_ref()).map_or(&[][..], Vec::as_slice);
         let epsilon = options.epsilon;
         let mut values = vec![
@@ -257,11 +244,11 @@ impl<'a> Sides<'a> {
             (&columns::K, Value::count(looked.factors.values.len())),
             (&columns::INTRUDER_ENERGY, looked.energy(main, epsilon)),
             (&columns::LOWEST_COSINE, lowest(main)),
-            (&columns::SUBSPACE_OVERLAP, looked.overlap.map_or(Value::Missing(Why::AllZero), Value::real)),
-            (&columns::DELTA_SPECTRAL_RATIO, ratio(delta.largest(), base.largest())),
-            (&columns::DELTA_FROBENIUS_RATIO, ratio(frobenius(delta), frobenius(base))),
-            (&columns::DELTA_EFFECTIVE_RANK, of_delta("effective_rank")),
-            (&columns::DELTA_STABLE_RANK, of_delta("stable_rank")),
+            (&delta::SUBSPACE_OVERLAP, looked.overlap.map_or(Value::Missing(Why::AllZero), Value::real)),
+            (&delta::DELTA_SPECTRAL_RATIO, ratio(delta_values.largest(), base.largest())),
+            (&delta::DELTA_FROBENIUS_RATIO, ratio(delta_values.norm(), base.norm())),
+            (&delta::DELTA_EFFECTIVE_RANK, of_delta("effective_rank")),
+            (&delta::DELTA_STABLE_RANK, of_delta("stable_rank")),
         ];
         if let (Side::Both, Some(right)) = (options.side, &looked.right) {
             values.extend([
