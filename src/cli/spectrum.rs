@@ -54,8 +54,7 @@ pub(super) enum Names {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common;
-    common.set_color();
+    let common = &arguments.common.in_force()?;
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let (model, _) = Model::open_input(&arguments.input)?;

@@ -7,8 +7,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
 use super::changes;
+use super::problem;
 use crate::notation;
-use crate::report::{Column, Outcome, Report, Row, Value};
+use crate::report::{Column, Report, Row, Value, Verdict};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -331,17 +332,19 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
         return Ok(());
     }
     writeln!(out)?;
-    let width = report.verdicts.iter().map(|verdict| verdict.rule.width()).max().unwrap_or(0);
+    let widest = |of: &dyn Fn(&Verdict) -> usize| report.verdicts.iter().map(of).max().unwrap_or(0);
+    let (rules, words) = (widest(&|verdict| verdict.rule.width()), widest(&|verdict| verdict.word().len()));
     for verdict in &report.verdicts {
-        let pad = " ".repeat(width - verdict.rule.width());
-        let word = match verdict.outcome {
-            Outcome::Pass => look.paint.wrap("32", "pass"),
-            Outcome::Fail => look.paint.wrap("1;31", "FAIL"),
+        let pad = |width: usize, taken: usize| " ".repeat(width - taken);
+        let color = match verdict.word() {
+            "pass" => "32",
+            "FAIL" => "1;31",
+            _ => "33",
         };
-        let worst = verdict.worst.as_deref().unwrap_or("");
-        let more =
-            if verdict.broken > 1 { format!(" (and {} more)", verdict.broken - 1) } else { String::new() };
-        writeln!(out, "{}", format!(" {}{pad}  {word}  {worst}{more}", verdict.rule).trim_end())?;
+        let word = look.paint.wrap(color, verdict.word());
+        let (rule, after) = (pad(rules, verdict.rule.width()), pad(words, verdict.word().len()));
+        let line = format!(" {}{rule}  {word}{after}  {}", verdict.rule, problem::told(verdict));
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use super::outputs::Outputs;
 use super::plan;
 use super::run::{self, Model, Work};
 use super::spectrum::Names;
-use super::{Status, remark};
+use super::{Status, remark, rules};
 use assembly::Found;
 use side::{Method, Side};
 use task::{Seen, Sides, Task};
@@ -93,8 +93,7 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common;
-    common.set_color();
+    let common = &arguments.common.in_force()?;
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let sides = Arc::new(open(arguments)?);
     let all: Vec<&Side> =
@@ -112,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
     let vocabulary = Vocabulary::new(settings.metrics, &method.columns, &drifts, &names);
     let columns = vocabulary.columns();
-    let rules = run::rules(common, &columns).map_err(|error| hint(error, arguments, weights))?;
+    let gate = rules::gate(common, "compare", &columns).map_err(|error| hint(error, arguments, weights))?;
     let filter = common.filter()?;
     let (tasks, dropped) = sides.tasks(&filter);
     if tasks.is_empty() {
@@ -138,7 +137,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut report = assembly::report(&sides, (&tasks, dropped, &filter), &found, &vocabulary, columns);
     report.settings = method.settings;
     report.settings.extend(assembly::settings(&settings, weights));
-    run::judge(&mut report, common, &rules)?;
+    run::judge(&mut report, common, &gate)?;
     let shown = shown(&report.columns, &names, weights);
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
