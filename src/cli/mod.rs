@@ -18,6 +18,7 @@ mod rank;
 mod rules;
 mod run;
 mod settings;
+mod skipped;
 mod spectrum;
 
 use std::io::{self, IsTerminal, Write};

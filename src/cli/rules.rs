@@ -52,6 +52,18 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
     Ok(Gate { clauses, accepted, today: today() })
 }
 
+/// An error about a column that needs a decomposition, where none is made, says so.
+pub(super) fn without_svd(error: Error) -> Error {
+    let text = error.to_string();
+    let Some((before, rest)) = text.split_once("no column is called `") else { return error };
+    match rest.split('`').next() {
+        Some(key) if explain::is_known(key) => {
+            Error::Usage(format!("{before}`{key}` needs a decomposition; leave `--no-svd` out"))
+        }
+        _ => error,
+    }
+}
+
 fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Clause {
     let missing = filed.missing.unwrap_or_else(|| policy(file.allow_missing.unwrap_or(false)));
     Clause { rule, severity: filed.severity, filter: filed.filter.clone(), missing }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
+use crate::checkpoint::{self, Combined, Holds, MatrixSource, Opening, Pairs, What};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
@@ -21,7 +21,7 @@ use super::options::{Common, Input};
 use super::outputs::Outputs;
 use super::plan;
 use super::progress::Progress;
-use super::{Status, complain, remark, rules};
+use super::{Status, complain, remark, rules, skipped};
 
 /// What a command brings: its columns and the function that measures one matrix.
 pub(super) struct Analysis {
@@ -105,7 +105,7 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     let gate = rules::gate(common, analysis.command, &analysis.columns)?;
     let begun = Instant::now();
     let source = &model.source;
-    let selection = source.select(&common.filter()?);
+    let mut selection = source.select(&common.filter()?);
     if selection.layers.is_empty() {
         return Err(nothing_selected(Path::new(&model.origin.path), &selection));
     }
@@ -134,6 +134,10 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     let measured = measure_all(source, &selection.layers, &tied, (common, analysis, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
+    }
+    // Of an update to a base there is nothing to say of what is no matrix.
+    if model.base.is_none() && source.holds() == Holds::Weights {
+        skipped::look(source, &mut selection.skipped, (common, limits))?;
     }
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
     judge(&mut report, common, &gate)?;
@@ -250,13 +254,14 @@ fn assemble(
         })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
+    let unread = selection.skipped.iter().filter(|skipped| skipped.failed.is_some()).count();
     let parameters = (0..layers.len())
         .filter(|i| measured[*i].is_ok() && tied[*i].is_none())
         .map(|i| layers[i].parameters());
     let totals = Totals {
         measured: (layers.len() - failed) as u64,
         tied: tied.iter().flatten().count() as u64,
-        failed: failed as u64,
+        failed: (failed + unread) as u64,
         skipped: selection.skipped.len() as u64,
         filtered: selection.filtered as u64,
         parameters: parameters.sum::<usize>() as u64,

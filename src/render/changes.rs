@@ -1,5 +1,7 @@
 //! What a comparison says in words: which matrices it shows, what became of the others, what only looks like a change.
 
+use std::collections::BTreeSet;
+
 use crate::notation;
 use crate::report::{Compared, Report, Row, Standing};
 
@@ -50,6 +52,10 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         format!("{} ({} → {})", row.name, before_type(row).unwrap_or_default(), row.dtype)
     });
     notes.extend(retyped.map(|names| format!("retyped: {names}")));
+    let vectors: BTreeSet<&str> = report.skipped.iter().map(|skipped| skipped.tensor.as_str()).collect();
+    let vectors = |row: &&Row| is(row, Standing::Measured) && vectors.contains(row.tensor.as_str());
+    let vectors: Vec<&Row> = report.rows.iter().filter(vectors).collect();
+    notes.extend(list(&vectors, &name).map(|names| format!("changed, no matrices: {names}")));
     for (flag, what) in [
         ("likely_permuted", "same singular values, other entries: rows or columns likely re-ordered"),
         ("likely_transposed", "same singular values, sides swapped: likely transposed"),

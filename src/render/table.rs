@@ -8,8 +8,9 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
 use super::changes;
 use super::problem;
+use crate::error::printable;
 use crate::notation;
-use crate::report::{Column, Report, Row, Value, Verdict};
+use crate::report::{Column, Report, Row, SkippedContent, Value, Verdict};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -249,6 +250,13 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
         }
         if let Some(original) = &row.tied_to {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
+        }
+    }
+    for skipped in &report.skipped {
+        let name = printable(&skipped.tensor);
+        notes.extend(skipped.failed.iter().map(|failure| format!("! {name}: {failure}")));
+        if let Some(SkippedContent { nonfinite_count: n @ 1.., .. }) = skipped.content {
+            notes.push(format!("! {name}: {} of its entries NaN or infinite", notation::count(n)));
         }
     }
     notes.extend(report.notes.iter().cloned());

@@ -257,6 +257,13 @@ fn told(message: &str) -> String {
             };
             format!("{words} `{}`; {hint}", brief(name))
         }
-        _ => message.lines().collect::<Vec<_>>().join(", "),
+        _ => {
+            let words = message.lines().collect::<Vec<_>>().join(", ");
+            let plain = [
+                ("a nonzero usize", "a whole number from 1 on"),
+                ("a TOML datetime", "a day, as in 2027-01-31"),
+            ];
+            plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours))
+        }
     }
 }
