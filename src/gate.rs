@@ -5,6 +5,7 @@
 mod accept;
 mod accuracy;
 mod judge;
+mod sums;
 mod words;
 
 use globset::{Glob, GlobMatcher};

@@ -6,7 +6,8 @@ use crate::notation;
 use crate::report::{Finding, Outcome, Report, Row, Severity, Skipped, Value, Verdict};
 
 use super::accept::{Acceptance, Day};
-use super::{AGGREGATES, Aggregate, Crossing, Line, Rule, Subject, accuracy, words};
+use super::sums::all;
+use super::{Crossing, Line, Rule, Subject, accuracy, words};
 
 /// What a value that could not be measured means to a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +43,21 @@ pub struct Gate {
 }
 
 /// A named value to be judged, or what there is instead.
-struct Item<'r> {
-    name: String,
-    value: Judged<'r>,
+pub(super) struct Item<'r> {
+    pub(super) name: String,
+    pub(super) value: Judged<'r>,
 }
 
-enum Judged<'r> {
+/// A number that may be off by its error, or why there is none.
+pub(super) enum Judged<'r> {
     Number { row: Option<&'r Row>, value: f64, error: f64 },
     Missing(String),
 }
 
 /// A finding with how far it lies beyond the line.
-struct Found {
-    excess: f64,
-    finding: Finding,
+pub(super) struct Found {
+    pub(super) excess: f64,
+    pub(super) finding: Finding,
 }
 
 impl Gate {
@@ -169,7 +171,8 @@ fn each(line: Line, key: &str, item: &Item<'_>) -> Option<Found> {
     Some(Found { excess: line.excess(value), finding })
 }
 
-fn unsure(told: &str, error: f64) -> String {
+/// What is told of a value too close to its line.
+pub(super) fn unsure(told: &str, error: f64) -> String {
     format!("{told} is too close to the line: known to ± {}", notation::real(error))
 }
 
@@ -178,61 +181,6 @@ fn unmeasured(key: &str, item: &Item<'_>) -> Option<Found> {
     let what = format!("{key} could not be measured: {why}");
     let finding = Finding { matrix: Some(item.name.clone()), outcome: Outcome::Fail, what, note: None };
     Some(Found { excess: f64::NEG_INFINITY, finding })
-}
-
-/// What a line says of a sum over values, each of which may be off by its error.
-fn all(
-    line: Line,
-    aggregate: Aggregate,
-    key: &str,
-    condition: Option<Line>,
-    items: &[Item<'_>],
-) -> Option<Found> {
-    let numbers: Vec<(f64, f64)> = items
-        .iter()
-        .filter_map(|item| match item.value {
-            Judged::Number { value, error, .. } => Some((value, error)),
-            Judged::Missing(_) => None,
-        })
-        .collect();
-    let met = |crossings: &[Crossing]| {
-        let of = |(x, e): &(f64, f64)| condition.map(|line| line.crossing((x - e, x + e)));
-        numbers.iter().filter(|number| of(number).is_some_and(|found| crossings.contains(&found))).count()
-            as f64
-    };
-    let n = numbers.len() as f64;
-    let total = |sign: f64| numbers.iter().map(|(x, e)| x + sign * e).sum::<f64>();
-    let most = |sign: f64| numbers.iter().map(|(x, e)| x + sign * e).fold(f64::NEG_INFINITY, f64::max);
-    let least = |sign: f64| numbers.iter().map(|(x, e)| x + sign * e).fold(f64::INFINITY, f64::min);
-    let of = |sign: f64| {
-        let met = || match sign {
-            1.0 => met(&[Crossing::Crossed, Crossing::Unsure]),
-            _ => met(&[Crossing::Crossed]),
-        };
-        match aggregate {
-            Aggregate::Count => met(),
-            Aggregate::Share => met() / n,
-            Aggregate::Mean => total(sign) / n,
-            Aggregate::Sum => total(sign),
-            Aggregate::Max => most(sign),
-            Aggregate::Min => least(sign),
-        }
-    };
-    if numbers.is_empty() && aggregate != Aggregate::Count {
-        return None;
-    }
-    let (low, high) = (of(-1.0), of(1.0));
-    let value = if condition.is_some() { low } else { of(0.0) };
-    let name = AGGREGATES.iter().find(|(_, a)| *a == aggregate).map_or("", |(name, _)| name);
-    let told = format!("{name} of {key} = {}", notation::real(value));
-    let (outcome, what) = match line.crossing((low, high)) {
-        Crossing::Clear => return None,
-        Crossing::Crossed => (Outcome::Fail, told),
-        Crossing::Unsure => {
-            (Outcome::Inconclusive, unsure(&told, (high - low) / if condition.is_some() { 1.0 } else { 2.0 }))
-        }
-    };
-    Some(Found { excess: line.excess(value), finding: Finding { matrix: None, outcome, what, note: None } })
 }
 
 #[cfg(test)]

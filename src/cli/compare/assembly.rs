@@ -155,8 +155,8 @@ fn values(
     };
     let base_saved = saved(&sides.base, task.base.as_ref());
     let measured = outcome.and_then(|outcome| outcome.base.as_ref()).map(|found| &found.values);
-    let read = || seen.base_content.as_ref().zip(task.base.as_ref());
-    let read = read().map(|(content, layer)| content.measurements(layer, vocabulary.table()));
+    let read = seen.base_content.as_ref().zip(task.base.as_ref()).filter(|_| outcome.is_none());
+    let read = read.map(|(content, layer)| content.measurements(layer, vocabulary.table()));
     let base = base_saved.as_ref().or(measured).or(read.as_ref());
     let others: Vec<Option<Measurements>> = (0..seen.tuned.len())
         .map(|i| {
