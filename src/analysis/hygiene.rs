@@ -12,6 +12,9 @@ use super::compare::Content;
 
 pub use super::compare::BLOCK;
 
+/// What reading, hashing and scanning a byte takes, in operations of a decomposition (docs/numerics.md): enough for a plan.
+pub const OPERATIONS_PER_BYTE: f64 = 8.0;
+
 /// Reads `layer` once and fills every column of [`HYGIENE`].
 ///
 /// # Errors
