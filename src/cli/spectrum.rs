@@ -109,7 +109,7 @@ fn bytes() -> Analysis {
         columns,
         settings: bytes_settings(),
         cost: Box::new(|layer: &Layer| Job {
-            flops: layer.parameters() as f64,
+            flops: layer.bytes() as f64 * hygiene::OPERATIONS_PER_BYTE,
             bytes: layer.bytes().min(hygiene::BLOCK as u64),
         }),
         measure: Arc::new(|source, layer| hygiene::measure(source, layer)),

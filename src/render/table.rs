@@ -341,7 +341,8 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
     }
     writeln!(out)?;
     let widest = |of: &dyn Fn(&Verdict) -> usize| report.verdicts.iter().map(of).max().unwrap_or(0);
-    let (rules, words) = (widest(&|verdict| verdict.rule.width()), widest(&|verdict| verdict.word().len()));
+    let (rules, words) =
+        (widest(&|verdict| printable(&verdict.rule).width()), widest(&|verdict| verdict.word().len()));
     for verdict in &report.verdicts {
         let pad = |width: usize, taken: usize| " ".repeat(width - taken);
         let color = match verdict.word() {
@@ -350,8 +351,9 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
             _ => "33",
         };
         let word = look.paint.wrap(color, verdict.word());
-        let (rule, after) = (pad(rules, verdict.rule.width()), pad(words, verdict.word().len()));
-        let line = format!(" {}{rule}  {word}{after}  {}", verdict.rule, problem::told(verdict));
+        let text = printable(&verdict.rule);
+        let (rule, after) = (pad(rules, text.width()), pad(words, verdict.word().len()));
+        let line = format!(" {text}{rule}  {word}{after}  {}", problem::told(verdict));
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())

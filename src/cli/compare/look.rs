@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::analysis::compare::{Outcome, Settings, Vectors, Vocabulary, cost, measure};
+use crate::analysis::hygiene;
 use crate::cli::options::Common;
 use crate::cli::run::{self, Work};
 use crate::engine::{Job, Limits};
@@ -73,8 +74,7 @@ pub(super) fn look_at_others(
     (common, limits): (&Common, Limits),
 ) -> Result<Vec<Row>, Error> {
     let odd = Arc::new(sides.odd(filter));
-    let job = |bytes: u64| Job { flops: bytes as f64, bytes: bytes.min(32 << 20) };
-    let jobs: Vec<Job> = odd.iter().map(|odd| job(odd.bytes())).collect();
+    let jobs: Vec<Job> = odd.iter().map(|odd| read(odd.bytes())).collect();
     let work: Work<_> = {
         let (sides, odd) = (Arc::clone(sides), Arc::clone(&odd));
         Arc::new(move |i| odd[i].see(&sides))
@@ -113,8 +113,12 @@ fn outcome(
 
 /// What it costs to look at the bytes of a row.
 fn reading(task: &Task) -> Job {
-    let bytes = task.base.iter().chain(task.tuned.iter().flatten()).map(Layer::bytes).sum::<u64>();
-    Job { flops: bytes as f64, bytes: bytes.min(32 << 20) }
+    read(task.base.iter().chain(task.tuned.iter().flatten()).map(Layer::bytes).sum())
+}
+
+/// What it costs to look at so many bytes.
+pub(super) fn read(bytes: u64) -> Job {
+    Job { flops: bytes as f64 * hygiene::OPERATIONS_PER_BYTE, bytes: bytes.min(4 * hygiene::BLOCK as u64) }
 }
 
 /// What it costs to measure a row at most.

@@ -27,7 +27,7 @@ use super::plan;
 use super::run::{self, Model};
 use super::spectrum::Names;
 use super::{Status, remark, rules};
-use look::{look_and_measure, look_at_others, measuring};
+use look::{look_and_measure, look_at_others, measuring, read};
 use side::{Method, Side};
 use task::{Depth, Sides, Task};
 
@@ -139,7 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let limits = common.limits();
     if common.dry_run {
-        dry_run(&sides, &tasks, &settings, limits)?;
+        dry_run(&sides, &tasks, &settings, (depth, limits))?;
         return Ok(Status::Fine);
     }
     warn_of_filters(&sides, common);
@@ -243,18 +243,32 @@ fn warn_of_filters(sides: &Sides, common: &Common) {
 }
 
 /// `--dry-run`: the most that may have to be done, for headers do not tell what changed.
-fn dry_run(sides: &Sides, tasks: &[Task], settings: &Settings, limits: Limits) -> Result<(), Error> {
-    let jobs: Vec<Job> = tasks.iter().map(|task| measuring(sides, task, settings)).collect();
+fn dry_run(
+    sides: &Sides,
+    tasks: &[Task],
+    settings: &Settings,
+    (depth, limits): (Depth, Limits),
+) -> Result<(), Error> {
     let layers: Vec<&Layer> = tasks.iter().filter_map(Task::layer).collect();
     let weights = |(side, layer): (&Side, &Layer)| if side.weights().is_some() { layer.bytes() } else { 0 };
-    let base = tasks.iter().filter_map(|task| Some((&sides.base, task.base.as_ref()?)));
-    let tuned = tasks
-        .iter()
-        .flat_map(|task| sides.tuned.iter().zip(&task.tuned))
-        .filter_map(|((_, side), layer)| Some((side, layer.as_ref()?)));
-    let bytes = base.chain(tuned).map(weights).sum();
+    let bytes = |task: &Task| {
+        let base = task.base.as_ref().map(|layer| (&sides.base, layer));
+        let tuned =
+            sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| Some((side, l.as_ref()?)));
+        base.into_iter().chain(tuned).map(weights).sum::<u64>()
+    };
+    let jobs: Vec<Job> = match depth {
+        Depth::Bytes => tasks.iter().map(|task| read(bytes(task))).collect(),
+        Depth::Changes | Depth::Everything => {
+            tasks.iter().map(|task| measuring(sides, task, settings)).collect()
+        }
+    };
     let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-    let mut lines = plan::lines(&layers, &jobs, limits, &plan::Reading { bytes, skipped });
+    let reading = plan::Reading { bytes: tasks.iter().map(bytes).sum(), skipped };
+    let mut lines = plan::lines(&layers, &jobs, limits, &reading);
+    if depth == Depth::Bytes {
+        return plan::print(&lines);
+    }
     if settings.vectors == Vectors::All && sides.base.weights().is_some() {
         let values = Settings { vectors: Vectors::None, ..*settings };
         let jobs: Vec<Job> = tasks.iter().map(|task| measuring(sides, task, &values)).collect();
