@@ -53,7 +53,6 @@ impl Adapter {
 }
 
 /// Shared options, grouped as the help shows them.
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
 #[derive(Debug, Clone, Args)]
 pub(super) struct Common {
     #[command(flatten)]

@@ -74,21 +74,27 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
 
 fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
     let columns: Vec<&Column> = super::columns(report, &look.columns).collect();
-    let labels: String = columns.iter().map(|column| format!(" {} |", escape(column.label))).collect();
+    let labels: Vec<String> = columns.iter().map(|column| escape(column.label)).collect();
     let rule = "--:|".repeat(columns.len());
-    let mut table = Limited::new(&format!("| matrix | shape | dtype |{labels}\n|---|---|---|{rule}\n"));
+    let head = line(&["matrix".to_owned(), "shape".to_owned(), "dtype".to_owned()], &labels);
+    let mut table = Limited::new(&format!("{head}|---|---|---|{rule}\n"));
     let mut rows = changes::shown(report, look);
     if rows.len() > ROWS {
         rows = worst(report, rows);
     }
     let mut left = 0;
     for (i, row) in rows.into_iter().enumerate() {
-        let cells: String = columns.iter().map(|column| format!(" {} |", cell::cell(row, column))).collect();
         let [height, width] = row.shape;
-        let line = format!("| {} | {height} × {width} | {} |{cells}\n", escape(&row.name), row.dtype);
+        let first = [escape(&row.name), format!("{height} × {width}"), row.dtype.clone()];
+        let cells: Vec<String> = columns.iter().map(|column| cell::cell(row, column)).collect();
+        let line = line(&first, &cells);
         left += usize::from(i >= ROWS || !table.push(&line));
     }
     table.write(left, out)
+}
+
+fn line(first: &[String], cells: &[String]) -> String {
+    format!("| {} |\n", [first, cells].concat().join(" | "))
 }
 
 /// The rows that rules speak of before all others, each in report order.

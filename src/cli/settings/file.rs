@@ -249,21 +249,16 @@ fn told(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let kinds = [("unknown field", "no setting is called"), ("unknown variant", "no choice is called")];
     let kind = kinds.iter().find(|(start, _)| message.starts_with(start));
-    match (kind, quoted.as_slice()) {
-        (Some((_, words)), [name, known @ ..]) => {
-            let hint = match gate::likeliest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are `{}`", known.join("`, `")),
-            };
-            format!("{words} `{}`; {hint}", brief(name))
-        }
-        _ => {
-            let words = message.lines().collect::<Vec<_>>().join(", ");
-            let plain = [
-                ("a nonzero usize", "a whole number from 1 on"),
-                ("a TOML datetime", "a day, as in 2027-01-31"),
-            ];
-            plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours))
-        }
+    if let (Some((_, words)), [name, known @ ..]) = (kind, quoted.as_slice()) {
+        let near = gate::likeliest(name, known.iter().copied());
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are `{}`", known.join("`, `")),
+        };
+        return format!("{words} `{}`; {hint}", brief(name));
     }
+    let words = message.lines().collect::<Vec<_>>().join(", ");
+    let plain =
+        [("a nonzero usize", "a whole number from 1 on"), ("a TOML datetime", "a day, as in 2027-01-31")];
+    plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours))
 }
