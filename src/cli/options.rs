@@ -175,9 +175,7 @@ impl Common {
 
     /// The filter of `--include` and `--exclude`.
     pub(super) fn filter(&self) -> Result<Filter, Error> {
-        let Shared { include, exclude, .. } = &self.shared;
-        let include = if include.is_empty() { None } else { Some(globs(include)?) };
-        Ok(Filter { include, exclude: globs(exclude)? })
+        filter(&self.shared.include, &self.shared.exclude)
     }
 
     /// Threads and memory of this run.
@@ -223,6 +221,12 @@ pub(super) fn limits(shared: &Shared) -> Limits {
         threads: shared.jobs.map_or_else(granted, NonZeroUsize::get),
         memory: shared.memory.unwrap_or_else(half_of_free),
     }
+}
+
+/// What `include` keeps, or everything, without what `exclude` drops.
+pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
+    let include = if include.is_empty() { None } else { Some(globs(include)?) };
+    Ok(Filter { include, exclude: globs(exclude)? })
 }
 
 /// Globs as one set.
