@@ -88,6 +88,10 @@ fn a_bad_file_is_told_by_line_with_the_way_out() {
     check("a = [", "unclosed array");
     check(&format!("a = {}", "[".repeat(5000)), "recurs");
     check("[[gate.rule]]\nfail-if = 'alpa > 2'", "line 2: no column is called `alpa`; did you mean `alpha`?");
+    check(
+        "[[gate.rule]]\nfail-if = 'zzz: alpha > 1'",
+        "line 2: rule `zzz: alpha > 1`: no matrix of the report matches",
+    );
     check("[[gate.rule]]\nfail-if = 'alpha'", "no comparison");
     check("[[gate.rule]]\nseverity = 'warn'", "missing field `fail-if`");
     check("[[gate.accept]]\ncolumn = 'alpha'", "missing field `reason`");

@@ -64,6 +64,17 @@ pub(super) fn without_svd(error: Error) -> Error {
     }
 }
 
+/// An error about a rule says where the rule stands, if it was not typed.
+pub(super) fn placed(error: Error, common: &Common) -> Error {
+    let text = error.to_string();
+    let file = common.shared.file.as_ref();
+    let filed = file.and_then(|file| Some((file, file.rules.iter().find(|rule| text.contains(&rule.text))?)));
+    match filed.filter(|(_, rule)| !common.shared.fail_if.contains(&rule.text)) {
+        Some((file, rule)) => file.wrong(rule.line, &format!("{text}; `--no-config` leaves this file out")),
+        None => error,
+    }
+}
+
 fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Result<Clause, Error> {
     let missing = filed.missing.unwrap_or_else(|| policy(file.allow_missing.unwrap_or(false)));
     let filter = filter(&filed.include, &filed.exclude)?;
