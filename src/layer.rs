@@ -12,11 +12,13 @@ use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::Skipped;
 
-/// A tensor's element type: one we can widen, or the name of one we cannot.
+/// A tensor's element type: one we can widen or decode, or the name of one we cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Element {
     /// A floating-point weight.
     Float(Dtype),
+    /// A weight in blocks of small integers, by its stored name; it is decoded to f32 when it is read.
+    Coded(&'static str),
     /// Anything else, by its stored name in lower case.
     Other(String),
 }
@@ -26,6 +28,7 @@ impl Element {
     pub fn name(&self) -> &str {
         match self {
             Self::Float(dtype) => dtype.name(),
+            Self::Coded(name) => name,
             Self::Other(name) => name,
         }
     }
@@ -59,8 +62,10 @@ pub struct Layer {
     pub rows: usize,
     /// Columns (inputs).
     pub cols: usize,
-    /// Storage type.
+    /// Storage type; of decoded weights the type they are decoded to.
     pub dtype: Dtype,
+    /// The stored name of the type, where `dtype` is not how it is stored.
+    pub decoded_from: Option<String>,
     /// The type its entries are read as: doubles where they are computed.
     pub read_as: Dtype,
     /// Which of the source's files holds it.
@@ -93,6 +98,11 @@ impl Layer {
         let row = self.cols.saturating_mul(self.read_as.size()).max(1);
         let (rows, step) = (self.rows, (bytes / row).max(1));
         (0..rows).step_by(step).map(move |first| first..rows.min(first.saturating_add(step)))
+    }
+
+    /// The storage type as reports name it.
+    pub fn stored_type(&self) -> &str {
+        self.decoded_from.as_deref().unwrap_or(self.dtype.name())
     }
 
     /// Numbers stored: its entries, or those of its factors.
@@ -198,8 +208,10 @@ fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
 
 /// The matrices that one tensor holds, or why it holds none.
 fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
-    let Element::Float(dtype) = tensor.element else {
-        return Err(format!("{} is no floating-point weight", tensor.element.name()));
+    let (dtype, decoded_from) = match &tensor.element {
+        Element::Float(dtype) => (*dtype, None),
+        Element::Coded(name) => (Dtype::F32, Some((*name).to_owned())),
+        Element::Other(name) => return Err(format!("{name} is no floating-point weight")),
     };
     if tensor.shape.contains(&0) {
         return Err("empty".to_owned());
@@ -213,6 +225,7 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
         rows,
         cols,
         dtype,
+        decoded_from: decoded_from.clone(),
         read_as: dtype,
         file: tensor.file,
         offset: tensor.offset + (index * rows * cols * dtype.size()) as u64,

@@ -177,6 +177,7 @@ mod tests {
             rows: *rows,
             cols: 2,
             dtype: Dtype::F32,
+            decoded_from: None,
             read_as: Dtype::F32,
             file: 0,
             offset: 0,

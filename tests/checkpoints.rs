@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use svdkit::checkpoint::{self, MatrixSource};
+use svdkit::checkpoint::{self, Choice, MatrixSource, Opening};
 use svdkit::layer::{Filter, Layer, Selection, select};
 use svdkit::matrix::Matrix;
 use svdkit::spectrum::{Route, Spectrum};
@@ -173,17 +173,48 @@ fn torch_files_hold_the_same_matrices_as_safetensors() {
 }
 
 #[test]
-fn torch_tensors_that_are_no_rows_are_refused_or_listed() {
+fn torch_views_are_read_where_their_lines_lie() {
     let source = open("formats/torch/kinds.pth");
-    let selection = selection(source.as_ref());
-    let [transposed, whole] = &selection.layers[..] else { panic!("{:?}", selection.layers) };
-    let message = source.read(transposed, 0..6).expect_err("rows are scattered").to_string();
-    assert!(
-        message.ends_with("tensor `transposed.weight`: is not contiguous; save it after `.contiguous()`")
+    let read = |name: &str, rows| {
+        let layers = selection(source.as_ref()).layers;
+        let layer = layers.iter().find(|layer| layer.name == name).expect("it is there");
+        source.read(layer, rows).expect("readable").to_f64()
+    };
+    // What torch says these views are; see fixtures/generate.py.
+    assert_eq!(read("transposed", 0..1), [-0.3125, 0.375, 1.5, 0.1875]);
+    assert_eq!(read("transposed", 4..6).len(), 8);
+    assert_eq!(read("columns", 3..4), [1.0, 0.75, -0.09375]);
+}
+
+#[test]
+fn torch_tensors_that_are_no_lines_are_refused_or_listed() {
+    let source = open("formats/torch/kinds.pth");
+    let selection = source.select(&Filter::default());
+    let names: Vec<_> = selection.layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["columns", "kernel", "transposed", "whole"]);
+    let message = source.read(&selection.layers[1], 0..4).expect_err("its axes are mixed").to_string();
+    assert!(message.ends_with("tensor `kernel.weight`: is not contiguous; save it after `.contiguous()`"));
+    let kinds: Vec<_> = selection.skipped.iter().map(|s| format!("{}: {}", s.dtype, s.reason)).collect();
+    assert_eq!(
+        kinds,
+        [
+            "expanded f32: shows the same entries many times; save it after `.contiguous()`",
+            "bool: bool is no floating-point weight",
+            "sparse_tensor: a tensor of the kind `sparse_tensor` (quantized, sparse, or spread over machines); \
+             save it as a dense one",
+            "i64: i64 is no floating-point weight",
+        ]
     );
-    assert_eq!(source.read(whole, 0..4).expect("readable").len(), 24);
-    let kinds: Vec<_> = selection.skipped.iter().map(|skipped| skipped.dtype.as_str()).collect();
-    assert_eq!(kinds, ["expanded f32", "bool", "sparse_tensor", "i64"]);
+}
+
+#[test]
+fn what_stands_beside_a_torch_model_is_listed_or_named() {
+    let source = open("formats/torch/training.pt");
+    let selection = source.select(&Filter::default());
+    assert_eq!(selection.layers.iter().map(|layer| layer.name.as_str()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(selection.skipped[0].reason, "beside `model`, so no part of the model");
+    let note = "`training.pt` also holds tensors in `optimizer`, which are no part of the model";
+    assert_eq!(source.notes(), [note]);
 }
 
 #[test]
@@ -230,4 +261,86 @@ fn variants_and_hidden_files_beside_a_model_are_left_alone() {
     write("model.safetensors", "b");
     write("model.fp16.safetensors", "c");
     assert_eq!(names(), ["b"]);
+}
+
+/// A folder with files of one tensor each, named as the file says.
+fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (file, tensor) in files {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+        checkpoint::write_spectra(&path, &[(tensor, &spectrum(&[1.0]))]).expect("written");
+    }
+    folder
+}
+
+/// Names of the tensors that are opened, and the notes.
+fn opened(folder: &Path, choice: Choice<'_>) -> (Vec<String>, Vec<String>) {
+    let opening = Opening { choice, ..Opening::default() };
+    let source = checkpoint::open_with(folder, &opening).expect("opens").1;
+    (source.tensors().iter().map(|tensor| tensor.name.clone()).collect(), source.notes().to_vec())
+}
+
+#[test]
+fn a_variant_is_taken_where_it_is_asked_for() {
+    let fp16 = Choice { variant: Some("fp16"), ..Choice::default() };
+    let names = |files: &[(&str, &str)], index: Option<(&str, &str)>| {
+        let folder = folder_of(files);
+        if let Some((name, text)) = index {
+            std::fs::write(folder.path().join(name), text).expect("written");
+        }
+        opened(folder.path(), fp16).0
+    };
+    assert_eq!(names(&[("model.safetensors", "a"), ("model.fp16.safetensors", "b")], None), ["b"]);
+    assert_eq!(names(&[("unet.safetensors", "a"), ("unet.fp16.safetensors", "b")], None), ["b"]);
+    let shards = [("x.fp16-00001-of-00002.safetensors", "a"), ("x.fp16-00002-of-00002.safetensors", "b")];
+    assert_eq!(names(&shards, None), ["a", "b"]);
+    let shards = [("x-00001-of-00002.fp16.safetensors", "a"), ("x-00002-of-00002.fp16.safetensors", "b")];
+    assert_eq!(names(&shards, None), ["a", "b"]);
+    let index = r#"{"weight_map": {"a": "x-00001-of-00002.fp16.safetensors"}}"#;
+    assert_eq!(names(&shards, Some(("model.safetensors.index.fp16.json", index))), ["a"]);
+}
+
+#[test]
+fn mistrals_own_file_beside_the_usual_ones_is_left_alone_with_a_note() {
+    let index = r#"{"weight_map": {"a": "model-00001-of-00001.safetensors"}}"#;
+    let folder = folder_of(&[("model-00001-of-00001.safetensors", "a"), ("consolidated.safetensors", "b")]);
+    let note =
+        "`consolidated.safetensors` beside it was taken to be the same model and left alone".to_owned();
+    let expected = (vec!["a".to_owned()], vec![note]);
+    assert_eq!(opened(folder.path(), Choice::default()), expected);
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).expect("written");
+    assert_eq!(opened(folder.path(), Choice::default()), expected);
+    let alone = folder_of(&[("consolidated.safetensors", "b")]);
+    assert_eq!(opened(alone.path(), Choice::default()), (vec!["b".to_owned()], vec![]));
+}
+
+#[test]
+fn a_pipeline_is_its_components_under_their_names() {
+    let folder = folder_of(&[
+        ("unet/diffusion_pytorch_model.safetensors", "conv.weight"),
+        ("unet/diffusion_pytorch_model.fp16.safetensors", "half.weight"),
+        ("text_encoder/model.safetensors", "embed.weight"),
+        ("single-file.safetensors", "model.diffusion_model.conv.weight"),
+    ]);
+    std::fs::create_dir(folder.path().join("scheduler")).expect("a folder");
+    let index = r#"{"_class_name": "StableDiffusionPipeline", "text_encoder": ["transformers", "CLIPTextModel"],
+        "safety_checker": [null, null], "requires_safety_checker": false,
+        "scheduler": ["diffusers", "PNDMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"]}"#;
+    std::fs::write(folder.path().join("model_index.json"), index).expect("written");
+    let (names, notes) = opened(folder.path(), Choice::default());
+    assert_eq!(
+        (names, notes),
+        (vec!["text_encoder.embed.weight".to_owned(), "unet.conv.weight".to_owned()], vec![])
+    );
+    let (format, source) = checkpoint::open(folder.path()).expect("opens");
+    let files: Vec<_> = source.files().into_iter().map(|file| file.name).collect();
+    assert_eq!(format, "diffusers");
+    assert_eq!(files, ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"]);
+    let components = ["unet".to_owned()];
+    let unet = Choice { variant: Some("fp16"), components: &components };
+    assert_eq!(opened(folder.path(), unet), (vec!["unet.half.weight".to_owned()], vec![]));
+    let (names, notes) = opened(folder.path(), Choice { components: &[], ..unet });
+    assert_eq!(names, ["text_encoder.embed.weight", "unet.half.weight"]);
+    assert_eq!(notes, ["`text_encoder` has no files of the variant `fp16`; its usual ones were taken"]);
 }

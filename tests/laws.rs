@@ -87,6 +87,7 @@ fn measure(spectrum: &Spectrum, entries: &Entries, metrics: &'static [Metric]) -
         rows: spectrum.rows(),
         cols: spectrum.cols(),
         dtype: Dtype::F64,
+        decoded_from: None,
         read_as: Dtype::F64,
         file: 0,
         offset: 0,

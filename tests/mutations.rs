@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use svdkit::checkpoint;
-use svdkit::layer::{Filter, select};
+use svdkit::layer::Filter;
 
 /// Cases of an ordinary test run.
 const CASES: u64 = 1_000;
@@ -71,6 +71,12 @@ const SUBJECTS: &[Subject] = &[
     Subject { root: "formats/torch/model.pt", victim: "" },
     Subject { root: "formats/torch/kinds.pth", victim: "" },
     Subject { root: "formats/torch/nested.ckpt", victim: "" },
+    Subject { root: "formats/torch/training.pt", victim: "" },
+    Subject { root: "formats/gguf/kinds.gguf", victim: "" },
+    Subject { root: "formats/gguf/split", victim: "tiny-00002-of-00003.gguf" },
+    Subject { root: "formats/numpy/arrays.npz", victim: "" },
+    Subject { root: "formats/numpy/columns.npy", victim: "" },
+    Subject { root: "formats/pipeline", victim: "model_index.json" },
     Subject { root: "formats/sharded", victim: "model.safetensors.index.json" },
     Subject { root: "formats/sharded", victim: "model-00002-of-00003.safetensors" },
     Subject { root: "formats/torch/sharded", victim: "pytorch_model.bin.index.json" },
@@ -254,7 +260,7 @@ fn edit_text(bytes: &mut Vec<u8>, at: usize, random: &mut Random) {
 /// Opens `path`, selects, and reads every layer: the first error, if any, in words.
 fn read_all(path: &Path) -> Result<(), String> {
     let (_, source) = checkpoint::open(path).map_err(|e| e.to_string())?;
-    let selection = select(source.tensors(), &Filter::default());
+    let selection = source.select(&Filter::default());
     let first = selection.layers.iter().find_map(|layer| source.read(layer, 0..layer.rows).err());
     let tied = checkpoint::tied(source.as_ref(), &selection.layers);
     assert_eq!(tied.len(), selection.layers.len());

@@ -147,6 +147,7 @@ fn check_golden(
         rows,
         cols,
         dtype: Dtype::F64,
+        decoded_from: None,
         read_as: Dtype::F64,
         file: 0,
         offset: 0,

@@ -33,7 +33,7 @@ pub fn content(source: &dyn MatrixSource, tensor: &TensorInfo) -> Result<Option<
     let Some(layer) = rows(tensor) else { return Ok(None) };
     let content = Content::of(source, &layer)?;
     let nonfinite_count = match tensor.element {
-        Element::Float(_) => content.nonfinite_count(),
+        Element::Float(_) | Element::Coded(_) => content.nonfinite_count(),
         // Every whole number is finite.
         Element::Other(_) => 0,
     };
@@ -49,16 +49,24 @@ pub fn bytes(tensor: &TensorInfo) -> u64 {
 fn rows(tensor: &TensorInfo) -> Option<Layer> {
     let (dtype, size) = match &tensor.element {
         Element::Float(dtype) => (*dtype, 1),
+        Element::Coded(_) => (Dtype::F32, 1),
         Element::Other(name) => (Dtype::F8E4M3, width(name)?),
     };
-    let rest = tensor.shape.iter().skip(1).try_fold(size, |n, side| n.checked_mul(*side))?;
+    // Blocks lie along the last axis.
+    let outer = match (&tensor.element, tensor.shape.len()) {
+        (Element::Coded(_), axes @ 1..) => axes - 1,
+        _ => 1,
+    };
+    let product = |sides: &[usize], n| sides.iter().try_fold(n, |n: usize, side| n.checked_mul(*side));
+    let (outer, inner) = tensor.shape.split_at(outer.min(tensor.shape.len()));
     Some(Layer {
         name: tensor.name.clone(),
         tensor: tensor.name.clone(),
         stored_shape: tensor.shape.clone(),
-        rows: tensor.shape.first().copied().unwrap_or(1),
-        cols: rest,
+        rows: product(outer, 1)?,
+        cols: product(inner, size)?,
         dtype,
+        decoded_from: None,
         read_as: dtype,
         file: tensor.file,
         offset: tensor.offset,

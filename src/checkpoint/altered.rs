@@ -46,6 +46,12 @@ impl Copy {
         if taken {
             return Err(Error::malformed(out, "is not an empty folder; name one that is, or a new one"));
         }
+        if source.files().iter().any(|file| file.name.contains('/')) {
+            return Err(Error::malformed(
+                from,
+                "is a pipeline; name the folder of the component that is to be copied",
+            ));
+        }
         match source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
             Some(file) => {
                 let name = brief(&file.name);

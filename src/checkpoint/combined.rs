@@ -202,6 +202,6 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
             let parts = tuned.tensors().iter().filter(|tensor| update.tensors.contains(&tensor.name));
             parts.map(|part| line(&part.name, &part.shape, part.element.name())).collect()
         }
-        None => vec![line(&layer.tensor, &layer.stored_shape, layer.dtype.name())],
+        None => vec![line(&layer.tensor, &layer.stored_shape, layer.stored_type())],
     }
 }

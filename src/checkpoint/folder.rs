@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::index;
-use super::stored::WeightFile;
+use super::stored::{Part, Parts};
+use super::{Choice, foreign, index};
 use crate::error::{Error, brief};
-use crate::layer::{TensorInfo, natural};
+use crate::layer::natural;
 
 /// The names that a format's files go by.
 pub(super) struct Family {
@@ -21,9 +21,6 @@ pub(super) struct Family {
     pub(super) endings: &'static [&'static str],
 }
 
-/// A file and the tensors its header lists.
-pub(super) type Part = (WeightFile, Vec<TensorInfo>);
-
 /// What a folder offers of one family.
 enum Layout {
     Index(PathBuf),
@@ -33,36 +30,73 @@ enum Layout {
 }
 
 /// Whether `folder` holds weights of `family`.
-pub(super) fn holds(folder: &Path, family: &Family) -> bool {
-    matches!(layout(folder, family), Ok(Some(_)))
+pub(super) fn holds(folder: &Path, family: &Family, choice: &Choice<'_>) -> bool {
+    listing(folder).is_ok_and(|names| layout(folder, &names, family, choice).is_some())
 }
 
 /// Opens all files of the checkpoint at `path` (a file, an index or a folder) with `open`, in reading order.
 pub(super) fn open_all(
     path: &Path,
     family: &Family,
-    open: &mut dyn FnMut(&Path) -> Result<Part, Error>,
-) -> Result<Vec<Part>, Error> {
+    choice: &Choice<'_>,
+    open: fn(&Path) -> Result<Part, Error>,
+) -> Result<Parts, Error> {
+    foreign::refuse_packed(path)?;
     if path.is_file() {
-        return if is_index(path) { open_shards(path, open) } else { Ok(vec![open(path)?]) };
+        let parts = if is_index(path) { open_shards(path, open)? } else { vec![open(path)?] };
+        return Ok(Parts { parts, notes: vec![] });
     }
-    match layout(path, family)? {
-        Some(Layout::Index(index)) => open_shards(&index, open),
+    let names = listing(path)?;
+    let (parts, taken) = match layout(path, &names, family, choice) {
+        Some(Layout::Index(index)) => (open_shards(&index, open)?, vec![index]),
         Some(Layout::Files(files)) => {
             complete(path, &files)?;
-            files.iter().map(|file| open(file)).collect()
+            (files.iter().map(|file| open(file)).collect::<Result<_, _>>()?, files)
         }
         Some(Layout::Several(names)) => {
             let reason = format!("holds several checkpoints; name the index of one: {}", quoted(&names));
-            Err(Error::malformed(path, reason))
+            return Err(Error::malformed(path, reason));
         }
-        None => Err(Error::malformed(path, "the folder holds no weights")),
+        None => return Err(Error::malformed(path, "the folder holds no weights")),
+    };
+    Ok(Parts { parts, notes: twin(&names, &taken).into_iter().collect() })
+}
+
+/// Whether a file is an index by its name: `….index.json`, or `….index.fp16.json` of a variant.
+pub(super) fn is_index(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut parts = name.rsplit('.');
+    parts.next() == Some("json") && parts.take(2).any(|part| part == "index")
+}
+
+/// What Mistral calls its own weights, which lie beside the same ones under the usual names.
+const TWIN: &str = "consolidated";
+
+/// Says that the folder holds the model twice, if it does, and which was `taken`.
+fn twin(names: &[String], taken: &[PathBuf]) -> Option<String> {
+    let twin = names.iter().find(|name| name.starts_with(TWIN) && name.ends_with(".safetensors"))?;
+    let name = taken.first()?.file_name()?.to_string_lossy();
+    let note = format!("`{}` beside it was taken to be the same model and left alone", brief(twin));
+    (!name.starts_with(TWIN)).then_some(note)
+}
+
+/// The name of a file of the given variant: `model.fp16.safetensors`.
+fn varied(name: &str, variant: Option<&str>) -> String {
+    match (variant, name.rsplit_once('.')) {
+        (Some(variant), Some((stem, ending))) => format!("{stem}.{variant}.{ending}"),
+        _ => name.to_owned(),
     }
 }
 
-/// Whether a file is an index by its name.
-fn is_index(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".index.json"))
+/// The variants among the files in `folder`.
+pub(super) fn variants(folder: &Path) -> BTreeSet<String> {
+    let names = listing(folder).unwrap_or_default();
+    let variant = |name: &String| {
+        let stem = [".safetensors", ".bin"].iter().find_map(|ending| name.strip_suffix(ending))?;
+        let stem = numbered(name).map_or(stem, |series| series.stem);
+        stem.rsplit_once('.').map(|(_, variant)| variant.to_owned())
+    };
+    names.iter().filter_map(variant).collect()
 }
 
 /// The files of `folder`, by natural name; folders and hidden files (`._model.safetensors`) left out.
@@ -71,9 +105,11 @@ pub(super) fn listing(folder: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        // Not `entry.file_type()`: the files of a download cache are links.
+        // The files of a download cache are links; only those are followed, for a folder may hold very many files.
+        let kind = entry.file_type().map_err(failed)?;
+        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && !entry.path().is_dir() {
+        if !name.starts_with('.') && !is_folder {
             names.push(name);
         }
     }
@@ -81,27 +117,49 @@ pub(super) fn listing(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-fn layout(folder: &Path, family: &Family) -> Result<Option<Layout>, Error> {
-    let names = listing(folder)?;
+fn layout(folder: &Path, names: &[String], family: &Family, choice: &Choice<'_>) -> Option<Layout> {
     let first = |wanted: &'static [&'static str]| {
-        wanted.iter().find(|name| names.iter().any(|n| n == *name)).copied()
+        wanted.iter().map(|name| varied(name, choice.variant)).find(|name| names.contains(name))
     };
     if let Some(index) = first(family.indices) {
-        return Ok(Some(Layout::Index(folder.join(index))));
+        return Some(Layout::Index(folder.join(index)));
     }
     if let Some(file) = first(family.files) {
-        return Ok(Some(Layout::Files(vec![folder.join(file)])));
+        return Some(Layout::Files(vec![folder.join(file)]));
     }
-    let ending =
-        |name: &str, suffix: &str| family.endings.iter().any(|e| name.ends_with(&format!("{e}{suffix}")));
-    let indices: Vec<_> = names.iter().filter(|name| ending(name, ".index.json")).collect();
+    let ends = |name: &str, more: &str| {
+        family
+            .endings
+            .iter()
+            .any(|ending| name.ends_with(&varied(&format!("{ending}{more}"), choice.variant)))
+    };
+    let indices: Vec<_> = names.iter().filter(|name| ends(name, ".index.json")).collect();
     match indices[..] {
         [] => {}
-        [index] => return Ok(Some(Layout::Index(folder.join(index)))),
-        _ => return Ok(Some(Layout::Several(indices.into_iter().cloned().collect()))),
+        [index] => return Some(Layout::Index(folder.join(index))),
+        _ => return Some(Layout::Several(indices.into_iter().cloned().collect())),
     }
-    let files: Vec<_> = names.iter().filter(|name| ending(name, "")).map(|name| folder.join(name)).collect();
-    Ok(if files.is_empty() { None } else { Some(Layout::Files(files)) })
+    // The shards of a variant carry its name before or after their numbers.
+    let numbered = |name: &str| {
+        let stem = numbered(name).filter(|series| family.endings.contains(&series.ending)).map(|s| s.stem);
+        stem.zip(choice.variant).is_some_and(|(stem, variant)| stem.ends_with(&format!(".{variant}")))
+    };
+    let mut files: Vec<_> = names.iter().filter(|name| ends(name, "") || numbered(name)).collect();
+    if files.iter().any(|name| !name.starts_with(TWIN)) {
+        files.retain(|name| !name.starts_with(TWIN));
+    }
+    let files: Vec<_> = files.into_iter().map(|name| folder.join(name)).collect();
+    (!files.is_empty()).then_some(Layout::Files(files))
+}
+
+/// All pieces of which the file at `path` is one, by its name; itself alone if its name has no number.
+pub(super) fn pieces(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(series) = numbered(&name) else { return Ok(vec![path.to_owned()]) };
+    let pieces: Vec<_> = series.names().map(|name| path.with_file_name(name)).collect();
+    let there: Vec<_> = pieces.iter().filter(|piece| piece.exists()).cloned().collect();
+    complete(path.parent().unwrap_or(Path::new("")), &there)?;
+    Ok(pieces)
 }
 
 /// Up to five names in backticks.
@@ -118,13 +176,10 @@ fn complete(folder: &Path, files: &[PathBuf]) -> Result<(), Error> {
     let names: BTreeSet<_> =
         files.iter().filter_map(|file| file.file_name()).map(|n| n.to_string_lossy().into_owned()).collect();
     let series: BTreeSet<_> = names.iter().filter_map(|name| numbered(name)).collect();
-    for Series { stem, width, total, ending } in series {
-        for number in 1..=count(total) {
-            let expected = format!("{stem}-{number:0width$}-of-{total}{ending}");
-            if !names.contains(&expected) {
-                let reason = format!("shard {number} of {} is missing: `{}`", count(total), brief(&expected));
-                return Err(Error::malformed(folder, reason));
-            }
+    for series in series {
+        if let Some((i, name)) = series.names().enumerate().find(|(_, name)| !names.contains(name)) {
+            let reason = format!("shard {} of {} is missing: `{}`", i + 1, series.count(), brief(&name));
+            return Err(Error::malformed(folder, reason));
         }
     }
     Ok(())
@@ -139,6 +194,18 @@ struct Series<'n> {
     ending: &'n str,
 }
 
+impl Series<'_> {
+    fn count(&self) -> usize {
+        self.total.parse().unwrap_or(0)
+    }
+
+    /// The names of all that belong to it, in order.
+    fn names(&self) -> impl Iterator<Item = String> {
+        let Self { stem, width, total, ending } = self;
+        (1..=self.count()).map(move |number| format!("{stem}-{number:0width$}-of-{total}{ending}"))
+    }
+}
+
 /// The series that a file belongs to, if its name says so.
 fn numbered(name: &str) -> Option<Series<'_>> {
     let (before, after) = name.rsplit_once("-of-")?;
@@ -149,12 +216,8 @@ fn numbered(name: &str) -> Option<Series<'_>> {
     (digits(number) && digits(total)).then_some(series)
 }
 
-fn count(digits: &str) -> usize {
-    digits.parse().unwrap_or(0)
-}
-
 /// Opens the shards that `index` names and checks that each holds what the index says.
-fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
+fn open_shards(index: &Path, open: fn(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
     let folder = index.parent().unwrap_or(Path::new(""));
     let shards = index::read(index)?;
     for shard in shards.keys() {
@@ -184,13 +247,12 @@ fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>)
 /// `part`, if it holds all `tensors` that `index` expects in it. Tensors that the index does not name are kept:
 /// every loader reads whole shards, so they are part of the model.
 fn agree(index: &Path, tensors: &BTreeSet<String>, part: Part) -> Result<Part, Error> {
-    let (file, found) = &part;
-    let found: BTreeSet<_> = found.iter().map(|tensor| &tensor.name).collect();
+    let found: BTreeSet<_> = part.tensors.iter().map(|tensor| &tensor.name).collect();
     let absent: Vec<_> = tensors.iter().filter(|name| !found.contains(name)).collect();
     if absent.is_empty() {
         return Ok(part);
     }
-    let shard = file.path().file_name().unwrap_or_default().to_string_lossy();
+    let shard = part.file.path().file_name().unwrap_or_default().to_string_lossy();
     let reason = format!("shard `{}` lacks what the index promises: {}", brief(&shard), quoted(&absent));
     Err(Error::malformed(index, reason))
 }

@@ -4,16 +4,22 @@ mod adapter;
 mod altered;
 mod combined;
 mod folder;
+mod foreign;
+mod gguf;
 mod header;
 mod index;
+mod numpy;
 mod patched;
 mod pickle;
+mod pipeline;
 mod probe;
+mod reading;
 mod safetensors;
 mod saved;
 mod spectra;
 mod state_dict;
 mod stored;
+mod strides;
 mod tied;
 mod torch;
 mod zip;
@@ -27,6 +33,7 @@ use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
+use stored::{Parts, Stored};
 
 pub use altered::Copy;
 pub use combined::{Combined, Pairs, What};
@@ -42,6 +49,11 @@ pub trait MatrixSource: Send + Sync {
 
     /// The weight files, in reading order.
     fn files(&self) -> Vec<SourceFile>;
+
+    /// What a reader should know of how the files were chosen.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 
     /// Whether its matrices are weights or updates to the weights of another checkpoint.
     fn holds(&self) -> Holds {
@@ -102,23 +114,48 @@ pub struct Format {
     /// The name used in reports.
     pub name: &'static str,
     /// Whether `path` looks like this format.
-    pub sniff: fn(&Path) -> bool,
-    /// Opens `path`, reading and validating headers only.
-    pub open: fn(&Path) -> Result<Box<dyn MatrixSource>, Error>,
+    sniff: fn(&Path, &Choice<'_>) -> bool,
+    /// The files at `path`, their headers read and validated.
+    parts: fn(&Path, &Choice<'_>) -> Result<Parts, Error>,
 }
 
 /// The formats, in the order they are tried.
-pub static FORMATS: &[Format] = &[safetensors::FORMAT, torch::FORMAT];
+pub static FORMATS: &[Format] =
+    &[pipeline::FORMAT, safetensors::FORMAT, numpy::FORMAT, torch::FORMAT, gguf::FORMAT];
 
-/// What else is known of a checkpoint when it is opened; it matters to adapters only.
+/// Which of the files that a folder offers are meant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choice<'a> {
+    /// Those of this variant, as in `model.fp16.safetensors`.
+    pub variant: Option<&'a str>,
+    /// These components of a pipeline; all if none is named.
+    pub components: &'a [String],
+}
+
+/// What else is known of a checkpoint when it is opened.
 #[derive(Clone, Default)]
 pub struct Opening<'a> {
+    /// Which of its files are meant.
+    pub choice: Choice<'a>,
     /// The configuration of an adapter, where it does not lie beside the weights.
     pub adapter_config: Option<&'a Path>,
     /// An adapter as it was before training, to be taken away from what it is now.
     pub adapter_init: Option<&'a Path>,
     /// The checkpoint that an adapter changes.
     pub base: Option<Arc<dyn MatrixSource>>,
+}
+
+impl Opening<'_> {
+    /// What of it is known of the base, too.
+    #[must_use]
+    pub fn of_base(&self) -> Self {
+        Self { choice: self.choice, ..Self::default() }
+    }
+}
+
+/// Whether `path` looks like a checkpoint of some format, sound or not.
+pub fn is_recognized(path: &Path) -> bool {
+    FORMATS.iter().any(|format| (format.sniff)(path, &Choice::default()))
 }
 
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
@@ -135,9 +172,29 @@ pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error>
 /// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
 pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
     probe::check(path)?;
-    let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path)) else {
-        return Err(probe::unknown(path));
+    foreign::refuse_slices(path)?;
+    let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path, &opening.choice)) else {
+        return Err(probe::unknown(path, &opening.choice));
     };
-    let (is_adapter, source) = adapter::open(path, (format.open)(path)?, opening)?;
+    if opening.base.is_none() {
+        applies(path, format, &opening.choice)?;
+    }
+    let stored = Stored::new(path, (format.parts)(path, &opening.choice)?)?;
+    let (is_adapter, source) = adapter::open(path, Box::new(stored), opening)?;
     Ok((if is_adapter { adapter::FORMAT } else { format.name }, source))
+}
+
+/// Refuses a choice that what lies at `path` does not offer. What came of a base need not: an adapter of a pipeline's
+/// component is a single file.
+fn applies(path: &Path, format: &Format, choice: &Choice<'_>) -> Result<(), Error> {
+    let reason = match choice {
+        Choice { components: [_, ..], .. } if format.name != pipeline::FORMAT.name => {
+            "is no pipeline of components, so `--component` does not apply"
+        }
+        Choice { variant: Some(_), .. } if !path.is_dir() => {
+            "is no folder, so `--variant` does not apply; name the file you want"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::malformed(path, reason))
 }

@@ -6,7 +6,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use super::{FORMATS, folder};
+use super::{Choice, FORMATS, folder, foreign};
 use crate::error::{Error, brief};
 
 /// Refuses a path that cannot be a checkpoint whatever its bytes say: absent, empty, no file or folder.
@@ -110,16 +110,16 @@ fn special(_: &Metadata) -> &'static str {
 
 /// Refuses a file whose first bytes belong to a format that is not read, whatever its name promises.
 pub(super) fn refuse_foreign(path: &Path) -> Result<(), Error> {
-    match foreign(&head(path)?) {
+    match foreign::file(&head(path)?) {
         Some(what) => Err(Error::malformed(path, what)),
         None => Ok(()),
     }
 }
 
 /// An error for a file or folder that no format claims.
-pub(super) fn unknown(path: &Path) -> Error {
+pub(super) fn unknown(path: &Path, choice: &Choice<'_>) -> Error {
     if path.is_dir() {
-        return empty_folder(path);
+        return choice.variant.map_or_else(|| empty_folder(path), |variant| no_variant(path, variant));
     }
     if let Err(e) = refuse_foreign(path) {
         return e;
@@ -141,90 +141,56 @@ pub(super) fn head(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(head)
 }
 
-const PICKLE: &str = "is a bare pickle, which runs code when it is loaded; save its weights with \
-                      `safetensors.torch.save_file`, or with `torch.save`";
-
-/// First bytes, and what they say about a file.
-const SIGNATURES: &[(&[u8], &str)] = &[
-    (b"version https://git-lfs", "is a git-lfs pointer, not the weights; run `git lfs pull`"),
-    (b"GGUF", "is a GGUF file; point svdkit at the safetensors checkpoint it was made from"),
-    (b"ggjt", "is a GGML file; point svdkit at the safetensors checkpoint it was made from"),
-    (b"\x93NUMPY", "is a NumPy array; save it with `safetensors.numpy.save_file`"),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras); save its weights with `safetensors.numpy.save_file`"),
-    (b"\x1f\x8b", "is compressed with gzip; unpack it with `gunzip`"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it with `unzstd`"),
-    (b"\xfd7zXZ\0", "is compressed with xz; unpack it with `unxz`"),
-    (b"BZh", "is compressed with bzip2; unpack it with `bunzip2`"),
-    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it"),
-    (b"PAR1", "is a Parquet table, not a checkpoint"),
-    (
-        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
-        "is a PyTorch file from before version 1.6; load it and save it again with `torch.save`",
-    ),
-    (b"\x80\x02", PICKLE),
-    (b"\x80\x03", PICKLE),
-    (b"\x80\x04", PICKLE),
-    (b"\x80\x05", PICKLE),
-    (b"\x7fELF", "is a program or library, not a checkpoint"),
-    (b"%PDF", "is a PDF document, not a checkpoint"),
-];
-
-/// What a file is, by its first bytes, if that is known and not read.
-fn foreign(head: &[u8]) -> Option<&'static str> {
-    if let Some((_, what)) = SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
-        return Some(what);
-    }
-    let text: String = head.iter().take(64).map(|b| char::from(b.to_ascii_lowercase())).collect();
-    let text = text.trim_start();
-    if text.starts_with("<!doctype html") || text.starts_with("<html") {
-        return Some("is a web page, not the weights; the download needs a login or another address");
-    }
-    if text.starts_with('{') || text.starts_with('[') {
-        return Some("is JSON text, not weights; name the folder or the weight file beside it");
-    }
-    // An ONNX file is a protobuf: field 1 (the version, a small number), then field 2 (the producer's name) or 7.
-    if let [0x08, 1..=32, 0x12 | 0x3a, ..] = head {
-        return Some("is an ONNX model; point svdkit at the checkpoint it was exported from");
-    }
-    None
-}
-
 /// Names that look like weights of some kind.
 const WEIGHTS: &[&str] =
-    &[".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".npz", ".onnx", ".distcp"];
+    &[".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".npz", ".npy", ".onnx"];
 
 /// An error for a folder without a model: what was looked for, and what is there instead.
 fn empty_folder(folder: &Path) -> Error {
     let names = folder::listing(folder).unwrap_or_default();
+    if let Some(what) = foreign::folder(folder, &names) {
+        return Error::malformed(folder, what);
+    }
     let weights: Vec<_> =
         names.iter().filter(|name| WEIGHTS.iter().any(|ending| name.ends_with(ending))).collect();
     // Two levels: a download cache keeps its models in `snapshots/COMMIT`.
     let below =
         subfolders(folder).into_iter().flat_map(|below| [vec![below.clone()], subfolders(&below)].concat());
     let inside: Vec<_> = below
-        .filter(|folder| FORMATS.iter().any(|format| (format.sniff)(folder)))
+        .filter(|folder| FORMATS.iter().any(|format| (format.sniff)(folder, &Choice::default())))
         .map(|folder| folder.to_string_lossy().into_owned())
         .collect();
-    let advice = if weights.iter().any(|name| name.ends_with(".distcp")) {
-        "; it is a distributed checkpoint: convert it with \
-         `python -m torch.distributed.checkpoint.format_utils dcp_to_torch`"
-            .to_owned()
-    } else if !weights.is_empty() {
+    let advice = if !weights.is_empty() {
         format!("; there is {}: name the file to open it", folder::quoted(&weights))
     } else if !inside.is_empty() {
         format!("; a model is in {}", folder::quoted(&inside))
     } else {
         String::new()
     };
-    let reason =
-        format!("holds no model: looked for `*.safetensors`, their index, and `pytorch_model.bin`{advice}");
+    let reason = format!(
+        "holds no model: looked for `*.safetensors`, their index, `pytorch_model.bin` and `*.gguf`{advice}"
+    );
     Error::malformed(folder, reason)
 }
 
+/// An error for a folder without files of a variant.
+fn no_variant(folder: &Path, variant: &str) -> Error {
+    let there: Vec<_> = folder::variants(folder).into_iter().collect();
+    let advice = match there[..] {
+        [] => String::new(),
+        _ => format!("; it has {}", folder::quoted(&there)),
+    };
+    Error::malformed(folder, format!("holds no files of the variant `{}`{advice}", brief(variant)))
+}
+
 /// The folders in `folder`, by name.
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn subfolders(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut folders: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let is_folder = |entry: &fs::DirEntry| {
+        let kind = entry.file_type();
+        kind.is_ok_and(|kind| if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() })
+    };
+    let mut folders: Vec<_> = entries.filter(is_folder).map(|entry| entry.path()).collect();
     folders.sort();
     folders
 }

@@ -2,17 +2,17 @@
 //!
 //! Which files make up a checkpoint is `folder`'s business, what a header may say is `header`'s.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use super::folder::{self, Family};
-use super::stored::{Stored, WeightFile};
-use super::{Format, MatrixSource, header};
+use super::stored::{Part, Parts, WeightFile};
+use super::{Choice, Format, header};
 use crate::error::Error;
-use crate::layer::TensorInfo;
 
 /// The table entry.
-pub(super) const FORMAT: Format = Format { name: "safetensors", sniff, open };
+pub(super) const FORMAT: Format = Format { name: "safetensors", sniff, parts };
 
 const FAMILY: Family = Family {
     indices: &[
@@ -25,12 +25,13 @@ const FAMILY: Family = Family {
 };
 
 /// A file that starts as safetensors does or is named so, an index, or a folder that holds either.
-fn sniff(path: &Path) -> bool {
+fn sniff(path: &Path, choice: &Choice<'_>) -> bool {
     if path.is_dir() {
-        return folder::holds(path, &FAMILY);
+        return folder::holds(path, &FAMILY, choice);
     }
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") || looks_right(path)
+    let index = folder::is_index(path) && name.contains(".safetensors.index.");
+    name.ends_with(".safetensors") || index || looks_right(path)
 }
 
 /// Whether the first bytes are a believable header length and the start of a header.
@@ -41,13 +42,12 @@ fn looks_right(path: &Path) -> bool {
     read.is_ok() && u64::from_le_bytes(length) <= header::LONGEST && first == b'{'
 }
 
-fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
-    let parts = folder::open_all(path, &FAMILY, &mut one)?;
-    Ok(Box::new(Stored::new(path, parts)?))
+fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
+    folder::open_all(path, &FAMILY, choice, one)
 }
 
 /// One file and the tensors its header lists.
-fn one(path: &Path) -> Result<(WeightFile, Vec<TensorInfo>), Error> {
+fn one(path: &Path) -> Result<Part, Error> {
     super::probe::check(path)?;
     // A header length can be the first bytes of anything: of a pickle, when it is 640.
     if !looks_right(path) {
@@ -55,5 +55,5 @@ fn one(path: &Path) -> Result<(WeightFile, Vec<TensorInfo>), Error> {
     }
     let (handle, file) = WeightFile::open(path)?;
     let tensors = header::read(&handle, &file)?;
-    Ok((file, tensors))
+    Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![] })
 }

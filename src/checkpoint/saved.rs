@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::gguf;
 use crate::error::{Error, brief};
 use crate::layer::{Layer, natural};
 use crate::matrix::Dtype;
@@ -190,8 +191,11 @@ impl NoMatrix {
 impl Row {
     fn check(self, columns: &[String]) -> Result<SavedRow, String> {
         let wrong = |what: String| format!("row `{}`: {what}", brief(&self.name));
-        let dtype = Dtype::parse(&self.dtype)
-            .ok_or_else(|| wrong(format!("`{}` is no type of weights", brief(&self.dtype))))?;
+        let (dtype, decoded_from) = match Dtype::parse(&self.dtype) {
+            Some(dtype) => (dtype, None),
+            None if gguf::decodes(&self.dtype) => (Dtype::F32, Some(self.dtype.clone())),
+            None => return Err(wrong(format!("`{}` is no type of weights", brief(&self.dtype)))),
+        };
         let value = |key: &String| match self.rest.get(key) {
             Some(Json::Number(n)) => n
                 .as_u64()
@@ -222,6 +226,7 @@ impl Row {
                 rows,
                 cols,
                 dtype,
+                decoded_from,
                 read_as: dtype,
                 file: 0,
                 offset: 0,

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use candle_core::pickle::Object;
 
 use super::folder;
+use super::strides::{Order, is_countable, order, span};
 use crate::error::brief;
 use crate::layer::Element;
 use crate::matrix::Dtype;
@@ -23,8 +24,20 @@ pub(super) struct StoredTensor {
     pub(super) storage: Option<String>,
     /// Entries of the storage before its first.
     pub(super) start: u64,
-    /// Whether it lies in the storage row by row.
-    pub(super) contiguous: bool,
+    /// How its entries lie in the storage.
+    pub(super) order: Order,
+    /// Entries from its first to behind its last, if that is a number of this machine.
+    pub(super) span: Option<u64>,
+    /// Why it is not read, whatever it is.
+    pub(super) refused: Option<String>,
+}
+
+/// What a file holds.
+pub(super) struct Model {
+    /// The tensors of the model, in the pickle's order, and those beside it.
+    pub(super) tensors: Vec<StoredTensor>,
+    /// Other dictionaries beside the model that hold tensors, by their keys.
+    pub(super) others: Vec<String>,
 }
 
 /// Keys under which training scripts put the model, in the order they are tried.
@@ -33,28 +46,45 @@ const KEYS: &[&str] = &["state_dict", "model_state_dict", "model", "module", "em
 /// How many of them may lie inside each other.
 const LEVELS: usize = 3;
 
-/// The tensors of the model in `object`, by name in the pickle's order.
-pub(super) fn tensors(object: Object) -> Result<Vec<StoredTensor>, String> {
-    let model = model(object, LEVELS)?;
+/// The model in `object`.
+pub(super) fn model(object: Object) -> Result<Model, String> {
+    let mut outside = Outside::default();
+    let model = dictionary(object, LEVELS, &mut outside)?;
     let mut seen = BTreeSet::new();
     let mut tensors = vec![];
-    for (key, value) in model {
+    let inside = model.into_iter().map(|pair| (pair, None));
+    let beside = outside.tensors.into_iter().map(|(pair, model)| (pair, Some(model)));
+    for ((key, value), model) in inside.chain(beside) {
         let Object::Unicode(name) = key else { continue };
         if let Some(tensor) = tensor(&name, value) {
-            let tensor = tensor.map_err(|reason| format!("tensor `{}`: {reason}", brief(&name)))?;
+            let mut tensor = tensor.map_err(|reason| format!("tensor `{}`: {reason}", brief(&name)))?;
+            if let (Some(model), Element::Float(_)) = (model, &tensor.element) {
+                // Of no type that is measured, so that it is listed and no more.
+                tensor.element = Element::Other(tensor.element.name().to_owned());
+                tensor.refused = Some(format!("beside `{model}`, so no part of the model"));
+            }
             if !seen.insert(name.clone()) {
                 return Err(format!("tensor `{}` appears twice", brief(&name)));
             }
             tensors.push(tensor);
         }
     }
-    Ok(tensors)
+    Ok(Model { tensors, others: outside.dictionaries })
 }
 
 type Pairs = Vec<(Object, Object)>;
 
+/// What stands beside the model.
+#[derive(Default)]
+struct Outside {
+    /// Tensors, each with the key under which the model is.
+    tensors: Vec<((Object, Object), &'static str)>,
+    /// Keys of dictionaries with tensors somewhere in them.
+    dictionaries: Vec<String>,
+}
+
 /// The dictionary of tensors: `object` itself, or what it holds under one of `KEYS`.
-fn model(object: Object, levels: usize) -> Result<Pairs, String> {
+fn dictionary(object: Object, levels: usize, outside: &mut Outside) -> Result<Pairs, String> {
     let pairs = match object {
         Object::Dict(pairs) => pairs,
         Object::Reduce { callable, .. } | Object::Build { callable, .. } => {
@@ -65,25 +95,53 @@ fn model(object: Object, levels: usize) -> Result<Pairs, String> {
         }
         _ => return Err("holds no tensors by name; save `model.state_dict()`".to_owned()),
     };
-    if pairs.iter().any(|(_, value)| is_tensor(value)) {
-        return Ok(pairs);
+    let called = |name: &Object, key: &str| matches!(name, Object::Unicode(name) if name == key);
+    let wanted = KEYS.iter().find(|key| {
+        let here = |(name, value): &(Object, Object)| called(name, key) && is_dictionary(value);
+        levels > 0 && pairs.iter().any(|pair| here(pair) && holds_tensors(&pair.1))
+    });
+    let Some(wanted) = wanted else {
+        if pairs.iter().any(|(_, value)| is_tensor(value)) {
+            return Ok(pairs);
+        }
+        let names = pairs.iter().filter(|(_, value)| is_dictionary(value)).filter_map(|(key, _)| text(key));
+        let names: Vec<String> = names.collect();
+        return Err(match names[..] {
+            [] => "holds no tensors".to_owned(),
+            _ => format!(
+                "holds no tensors by name, but {}; save the one you want with `torch.save`",
+                folder::quoted(&names)
+            ),
+        });
+    };
+    let mut inner = None;
+    for (key, value) in pairs {
+        if called(&key, wanted) {
+            inner = Some(value);
+        } else if is_tensor(&value) {
+            outside.tensors.push(((key, value), wanted));
+        } else if holds_tensors(&value) {
+            outside.dictionaries.extend(text(&key));
+        }
     }
-    let dictionaries: Vec<(String, Object)> = pairs
-        .into_iter()
-        .filter_map(|(key, value)| match (key, value) {
-            (Object::Unicode(key), value @ (Object::Dict(_) | Object::Build { .. })) => Some((key, value)),
-            _ => None,
-        })
-        .collect();
-    let names: Vec<String> = dictionaries.iter().map(|(key, _)| key.clone()).collect();
-    let wanted = KEYS.iter().find_map(|key| dictionaries.iter().position(|(name, _)| name == key));
-    match wanted.and_then(|at| dictionaries.into_iter().nth(at)) {
-        Some((_, inner)) if levels > 0 => model(inner, levels - 1),
-        _ if names.is_empty() => Err("holds no tensors".to_owned()),
-        _ => Err(format!(
-            "holds no tensors by name, but {}; save the one you want with `torch.save`",
-            folder::quoted(&names)
-        )),
+    inner.map_or_else(|| Err("holds no tensors".to_owned()), |inner| dictionary(inner, levels - 1, outside))
+}
+
+fn text(object: &Object) -> Option<String> {
+    if let Object::Unicode(text) = object { Some(text.clone()) } else { None }
+}
+
+fn is_dictionary(object: &Object) -> bool {
+    matches!(object, Object::Dict(_) | Object::Build { .. })
+}
+
+/// Whether there is a tensor anywhere in `object`; the pickle's guard bounds how deep that may be.
+fn holds_tensors(object: &Object) -> bool {
+    match object {
+        Object::Dict(pairs) => pairs.iter().any(|(_, value)| holds_tensors(value)),
+        Object::List(objects) | Object::Tuple(objects) => objects.iter().any(holds_tensors),
+        Object::Build { callable, args } => holds_tensors(callable) || holds_tensors(args),
+        other => is_tensor(other),
     }
 }
 
@@ -128,14 +186,22 @@ fn tensor(name: &str, object: Object) -> Option<Result<StoredTensor, String>> {
             });
             Some(inner.unwrap_or_else(malformed))
         }
-        other => Some(Ok(StoredTensor {
-            name: name.to_owned(),
-            shape: vec![],
-            element: Element::Other(brief(other.trim_start_matches("_rebuild_"))),
-            storage: None,
-            start: 0,
-            contiguous: true,
-        })),
+        other => {
+            let kind = brief(other.trim_start_matches("_rebuild_"));
+            Some(Ok(StoredTensor {
+                name: name.to_owned(),
+                shape: vec![],
+                element: Element::Other(kind.clone()),
+                storage: None,
+                start: 0,
+                order: Order::Rows,
+                span: Some(0),
+                refused: Some(format!(
+                    "a tensor of the kind `{kind}` (quantized, sparse, or spread over machines); \
+                     save it as a dense one"
+                )),
+            }))
+        }
     }
 }
 
@@ -161,7 +227,7 @@ fn plain(name: &str, arguments: &[Object]) -> Result<StoredTensor, String> {
         .into_iter()
         .map(|axis| usize::try_from(axis).map_err(|_| "its shape is too large".to_owned()))
         .collect::<Result<_, _>>()?;
-    if shape.iter().filter(|n| **n != 0).try_fold(1usize, |n, axis| n.checked_mul(*axis)).is_none() {
+    if !is_countable(&shape) {
         return Err("its shape is too large".to_owned());
     }
     Ok(StoredTensor {
@@ -169,7 +235,9 @@ fn plain(name: &str, arguments: &[Object]) -> Result<StoredTensor, String> {
         element: element(newer.unwrap_or(class_name)),
         storage: Some(key.clone()),
         start: number(start)?,
-        contiguous: is_contiguous(&shape, &strides),
+        order: order(&shape, &strides),
+        span: span(&shape, &strides),
+        refused: None,
         shape,
     })
 }
@@ -188,16 +256,6 @@ fn numbers(object: &Object) -> Result<Vec<u64>, String> {
         Object::Tuple(axes) => axes.iter().map(number).collect(),
         _ => Err("its shape is malformed".to_owned()),
     }
-}
-
-/// Whether entries lie row by row without gaps; the stride of an axis of one entry does not matter.
-fn is_contiguous(shape: &[usize], strides: &[u64]) -> bool {
-    let mut step = 1;
-    shape.iter().zip(strides).rev().all(|(axis, stride)| {
-        let fits = *axis == 1 || *stride == step;
-        step *= (*axis).max(1) as u64;
-        fits
-    }) || shape.contains(&0)
 }
 
 /// The element type of a storage class (`FloatStorage`) or of a dtype (`float8_e4m3fn`).
@@ -286,24 +344,7 @@ mod tests {
         #[test]
         fn any_pickle_is_understood_or_refused(pieces in prop::collection::vec(piece(), 0..60)) {
             let bytes = [&b"\x80\x02}("[..], &pieces.concat(), b"u."].concat();
-            let _ = pickle::parse(&bytes).and_then(tensors);
+            let _ = pickle::parse(&bytes).and_then(model);
         }
-    }
-
-    fn check_contiguous(shape: &[usize], strides: &[u64], expected: &str) {
-        let found = if is_contiguous(shape, strides) { "contiguous" } else { "scattered" };
-        assert_eq!(found, expected, "{shape:?} {strides:?}");
-    }
-
-    #[test]
-    fn strides_tell_rows_from_views() {
-        check_contiguous(&[2, 3], &[3, 1], "contiguous");
-        check_contiguous(&[2, 3], &[1, 2], "scattered");
-        check_contiguous(&[2, 3], &[6, 1], "scattered");
-        check_contiguous(&[2, 3], &[0, 1], "scattered");
-        check_contiguous(&[1, 3], &[99, 1], "contiguous");
-        check_contiguous(&[3, 1], &[1, 77], "contiguous");
-        check_contiguous(&[0, 3], &[0, 0], "contiguous");
-        check_contiguous(&[], &[], "contiguous");
     }
 }

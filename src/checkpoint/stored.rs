@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::MatrixSource;
+use super::reading::{self, Reading};
 use crate::error::{Error, brief};
-use crate::layer::{Layer, TensorInfo, natural};
+use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
 
@@ -67,12 +68,34 @@ impl WeightFile {
     }
 }
 
+/// A file and what its header lists.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) file: WeightFile,
+    pub(super) tensors: Vec<TensorInfo>,
+    /// How tensors are read that are no rows of floats, by name.
+    pub(super) readings: BTreeMap<String, Reading>,
+    /// What a reader should know of what else it holds.
+    pub(super) notes: Vec<String>,
+}
+
+/// All files of a checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    /// In reading order.
+    pub(super) parts: Vec<Part>,
+    /// What a reader should know of how they were chosen.
+    pub(super) notes: Vec<String>,
+}
+
 /// A checkpoint whose tensors are runs of bytes in files.
 #[derive(Debug)]
 pub(super) struct Stored {
+    root: PathBuf,
     files: Vec<WeightFile>,
     tensors: Vec<TensorInfo>,
-    unreadable: BTreeMap<String, String>,
+    readings: BTreeMap<String, Reading>,
+    notes: Vec<String>,
 }
 
 impl Stored {
@@ -80,11 +103,14 @@ impl Stored {
     ///
     /// # Errors
     /// When two files hold a tensor of the same name.
-    pub(super) fn new(path: &Path, parts: Vec<(WeightFile, Vec<TensorInfo>)>) -> Result<Self, Error> {
-        let (mut files, mut tensors) = (Vec::with_capacity(parts.len()), Vec::new());
-        for (index, (file, found)) in parts.into_iter().enumerate() {
-            files.push(file);
-            tensors.extend(found.into_iter().map(|tensor| TensorInfo { file: index, ..tensor }));
+    pub(super) fn new(path: &Path, Parts { parts, mut notes }: Parts) -> Result<Self, Error> {
+        let (mut files, mut tensors, mut readings) =
+            (Vec::with_capacity(parts.len()), vec![], BTreeMap::new());
+        for (index, part) in parts.into_iter().enumerate() {
+            files.push(part.file);
+            tensors.extend(part.tensors.into_iter().map(|tensor| TensorInfo { file: index, ..tensor }));
+            readings.extend(part.readings);
+            notes.extend(part.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
         }
         tensors.sort_by(|a, b| natural(&a.name, &b.name).then(a.file.cmp(&b.file)));
         if let Some([a, b]) = tensors.array_windows::<2>().find(|[a, b]| a.name == b.name) {
@@ -94,12 +120,13 @@ impl Stored {
                 format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
             return Err(Error::malformed(path, reason));
         }
-        Ok(Self { files, tensors, unreadable: BTreeMap::new() })
+        Ok(Self { root: path.to_owned(), files, tensors, readings, notes })
     }
 
-    /// The same checkpoint, where reading one of the named tensors fails with the reason beside it.
-    pub(super) fn refusing(self, unreadable: BTreeMap<String, String>) -> Self {
-        Self { unreadable, ..self }
+    /// How a file is called in reports: by its place in the folder.
+    fn name(&self, file: &WeightFile) -> String {
+        let below = file.path.strip_prefix(&self.root).ok().filter(|below| !below.as_os_str().is_empty());
+        below.map_or_else(|| file.name(), |below| below.to_string_lossy().replace('\\', "/"))
     }
 }
 
@@ -109,7 +136,21 @@ impl MatrixSource for Stored {
     }
 
     fn files(&self) -> Vec<SourceFile> {
-        self.files.iter().map(|file| SourceFile { name: file.name(), bytes: file.bytes }).collect()
+        self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.bytes }).collect()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn select(&self, filter: &Filter) -> Selection {
+        let mut selection = layer::select(&self.tensors, filter);
+        for skipped in &mut selection.skipped {
+            if let Some(Reading::Refused(reason)) = self.readings.get(&skipped.tensor) {
+                skipped.reason.clone_from(reason);
+            }
+        }
+        selection
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
@@ -117,30 +158,47 @@ impl MatrixSource for Stored {
             return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let fail = |reason: String| Error::tensor(&file.path, &layer.tensor, reason);
-        if let Some(reason) = self.unreadable.get(&layer.tensor) {
-            return Err(fail(reason.clone()));
-        }
-        let (offset, length) = span(layer, &rows)
-            .filter(|(offset, length)| offset.checked_add(*length).is_some_and(|end| end <= file.bytes))
-            .ok_or_else(|| {
-                fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows))
-            })?;
+        let outside =
+            || fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows));
+        let inside =
+            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= file.bytes);
         let handle = file.reopen().map_err(fail)?;
-        let mut bytes = vec![0; length as usize];
-        read_exact_at(&handle, &mut bytes, offset).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
-            _ => fail(format!("cannot read {length} bytes at {offset}: {e}")),
-        })?;
+        let fetch = |offset: u64, out: &mut [u8]| {
+            if !inside(offset, out.len() as u64) {
+                return Err(outside());
+            }
+            read_exact_at(&handle, out, offset).map_err(|e| match e.kind() {
+                io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
+                _ => fail(format!("cannot read {} bytes at {offset}: {e}", out.len())),
+            })
+        };
+        if rows.start > rows.end || rows.end > layer.rows {
+            return Err(outside());
+        }
+        let bytes = match self.readings.get(&layer.tensor) {
+            Some(Reading::Refused(reason)) => return Err(fail(reason.clone())),
+            Some(Reading::Strided { row, col }) => reading::strided(layer, &rows, (*row, *col), &fetch)?,
+            Some(Reading::Blocks { decoder, offset }) => {
+                reading::decoded(layer, &rows, (*decoder, *offset), &fetch)?
+            }
+            None => {
+                let (offset, length) = span(layer, &rows).ok_or_else(outside)?;
+                // Before anything is allocated: a damaged header may claim any number of rows.
+                let mut bytes =
+                    vec![0; if inside(offset, length) { length as usize } else { return Err(outside()) }];
+                fetch(offset, &mut bytes)?;
+                bytes
+            }
+        };
         Matrix::new(rows.len(), layer.cols, layer.dtype, bytes)
     }
 }
 
-/// Position and length of `rows` of `layer` in its file, if they are rows of it.
+/// Position and length of `rows` of `layer` in its file, if there are such positions.
 fn span(layer: &Layer, rows: &Range<usize>) -> Option<(u64, u64)> {
     let row = (layer.cols as u64).checked_mul(layer.dtype.size() as u64)?;
     let start = (rows.start as u64).checked_mul(row)?.checked_add(layer.offset)?;
-    let length = (rows.end.checked_sub(rows.start)? as u64).checked_mul(row)?;
-    (rows.end <= layer.rows).then_some((start, length))
+    Some((start, (rows.len() as u64).checked_mul(row)?))
 }
 
 /// Fills `out` from position `offset` of `file`.

@@ -21,7 +21,7 @@ const BLOCK: usize = 4 << 20;
 /// tied either; whoever measures it gets the error. Only matrices of equal shape with an equal start are read.
 pub fn tied(source: &dyn MatrixSource, layers: &[Layer]) -> Vec<Option<usize>> {
     let everything = (0..layers.len()).collect();
-    let shape = |i: usize| Some((layers[i].dtype.name(), layers[i].rows, layers[i].cols));
+    let shape = |i: usize| Some((layers[i].stored_type(), layers[i].rows, layers[i].cols));
     let mut tied = vec![None; layers.len()];
     for same_shape in groups(everything, shape) {
         for same_start in groups(same_shape, |i| start(source, &layers[i])) {

@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::folder::{self, Family};
+use super::reading::Reading;
 use super::state_dict::{self, StoredTensor};
-use super::stored::{Stored, WeightFile};
+use super::stored::{Part, Parts, WeightFile};
+use super::strides::Order;
 use super::zip::{Archive, Extent};
-use super::{Format, MatrixSource, pickle, probe};
+use super::{Choice, Format, pickle, probe};
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 
 /// The table entry.
-pub(super) const FORMAT: Format = Format { name: "torch", sniff, open };
+pub(super) const FORMAT: Format = Format { name: "torch", sniff, parts };
 
 const FAMILY: Family = Family {
     indices: &["pytorch_model.bin.index.json", "diffusion_pytorch_model.bin.index.json"],
@@ -28,30 +30,17 @@ const FAMILY: Family = Family {
 const LONGEST_PICKLE: u64 = 64_000_000;
 
 /// A zip archive, an index, or a folder that holds a file of a usual name.
-fn sniff(path: &Path) -> bool {
+fn sniff(path: &Path, choice: &Choice<'_>) -> bool {
     if path.is_dir() {
-        return folder::holds(path, &FAMILY);
+        return folder::holds(path, &FAMILY, choice);
     }
-    let index = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".bin.index.json"));
-    index || probe::head(path).is_ok_and(|head| head.starts_with(b"PK\x03\x04"))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    (folder::is_index(path) && name.contains(".bin.index."))
+        || probe::head(path).is_ok_and(|head| head.starts_with(b"PK\x03\x04"))
 }
 
-fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
-    let mut unreadable = BTreeMap::new();
-    let mut one = |path: &Path| {
-        let part = one(path)?;
-        unreadable.extend(part.unreadable);
-        Ok((part.file, part.tensors))
-    };
-    let parts = folder::open_all(path, &FAMILY, &mut one)?;
-    Ok(Box::new(Stored::new(path, parts)?.refusing(unreadable)))
-}
-
-/// One file, its tensors, and why some of them cannot be read.
-struct Part {
-    file: WeightFile,
-    tensors: Vec<TensorInfo>,
-    unreadable: BTreeMap<String, String>,
+fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
+    folder::open_all(path, &FAMILY, choice, one)
 }
 
 fn one(path: &Path) -> Result<Part, Error> {
@@ -59,7 +48,7 @@ fn one(path: &Path) -> Result<Part, Error> {
     probe::refuse_foreign(path)?;
     let malformed = |reason: String| Error::malformed(path, reason);
     let (handle, file) = WeightFile::open(path)?;
-    let archive = Archive::open(&handle, &file)?;
+    let archive = Archive::open(&handle, &file, "torch.save")?;
     let folder = pickle_folder(&archive).map_err(malformed)?;
     if let Some(order) = archive.find(&format!("{folder}byteorder"))?
         && archive.read(order, 16)? == b"big"
@@ -71,30 +60,46 @@ fn one(path: &Path) -> Result<Part, Error> {
     let extent = archive.find(&format!("{folder}data.pkl"))?;
     let extent = extent.ok_or_else(|| malformed("the archive holds no `data.pkl`".to_owned()))?;
     let object = pickle::parse(&archive.read(extent, LONGEST_PICKLE)?).map_err(malformed)?;
-    let stored = state_dict::tensors(object).map_err(malformed)?;
-    let (mut tensors, mut unreadable) = (Vec::with_capacity(stored.len()), BTreeMap::new());
-    for tensor in stored {
+    let model = state_dict::model(object).map_err(malformed)?;
+    let (mut tensors, mut readings) = (Vec::with_capacity(model.tensors.len()), BTreeMap::new());
+    for tensor in model.tensors {
         let extent = match &tensor.storage {
             Some(storage) => archive.find(&format!("{folder}data/{storage}"))?,
             None => None,
         };
-        let place = place(&tensor, extent).map_err(|reason| Error::tensor(path, &tensor.name, reason))?;
-        let StoredTensor { name, shape, mut element, .. } = tensor;
-        let offset = match place {
-            Place::At(offset) => offset,
-            Place::Scattered => {
-                let reason = "is not contiguous; save it after `.contiguous()`";
-                unreadable.insert(name.clone(), reason.to_owned());
-                0
+        let offset = offset(&tensor, extent).map_err(|reason| Error::tensor(path, &tensor.name, reason))?;
+        let StoredTensor { name, shape, mut element, order, refused, .. } = tensor;
+        let reading = match order {
+            Order::Rows => refused.map(Reading::Refused),
+            // No weight: nothing is read of it, so its bytes are given no known width.
+            Order::Strided { .. } | Order::Scattered if matches!(element, Element::Other(_)) => {
+                element = Element::Other(format!("scattered {}", element.name()));
+                None
             }
-            Place::Expanded => {
+            Order::Strided { row, col } => Some(Reading::Strided { row, col }),
+            Order::Scattered => {
+                Some(Reading::Refused("is not contiguous; save it after `.contiguous()`".to_owned()))
+            }
+            Order::Expanded => {
                 element = Element::Other(format!("expanded {}", element.name()));
-                0
+                Some(Reading::Refused(
+                    "shows the same entries many times; save it after `.contiguous()`".to_owned(),
+                ))
             }
         };
+        readings.extend(reading.map(|reading| (name.clone(), reading)));
         tensors.push(TensorInfo { name, shape, element, file: 0, offset });
     }
-    Ok(Part { file, tensors, unreadable })
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let notes = match &model.others[..] {
+        [] => vec![],
+        others => vec![format!(
+            "`{}` also holds tensors in {}, which are no part of the model",
+            brief(&name),
+            folder::quoted(others)
+        )],
+    };
+    Ok(Part { file, tensors, readings, notes })
 }
 
 /// The folder of the archive that holds `data.pkl`, with its `/`; says what else the archive is otherwise.
@@ -113,7 +118,8 @@ fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
         (Some(folder), None) => Ok(folder.to_owned()),
         (Some(_), Some(_)) => Err("the archive holds several `data.pkl`".to_owned()),
         (None, _) if has(".npy") => {
-            Err("is a NumPy archive; save it with `safetensors.numpy.save_file`".to_owned())
+            Err("is a zip archive of NumPy arrays and other things; save the arrays alone with `numpy.savez`"
+                .to_owned())
         }
         (None, _) if has(".weights.h5") => {
             Err("is a Keras archive; save its weights with `safetensors.numpy.save_file`".to_owned())
@@ -125,29 +131,17 @@ fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
     }
 }
 
-/// Where in the file the bytes of a tensor lie.
-enum Place {
-    At(u64),
-    /// With gaps or in another order.
-    Scattered,
-    /// In fewer bytes than it has entries: one is shown many times.
-    Expanded,
-}
-
-/// Finds the bytes of `tensor` in the entry at `extent`, or says why they are not all there.
-fn place(tensor: &StoredTensor, extent: Option<Extent>) -> Result<Place, String> {
+/// Position of the first byte of `tensor` in the entry at `extent`, or why its bytes are not all there.
+fn offset(tensor: &StoredTensor, extent: Option<Extent>) -> Result<u64, String> {
     let Element::Float(dtype) = tensor.element else {
-        return Ok(Place::At(extent.map_or(0, |extent| extent.offset)));
+        return Ok(extent.map_or(0, |extent| extent.offset));
     };
     let extent = extent.ok_or("its data are not in the archive; download the file again")?;
     let size = dtype.size() as u64;
-    let length = tensor.shape.iter().try_fold(size, |n, axis| n.checked_mul(*axis as u64));
-    let start = tensor.start.checked_mul(size);
+    let bytes = |entries: Option<u64>| entries.and_then(|n| n.checked_mul(size));
+    let (start, length) = (bytes(Some(tensor.start)), bytes(tensor.span));
     match start.zip(length).and_then(|(start, length)| Some((start, start.checked_add(length)?))) {
-        Some((start, end)) if end <= extent.length => {
-            Ok(if tensor.contiguous { Place::At(extent.offset + start) } else { Place::Scattered })
-        }
-        _ if !tensor.contiguous => Ok(Place::Expanded),
+        Some((start, end)) if end <= extent.length => Ok(extent.offset + start),
         _ => Err(format!("{:?} entries of {dtype} do not fit its {} bytes", tensor.shape, extent.length)),
     }
 }

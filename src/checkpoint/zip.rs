@@ -26,6 +26,8 @@ pub(super) struct Archive<'f> {
     handle: &'f File,
     file: &'f WeightFile,
     entries: BTreeMap<String, Entry>,
+    /// What writes archives of this kind without compression.
+    writer: &'static str,
 }
 
 /// A run of bytes in the file.
@@ -39,8 +41,8 @@ pub(super) struct Extent {
 
 impl<'f> Archive<'f> {
     /// Reads the directory of `file`.
-    pub(super) fn open(handle: &'f File, file: &'f WeightFile) -> Result<Self, Error> {
-        let mut archive = Self { handle, file, entries: BTreeMap::new() };
+    pub(super) fn open(handle: &'f File, file: &'f WeightFile, writer: &'static str) -> Result<Self, Error> {
+        let mut archive = Self { handle, file, entries: BTreeMap::new(), writer };
         let directory = archive.directory()?;
         archive.entries = parse(&directory).map_err(|reason| Error::malformed(file.path(), reason))?;
         Ok(archive)
@@ -58,7 +60,10 @@ impl<'f> Archive<'f> {
             Error::malformed(self.file.path(), format!("entry `{}` of the archive {what}", brief(name)))
         };
         if entry.method != 0 {
-            return Err(fail("is compressed; load the file and save it again with `torch.save`"));
+            return Err(fail(&format!(
+                "is compressed; load the file and save it again with `{}`",
+                self.writer
+            )));
         }
         let outside = || fail("lies outside the file; download it again");
         let header = self.bytes(entry.header, 30).map_err(|_| outside())?;

@@ -9,7 +9,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use sysinfo::System;
 
-use crate::checkpoint::Opening;
+use crate::checkpoint::{Choice, Opening};
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
@@ -27,12 +27,18 @@ pub(super) struct Input {
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]
     pub base: Option<PathBuf>,
     #[command(flatten)]
-    pub adapter: Adapter,
+    pub details: Details,
 }
 
-/// What an adapter may need beside its weights.
+/// What the path of a checkpoint does not tell.
 #[derive(Debug, Args)]
-pub(super) struct Adapter {
+pub(super) struct Details {
+    /// Take the files of this variant from a folder: 'fp16' for model.fp16.safetensors
+    #[arg(long, value_name = "NAME", help_heading = "What to look at")]
+    variant: Option<String>,
+    /// Only this component of a Diffusers pipeline, as in 'unet'; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "What to look at")]
+    component: Vec<String>,
     /// The configuration of an adapter, where it does not lie beside the weights
     #[arg(long, value_name = "FILE", help_heading = "What to look at")]
     adapter_config: Option<PathBuf>,
@@ -41,10 +47,11 @@ pub(super) struct Adapter {
     adapter_init: Option<PathBuf>,
 }
 
-impl Adapter {
+impl Details {
     /// The same for whoever opens it; the base comes with the command.
     pub(super) fn opening(&self) -> Opening<'_> {
         Opening {
+            choice: Choice { variant: self.variant.as_deref(), components: &self.component },
             adapter_config: self.adapter_config.as_deref(),
             adapter_init: self.adapter_init.as_deref(),
             base: None,

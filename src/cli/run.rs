@@ -63,21 +63,16 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
     pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
-        let opening = input.adapter.opening();
+        let opening = input.details.opening();
         let Some(base) = &input.base else {
-            return Ok((Self::open_with(&input.model, &opening)?, None));
+            return Ok((Self::open(&input.model, &opening)?, None));
         };
         let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
         Ok((model, Some(pairs)))
     }
 
-    /// The checkpoint at `path`.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_with(path, &Opening::default())
-    }
-
     /// The checkpoint at `path`, with what else is known of it.
-    pub(super) fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
         let (format, source) = checkpoint::open_with(path, opening)?;
         let origin = Source { path: path.display().to_string(), format, files: source.files() };
         Ok(Self { source: Arc::from(source), origin, base: None })
@@ -91,9 +86,9 @@ impl Model {
         opening: &Opening<'_>,
         what: What,
     ) -> Result<(Self, Arc<Pairs>), Error> {
-        let base = Self::open(base)?;
+        let base = Self::open(base, &opening.of_base())?;
         let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
-        let tuned = Self::open_with(tuned, &opening)?;
+        let tuned = Self::open(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
         Ok((Self { source, origin: tuned.origin, base: Some(base.origin) }, pairs))
@@ -280,7 +275,7 @@ fn assemble(
         skipped: selection.skipped.clone(),
         totals,
         groups: vec![],
-        notes: vec![],
+        notes: model.source.notes().iter().map(|note| crate::error::printable(note)).collect(),
         verdicts: vec![],
     }
 }
@@ -320,7 +315,7 @@ pub(super) fn row_of(layer: &Layer) -> Row {
         role: layer.role.clone(),
         shape,
         stored_shape: (stored != shape).then_some(stored),
-        dtype: layer.dtype.name().to_owned(),
+        dtype: layer.stored_type().to_owned(),
         ..Row::default()
     }
 }

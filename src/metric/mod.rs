@@ -241,6 +241,7 @@ mod tests {
             rows: side,
             cols: side,
             dtype: Dtype::F64,
+            decoded_from: None,
             read_as: Dtype::F64,
             file: 0,
             offset: 0,

@@ -38,6 +38,7 @@ impl Tensor {
             rows,
             cols,
             dtype,
+            decoded_from: None,
             read_as: dtype,
             file: info.file,
             offset: info.offset,

@@ -21,7 +21,7 @@ use crate::notation;
 use crate::render::{self, Look, Unchanged};
 use crate::report::Column;
 
-use super::options::{Adapter, Common, PrecisionName};
+use super::options::{Common, Details, PrecisionName};
 use super::outputs::Outputs;
 use super::plan;
 use super::run::{self, Model};
@@ -71,7 +71,7 @@ pub(super) struct Arguments {
     #[arg(long = "base", value_name = "BASE", help_heading = "What to look at")]
     adapted: Option<PathBuf>,
     #[command(flatten)]
-    adapter: Adapter,
+    details: Details,
     /// Measure unchanged matrices, too, and list them
     #[arg(long, help_heading = "What to look at")]
     all: bool,
@@ -184,11 +184,13 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
             here[0].0 = format!("{name}#{}", twice + 1);
         }
     }
-    let named = arguments.adapted.as_deref().map(Model::open).transpose()?.map(|model| model.source);
-    let base = Side::open(&arguments.base, Opening { base: named.clone(), ..Opening::default() })?;
+    let opening = arguments.details.opening();
+    let named = arguments.adapted.as_deref().map(|path| Model::open(path, &opening.of_base())).transpose()?;
+    let named = named.map(|model| model.source);
+    let base = Side::open(&arguments.base, Opening { base: named.clone(), ..opening.of_base() })?;
     let changed = named.or(base.weights().cloned());
     let tuned = tuned.into_iter().map(|(name, path)| {
-        Ok((name, Side::open(&path, Opening { base: changed.clone(), ..arguments.adapter.opening() })?))
+        Ok((name, Side::open(&path, Opening { base: changed.clone(), ..opening.clone() })?))
     });
     Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? })
 }

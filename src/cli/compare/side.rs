@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use crate::analysis::compare::{self, Weight};
-use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_saved};
+use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_recognized, is_saved};
 use crate::cli::options::PrecisionName;
 use crate::cli::run::Model;
 use crate::cli::spectrum::{Names, bytes_settings, settings};
@@ -47,7 +47,8 @@ impl Side {
         if is_saved(path) {
             return Self::open_saved(path);
         }
-        let Model { source, origin, .. } = Model::open_with(path, &opening)?;
+        let Model { source, origin, .. } =
+            Model::open(path, &opening).map_err(|error| or_report(path, error))?;
         if source.holds() == Holds::Weights {
             let Selection { layers, skipped, .. } = source.select(&Filter::default());
             return Ok(Self {
@@ -125,6 +126,18 @@ impl Side {
             Content::Weights(source) | Content::Adapter(_, source) => Some(source),
             Content::Saved(..) => None,
         }
+    }
+}
+
+/// `error`, which says that `path` is no checkpoint, for a command that takes reports as well.
+fn or_report(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Malformed { path: of, reason } if path.is_file() && !is_recognized(path) => {
+            let reason =
+                format!("{reason}; nor is it a report, which `svdkit spectrum MODEL -o FILE.json` saves");
+            Error::Malformed { path: of, reason }
+        }
+        other => other,
     }
 }
 

@@ -98,7 +98,7 @@ impl Task {
 
     /// How the matrix stands on a tuned side as far as headers tell.
     pub(super) fn standing(&self, side: usize) -> (Option<Standing>, Retyped) {
-        let header = |layer: &Layer| ((layer.rows, layer.cols), layer.dtype);
+        let header = |layer: &Layer| ((layer.rows, layer.cols), layer.stored_type().to_owned());
         between(self.base.as_ref().map(header), self.tuned[side].as_ref().map(header))
     }
 }
