@@ -46,8 +46,66 @@ pub struct TensorInfo {
     pub offset: u64,
 }
 
+/// How numbers are stored that are no floats by themselves: small codes with scales beside them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoding {
+    /// Type of the tensor that holds the codes.
+    pub stored: String,
+    /// The scheme, as reports name it.
+    pub scheme: String,
+    /// Bits of one code.
+    pub bits: u32,
+    /// Spacing of 1.0 in a code, where its rounding is relative.
+    pub epsilon: Option<f64>,
+}
+
+/// What of a stored tensor a matrix is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    /// All of it, or a slice of a stack that is stored out × in.
+    #[default]
+    Whole,
+    /// A slice of a stack, by its position. Nothing tells which of its sides are the outputs.
+    Slice(usize),
+    /// Some rows or columns of a matrix of another shape.
+    Cut(Cut),
+}
+
+/// Which rows (or columns) of a matrix of `rows` × `cols` another is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Rows of the matrix that is cut.
+    pub rows: usize,
+    /// Its columns.
+    pub cols: usize,
+    /// How it is stored.
+    pub axes: Axes,
+    /// The first output taken.
+    pub first: usize,
+    /// How many outputs that lie side by side are taken at once.
+    pub run: usize,
+    /// From the start of one run to that of the next.
+    pub period: usize,
+}
+
+impl Cut {
+    /// Where output `i` of the part lies among the outputs of the whole.
+    pub fn output(&self, i: usize) -> usize {
+        self.first + i / self.run * self.period + i % self.run
+    }
+}
+
+/// The order of the sides of a stored matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axes {
+    /// Outputs × inputs, as a linear layer has them.
+    OutIn,
+    /// Inputs × outputs.
+    InOut,
+}
+
 /// A matrix with its place in the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// Name of the matrix, printable.
     pub name: String,
@@ -59,8 +117,12 @@ pub struct Layer {
     pub rows: usize,
     /// Columns (inputs).
     pub cols: usize,
-    /// Storage type.
+    /// Storage type; of what is not stored as floats, the type that its entries are read as.
     pub dtype: Dtype,
+    /// How it is stored, where that is not as floats.
+    pub encoding: Option<Encoding>,
+    /// What of its tensor it is.
+    pub part: Part,
     /// The type its entries are read as: doubles where they are computed.
     pub read_as: Dtype,
     /// Which of the source's files holds it.
@@ -102,7 +164,33 @@ impl Layer {
 
     /// Bytes as stored.
     pub fn bytes(&self) -> u64 {
-        self.parameters() as u64 * self.dtype.size() as u64
+        let bits = self.encoding.as_ref().map_or(self.dtype.size() as u64 * 8, |code| u64::from(code.bits));
+        self.parameters() as u64 * bits / 8
+    }
+
+    /// Name of the type that is stored.
+    pub fn stored_type(&self) -> &str {
+        self.encoding.as_ref().map_or(self.dtype.name(), |encoding| &encoding.stored)
+    }
+
+    /// The scheme that entries were computed by, where they are not stored as they are.
+    pub fn scheme(&self) -> Option<&str> {
+        self.encoding.as_ref().map(|encoding| encoding.scheme.as_str())
+    }
+
+    /// How it is stored, for people.
+    pub fn storage(&self) -> &str {
+        self.scheme().unwrap_or(self.dtype.name())
+    }
+
+    /// What a reader of its numbers should know of how it is stored.
+    pub fn flag(&self) -> Option<&'static &'static str> {
+        matches!(self.part, Part::Slice(_)).then_some(&"orientation_unknown")
+    }
+
+    /// Spacing of 1.0 as stored; none where rounding is not relative.
+    pub fn epsilon(&self) -> Option<f64> {
+        self.encoding.as_ref().map_or(Some(self.dtype.epsilon()), |encoding| encoding.epsilon)
     }
 }
 
@@ -123,7 +211,7 @@ impl Filter {
 }
 
 /// The matrices to analyse, and what was left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// Matrices in natural name order.
     pub layers: Vec<Layer>,
@@ -171,6 +259,9 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
     })
 }
 
+/// Why a tensor that scales a quantized matrix is no row of its own.
+pub const SCALES_OF_A_MATRIX: &str = "scales of a quantized matrix";
+
 /// What quantizers append to the name of a weight to name its scales.
 const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point"];
 
@@ -183,16 +274,18 @@ fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
     let of_packed =
         [sibling("scales", "qweight"), sibling(".scale_weight", ".weight"), sibling("_scale", "_packed")];
     let of_packed = of_packed.into_iter().flatten();
-    if let Some(weight) = of_weight.chain(of_packed).find(|weight| names.contains(weight.as_str())) {
-        return Some(format!("scales of `{}`", printable(&weight)));
+    if of_weight.chain(of_packed).any(|weight| names.contains(weight.as_str())) {
+        return Some(SCALES_OF_A_MATRIX.to_owned());
     }
     if !matches!(tensor.element, Element::Float(Dtype::F8E4M3 | Dtype::F8E5M2)) {
         return None;
     }
     let scales =
         SCALES.iter().map(|ending| format!("{name}{ending}")).chain(sibling(".weight", ".scale_weight"));
-    let scales = scales.into_iter().find(|scales| names.contains(scales.as_str()))?;
-    Some(format!("quantized: its scales `{}` are not applied yet; convert it to bf16", printable(&scales)))
+    scales.into_iter().any(|scales| names.contains(scales.as_str())).then(|| {
+        "quantized, with scales that are read from safetensors only: convert it to that, or to bf16"
+            .to_owned()
+    })
 }
 
 /// The matrices that one tensor holds, or why it holds none.
@@ -205,13 +298,15 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
     }
     let name = &printable(bare(&tensor.name));
     let (block, role) = place(name);
-    let layer = |name: String, rows, cols, index: usize| Layer {
+    let layer = |name: String, rows, cols, index: usize, part| Layer {
         name,
         tensor: tensor.name.clone(),
         stored_shape: tensor.shape.clone(),
         rows,
         cols,
         dtype,
+        encoding: None,
+        part,
         read_as: dtype,
         file: tensor.file,
         offset: tensor.offset + (index * rows * cols * dtype.size()) as u64,
@@ -224,14 +319,16 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
         [] => Err("a single number".to_owned()),
         [_] => Err("1-D".to_owned()),
         [_, _, _, ..] if tensor.shape.iter().filter(|n| **n > 1).count() < 2 => Err("1-D".to_owned()),
-        [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0)]),
+        [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0, Part::Whole)]),
         [slices, _, cols] if slices > MOST_SLICES && !is_convolution(&tensor.name, cols) => {
             Err(format!("{slices} slices are no stack of weights"))
         }
         [slices, rows, cols] if !is_convolution(&tensor.name, cols) => {
-            Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i)).collect())
+            Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i, Part::Slice(i))).collect())
         }
-        [rows, ref kernel @ ..] => Ok(vec![layer(name.clone(), rows, kernel.iter().product(), 0)]),
+        [rows, ref kernel @ ..] => {
+            Ok(vec![layer(name.clone(), rows, kernel.iter().product(), 0, Part::Whole)])
+        }
     }
 }
 

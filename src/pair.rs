@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::layer::Layer;
 
 /// The same logical matrix on both sides.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
     /// In the checkpoint that was started from.
     pub base: Layer,
@@ -16,7 +16,7 @@ pub struct Pair {
 }
 
 /// A matrix without a partner of its shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Unpaired {
     /// The tuned checkpoint has nothing under this name.
     Removed(Layer),
@@ -167,6 +167,7 @@ pub fn canonical(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::Part;
     use crate::matrix::Dtype;
 
     fn layers(names: &[(&str, usize)]) -> Vec<Layer> {
@@ -177,6 +178,8 @@ mod tests {
             rows: *rows,
             cols: 2,
             dtype: Dtype::F32,
+            encoding: None,
+            part: Part::default(),
             read_as: Dtype::F32,
             file: 0,
             offset: 0,

@@ -3,12 +3,14 @@
 mod adapter;
 mod altered;
 mod combined;
+mod config;
 mod folder;
 mod header;
 mod index;
 mod patched;
 mod pickle;
 mod probe;
+mod quantized;
 mod safetensors;
 mod saved;
 mod spectra;

@@ -5,9 +5,10 @@
 use std::fs::File;
 use std::path::Path;
 
+use super::config::Config;
 use super::folder::{self, Family};
 use super::stored::{Stored, WeightFile};
-use super::{Format, MatrixSource, header};
+use super::{Format, MatrixSource, header, quantized};
 use crate::error::Error;
 use crate::layer::TensorInfo;
 
@@ -43,7 +44,8 @@ fn looks_right(path: &Path) -> bool {
 
 fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
     let parts = folder::open_all(path, &FAMILY, &mut one)?;
-    Ok(Box::new(Stored::new(path, parts)?))
+    let stored = Stored::new(path, parts)?;
+    Ok(quantized::wrap(stored, &Config::beside(path)?.quantization))
 }
 
 /// One file and the tensors its header lists.

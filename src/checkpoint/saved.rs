@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::error::{Error, brief};
-use crate::layer::{Layer, natural};
+use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
 use crate::report::{SCHEMA, Skipped, Value, Why};
 
@@ -89,6 +89,7 @@ struct Row {
     shape: [usize; 2],
     stored_shape: Option<Vec<usize>>,
     dtype: String,
+    dequant: Option<String>,
     blake3: Option<String>,
     failed: Option<String>,
     #[serde(default)]
@@ -175,8 +176,13 @@ impl File {
 impl Row {
     fn check(self, columns: &[String]) -> Result<SavedRow, String> {
         let wrong = |what: String| format!("row `{}`: {what}", brief(&self.name));
-        let dtype = Dtype::parse(&self.dtype)
-            .ok_or_else(|| wrong(format!("`{}` is no type of weights", brief(&self.dtype))))?;
+        let stored = self.dtype.clone();
+        let encoding = self.dequant.clone().map(|scheme| Encoding { stored, scheme, bits: 0, epsilon: None });
+        let dtype = match &encoding {
+            Some(_) => Dtype::F32,
+            None => Dtype::parse(&self.dtype)
+                .ok_or_else(|| wrong(format!("`{}` is no type of weights", brief(&self.dtype))))?,
+        };
         let value = |key: &String| match self.rest.get(key) {
             Some(Json::Number(n)) => n
                 .as_u64()
@@ -207,6 +213,8 @@ impl Row {
                 rows,
                 cols,
                 dtype,
+                encoding,
+                part: Part::default(),
                 read_as: dtype,
                 file: 0,
                 offset: 0,

@@ -65,6 +65,20 @@ impl WeightFile {
         }
         Ok(file)
     }
+
+    /// Reads `length` bytes from position `offset`; says why that is not possible.
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, String> {
+        if offset.checked_add(length).is_none_or(|end| end > self.bytes) {
+            return Err(format!("{length} bytes at {offset} are not in the file"));
+        }
+        let handle = self.reopen()?;
+        let mut bytes = vec![0; length as usize];
+        read_exact_at(&handle, &mut bytes, offset).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => "the file was cut short while it was read".to_owned(),
+            _ => format!("cannot read {length} bytes at {offset}: {e}"),
+        })?;
+        Ok(bytes)
+    }
 }
 
 /// A checkpoint whose tensors are runs of bytes in files.
@@ -97,6 +111,24 @@ impl Stored {
         Ok(Self { files, tensors, unreadable: BTreeMap::new() })
     }
 
+    /// Bytes of a tensor, from position `start` of its data.
+    ///
+    /// # Errors
+    /// As for reading a matrix.
+    pub(super) fn bytes(&self, tensor: &TensorInfo, start: u64, length: u64) -> Result<Vec<u8>, Error> {
+        let Some(file) = self.files.get(tensor.file) else {
+            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&tensor.name))));
+        };
+        let read = file.read(tensor.offset.saturating_add(start), length);
+        read.map_err(|reason| self.malformed(tensor, reason))
+    }
+
+    /// What is wrong with a tensor, with its place.
+    pub(super) fn malformed(&self, tensor: &TensorInfo, reason: String) -> Error {
+        let path = self.files.get(tensor.file).map_or(Path::new(""), |file| &file.path);
+        Error::tensor(path, &tensor.name, reason)
+    }
+
     /// The same checkpoint, where reading one of the named tensors fails with the reason beside it.
     pub(super) fn refusing(self, unreadable: BTreeMap<String, String>) -> Self {
         Self { unreadable, ..self }
@@ -120,17 +152,10 @@ impl MatrixSource for Stored {
         if let Some(reason) = self.unreadable.get(&layer.tensor) {
             return Err(fail(reason.clone()));
         }
-        let (offset, length) = span(layer, &rows)
-            .filter(|(offset, length)| offset.checked_add(*length).is_some_and(|end| end <= file.bytes))
-            .ok_or_else(|| {
-                fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows))
-            })?;
-        let handle = file.reopen().map_err(fail)?;
-        let mut bytes = vec![0; length as usize];
-        read_exact_at(&handle, &mut bytes, offset).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
-            _ => fail(format!("cannot read {length} bytes at {offset}: {e}")),
+        let (offset, length) = span(layer, &rows).ok_or_else(|| {
+            fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows))
         })?;
+        let bytes = file.read(offset, length).map_err(fail)?;
         Matrix::new(rows.len(), layer.cols, layer.dtype, bytes)
     }
 }

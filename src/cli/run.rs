@@ -295,7 +295,11 @@ fn row(
         blake3: found.map(|found| found.blake3.clone()),
         tied_to: original.map(|layer| layer.name.clone()),
         failed: measured.as_ref().err().cloned(),
-        flags: flags.chain(update.iter().flat_map(|update| &update.flags)).copied().collect(),
+        flags: flags
+            .chain(update.iter().flat_map(|update| &update.flags))
+            .chain(layer.flag())
+            .copied()
+            .collect(),
         update,
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
         sketch: spectrum.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
@@ -315,7 +319,8 @@ pub(super) fn row_of(layer: &Layer) -> Row {
         role: layer.role.clone(),
         shape,
         stored_shape: (stored != shape).then_some(stored),
-        dtype: layer.dtype.name().to_owned(),
+        dtype: layer.stored_type().to_owned(),
+        dequant: layer.scheme().map(str::to_owned),
         ..Row::default()
     }
 }

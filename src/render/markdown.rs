@@ -25,7 +25,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     }
     writeln!(out, "\n|---|---|---|{}", "--:|".repeat(columns.len()))?;
     for row in changes::shown(report, look) {
-        write!(out, "| {} | {} × {} | {} |", escape(&row.name), row.shape[0], row.shape[1], row.dtype)?;
+        write!(out, "| {} | {} × {} | {} |", escape(&row.name), row.shape[0], row.shape[1], row.storage())?;
         for column in &columns {
             write!(out, " {} |", cell::cell(row, column))?;
         }

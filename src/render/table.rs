@@ -150,7 +150,7 @@ fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> 
     let each = |header: &str, cell: &dyn Fn(&Row) -> String| {
         (header.to_owned(), rows.iter().map(|row| cell(row)).collect())
     };
-    let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.dtype.clone())];
+    let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.storage().to_owned())];
     if changes::need_status(rows) {
         all.push(each("status", &|row| row.status().to_owned()));
     }
@@ -308,9 +308,11 @@ pub(super) fn footer(report: &Report) -> String {
     if totals.skipped > 0 {
         let mut reasons: Vec<(&str, usize)> = vec![];
         for skipped in &report.skipped {
-            match reasons.iter_mut().find(|(reason, _)| *reason == skipped.reason) {
+            // What to do about it is in the report.
+            let brief = skipped.reason.split([':', ';']).next().unwrap_or_default();
+            match reasons.iter_mut().find(|(reason, _)| *reason == brief) {
                 Some((_, n)) => *n += 1,
-                None => reasons.push((&skipped.reason, 1)),
+                None => reasons.push((brief, 1)),
             }
         }
         let reasons: Vec<String> = match reasons[..] {

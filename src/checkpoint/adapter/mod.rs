@@ -252,6 +252,8 @@ impl Update {
             rows,
             cols,
             dtype: draft.dtype,
+            encoding: None,
+            part: layer::Part::default(),
             read_as: Dtype::F64,
             file: 0,
             offset: 0,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::MatrixSource;
 use crate::error::Error;
-use crate::layer::{Element, Layer, TensorInfo};
+use crate::layer::{Element, Layer, Part, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 
@@ -38,6 +38,8 @@ impl Tensor {
             rows,
             cols,
             dtype,
+            encoding: None,
+            part: Part::default(),
             read_as: dtype,
             file: info.file,
             offset: info.offset,

@@ -94,7 +94,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
     let measured_base = outcome.and_then(|outcome| outcome.base.as_ref());
     let base_layer = task.base.as_ref();
     let differs = base_layer.filter(|base| (base.rows, base.cols) != (layer.rows, layer.cols));
-    let retyped = base_layer.filter(|base| base.dtype != layer.dtype);
+    let retyped = base_layer.filter(|base| base.storage() != layer.storage());
     let hash = |side: usize| {
         let measured = outcome.and_then(|outcome| outcome.tuned.get(side)?.as_ref()?.found.blake3.clone());
         measured.or_else(|| seen.and_then(|seen| seen.tuned.get(side)?.blake3.clone()))
@@ -122,7 +122,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
         comparison: Some(Comparison {
             status: if failure.is_some() { Standing::Failed } else { summary(&standings) },
             base_shape: differs.map(|base| [base.rows as u64, base.cols as u64]),
-            base_dtype: retyped.map(|base| base.dtype.name().to_owned()),
+            base_dtype: retyped.map(|base| base.storage().to_owned()),
             base_blake3: measured_base
                 .and_then(|base| base.blake3.clone())
                 .or_else(|| seen.and_then(|seen| seen.base.clone())),

@@ -136,7 +136,9 @@ impl Task {
 
     /// How the matrix stands on a tuned side as far as headers tell.
     pub(super) fn standing(&self, side: usize) -> (Option<Standing>, Retyped) {
-        let header = |layer: &Layer| ((layer.rows, layer.cols), layer.dtype);
+        fn header(layer: &Layer) -> ((usize, usize), &str) {
+            ((layer.rows, layer.cols), layer.storage())
+        }
         between(self.base.as_ref().map(header), self.tuned[side].as_ref().map(header))
     }
 }
