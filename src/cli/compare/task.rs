@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::analysis::compare::{Content, Retyped, equal};
 use crate::error::{Error, printable};
-use crate::layer::{Filter, Layer, bare, natural};
+use crate::layer::{Filter, Layer, SCALES_OF_A_MATRIX, bare, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::{Skipped, Standing};
 
@@ -81,7 +81,9 @@ impl Sides {
     /// The tensors that are no matrices and differ in presence, shape or type.
     pub(super) fn odd(&self, filter: &Filter) -> Vec<Odd> {
         let by_name = |skipped: &[Skipped]| -> BTreeMap<String, Skipped> {
-            skipped.iter().map(|tensor| (pair::canonical(&tensor.tensor), tensor.clone())).collect()
+            // Scales are part of the matrices that are compared.
+            let tensors = skipped.iter().filter(|tensor| tensor.reason != SCALES_OF_A_MATRIX);
+            tensors.map(|tensor| (pair::canonical(&tensor.tensor), tensor.clone())).collect()
         };
         let base = by_name(&self.base.others);
         let tuned: Vec<_> = self.tuned.iter().map(|(_, side)| by_name(&side.others)).collect();
