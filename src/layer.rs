@@ -339,7 +339,7 @@ const MOST_SLICES: usize = 65_536;
 /// No file says so: the name does, or a last axis too short for a weight matrix.
 fn is_convolution(name: &str, last: usize) -> bool {
     let name = name.to_ascii_lowercase();
-    name.contains("conv") || (last <= 16 && !name.contains("expert"))
+    name.contains("conv") || (last <= 16 && !name.contains("expert") && !name.contains("_exps"))
 }
 
 /// The name of the matrix that tensor `name` holds.

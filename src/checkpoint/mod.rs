@@ -2,6 +2,7 @@
 
 mod adapter;
 mod altered;
+mod arranged;
 mod combined;
 mod config;
 mod folder;
@@ -55,6 +56,11 @@ pub trait MatrixSource: Send + Sync {
         layer::select(self.tensors(), filter)
     }
 
+    /// The same checkpoint with its fused tensors left as they are stored, where this one cuts them.
+    fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
+        None
+    }
+
     /// How an adapter stores the update that a layer is; none of a weight.
     fn update(&self, _layer: &Layer) -> Option<Update> {
         None
@@ -90,6 +96,21 @@ fn space(rows: usize, cols: usize) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// The checkpoint that an adapter changes, with its fused tensors as they are stored: adapters know no others.
+fn as_stored(base: Arc<dyn MatrixSource>) -> Arc<dyn MatrixSource> {
+    base.fused().cloned().unwrap_or(base)
+}
+
+/// What becomes of queries, keys and values that one tensor holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueriesKeysValues {
+    /// One matrix, as stored.
+    #[default]
+    Together,
+    /// A matrix each.
+    Split,
+}
+
 /// What the matrices of a source are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {
@@ -112,7 +133,7 @@ pub struct Format {
 /// The formats, in the order they are tried.
 pub static FORMATS: &[Format] = &[safetensors::FORMAT, torch::FORMAT];
 
-/// What else is known of a checkpoint when it is opened; it matters to adapters only.
+/// What else is known of a checkpoint when it is opened; most of it matters to adapters only.
 #[derive(Clone, Default)]
 pub struct Opening<'a> {
     /// The configuration of an adapter, where it does not lie beside the weights.
@@ -121,6 +142,15 @@ pub struct Opening<'a> {
     pub adapter_init: Option<&'a Path>,
     /// The checkpoint that an adapter changes.
     pub base: Option<Arc<dyn MatrixSource>>,
+    /// What becomes of queries, keys and values that one tensor holds.
+    pub attention: QueriesKeysValues,
+}
+
+impl Opening<'_> {
+    /// The same for a base, which is no adapter.
+    pub fn of_base(&self) -> Self {
+        Self { attention: self.attention, ..Self::default() }
+    }
 }
 
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
@@ -140,6 +170,10 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Bo
     let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path)) else {
         return Err(probe::unknown(path));
     };
-    let (is_adapter, source) = adapter::open(path, (format.open)(path)?, opening)?;
-    Ok((if is_adapter { adapter::FORMAT } else { format.name }, source))
+    let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
+    let (is_adapter, source) = adapter::open(path, (format.open)(path)?, &opening)?;
+    if is_adapter {
+        return Ok((adapter::FORMAT, source));
+    }
+    Ok((format.name, arranged::open(path, source, opening.attention)?))
 }

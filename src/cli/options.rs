@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sysinfo::System;
 
-use crate::checkpoint::Opening;
+use crate::checkpoint::{Opening, QueriesKeysValues};
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
@@ -27,7 +27,7 @@ pub(super) struct Input {
     pub adapter: Adapter,
 }
 
-/// What an adapter may need beside its weights.
+/// How a checkpoint is read: what an adapter may need beside its weights, and what is cut into parts.
 #[derive(Debug, Args)]
 pub(super) struct Adapter {
     /// The configuration of an adapter, where it does not lie beside the weights
@@ -36,6 +36,9 @@ pub(super) struct Adapter {
     /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
     #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
     adapter_init: Option<PathBuf>,
+    /// Queries, keys and values that one tensor holds as a matrix each (GPT-2, GPT-NeoX, BLOOM, Phi-3, MPT)
+    #[arg(long, help_heading = "What to look at")]
+    split_qkv: bool,
 }
 
 impl Adapter {
@@ -45,6 +48,7 @@ impl Adapter {
             adapter_config: self.adapter_config.as_deref(),
             adapter_init: self.adapter_init.as_deref(),
             base: None,
+            attention: if self.split_qkv { QueriesKeysValues::Split } else { QueriesKeysValues::Together },
         }
     }
 }

@@ -71,11 +71,6 @@ impl Model {
         Ok((model, Some(pairs)))
     }
 
-    /// The checkpoint at `path`.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Self::open_with(path, &Opening::default())
-    }
-
     /// The checkpoint at `path`, with what else is known of it.
     pub(super) fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
         let (format, source) = checkpoint::open_with(path, opening)?;
@@ -91,7 +86,7 @@ impl Model {
         opening: &Opening<'_>,
         what: What,
     ) -> Result<(Self, Arc<Pairs>), Error> {
-        let base = Self::open(base)?;
+        let base = Self::open_with(base, &opening.of_base())?;
         let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
         let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));

@@ -164,13 +164,22 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
             here[0].0 = format!("{name}#{}", twice + 1);
         }
     }
-    let named = arguments.adapted.as_deref().map(Model::open).transpose()?.map(|model| model.source);
-    let base = Side::open(&arguments.base, Opening { base: named.clone(), ..Opening::default() })?;
+    let opening = arguments.adapter.opening();
+    let plain = |path| Model::open_with(path, &opening.of_base());
+    let named = arguments.adapted.as_deref().map(plain).transpose()?.map(|model| model.source);
+    let base = Side::open(&arguments.base, Opening { base: named.clone(), ..opening.of_base() })?;
     let changed = named.or(base.weights().cloned());
     let tuned = tuned.into_iter().map(|(name, path)| {
-        Ok((name, Side::open(&path, Opening { base: changed.clone(), ..arguments.adapter.opening() })?))
+        Ok((name, Side::open(&path, Opening { base: changed.clone(), ..opening.clone() })?))
     });
-    Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? })
+    let mut sides = Sides { base, tuned: tuned.collect::<Result<_, Error>>()? };
+    let mut all = std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side));
+    // An adapter's updates are those of fused tensors, so that every side has to show them whole.
+    if all.any(|side| matches!(side.content, side::Content::Adapter(..))) {
+        sides.base.fuse();
+        sides.tuned.iter_mut().for_each(|(_, side)| side.fuse());
+    }
+    Ok(sides)
 }
 
 /// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.

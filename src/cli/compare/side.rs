@@ -78,6 +78,15 @@ impl Side {
         Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
     }
 
+    /// Shows fused tensors as they are stored.
+    pub(super) fn fuse(&mut self) {
+        let Content::Weights(source) = &self.content else { return };
+        let Some(source) = source.fused().cloned() else { return };
+        let Selection { layers, skipped, .. } = source.select(&Filter::default());
+        (self.layers, self.others, self.skipped) = (layers, skipped.clone(), skipped);
+        self.content = Content::Weights(source);
+    }
+
     fn open_saved(path: &Path) -> Result<Self, Error> {
         let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
