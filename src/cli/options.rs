@@ -13,7 +13,7 @@ use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
 use crate::linalg::Precision;
-use crate::render::{Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
+use crate::render::{Experts, Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
 
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
@@ -79,6 +79,9 @@ pub(super) struct Common {
     /// Sort rows by a column, smallest first; '-COLUMN' for largest first. Rows without a value come last
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
     pub sort: Option<String>,
+    /// What the table shows of eight experts and more
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = ExpertRows::Fold, help_heading = "Output")]
+    pub experts: ExpertRows,
     /// When to use color
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Output")]
     pub color: When,
@@ -147,6 +150,15 @@ impl From<FormatName> for OutputFormat {
             FormatName::Gitlab => Self::Gitlab,
         }
     }
+}
+
+/// What the table shows of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExpertRows {
+    /// One line for all of one projection in one block; machine formats have every row
+    Fold,
+    /// A line each
+    All,
 }
 
 /// How exact small singular values have to be.
@@ -231,6 +243,10 @@ impl Common {
             layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
             paint: if painted { Paint::Color } else { Paint::Plain },
             unchanged: Unchanged::Shown,
+            experts: match self.experts {
+                ExpertRows::Fold => Experts::Folded,
+                ExpertRows::All => Experts::Apart,
+            },
         }
     }
 }

@@ -28,7 +28,7 @@ use super::run::{self, Model, Work};
 use super::spectrum::Names;
 use super::{Status, remark};
 use assembly::Found;
-use side::{Method, Side};
+use side::{Method, Side, name_and_path};
 use task::{Seen, Sides, Task};
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
@@ -172,31 +172,7 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
     let tuned = tuned.into_iter().map(|(name, path)| {
         Ok((name, Side::open(&path, Opening { base: changed.clone(), ..opening.clone() })?))
     });
-    let mut sides = Sides { base, tuned: tuned.collect::<Result<_, Error>>()? };
-    let mut all = std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side));
-    // An adapter's updates are those of fused tensors, so that every side has to show them whole.
-    if all.any(|side| matches!(side.content, side::Content::Adapter(..))) {
-        sides.base.fuse();
-        sides.tuned.iter_mut().for_each(|(_, side)| side.fuse());
-    }
-    Ok(sides)
-}
-
-/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
-fn name_and_path(typed: &Path) -> (String, PathBuf) {
-    let text = typed.to_string_lossy();
-    let (name, path) = match text.split_once('=') {
-        Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
-        _ => {
-            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
-            (
-                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
-                typed.into(),
-            )
-        }
-    };
-    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
-    (name.chars().map(plain).collect(), path)
+    Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? }.alike())
 }
 
 /// An error about a column that this comparison does not have says why.

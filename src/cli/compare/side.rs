@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -135,6 +135,23 @@ impl Side {
             Content::Saved(..) => None,
         }
     }
+}
+
+/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
+pub(super) fn name_and_path(typed: &Path) -> (String, PathBuf) {
+    let text = typed.to_string_lossy();
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
+        _ => {
+            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
+            (
+                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
+                typed.into(),
+            )
+        }
+    };
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
+    (name.chars().map(plain).collect(), path)
 }
 
 /// How both sides are measured.

@@ -9,7 +9,7 @@ use crate::layer::{Filter, Layer, SCALES_OF_A_MATRIX, bare, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::{Skipped, Standing};
 
-use super::side::Side;
+use super::side::{self, Side};
 
 /// A base and what came of it.
 pub(super) struct Sides {
@@ -41,6 +41,16 @@ pub(super) struct Odd {
 }
 
 impl Sides {
+    /// The same, where an adapter is among the sides with fused tensors whole: its updates are of such.
+    pub(super) fn alike(mut self) -> Self {
+        let mut all = std::iter::once(&self.base).chain(self.tuned.iter().map(|(_, side)| side));
+        if all.any(|side| matches!(side.content, side::Content::Adapter(..))) {
+            self.base.fuse();
+            self.tuned.iter_mut().for_each(|(_, side)| side.fuse());
+        }
+        self
+    }
+
     /// All matrices that `filter` keeps, in natural name order, and how many it drops.
     pub(super) fn tasks(&self, filter: &Filter) -> (Vec<Task>, usize) {
         let empty = || vec![None; self.tuned.len()];
