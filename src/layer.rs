@@ -2,6 +2,9 @@
 //!
 //! Only names and shapes are looked at; no weight is read here.
 
+mod scales;
+mod storage;
+
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -11,6 +14,9 @@ use globset::GlobSet;
 use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::Skipped;
+
+pub use scales::SCALES_OF_A_MATRIX;
+pub use storage::{Axes, Cut, Encoding, Part};
 
 /// A tensor's element type: one we can widen, or the name of one we cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,64 +50,6 @@ pub struct TensorInfo {
     pub file: usize,
     /// Position of its first byte in that file.
     pub offset: u64,
-}
-
-/// How numbers are stored that are no floats by themselves: small codes with scales beside them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Encoding {
-    /// Type of the tensor that holds the codes.
-    pub stored: String,
-    /// The scheme, as reports name it.
-    pub scheme: String,
-    /// Bits of one code.
-    pub bits: u32,
-    /// Spacing of 1.0 in a code, where its rounding is relative.
-    pub epsilon: Option<f64>,
-}
-
-/// What of a stored tensor a matrix is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Part {
-    /// All of it, or a slice of a stack that is stored out × in.
-    #[default]
-    Whole,
-    /// A slice of a stack, by its position. Nothing tells which of its sides are the outputs.
-    Slice(usize),
-    /// Some rows or columns of a matrix of another shape.
-    Cut(Cut),
-}
-
-/// Which rows (or columns) of a matrix of `rows` × `cols` another is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// Rows of the matrix that is cut.
-    pub rows: usize,
-    /// Its columns.
-    pub cols: usize,
-    /// How it is stored.
-    pub axes: Axes,
-    /// The first output taken.
-    pub first: usize,
-    /// How many outputs that lie side by side are taken at once.
-    pub run: usize,
-    /// From the start of one run to that of the next.
-    pub period: usize,
-}
-
-impl Cut {
-    /// Where output `i` of the part lies among the outputs of the whole.
-    pub fn output(&self, i: usize) -> usize {
-        self.first + i / self.run * self.period + i % self.run
-    }
-}
-
-/// The order of the sides of a stored matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Axes {
-    /// Outputs × inputs, as a linear layer has them.
-    OutIn,
-    /// Inputs × outputs.
-    InOut,
 }
 
 /// A matrix with its place in the model.
@@ -226,7 +174,7 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     let mut selection = Selection::default();
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
-        match quantized(tensor, &names).map_or_else(|| matrices(tensor, order), Err) {
+        match scales::quantized(tensor, &names).map_or_else(|| matrices(tensor, order), Err) {
             Ok(layers) => {
                 let all = layers.len();
                 let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
@@ -256,35 +204,6 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
         let before = *weights;
         *weights += usize::from(tensor.name.ends_with(".weight"));
         Some((before, tensor))
-    })
-}
-
-/// Why a tensor that scales a quantized matrix is no row of its own.
-pub const SCALES_OF_A_MATRIX: &str = "scales of a quantized matrix";
-
-/// What quantizers append to the name of a weight to name its scales.
-const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point"];
-
-/// Why a tensor of a quantized layer is no weight: as stored it is one only together with its scales, which are not
-/// applied yet.
-fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
-    let name = tensor.name.as_str();
-    let sibling = |of: &str, is: &str| name.strip_suffix(of).map(|stem| format!("{stem}{is}"));
-    let of_weight = SCALES.iter().filter_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
-    let of_packed =
-        [sibling("scales", "qweight"), sibling(".scale_weight", ".weight"), sibling("_scale", "_packed")];
-    let of_packed = of_packed.into_iter().flatten();
-    if of_weight.chain(of_packed).any(|weight| names.contains(weight.as_str())) {
-        return Some(SCALES_OF_A_MATRIX.to_owned());
-    }
-    if !matches!(tensor.element, Element::Float(Dtype::F8E4M3 | Dtype::F8E5M2)) {
-        return None;
-    }
-    let scales =
-        SCALES.iter().map(|ending| format!("{name}{ending}")).chain(sibling(".weight", ".scale_weight"));
-    scales.into_iter().any(|scales| names.contains(scales.as_str())).then(|| {
-        "quantized, with scales that are read from safetensors only: convert it to that, or to bf16"
-            .to_owned()
     })
 }
 

@@ -148,6 +148,7 @@ pub struct Opening<'a> {
 
 impl Opening<'_> {
     /// The same for a base, which is no adapter.
+    #[must_use]
     pub fn of_base(&self) -> Self {
         Self { attention: self.attention, ..Self::default() }
     }

@@ -24,12 +24,12 @@ pub(super) struct Input {
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]
     pub base: Option<PathBuf>,
     #[command(flatten)]
-    pub adapter: Adapter,
+    pub reading: Reading,
 }
 
 /// How a checkpoint is read: what an adapter may need beside its weights, and what is cut into parts.
 #[derive(Debug, Args)]
-pub(super) struct Adapter {
+pub(super) struct Reading {
     /// The configuration of an adapter, where it does not lie beside the weights
     #[arg(long, value_name = "FILE", help_heading = "What to look at")]
     adapter_config: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub(super) struct Adapter {
     split_qkv: bool,
 }
 
-impl Adapter {
+impl Reading {
     /// The same for whoever opens it; the base comes with the command.
     pub(super) fn opening(&self) -> Opening<'_> {
         Opening {

@@ -63,7 +63,7 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
     pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
-        let opening = input.adapter.opening();
+        let opening = input.reading.opening();
         let Some(base) = &input.base else {
             return Ok((Self::open_with(&input.model, &opening)?, None));
         };

@@ -21,6 +21,7 @@ pub struct Pair {
 
 /// A matrix without a partner of its shape.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "hardly any is a pair")]
 pub enum Unpaired {
     /// The tuned checkpoint has nothing under this name.
     Removed(Layer),

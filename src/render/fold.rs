@@ -50,13 +50,13 @@ pub(super) fn bunches<'r>(rows: &[&'r Row], look: &Look<'_>) -> Vec<Bunch<'r>> {
     for (row, key) in rows.iter().zip(&keys) {
         match key.as_deref().filter(|key| sizes.get(key).is_some_and(|size| *size >= MANY)) {
             None => bunches.push(Bunch { name: row.name.clone(), rows: vec![row] }),
-            Some(key) => match places.get(key) {
-                Some(at) => bunches[*at].rows.push(row),
-                None => {
-                    places.insert(key, bunches.len());
-                    bunches.push(Bunch { name: key.to_owned(), rows: vec![row] });
+            Some(key) => {
+                let at = *places.entry(key).or_insert(bunches.len());
+                if at == bunches.len() {
+                    bunches.push(Bunch { name: key.to_owned(), rows: vec![] });
                 }
-            },
+                bunches[at].rows.push(row);
+            }
         }
     }
     bunches

@@ -220,6 +220,7 @@ impl Product {
 
 /// One of the two matrices that LoHa or LoKr multiply.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "at most a few are made for each module")]
 pub(super) enum Operand {
     Whole(Tensor),
     Product(Box<Product>),

@@ -63,7 +63,7 @@ fn split(layer: &Layer, known: &Attention, config: &Config) -> Option<Vec<Layer>
     };
     let parts = PARTS.iter().zip(spans).map(|(name, (first, run, period, count))| {
         let cut = Cut { rows: layer.rows, cols: layer.cols, axes: known.axes, first, run, period };
-        piece(layer, format!("{stem}{name}"), cut, count)
+        piece(layer, &format!("{stem}{name}"), cut, count)
     });
     Some(parts.collect())
 }

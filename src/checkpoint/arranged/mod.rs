@@ -109,7 +109,7 @@ fn experts(layer: &Layer, config: &Config) -> Option<Vec<Layer>> {
         let outputs = if fused.axes == Axes::OutIn { whole.rows } else { whole.cols };
         let part = |name: &str, first, run, period, count| {
             let cut = Cut { rows: whole.rows, cols: whole.cols, axes: fused.axes, first, run, period };
-            piece(&slice, named(name), cut, count)
+            piece(&slice, &named(name), cut, count)
         };
         let half = outputs / 2;
         match fused.outputs {
@@ -167,9 +167,9 @@ impl Whole {
 }
 
 /// The part of `slice` that has `outputs` of its outputs.
-fn piece(slice: &Layer, name: String, cut: Cut, outputs: usize) -> Layer {
+fn piece(slice: &Layer, name: &str, cut: Cut, outputs: usize) -> Layer {
     let inputs = if cut.axes == Axes::OutIn { cut.cols } else { cut.rows };
-    let name = printable(bare(&name));
+    let name = printable(bare(name));
     let (block, role) = place(&name);
     // All outputs as they are stored are a matrix like any other.
     let plain = cut.axes == Axes::OutIn && outputs == cut.rows;

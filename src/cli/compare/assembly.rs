@@ -101,7 +101,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
     };
     let standings: Vec<Option<Standing>> =
         seen.map_or_else(Vec::new, |seen| seen.tuned.iter().map(|side| side.standing).collect());
-    let mut flags: Vec<&'static str> = vec![];
+    let mut flags: Vec<&'static str> = layer.flag().copied().into_iter().collect();
     let adapters = sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| update(side, l.as_ref()?));
     for flag in adapters.flat_map(|update| update.flags) {
         if !flags.contains(&flag) {

@@ -21,7 +21,7 @@ use crate::notation;
 use crate::render::{self, Look, Unchanged};
 use crate::report::{Column, Measurements, Standing};
 
-use super::options::{Adapter, Common, PrecisionName};
+use super::options::{Common, PrecisionName, Reading};
 use super::outputs::Outputs;
 use super::plan;
 use super::run::{self, Model, Work};
@@ -68,7 +68,7 @@ pub(super) struct Arguments {
     #[arg(long = "base", value_name = "BASE", help_heading = "What to look at")]
     adapted: Option<PathBuf>,
     #[command(flatten)]
-    adapter: Adapter,
+    reading: Reading,
     /// Measure unchanged matrices, too, and list them
     #[arg(long, help_heading = "What to look at")]
     all: bool,
@@ -164,7 +164,7 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
             here[0].0 = format!("{name}#{}", twice + 1);
         }
     }
-    let opening = arguments.adapter.opening();
+    let opening = arguments.reading.opening();
     let plain = |path| Model::open_with(path, &opening.of_base());
     let named = arguments.adapted.as_deref().map(plain).transpose()?.map(|model| model.source);
     let base = Side::open(&arguments.base, Opening { base: named.clone(), ..opening.of_base() })?;
