@@ -187,6 +187,7 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
                 shape: tensor.shape.iter().map(|n| *n as u64).collect(),
                 dtype: tensor.element.name().to_owned(),
                 reason,
+                ..Skipped::default()
             }),
             Err(_) => selection.filtered += 1,
         }

@@ -5,6 +5,7 @@ pub mod budget;
 pub mod compare;
 mod delta;
 pub mod farms;
+pub mod hygiene;
 pub mod intruders;
 pub mod rank;
 pub mod resize;

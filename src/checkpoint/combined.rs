@@ -197,6 +197,7 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
         shape: shape.iter().map(|n| *n as u64).collect(),
         dtype: dtype.to_owned(),
         reason: reason.clone(),
+        ..Skipped::default()
     };
     match tuned.update(layer) {
         Some(update) => {

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::error::{Error, brief};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
-use crate::report::{SCHEMA, Skipped, Value, Why};
+use crate::report::{SCHEMA, Skipped, SkippedContent, Value, Why};
 
 /// A report of `svdkit`.
 #[derive(Debug)]
@@ -78,6 +78,9 @@ struct NoMatrix {
     shape: Vec<u64>,
     dtype: String,
     reason: String,
+    blake3: Option<String>,
+    nonfinite_count: Option<u64>,
+    failed: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -165,11 +168,23 @@ impl File {
             settings: self.settings,
             columns,
             rows,
-            skipped: skipped
-                .map(|NoMatrix { tensor, shape, dtype, reason }| Skipped { tensor, shape, dtype, reason })
-                .collect(),
+            skipped: skipped.map(NoMatrix::skipped).collect(),
             filtered: self.totals.filtered,
         })
+    }
+}
+
+impl NoMatrix {
+    fn skipped(self) -> Skipped {
+        let content = self.blake3.zip(self.nonfinite_count);
+        Skipped {
+            tensor: self.tensor,
+            shape: self.shape,
+            dtype: self.dtype,
+            reason: self.reason,
+            content: content.map(|(blake3, nonfinite_count)| SkippedContent { blake3, nonfinite_count }),
+            failed: self.failed,
+        }
     }
 }
 

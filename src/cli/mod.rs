@@ -3,6 +3,7 @@
 mod allocate;
 mod compare;
 mod completions;
+mod config;
 mod emit;
 mod explain;
 mod farms;
@@ -14,7 +15,10 @@ mod outputs;
 mod plan;
 mod progress;
 mod rank;
+mod rules;
 mod run;
+mod settings;
+mod skipped;
 mod spectrum;
 
 use std::io::{self, IsTerminal, Write};
@@ -63,6 +67,8 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// What is set, and by what: the command line, `svdkit.toml` or a default
+    Config(config::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -113,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

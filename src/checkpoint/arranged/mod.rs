@@ -51,6 +51,7 @@ pub(super) fn open(
                 shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
                 dtype: layer.stored_type().to_owned(),
                 reason: "biases of experts".to_owned(),
+                ..Skipped::default()
             }),
             Some(parts) => cut.extend(parts),
             None => {

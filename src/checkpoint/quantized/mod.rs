@@ -109,6 +109,7 @@ fn skip(tensor: &TensorInfo, reason: String) -> Skipped {
         shape: tensor.shape.iter().map(|n| *n as u64).collect(),
         dtype: tensor.element.name().to_owned(),
         reason,
+        ..Skipped::default()
     }
 }
 
