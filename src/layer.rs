@@ -2,6 +2,9 @@
 //!
 //! Only names and shapes are looked at; no weight is read here.
 
+mod scales;
+mod storage;
+
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -12,13 +15,17 @@ use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::Skipped;
 
+pub use scales::SCALES_OF_A_MATRIX;
+pub use storage::{Axes, Cut, Encoding, Part};
+
 /// A tensor's element type: one we can widen or decode, or the name of one we cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Element {
     /// A floating-point weight.
     Float(Dtype),
-    /// A weight in blocks of small integers, by its stored name; it is decoded to f32 when it is read.
-    Coded(&'static str),
+    /// A weight in blocks of small integers, by its stored name and the bits of an entry, rounded up; it is decoded to
+    /// f32 when it is read.
+    Coded(&'static str, u32),
     /// Anything else, by its stored name in lower case.
     Other(String),
 }
@@ -28,7 +35,7 @@ impl Element {
     pub fn name(&self) -> &str {
         match self {
             Self::Float(dtype) => dtype.name(),
-            Self::Coded(name) => name,
+            Self::Coded(name, _) => name,
             Self::Other(name) => name,
         }
     }
@@ -50,7 +57,7 @@ pub struct TensorInfo {
 }
 
 /// A matrix with its place in the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// Name of the matrix, printable.
     pub name: String,
@@ -62,10 +69,12 @@ pub struct Layer {
     pub rows: usize,
     /// Columns (inputs).
     pub cols: usize,
-    /// Storage type; of decoded weights the type they are decoded to.
+    /// Storage type; of what is not stored as floats, the type that its entries are read as.
     pub dtype: Dtype,
-    /// The stored name of the type, where `dtype` is not how it is stored.
-    pub decoded_from: Option<String>,
+    /// How it is stored, where that is not as floats.
+    pub encoding: Option<Encoding>,
+    /// What of its tensor it is.
+    pub part: Part,
     /// The type its entries are read as: doubles where they are computed.
     pub read_as: Dtype,
     /// Which of the source's files holds it.
@@ -100,11 +109,6 @@ impl Layer {
         (0..rows).step_by(step).map(move |first| first..rows.min(first.saturating_add(step)))
     }
 
-    /// The storage type as reports name it.
-    pub fn stored_type(&self) -> &str {
-        self.decoded_from.as_deref().unwrap_or(self.dtype.name())
-    }
-
     /// Numbers stored: its entries, or those of its factors.
     pub fn parameters(&self) -> usize {
         self.rank.map_or(self.len(), |rank| (self.rows + self.cols) * rank)
@@ -112,7 +116,33 @@ impl Layer {
 
     /// Bytes as stored.
     pub fn bytes(&self) -> u64 {
-        self.parameters() as u64 * self.dtype.size() as u64
+        let bits = self.encoding.as_ref().map_or(self.dtype.size() as u64 * 8, |code| u64::from(code.bits));
+        self.parameters() as u64 * bits / 8
+    }
+
+    /// Name of the type that is stored.
+    pub fn stored_type(&self) -> &str {
+        self.encoding.as_ref().map_or(self.dtype.name(), |encoding| &encoding.stored)
+    }
+
+    /// The scheme that entries were computed by, where they are not stored as they are.
+    pub fn scheme(&self) -> Option<&str> {
+        self.encoding.as_ref().map(|encoding| encoding.scheme.as_str())
+    }
+
+    /// How it is stored, for people.
+    pub fn storage(&self) -> &str {
+        self.scheme().unwrap_or(self.dtype.name())
+    }
+
+    /// What a reader of its numbers should know of how it is stored.
+    pub fn flag(&self) -> Option<&'static &'static str> {
+        matches!(self.part, Part::Slice(_)).then_some(&"orientation_unknown")
+    }
+
+    /// Spacing of 1.0 as stored; none where rounding is not relative.
+    pub fn epsilon(&self) -> Option<f64> {
+        self.encoding.as_ref().map_or(Some(self.dtype.epsilon()), |encoding| encoding.epsilon)
     }
 }
 
@@ -133,7 +163,7 @@ impl Filter {
 }
 
 /// The matrices to analyse, and what was left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// Matrices in natural name order.
     pub layers: Vec<Layer>,
@@ -148,7 +178,7 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     let mut selection = Selection::default();
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
-        match quantized(tensor, &names).map_or_else(|| matrices(tensor, order), Err) {
+        match scales::quantized(tensor, &names).map_or_else(|| matrices(tensor, order), Err) {
             Ok(layers) => {
                 let all = layers.len();
                 let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
@@ -182,35 +212,14 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
     })
 }
 
-/// What quantizers append to the name of a weight to name its scales.
-const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point"];
-
-/// Why a tensor of a quantized layer is no weight: as stored it is one only together with its scales, which are not
-/// applied yet.
-fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
-    let name = tensor.name.as_str();
-    let sibling = |of: &str, is: &str| name.strip_suffix(of).map(|stem| format!("{stem}{is}"));
-    let of_weight = SCALES.iter().filter_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
-    let of_packed =
-        [sibling("scales", "qweight"), sibling(".scale_weight", ".weight"), sibling("_scale", "_packed")];
-    let of_packed = of_packed.into_iter().flatten();
-    if let Some(weight) = of_weight.chain(of_packed).find(|weight| names.contains(weight.as_str())) {
-        return Some(format!("scales of `{}`", printable(&weight)));
-    }
-    if !matches!(tensor.element, Element::Float(Dtype::F8E4M3 | Dtype::F8E5M2)) {
-        return None;
-    }
-    let scales =
-        SCALES.iter().map(|ending| format!("{name}{ending}")).chain(sibling(".weight", ".scale_weight"));
-    let scales = scales.into_iter().find(|scales| names.contains(scales.as_str()))?;
-    Some(format!("quantized: its scales `{}` are not applied yet; convert it to bf16", printable(&scales)))
-}
-
 /// The matrices that one tensor holds, or why it holds none.
 fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
-    let (dtype, decoded_from) = match &tensor.element {
+    let (dtype, encoding) = match &tensor.element {
         Element::Float(dtype) => (*dtype, None),
-        Element::Coded(name) => (Dtype::F32, Some((*name).to_owned())),
+        Element::Coded(name, bits) => {
+            let (stored, scheme) = ((*name).to_owned(), (*name).to_owned());
+            (Dtype::F32, Some(Encoding { stored, scheme, bits: *bits, epsilon: None }))
+        }
         Element::Other(name) => return Err(format!("{name} is no floating-point weight")),
     };
     if tensor.shape.contains(&0) {
@@ -218,14 +227,15 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
     }
     let name = &printable(bare(&tensor.name));
     let (block, role) = place(name);
-    let layer = |name: String, rows, cols, index: usize| Layer {
+    let layer = |name: String, rows, cols, index: usize, part| Layer {
         name,
         tensor: tensor.name.clone(),
         stored_shape: tensor.shape.clone(),
         rows,
         cols,
         dtype,
-        decoded_from: decoded_from.clone(),
+        encoding: encoding.clone(),
+        part,
         read_as: dtype,
         file: tensor.file,
         offset: tensor.offset + (index * rows * cols * dtype.size()) as u64,
@@ -238,14 +248,16 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
         [] => Err("a single number".to_owned()),
         [_] => Err("1-D".to_owned()),
         [_, _, _, ..] if tensor.shape.iter().filter(|n| **n > 1).count() < 2 => Err("1-D".to_owned()),
-        [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0)]),
+        [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0, Part::Whole)]),
         [slices, _, cols] if slices > MOST_SLICES && !is_convolution(&tensor.name, cols) => {
             Err(format!("{slices} slices are no stack of weights"))
         }
         [slices, rows, cols] if !is_convolution(&tensor.name, cols) => {
-            Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i)).collect())
+            Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i, Part::Slice(i))).collect())
         }
-        [rows, ref kernel @ ..] => Ok(vec![layer(name.clone(), rows, kernel.iter().product(), 0)]),
+        [rows, ref kernel @ ..] => {
+            Ok(vec![layer(name.clone(), rows, kernel.iter().product(), 0, Part::Whole)])
+        }
     }
 }
 
@@ -256,7 +268,7 @@ const MOST_SLICES: usize = 65_536;
 /// No file says so: the name does, or a last axis too short for a weight matrix.
 fn is_convolution(name: &str, last: usize) -> bool {
     let name = name.to_ascii_lowercase();
-    name.contains("conv") || (last <= 16 && !name.contains("expert"))
+    name.contains("conv") || (last <= 16 && !name.contains("expert") && !name.contains("_exps"))
 }
 
 /// The name of the matrix that tensor `name` holds.

@@ -241,6 +241,9 @@ pub struct Row {
     pub stored_shape: Option<Vec<u64>>,
     /// Storage type.
     pub dtype: String,
+    /// The scheme that entries were computed by, where they are not stored as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dequant: Option<String>,
     /// How the adapter stores it, where it is an adapter's update.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update: Option<Update>,
@@ -274,6 +277,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// How it is stored, for people.
+    pub fn storage(&self) -> &str {
+        self.dequant.as_deref().unwrap_or(&self.dtype)
+    }
+
     /// `measured`, `failed` or, in a comparison, another [`Standing`].
     pub fn status(&self) -> &'static str {
         match (&self.failed, &self.comparison) {

@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use svdkit::layer::Layer;
+use svdkit::layer::{Layer, Part};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, fit_tail};
@@ -87,7 +87,8 @@ fn measure(spectrum: &Spectrum, entries: &Entries, metrics: &'static [Metric]) -
         rows: spectrum.rows(),
         cols: spectrum.cols(),
         dtype: Dtype::F64,
-        decoded_from: None,
+        encoding: None,
+        part: Part::default(),
         read_as: Dtype::F64,
         file: 0,
         offset: 0,

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use svdkit::analysis::spectrum::measure;
 use svdkit::checkpoint;
-use svdkit::layer::{Filter, Layer, select};
+use svdkit::layer::{Filter, Layer, Part, select};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, energy_shares};
@@ -147,7 +147,8 @@ fn check_golden(
         rows,
         cols,
         dtype: Dtype::F64,
-        decoded_from: None,
+        encoding: None,
+        part: Part::default(),
         read_as: Dtype::F64,
         file: 0,
         offset: 0,

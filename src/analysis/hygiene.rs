@@ -2,7 +2,7 @@
 
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
-use crate::layer::{Element, Layer, TensorInfo};
+use crate::layer::{Element, Layer, Part, TensorInfo};
 use crate::matrix::Dtype;
 use crate::metric::HYGIENE;
 use crate::report::SkippedContent;
@@ -33,7 +33,7 @@ pub fn content(source: &dyn MatrixSource, tensor: &TensorInfo) -> Result<Option<
     let Some(layer) = rows(tensor) else { return Ok(None) };
     let content = Content::of(source, &layer)?;
     let nonfinite_count = match tensor.element {
-        Element::Float(_) | Element::Coded(_) => content.nonfinite_count(),
+        Element::Float(_) | Element::Coded(..) => content.nonfinite_count(),
         // Every whole number is finite.
         Element::Other(_) => 0,
     };
@@ -49,12 +49,12 @@ pub fn bytes(tensor: &TensorInfo) -> u64 {
 fn rows(tensor: &TensorInfo) -> Option<Layer> {
     let (dtype, size) = match &tensor.element {
         Element::Float(dtype) => (*dtype, 1),
-        Element::Coded(_) => (Dtype::F32, 1),
+        Element::Coded(..) => (Dtype::F32, 1),
         Element::Other(name) => (Dtype::F8E4M3, width(name)?),
     };
     // Blocks lie along the last axis.
     let outer = match (&tensor.element, tensor.shape.len()) {
-        (Element::Coded(_), axes @ 1..) => axes - 1,
+        (Element::Coded(..), axes @ 1..) => axes - 1,
         _ => 1,
     };
     let product = |sides: &[usize], n| sides.iter().try_fold(n, |n: usize, side| n.checked_mul(*side));
@@ -66,7 +66,8 @@ fn rows(tensor: &TensorInfo) -> Option<Layer> {
         rows: product(outer, 1)?,
         cols: product(inner, size)?,
         dtype,
-        decoded_from: None,
+        encoding: None,
+        part: Part::Whole,
         read_as: dtype,
         file: tensor.file,
         offset: tensor.offset,

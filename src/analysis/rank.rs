@@ -25,7 +25,10 @@ pub fn measure(
         None if source.holds() == Holds::Weights => Rounded::Itself,
         Some(pairs) if pairs.tuned().holds() == Holds::Weights => {
             let tuned = &pairs.get(&layer.name)?.tuned;
-            Rounded::Weights(rounding(pairs.tuned().as_ref(), tuned, layer.dtype.epsilon())?)
+            match layer.epsilon() {
+                Some(epsilon) => Rounded::Weights(rounding(pairs.tuned().as_ref(), tuned, epsilon)?),
+                None => Rounded::Codes,
+            }
         }
         _ => Rounded::Factors,
     };

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::stored::read_exact_at;
-use super::{MatrixSource, folder, header};
+use super::{Holds, MatrixSource, folder, header};
 use crate::error::{Error, brief};
-use crate::layer::Layer;
+use crate::layer::{Axes, Filter, Layer, Part};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 
@@ -51,6 +51,18 @@ impl Copy {
                 from,
                 "is a pipeline; name the folder of the component that is to be copied",
             ));
+        }
+        let scattered = |layer: &Layer| match layer.part {
+            Part::Whole | Part::Slice(_) => layer.encoding.is_some(),
+            Part::Cut(cut) => layer.encoding.is_some() || cut.axes == Axes::InOut,
+        };
+        // Updates are written as factors of their own.
+        if source.holds() == Holds::Weights
+            && let Some(layer) = source.select(&Filter::default()).layers.into_iter().find(scattered)
+        {
+            let reason =
+                "is stored quantized or turned, which is not written; convert the model to bf16 matrices";
+            return Err(Error::tensor(from, &layer.tensor, reason));
         }
         match source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
             Some(file) => {
@@ -124,8 +136,15 @@ impl Copy {
             entries.iter_mut().zip(change).for_each(|(x, y)| *x += y);
             let rounded = Matrix::rounded(rows.len(), layer.cols, layer.dtype, &entries);
             let rounded = rounded.map_err(|reason| Error::tensor(from, &layer.tensor, reason.to_string()))?;
-            let at = layer.offset + (rows.start * layer.cols * layer.dtype.size()) as u64;
-            file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(rounded.bytes())).map_err(failed)?;
+            let line = layer.cols * layer.dtype.size();
+            for (row, bytes) in rows.zip(rounded.bytes().chunks_exact(line)) {
+                let at = match layer.part {
+                    Part::Cut(cut) => cut.output(row),
+                    Part::Whole | Part::Slice(_) => row,
+                };
+                let at = layer.offset + (at * line) as u64;
+                file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes)).map_err(failed)?;
+            }
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ pub struct Pairs {
 impl Pairs {
     /// Pairs all matrices of `base` with those of `tuned`, a checkpoint or an adapter.
     pub fn new(base: Arc<dyn MatrixSource>, tuned: Arc<dyn MatrixSource>) -> Self {
+        let base = if tuned.holds() == Holds::Updates { super::as_stored(base) } else { base };
         let all = Filter::default();
         let (ours, theirs) = (base.select(&all), tuned.select(&all));
         let (mut paired, mut unpaired) = pair::pairs(&ours.layers, &theirs.layers);
@@ -143,6 +144,7 @@ impl MatrixSource for Combined {
                 _ => pair.base.dtype.coarser(pair.tuned.dtype),
             },
             read_as: if self.is_stored() { pair.tuned.read_as } else { Dtype::F64 },
+            encoding: pair.tuned.encoding.clone().or_else(|| pair.base.encoding.clone()),
             rank: pair.tuned.rank.filter(|_| self.what == What::Delta),
             ..pair.tuned.clone()
         };

@@ -2,7 +2,9 @@
 
 mod adapter;
 mod altered;
+mod arranged;
 mod combined;
+mod config;
 mod folder;
 mod foreign;
 mod gguf;
@@ -13,6 +15,7 @@ mod patched;
 mod pickle;
 mod pipeline;
 mod probe;
+mod quantized;
 mod reading;
 mod safetensors;
 mod saved;
@@ -33,6 +36,7 @@ use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
+use config::Config;
 use stored::{Parts, Stored};
 
 pub use altered::Copy;
@@ -63,6 +67,11 @@ pub trait MatrixSource: Send + Sync {
     /// The matrices to analyse, and what was left out.
     fn select(&self, filter: &Filter) -> Selection {
         layer::select(self.tensors(), filter)
+    }
+
+    /// The same checkpoint with its fused tensors left as they are stored, where this one cuts them.
+    fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
+        None
     }
 
     /// How an adapter stores the update that a layer is; none of a weight.
@@ -100,6 +109,21 @@ fn space(rows: usize, cols: usize) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// The checkpoint that an adapter changes, with its fused tensors as they are stored: adapters know no others.
+fn as_stored(base: Arc<dyn MatrixSource>) -> Arc<dyn MatrixSource> {
+    base.fused().cloned().unwrap_or(base)
+}
+
+/// What becomes of queries, keys and values that one tensor holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueriesKeysValues {
+    /// One matrix, as stored.
+    #[default]
+    Together,
+    /// A matrix each.
+    Split,
+}
+
 /// What the matrices of a source are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {
@@ -132,7 +156,7 @@ pub struct Choice<'a> {
     pub components: &'a [String],
 }
 
-/// What else is known of a checkpoint when it is opened.
+/// What else is known of a checkpoint when it is opened; most of it matters to adapters only.
 #[derive(Clone, Default)]
 pub struct Opening<'a> {
     /// Which of its files are meant.
@@ -143,13 +167,15 @@ pub struct Opening<'a> {
     pub adapter_init: Option<&'a Path>,
     /// The checkpoint that an adapter changes.
     pub base: Option<Arc<dyn MatrixSource>>,
+    /// What becomes of queries, keys and values that one tensor holds.
+    pub attention: QueriesKeysValues,
 }
 
 impl Opening<'_> {
-    /// What of it is known of the base, too.
+    /// The same for a base, which is no adapter.
     #[must_use]
     pub fn of_base(&self) -> Self {
-        Self { choice: self.choice, ..Self::default() }
+        Self { choice: self.choice, attention: self.attention, ..Self::default() }
     }
 }
 
@@ -180,8 +206,13 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Bo
         applies(path, format, &opening.choice)?;
     }
     let stored = Stored::new(path, (format.parts)(path, &opening.choice)?)?;
-    let (is_adapter, source) = adapter::open(path, Box::new(stored), opening)?;
-    Ok((if is_adapter { adapter::FORMAT } else { format.name }, source))
+    let source = quantized::wrap(stored, &Config::beside(path)?.quantization);
+    let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
+    let (is_adapter, source) = adapter::open(path, source, &opening)?;
+    if is_adapter {
+        return Ok((adapter::FORMAT, source));
+    }
+    Ok((format.name, arranged::open(path, source, opening.attention)?))
 }
 
 /// Refuses a choice that what lies at `path` does not offer. What came of a base need not: an adapter of a pipeline's

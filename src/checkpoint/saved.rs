@@ -10,9 +10,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::gguf;
 use crate::error::{Error, brief};
-use crate::layer::{Layer, natural};
+use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
 use crate::report::{SCHEMA, Skipped, SkippedContent, Value, Why};
 
@@ -93,6 +92,7 @@ struct Row {
     shape: [usize; 2],
     stored_shape: Option<Vec<usize>>,
     dtype: String,
+    dequant: Option<String>,
     blake3: Option<String>,
     failed: Option<String>,
     #[serde(default)]
@@ -191,10 +191,12 @@ impl NoMatrix {
 impl Row {
     fn check(self, columns: &[String]) -> Result<SavedRow, String> {
         let wrong = |what: String| format!("row `{}`: {what}", brief(&self.name));
-        let (dtype, decoded_from) = match Dtype::parse(&self.dtype) {
-            Some(dtype) => (dtype, None),
-            None if gguf::decodes(&self.dtype) => (Dtype::F32, Some(self.dtype.clone())),
-            None => return Err(wrong(format!("`{}` is no type of weights", brief(&self.dtype)))),
+        let stored = self.dtype.clone();
+        let encoding = self.dequant.clone().map(|scheme| Encoding { stored, scheme, bits: 0, epsilon: None });
+        let dtype = match &encoding {
+            Some(_) => Dtype::F32,
+            None => Dtype::parse(&self.dtype)
+                .ok_or_else(|| wrong(format!("`{}` is no type of weights", brief(&self.dtype))))?,
         };
         let value = |key: &String| match self.rest.get(key) {
             Some(Json::Number(n)) => n
@@ -226,7 +228,8 @@ impl Row {
                 rows,
                 cols,
                 dtype,
-                decoded_from,
+                encoding,
+                part: Part::default(),
                 read_as: dtype,
                 file: 0,
                 offset: 0,

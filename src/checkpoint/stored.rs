@@ -66,6 +66,20 @@ impl WeightFile {
         }
         Ok(file)
     }
+
+    /// Reads `length` bytes from position `offset`; says why that is not possible.
+    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, String> {
+        if offset.checked_add(length).is_none_or(|end| end > self.bytes) {
+            return Err(format!("{length} bytes at {offset} are not in the file"));
+        }
+        let handle = self.reopen()?;
+        let mut bytes = vec![0; length as usize];
+        read_exact_at(&handle, &mut bytes, offset).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => "the file was cut short while it was read".to_owned(),
+            _ => format!("cannot read {length} bytes at {offset}: {e}"),
+        })?;
+        Ok(bytes)
+    }
 }
 
 /// A file and what its header lists.
@@ -127,6 +141,24 @@ impl Stored {
     fn name(&self, file: &WeightFile) -> String {
         let below = file.path.strip_prefix(&self.root).ok().filter(|below| !below.as_os_str().is_empty());
         below.map_or_else(|| file.name(), |below| below.to_string_lossy().replace('\\', "/"))
+    }
+
+    /// Bytes of a tensor, from position `start` of its data.
+    ///
+    /// # Errors
+    /// As for reading a matrix.
+    pub(super) fn bytes(&self, tensor: &TensorInfo, start: u64, length: u64) -> Result<Vec<u8>, Error> {
+        let Some(file) = self.files.get(tensor.file) else {
+            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&tensor.name))));
+        };
+        let read = file.read(tensor.offset.saturating_add(start), length);
+        read.map_err(|reason| self.malformed(tensor, reason))
+    }
+
+    /// What is wrong with a tensor, with its place.
+    pub(super) fn malformed(&self, tensor: &TensorInfo, reason: String) -> Error {
+        let path = self.files.get(tensor.file).map_or(Path::new(""), |file| &file.path);
+        Error::tensor(path, &tensor.name, reason)
     }
 }
 

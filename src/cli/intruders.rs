@@ -17,7 +17,7 @@ use crate::report::{Intruders, Report, Row};
 
 use super::Status;
 use super::mitigate::{self, Request};
-use super::options::{Common, Details};
+use super::options::{Common, Reading};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished, Model};
 
@@ -63,7 +63,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
-    details: Details,
+    reading: Reading,
     /// Write a copy of TUNED whose intruders keep only this share of their strength: 0 removes them, 1 leaves them
     #[arg(long, value_name = "KEEP", value_parser = share, requires = "out", help_heading = "Mitigated copy")]
     mitigate: Option<f64>,
@@ -140,7 +140,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return Err(Error::Usage(reason.to_owned()));
     }
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
-    let opening = arguments.details.opening();
+    let opening = arguments.reading.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
     if let Some(out) = &arguments.out {
         Copy::check(&arguments.tuned, pairs.tuned().as_ref(), out)?;

@@ -9,12 +9,12 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use sysinfo::System;
 
-use crate::checkpoint::{Choice, Opening};
+use crate::checkpoint::{Choice, Opening, QueriesKeysValues};
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::layer::Filter;
 use crate::linalg::Precision;
-use crate::render::{Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
+use crate::render::{Experts, Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
 
 use super::settings::Shared;
 
@@ -27,12 +27,12 @@ pub(super) struct Input {
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]
     pub base: Option<PathBuf>,
     #[command(flatten)]
-    pub details: Details,
+    pub reading: Reading,
 }
 
-/// What the path of a checkpoint does not tell.
+/// How a checkpoint is read: which files, what an adapter may need beside its weights, and what is cut into parts.
 #[derive(Debug, Args)]
-pub(super) struct Details {
+pub(super) struct Reading {
     /// Take the files of this variant from a folder: 'fp16' for model.fp16.safetensors
     #[arg(long, value_name = "NAME", help_heading = "What to look at")]
     variant: Option<String>,
@@ -45,9 +45,12 @@ pub(super) struct Details {
     /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
     #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
     adapter_init: Option<PathBuf>,
+    /// Queries, keys and values that one tensor holds as a matrix each (GPT-2, GPT-NeoX, BLOOM, Phi-3, MPT)
+    #[arg(long, help_heading = "What to look at")]
+    split_qkv: bool,
 }
 
-impl Details {
+impl Reading {
     /// The same for whoever opens it; the base comes with the command.
     pub(super) fn opening(&self) -> Opening<'_> {
         Opening {
@@ -55,6 +58,7 @@ impl Details {
             adapter_config: self.adapter_config.as_deref(),
             adapter_init: self.adapter_init.as_deref(),
             base: None,
+            attention: if self.split_qkv { QueriesKeysValues::Split } else { QueriesKeysValues::Together },
         }
     }
 }
@@ -80,6 +84,9 @@ pub(super) struct Common {
     /// Sort rows by a column, smallest first; '-COLUMN' for largest first. Rows without a value come last
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
     pub sort: Option<String>,
+    /// What the table shows of eight experts and more
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = ExpertRows::Fold, help_heading = "Output")]
+    pub experts: ExpertRows,
     /// No progress and no remarks on stderr; errors stay
     #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
     pub quiet: bool,
@@ -129,6 +136,15 @@ impl From<FormatName> for OutputFormat {
             FormatName::Gitlab => Self::Gitlab,
         }
     }
+}
+
+/// What the table shows of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExpertRows {
+    /// One line for all of one projection in one block; machine formats have every row
+    Fold,
+    /// A line each
+    All,
 }
 
 /// How exact small singular values have to be.
@@ -207,6 +223,10 @@ impl Common {
             layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
             paint: if painted { Paint::Color } else { Paint::Plain },
             unchanged: Unchanged::Shown,
+            experts: match self.experts {
+                ExpertRows::Fold => Experts::Folded,
+                ExpertRows::All => Experts::Apart,
+            },
         }
     }
 }

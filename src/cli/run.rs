@@ -63,7 +63,7 @@ pub(super) struct Model {
 impl Model {
     /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
     pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
-        let opening = input.details.opening();
+        let opening = input.reading.opening();
         let Some(base) = &input.base else {
             return Ok((Self::open(&input.model, &opening)?, None));
         };
@@ -295,7 +295,11 @@ fn row(
         blake3: found.map(|found| found.blake3.clone()),
         tied_to: original.map(|layer| layer.name.clone()),
         failed: measured.as_ref().err().cloned(),
-        flags: flags.chain(update.iter().flat_map(|update| &update.flags)).copied().collect(),
+        flags: flags
+            .chain(update.iter().flat_map(|update| &update.flags))
+            .chain(layer.flag())
+            .copied()
+            .collect(),
         update,
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),
         sketch: spectrum.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
@@ -316,6 +320,7 @@ pub(super) fn row_of(layer: &Layer) -> Row {
         shape,
         stored_shape: (stored != shape).then_some(stored),
         dtype: layer.stored_type().to_owned(),
+        dequant: layer.scheme().map(str::to_owned),
         ..Row::default()
     }
 }

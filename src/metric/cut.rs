@@ -32,13 +32,13 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         source: "heuristic: rounding as independent noise, Marchenko & Pastur 1967",
     },
     value: |subject| {
-        let epsilon = subject.layer.dtype.epsilon();
+        let Some(epsilon) = subject.layer.epsilon() else { return Value::Missing(Why::NotApplicable) };
         subject.measure(|spectrum| {
             let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
             let noise = match subject.rounded {
                 Rounded::Itself => ROUNDING * epsilon * spectrum.norm() / (m * n).sqrt(),
                 Rounded::Weights(rounding) => MARGIN * rounding,
-                Rounded::Factors => return Value::Missing(Why::NotApplicable),
+                Rounded::Factors | Rounded::Codes => return Value::Missing(Why::NotApplicable),
             };
             Value::count(above(spectrum, noise * (m.sqrt() + n.sqrt())))
         })

@@ -111,6 +111,8 @@ pub enum Rounded {
     Weights(f64),
     /// Not the matrix but factors of it.
     Factors,
+    /// Codes whose rounding is not relative to what they stand for.
+    Codes,
 }
 
 /// What is known of one matrix when its metrics are computed. Fits that several columns share are made once.
@@ -241,7 +243,8 @@ mod tests {
             rows: side,
             cols: side,
             dtype: Dtype::F64,
-            decoded_from: None,
+            encoding: None,
+            part: crate::layer::Part::default(),
             read_as: Dtype::F64,
             file: 0,
             offset: 0,

@@ -20,12 +20,16 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         Value::Real(x) => number(x, column.format),
         Value::Missing(_) => String::new(),
     };
-    let unsure = SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag));
     match column.key {
-        _ if unsure => format!("{UNSURE}{text}"),
+        _ if is_unsure(row, column) => format!("{UNSURE}{text}"),
         "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
         _ => text,
     }
+}
+
+/// Whether a value is an exponent that was fitted on few values.
+pub(super) fn is_unsure(row: &Row, column: &Column) -> bool {
+    SHORT_TAILS.iter().any(|(key, flag)| column.key == *key && row.flags.contains(flag))
 }
 
 /// `#1,3–5` for 1, 3, 4, 5.

@@ -58,7 +58,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     }));
     let retyped: Vec<&Row> = report.rows.iter().filter(|row| before_type(row).is_some()).collect();
     let retyped = list(&retyped, &|row| {
-        format!("{} ({} → {})", row.name, before_type(row).unwrap_or_default(), row.dtype)
+        format!("{} ({} → {})", row.name, before_type(row).unwrap_or_default(), row.storage())
     });
     notes.extend(retyped.map(|names| format!("retyped: {names}")));
     let vectors: Vec<&Row> = changed_vectors(report).collect();

@@ -85,7 +85,7 @@ fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Resu
     let mut left = 0;
     for (i, row) in rows.into_iter().enumerate() {
         let [height, width] = row.shape;
-        let first = [escape(&row.name), format!("{height} × {width}"), row.dtype.clone()];
+        let first = [escape(&row.name), format!("{height} × {width}"), row.storage().to_owned()];
         let cells: Vec<String> = columns.iter().map(|column| cell::cell(row, column)).collect();
         let line = line(&first, &cells);
         left += usize::from(i >= ROWS || !table.push(&line));

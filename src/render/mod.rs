@@ -5,6 +5,7 @@ pub mod allocation;
 mod cell;
 mod changes;
 mod comma;
+mod fold;
 mod foot;
 mod github;
 mod gitlab;
@@ -20,6 +21,7 @@ use std::io::{self, Write};
 
 use crate::report::{Column, Report};
 
+pub use fold::Experts;
 pub use table::{Layout, Look, Overflow, Paint, Unchanged};
 
 /// The formats a report can be written in.

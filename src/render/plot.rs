@@ -33,7 +33,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let cells = width.saturating_sub(MARGIN + 1).max(NARROWEST);
-    let title = format!("{} · {} × {} · {}", row.name, row.shape[0], row.shape[1], row.dtype);
+    let title = format!("{} · {} × {} · {}", row.name, row.shape[0], row.shape[1], row.storage());
     writeln!(out, "\n {}", paint.wrap("1", &title))?;
     let resolved = spectrum.resolved();
     let edge = match row.values.get("bulk_edge") {

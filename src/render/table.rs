@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
-use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
+use super::cell::{SHORT_TAILS, UNSURE, ranges};
 use super::changes;
+use super::fold::{self, Bunch, Experts};
 use super::problem;
 use crate::error::printable;
 use crate::notation;
@@ -27,6 +28,8 @@ pub struct Look<'a> {
     pub paint: Paint,
     /// What a comparison shows of matrices that did not change.
     pub unchanged: Unchanged,
+    /// What is shown of experts.
+    pub experts: Experts,
 }
 
 /// What a comparison shows of matrices that did not change.
@@ -82,10 +85,10 @@ const SHORTEST_NAME: usize = 24;
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
     let rows = changes::shown(report, look);
     if !rows.is_empty() {
-        write_rows(report, &rows, look, out)?;
+        write_rows(report, &fold::bunches(&rows, look), look, out)?;
     }
     super::foot::write(report, out)?;
-    for note in notes(report, look) {
+    for note in fold::notes(report, &rows, look).into_iter().chain(notes(report, look)) {
         writeln!(out, " {note}")?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
@@ -98,20 +101,19 @@ enum Line {
     Row(String),
 }
 
-fn write_rows(report: &Report, shown: &[&Row], look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn write_rows(report: &Report, shown: &[Bunch<'_>], look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
     let lines = lines(shown, look.layout);
-    let shape = |row: &Row| format!("{} × {}", row.shape[0], row.shape[1]);
     let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     // The name takes what the other columns leave, but never less than a name needs to be told from its neighbours.
     let longest = lines.iter().map(|line| match line {
         Line::Heading(text) | Line::Row(text) => text.width(),
     });
     let longest = longest.max().unwrap_or(0).max("matrix".len());
-    let mut others = cells(shown, &columns, shape);
+    let mut others = cells(shown, &columns);
     if look.overflow == Overflow::Drop {
         while columns.len() > 1 && total(&others) + longest.min(SHORTEST_NAME) > look.width {
             columns.pop();
-            others = cells(shown, &columns, shape);
+            others = cells(shown, &columns);
         }
     }
     let room = match look.overflow {
@@ -148,24 +150,33 @@ fn write_rows(report: &Report, shown: &[&Row], look: &Look<'_>, out: &mut dyn Wr
 }
 
 /// Every column but the name: header and cells, in row order.
-fn cells(rows: &[&Row], columns: &[&Column], shape: impl Fn(&Row) -> String) -> Vec<(String, Vec<String>)> {
+fn cells(shown: &[Bunch<'_>], columns: &[&Column]) -> Vec<(String, Vec<String>)> {
     let each = |header: &str, cell: &dyn Fn(&Row) -> String| {
-        (header.to_owned(), rows.iter().map(|row| cell(row)).collect())
+        (header.to_owned(), shown.iter().map(|bunch| bunch.text(cell)).collect())
     };
-    let mut all = vec![each("shape", &|row| shape(row)), each("dtype", &|row| row.dtype.clone())];
-    if changes::need_status(rows) {
+    let mut all = vec![
+        each("shape", &|row| format!("{} × {}", row.shape[0], row.shape[1])),
+        each("dtype", &|row| row.storage().to_owned()),
+    ];
+    if shown.iter().any(|bunch| changes::need_status(&bunch.rows)) {
         all.push(each("status", &|row| row.status().to_owned()));
     }
     for column in columns {
-        all.push(each(column.label, &|row| cell(row, column)));
+        all.push((column.label.to_owned(), shown.iter().map(|bunch| bunch.cell(column)).collect()));
         if column.key == "intruder_count" {
             all.push(each(WHICH, &|row| {
                 row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
             }));
         }
     }
-    if rows.iter().any(|row| !row.sketch.is_empty()) {
-        all.push(each("log σ", &|row| notation::spark(&row.sketch, SPARK)));
+    // The spectrum of one expert would say nothing of the others.
+    let single = |bunch: &&Bunch<'_>| bunch.rows.len() == 1;
+    if shown.iter().filter(single).any(|bunch| !bunch.first().sketch.is_empty()) {
+        let spark = |bunch: &Bunch<'_>| match bunch.rows[..] {
+            [row] => notation::spark(&row.sketch, SPARK),
+            _ => String::new(),
+        };
+        all.push(("log σ".to_owned(), shown.iter().map(spark).collect()));
     }
     all
 }
@@ -182,21 +193,22 @@ fn total(columns: &[(String, Vec<String>)]) -> usize {
 const WHICH: &str = "which";
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
-fn lines(rows: &[&Row], layout: Layout) -> Vec<Line> {
+fn lines(shown: &[Bunch<'_>], layout: Layout) -> Vec<Line> {
     let mut lines = vec![];
     let mut current = None;
-    for row in rows {
+    for bunch in shown {
         let group = match layout {
-            Layout::Grouped => group(row),
+            // A number that stands for a block is not one that was folded.
+            Layout::Grouped => group(bunch.first()).filter(|group| bunch.name.starts_with(group)),
             Layout::Flat => None,
         };
         if group != current {
             lines.extend(group.map(|name| Line::Heading(name.to_owned())));
             current = group;
         }
-        let name =
-            group.map_or_else(|| row.name.clone(), |name| format!("  {}", &row.name[name.len() + 1..]));
-        lines.push(Line::Row(name));
+        let name = &bunch.name;
+        let name = group.map_or_else(|| name.clone(), |group| format!("  {}", &name[group.len() + 1..]));
+        lines.push(Line::Row(name + &bunch.count()));
     }
     lines
 }
@@ -219,8 +231,9 @@ pub(super) fn shorten(text: &str, width: usize) -> String {
     start.iter().chain(['…'].iter()).chain(end).collect()
 }
 
-/// Flags of an adapter's updates, in words.
-const CAUTIONS: [(&str, &str); 3] = [
+/// Flags of rows, in words.
+const CAUTIONS: [(&str, &str); 4] = [
+    ("orientation_unknown", "slices of a stack: nothing tells which side of each is the outputs"),
     ("scale_assumed", "no scale is stored: 1 was taken"),
     ("rank_not_as_configured", "the configuration names another rank: that of the factors was taken"),
     (
@@ -317,9 +330,11 @@ pub(super) fn footer(report: &Report) -> String {
     if totals.skipped > 0 {
         let mut reasons: Vec<(&str, usize)> = vec![];
         for skipped in &report.skipped {
-            match reasons.iter_mut().find(|(reason, _)| *reason == skipped.reason) {
+            // What to do about it is in the report.
+            let brief = skipped.reason.split([':', ';']).next().unwrap_or_default();
+            match reasons.iter_mut().find(|(reason, _)| *reason == brief) {
                 Some((_, n)) => *n += 1,
-                None => reasons.push((&skipped.reason, 1)),
+                None => reasons.push((brief, 1)),
             }
         }
         let reasons: Vec<String> = match reasons[..] {

@@ -102,7 +102,7 @@ pub(super) fn open(
     let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
     // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
     let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
-    let opening = Opening { adapter_config, base: opening.base.clone(), ..Opening::default() };
+    let opening = Opening { adapter_config, adapter_init: None, ..opening.clone() };
     let (_, before) = super::open_with(path, &opening)?;
     Ok((true, Box::new(Since::new(adapter, before, path)?)))
 }
@@ -252,7 +252,8 @@ impl Update {
             rows,
             cols,
             dtype: draft.dtype,
-            decoded_from: None,
+            encoding: None,
+            part: layer::Part::default(),
             read_as: Dtype::F64,
             file: 0,
             offset: 0,

@@ -270,7 +270,7 @@ impl<'t> Module<'t> {
         let types = self.tensors().filter(|(part, _)| *part != Part::Alpha);
         let types = types.filter_map(|(_, tensor)| match tensor.element {
             Element::Float(dtype) => Some(dtype),
-            Element::Coded(_) | Element::Other(_) => None,
+            Element::Coded(..) | Element::Other(_) => None,
         });
         types.max_by(|a, b| a.epsilon().total_cmp(&b.epsilon())).unwrap_or(Dtype::F32)
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::MatrixSource;
 use crate::error::Error;
-use crate::layer::{Element, Layer, TensorInfo};
+use crate::layer::{Element, Layer, Part, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 
@@ -38,7 +38,8 @@ impl Tensor {
             rows,
             cols,
             dtype,
-            decoded_from: None,
+            encoding: None,
+            part: Part::default(),
             read_as: dtype,
             file: info.file,
             offset: info.offset,
@@ -219,6 +220,7 @@ impl Product {
 
 /// One of the two matrices that LoHa or LoKr multiply.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "at most a few are made for each module")]
 pub(super) enum Operand {
     Whole(Tensor),
     Product(Box<Product>),

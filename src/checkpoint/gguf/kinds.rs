@@ -37,7 +37,7 @@ impl Kind {
     pub(super) fn element(&self) -> Element {
         match self.form {
             Form::Float(dtype) => Element::Float(dtype),
-            Form::Blocks(_) => Element::Coded(self.name),
+            Form::Blocks(_) => Element::Coded(self.name, (8 * self.bytes).div_ceil(self.entries) as u32),
             Form::Integers => Element::Other(self.name.to_lowercase()),
             Form::Unread => Element::Other(self.name.to_owned()),
         }
@@ -47,11 +47,6 @@ impl Kind {
 /// The type with this number.
 pub(super) fn of(id: u32) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.id == id)
-}
-
-/// Whether a type of this name is decoded.
-pub(in crate::checkpoint) fn decodes(name: &str) -> bool {
-    KINDS.iter().any(|kind| kind.name == name && matches!(kind.form, Form::Blocks(_)))
 }
 
 const fn kind(id: u32, name: &'static str, (entries, bytes): (u64, u64), form: Form) -> Kind {

@@ -13,8 +13,6 @@ use super::stored::{Parts, WeightFile};
 use super::{Choice, Format, folder, probe};
 use crate::error::Error;
 
-pub(super) use kinds::decodes;
-
 /// The table entry.
 pub(super) const FORMAT: Format = Format { name: "gguf", sniff, parts };
 

@@ -93,14 +93,14 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
     let measured_base = outcome.and_then(|outcome| outcome.base.as_ref());
     let base_layer = task.base.as_ref();
     let differs = base_layer.filter(|base| (base.rows, base.cols) != (layer.rows, layer.cols));
-    let retyped = base_layer.filter(|base| base.stored_type() != layer.stored_type());
+    let retyped = base_layer.filter(|base| base.storage() != layer.storage());
     let hash = |side: usize| {
         let measured = outcome.and_then(|outcome| outcome.tuned.get(side)?.as_ref()?.found.blake3.clone());
         measured.or_else(|| seen.and_then(|seen| seen.tuned.get(side)?.blake3.clone()))
     };
     let standings: Vec<Option<Standing>> =
         seen.map_or_else(Vec::new, |seen| seen.tuned.iter().map(|side| side.standing).collect());
-    let mut flags: Vec<&'static str> = vec![];
+    let mut flags: Vec<&'static str> = layer.flag().copied().into_iter().collect();
     let adapters = sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| update(side, l.as_ref()?));
     for flag in adapters.flat_map(|update| update.flags) {
         if !flags.contains(&flag) {
@@ -121,7 +121,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
         comparison: Some(Comparison {
             status: if failure.is_some() { Standing::Failed } else { summary(&standings) },
             base_shape: differs.map(|base| [base.rows as u64, base.cols as u64]),
-            base_dtype: retyped.map(|base| base.stored_type().to_owned()),
+            base_dtype: retyped.map(|base| base.storage().to_owned()),
             base_blake3: measured_base
                 .and_then(|base| base.blake3.clone())
                 .or_else(|| seen.and_then(|seen| seen.base.clone())),

@@ -21,14 +21,14 @@ use crate::notation;
 use crate::render::{self, Look, Unchanged};
 use crate::report::Column;
 
-use super::options::{Common, Details, PrecisionName};
+use super::options::{Common, PrecisionName, Reading};
 use super::outputs::Outputs;
 use super::plan;
 use super::run::{self, Model};
 use super::spectrum::Names;
 use super::{Status, remark, rules};
 use look::{look_and_measure, look_at_others, measuring, read};
-use side::{Method, Side};
+use side::{Method, Side, name_and_path};
 use task::{Depth, Sides, Task};
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
@@ -71,7 +71,7 @@ pub(super) struct Arguments {
     #[arg(long = "base", value_name = "BASE", help_heading = "What to look at")]
     adapted: Option<PathBuf>,
     #[command(flatten)]
-    details: Details,
+    reading: Reading,
     /// Measure unchanged matrices, too, and list them
     #[arg(long, help_heading = "What to look at")]
     all: bool,
@@ -184,32 +184,15 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
             here[0].0 = format!("{name}#{}", twice + 1);
         }
     }
-    let opening = arguments.details.opening();
-    let named = arguments.adapted.as_deref().map(|path| Model::open(path, &opening.of_base())).transpose()?;
-    let named = named.map(|model| model.source);
+    let opening = arguments.reading.opening();
+    let plain = |path| Model::open(path, &opening.of_base());
+    let named = arguments.adapted.as_deref().map(plain).transpose()?.map(|model| model.source);
     let base = Side::open(&arguments.base, Opening { base: named.clone(), ..opening.of_base() })?;
     let changed = named.or(base.weights().cloned());
     let tuned = tuned.into_iter().map(|(name, path)| {
         Ok((name, Side::open(&path, Opening { base: changed.clone(), ..opening.clone() })?))
     });
-    Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? })
-}
-
-/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
-fn name_and_path(typed: &Path) -> (String, PathBuf) {
-    let text = typed.to_string_lossy();
-    let (name, path) = match text.split_once('=') {
-        Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
-        _ => {
-            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
-            (
-                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
-                typed.into(),
-            )
-        }
-    };
-    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
-    (name.chars().map(plain).collect(), path)
+    Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? }.alike())
 }
 
 /// An error about a column that this comparison does not have says why.

@@ -6,7 +6,7 @@ use crate::analysis::compare::{Fate, Retyped, Vocabulary};
 use crate::analysis::hygiene;
 use crate::checkpoint::MatrixSource;
 use crate::error::{Error, printable};
-use crate::layer::{Filter, TensorInfo, bare, natural, place};
+use crate::layer::{Filter, SCALES_OF_A_MATRIX, TensorInfo, bare, natural, place};
 use crate::pair;
 use crate::report::{Comparison, Row, Skipped, SkippedContent, Standing};
 
@@ -140,7 +140,9 @@ fn entries(side: &Side) -> impl Iterator<Item = (String, Entry)> {
     let stored = source(side).map_or(&[][..], MatrixSource::tensors);
     let by_name: BTreeMap<&str, &TensorInfo> =
         stored.iter().map(|stored| (stored.name.as_str(), stored)).collect();
-    side.others.iter().map(move |tensor| {
+    // Scales are part of the matrices that are compared.
+    let others = side.others.iter().filter(|tensor| tensor.reason != SCALES_OF_A_MATRIX);
+    others.map(move |tensor| {
         let stored = by_name.get(tensor.tensor.as_str()).map(|stored| (*stored).clone());
         (pair::canonical(&tensor.tensor), Entry { tensor: tensor.clone(), stored })
     })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -79,6 +79,15 @@ impl Side {
         Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
     }
 
+    /// Shows fused tensors as they are stored.
+    pub(super) fn fuse(&mut self) {
+        let Content::Weights(source) = &self.content else { return };
+        let Some(source) = source.fused().cloned() else { return };
+        let Selection { layers, skipped, .. } = source.select(&Filter::default());
+        (self.layers, self.others, self.skipped) = (layers, skipped.clone(), skipped);
+        self.content = Content::Weights(source);
+    }
+
     fn open_saved(path: &Path) -> Result<Self, Error> {
         let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
@@ -139,6 +148,23 @@ fn or_report(path: &Path, error: Error) -> Error {
         }
         other => other,
     }
+}
+
+/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
+pub(super) fn name_and_path(typed: &Path) -> (String, PathBuf) {
+    let text = typed.to_string_lossy();
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
+        _ => {
+            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
+            (
+                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
+                typed.into(),
+            )
+        }
+    };
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
+    (name.chars().map(plain).collect(), path)
 }
 
 /// How both sides are measured.

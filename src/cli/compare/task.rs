@@ -9,7 +9,7 @@ use crate::layer::{Filter, Layer, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::Standing;
 
-use super::side::Side;
+use super::side::{self, Side};
 
 /// A base and what came of it.
 pub(super) struct Sides {
@@ -31,6 +31,16 @@ pub(super) struct Task {
 }
 
 impl Sides {
+    /// The same, where an adapter is among the sides with fused tensors whole: its updates are of such.
+    pub(super) fn alike(mut self) -> Self {
+        let mut all = std::iter::once(&self.base).chain(self.tuned.iter().map(|(_, side)| side));
+        if all.any(|side| matches!(side.content, side::Content::Adapter(..))) {
+            self.base.fuse();
+            self.tuned.iter_mut().for_each(|(_, side)| side.fuse());
+        }
+        self
+    }
+
     /// All matrices that `filter` keeps, in natural name order, and how many it drops.
     pub(super) fn tasks(&self, filter: &Filter) -> (Vec<Task>, usize) {
         let empty = || vec![None; self.tuned.len()];
@@ -98,7 +108,9 @@ impl Task {
 
     /// How the matrix stands on a tuned side as far as headers tell.
     pub(super) fn standing(&self, side: usize) -> (Option<Standing>, Retyped) {
-        let header = |layer: &Layer| ((layer.rows, layer.cols), layer.stored_type().to_owned());
+        fn header(layer: &Layer) -> ((usize, usize), &str) {
+            ((layer.rows, layer.cols), layer.storage())
+        }
         between(self.base.as_ref().map(header), self.tuned[side].as_ref().map(header))
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
         details.matrix data-row=(i) {
             summary {
                 code { (row.name) } " "
-                small { (row.shape[0]) " × " (row.shape[1]) " · " (row.dtype) }
+                small { (row.shape[0]) " × " (row.shape[1]) " · " (row.storage()) }
                 @if row.failed.is_some() { " " em.bad { "failed" } }
                 @for finding in news.iter().take(2) { " " em.news { (finding.column.label) " " (cell(row, finding.column)) } }
             }

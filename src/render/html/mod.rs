@@ -263,6 +263,7 @@ mod tests {
 
     fn page(report: &Report) -> String {
         let look = Look {
+            experts: crate::render::Experts::Folded,
             width: 100,
             columns: report.columns.iter().map(|column| column.key).take(6).collect(),
             overflow: Overflow::Drop,

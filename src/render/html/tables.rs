@@ -33,7 +33,7 @@ fn matrix(model: Model<'_>, i: usize, columns: &[(&Column, bool)]) -> Markup {
     html! {
         tr data-row=(i) data-kind=(model.kinds.of[i]) data-news[!model.standing.of(i).is_empty()] {
             th { (model.link(i)) }
-            td { (row.shape[0]) " × " (row.shape[1]) } td { (row.dtype) }
+            td { (row.shape[0]) " × " (row.shape[1]) } td { (row.storage()) }
             @if let Some(failure) = &row.failed {
                 td.bad colspan=(columns.len()) { (failure) }
             } @else {

@@ -2,12 +2,16 @@
 //!
 //! Only names and shapes are looked at. A pair is never guessed: a name that could mean two matrices pairs with none.
 
+mod canonical;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layer::Layer;
 
+pub use canonical::canonical;
+
 /// The same logical matrix on both sides.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
     /// In the checkpoint that was started from.
     pub base: Layer,
@@ -16,7 +20,8 @@ pub struct Pair {
 }
 
 /// A matrix without a partner of its shape.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "hardly any is a pair")]
 pub enum Unpaired {
     /// The tuned checkpoint has nothing under this name.
     Removed(Layer),
@@ -59,18 +64,53 @@ fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Option<usize>> {
     let mut partners: Vec<Option<usize>> =
         wanted.iter().map(|name| known.get(name.as_str()).copied().flatten()).collect();
     underscored(&names, &wanted, &mut partners);
+    by_ending(&names, &wanted, &mut partners);
+    partners
+}
+
+/// Finds the partners of names that have something before them on one side only.
+fn by_ending(names: &[String], wanted: &[String], partners: &mut [Option<usize>]) {
     let taken: BTreeSet<usize> = partners.iter().flatten().copied().collect();
-    let free: Vec<usize> = (0..base.len()).filter(|i| !taken.contains(i)).collect();
-    let loose: Vec<usize> = (0..tuned.len()).filter(|i| partners[*i].is_none()).collect();
-    let suffix = |t: usize, b: usize| ends_in(&wanted[t], &names[b]) || ends_in(&names[b], &wanted[t]);
-    for &t in &loose {
-        let mut fitting = free.iter().filter(|b| suffix(t, **b));
-        let (Some(&b), None) = (fitting.next(), fitting.next()) else { continue };
-        if loose.iter().filter(|t| suffix(**t, b)).count() == 1 {
+    let free = (0..names.len()).filter(|b| !taken.contains(b));
+    let free: Vec<(usize, &str)> = free.map(|b| (b, names[b].as_str())).collect();
+    let loose = (0..wanted.len()).filter(|t| partners[*t].is_none());
+    let loose: Vec<(usize, &str)> = loose.map(|t| (t, wanted[t].as_str())).collect();
+    let ours: BTreeMap<usize, usize> = only_fits(&free, &loose).into_iter().collect();
+    for (t, b) in only_fits(&loose, &free) {
+        if ours.get(&b) == Some(&t) {
             partners[t] = Some(b);
         }
     }
-    partners
+}
+
+/// Each of `these` that fits one of `those` and no other, with it: one name ends in the other.
+///
+/// Every end of a name is looked up once, so that the work is that of sorting, not of comparing all with all.
+fn only_fits(these: &[(usize, &str)], those: &[(usize, &str)]) -> Vec<(usize, usize)> {
+    let mut whole: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut ends: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, name) in those {
+        whole.entry(name).or_default().push(*index);
+        for end in endings(name) {
+            // Two are as many as all.
+            let fitting = ends.entry(end).or_default();
+            fitting.extend((fitting.len() < 2).then_some(*index));
+        }
+    }
+    let fitting = |name: &str| -> Vec<usize> {
+        let longer = ends.get(name).into_iter().flatten();
+        longer.chain(endings(name).filter_map(|end| whole.get(end)).flatten()).copied().take(2).collect()
+    };
+    let only = |(index, name): &(usize, &str)| match fitting(name)[..] {
+        [one] => Some((*index, one)),
+        _ => None,
+    };
+    these.iter().filter_map(only).collect()
+}
+
+/// What follows each dot of a name.
+fn endings(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('.').map(|(at, _)| &name[at + 1..])
 }
 
 /// Finds the partners of names that have lost their dots: by writing every name of the base without dots, as which of
@@ -128,45 +168,10 @@ fn bare(name: &str) -> Option<&str> {
     UNDERSCORED.iter().find_map(|prefix| name.strip_prefix(prefix)).filter(|name| !name.contains('.'))
 }
 
-/// Whether `name` is `end` with something before it: `model.layers.0.up` ends in `layers.0.up`.
-fn ends_in(name: &str, end: &str) -> bool {
-    name.strip_suffix(end).is_some_and(|start| start.ends_with('.'))
-}
-
-/// What wrappers put before a module's name.
-const WRAPPERS: [&str; 4] = ["base_model.model.", "module.", "_orig_mod.", "_fsdp_wrapped_module."];
-/// What wrappers put inside a module's name.
-const INSIDE: [&str; 5] = [
-    ".base_layer",
-    "._orig_mod",
-    "._fsdp_wrapped_module",
-    "._checkpoint_wrapped_module",
-    ".modules_to_save.default",
-];
-
-/// The name of a matrix without what training wrappers add to it.
-pub fn canonical(name: &str) -> String {
-    let mut name = name;
-    while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
-        name = rest;
-    }
-    let mut name = name.to_owned();
-    for part in INSIDE {
-        // Only whole parts of the name.
-        while let Some(at) = name
-            .match_indices(part)
-            .map(|(at, _)| at)
-            .find(|at| matches!(name.as_bytes().get(at + part.len()), None | Some(b'.' | b'[')))
-        {
-            name.replace_range(at..at + part.len(), "");
-        }
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::Part;
     use crate::matrix::Dtype;
 
     fn layers(names: &[(&str, usize)]) -> Vec<Layer> {
@@ -177,7 +182,8 @@ mod tests {
             rows: *rows,
             cols: 2,
             dtype: Dtype::F32,
-            decoded_from: None,
+            encoding: None,
+            part: Part::default(),
             read_as: Dtype::F32,
             file: 0,
             offset: 0,
@@ -207,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn dialects_of_one_model_pair() {
+        check(
+            &[("model.layers.0.mlp.experts.1.w2", 1), ("model.embed_tokens", 1)],
+            &[("blk.0.ffn_down_exps[1]", 1), ("token_embd", 1)],
+            &["model.layers.0.mlp.experts.1.w2=blk.0.ffn_down_exps[1]", "model.embed_tokens=token_embd"],
+        );
+    }
+
+    #[test]
     fn wrappers_do_not_hide_a_matrix() {
         check(
             &[("l.0.q", 1)],
@@ -214,7 +229,6 @@ mod tests {
             &["l.0.q=base_model.model.l.0.q.base_layer"],
         );
         check(&[("module._orig_mod.l.0.q", 1)], &[("l.0.q", 1)], &["module._orig_mod.l.0.q=l.0.q"]);
-        assert_eq!(canonical("l.base_layers.q"), "l.base_layers.q");
     }
 
     #[test]
@@ -226,6 +240,19 @@ mod tests {
             &["-l.0.q", "+vision.l.0.q", "+text.l.0.q"],
         );
         check(&[("text.q", 1), ("vision.q", 1)], &[("q", 1)], &["-text.q", "-vision.q", "+q"]);
+    }
+
+    #[test]
+    fn a_prefix_on_a_whole_large_model_is_seen_through() {
+        let name = |i: usize| format!("layers.{}.mlp.expert.{}.up_proj", i / 384, i % 384);
+        let base: Vec<String> = (0..18_000).map(|i| format!("text.{}", name(i))).collect();
+        let tuned: Vec<String> = (0..18_000).map(|i| format!("policy.actor.text.{}", name(i))).collect();
+        let named = |names: &[String]| -> Vec<Layer> {
+            layers(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>())
+        };
+        let (pairs, left) = pairs(&named(&base), &named(&tuned));
+        assert!(left.is_empty() && pairs.len() == 18_000);
+        assert!(pairs.iter().all(|pair| pair.tuned.name.ends_with(&pair.base.name)));
     }
 
     #[test]

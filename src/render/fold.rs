@@ -1,0 +1,184 @@
+//! Many experts on one line: the rows of one projection in one block, as the least, the greatest and the median of each
+//! column, and in words those that stand apart.
+
+use std::collections::BTreeMap;
+
+use super::cell::{cell, is_unsure, number};
+use super::table::{Layout, Look};
+use crate::report::{Column, Format, Report, Row, Value};
+
+/// What the table shows of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Experts {
+    /// One line for all of one projection in one block, where these are many.
+    Folded,
+    /// A line each.
+    Apart,
+}
+
+/// From so many on experts are folded.
+const MANY: usize = 8;
+/// How many experts that stand apart are named before the rest is counted.
+const NAMED: usize = 8;
+/// So many robust standard deviations from the median an expert stands apart. Of a normal law one in two million does:
+/// none in a model of tens of thousands of experts.
+const APART: f64 = 5.0;
+/// From the median absolute deviation to the standard deviation of a normal law (Iglewicz & Hoaglin 1993).
+const NORMAL: f64 = 1.4826;
+/// A hundredth of the median is one deviation at least, and so is one of a count: nobody acts on less.
+const LEAST: f64 = 0.01;
+
+/// What one line of the table shows: one row, or several.
+pub(super) struct Bunch<'r> {
+    /// The name, with `*` in the place of the expert's number where there are several.
+    pub(super) name: String,
+    /// At least one.
+    pub(super) rows: Vec<&'r Row>,
+}
+
+/// The lines of `rows`, each at the place of its first row.
+pub(super) fn bunches<'r>(rows: &[&'r Row], look: &Look<'_>) -> Vec<Bunch<'r>> {
+    let fold = look.experts == Experts::Folded && look.layout == Layout::Grouped;
+    let keys: Vec<Option<String>> =
+        rows.iter().map(|row| all_experts(&row.name).filter(|_| fold && row.failed.is_none())).collect();
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for key in keys.iter().flatten() {
+        *sizes.entry(key).or_default() += 1;
+    }
+    let mut bunches: Vec<Bunch<'r>> = vec![];
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for (row, key) in rows.iter().zip(&keys) {
+        match key.as_deref().filter(|key| sizes.get(key).is_some_and(|size| *size >= MANY)) {
+            None => bunches.push(Bunch { name: row.name.clone(), rows: vec![row] }),
+            Some(key) => {
+                let at = *places.entry(key).or_insert(bunches.len());
+                if at == bunches.len() {
+                    bunches.push(Bunch { name: key.to_owned(), rows: vec![] });
+                }
+                bunches[at].rows.push(row);
+            }
+        }
+    }
+    bunches
+}
+
+/// The name of an expert's matrix with `*` in the place of the expert's number; none of another matrix.
+fn all_experts(name: &str) -> Option<String> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let slice = ["expert", "_exps"].iter().any(|word| name.contains(word)).then(|| name.rfind('[')).flatten();
+    let at = name.find("experts.").map(|at| at + "experts.".len()).filter(|at| digits(&name[*at..]) > 0);
+    let at = at.or(slice.map(|at| at + 1))?;
+    let end = at + digits(&name[at..]);
+    (end > at).then(|| format!("{}*{}", &name[..at], &name[end..]))
+}
+
+impl Bunch<'_> {
+    /// A row that stands for all: the first.
+    pub(super) fn first(&self) -> &Row {
+        self.rows[0]
+    }
+
+    /// What follows the name: how many rows there are.
+    pub(super) fn count(&self) -> String {
+        if self.rows.len() > 1 { format!(" ×{}", self.rows.len()) } else { String::new() }
+    }
+
+    /// Words that are the same for all rows, or that they differ.
+    pub(super) fn text(&self, text: impl Fn(&Row) -> String) -> String {
+        let first = text(self.first());
+        if self.rows.iter().all(|row| text(row) == first) { first } else { "various".to_owned() }
+    }
+
+    /// The value of one row; of several the least and the greatest in brackets, then the median.
+    pub(super) fn cell(&self, column: &Column) -> String {
+        let [row] = self.rows[..] else {
+            let values = sorted(&self.rows, column);
+            let ([least, .., greatest], Some(median)) = (&values[..], median(&values)) else {
+                return "–".to_owned();
+            };
+            let [least, greatest, median] = [*least, *greatest, median].map(|x| number(x, column.format));
+            return if least == greatest { median } else { format!("({least}–{greatest}) {median}") };
+        };
+        cell(row, column)
+    }
+}
+
+/// The experts that stand farthest from the others of their line, in words.
+pub(super) fn notes(report: &Report, rows: &[&Row], look: &Look<'_>) -> Vec<String> {
+    let bunches = bunches(rows, look);
+    let mut found: Vec<(f64, String)> = vec![];
+    for bunch in bunches.iter().filter(|bunch| bunch.rows.len() > 1) {
+        let mut farthest: BTreeMap<&str, (f64, String)> = BTreeMap::new();
+        for column in super::columns(report, &look.columns) {
+            let values = sorted(&bunch.rows, column);
+            let Some(middle) = median(&values) else { continue };
+            let mut far: Vec<f64> = values.iter().map(|x| (x - middle).abs()).collect();
+            far.sort_by(f64::total_cmp);
+            let least = if column.format == Format::Count { 1.0 } else { LEAST * middle.abs() };
+            let deviation = (NORMAL * median(&far).unwrap_or(0.0)).max(least);
+            for row in bunch.rows.iter().filter(|row| !is_unsure(row, column)) {
+                let Some(value) = row.values.get(column.key).and_then(Value::number) else { continue };
+                let distance = (value - middle) / deviation;
+                let before = farthest.get(row.name.as_str()).map_or(0.0, |(distance, _)| distance.abs());
+                if distance.is_finite() && distance.abs() >= APART && distance.abs() > before {
+                    let [value, middle] = [value, middle].map(|x| number(x, column.format));
+                    let label = column.key;
+                    let text =
+                        format!("{}: {label} {value}, of all {middle} ({distance:+.0} deviations)", row.name);
+                    farthest.insert(&row.name, (distance, text));
+                }
+            }
+        }
+        found.extend(farthest.into_values());
+    }
+    found.sort_by(|(a, x), (b, y)| b.abs().total_cmp(&a.abs()).then_with(|| x.cmp(y)));
+    let mut notes = vec![];
+    if bunches.iter().any(|bunch| bunch.rows.len() > 1) {
+        notes.push("× experts on a line: (least–greatest) median; `--experts all` shows each".to_owned());
+    }
+    notes.extend(found.iter().take(NAMED).map(|(_, text)| format!("! {text}")));
+    if found.len() > NAMED {
+        notes.push(format!("! {} more experts stand apart", found.len() - NAMED));
+    }
+    notes
+}
+
+/// What the rows have numbers for in a column, in order.
+fn sorted(rows: &[&Row], column: &Column) -> Vec<f64> {
+    let mut values: Vec<f64> =
+        rows.iter().filter_map(|row| row.values.get(column.key).and_then(Value::number)).collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// The middle of values in order.
+fn median(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    let upper = *sorted.get(middle)?;
+    Some(if sorted.len() % 2 == 1 { upper } else { sorted[middle - 1].midpoint(upper) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, expected: Option<&str>) {
+        assert_eq!(all_experts(name).as_deref(), expected, "{name}");
+    }
+
+    #[test]
+    fn the_number_of_an_expert_is_found_in_its_name() {
+        check("model.layers.3.mlp.experts.17.up_proj", Some("model.layers.3.mlp.experts.*.up_proj"));
+        check("blk.3.ffn_up_exps[4]", Some("blk.3.ffn_up_exps[*]"));
+        check("layers.0.mlp.experts.up[12]", Some("layers.0.mlp.experts.up[*]"));
+        check("layers.0.mlp.shared_expert.up_proj", None);
+        check("rel_pos[3]", None);
+    }
+
+    #[test]
+    fn the_middle_of_an_even_number_of_values_lies_between_two() {
+        assert_eq!(median(&[1.0, 2.0, 4.0, 8.0]), Some(3.0));
+        assert_eq!(median(&[1.0, 2.0, 4.0]), Some(2.0));
+        assert_eq!(median(&[]), None);
+    }
+}
