@@ -1,7 +1,9 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
 mod adapter;
+mod address;
 mod altered;
+mod cache;
 mod combined;
 mod folder;
 mod header;
@@ -28,7 +30,9 @@ use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
 
+pub use address::Address;
 pub use altered::Copy;
+pub use cache::Cached;
 pub use combined::{Combined, Pairs, What};
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};

@@ -19,6 +19,7 @@ use super::Status;
 use super::mitigate::{self, Request};
 use super::options::{Adapter, Common};
 use super::outputs::Outputs;
+use super::place;
 use super::run::{self, Analysis, Finished, Model};
 
 /// Columns of the table, most wanted first.
@@ -144,7 +145,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = arguments.adapter.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
     if let Some(out) = &arguments.out {
-        Copy::check(&arguments.tuned, pairs.tuned().as_ref(), out)?;
+        Copy::check(&place::locate(&arguments.tuned)?.path, pairs.tuned().as_ref(), out)?;
     }
     let aside = Aside::default();
     let analysis = {
@@ -204,7 +205,8 @@ fn mitigate(
     let correction = |row: &Row| aside.get(&original(row))?.1.as_ref();
     let corrections: BTreeMap<&str, &LowRank> =
         report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
-    let request = Request { from: &arguments.tuned, out, rank: arguments.rank, corrections: &corrections };
+    let tuned = place::locate(&arguments.tuned)?.path;
+    let request = Request { from: &tuned, out, rank: arguments.rank, corrections: &corrections };
     let (count, kept) = (corrections.len(), mitigate::write(&request, pairs)?);
     let keep = arguments.mitigate.unwrap_or(1.0);
     let matrices = if count == 1 { "matrix" } else { "matrices" };

@@ -11,6 +11,7 @@ mod man;
 mod mitigate;
 mod options;
 mod outputs;
+mod place;
 mod plan;
 mod progress;
 mod rank;

@@ -19,6 +19,7 @@ use crate::report::{self, Column, Measurements, Outcome, Report, Row, Skipped, S
 
 use super::options::{Common, Input};
 use super::outputs::Outputs;
+use super::place::{self, Place};
 use super::plan;
 use super::progress::Progress;
 use super::{Status, complain, remark};
@@ -78,8 +79,21 @@ impl Model {
 
     /// The checkpoint at `path`, with what else is known of it.
     pub(super) fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
-        let (format, source) = checkpoint::open_with(path, opening)?;
-        let origin = Source { path: path.display().to_string(), format, files: source.files() };
+        Self::open_at(&place::locate(path)?, path, opening)
+    }
+
+    /// The checkpoint at `place`, which was typed as `typed`.
+    pub(super) fn open_at(place: &Place, typed: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
+        let init = opening.adapter_init.map(place::locate).transpose()?;
+        let opening =
+            Opening { adapter_init: init.as_ref().map(|init| init.path.as_path()), ..opening.clone() };
+        let (format, source) = checkpoint::open_with(&place.path, &opening)?;
+        let origin = Source {
+            path: typed.display().to_string(),
+            format,
+            commit: place.commit.clone(),
+            files: source.files(),
+        };
         Ok(Self { source: Arc::from(source), origin, base: None })
     }
 

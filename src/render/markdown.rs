@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use crate::report::{Column, Outcome, Report};
 
 use super::cell;
-use super::changes;
 use super::table::{self, Look};
+use super::{changes, foot};
 
 pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
     if !report.verdicts.is_empty() {
@@ -40,6 +40,9 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
         for note in changes::notes(report) {
             writeln!(out, "\n{}", escape(&note))?;
         }
+    }
+    for commit in foot::commits(report) {
+        writeln!(out, "\n{}", escape(&commit))?;
     }
     writeln!(out, "\n{}", table::footer(report))
 }

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
-use super::changes;
+use super::{changes, foot};
 use crate::notation;
 use crate::report::{Column, Outcome, Report, Row, Value};
 
@@ -82,7 +82,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     if !rows.is_empty() {
         write_rows(report, &rows, look, out)?;
     }
-    super::foot::write(report, out)?;
+    foot::write(report, out)?;
     for note in notes(report, look) {
         writeln!(out, " {note}")?;
     }
@@ -251,6 +251,7 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
         }
     }
     notes.extend(report.notes.iter().cloned());
+    notes.extend(foot::commits(report));
     if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
         notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
     }

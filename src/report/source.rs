@@ -22,6 +22,9 @@ pub struct Source {
     pub path: String,
     /// Name of the format.
     pub format: &'static str,
+    /// The commit of the Hugging Face hub, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The weight files, in reading order.
     pub files: Vec<SourceFile>,
 }

@@ -177,7 +177,9 @@ fn open(arguments: &Arguments) -> Result<Sides, Error> {
 fn name_and_path(typed: &Path) -> (String, PathBuf) {
     let text = typed.to_string_lossy();
     let (name, path) = match text.split_once('=') {
-        Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
+        Some((name, path)) if !typed.exists() && !name.is_empty() && !name.contains("://") => {
+            (name.to_owned(), PathBuf::from(path))
+        }
         _ => {
             let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
             (

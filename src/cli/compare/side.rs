@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_saved};
 use crate::cli::options::PrecisionName;
+use crate::cli::place::{self, Place};
 use crate::cli::run::Model;
 use crate::cli::spectrum::{Names, settings};
 use crate::error::Error;
@@ -44,10 +45,11 @@ pub(super) enum Content {
 impl Side {
     /// Opens `path`, whichever it is; an adapter is added to the base of `opening`.
     pub(super) fn open(path: &Path, opening: Opening<'_>) -> Result<Self, Error> {
-        if is_saved(path) {
-            return Self::open_saved(path);
+        let place = place::locate(path)?;
+        if is_saved(&place.path) {
+            return Self::open_saved(path, place);
         }
-        let Model { source, origin, .. } = Model::open_with(path, &opening)?;
+        let Model { source, origin, .. } = Model::open_at(&place, path, &opening)?;
         if source.holds() == Holds::Weights {
             let Selection { layers, skipped, .. } = source.select(&Filter::default());
             return Ok(Self {
@@ -78,14 +80,14 @@ impl Side {
         Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
     }
 
-    fn open_saved(path: &Path) -> Result<Self, Error> {
-        let saved = Saved::open(path)?;
+    fn open_saved(typed: &Path, Place { path, commit }: Place) -> Result<Self, Error> {
+        let saved = Saved::open(&path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
-        let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
+        let bytes = fs::metadata(&path).map(|data| data.len()).unwrap_or_default();
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = vec![SourceFile { name, bytes }];
         Ok(Self {
-            origin: Source { path: path.display().to_string(), format: "svdkit report", files },
+            origin: Source { path: typed.display().to_string(), format: "svdkit report", commit, files },
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),
