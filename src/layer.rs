@@ -10,7 +10,7 @@ use globset::GlobSet;
 
 use crate::error::printable;
 use crate::matrix::Dtype;
-use crate::report::Skipped;
+use crate::report::{Kind, Skipped};
 
 /// A tensor's element type: one we can widen, or the name of one we cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +138,11 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     let mut selection = Selection::default();
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
-        match quantized(tensor, &names).map_or_else(|| matrices(tensor, order), Err) {
+        let found = match quantized(tensor, &names) {
+            Some(skipped) => Err(skipped),
+            None => matrices(tensor, order).map_err(|reason| (kind(tensor), reason)),
+        };
+        match found {
             Ok(layers) => {
                 let all = layers.len();
                 let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
@@ -146,11 +150,12 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
                 selection.layers.extend(kept);
                 selection.filtered += all - (selection.layers.len() - before);
             }
-            Err(reason) if filter.keeps(bare(&tensor.name)) => selection.skipped.push(Skipped {
+            Err((kind, reason)) if filter.keeps(bare(&tensor.name)) => selection.skipped.push(Skipped {
                 tensor: tensor.name.clone(),
                 shape: tensor.shape.iter().map(|n| *n as u64).collect(),
                 dtype: tensor.element.name().to_owned(),
                 reason,
+                kind,
             }),
             Err(_) => selection.filtered += 1,
         }
@@ -176,7 +181,7 @@ const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", 
 
 /// Why a tensor of a quantized layer is no weight: as stored it is one only together with its scales, which are not
 /// applied yet.
-fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
+fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<(Kind, String)> {
     let name = tensor.name.as_str();
     let sibling = |of: &str, is: &str| name.strip_suffix(of).map(|stem| format!("{stem}{is}"));
     let of_weight = SCALES.iter().filter_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
@@ -184,7 +189,7 @@ fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
         [sibling("scales", "qweight"), sibling(".scale_weight", ".weight"), sibling("_scale", "_packed")];
     let of_packed = of_packed.into_iter().flatten();
     if let Some(weight) = of_weight.chain(of_packed).find(|weight| names.contains(weight.as_str())) {
-        return Some(format!("scales of `{}`", printable(&weight)));
+        return Some((Kind::Plain, format!("scales of `{}`", printable(&weight))));
     }
     if !matches!(tensor.element, Element::Float(Dtype::F8E4M3 | Dtype::F8E5M2)) {
         return None;
@@ -192,7 +197,17 @@ fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
     let scales =
         SCALES.iter().map(|ending| format!("{name}{ending}")).chain(sibling(".weight", ".scale_weight"));
     let scales = scales.into_iter().find(|scales| names.contains(scales.as_str()))?;
-    Some(format!("quantized: its scales `{}` are not applied yet; convert it to bf16", printable(&scales)))
+    let reason =
+        format!("quantized: its scales `{}` are not applied yet; convert it to bf16", printable(&scales));
+    Some((Kind::Refused, reason))
+}
+
+/// What is lost with a tensor that holds no matrix: a weight has two axes, and entries that are no masks or indices.
+fn kind(tensor: &TensorInfo) -> Kind {
+    let axes = tensor.shape.iter().filter(|n| **n != 1).count();
+    let plain =
+        axes < 2 || tensor.shape.contains(&0) || ["bool", "i64", "u64"].contains(&tensor.element.name());
+    if plain { Kind::Plain } else { Kind::Refused }
 }
 
 /// The matrices that one tensor holds, or why it holds none.

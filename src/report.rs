@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders};
-pub use source::{Skipped, Source, SourceFile, Update};
+pub use source::{Kind, Skipped, Source, SourceFile, Update};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::error::{Error, brief};
 use crate::layer::{Layer, natural};
 use crate::matrix::Dtype;
-use crate::report::{SCHEMA, Skipped, Value, Why};
+use crate::report::{Kind, SCHEMA, Skipped, Value, Why};
 
 /// A report of `svdkit`.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ struct NoMatrix {
     shape: Vec<u64>,
     dtype: String,
     reason: String,
+    #[serde(default)]
+    kind: Kind,
 }
 
 #[derive(Deserialize)]
@@ -165,7 +167,13 @@ impl File {
             columns,
             rows,
             skipped: skipped
-                .map(|NoMatrix { tensor, shape, dtype, reason }| Skipped { tensor, shape, dtype, reason })
+                .map(|NoMatrix { tensor, shape, dtype, reason, kind }| Skipped {
+                    tensor,
+                    shape,
+                    dtype,
+                    reason,
+                    kind,
+                })
                 .collect(),
             filtered: self.totals.filtered,
         })

@@ -17,10 +17,11 @@ use crate::report::{Intruders, Report, Row};
 
 use super::Status;
 use super::mitigate::{self, Request};
+use super::model::Model;
 use super::options::{Adapter, Common};
 use super::outputs::Outputs;
 use super::place;
-use super::run::{self, Analysis, Finished, Model};
+use super::run::{self, Analysis, Finished};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 7] = [

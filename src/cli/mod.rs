@@ -9,6 +9,7 @@ mod farms;
 mod intruders;
 mod man;
 mod mitigate;
+mod model;
 mod options;
 mod outputs;
 mod place;
@@ -17,6 +18,7 @@ mod progress;
 mod rank;
 mod run;
 mod spectrum;
+mod strict;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;

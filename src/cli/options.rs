@@ -95,6 +95,13 @@ pub(super) struct Common {
     #[arg(long, help_heading = "Gate")]
     pub allow_missing: bool,
 
+    /// Exit with 2 when a tensor that may be a weight was left out, not only when one could not be measured
+    ///
+    /// Vectors, numbers and masks do not count, nor do scales of other tensors, what a filter drops, and what has no
+    /// partner in the base.
+    #[arg(long, help_heading = "Gate")]
+    pub strict: bool,
+
     /// Threads [default: all the machine grants]
     #[arg(short, long, value_name = "N", help_heading = "Resources")]
     pub jobs: Option<NonZeroUsize>,

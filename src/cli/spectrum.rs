@@ -14,9 +14,10 @@ use crate::linalg::Precision;
 use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
 
 use super::Status;
+use super::model::Model;
 use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
-use super::run::{self, Analysis, Finished, Model};
+use super::run::{self, Analysis, Finished};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 6] =

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
 use super::{changes, foot};
 use crate::notation;
-use crate::report::{Column, Outcome, Report, Row, Value};
+use crate::report::{Column, Kind, Outcome, Report, Row, Value};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -73,6 +73,8 @@ impl Paint {
 }
 
 const SPARK: usize = 12;
+/// Reasons that the footer tells apart.
+const REASONS: usize = 4;
 /// Columns of words, not of numbers.
 const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
 const SHORTEST_NAME: usize = 24;
@@ -314,11 +316,18 @@ pub(super) fn footer(report: &Report) -> String {
                 None => reasons.push((&skipped.reason, 1)),
             }
         }
-        let reasons: Vec<String> = match reasons[..] {
+        reasons.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let others: usize = reasons.iter().skip(REASONS).map(|(_, n)| n).sum();
+        let mut reasons: Vec<String> = match reasons[..] {
             [(reason, _)] => vec![reason.to_owned()],
-            _ => reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect(),
+            _ => reasons.iter().take(REASONS).map(|(reason, n)| format!("{n} {reason}")).collect(),
         };
+        reasons.extend((others > 0).then(|| format!("{others} for other reasons")));
         parts.push(format!("{} skipped ({})", notation::count(totals.skipped), reasons.join(", ")));
+    }
+    let refused = report.skipped.iter().filter(|skipped| skipped.kind == Kind::Refused).count();
+    if refused > 0 {
+        parts.push(format!("{} of them refused", notation::count(refused as u64)));
     }
     if totals.filtered > 0 {
         parts.push(format!("{} filtered out", notation::count(totals.filtered)));

@@ -1,6 +1,6 @@
 //! Where the weights of a report came from, how an adapter stores them, and what of them was not analysed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A tensor that was not analysed, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -13,6 +13,21 @@ pub struct Skipped {
     pub dtype: String,
     /// Why it is no matrix to analyse.
     pub reason: String,
+    /// What that means for the model.
+    pub kind: Kind,
+}
+
+/// What it means for the model that a tensor was not analysed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Nothing is lost: it is a vector, a number, a mask, or a part of another tensor.
+    #[default]
+    Plain,
+    /// A matrix without a partner on the other side.
+    Unpaired,
+    /// It may be a weight, and nothing was measured of it.
+    Refused,
 }
 
 /// Where the weights came from.

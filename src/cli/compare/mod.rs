@@ -21,12 +21,13 @@ use crate::notation;
 use crate::render::{self, Look, Unchanged};
 use crate::report::{Column, Measurements, Standing};
 
+use super::model::Model;
 use super::options::{Adapter, Common, PrecisionName};
 use super::outputs::Outputs;
 use super::plan;
-use super::run::{self, Model, Work};
+use super::run::{self, Work};
 use super::spectrum::Names;
-use super::{Status, remark};
+use super::{Status, remark, strict};
 use assembly::Found;
 use side::{Method, Side};
 use task::{Seen, Sides, Task};
@@ -97,8 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     common.set_color();
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let sides = Arc::new(open(arguments)?);
-    let all: Vec<&Side> =
-        std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side)).collect();
+    let all: Vec<&Side> = sides.all().collect();
     let method = Method::of(&all, arguments.names, arguments.precision)?;
     let weights = all.iter().all(|side| side.weights().is_some());
     let settings = Settings {
@@ -125,8 +125,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let limits = common.limits();
     if common.dry_run {
-        dry_run(&sides, &tasks, &settings, limits)?;
-        return Ok(Status::Fine);
+        return dry_run(&sides, &tasks, &settings, limits).map(|()| Status::Fine);
     }
     warn_of_filters(&sides, common);
     let begun = Instant::now();
@@ -143,9 +142,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
     let look = Look { unchanged, ..common.look(&shown, &keys) };
-    run::deliver_as(&report, &look, outputs, &|look, out| {
+    let status = run::deliver_as(&report, &look, outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)
-    })
+    })?;
+    Ok(strict::judged(status, common, sides.skipped(&filter)))
 }
 
 /// The sides as typed.
@@ -210,7 +210,7 @@ fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
 
 /// A report that left matrices out makes them look new.
 fn warn_of_filters(sides: &Sides, common: &Common) {
-    for side in std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side)) {
+    for side in sides.all() {
         let left_out = side.saved().map_or(0, |saved| saved.filtered);
         if left_out > 0 && !common.quiet {
             remark(&format!(

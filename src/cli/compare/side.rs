@@ -9,9 +9,9 @@ use clap::ValueEnum;
 
 use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_saved};
+use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
 use crate::cli::place::{self, Place};
-use crate::cli::run::Model;
 use crate::cli::spectrum::{Names, settings};
 use crate::error::Error;
 use crate::layer::{Filter, Layer, Selection};

@@ -41,6 +41,17 @@ pub(super) struct Odd {
 }
 
 impl Sides {
+    /// What was left out of any side, of what `filter` keeps.
+    pub(super) fn skipped(&self, filter: &Filter) -> impl Iterator<Item = &Skipped> {
+        let skipped = self.all().flat_map(|side| &side.skipped);
+        skipped.filter(|skipped| filter.keeps(bare(&skipped.tensor)))
+    }
+
+    /// The base, then the tuned sides.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Side> {
+        std::iter::once(&self.base).chain(self.tuned.iter().map(|(_, side)| side))
+    }
+
     /// All matrices that `filter` keeps, in natural name order, and how many it drops.
     pub(super) fn tasks(&self, filter: &Filter) -> (Vec<Task>, usize) {
         let empty = || vec![None; self.tuned.len()];
