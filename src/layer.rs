@@ -2,7 +2,8 @@
 //!
 //! Only names and shapes are looked at; no weight is read here.
 
-use std::cmp::Ordering;
+mod natural;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -11,6 +12,8 @@ use globset::GlobSet;
 use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::{Kind, Skipped};
+
+pub use natural::natural;
 
 /// A tensor's element type: one we can widen, or the name of one we cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,35 +280,6 @@ pub fn place(name: &str) -> (Option<u64>, String) {
     }
 }
 
-/// Orders names as a person counts: `layers.2` before `layers.10`; equal numbers by their digits, so the order is total.
-pub fn natural(a: &str, b: &str) -> Ordering {
-    let (mut left, mut right) = (a, b);
-    loop {
-        let (x, y) = (piece(left), piece(right));
-        if x.is_empty() || y.is_empty() {
-            return x.len().cmp(&y.len()).then_with(|| a.cmp(b));
-        }
-        let digits = |s: &str| s.starts_with(|c: char| c.is_ascii_digit());
-        let order = if digits(x) && digits(y) {
-            let (x, y) = (x.trim_start_matches('0'), y.trim_start_matches('0'));
-            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
-        } else {
-            x.cmp(y)
-        };
-        if order.is_ne() {
-            return order;
-        }
-        (left, right) = (&left[x.len()..], &right[y.len()..]);
-    }
-}
-
-/// The longest start of `s` that is all digits or all non-digits.
-fn piece(s: &str) -> &str {
-    let first = s.chars().next().is_some_and(|c| c.is_ascii_digit());
-    let end = s.find(|c: char| c.is_ascii_digit() != first).unwrap_or(s.len());
-    &s[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,17 +343,6 @@ mod tests {
         check_quantized("a.qweight", Element::Other("i32".to_owned()), "a.scales");
         check_quantized("a.weight_packed", Element::Other("u8".to_owned()), "a.weight_scale");
         check("a.weight", &[4, 4], &[("a", 4, 4, 100)]);
-    }
-
-    #[test]
-    fn names_are_ordered_as_a_person_counts() {
-        let mut names =
-            vec!["layers.10.b", "layers.2.b", "layers.2.a", "head", "layers.02.a", "x[10]", "x[9]"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(
-            names,
-            ["head", "layers.02.a", "layers.2.a", "layers.2.b", "layers.10.b", "x[9]", "x[10]"]
-        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod comparison;
 mod intruders;
+mod inventory;
 mod source;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders};
+pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use source::{Kind, Skipped, Source, SourceFile, Update};
 
 /// Version of the report's schema; it changes when a reader would have to.

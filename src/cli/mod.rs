@@ -6,6 +6,7 @@ mod completions;
 mod emit;
 mod explain;
 mod farms;
+mod inspect;
 mod intruders;
 mod man;
 mod mitigate;
@@ -66,6 +67,8 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// What a checkpoint holds, from headers alone: tensors by pattern, sizes, files, settings
+    Inspect(inspect::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

@@ -1,6 +1,6 @@
 //! Opens what the user asked to look at, with what the report says of where it came from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
@@ -14,6 +14,8 @@ use super::place::{self, Place};
 pub(super) struct Model {
     /// What is analysed.
     pub source: Arc<dyn MatrixSource>,
+    /// The file or folder that was opened.
+    pub path: PathBuf,
     /// Where it came from.
     pub origin: Source,
     /// Where the base came from, if there is one.
@@ -53,7 +55,7 @@ impl Model {
             commit: place.commit.clone(),
             files: source.files(),
         };
-        Ok(Self { source: Arc::from(source), origin, base: None })
+        Ok(Self { source: Arc::from(source), path: place.path.clone(), origin, base: None })
     }
 
     /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
@@ -69,6 +71,6 @@ impl Model {
         let tuned = Self::open_with(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
-        Ok((Self { source, origin: tuned.origin, base: Some(base.origin) }, pairs))
+        Ok((Self { source, path: tuned.path, origin: tuned.origin, base: Some(base.origin) }, pairs))
     }
 }

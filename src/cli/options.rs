@@ -194,18 +194,12 @@ const WIDEST: usize = 160;
 impl Common {
     /// Makes `--color` hold for everything printed from now on.
     pub(super) fn set_color(&self) {
-        let choice = match self.color {
-            When::Auto => anstream::ColorChoice::Auto,
-            When::Always => anstream::ColorChoice::Always,
-            When::Never => anstream::ColorChoice::Never,
-        };
-        choice.write_global();
+        set_color(self.color);
     }
 
     /// The filter of `--include` and `--exclude`.
     pub(super) fn filter(&self) -> Result<Filter, Error> {
-        let include = if self.include.is_empty() { None } else { Some(globs(&self.include)?) };
-        Ok(Filter { include, exclude: globs(&self.exclude)? })
+        filter(&self.include, &self.exclude)
     }
 
     /// Threads and memory of this run.
@@ -219,12 +213,7 @@ impl Common {
 
     /// How the table looks on stdout.
     pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> Look<'a> {
-        let stdout = std::io::stdout();
-        let width = terminal_size::terminal_size_of(&stdout)
-            .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
-        let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         Look {
-            width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
             columns: match self.columns.as_slice() {
                 [] => shown.to_vec(),
                 [word] if word == "all" => all.to_vec(),
@@ -232,10 +221,41 @@ impl Common {
             },
             overflow: if self.columns.is_empty() { Overflow::Drop } else { Overflow::Keep },
             layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
-            paint: if painted { Paint::Color } else { Paint::Plain },
-            unchanged: Unchanged::Shown,
+            ..look()
         }
     }
+}
+
+/// How stdout likes to be written to, whatever it gets.
+pub(super) fn look() -> Look<'static> {
+    let stdout = std::io::stdout();
+    let width = terminal_size::terminal_size_of(&stdout)
+        .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
+    let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+    Look {
+        width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
+        columns: vec![],
+        overflow: Overflow::Drop,
+        layout: Layout::Grouped,
+        paint: if painted { Paint::Color } else { Paint::Plain },
+        unchanged: Unchanged::Shown,
+    }
+}
+
+/// Makes `--color` hold for everything printed from now on.
+pub(super) fn set_color(color: When) {
+    let choice = match color {
+        When::Auto => anstream::ColorChoice::Auto,
+        When::Always => anstream::ColorChoice::Always,
+        When::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// The filter of `--include` and `--exclude`.
+pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
+    let include = if include.is_empty() { None } else { Some(globs(include)?) };
+    Ok(Filter { include, exclude: globs(exclude)? })
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, Error> {

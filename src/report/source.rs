@@ -18,7 +18,7 @@ pub struct Skipped {
 }
 
 /// What it means for the model that a tensor was not analysed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Nothing is lost: it is a vector, a number, a mask, or a part of another tensor.
@@ -28,6 +28,17 @@ pub enum Kind {
     Unpaired,
     /// It may be a weight, and nothing was measured of it.
     Refused,
+}
+
+impl Kind {
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Unpaired => "unpaired",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// Where the weights came from.
