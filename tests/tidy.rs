@@ -27,7 +27,7 @@ const RANKS: [(&str, u32); 17] = [
 ];
 
 /// Packages that have a home, and where it is.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("safetensors", &["checkpoint/"]),
     ("candle_core", &["checkpoint/"]),
     ("faer", &["linalg/"]),
@@ -37,6 +37,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("rayon", &["engine.rs", "linalg/"]),
     ("csv", &["render/comma.rs"]),
     ("maud", &["render/"]),
+    ("ureq", &["checkpoint/hub/"]),
 ];
 
 fn root() -> &'static Path {

@@ -94,6 +94,12 @@ impl Address {
         !WEIGHTS.iter().any(|ending| self.repository.ends_with(ending))
     }
 
+    /// Whether `text` may be the path of a file in a repository.
+    #[cfg(feature = "hub")]
+    pub(super) fn is_path(text: &str) -> bool {
+        text.split('/').all(is_part)
+    }
+
     /// The command that fetches it.
     pub fn download(&self) -> String {
         let mut command = format!("hf download {}", self.repository);

@@ -8,6 +8,8 @@ mod combined;
 mod facts;
 mod folder;
 mod header;
+#[cfg(feature = "hub")]
+mod hub;
 mod index;
 mod patched;
 mod pickle;
@@ -36,6 +38,8 @@ pub use altered::Copy;
 pub use cache::Cached;
 pub use combined::{Combined, Pairs, What};
 pub use facts::facts;
+#[cfg(feature = "hub")]
+pub use hub::{Hub, Remote};
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::folder::{self, Family};
+use super::folder::{self, Family, Part};
 use super::stored::{Stored, WeightFile};
 use super::{Format, MatrixSource, header};
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::layer::TensorInfo;
 /// The table entry.
 pub(super) const FORMAT: Format = Format { name: "safetensors", sniff, open };
 
-const FAMILY: Family = Family {
+pub(super) const FAMILY: Family = Family {
     indices: &[
         "model.safetensors.index.json",
         "diffusion_pytorch_model.safetensors.index.json",
@@ -42,7 +42,15 @@ fn looks_right(path: &Path) -> bool {
 }
 
 fn open(path: &Path) -> Result<Box<dyn MatrixSource>, Error> {
-    let parts = folder::open_all(path, &FAMILY, &mut one)?;
+    assemble(path, &mut one)
+}
+
+/// The checkpoint at `path`, whose files are opened by `one`.
+pub(super) fn assemble(
+    path: &Path,
+    one: &mut dyn FnMut(&Path) -> Result<Part, Error>,
+) -> Result<Box<dyn MatrixSource>, Error> {
+    let parts = folder::open_all(path, &FAMILY, one)?;
     Ok(Box::new(Stored::new(path, parts)?))
 }
 

@@ -21,7 +21,35 @@ use crate::report::SourceFile;
 pub(super) struct WeightFile {
     path: PathBuf,
     bytes: u64,
-    modified: Option<SystemTime>,
+    place: Place,
+}
+
+/// Where the bytes of a weight file are.
+#[derive(Debug)]
+enum Place {
+    /// On this disk, last written to then.
+    Disk(Option<SystemTime>),
+    /// On a server.
+    #[cfg(feature = "hub")]
+    Hub(super::hub::RemoteFile),
+}
+
+/// A weight file ready to be read from.
+enum Handle {
+    Disk(File),
+    #[cfg(feature = "hub")]
+    Hub(super::hub::RemoteFile),
+}
+
+impl Handle {
+    /// Fills `out` from position `offset`.
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Disk(file) => read_exact_at(file, out, offset),
+            #[cfg(feature = "hub")]
+            Self::Hub(file) => file.read_exact_at(out, offset),
+        }
+    }
 }
 
 impl WeightFile {
@@ -29,8 +57,14 @@ impl WeightFile {
     pub(super) fn open(path: &Path) -> Result<(File, Self), Error> {
         let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
-        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
-        Ok((file, Self { path: path.to_owned(), bytes, modified }))
+        let (bytes, place) = (metadata.len(), Place::Disk(metadata.modified().ok()));
+        Ok((file, Self { path: path.to_owned(), bytes, place }))
+    }
+
+    /// A file of `bytes` on a server, called `path` in messages.
+    #[cfg(feature = "hub")]
+    pub(super) fn remote(path: PathBuf, bytes: u64, file: super::hub::RemoteFile) -> Self {
+        Self { path, bytes, place: Place::Hub(file) }
     }
 
     /// Where it is.
@@ -50,7 +84,12 @@ impl WeightFile {
 
     /// Opens the file again. No handle is kept between reads: a checkpoint may have more shards than a process
     /// may have open files, and an open costs microseconds where a matrix costs milliseconds.
-    fn reopen(&self) -> Result<File, String> {
+    fn reopen(&self) -> Result<Handle, String> {
+        let modified = match &self.place {
+            Place::Disk(modified) => modified,
+            #[cfg(feature = "hub")]
+            Place::Hub(file) => return Ok(Handle::Hub(file.clone())),
+        };
         let file = File::open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
         let metadata = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
         if metadata.len() != self.bytes {
@@ -60,10 +99,10 @@ impl WeightFile {
                 metadata.len()
             ));
         }
-        if metadata.modified().ok() != self.modified {
+        if metadata.modified().ok() != *modified {
             return Err("the file changed while it was read: it was written to".to_owned());
         }
-        Ok(file)
+        Ok(Handle::Disk(file))
     }
 }
 
@@ -126,8 +165,12 @@ impl MatrixSource for Stored {
                 fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows))
             })?;
         let handle = file.reopen().map_err(fail)?;
+        // What a server claims to have may be more than any memory holds.
+        if Vec::<u8>::new().try_reserve_exact(length as usize).is_err() {
+            return Err(fail(format!("{length} bytes do not fit into memory")));
+        }
         let mut bytes = vec![0; length as usize];
-        read_exact_at(&handle, &mut bytes, offset).map_err(|e| match e.kind() {
+        handle.read_exact_at(&mut bytes, offset).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
             _ => fail(format!("cannot read {length} bytes at {offset}: {e}")),
         })?;

@@ -146,7 +146,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = arguments.adapter.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
     if let Some(out) = &arguments.out {
-        Copy::check(&place::locate(&arguments.tuned)?.path, pairs.tuned().as_ref(), out)?;
+        Copy::check(&place::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
     }
     let aside = Aside::default();
     let analysis = {
@@ -206,7 +206,7 @@ fn mitigate(
     let correction = |row: &Row| aside.get(&original(row))?.1.as_ref();
     let corrections: BTreeMap<&str, &LowRank> =
         report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
-    let tuned = place::locate(&arguments.tuned)?.path;
+    let tuned = place::locate(&arguments.tuned)?.local()?;
     let request = Request { from: &tuned, out, rank: arguments.rank, corrections: &corrections };
     let (count, kept) = (corrections.len(), mitigate::write(&request, pairs)?);
     let keep = arguments.mitigate.unwrap_or(1.0);

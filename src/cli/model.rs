@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
+use crate::checkpoint::{Combined, MatrixSource, Opening, Pairs, What};
 use crate::error::Error;
 use crate::report::Source;
 
@@ -45,10 +45,9 @@ impl Model {
 
     /// The checkpoint at `place`, which was typed as `typed`.
     pub(super) fn open_at(place: &Place, typed: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
-        let init = opening.adapter_init.map(place::locate).transpose()?;
-        let opening =
-            Opening { adapter_init: init.as_ref().map(|init| init.path.as_path()), ..opening.clone() };
-        let (format, source) = checkpoint::open_with(&place.path, &opening)?;
+        let init = opening.adapter_init.map(|init| place::locate(init)?.local()).transpose()?;
+        let opening = Opening { adapter_init: init.as_deref(), ..opening.clone() };
+        let (format, source) = place.open(&opening)?;
         let origin = Source {
             path: typed.display().to_string(),
             format,

@@ -47,7 +47,7 @@ impl Side {
     pub(super) fn open(path: &Path, opening: Opening<'_>) -> Result<Self, Error> {
         let place = place::locate(path)?;
         if is_saved(&place.path) {
-            return Self::open_saved(path, place);
+            return Self::open_saved(path, &place);
         }
         let Model { source, origin, .. } = Model::open_at(&place, path, &opening)?;
         if source.holds() == Holds::Weights {
@@ -80,14 +80,19 @@ impl Side {
         Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
     }
 
-    fn open_saved(typed: &Path, Place { path, commit }: Place) -> Result<Self, Error> {
-        let saved = Saved::open(&path)?;
+    fn open_saved(typed: &Path, Place { path, commit, .. }: &Place) -> Result<Self, Error> {
+        let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
-        let bytes = fs::metadata(&path).map(|data| data.len()).unwrap_or_default();
+        let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = vec![SourceFile { name, bytes }];
         Ok(Self {
-            origin: Source { path: typed.display().to_string(), format: "svdkit report", commit, files },
+            origin: Source {
+                path: typed.display().to_string(),
+                format: "svdkit report",
+                commit: commit.clone(),
+                files,
+            },
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),
