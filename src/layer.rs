@@ -159,6 +159,7 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
                 dtype: tensor.element.name().to_owned(),
                 reason,
                 kind,
+                ..Skipped::default()
             }),
             Err(_) => selection.filtered += 1,
         }

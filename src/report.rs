@@ -6,6 +6,7 @@ mod comparison;
 mod intruders;
 mod inventory;
 mod source;
+mod verdict;
 
 use std::fmt;
 
@@ -15,7 +16,8 @@ use serde::{Serialize, Serializer};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
-pub use source::{Kind, Skipped, Source, SourceFile, Update};
+pub use source::{Kind, Skipped, SkippedContent, Source, SourceFile, Update};
+pub use verdict::{Finding, Outcome, Severity, Verdict};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
@@ -92,12 +94,15 @@ pub enum Why {
 }
 
 /// Every reason, to find it by its words.
-const REASONS: [Why; 15] = [
+const REASONS: [Why; 18] = [
     Why::NonFinite,
     Why::AllZero,
     Why::BelowFloor,
+    Why::LowRank,
     Why::TooFewValues,
     Why::NoTail,
+    Why::NoNoise,
+    Why::FallsToFloor,
     Why::NotConverged,
     Why::Overflow,
     Why::NotApplicable,
@@ -301,32 +306,6 @@ pub struct Totals {
     pub compared: Option<Compared>,
 }
 
-/// What a rule said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// Nothing crosses the line.
-    Pass,
-    /// Something crosses the line, or could not be measured.
-    Fail,
-}
-
-/// The judgement of one rule over the whole report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The rule as the user wrote it.
-    pub rule: String,
-    /// What it said.
-    pub outcome: Outcome,
-    /// How many rows (or sums) crossed the line.
-    pub broken: u64,
-    /// How many rows had no value to judge.
-    pub missing: u64,
-    /// The worst offender, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub worst: Option<String>,
-}
-
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -365,6 +344,15 @@ pub struct Report {
     /// The rules' judgements, in the order given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,
+}
+
+impl Report {
+    /// What could not be read or decomposed, by name, with the reason.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+        let rows = self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.failed.as_deref()?)));
+        let others = self.skipped.iter();
+        rows.chain(others.filter_map(|other| Some((other.tensor.as_str(), other.failed.as_deref()?))))
+    }
 }
 
 fn keys<S: Serializer>(columns: &[&'static Column], serializer: S) -> Result<S::Ok, S::Error> {

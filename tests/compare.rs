@@ -233,13 +233,23 @@ fn an_adapter_is_what_it_makes_of_its_base() {
 }
 
 #[test]
+fn a_report_of_updates_is_read_back_with_its_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.json").to_str().unwrap().to_owned();
+    assert!(svdkit(&["spectrum", LORA, "-o", &path]).status.success());
+    assert!(fs::read_to_string(&path).unwrap().contains("zero by construction"));
+    assert_eq!(json(&["compare", &path, &path])["totals"]["compared"]["unchanged"], 28);
+}
+
+#[test]
 fn several_fine_tunes_stand_side_by_side() {
     let both = json(&["compare", BASE, "--tuned", LORA, "--tuned", &format!("ft={FULL}")]);
     let names: Vec<_> = both["tuned"].as_array().unwrap().iter().map(|tuned| &tuned["name"]).collect();
     assert_eq!(names, ["lora-r4", "ft"]);
     for (path, side) in [(LORA, "lora-r4"), (FULL, "ft")] {
         let alone = json(&["compare", BASE, path]);
-        for (found, expected) in rows(&both).iter().zip(rows(&alone)) {
+        for expected in rows(&alone) {
+            let found = row(&both, expected["name"].as_str().unwrap());
             for key in
                 ["changed", "delta_frobenius_ratio", "alignment", "effective_rank_change", "minor_share"]
             {

@@ -27,7 +27,7 @@ const RANKS: [(&str, u32); 17] = [
 ];
 
 /// Packages that have a home, and where it is.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("safetensors", &["checkpoint/"]),
     ("candle_core", &["checkpoint/"]),
     ("faer", &["linalg/"]),
@@ -38,6 +38,8 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("csv", &["render/comma.rs"]),
     ("maud", &["render/"]),
     ("ureq", &["checkpoint/hub/"]),
+    ("quick_junit", &["render/junit.rs"]),
+    ("toml", &["cli/settings/"]),
 ];
 
 fn root() -> &'static Path {

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod compare;
 mod delta;
 pub mod farms;
+pub mod hygiene;
 pub mod intruders;
 pub mod inventory;
 pub mod rank;

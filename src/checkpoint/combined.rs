@@ -196,6 +196,7 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
         dtype: dtype.to_owned(),
         reason: reason.clone(),
         kind: Kind::Unpaired,
+        ..Skipped::default()
     };
     match tuned.update(layer) {
         Some(update) => {

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::error::{Error, brief};
 use crate::layer::{Layer, natural};
 use crate::matrix::Dtype;
-use crate::report::{Kind, SCHEMA, Skipped, Value, Why};
+use crate::report::{Kind, SCHEMA, Skipped, SkippedContent, Value, Why};
 
 /// A report of `svdkit`.
 #[derive(Debug)]
@@ -80,6 +80,9 @@ struct NoMatrix {
     reason: String,
     #[serde(default)]
     kind: Kind,
+    blake3: Option<String>,
+    nonfinite_count: Option<u64>,
+    failed: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -166,17 +169,24 @@ impl File {
             settings: self.settings,
             columns,
             rows,
-            skipped: skipped
-                .map(|NoMatrix { tensor, shape, dtype, reason, kind }| Skipped {
-                    tensor,
-                    shape,
-                    dtype,
-                    reason,
-                    kind,
-                })
-                .collect(),
+            skipped: skipped.map(NoMatrix::skipped).collect(),
             filtered: self.totals.filtered,
         })
+    }
+}
+
+impl NoMatrix {
+    fn skipped(self) -> Skipped {
+        let content = self.blake3.zip(self.nonfinite_count);
+        Skipped {
+            tensor: self.tensor,
+            shape: self.shape,
+            dtype: self.dtype,
+            reason: self.reason,
+            kind: self.kind,
+            content: content.map(|(blake3, nonfinite_count)| SkippedContent { blake3, nonfinite_count }),
+            failed: self.failed,
+        }
     }
 }
 

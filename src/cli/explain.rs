@@ -5,6 +5,7 @@ use clap::Args;
 use super::{Status, print};
 use crate::error::Error;
 use crate::gate;
+use crate::metric::WEIGHTWATCHER;
 
 /// The page that defines every column.
 const PAGE: &str = include_str!("../../docs/metrics.md");
@@ -28,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let text = match &arguments.column {
         None => all() + "\n",
         Some(wanted) => {
-            let keys: Vec<&str> = sections().map(|(key, _)| key).collect();
+            let keys = keys();
             let compared =
                 COMPARED.iter().find_map(|(ending, what)| Some((wanted.strip_suffix(ending)?, what)));
             let compared = compared.filter(|(key, _)| keys.contains(key));
@@ -40,6 +41,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         }
     };
     print(text.as_bytes()).map(|()| Status::Fine)
+}
+
+/// The keys of all columns on the page.
+pub(super) fn keys() -> Vec<&'static str> {
+    sections().map(|(key, _)| key).collect()
+}
+
+/// Whether any command has a column of this name.
+pub(super) fn is_known(key: &str) -> bool {
+    let key = key.split('@').next().unwrap_or(key);
+    let metric = COMPARED.iter().find_map(|(ending, _)| key.strip_suffix(ending)).unwrap_or(key);
+    let peers = || WEIGHTWATCHER.iter().map(|metric| metric.column.key);
+    keys().into_iter().chain(peers()).any(|known| known == key || known == metric)
 }
 
 /// Every column with its first sentence.

@@ -119,8 +119,7 @@ impl From<ConvolutionName> for Convolution {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common;
-    common.set_color();
+    let common = &arguments.common.in_force()?;
     arguments.allocate.check()?;
     let dry = common.dry_run;
     let outputs = Outputs::create(if dry { &[] } else { &common.output })?;

@@ -47,7 +47,7 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    set_color(arguments.color);
+    set_color(Some(arguments.color));
     let filter = filter(&arguments.include, &arguments.exclude)?;
     let outputs = Outputs::create(&arguments.output)?;
     if outputs.formats().any(|format| !FORMATS.contains(&format)) {

@@ -135,8 +135,7 @@ type Aside = Arc<Mutex<BTreeMap<String, (Intruders, Option<LowRank>)>>>;
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common;
-    common.set_color();
+    let common = &arguments.common.in_force()?;
     let options = options(arguments);
     if arguments.out.is_some() && options.of == Of::Delta {
         let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";

@@ -3,6 +3,7 @@
 mod allocate;
 mod compare;
 mod completions;
+mod config;
 mod emit;
 mod explain;
 mod farms;
@@ -17,7 +18,10 @@ mod place;
 mod plan;
 mod progress;
 mod rank;
+mod rules;
 mod run;
+mod settings;
+mod skipped;
 mod spectrum;
 mod strict;
 
@@ -69,6 +73,8 @@ enum Command {
     Farms(farms::Arguments),
     /// What a checkpoint holds, from headers alone: tensors by pattern, sizes, files, settings
     Inspect(inspect::Arguments),
+    /// What is set, and by what: the command line, `svdkit.toml` or a default
+    Config(config::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -120,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

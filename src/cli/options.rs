@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
 use sysinfo::System;
 
 use crate::checkpoint::Opening;
@@ -14,6 +15,8 @@ use crate::error::Error;
 use crate::layer::Filter;
 use crate::linalg::Precision;
 use crate::render::{Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
+
+use super::settings::Shared;
 
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
@@ -53,12 +56,8 @@ impl Adapter {
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
 #[derive(Debug, Clone, Args)]
 pub(super) struct Common {
-    /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
-    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
-    pub include: Vec<String>,
-    /// Leave out matrices whose name matches, as in 'lm_head'; may be repeated
-    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
-    pub exclude: Vec<String>,
+    #[command(flatten)]
+    pub shared: Shared,
 
     /// What stdout gets
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatName::Table, help_heading = "Output")]
@@ -75,25 +74,12 @@ pub(super) struct Common {
     /// Sort rows by a column, smallest first; '-COLUMN' for largest first. Rows without a value come last
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
     pub sort: Option<String>,
-    /// When to use color
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Output")]
-    pub color: When,
     /// No progress and no remarks on stderr; errors stay
     #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say more on stderr: the plan, each skipped tensor, the time taken
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
-
-    /// Exit with 1 when RULE holds for any matrix, as in 'stable_rank < 2'; may be repeated
-    ///
-    /// RULE is `[GLOB:] COLUMN OP NUMBER[%]`, or `[GLOB:] max|min|mean|sum(COLUMN) OP NUMBER[%]`, or
-    /// `[GLOB:] count|share(COLUMN OP NUMBER) OP NUMBER[%]`. COLUMN is a key of the report (docs/metrics.md).
-    #[arg(long, value_name = "RULE", help_heading = "Gate")]
-    pub fail_if: Vec<String>,
-    /// A value that could not be measured does not fail a rule
-    #[arg(long, help_heading = "Gate")]
-    pub allow_missing: bool,
 
     /// Exit with 2 when a tensor that may be a weight was left out, not only when one could not be measured
     ///
@@ -102,12 +88,6 @@ pub(super) struct Common {
     #[arg(long, help_heading = "Gate")]
     pub strict: bool,
 
-    /// Threads [default: all the machine grants]
-    #[arg(short, long, value_name = "N", help_heading = "Resources")]
-    pub jobs: Option<NonZeroUsize>,
-    /// Memory for matrices in flight, as in 8G or 512MiB [default: half of what is free]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Resources")]
-    pub memory: Option<u64>,
     /// Only say what would be done: matrices, work, memory, time. Reads headers alone
     #[arg(long, help_heading = "Resources")]
     pub dry_run: bool,
@@ -176,7 +156,8 @@ pub(super) fn word(choice: &impl ValueEnum) -> String {
 }
 
 /// When to do something that a terminal likes and a file does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum When {
     /// On a terminal, unless NO_COLOR is set
     Auto,
@@ -192,23 +173,22 @@ const PLAIN_WIDTH: usize = 100;
 const WIDEST: usize = 160;
 
 impl Common {
-    /// Makes `--color` hold for everything printed from now on.
-    pub(super) fn set_color(&self) {
-        set_color(self.color);
+    /// The same with what `svdkit.toml` says where nothing was typed; its color holds for everything printed from now on.
+    pub(super) fn in_force(&self) -> Result<Self, Error> {
+        set_color(self.shared.color);
+        let common = Self { shared: self.shared.completed()?, ..self.clone() };
+        set_color(common.shared.color);
+        Ok(common)
     }
 
     /// The filter of `--include` and `--exclude`.
     pub(super) fn filter(&self) -> Result<Filter, Error> {
-        filter(&self.include, &self.exclude)
+        filter(&self.shared.include, &self.shared.exclude)
     }
 
     /// Threads and memory of this run.
     pub(super) fn limits(&self) -> Limits {
-        let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Limits {
-            threads: self.jobs.map_or_else(granted, NonZeroUsize::get),
-            memory: self.memory.unwrap_or_else(half_of_free),
-        }
+        limits(&self.shared)
     }
 
     /// How the table looks on stdout.
@@ -242,9 +222,9 @@ pub(super) fn look() -> Look<'static> {
     }
 }
 
-/// Makes `--color` hold for everything printed from now on.
-pub(super) fn set_color(color: When) {
-    let choice = match color {
+/// Makes `choice` hold for everything printed from now on.
+pub(super) fn set_color(choice: Option<When>) {
+    let choice = match choice.unwrap_or(When::Auto) {
         When::Auto => anstream::ColorChoice::Auto,
         When::Always => anstream::ColorChoice::Always,
         When::Never => anstream::ColorChoice::Never,
@@ -258,7 +238,17 @@ pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, E
     Ok(Filter { include, exclude: globs(exclude)? })
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
+/// Threads and memory: as chosen, or what the machine grants.
+pub(super) fn limits(shared: &Shared) -> Limits {
+    let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    Limits {
+        threads: shared.jobs.map_or_else(granted, NonZeroUsize::get),
+        memory: shared.memory.unwrap_or_else(half_of_free),
+    }
+}
+
+/// Globs as one set.
+pub(super) fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         let glob = GlobBuilder::new(pattern).build();
@@ -297,7 +287,7 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
 }
 
 /// `8G`, `512MiB`, `1.5 GB`: decimal and binary prefixes both mean powers of 1024, as in most tools that take a size.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

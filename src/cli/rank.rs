@@ -13,7 +13,7 @@ use crate::layer::Layer;
 use crate::linalg::Precision;
 use crate::metric::{Chosen, RANKS, chosen};
 use crate::render::{self, Look, OutputFormat};
-use crate::report::{Column, Outcome, Report};
+use crate::report::{Column, Report};
 
 use super::Status;
 use super::emit::{self, Emit};
@@ -74,17 +74,16 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    arguments.common.set_color();
+    let mut common = arguments.common.in_force()?;
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
-    let mut common = arguments.common.clone();
     let dry = common.dry_run;
     let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
     let emissions = if dry { vec![] } else { arguments.emit.create()? };
     let (model, pairs) = Model::open_input(&arguments.input)?;
     if let Some(name) = &arguments.plot {
         let layers = model.source.select(&common.filter()?).layers;
-        common.include = vec![globset::escape(named(name, &layers)?)];
+        common.shared.include = vec![globset::escape(named(name, &layers)?)];
     }
     let columns = chosen(arguments.threshold, &new_shares(&arguments.energy));
     let precision = Precision::from(arguments.precision);
@@ -111,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let Finished { report, measured } = &finished;
     let advised = emit::advise(emissions, &arguments.emit, &arguments.energy, &finished, common.quiet)?;
     if let Some(advice) = advised {
-        for verdict in report.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Fail) {
+        for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
             super::complain(&format!("{}: {}", verdict.rule, verdict.worst.as_deref().unwrap_or("broken")));
         }
         let content = |_: &Look<'_>, out: &mut dyn Write| render::advice::write(&advice, out);

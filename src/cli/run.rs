@@ -8,22 +8,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, MatrixSource};
+use crate::checkpoint::{self, Holds, MatrixSource};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
-use crate::gate::{self, MissingPolicy, Rule};
+use crate::gate::Gate;
 use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Outcome, Report, Row, Skipped, Totals};
+use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Verdict};
 
 use super::model::Model;
 use super::options::Common;
 use super::outputs::Outputs;
 use super::plan;
 use super::progress::Progress;
-use super::strict;
-use super::{Status, complain, remark};
+use super::{Status, complain, remark, rules, skipped, strict};
 
 /// What a command brings: its columns and the function that measures one matrix.
 pub(super) struct Analysis {
@@ -54,10 +53,10 @@ pub(super) struct Finished {
 
 /// Runs `analysis` over `model` up to the report; `None` after `--dry-run`.
 pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Result<Option<Finished>, Error> {
-    let rules = rules(common, &analysis.columns)?;
+    let gate = rules::gate(common, analysis.command, &analysis.columns)?;
     let begun = Instant::now();
     let source = &model.source;
-    let selection = source.select(&common.filter()?);
+    let mut selection = source.select(&common.filter()?);
     if selection.layers.is_empty() {
         return Err(nothing_selected(Path::new(&model.origin.path), &selection));
     }
@@ -87,8 +86,12 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
+    // Of an update to a base there is nothing to say of what is no matrix.
+    if model.base.is_none() && source.holds() == Holds::Weights {
+        skipped::look(source, &mut selection.skipped, (common, limits))?;
+    }
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
-    judge(&mut report, common, &rules)?;
+    judge(&mut report, common, &gate)?;
     let names = selection.layers.iter().map(|layer| layer.name.clone());
     Ok(Some(Finished { report, measured: names.zip(measured.into_iter().map(Result::ok)).collect() }))
 }
@@ -130,12 +133,12 @@ pub(super) fn deliver_as(
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
     let written = content(look, &mut stdout).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
-    for row in report.rows.iter().filter(|row| row.failed.is_some()) {
-        complain(&format!("{}: {}", row.name, row.failed.as_deref().unwrap_or_default()));
+    for (name, why) in report.failures() {
+        complain(&format!("{}: {why}", crate::error::printable(name)));
     }
     Ok(match () {
         () if report.totals.failed > 0 => Status::Incomplete,
-        () if report.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Fail) => Status::Broken,
+        () if report.verdicts.iter().any(Verdict::blocks) => Status::Broken,
         () => Status::Fine,
     })
 }
@@ -203,13 +206,14 @@ fn assemble(
         })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
+    let unread = selection.skipped.iter().filter(|skipped| skipped.failed.is_some()).count();
     let parameters = (0..layers.len())
         .filter(|i| measured[*i].is_ok() && tied[*i].is_none())
         .map(|i| layers[i].parameters());
     let totals = Totals {
         measured: (layers.len() - failed) as u64,
         tied: tied.iter().flatten().count() as u64,
-        failed: failed as u64,
+        failed: (failed + unread) as u64,
         skipped: selection.skipped.len() as u64,
         filtered: selection.filtered as u64,
         parameters: parameters.sum::<usize>() as u64,
@@ -273,28 +277,13 @@ pub(super) fn row_of(layer: &Layer) -> Row {
     }
 }
 
-/// The rules of `--fail-if`; a column that `--columns` or `--sort` names and that is none of `columns` is an error, too.
-pub(super) fn rules(common: &Common, columns: &[&'static Column]) -> Result<Vec<Rule>, Error> {
-    check_columns(common, columns)?;
-    common.fail_if.iter().map(|text| Rule::parse(text, columns)).collect()
-}
-
-/// What the rules say of `report`, whose rows are then put into the order of `--sort`.
-pub(super) fn judge(report: &mut Report, common: &Common, rules: &[Rule]) -> Result<(), Error> {
-    let policy = if common.allow_missing { MissingPolicy::Allowed } else { MissingPolicy::Fails };
-    report.verdicts = rules.iter().map(|rule| rule.judge(report, policy)).collect::<Result<_, _>>()?;
+/// What the gate says of `report`, whose rows are then put into the order of `--sort`.
+pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result<(), Error> {
+    report.verdicts = gate.judge(report)?;
     if let Some(sort) = &common.sort {
         sort_rows(report, sort);
     }
     Ok(())
-}
-
-fn check_columns(common: &Common, columns: &[&'static Column]) -> Result<(), Error> {
-    let sort =
-        common.sort.as_deref().map(|key| key.strip_prefix('-').unwrap_or(key)).filter(|key| *key != "name");
-    let chosen =
-        common.columns.iter().map(String::as_str).filter(|key| *key != "all" || common.columns.len() > 1);
-    chosen.chain(sort).try_for_each(|key| gate::column(key, columns).map(drop))
 }
 
 fn sort_rows(report: &mut Report, sort: &str) {

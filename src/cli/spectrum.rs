@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::spectrum;
+use crate::analysis::{hygiene, spectrum};
 use crate::checkpoint;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::Precision;
-use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
+use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
 use crate::render;
 use crate::render::plot::{Picture, write_picture};
 
-use super::Status;
 use super::model::Model;
 use super::options::{Common, FormatName, Input, PrecisionName, word};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished};
+use super::{Status, rules};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 6] =
@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// How exact small singular values have to be
     #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast)]
     precision: PrecisionName,
+    /// Decompose nothing: hashes, what is not finite, zero rows, largest entries, as fast as the file can be read
+    #[arg(long, conflicts_with_all = ["precision", "names", "singular_values"])]
+    no_svd: bool,
     /// Whose column names and definitions to use
     #[arg(long, value_name = "WHOSE", value_enum, default_value_t = Names::Svdkit)]
     names: Names,
@@ -72,8 +75,7 @@ pub(super) enum Names {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common;
-    common.set_color();
+    let common = &arguments.common.in_force()?;
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     if arguments.plot.is_some() && common.format != FormatName::Table {
@@ -91,7 +93,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             )));
         }
     }
-    let Some(Finished { report, measured }) = run::report(&model, common, &analysis)? else {
+    let finished = run::report(&model, common, &analysis);
+    let finished = if arguments.no_svd { finished.map_err(rules::without_svd) } else { finished };
+    let Some(Finished { report, measured }) = finished? else {
         return Ok(Status::Fine);
     };
     if let Some(path) = &arguments.singular_values {
@@ -135,7 +139,31 @@ pub(super) fn settings(names: Names, precision: PrecisionName) -> Vec<(&'static 
     ]
 }
 
+/// The same where nothing is decomposed.
+pub(super) fn bytes_settings() -> Vec<(&'static str, String)> {
+    vec![("svd", "none".to_owned())]
+}
+
+/// What is only read.
+fn bytes() -> Analysis {
+    let columns: Vec<_> = HYGIENE.iter().map(|metric| &metric.column).collect();
+    Analysis {
+        command: "spectrum",
+        shown: columns.iter().map(|column| column.key).collect(),
+        columns,
+        settings: bytes_settings(),
+        cost: Box::new(|layer: &Layer| Job {
+            flops: layer.bytes() as f64 * hygiene::OPERATIONS_PER_BYTE,
+            bytes: layer.bytes().min(hygiene::BLOCK as u64),
+        }),
+        measure: Arc::new(|source, layer| hygiene::measure(source, layer)),
+    }
+}
+
 fn analysis(arguments: &Arguments) -> Analysis {
+    if arguments.no_svd {
+        return bytes();
+    }
     let precision = Precision::from(arguments.precision);
     let metrics = arguments.names.metrics();
     let shown = match arguments.names {

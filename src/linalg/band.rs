@@ -15,7 +15,7 @@ use super::workspace::Buffer;
 /// Widest band.
 pub(super) const WIDEST: usize = 24;
 /// A small matrix, row-major, as wide as the band.
-type Square = [f64; WIDEST * WIDEST];
+pub(super) type Square = [f64; WIDEST * WIDEST];
 
 /// The bandwidth for a matrix of this side: narrow bands are cheaper to chase, wide ones to reach.
 pub(super) fn width(side: usize) -> usize {
@@ -28,13 +28,15 @@ pub(super) fn padded(side: usize) -> usize {
 }
 
 /// Reduces the lower triangle of an `n` × `n` matrix in place (column-major, columns `ld` apart, `n` a multiple of
-/// `width`): below the `width`-th subdiagonal there is nothing left to read.
+/// `width`): below the `width`-th subdiagonal there is nothing left to read, or `V` of each panel where the triangles
+/// `T` are `kept`.
 pub(super) fn reduce(
     arch: Arch,
     matrix: &mut [f64],
     (n, ld): (usize, usize),
     width: usize,
     buffer: &mut Buffer,
+    mut kept: Option<&mut Vec<Square>>,
 ) {
     let height = kernel::height(arch);
     let most = n * width;
@@ -65,6 +67,15 @@ pub(super) fn reduce(
             v[i * width + i + 1..(i + 1) * width].fill(0.0);
         }
         let t = triangle(arch, v, &tau, width);
+        if let Some(kept) = &mut kept {
+            for j in 0..width {
+                let column = &mut matrix[(first + j) * ld + below + j + 1..][..m - j - 1];
+                for (entry, row) in column.iter_mut().zip(v.chunks_exact(width).skip(j + 1)) {
+                    *entry = row[j];
+                }
+            }
+            kept.push(t);
+        }
         let rest = &mut matrix[below * ld + below..];
         narrow::symmetric_times(arch, Symmetric { entries: rest, ld }, v, width, y);
         companion(arch, [v, &y[..m * width]], &t, w, width);
@@ -275,7 +286,7 @@ pub(super) mod tests {
             let expected = jacobi(&dense, n);
             for arch in machines() {
                 let mut reduced = entries.clone();
-                reduce(arch, &mut reduced, (n, ld), width, &mut Buffer::default());
+                reduce(arch, &mut reduced, (n, ld), width, &mut Buffer::default(), None);
                 let band: Vec<f64> = (0..n * n)
                     .map(|at| (at % n, at / n))
                     .map(|(i, j)| if i >= j && i - j <= width { reduced[j * ld + i] } else { 0.0 })

@@ -24,6 +24,13 @@ impl<S: Simd, const V: usize> Sweep<S, V> {
     pub(super) fn none(simd: S) -> Self {
         Self { v: [simd.splat_f64s(0.0); V], tau: 0.0 }
     }
+
+    /// Writes the reflection `I − τ·v·vᵀ` down: τ in the place of `v`'s first entry, which is one.
+    #[inline(always)]
+    pub(super) fn write(&self, out: &mut [f64]) {
+        out.copy_from_slice(lanes::<S, V>(&self.v));
+        out[0] = self.tau;
+    }
 }
 
 /// Clears a column below its first entry.

@@ -1,8 +1,7 @@
 //! How close does a direction come to a singular vector of a weight? An answer without the vectors.
 //!
-//! Lanczos on `W·Wᵀ` from each direction, all directions in one product a step; every few steps the bounds of `bounds`
-//! are held against what is asked. A direction that stays undecided, in a cluster of nearly equal singular values, has
-//! the whole weight decomposed.
+//! Lanczos on `W·Wᵀ`, or on what is similar to it, from each direction, all directions in one product a step; every few steps the bounds of `bounds`
+//! are held against what is asked. What stays undecided, in a cluster of nearly equal singular values, is left to others.
 //!
 //! Equal singular values have no vectors of their own: there the cosine is that with the space they span, which is what
 //! Lanczos sees. Vectors of values below the accuracy floor of the spectrum are rounding and count as none.
@@ -11,12 +10,8 @@ use faer::{Mat, Side};
 use rayon::prelude::*;
 
 use super::bounds::{EQUAL, Eigenvalues, Ritz, clusters, lower, upper};
-use super::exact;
 use super::factors::{Basis, Factors};
-use super::operator::Operator;
 use super::orthogonal::{self, dot, project};
-use crate::error::Error;
-use crate::spectrum::Spectrum;
 
 /// Steps after which whole decompositions are cheaper.
 const PATIENCE: usize = 96;
@@ -46,7 +41,7 @@ pub struct BestCosine {
 }
 
 impl BestCosine {
-    fn answers(&self, question: Question<'_>) -> bool {
+    pub(super) fn answers(&self, question: Question<'_>) -> bool {
         match question {
             Question::Below(limits) => limits.iter().all(|x| self.upper < *x || self.lower >= *x),
             Question::Value => self.upper - self.lower <= CLOSED,
@@ -54,32 +49,8 @@ impl BestCosine {
     }
 }
 
-/// The best cosine of each of `directions` (unit columns) with the left singular vectors of `weight`, which has the
-/// singular values `spectrum`; as sharp as `question` wants it.
-///
-/// # Errors
-/// When a direction stays undecided and the whole decomposition, made in its place, does not converge.
-pub fn best_cosines(
-    weight: &Operator<'_>,
-    spectrum: &Spectrum,
-    directions: &Basis,
-    question: Question<'_>,
-) -> Result<Vec<BestCosine>, Error> {
-    exact::on_one_thread();
-    if weight.rows().min(weight.cols()) > SMALL_SIDE {
-        let found = certified(weight, &Eigenvalues::new(spectrum, weight.rows()), directions, question);
-        if let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() {
-            return Ok(found);
-        }
-    }
-    Ok(by_vectors(&exact::factors(weight)?, directions))
-}
-
-/// Up to this short side all vectors cost next to nothing, and give the cosines themselves.
-const SMALL_SIDE: usize = 256;
-
 /// The cosines themselves, from all left singular vectors.
-fn by_vectors(factors: &Factors, directions: &Basis) -> Vec<BestCosine> {
+pub(super) fn by_vectors(factors: &Factors, directions: &Basis) -> Vec<BestCosine> {
     let rounding = factors.left.length().max(factors.right.length()) as f64 * f64::EPSILON;
     let largest = factors.values.first().copied().unwrap_or(0.0);
     let floor = rounding * largest;
@@ -96,26 +67,28 @@ fn by_vectors(factors: &Factors, directions: &Basis) -> Vec<BestCosine> {
     cosines.col_iter().map(best).collect()
 }
 
-/// The bounds by Lanczos, one for each direction; none where the question stays open.
-fn certified(
-    weight: &Operator<'_>,
+/// The bounds by Lanczos, one for each direction; none where the question stays open. `image` is the product with the
+/// matrix that has these `eigenvalues`.
+pub(super) fn certified(
+    image: impl Fn(&Basis) -> Basis,
     eigenvalues: &Eigenvalues,
     directions: &Basis,
     question: Question<'_>,
 ) -> Vec<Option<BestCosine>> {
-    let transposed = weight.clone().transposed();
+    let mut next_look = FIRST_LOOK;
     let mut runs: Vec<Run> = directions.columns().map(Run::new).collect();
-    for step in 1..=PATIENCE.min(weight.rows()) {
+    for step in 1..=PATIENCE.min(directions.length()) {
         let mut open: Vec<&mut Run> = runs.iter_mut().filter(|run| run.state == State::Open).collect();
         if open.is_empty() {
             break;
         }
-        let width = open.len().next_multiple_of(16);
-        let mut block = Basis::empty(weight.rows());
+        let mut block = Basis::empty(directions.length());
         open.iter().for_each(|run| block.push(run.basis.column(step - 1)));
-        let image = weight.times(&transposed.times(&block.interleaved(width), width), width);
-        let image = Basis::separated(&image, width, open.len());
-        let look = step >= FIRST_LOOK && step % 2 == 0;
+        let image = image(&block);
+        let look = step == next_look;
+        if look {
+            next_look += (step / 8).max(2);
+        }
         open.par_iter_mut().enumerate().for_each(|(i, run)| {
             run.grow(image.column(i), eigenvalues.error);
             if look || run.state == State::Exhausted {
@@ -209,9 +182,15 @@ impl Run {
 mod tests {
     use super::super::leading::leading;
     use super::super::operator::tests::{random, update};
-    use super::super::{Precision, singular_values};
+    use super::super::reduced::times;
+    use super::super::{Precision, Reference, Vectors, exact, operator::Operator, singular_values};
     use super::*;
     use crate::matrix::Matrix;
+
+    fn products<'a>(weight: &'a Operator<'_>) -> impl Fn(&Basis) -> Basis + 'a {
+        let transposed = weight.clone().transposed();
+        move |block| times(weight, &times(&transposed, block))
+    }
 
     /// The bounds against the cosines from all vectors, for the leading directions of `tuned` and at several limits.
     /// Gives how many directions were decided by the bounds alone. `slack` is what the vectors themselves are good for.
@@ -230,7 +209,8 @@ mod tests {
             let exact = by_vectors(&exact::factors(&weight).expect("converges"), &directions);
             let eigenvalues = Eigenvalues::new(&spectrum, weight.rows());
             for epsilon in [0.3, 0.5, 0.7, 0.9] {
-                let found = certified(&weight, &eigenvalues, &directions, Question::Below(&[epsilon]));
+                let found =
+                    certified(products(&weight), &eigenvalues, &directions, Question::Below(&[epsilon]));
                 for (found, exact) in found.into_iter().zip(&exact) {
                     let Some(BestCosine { lower, upper, index }) = found else { continue };
                     let inside = lower - slack <= exact.lower && exact.lower <= upper + slack;
@@ -304,9 +284,10 @@ mod tests {
             let update = update(300, 280, 4, share, 6);
             let tuned = Operator::from(&base).plus(&Operator::from(&update)).expect("one shape");
             let directions = leading(&tuned, 10).expect("converges").left;
-            let spectrum = singular_values(&base, Precision::Fast).expect("converges");
             let weight = Operator::from(&base);
-            let found = best_cosines(&weight, &spectrum, &directions, Question::Value).expect("converges");
+            let reference = Reference::new(&base, Vectors::Left, Precision::Fast).expect("converges");
+            let found =
+                reference.best_cosines(Vectors::Left, &directions, Question::Value).expect("converges");
             let expected = by_vectors(&exact::factors(&weight).expect("converges"), &directions);
             for (found, expected) in found.iter().zip(&expected) {
                 assert!(found.upper - found.lower <= CLOSED);
@@ -323,8 +304,8 @@ mod tests {
         direction[399] = 1.0;
         let mut directions = Basis::empty(400);
         directions.push(&direction);
-        let spectrum = singular_values(&base, Precision::Fast).expect("converges");
-        let found = best_cosines(&Operator::from(&base), &spectrum, &directions, Question::Below(&[0.5]));
+        let reference = Reference::new(&base, Vectors::Left, Precision::Fast).expect("converges");
+        let found = reference.best_cosines(Vectors::Left, &directions, Question::Below(&[0.5]));
         assert!(found.expect("converges")[0].upper < 1e-12);
     }
 }

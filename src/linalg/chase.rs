@@ -49,18 +49,25 @@ impl<'a> Band<'a> {
         Self { entries, side, width, ld: leading }
     }
 
-    /// Reduces to diagonal and subdiagonal.
-    pub(super) fn tridiagonal(self, arch: Arch) -> (Vec<f64>, Vec<f64>) {
+    /// Reduces to diagonal and subdiagonal; writes the reflections down, [`reflections`] times the width, if they are to
+    /// be `kept`.
+    pub(super) fn tridiagonal(self, arch: Arch, kept: Option<&mut [f64]>) -> (Vec<f64>, Vec<f64>) {
         let (side, ld) = (self.side, self.ld);
-        let entries = arch.dispatch(Chase { band: self });
+        let entries = arch.dispatch(Chase { band: self, kept });
         let diagonal = (0..side).map(|j| entries[j * ld]).collect();
         let subdiagonal = (1..side).map(|j| entries[(j - 1) * ld + 1]).collect();
         (diagonal, subdiagonal)
     }
 }
 
+/// How many reflections the sweep takes that clears `column`: each begins a block below the one before.
+pub(super) fn reflections(side: usize, width: usize, column: usize) -> usize {
+    side.saturating_sub(column + 2).div_ceil(width)
+}
+
 struct Chase<'a> {
     band: Band<'a>,
+    kept: Option<&'a mut [f64]>,
 }
 
 impl<'a> WithSimd for Chase<'a> {
@@ -68,25 +75,32 @@ impl<'a> WithSimd for Chase<'a> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> &'a mut [f64] {
         match (self.band.width / S::F64_LANES, self.band.width % S::F64_LANES) {
-            (2, 0) => run::<S, 2>(simd, self.band),
-            (3, 0) => run::<S, 3>(simd, self.band),
-            (4, 0) => run::<S, 4>(simd, self.band),
-            (6, 0) => run::<S, 6>(simd, self.band),
-            (8, 0) => run::<S, 8>(simd, self.band),
-            (12, 0) => run::<S, 12>(simd, self.band),
-            (16, 0) => run::<S, 16>(simd, self.band),
-            _ => run::<S, WIDEST>(simd, self.band),
+            (2, 0) => run::<S, 2>(simd, self.band, self.kept),
+            (3, 0) => run::<S, 3>(simd, self.band, self.kept),
+            (4, 0) => run::<S, 4>(simd, self.band, self.kept),
+            (6, 0) => run::<S, 6>(simd, self.band, self.kept),
+            (8, 0) => run::<S, 8>(simd, self.band, self.kept),
+            (12, 0) => run::<S, 12>(simd, self.band, self.kept),
+            (16, 0) => run::<S, 16>(simd, self.band, self.kept),
+            _ => run::<S, WIDEST>(simd, self.band, self.kept),
         }
     }
 }
 
 #[inline(always)]
-fn run<S: Simd, const V: usize>(simd: S, band: Band<'_>) -> &mut [f64] {
+fn run<'a, S: Simd, const V: usize>(simd: S, band: Band<'a>, mut kept: Option<&mut [f64]>) -> &'a mut [f64] {
     let Band { entries, side, width, ld } = band;
     let columns = side.saturating_sub(2);
     let stride = (ld - 1) / S::F64_LANES;
+    // Reflections of the sweeps before this group.
+    let mut before = 0;
     for first in (0..columns).step_by(GROUP) {
         let sweeps = GROUP.min(columns - first);
+        let mut places = [before; GROUP];
+        for g in 0..sweeps {
+            places[g] = before;
+            before += reflections(side, width, first + g);
+        }
         let mut group = [Sweep::<S, V>::none(simd); GROUP];
         // At tick t the g-th sweep is at its block t − g; the first one has the farthest to go.
         let ticks = (side - first).div_ceil(width) + sweeps;
@@ -99,6 +113,9 @@ fn run<S: Simd, const V: usize>(simd: S, band: Band<'_>) -> &mut [f64] {
                 }
                 if block == 0 {
                     *sweep = begin::<S, V>(simd, &mut entries[column * ld + 1..][..width]);
+                }
+                if let Some(kept) = &mut kept {
+                    sweep.write(&mut kept[(places[g] + block) * width..][..width]);
                 }
                 let block = S::as_mut_simd_f64s(&mut entries[start * ld..][..width * (ld - 1)]).0;
                 diagonal::<S, V>(simd, block, stride, sweep);
@@ -128,7 +145,7 @@ mod tests {
             for arch in machines() {
                 let mut buffer = vec![f64::NAN; Band::len(side, width)];
                 let band = Band::new(&mut buffer, &dense, (side, side), width);
-                let (diagonal, subdiagonal) = band.tridiagonal(arch);
+                let (diagonal, subdiagonal) = band.tridiagonal(arch, None);
                 let mut made = vec![0.0; side * side];
                 for i in 0..side {
                     made[i * side + i] = diagonal[i];

@@ -48,6 +48,11 @@ impl Basis {
         self.entries.chunks_exact(self.length.max(1))
     }
 
+    /// All columns, in order.
+    pub(super) fn columns_mut(&mut self) -> impl Iterator<Item = &mut [f64]> {
+        self.entries.chunks_exact_mut(self.length.max(1))
+    }
+
     /// Only the first `count` columns.
     #[must_use]
     pub fn truncated(mut self, count: usize) -> Self {
@@ -121,6 +126,12 @@ impl Factors {
         let mut values = self.values.clone();
         values.resize(rows.min(cols), 0.0);
         Spectrum::new(values, rows, cols, Route::Direct)
+    }
+
+    /// Those of the transpose.
+    #[must_use]
+    pub(super) fn transposed(self) -> Self {
+        Self { left: self.right, values: self.values, right: self.left }
     }
 
     /// Only the first `count` triplets.

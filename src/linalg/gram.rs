@@ -7,8 +7,10 @@
 
 use pulp::Arch;
 
+use super::band::Square;
 use super::chase::Band;
 use super::kernel::{self, Lower, OVERHANG, Panels, Product};
+use super::reflections::Reflections;
 use super::workspace::{Lease, Workspace};
 use super::{band, power_of_two, tridiagonal};
 use crate::matrix::Matrix;
@@ -75,15 +77,24 @@ impl Gram {
         let mut row = vec![0.0; self.side];
         for r in 0..rows.rows() {
             rows.widen(r * self.side..(r + 1) * self.side, &mut row);
-            let (height, at) = (self.height, self.filled * self.height);
-            let slab = self.workspace.slab.take(self.padded.next_multiple_of(height) * SLAB);
-            for (panel, entries) in slab.chunks_exact_mut(SLAB * height).zip(row.chunks(height)) {
-                panel[at..at + entries.len()].copy_from_slice(entries);
-            }
-            self.filled += 1;
-            if self.filled == SLAB {
-                self.flush();
-            }
+            self.push_row(&row);
+        }
+    }
+
+    /// Takes the next rows, row-major.
+    pub(super) fn push_block(&mut self, rows: &[f64]) {
+        rows.chunks_exact(self.side).for_each(|row| self.push_row(row));
+    }
+
+    fn push_row(&mut self, row: &[f64]) {
+        let (height, at) = (self.height, self.filled * self.height);
+        let slab = self.workspace.slab.take(self.padded.next_multiple_of(height) * SLAB);
+        for (panel, entries) in slab.chunks_exact_mut(SLAB * height).zip(row.chunks(height)) {
+            panel[at..at + entries.len()].copy_from_slice(entries);
+        }
+        self.filled += 1;
+        if self.filled == SLAB {
+            self.flush();
         }
     }
 
@@ -161,9 +172,13 @@ impl Gram {
 
     /// Makes the scaled sum a band matrix.
     pub(super) fn reduce(&mut self) {
+        self.reduce_and(None);
+    }
+
+    fn reduce_and(&mut self, kept: Option<&mut Vec<Square>>) {
         let (n, ld, width) = (self.padded, leading(self.padded), band::width(self.side));
         let Workspace { gram, reduction, .. } = &mut *self.workspace;
-        band::reduce(self.arch, gram.take(ld * (n + 1)), (n, ld), width, reduction);
+        band::reduce(self.arch, gram.take(ld * (n + 1)), (n, ld), width, reduction, kept);
     }
 
     /// The diagonal and subdiagonal that the band matrix becomes.
@@ -171,7 +186,21 @@ impl Gram {
         let (n, ld, width) = (self.padded, leading(self.padded), band::width(self.side));
         let Workspace { gram, band, .. } = &mut *self.workspace;
         let dense = gram.take(ld * (n + 1));
-        Band::new(band.take(Band::len(n, width)), dense, (n, ld), width).tridiagonal(self.arch)
+        Band::new(band.take(Band::len(n, width)), dense, (n, ld), width).tridiagonal(self.arch, None)
+    }
+
+    /// The diagonal and subdiagonal of the scaled sum, and the reflections that lead there.
+    pub(super) fn tridiagonal(mut self) -> (Vec<f64>, Vec<f64>, Reflections) {
+        let mut triangles = vec![];
+        self.reduce_and(Some(&mut triangles));
+        let (n, ld, width) = (self.padded, leading(self.padded), band::width(self.side));
+        let mut chased = vec![0.0; Reflections::len(n, width)];
+        let Workspace { gram, band, .. } = &mut *self.workspace;
+        let dense = gram.take(ld * (n + 1));
+        let band = Band::new(band.take(Band::len(n, width)), dense, (n, ld), width);
+        let (diagonal, coupling) = band.tridiagonal(self.arch, Some(&mut chased));
+        let (arch, workspace) = (self.arch, self.workspace);
+        (diagonal, coupling, Reflections { arch, workspace, n, ld, width, triangles, chased })
     }
 
     /// The matrix by columns, [`leading`] apart.

@@ -14,6 +14,7 @@ mod difference;
 mod exact;
 mod factors;
 mod gram;
+mod inverse;
 mod kernel;
 #[cfg(test)]
 mod latms;
@@ -24,6 +25,10 @@ mod operator;
 mod orthogonal;
 mod overlap;
 mod places;
+mod reduced;
+mod reference;
+mod reflections;
+mod scan;
 #[doc(hidden)]
 pub mod stages;
 mod tridiagonal;
@@ -37,7 +42,7 @@ use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use gram::Gram;
 
-pub use certificate::{BestCosine, Question, best_cosines};
+pub use certificate::{BestCosine, Question};
 pub use difference::difference;
 pub use factors::{Basis, Factors};
 pub use leading::leading;
@@ -45,6 +50,7 @@ pub use low_rank::low_rank;
 pub use operator::Operator;
 pub use overlap::{Core, core, cosines, largest_angle};
 pub use places::Places;
+pub use reference::{Reference, Vectors};
 pub use windows::Windows;
 
 /// How exact the small singular values have to be.
@@ -107,6 +113,16 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
     };
     // Reading, hashing, widening; and what follows the singular values.
     Cost { flops: flops + 50.0 * entries + 20_000.0 * short, bytes: bytes as u64 }
+}
+
+/// What the singular values cost where the vectors are asked after, too: the reflections are kept.
+pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
+    let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
+    let kept = match route(rows, cols, precision) {
+        Route::Gram => 4 * (rows.min(cols) as u64).pow(2),
+        Route::Direct => 0,
+    };
+    Cost { flops: 1.1 * flops, bytes: bytes + kept }
 }
 
 /// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
@@ -219,16 +235,18 @@ impl Stream {
 
 /// The singular values of a weight whose Gram matrix has been summed.
 fn spectrum(gram: Gram, rows: usize, cols: usize) -> Result<Spectrum, Error> {
-    let side = rows.min(cols);
-    let eigenvalues = gram.eigenvalues();
     // Zeros that fill the matrix up to a multiple of the band's width come with it and go again.
-    let largest = eigenvalues.iter().rev().take(side);
-    Spectrum::new(
-        largest.map(|x| if *x > 0.0 { x.sqrt() } else { x * 0.0 }).collect(),
-        rows,
-        cols,
-        Route::Gram,
-    )
+    from_eigenvalues(gram.eigenvalues().into_iter().rev().take(rows.min(cols)), rows, cols)
+}
+
+/// `σ = √λ`.
+fn from_eigenvalues(
+    eigenvalues: impl Iterator<Item = f64>,
+    rows: usize,
+    cols: usize,
+) -> Result<Spectrum, Error> {
+    let value = |x: f64| if x > 0.0 { x.sqrt() } else { x * 0.0 };
+    Spectrum::new(eigenvalues.map(value).collect(), rows, cols, Route::Gram)
 }
 
 /// The largest power of two that is not above a normal positive `x`.

@@ -12,11 +12,14 @@ use faer::{Accum, MatMut, MatRef, Par};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::gram::Gram;
 use super::narrow::{Block, add_product};
 use crate::error::Error;
 use crate::low_rank::LowRank;
-use crate::matrix::Matrix;
+use crate::matrix::{Dtype, Matrix};
 
+/// Rows formed at once where a sum is wanted entry by entry.
+const BLOCK: usize = 256;
 /// Rows and columns of a panel.
 const ROWS: usize = 32;
 const COLUMNS: usize = 512;
@@ -127,6 +130,70 @@ impl<'a> Operator<'a> {
             }
         }
         sum
+    }
+
+    /// The rows `range`, row-major.
+    pub(super) fn block(&self, range: Range<usize>) -> Vec<f64> {
+        let mut sum = vec![0.0; range.len() * self.cols];
+        let mut row = vec![0.0; self.cols.max(range.len())];
+        for (factor, term) in &self.terms {
+            match (term, self.side) {
+                (Term::Stored(weight), Side::AsStored) => {
+                    for (r, sum) in range.clone().zip(sum.chunks_exact_mut(self.cols.max(1))) {
+                        let row = &mut row[..self.cols];
+                        weight.widen(r * self.cols..(r + 1) * self.cols, row);
+                        sum.iter_mut().zip(&*row).for_each(|(sum, x)| *sum += factor * x);
+                    }
+                }
+                (Term::Stored(weight), Side::Transposed) => {
+                    for r in 0..self.cols {
+                        let start = r * self.rows;
+                        let row = &mut row[..range.len()];
+                        weight.widen(start + range.start..start + range.end, row);
+                        sum.iter_mut()
+                            .skip(r)
+                            .step_by(self.cols)
+                            .zip(&*row)
+                            .for_each(|(sum, x)| *sum += factor * x);
+                    }
+                }
+                (Term::LowRank(product), side) => {
+                    let (left, right) = thin(product);
+                    let (left, right) = match side {
+                        Side::AsStored => (left, right),
+                        Side::Transposed => (right.transpose(), left.transpose()),
+                    };
+                    let sum = MatMut::from_row_major_slice_mut(&mut sum, range.len(), self.cols);
+                    let left = left.subrows(range.start, range.len());
+                    matmul(sum, Accum::Add, left, right, *factor, Par::Seq);
+                }
+            }
+        }
+        sum
+    }
+
+    /// Whether a term is stored as doubles, whose squares may overflow.
+    pub(super) fn has_doubles(&self) -> bool {
+        self.terms
+            .iter()
+            .any(|(_, term)| matches!(term, Term::Stored(weight) if weight.dtype() == Dtype::F64))
+    }
+
+    /// The Gram matrix of its rows, `A·Aᵀ`.
+    pub(super) fn gram(&self, arch: Arch) -> Gram {
+        let mut gram = Gram::new(arch, self.rows);
+        match (&self.terms[..], self.side) {
+            ([(_, Term::Stored(weight))], Side::AsStored) => gram.push_columns(weight),
+            ([(_, Term::Stored(weight))], Side::Transposed) => gram.push_rows(weight),
+            _ => {
+                let transposed = self.clone().transposed();
+                for first in (0..self.cols).step_by(BLOCK) {
+                    let last = self.cols.min(first + BLOCK);
+                    gram.push_block(&transposed.block(first..last));
+                }
+            }
+        }
+        gram
     }
 
     /// The product with `x`, which has [`Self::cols`] rows of `width` entries.

@@ -29,6 +29,12 @@ impl Buffer {
         &mut self.0[start..start + count]
     }
 
+    /// The first `count` doubles of those taken last.
+    pub(super) fn taken(&self, count: usize) -> &[f64] {
+        let start = self.0.as_ptr().align_offset(LINE * size_of::<f64>()).min(LINE);
+        &self.0[start..start + count]
+    }
+
     fn bytes(&self) -> usize {
         self.0.len() * size_of::<f64>()
     }

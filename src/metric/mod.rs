@@ -73,6 +73,9 @@ pub static METRICS: &[Metric] = &[
     bulk::SPIKE_COUNT,
 ];
 
+/// What the entries say by themselves, without a decomposition.
+pub static HYGIENE: &[Metric] = &[norm::NONFINITE_COUNT, norm::ZERO_ROWS, norm::MAX_ABS];
+
 /// What `svdkit rank` says of a matrix, before the columns of [`chosen()`].
 pub static RANKS: &[Metric] = &[
     norm::NONFINITE_COUNT,

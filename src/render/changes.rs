@@ -1,5 +1,7 @@
 //! What a comparison says in words: which matrices it shows, what became of the others, what only looks like a change.
 
+use std::collections::BTreeSet;
+
 use crate::notation;
 use crate::report::{Compared, Report, Row, Standing};
 
@@ -10,8 +12,17 @@ const NAMED: usize = 8;
 
 /// The rows that a person wants to see.
 pub(super) fn shown<'r>(report: &'r Report, look: &Look<'_>) -> Vec<&'r Row> {
-    let wanted = |row: &&Row| look.unchanged == Unchanged::Shown || !is(row, Standing::Unchanged);
-    report.rows.iter().filter(wanted).collect()
+    let unchanged = |row: &Row| look.unchanged == Unchanged::Hidden && is(row, Standing::Unchanged);
+    // Of a vector that changed no more is known than that, which a note says.
+    let vectors: BTreeSet<&str> = changed_vectors(report).map(|row| row.name.as_str()).collect();
+    report.rows.iter().filter(|row| !unchanged(row) && !vectors.contains(row.name.as_str())).collect()
+}
+
+/// The tensors that changed and are no matrices.
+fn changed_vectors(report: &Report) -> impl Iterator<Item = &Row> {
+    let skipped: BTreeSet<&str> = report.skipped.iter().map(|skipped| skipped.tensor.as_str()).collect();
+    let changed = move |row: &&Row| is(row, Standing::Measured) && skipped.contains(row.tensor.as_str());
+    report.rows.iter().filter(changed)
 }
 
 fn is(row: &Row, standing: Standing) -> bool {
@@ -50,6 +61,8 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         format!("{} ({} → {})", row.name, before_type(row).unwrap_or_default(), row.dtype)
     });
     notes.extend(retyped.map(|names| format!("retyped: {names}")));
+    let vectors: Vec<&Row> = changed_vectors(report).collect();
+    notes.extend(list(&vectors, &name).map(|names| format!("changed, no matrices: {names}")));
     for (flag, what) in [
         ("likely_permuted", "same singular values, other entries: rows or columns likely re-ordered"),
         ("likely_transposed", "same singular values, sides swapped: likely transposed"),

@@ -1,21 +1,22 @@
-//! Annotations of a GitHub workflow, one command a line: the ten worst, since GitHub shows no more of a step.
+//! Annotations of a GitHub workflow, one command a line: the ten worst rows, since GitHub shows no more of a step.
 
 use std::io::{self, Write};
 
-use crate::report::Report;
+use crate::report::{Report, Severity};
 
 use super::problem::{Problem, problems};
 
-/// GitHub drops what comes after so many errors of one step.
+/// GitHub drops what comes after so many annotations of one kind and step.
 const MOST: usize = 10;
 
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let problems = problems(report);
-    for Problem { check, text } in problems.iter().take(MOST) {
-        writeln!(out, "::error title={}::{}", property(&format!("svdkit: {check}")), message(text))?;
+    for Problem { check, text, severity, .. } in problems.iter().take(MOST) {
+        let command = if *severity == Severity::Warn { "warning" } else { "error" };
+        writeln!(out, "::{command} title={}::{}", property(&format!("svdkit: {check}")), message(text))?;
     }
     if problems.len() > MOST {
-        writeln!(out, "::notice title=svdkit::{} more problems are in the log", problems.len() - MOST)?;
+        writeln!(out, "::notice title=svdkit::{} more problems are in the report", problems.len() - MOST)?;
     }
     Ok(())
 }

@@ -1,36 +1,66 @@
-//! JUnit XML: a test case a rule, and one for each matrix that could not be measured. GitLab, Jenkins and Azure show it.
+//! JUnit XML: a suite a rule with a case for each row that it does not pass, and one for matrices that could not be
+//! measured. GitLab, Jenkins and Azure show it.
 
 use std::io::{self, Write};
 
-use maud::{Markup, PreEscaped, html};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use crate::error::printable;
-use crate::report::{Outcome, Report};
+use crate::report::{Finding, Outcome, Report, Severity, Verdict};
 
-use super::problem::told;
+use super::problem::{told, unmeasured};
+
+/// More cases of one rule than a person reads, and few enough for any server.
+const MOST: usize = 500;
 
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let failed: Vec<_> = report.rows.iter().filter(|row| row.failed.is_some()).collect();
-    let broken = report.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Fail).count();
-    let suite = format!("svdkit {}", report.command);
-    let tests = report.verdicts.len() + failed.len();
-    let cases: Markup = html! {
-        testsuites {
-            testsuite name=(suite) tests=(tests) failures=(broken) errors=(failed.len()) {
-                @for verdict in &report.verdicts {
-                    testcase classname=(suite) name=(printable(&verdict.rule)) {
-                        @if verdict.outcome == Outcome::Fail { failure message=(told(verdict)) {} }
-                    }
-                }
-                @for row in failed {
-                    testcase classname=(suite) name=(printable(&row.name)) {
-                        error message=(printable(row.failed.as_deref().unwrap_or_default())) {}
-                    }
-                }
-            }
-        }
+    let mut junit = quick_junit::Report::new(format!("svdkit {}", report.command));
+    junit.add_test_suites(report.verdicts.iter().map(suite));
+    let failures = unmeasured(report);
+    if let Some(first) = failures.first() {
+        let mut suite = TestSuite::new(first.check.clone());
+        suite.add_test_cases(failures.iter().take(MOST).map(|problem| {
+            let name = problem.matrix.clone().unwrap_or_default();
+            case(&problem.check, name, bad(NonSuccessKind::Error, problem.text.clone()))
+        }));
+        junit.add_test_suite(suite);
+    }
+    junit.serialize(&mut *out).map_err(io::Error::other)?;
+    out.write_all(b"\n")
+}
+
+/// A rule: one passed case if nothing is to be said of any row.
+fn suite(verdict: &Verdict) -> TestSuite {
+    let rule = printable(&verdict.rule);
+    let mut suite = TestSuite::new(rule.clone());
+    if verdict.findings.is_empty() {
+        suite.add_test_case(case(&rule, "every matrix".to_owned(), TestCaseStatus::success()));
+    }
+    let of = |finding: &Finding| {
+        let name = finding.matrix.clone().unwrap_or_else(|| "every matrix".to_owned());
+        let counts = verdict.severity == Severity::Error && finding.outcome != Outcome::Accepted;
+        let mut skipped = TestCaseStatus::skipped();
+        skipped.set_message(printable(&finding.told()));
+        let status = if counts { bad(NonSuccessKind::Failure, printable(&finding.told())) } else { skipped };
+        case(&rule, printable(&name), status)
     };
-    // XML is close enough to HTML for maud to write it: nothing here is an element that HTML leaves open.
-    let page = html! { (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")) (cases) };
-    writeln!(out, "{}", page.into_string())
+    suite.add_test_cases(verdict.findings.iter().take(MOST).map(of));
+    if let left @ 1.. = verdict.findings.len().saturating_sub(MOST) {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(format!("{left} more rows are in the report; {}", told(verdict)));
+        suite.add_test_case(case(&rule, "more".to_owned(), status));
+    }
+    suite
+}
+
+fn bad(kind: NonSuccessKind, message: String) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_message(message);
+    status
+}
+
+fn case(class: &str, name: String, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(name, status);
+    case.set_classname(class);
+    case
 }

@@ -1,33 +1,66 @@
-//! What a build server is told of a report: each broken rule and each matrix that could not be measured.
+//! What a build server is told of a report: each row that a rule does not pass, and each matrix that could not be measured.
 
 use crate::error::printable;
-use crate::report::{Outcome, Report, Verdict};
+use crate::report::{Finding, Outcome, Report, Severity, Verdict};
 
 /// One thing that is wrong.
+#[derive(Debug, Clone)]
 pub(super) struct Problem {
     /// The rule, or what could not be done.
     pub check: String,
-    /// The worst offender or the reason.
+    /// The matrix; none where a sum is judged.
+    pub matrix: Option<String>,
+    /// The value or the reason, with the matrix's name.
     pub text: String,
+    /// How bad it is.
+    pub severity: Severity,
 }
 
-/// Broken rules first, in the order given, then what could not be measured.
+/// The worst row of each rule, then the second of each, and so on: no scale tells rows of different rules apart.
+/// Errors come before warnings; what was accepted is no problem.
 pub(super) fn problems(report: &Report) -> Vec<Problem> {
-    let rules = report.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Fail);
-    let rules = rules.map(|verdict| Problem { check: printable(&verdict.rule), text: told(verdict) });
-    let failed = report.rows.iter().filter_map(|row| {
-        let why = row.failed.as_deref()?;
-        Some(Problem {
-            check: "could not be measured".to_owned(),
-            text: printable(&format!("{}: {why}", row.name)),
-        })
-    });
-    rules.chain(failed).collect()
+    let mut lists: Vec<Vec<Problem>> = report.verdicts.iter().map(of_rule).collect();
+    lists.push(unmeasured(report));
+    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+    let turn = |i: usize| lists.iter().filter_map(move |list| list.get(i).cloned());
+    let mut problems: Vec<Problem> = (0..longest).flat_map(turn).collect();
+    problems.sort_by_key(|problem| problem.severity == Severity::Warn);
+    problems
 }
 
-/// The worst offender of a rule and how many there are.
+fn of_rule(verdict: &Verdict) -> Vec<Problem> {
+    let counts = |finding: &&Finding| matches!(finding.outcome, Outcome::Fail | Outcome::Inconclusive);
+    let problem = |finding: &Finding| Problem {
+        check: printable(&verdict.rule),
+        matrix: finding.matrix.clone(),
+        text: printable(&finding.told()),
+        severity: verdict.severity,
+    };
+    verdict.findings.iter().filter(counts).map(problem).collect()
+}
+
+/// Matrices and other tensors that could not be read or decomposed.
+pub(super) fn unmeasured(report: &Report) -> Vec<Problem> {
+    report
+        .failures()
+        .map(|(name, why)| Problem {
+            check: "could not be measured".to_owned(),
+            matrix: Some(printable(name)),
+            text: printable(&format!("{name}: {why}")),
+            severity: Severity::Error,
+        })
+        .collect()
+}
+
+/// The worst row of a rule and how many more there are.
 pub(super) fn told(verdict: &Verdict) -> String {
     let worst = verdict.worst.as_deref().unwrap_or_default();
-    let more = if verdict.broken > 1 { format!(" (and {} more)", verdict.broken - 1) } else { String::new() };
+    let rows = match verdict.outcome {
+        Outcome::Pass => 0,
+        Outcome::Accepted => verdict.accepted,
+        Outcome::Inconclusive => verdict.inconclusive,
+        Outcome::Fail => verdict.broken,
+    };
+    let more = if rows > 1 { format!(" (and {} more)", rows - 1) } else { String::new() };
     printable(&format!("{worst}{more}"))
 }

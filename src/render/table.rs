@@ -6,9 +6,10 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::{SHORT_TAILS, UNSURE, cell, ranges};
-use super::{changes, foot};
+use super::{changes, foot, problem};
+use crate::error::printable;
 use crate::notation;
-use crate::report::{Column, Kind, Outcome, Report, Row, Value};
+use crate::report::{Column, Kind, Report, Row, SkippedContent, Value, Verdict};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -252,6 +253,13 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
         }
     }
+    for skipped in &report.skipped {
+        let name = printable(&skipped.tensor);
+        notes.extend(skipped.failed.iter().map(|failure| format!("! {name}: {failure}")));
+        if let Some(SkippedContent { nonfinite_count: n @ 1.., .. }) = skipped.content {
+            notes.push(format!("! {name}: {} of its entries NaN or infinite", notation::count(n)));
+        }
+    }
     notes.extend(report.notes.iter().cloned());
     notes.extend(foot::commits(report));
     if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
@@ -341,17 +349,21 @@ fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::
         return Ok(());
     }
     writeln!(out)?;
-    let width = report.verdicts.iter().map(|verdict| verdict.rule.width()).max().unwrap_or(0);
+    let widest = |of: &dyn Fn(&Verdict) -> usize| report.verdicts.iter().map(of).max().unwrap_or(0);
+    let (rules, words) =
+        (widest(&|verdict| printable(&verdict.rule).width()), widest(&|verdict| verdict.word().len()));
     for verdict in &report.verdicts {
-        let pad = " ".repeat(width - verdict.rule.width());
-        let word = match verdict.outcome {
-            Outcome::Pass => look.paint.wrap("32", "pass"),
-            Outcome::Fail => look.paint.wrap("1;31", "FAIL"),
+        let pad = |width: usize, taken: usize| " ".repeat(width - taken);
+        let color = match verdict.word() {
+            "pass" => "32",
+            "FAIL" => "1;31",
+            _ => "33",
         };
-        let worst = verdict.worst.as_deref().unwrap_or("");
-        let more =
-            if verdict.broken > 1 { format!(" (and {} more)", verdict.broken - 1) } else { String::new() };
-        writeln!(out, "{}", format!(" {}{pad}  {word}  {worst}{more}", verdict.rule).trim_end())?;
+        let word = look.paint.wrap(color, verdict.word());
+        let text = printable(&verdict.rule);
+        let (rule, after) = (pad(rules, text.width()), pad(words, verdict.word().len()));
+        let line = format!(" {text}{rule}  {word}{after}  {}", problem::told(verdict));
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A tensor that was not analysed, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Skipped {
     /// Name of the stored tensor.
     pub tensor: String,
@@ -15,6 +15,12 @@ pub struct Skipped {
     pub reason: String,
     /// What that means for the model.
     pub kind: Kind,
+    /// What its bytes say, if they were read.
+    #[serde(flatten)]
+    pub content: Option<SkippedContent>,
+    /// Why they could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// What it means for the model that a tensor was not analysed.
@@ -39,6 +45,15 @@ impl Kind {
             Self::Refused => "refused",
         }
     }
+}
+
+/// What the bytes of a tensor say that is no matrix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkippedContent {
+    /// BLAKE3 of the stored bytes, in hexadecimal.
+    pub blake3: String,
+    /// How many entries are NaN or infinite.
+    pub nonfinite_count: u64,
 }
 
 /// Where the weights came from.

@@ -10,8 +10,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode};
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::matrix_free::eigen::{PartialEigenParams, partial_svd, partial_svd_scratch};
+use faer::{Col, Mat, MatRef, Par};
 use svdkit::linalg::stages::{self, Peak, Stopped};
-use svdkit::linalg::{Precision, singular_values};
+use svdkit::linalg::{Operator, Precision, leading, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::fit_tail;
 
@@ -56,6 +59,11 @@ fn main() {
     }
     for shape in SMALL {
         both_routes(&mut bench, shape);
+    }
+    for side in SIDES {
+        for decay in [0.0, 0.5] {
+            triplets(&mut bench, side, decay);
+        }
     }
     bench.criterion.final_summary();
     bench.table();
@@ -117,6 +125,42 @@ fn both_routes(bench: &mut Bench, (rows, cols): (usize, usize)) {
     });
     bench.time(&format!("exact/{rows}x{cols}"), 0.0, 1, || {
         black_box(singular_values(&weight, Precision::Exact)).expect("converges");
+    });
+}
+
+/// The ten leading triplets on one thread, and faer's, of a weight whose columns shrink like `1/j^decay`.
+fn triplets(bench: &mut Bench, side: usize, decay: f64) {
+    let entries = gaussian(side, side).to_f64();
+    let shrunk = entries.iter().enumerate().map(|(i, x)| (x / (1.0 + (i % side) as f64).powf(decay)) as f32);
+    let bytes = shrunk.flat_map(f32::to_le_bytes).collect();
+    let weight = Matrix::new(side, side, Dtype::F32, bytes).expect("as many entries as asked for");
+    let kind = if decay > 0.0 { "decaying" } else { "flat" };
+    let alone = alone();
+    bench.time(&format!("leading/{kind}/{side}"), 0.0, 1, || {
+        black_box(alone.install(|| leading(&Operator::from(&weight), 10))).expect("converges");
+    });
+    let dense = weight.to_f64();
+    let dense = MatRef::from_row_major_slice(&dense, side, side);
+    let params = PartialEigenParams::default();
+    let scratch = partial_svd_scratch(&dense, 10, Par::Seq, params);
+    let start = Col::from_fn(side, |i| 1.0 + (i as f64).sin());
+    bench.time(&format!("faer/{kind}/{side}"), 0.0, 1, || {
+        let (mut left, mut right) = (Mat::zeros(side, 10), Mat::zeros(side, 10));
+        let mut values = [0.0; 10];
+        let mut memory = MemBuffer::new(scratch);
+        let stack = MemStack::new(&mut memory);
+        let found = partial_svd(
+            left.as_mut(),
+            right.as_mut(),
+            &mut values,
+            &dense,
+            start.as_ref(),
+            1e-8,
+            Par::Seq,
+            stack,
+            params,
+        );
+        assert_eq!(black_box(found).n_converged_eigen, 10);
     });
 }
 

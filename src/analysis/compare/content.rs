@@ -8,7 +8,7 @@ use crate::metric::{Entries, Metric, Subject};
 use crate::report::{Measurements, Why};
 
 /// How much of a matrix is in memory at once.
-const BLOCK: usize = 8 << 20;
+pub const BLOCK: usize = 8 << 20;
 
 /// The bytes of a matrix in short, and what its entries say by themselves.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,11 +19,16 @@ pub struct Content {
 }
 
 impl Content {
-    /// Reads a matrix once, in blocks of rows.
+    /// Reads a matrix once, in blocks of rows; of a product, its factors.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn of(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
+        if layer.rank.is_some() {
+            let factors = source.factors(layer)?;
+            let blake3 = factors.blake3().to_hex().to_string();
+            return Ok(Self { blake3, entries: Entries::of_factors(&factors) });
+        }
         let (mut hash, mut entries) = (blake3::Hasher::new(), Entries::new());
         for rows in layer.blocks(BLOCK) {
             let rows = source.read(layer, rows)?;
@@ -31,6 +36,11 @@ impl Content {
             entries.push(&rows);
         }
         Ok(Self { blake3: hash.finalize().to_hex().to_string(), entries })
+    }
+
+    /// How many entries are NaN or infinite.
+    pub fn nonfinite_count(&self) -> u64 {
+        self.entries.nonfinite_count() as u64
     }
 
     /// The metrics that need no decomposition; the others are missing for that reason.

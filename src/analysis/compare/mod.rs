@@ -23,9 +23,9 @@ use super::spectrum;
 use directions::Directions;
 
 pub use columns::{FATES, Retyped, TwoSided};
-pub use content::{Content, equal};
+pub use content::{BLOCK, Content, equal};
 pub use drift::Drift;
-pub use vocabulary::{Half, Vocabulary};
+pub use vocabulary::{Fate, Half, Vocabulary};
 
 /// What entries and singular values say of a pair, in the order of the report.
 pub static DRIFTS: &[Drift] = &[

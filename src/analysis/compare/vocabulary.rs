@@ -33,6 +33,17 @@ pub struct Half<'a> {
     pub drifts: Option<&'a [Value]>,
 }
 
+/// What is known of one tuned side of a tensor that is no matrix.
+#[derive(Debug, Clone, Copy)]
+pub struct Fate {
+    /// How it stands to the base's; none where neither has it.
+    pub standing: Option<Standing>,
+    /// Whether both store it in different types.
+    pub retyped: Retyped,
+    /// How many of its entries are NaN or infinite, where they were read.
+    pub nonfinite: Option<u64>,
+}
+
 impl Vocabulary {
     /// For `metrics`, of `table` where weights are measured, and `drifts`; one tuned side needs no name, several are told apart by theirs.
     pub fn new(
@@ -95,28 +106,36 @@ impl Vocabulary {
         Measurements(values)
     }
 
-    /// The values of a row that is no matrix, of which only the fate is known.
-    pub fn fates(&self, standings: &[(Option<Standing>, Retyped)]) -> Measurements {
-        let halves: Vec<Half<'_>> = standings
+    /// The values of a row that is no matrix: its fate, and how many entries are not finite where that is known.
+    pub fn fates(&self, base: Option<u64>, sides: &[Fate]) -> Measurements {
+        let counted = self.metrics().into_iter().find(|column| column.key == NONFINITE);
+        let numbers = |count: Option<u64>| Some(Measurements(vec![(counted?, Value::Count(count?))]));
+        let tuned: Vec<Option<Measurements>> = sides.iter().map(|side| numbers(side.nonfinite)).collect();
+        let halves: Vec<Half<'_>> = sides
             .iter()
-            .map(|(standing, retyped)| Half {
-                standing: *standing,
-                retyped: *retyped,
-                values: None,
+            .zip(&tuned)
+            .map(|(side, values)| Half {
+                standing: side.standing,
+                retyped: side.retyped,
+                values: values.as_ref(),
                 drifts: None,
             })
             .collect();
-        let mut values = self.values(None, &halves);
+        let mut values = self.values(numbers(base).as_ref(), &halves);
         let fates: Vec<&str> =
             self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
         for (column, value) in &mut values.0 {
-            if !fates.contains(&column.key) {
+            let known = column.key.starts_with(NONFINITE) && value.number().is_some();
+            if !known && !fates.contains(&column.key) {
                 *value = Value::Missing(Why::Absent);
             }
         }
         values
     }
 }
+
+/// What can be said of a tensor that is no matrix.
+const NONFINITE: &str = "nonfinite_count";
 
 impl OneSide {
     /// Appends the values of one tuned side.

@@ -10,7 +10,7 @@ pub mod totals;
 use crate::checkpoint::{Holds, Pairs};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Basis, BestCosine, Cost, Factors, Operator, Precision, Question};
+use crate::linalg::{self, BestCosine, Cost, Factors, Operator, Precision, Question, Reference, Vectors};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Entries, Subject};
@@ -95,7 +95,7 @@ pub const BOUNDS: &str = "cosine_bounds";
 
 /// What a pair costs.
 pub fn cost(layer: &Layer, k: usize) -> Cost {
-    let values = linalg::cost(layer.rows, layer.cols, layer.dtype, Precision::Fast.of(layer.dtype));
+    let values = linalg::reference_cost(layer.rows, layer.cols, layer.dtype, Precision::Fast.of(layer.dtype));
     let products = linalg::products_cost(layer.rows, layer.cols, k);
     let spectra = if layer.rank.is_some() { 1.0 } else { 2.0 };
     let stored = layer.len() as u64 * layer.dtype.size() as u64;
@@ -163,19 +163,18 @@ fn change(pairs: &Pairs, Pair { tuned, .. }: &Pair) -> Result<Change, Error> {
     })
 }
 
-/// A pair as operators, with the singular values of its base and its update.
+/// A pair as operators, with the singular values of its update.
 struct Sides<'a> {
-    base: Operator<'a>,
+    base: &'a Matrix,
+    precision: Precision,
     tuned: Operator<'a>,
     delta: Operator<'a>,
-    base_values: Spectrum,
     delta_values: Spectrum,
 }
 
 impl<'a> Sides<'a> {
     fn new(base: &'a Matrix, change: &'a Change, stored: Dtype) -> Result<Self, Error> {
         let precision = Precision::Fast.of(stored);
-        let base_values = linalg::singular_values(base, precision)?;
         let weight = Operator::from(base);
         let (tuned, delta, delta_values) = match change {
             Change::Tuned(matrix) => {
@@ -191,37 +190,36 @@ impl<'a> Sides<'a> {
                 (weight.clone().plus(&delta)?, delta, linalg::low_rank(product)?.spectrum()?)
             }
         };
-        Ok(Self { base: weight, tuned, delta, base_values, delta_values })
+        Ok(Self { base, precision, tuned, delta, delta_values })
     }
 
     /// The leading directions and how close the base's singular vectors come to them.
     fn look(&self, options: &Options) -> Result<Looked, Error> {
         let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
         let factors = linalg::leading(subject, options.k)?;
+        // Not before: what both keep of a Gram matrix is the largest thing here.
+        let first = if options.side == Side::Right { Vectors::Right } else { Vectors::Left };
+        let base = Reference::new(self.base, first, self.precision)?;
         let limits: Vec<f64> =
             std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
         let question = match options.cosines {
             Cosines::Decided => Question::Below(&limits),
             Cosines::Exact => Question::Value,
         };
-        let best = |side: &Operator<'_>, directions: &Basis| {
-            linalg::best_cosines(side, &self.base_values, directions, question)
-        };
-        let transposed = self.base.clone().transposed();
         let left = match options.side {
             Side::Right => None,
-            Side::Left | Side::Both => Some(best(&self.base, &factors.left)?),
+            Side::Left | Side::Both => Some(base.best_cosines(Vectors::Left, &factors.left, question)?),
         };
         let right = match options.side {
             Side::Left => None,
-            Side::Right | Side::Both => Some(best(&transposed, &factors.right)?),
+            Side::Right | Side::Both => Some(base.best_cosines(Vectors::Right, &factors.right, question)?),
         };
-        let base = linalg::leading(&self.base, options.k)?;
+        let leading = base.leading(options.k)?;
         let overlap = match options.side {
-            Side::Right => base.right.overlap(&factors.right),
-            Side::Left | Side::Both => base.left.overlap(&factors.left),
+            Side::Right => leading.right.overlap(&factors.right),
+            Side::Left | Side::Both => leading.left.overlap(&factors.left),
         };
-        Ok(Looked { factors, left, right, overlap })
+        Ok(Looked { factors, left, right, overlap, base_values: base.into_spectrum() })
     }
 
     /// All columns and flags.
@@ -236,7 +234,7 @@ impl<'a> Sides<'a> {
         let ratio = |delta: f64, base: f64| {
             if base > 0.0 { Value::real(delta / base) } else { Value::Missing(Why::ZeroBase) }
         };
-        let (delta_values, base) = (&self.delta_values, &self.base_values);
+        let (delta_values, base) = (&self.delta_values, &looked.base_values);
         let main = looked.left.as_ref().or(looked.right.as_ref()).map_or(&[][..], Vec::as_slice);
         let epsilon = options.epsilon;
         let mut values = vec![
@@ -276,6 +274,7 @@ struct Looked {
     left: Option<Vec<BestCosine>>,
     right: Option<Vec<BestCosine>>,
     overlap: Option<f64>,
+    base_values: Spectrum,
 }
 
 impl Looked {

@@ -66,7 +66,7 @@ pub(super) fn skip(tensor: &TensorInfo, reason: &str) -> Skipped {
         shape: tensor.shape.iter().map(|n| *n as u64).collect(),
         dtype: tensor.element.name().to_owned(),
         reason: reason.to_owned(),
-        kind: Kind::Plain,
+        ..Skipped::default()
     }
 }
 

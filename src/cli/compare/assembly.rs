@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::analysis::compare::{Half, Outcome, Preserve, Settings, Vectors, Vocabulary};
-use crate::layer::{Filter, Layer, place};
+use crate::layer::{Filter, Layer};
 use crate::report::{
     self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals,
 };
 
 use super::super::run::row_of;
-use super::task::{Odd, Seen, Sides, Task};
+use super::task::{Seen, Sides, Task};
 
 /// What was found of one row.
 pub(super) struct Found {
@@ -42,13 +42,12 @@ pub(super) fn settings(settings: &Settings, weights: bool) -> Vec<(&'static str,
 pub(super) fn report(
     sides: &Sides,
     (tasks, dropped, filter): (&[Task], usize, &Filter),
-    found: &[Found],
+    (found, others): (&[Found], Vec<Row>),
     vocabulary: &Vocabulary,
     columns: Vec<&'static Column>,
 ) -> Report {
     let mut rows: Vec<Row> =
         tasks.iter().zip(found).filter_map(|(task, found)| row(sides, task, found, vocabulary)).collect();
-    let odd = sides.odd(filter);
     let all: Vec<&Skipped> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
     let skipped: Vec<Skipped> = all
         .iter()
@@ -56,8 +55,8 @@ pub(super) fn report(
         .filter(|skipped| filter.keeps(crate::layer::bare(&skipped.tensor)))
         .cloned()
         .collect();
-    let totals = totals(&rows, sides, (&skipped, dropped + all.len() - skipped.len()), &odd);
-    rows.extend(odd.iter().map(|odd| odd_row(odd, vocabulary)));
+    let totals = totals(&rows, sides, (&skipped, dropped + all.len() - skipped.len()), &others);
+    rows.extend(others);
     rows.sort_by(|a, b| crate::layer::natural(&a.name, &b.name));
     let mut origins = sides.tuned.iter().map(|(name, side)| (name, &side.origin));
     let (first, several) = (origins.clone().next(), sides.tuned.len() > 1);
@@ -156,7 +155,9 @@ fn values(
     };
     let base_saved = saved(&sides.base, task.base.as_ref());
     let measured = outcome.and_then(|outcome| outcome.base.as_ref()).map(|found| &found.values);
-    let base = base_saved.as_ref().or(measured);
+    let read = seen.base_content.as_ref().zip(task.base.as_ref()).filter(|_| outcome.is_none());
+    let read = read.map(|(content, layer)| content.measurements(layer, vocabulary.table()));
+    let base = base_saved.as_ref().or(measured).or(read.as_ref());
     let others: Vec<Option<Measurements>> = (0..seen.tuned.len())
         .map(|i| {
             let ((_, side), layer) = (&sides.tuned[i], task.tuned[i].as_ref());
@@ -180,58 +181,31 @@ fn values(
 }
 
 /// One word for how a matrix stands on all sides.
-fn summary(standings: &[Option<Standing>]) -> Standing {
+pub(super) fn summary(standings: &[Option<Standing>]) -> Standing {
     let all = |which: Standing| standings.iter().flatten().all(|standing| *standing == which);
     let same = [Standing::Unchanged, Standing::Added, Standing::Removed, Standing::Reshaped];
     same.into_iter().find(|standing| all(*standing)).unwrap_or(Standing::Measured)
 }
 
-/// A row for a tensor that is no matrix: only its fate is known.
-fn odd_row(odd: &Odd, vocabulary: &Vocabulary) -> Row {
-    let standings: Vec<Option<Standing>> = odd.standings.iter().map(|(standing, _)| *standing).collect();
-    let (block, role) = place(&odd.name);
-    Row {
-        name: odd.name.clone(),
-        tensor: odd.tensor.tensor.clone(),
-        block,
-        role,
-        shape: [odd.tensor.shape.iter().product(), 1],
-        stored_shape: Some(odd.tensor.shape.clone()),
-        dtype: odd.tensor.dtype.clone(),
-        comparison: Some(Comparison {
-            status: summary(&standings),
-            base_shape: None,
-            base_dtype: None,
-            base_blake3: None,
-        }),
-        values: vocabulary.fates(&odd.standings),
-        ..Row::default()
-    }
-}
-
-fn totals(rows: &[Row], sides: &Sides, (skipped, filtered): (&[Skipped], usize), odd: &[Odd]) -> Totals {
+fn totals(rows: &[Row], sides: &Sides, (skipped, filtered): (&[Skipped], usize), others: &[Row]) -> Totals {
     let is = |row: &Row, which| row.comparison.as_ref().is_some_and(|comparison| comparison.status == which);
     let count = |which| rows.iter().filter(|row| is(row, which)).count() as u64;
-    let odd = |which| {
-        let summary =
-            |odd: &Odd| summary(&odd.standings.iter().map(|(standing, _)| *standing).collect::<Vec<_>>());
-        odd.iter().filter(|odd| summary(odd) == which).count() as u64
-    };
+    let other = |which| others.iter().filter(|row| is(row, which)).count() as u64;
     let reused = sides.base.saved().is_some() && sides.tuned.iter().any(|(_, side)| side.weights().is_some());
     let entries = rows.iter().filter(|row| !is(row, Standing::Removed) && row.failed.is_none());
     Totals {
         measured: [Standing::Measured, Standing::Added, Standing::Reshaped].map(count).iter().sum(),
         tied: rows.iter().filter(|row| row.tied_to.is_some()).count() as u64,
-        failed: count(Standing::Failed),
+        failed: count(Standing::Failed) + other(Standing::Failed),
         skipped: skipped.len() as u64,
         filtered: filtered as u64,
         parameters: entries.map(|row| row.shape[0] * row.shape[1]).sum(),
         compared: Some(Compared {
             unchanged: count(Standing::Unchanged),
             reused: if reused { count(Standing::Unchanged) } else { 0 },
-            added: count(Standing::Added) + odd(Standing::Added),
-            removed: count(Standing::Removed) + odd(Standing::Removed),
-            reshaped: count(Standing::Reshaped) + odd(Standing::Reshaped),
+            added: count(Standing::Added) + other(Standing::Added),
+            removed: count(Standing::Removed) + other(Standing::Removed),
+            reshaped: count(Standing::Reshaped) + other(Standing::Reshaped),
         }),
     }
 }

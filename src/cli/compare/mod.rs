@@ -1,6 +1,8 @@
 //! `svdkit compare`: what changed from one checkpoint, or saved report, to another.
 
 mod assembly;
+mod look;
+mod odd;
 mod side;
 mod task;
 
@@ -10,27 +12,25 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::analysis::compare::{
-    self, Outcome, Preserve, Settings, Vectors, Vocabulary, cost, drifts_of, measure,
-};
+use crate::analysis::compare::{self, Preserve, Settings, Vectors, Vocabulary, drifts_of};
 use crate::checkpoint::Opening;
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::notation;
 use crate::render::{self, Look, Unchanged};
-use crate::report::{Column, Measurements, Standing};
+use crate::report::Column;
 
 use super::model::Model;
 use super::options::{Adapter, Common, PrecisionName};
 use super::outputs::Outputs;
 use super::plan;
-use super::run::{self, Work};
+use super::run;
 use super::spectrum::Names;
-use super::{Status, remark, strict};
-use assembly::Found;
+use super::{Status, remark, rules, strict};
+use look::{look_and_measure, look_at_others, measuring, read};
 use side::{Method, Side};
-use task::{Seen, Sides, Task};
+use task::{Depth, Sides, Task};
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
 const SHOWN: [&str; 7] = [
@@ -50,6 +50,9 @@ const SHOWN_REPORTS: [&str; 6] = [
     "frobenius_norm_change",
     "log_norm_change",
 ];
+/// The same without a decomposition.
+const SHOWN_BYTES: [&str; 5] =
+    ["nonfinite_count", "max_abs", "max_abs_change", "zero_rows", "zero_rows_difference"];
 /// Columns of each of several tuned sides.
 const SHOWN_SIDES: [&str; 3] = ["delta_frobenius_ratio", "delta_effective_rank", "alignment"];
 
@@ -76,6 +79,9 @@ pub(super) struct Arguments {
     /// Leave out what needs singular vectors: several times faster
     #[arg(long, help_heading = "Method")]
     no_vectors: bool,
+    /// Decompose nothing: what was added, removed, changed or is not finite, as fast as the files can be read
+    #[arg(long, help_heading = "Method", conflicts_with_all = ["all", "no_vectors", "preserve", "k", "precision", "names"])]
+    no_svd: bool,
     /// Which leading directions of A count as principal: a number of them, or 'energy:SHARE' of Σσ²
     #[arg(long, help_heading = "Method", value_name = "R|energy:SHARE", value_parser = preserve, default_value = "energy:0.9")]
     preserve: Preserve,
@@ -94,25 +100,33 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common;
-    common.set_color();
+    let common = &arguments.common.in_force()?;
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let sides = Arc::new(open(arguments)?);
     let all: Vec<&Side> = sides.all().collect();
-    let method = Method::of(&all, arguments.names, arguments.precision)?;
+    let depth = match (arguments.no_svd, arguments.all) {
+        (true, _) => Depth::Bytes,
+        (false, true) => Depth::Everything,
+        (false, false) => Depth::Changes,
+    };
+    let method = match depth {
+        Depth::Bytes => Method::of_bytes(&all),
+        Depth::Changes | Depth::Everything => Method::of(&all, arguments.names, arguments.precision)?,
+    };
     let weights = all.iter().all(|side| side.weights().is_some());
     let settings = Settings {
-        metrics: method.names.metrics(),
+        metrics: method.metrics,
         precision: method.precision.into(),
         vectors: if arguments.no_vectors { Vectors::None } else { Vectors::All },
         preserve: arguments.preserve,
         top: arguments.k,
     };
-    let drifts: Vec<_> = if weights { drifts_of(settings.vectors).collect() } else { vec![] };
+    let drifts: Vec<_> =
+        if weights && depth != Depth::Bytes { drifts_of(settings.vectors).collect() } else { vec![] };
     let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
     let vocabulary = Vocabulary::new(settings.metrics, &method.columns, &drifts, &names);
     let columns = vocabulary.columns();
-    let rules = run::rules(common, &columns).map_err(|error| hint(error, arguments, weights))?;
+    let gate = rules::gate(common, "compare", &columns).map_err(|error| hint(error, arguments, weights))?;
     let filter = common.filter()?;
     let (tasks, dropped) = sides.tasks(&filter);
     if tasks.is_empty() {
@@ -125,20 +139,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let limits = common.limits();
     if common.dry_run {
-        return dry_run(&sides, &tasks, &settings, limits).map(|()| Status::Fine);
+        return dry_run(&sides, &tasks, &settings, (depth, limits)).map(|()| Status::Fine);
     }
     warn_of_filters(&sides, common);
     let begun = Instant::now();
-    let found =
-        look_and_measure(&sides, &tasks, &settings, (arguments.all, common, limits), &method.columns)?;
+    let found = look_and_measure(&sides, &tasks, &settings, (depth, common, limits), &method.columns)?;
+    let others = look_at_others(&sides, &filter, &vocabulary, (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
-    let mut report = assembly::report(&sides, (&tasks, dropped, &filter), &found, &vocabulary, columns);
+    let mut report =
+        assembly::report(&sides, (&tasks, dropped, &filter), (&found, others), &vocabulary, columns);
     report.settings = method.settings;
-    report.settings.extend(assembly::settings(&settings, weights));
-    run::judge(&mut report, common, &rules)?;
-    let shown = shown(&report.columns, &names, weights);
+    report.settings.extend(assembly::settings(&settings, weights && depth != Depth::Bytes));
+    run::judge(&mut report, common, &gate)?;
+    let wanted = match (depth, weights) {
+        (Depth::Bytes, _) => (&SHOWN_BYTES[..], &SHOWN_BYTES[..1]),
+        (_, true) => (&SHOWN[..], &SHOWN_SIDES[..]),
+        (_, false) => (&SHOWN_REPORTS[..], &SHOWN_REPORTS[..3]),
+    };
+    let shown = shown(&report.columns, &names, wanted);
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
     let look = Look { unchanged, ..common.look(&shown, &keys) };
@@ -194,6 +214,9 @@ fn name_and_path(typed: &Path) -> (String, PathBuf) {
 
 /// An error about a column that this comparison does not have says why.
 fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
+    if arguments.no_svd {
+        return rules::without_svd(error);
+    }
     let text = error.to_string();
     let names = |drifts: &[compare::Drift]| {
         drifts.iter().any(|drift| text.contains(&format!("`{}`", drift.column.key)))
@@ -221,138 +244,33 @@ fn warn_of_filters(sides: &Sides, common: &Common) {
     }
 }
 
-/// Looks at the bytes of every row, then measures those that changed.
-fn look_and_measure(
-    sides: &Arc<Sides>,
+/// `--dry-run`: the most that may have to be done, for headers do not tell what changed.
+fn dry_run(
+    sides: &Sides,
     tasks: &[Task],
     settings: &Settings,
-    (everything, common, limits): (bool, &Common, Limits),
-    columns: &[&'static Column],
-) -> Result<Vec<Found>, Error> {
-    let shared: Arc<Vec<Task>> = Arc::new(tasks.to_vec());
-    let jobs: Vec<Job> = tasks.iter().map(reading).collect();
-    let work: Work<Seen> = {
-        let (sides, tasks) = (Arc::clone(sides), Arc::clone(&shared));
-        Arc::new(move |i| task::see(&sides, &tasks[i]))
-    };
-    let seen = run::all(&jobs, &work, (common, limits))?;
-    let wanted = |seen: &Seen| {
-        let changed = |standing| !matches!(standing, None | Some(Standing::Unchanged | Standing::Removed));
-        seen.tuned
-            .iter()
-            .any(|side| changed(side.standing) || (everything && side.standing == Some(Standing::Unchanged)))
-    };
-    let mut found: Vec<Found> =
-        seen.into_iter().map(|seen| Found { seen, outcome: None, tied_to: None }).collect();
-    let copies = copies(tasks, &found);
-    let all = (0..tasks.len()).filter(|i| found[*i].seen.as_ref().is_ok_and(wanted));
-    let originals: Arc<Vec<usize>> = Arc::new(all.filter(|i| copies[*i].is_none()).collect());
-    let jobs: Vec<Job> = originals.iter().map(|i| measuring(sides, &tasks[*i], settings)).collect();
-    let work: Work<Outcome> = {
-        let (sides, tasks, originals) = (Arc::clone(sides), Arc::clone(&shared), Arc::clone(&originals));
-        let standings: Vec<Vec<Option<Standing>>> = found
-            .iter()
-            .map(|found| found.seen.iter().flat_map(|seen| &seen.tuned).map(|side| side.standing).collect())
-            .collect();
-        let (settings, columns) = (*settings, columns.to_vec());
-        Arc::new(move |i| {
-            let at = originals[i];
-            outcome(&sides, &tasks[at], &standings[at], everything, &settings, &columns)
-        })
-    };
-    let outcomes = run::all(&jobs, &work, (common, limits))?;
-    for (at, outcome) in originals.iter().zip(outcomes) {
-        found[*at].outcome = Some(outcome.map(Arc::new));
-    }
-    for (i, original) in copies.into_iter().enumerate() {
-        let Some(original) = original else { continue };
-        let Some(outcome) = found[original].outcome.clone() else { continue };
-        found[i].outcome = Some(outcome);
-        found[i].tied_to = Some(tasks[original].name.clone());
-    }
-    Ok(found)
-}
-
-/// Measures one row.
-fn outcome(
-    sides: &Sides,
-    task: &Task,
-    standings: &[Option<Standing>],
-    everything: bool,
-    settings: &Settings,
-    columns: &[&'static Column],
-) -> Result<Outcome, Error> {
-    let numbers = |side: &Side, layer: &Option<Layer>| match layer {
-        Some(layer) => side.numbers(&layer.name, columns),
-        None => Measurements::default(),
-    };
-    let base_numbers = numbers(&sides.base, &task.base);
-    let tuned_numbers: Vec<Measurements> =
-        sides.tuned.iter().zip(&task.tuned).map(|((_, side), layer)| numbers(side, layer)).collect();
-    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &base_numbers, &sides.base));
-    let tuned: Vec<_> = (0..standings.len())
-        .map(|i| {
-            let standing = standings[i]?;
-            let skipped = standing == Standing::Unchanged && !everything;
-            let layer = task.tuned[i].as_ref().filter(|_| !skipped)?;
-            Some((side::half(&sides.tuned[i].1, layer, &tuned_numbers[i], &sides.base), standing))
-        })
-        .collect();
-    measure(base, &tuned, settings)
-}
-
-/// What it costs to look at the bytes of a row.
-fn reading(task: &Task) -> Job {
-    let bytes = task.base.iter().chain(task.tuned.iter().flatten()).map(Layer::bytes).sum::<u64>();
-    Job { flops: bytes as f64, bytes: bytes.min(32 << 20) }
-}
-
-/// What it costs to measure a row at most.
-fn measuring(sides: &Sides, task: &Task, settings: &Settings) -> Job {
-    let weights = |side: &Side| side.weights().is_some();
-    let tuned: Vec<&Layer> = sides
-        .tuned
-        .iter()
-        .zip(&task.tuned)
-        .filter_map(|((_, side), layer)| layer.as_ref().filter(|_| weights(side)))
-        .collect();
-    let Some(base) = task.base.as_ref().filter(|_| weights(&sides.base)).or(tuned.first().copied()) else {
-        return Job { flops: 1.0, bytes: 1 };
-    };
-    let alone = Settings { vectors: Vectors::None, ..*settings };
-    let pair = task.base.is_some() && weights(&sides.base);
-    let cost = cost(base, if pair { &tuned } else { &[] }, if pair { settings } else { &alone });
-    Job { flops: cost.flops, bytes: cost.bytes }
-}
-
-/// For each row the first earlier one with the same bytes on all sides, type and shape.
-fn copies(tasks: &[Task], found: &[Found]) -> Vec<Option<usize>> {
-    let mut first = std::collections::BTreeMap::new();
-    (0..tasks.len())
-        .map(|i| {
-            let (seen, layer) = (found[i].seen.as_ref().ok()?, tasks[i].layer()?);
-            let hashes: Vec<&String> =
-                seen.tuned.iter().map(|side| side.blake3.as_ref()).collect::<Option<_>>()?;
-            let key = (seen.base.as_ref()?, hashes, layer.rows, layer.cols, layer.dtype.name());
-            let original = *first.entry(key).or_insert(i);
-            (original != i).then_some(original)
-        })
-        .collect()
-}
-
-/// `--dry-run`: the most that may have to be done, for headers do not tell what changed.
-fn dry_run(sides: &Sides, tasks: &[Task], settings: &Settings, limits: Limits) -> Result<(), Error> {
-    let jobs: Vec<Job> = tasks.iter().map(|task| measuring(sides, task, settings)).collect();
+    (depth, limits): (Depth, Limits),
+) -> Result<(), Error> {
     let layers: Vec<&Layer> = tasks.iter().filter_map(Task::layer).collect();
     let weights = |(side, layer): (&Side, &Layer)| if side.weights().is_some() { layer.bytes() } else { 0 };
-    let base = tasks.iter().filter_map(|task| Some((&sides.base, task.base.as_ref()?)));
-    let tuned = tasks
-        .iter()
-        .flat_map(|task| sides.tuned.iter().zip(&task.tuned))
-        .filter_map(|((_, side), layer)| Some((side, layer.as_ref()?)));
-    let bytes = base.chain(tuned).map(weights).sum();
+    let bytes = |task: &Task| {
+        let base = task.base.as_ref().map(|layer| (&sides.base, layer));
+        let tuned =
+            sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| Some((side, l.as_ref()?)));
+        base.into_iter().chain(tuned).map(weights).sum::<u64>()
+    };
+    let jobs: Vec<Job> = match depth {
+        Depth::Bytes => tasks.iter().map(|task| read(bytes(task))).collect(),
+        Depth::Changes | Depth::Everything => {
+            tasks.iter().map(|task| measuring(sides, task, settings)).collect()
+        }
+    };
     let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-    let mut lines = plan::lines(&layers, &jobs, limits, &plan::Reading { bytes, skipped });
+    let reading = plan::Reading { bytes: tasks.iter().map(bytes).sum(), skipped };
+    let mut lines = plan::lines(&layers, &jobs, limits, &reading);
+    if depth == Depth::Bytes {
+        return plan::print(&lines);
+    }
     if settings.vectors == Vectors::All && sides.base.weights().is_some() {
         let values = Settings { vectors: Vectors::None, ..*settings };
         let jobs: Vec<Job> = tasks.iter().map(|task| measuring(sides, task, &values)).collect();
@@ -362,25 +280,25 @@ fn dry_run(sides: &Sides, tasks: &[Task], settings: &Settings, limits: Limits) -
     plan::print(&lines)
 }
 
-/// The table's columns: of those that are there, most wanted first.
-fn shown(columns: &[&'static Column], names: &[&str], weights: bool) -> Vec<&'static str> {
+/// The table's columns: of those that are there, most wanted first; `wanted` for one tuned side and for each of several.
+fn shown(
+    columns: &[&'static Column],
+    names: &[&str],
+    (wanted, of_each): (&[&str], &[&str]),
+) -> Vec<&'static str> {
     let there = |key: String| columns.iter().map(|column| column.key).find(|known| *known == key);
-    match (names, weights) {
-        ([_], true) => SHOWN.iter().filter_map(|key| there((*key).to_owned())).collect(),
-        ([_], false) => SHOWN_REPORTS.iter().filter_map(|key| there((*key).to_owned())).collect(),
-        _ => {
-            let wanted = if weights { &SHOWN_SIDES } else { &SHOWN_REPORTS[..3] };
-            // As many of each as the line has room for.
-            let each = match names.len() {
-                ..=2 => 3,
-                3 => 2,
-                _ => 1,
-            };
-            let wanted = &wanted[..each];
-            let sides = names.iter().flat_map(|name| wanted.iter().map(move |key| format!("{key}@{name}")));
-            sides.filter_map(there).collect()
-        }
+    if let [_] = names {
+        return wanted.iter().filter_map(|key| there((*key).to_owned())).collect();
     }
+    // As many of each as the line has room for.
+    let each = match names.len() {
+        ..=2 => 3,
+        3 => 2,
+        _ => 1,
+    };
+    let sides =
+        names.iter().flat_map(|name| of_each.iter().take(each).map(move |key| format!("{key}@{name}")));
+    sides.filter_map(there).collect()
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

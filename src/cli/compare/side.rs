@@ -12,10 +12,10 @@ use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, 
 use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
 use crate::cli::place::{self, Place};
-use crate::cli::spectrum::{Names, settings};
+use crate::cli::spectrum::{Names, bytes_settings, settings};
 use crate::error::Error;
 use crate::layer::{Filter, Layer, Selection};
-use crate::metric::{METRICS, WEIGHTWATCHER};
+use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
 use crate::report::{Column, Format, Measurements, Skipped, Source, SourceFile, Value};
 
 /// One side.
@@ -137,8 +137,8 @@ impl Side {
 
 /// How both sides are measured.
 pub(super) struct Method {
-    /// Whose metrics; none if both sides are reports of another command.
-    pub(super) names: Names,
+    /// The metrics that weights are measured by.
+    pub(super) metrics: &'static [Metric],
     /// How exact.
     pub(super) precision: PrecisionName,
     /// As the report says it.
@@ -180,10 +180,19 @@ impl Method {
         Ok(method.with_columns(&reports))
     }
 
+    /// What `sides` can say without a decomposition: how reports were measured does not matter.
+    pub(super) fn of_bytes(sides: &[&Side]) -> Self {
+        let reports = || sides.iter().filter_map(|side| side.saved());
+        let has = |column: &Column| reports().all(|saved| saved.columns.iter().any(|key| key == column.key));
+        let columns = HYGIENE.iter().map(|metric| &metric.column).filter(|column| has(column)).collect();
+        Self { metrics: HYGIENE, precision: PrecisionName::Fast, settings: bytes_settings(), columns }
+    }
+
     fn chosen(names: Option<Names>, precision: Option<PrecisionName>) -> Self {
         let (names, precision) = (names.unwrap_or(Names::Svdkit), precision.unwrap_or(PrecisionName::Fast));
-        let columns = names.metrics().iter().map(|metric| &metric.column).collect();
-        Self { names, precision, settings: settings(names, precision), columns }
+        let metrics = names.metrics();
+        let columns = metrics.iter().map(|metric| &metric.column).collect();
+        Self { metrics, precision, settings: settings(names, precision), columns }
     }
 
     /// The method of a report that weights are measured by.
@@ -205,6 +214,10 @@ impl Method {
             ));
         }
         let word = |key: &str| saved.settings.get(key).map_or("", String::as_str);
+        if word("svd") == "none" {
+            let what = "was made with `--no-svd`, so it has no numbers to compare with; give `--no-svd` here, too, or write it again without";
+            return refuse(what.to_owned());
+        }
         let made = (Names::from_str(word("names"), true), PrecisionName::from_str(word("precision"), true));
         let (Ok(its_names), Ok(its_precision)) = made else {
             return refuse("does not say how it was measured; write it again".to_owned());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::analysis::compare::{Content, Retyped, equal};
-use crate::error::{Error, printable};
+use crate::error::Error;
 use crate::layer::{Filter, Layer, bare, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::{Skipped, Standing};
@@ -28,16 +28,6 @@ pub(super) struct Task {
     pub(super) base: Option<Layer>,
     /// In each tuned side.
     pub(super) tuned: Vec<Option<Layer>>,
-}
-
-/// A tensor that is no matrix and not the same on all sides.
-pub(super) struct Odd {
-    /// Its name without `.weight`, printable.
-    pub(super) name: String,
-    /// As the base, or else a tuned side, describes it.
-    pub(super) tensor: Skipped,
-    /// How it stands on each tuned side.
-    pub(super) standings: Vec<(Option<Standing>, Retyped)>,
 }
 
 impl Sides {
@@ -88,38 +78,10 @@ impl Sides {
         let dropped = all - tasks.len();
         (tasks, dropped)
     }
-
-    /// The tensors that are no matrices and differ in presence, shape or type.
-    pub(super) fn odd(&self, filter: &Filter) -> Vec<Odd> {
-        let by_name = |skipped: &[Skipped]| -> BTreeMap<String, Skipped> {
-            skipped.iter().map(|tensor| (pair::canonical(&tensor.tensor), tensor.clone())).collect()
-        };
-        let base = by_name(&self.base.others);
-        let tuned: Vec<_> = self.tuned.iter().map(|(_, side)| by_name(&side.others)).collect();
-        let mut all = base.clone();
-        for side in &tuned {
-            for (name, tensor) in side {
-                all.entry(name.clone()).or_insert_with(|| tensor.clone());
-            }
-        }
-        let header =
-            |tensor: Option<&Skipped>| tensor.map(|tensor| (tensor.shape.clone(), tensor.dtype.clone()));
-        let mut odd = vec![];
-        for (name, tensor) in all {
-            let standings: Vec<_> =
-                tuned.iter().map(|side| between(header(base.get(&name)), header(side.get(&name)))).collect();
-            let same = (Some(Standing::Unchanged), Retyped::No);
-            if standings.iter().any(|standing| *standing != same) && filter.keeps(bare(&name)) {
-                odd.push(Odd { name: printable(bare(&tensor.tensor)), tensor, standings });
-            }
-        }
-        odd.sort_by(|a, b| natural(&a.name, &b.name));
-        odd
-    }
 }
 
 /// How two tensors stand to each other as far as their headers, shape and type, tell: the same until bytes are looked at.
-fn between<S: PartialEq, T: PartialEq>(
+pub(super) fn between<S: PartialEq, T: PartialEq>(
     base: Option<(S, T)>,
     tuned: Option<(S, T)>,
 ) -> (Option<Standing>, Retyped) {
@@ -157,6 +119,8 @@ impl Task {
 pub(super) struct Seen {
     /// BLAKE3 of the base's bytes, where it is known.
     pub(super) base: Option<String>,
+    /// The base's entries, if they were read.
+    pub(super) base_content: Option<Content>,
     /// Each tuned side.
     pub(super) tuned: Vec<SeenSide>,
 }
@@ -174,22 +138,41 @@ pub(super) struct SeenSide {
     pub(super) content: Option<Content>,
 }
 
-/// Looks at the bytes of a row, as far as they decide whether it changed.
+/// How much of a comparison is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Every byte is looked at, nothing is decomposed.
+    Bytes,
+    /// Bytes are looked at where they decide what changed; that is measured.
+    Changes,
+    /// What did not change is measured, too.
+    Everything,
+}
+
+/// Looks at the bytes of a row, as far as they decide whether it changed or are all that is looked at.
 ///
 /// # Errors
 /// When a side cannot be read.
-pub(super) fn see(sides: &Sides, task: &Task) -> Result<Seen, Error> {
-    let mut seen = Seen { base: known(&sides.base, task.base.as_ref()), tuned: vec![] };
+pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Error> {
+    let mut seen = Seen { base: known(&sides.base, task.base.as_ref()), base_content: None, tuned: vec![] };
+    let headers: Vec<_> = (0..sides.tuned.len()).map(|i| task.standing(i)).collect();
+    let undecided = headers.iter().any(|(standing, _)| *standing == Some(Standing::Unchanged));
+    if let Some(base) =
+        task.base.as_ref().filter(|_| depth == Depth::Bytes || (undecided && seen.base.is_none()))
+    {
+        seen.base_content = read(&sides.base, base)?;
+        seen.base = seen.base.or_else(|| seen.base_content.as_ref().map(|content| content.blake3.clone()));
+    }
     for (i, (_, side)) in sides.tuned.iter().enumerate() {
-        let (mut standing, retyped) = task.standing(i);
+        let (mut standing, retyped) = headers[i];
         let mut blake3 = known(side, task.tuned[i].as_ref());
         let mut content = None;
-        if let (Some(Standing::Unchanged), Some(base), Some(tuned)) = (standing, &task.base, &task.tuned[i]) {
-            if seen.base.is_none() {
-                seen.base = read(&sides.base, base)?.map(|content| content.blake3);
-            }
+        let decides = standing == Some(Standing::Unchanged);
+        if let Some(tuned) = task.tuned[i].as_ref().filter(|_| decides || depth == Depth::Bytes) {
             content = read(side, tuned)?;
             blake3 = blake3.or_else(|| content.as_ref().map(|content| content.blake3.clone()));
+        }
+        if let (true, Some(base), Some(tuned)) = (decides, &task.base, &task.tuned[i]) {
             let same = seen.base.is_some() && seen.base == blake3;
             let same = match (sides.base.weights(), side.weights()) {
                 // A stored weight and one that is computed have other bytes for the same numbers.

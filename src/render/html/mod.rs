@@ -19,7 +19,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::error::printable;
 use crate::notation;
-use crate::report::{Column, Outcome, Report};
+use crate::report::{Column, Report};
 
 use super::table::{self, Look};
 use kinds::Kinds;
@@ -126,7 +126,7 @@ fn verdicts(report: &Report) -> Markup {
             tbody { @for verdict in &report.verdicts {
                 tr {
                     th { code { (verdict.rule) } }
-                    @if verdict.outcome == Outcome::Fail { td.bad { "FAIL" } } @else { td.good { "pass" } }
+                    @if verdict.blocks() { td.bad { (verdict.word()) } } @else { td.good { (verdict.word()) } }
                     td { (verdict.worst.as_deref().unwrap_or("")) }
                     td.n { (verdict.broken) } td.n { (verdict.missing) }
                 }

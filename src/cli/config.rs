@@ -1,0 +1,139 @@
+//! `svdkit config`: what is set and where each value came from.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use unicode_width::UnicodeWidthStr;
+
+use crate::error::{Error, printable};
+use crate::gate::{Acceptance, Accepts};
+use crate::notation;
+use crate::report::Severity;
+
+use super::options::{When, limits, set_color, word};
+use super::settings::{NAME, Shared};
+use super::{Status, print};
+
+/// Says what is set, and by what: the command line, `svdkit.toml` or a default.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    shared: Shared,
+    /// What stdout gets
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatName::Table, help_heading = "Output")]
+    format: FormatName,
+}
+
+/// The formats by the names users type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatName {
+    /// For a person at a terminal
+    Table,
+    /// One array of objects
+    Json,
+}
+
+/// One setting: its name, its value in words, and where it came from.
+struct Line {
+    setting: &'static str,
+    value: String,
+    from: String,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    let shared = arguments.shared.completed()?;
+    set_color(shared.color);
+    let lines = lines(&arguments.shared, &shared);
+    let text = match arguments.format {
+        FormatName::Table => table(&lines),
+        FormatName::Json => {
+            let object = |line: &Line| {
+                let Line { setting, value, from } = line;
+                json!({ "setting": setting, "value": value, "from": from }).to_string()
+            };
+            format!("[\n{}\n]\n", lines.iter().map(object).collect::<Vec<_>>().join(",\n"))
+        }
+    };
+    print(text.as_bytes()).map(|()| Status::Fine)
+}
+
+/// Every setting; `typed` is what was typed and `set` the same with what the file says.
+fn lines(typed: &Shared, set: &Shared) -> Vec<Line> {
+    let file = set.file.as_ref();
+    let path = file.map_or_else(|| NAME.to_owned(), |file| printable(&file.path.to_string_lossy()));
+    let from = |flag: &str, is_typed: bool, is_filed: bool| match (is_typed, is_filed) {
+        (true, _) => flag.to_owned(),
+        (false, true) => path.clone(),
+        (false, false) => "default".to_owned(),
+    };
+    let globs =
+        |globs: &[String]| if globs.is_empty() { "–".to_owned() } else { printable(&globs.join(" ")) };
+    let limits = limits(set);
+    let line = |setting, value, from| Line { setting, value, from };
+    let allow_missing = typed.allow_missing || file.and_then(|file| file.allow_missing).unwrap_or(false);
+    let mut lines = vec![
+        line(
+            "include",
+            globs(&set.include),
+            from("--include", !typed.include.is_empty(), !set.include.is_empty()),
+        ),
+        line(
+            "exclude",
+            globs(&set.exclude),
+            from("--exclude", !typed.exclude.is_empty(), !set.exclude.is_empty()),
+        ),
+        line(
+            "color",
+            word(&set.color.unwrap_or(When::Auto)),
+            from("--color", typed.color.is_some(), set.color.is_some()),
+        ),
+        line("jobs", limits.threads.to_string(), from("--jobs", typed.jobs.is_some(), set.jobs.is_some())),
+        line(
+            "memory",
+            notation::bytes(limits.memory),
+            from("--memory", typed.memory.is_some(), set.memory.is_some()),
+        ),
+        line(
+            "gate.allow-missing",
+            allow_missing.to_string(),
+            from(
+                "--allow-missing",
+                typed.allow_missing,
+                file.is_some_and(|file| file.allow_missing.is_some()),
+            ),
+        ),
+    ];
+    for rule in file.iter().flat_map(|file| &file.rules).filter(|rule| !set.fail_if.contains(&rule.text)) {
+        let word = if rule.severity == Severity::Warn { " (warn)" } else { "" };
+        lines.push(line("gate.rule", printable(&rule.text) + word, format!("{path}, line {}", rule.line)));
+    }
+    lines.extend(set.fail_if.iter().map(|rule| line("gate.rule", printable(rule), "--fail-if".to_owned())));
+    for (at, acceptance) in file.iter().flat_map(|file| &file.accepted) {
+        lines.push(line("gate.accept", accepted(acceptance), format!("{path}, line {at}")));
+    }
+    lines
+}
+
+fn accepted(acceptance: &Acceptance) -> String {
+    let (Accepts::Rule(what) | Accepts::Column(what)) = &acceptance.accepts;
+    let matrix = acceptance.matrix.as_ref().map_or_else(String::new, |glob| format!(" of {}", glob.glob()));
+    let until = acceptance.until.map_or_else(String::new, |day| format!(" until {day}"));
+    printable(&format!("{what}{matrix}{until}: {}", acceptance.reason))
+}
+
+fn table(lines: &[Line]) -> String {
+    let width = |of: fn(&Line) -> &str| lines.iter().map(|line| of(line).width()).max().unwrap_or(0);
+    let (setting, value) = (width(|line| line.setting), width(|line| &line.value));
+    let pad = |text: &str, width: usize| " ".repeat(width - text.width());
+    let line = |line: &Line| {
+        format!(
+            " {}{}  {}{}  {}\n",
+            line.setting,
+            pad(line.setting, setting),
+            line.value,
+            pad(&line.value, value),
+            line.from
+        )
+    };
+    lines.iter().map(line).collect()
+}

@@ -1,0 +1,121 @@
+//! The gate of a run: the rules that are typed, those of the settings file, and what it accepts.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::analysis::compare::{DRIFTS, FATES, TURNS};
+use crate::error::Error;
+use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
+use crate::layer::Filter;
+use crate::metric::{METRICS, WEIGHTWATCHER};
+use crate::report::{Column, Severity};
+
+use super::options::Common;
+use super::settings::{FileRule, SettingsFile, policy};
+use super::{explain, remark};
+
+/// What a report of `command` with `columns` is judged by; a column that `--columns` or `--sort` names and that is none
+/// of `columns` is an error, too.
+pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) -> Result<Gate, Error> {
+    check_columns(common, columns)?;
+    let shared = &common.shared;
+    let typed = &shared.fail_if;
+    let mut clauses = vec![];
+    let mut accepted = vec![];
+    if let Some(file) = &shared.file {
+        // A rule that is typed, too, is meant as it is typed.
+        for filed in file.rules.iter().filter(|filed| !typed.contains(&filed.text)) {
+            match Rule::parse(&filed.text, columns) {
+                Ok(rule) => clauses.push(clause(rule, filed, file)),
+                Err(_) if is_elsewhere(command, &filed.text, columns) => {
+                    if !common.quiet {
+                        let path = file.path.display();
+                        let text = &filed.text;
+                        remark(&format!(
+                            "{path}: rule `{text}` is not judged: `{command}` has no such column"
+                        ));
+                    }
+                }
+                Err(error) => return Err(file.wrong(filed.line, &error.to_string())),
+            }
+        }
+        check_accepted(file, typed)?;
+        accepted = file.accepted.iter().map(|(_, acceptance)| acceptance.clone()).collect();
+    }
+    let missing = policy(shared.file.as_ref().and_then(|file| file.allow_missing).unwrap_or(false));
+    for text in typed {
+        let (rule, filter) = (Rule::parse(text, columns)?, Filter::default());
+        clauses.push(Clause { rule, severity: Severity::Error, filter, missing });
+    }
+    if shared.allow_missing {
+        clauses.iter_mut().for_each(|clause| clause.missing = MissingPolicy::Allowed);
+    }
+    Ok(Gate { clauses, accepted, today: today() })
+}
+
+/// An error about a column that needs a decomposition, where none is made, says so.
+pub(super) fn without_svd(error: Error) -> Error {
+    let text = error.to_string();
+    let Some((before, rest)) = text.split_once("no column is called `") else { return error };
+    match rest.split('`').next() {
+        Some(key) if explain::is_known(key) => {
+            Error::Usage(format!("{before}`{key}` needs a decomposition; leave `--no-svd` out"))
+        }
+        _ => error,
+    }
+}
+
+fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Clause {
+    let missing = filed.missing.unwrap_or_else(|| policy(file.allow_missing.unwrap_or(false)));
+    Clause { rule, severity: filed.severity, filter: filed.filter.clone(), missing }
+}
+
+/// Whether a rule is about a column that `command` never has, but another command does. One that `command` may have,
+/// and has not this time, is not passed over: the gate would be open.
+fn is_elsewhere(command: &str, text: &str, columns: &[&'static Column]) -> bool {
+    let Some(key) = gate::key_of(text).filter(|key| explain::is_known(key)) else { return false };
+    let metrics = || METRICS.iter().chain(WEIGHTWATCHER).map(|metric| &metric.column);
+    let pair = || DRIFTS.iter().chain(TURNS).map(|drift| &drift.column).chain(&FATES);
+    let bare = key.split('@').next().unwrap_or(key);
+    let metric = ["_base", "_change", "_difference"].iter().find_map(|ending| bare.strip_suffix(ending));
+    let is = |known: &Column| known.key == bare;
+    match command {
+        "compare" => !metrics().chain(pair()).any(|known| is(known) || Some(known.key) == metric),
+        "spectrum" => !metrics().any(is),
+        _ => columns.iter().all(|known| known.key != key),
+    }
+}
+
+/// An acceptance of what is no rule, or of no column, would accept nothing.
+fn check_accepted(file: &SettingsFile, typed: &[String]) -> Result<(), Error> {
+    let rules: Vec<&str> =
+        file.rules.iter().map(|rule| &rule.text).chain(typed).map(String::as_str).collect();
+    for (line, acceptance) in &file.accepted {
+        let what = match &acceptance.accepts {
+            Accepts::Rule(rule) if !rules.contains(&rule.as_str()) => {
+                let near = gate::likeliest(rule, rules.iter().copied());
+                let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                format!("`{rule}` is no rule here{hint}")
+            }
+            Accepts::Column(column) if !explain::is_known(column) => {
+                gate::nearest(column, &explain::keys()).map_or_else(|e| e.to_string(), str::to_owned)
+            }
+            _ => continue,
+        };
+        return Err(file.wrong(*line, &what));
+    }
+    Ok(())
+}
+
+fn check_columns(common: &Common, columns: &[&'static Column]) -> Result<(), Error> {
+    let sort =
+        common.sort.as_deref().map(|key| key.strip_prefix('-').unwrap_or(key)).filter(|key| *key != "name");
+    let chosen =
+        common.columns.iter().map(String::as_str).filter(|key| *key != "all" || common.columns.len() > 1);
+    chosen.chain(sort).try_for_each(|key| gate::column(key, columns).map(drop))
+}
+
+/// The day, by universal time: an acceptance ends everywhere at once.
+fn today() -> Day {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Day::after_epoch(since.as_secs() / 86_400)
+}

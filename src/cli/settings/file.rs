@@ -1,0 +1,264 @@
+//! `svdkit.toml`, parsed strictly: an unknown key, a wrong type or a bad glob is an error with its line.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use globset::Glob;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::value::Datetime;
+
+use crate::cli::options::{When, globs, size};
+use crate::error::{Error, brief};
+use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
+use crate::layer::Filter;
+use crate::report::Severity;
+
+/// What a settings file says.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct SettingsFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// As `--include`.
+    pub include: Vec<String>,
+    /// As `--exclude`.
+    pub exclude: Vec<String>,
+    /// As `--color`.
+    pub color: Option<When>,
+    /// As `--jobs`.
+    pub jobs: Option<NonZeroUsize>,
+    /// As `--memory`.
+    pub memory: Option<u64>,
+    /// As `--allow-missing`, for every rule that does not say it itself.
+    pub allow_missing: Option<bool>,
+    /// The rules, in order.
+    pub rules: Vec<FileRule>,
+    /// What may break them, each with its line.
+    pub accepted: Vec<(usize, Acceptance)>,
+}
+
+/// A rule of the file; its text is parsed when the columns are known.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct FileRule {
+    /// The line it stands on.
+    pub line: usize,
+    /// The rule, as `--fail-if` takes it.
+    pub text: String,
+    /// What breaking it means.
+    pub severity: Severity,
+    /// The rows it is about.
+    pub filter: Filter,
+    /// What a value that could not be measured means; none where the file leaves that to its own setting.
+    pub missing: Option<MissingPolicy>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Top {
+    #[serde(default)]
+    include: Globs,
+    #[serde(default)]
+    exclude: Globs,
+    color: Option<When>,
+    jobs: Option<NonZeroUsize>,
+    memory: Option<Size>,
+    #[serde(default)]
+    gate: GateTable,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct GateTable {
+    allow_missing: Option<bool>,
+    #[serde(default)]
+    rule: Vec<RuleTable>,
+    #[serde(default)]
+    accept: Vec<Spanned<AcceptTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RuleTable {
+    fail_if: Spanned<String>,
+    severity: Option<SeverityName>,
+    #[serde(default)]
+    include: Globs,
+    #[serde(default)]
+    exclude: Globs,
+    allow_missing: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SeverityName {
+    Error,
+    Warn,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AcceptTable {
+    rule: Option<String>,
+    column: Option<String>,
+    matrix: Option<OneGlob>,
+    reason: String,
+    until: Option<Until>,
+}
+
+/// Globs that compile.
+#[derive(Default, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+struct Globs(Vec<String>);
+
+impl TryFrom<Vec<String>> for Globs {
+    type Error = String;
+
+    fn try_from(patterns: Vec<String>) -> Result<Self, String> {
+        globs(&patterns).map_err(|e| e.to_string())?;
+        Ok(Self(patterns))
+    }
+}
+
+/// One glob that compiles.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct OneGlob(Glob);
+
+impl TryFrom<String> for OneGlob {
+    type Error = String;
+
+    fn try_from(pattern: String) -> Result<Self, String> {
+        Glob::new(&pattern).map(Self).map_err(|e| format!("glob `{pattern}`: {}", e.kind()))
+    }
+}
+
+/// A size, as `--memory` takes it.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Size(u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        size(&text).map(Self)
+    }
+}
+
+/// A day, without a time.
+#[derive(Deserialize)]
+#[serde(try_from = "Datetime")]
+struct Until(Day);
+
+impl TryFrom<Datetime> for Until {
+    type Error = String;
+
+    fn try_from(at: Datetime) -> Result<Self, String> {
+        match at {
+            Datetime { date: Some(date), time: None, offset: None } => {
+                Ok(Self(Day { year: date.year, month: date.month, day: date.day }))
+            }
+            _ => Err(format!("`{at}` is no day; write it as 2027-01-31")),
+        }
+    }
+}
+
+impl SettingsFile {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no TOML, or says what makes no sense; the message names the line.
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+        let text = fs::read_to_string(path).map_err(|e| Error::io(path, "cannot read", e))?;
+        let top: Top = toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(1, |span| line_of(&text, span.start));
+            let source = text.lines().nth(line - 1).unwrap_or_default().trim();
+            Error::malformed(path, format!("line {line}, `{}`: {}", brief(source), told(e.message())))
+        })?;
+        let rule = |table: RuleTable| -> Result<FileRule, Error> {
+            let some = |globs_of: &Globs| {
+                if globs_of.0.is_empty() { Ok(None) } else { globs(&globs_of.0).map(Some) }
+            };
+            Ok(FileRule {
+                line: line_of(&text, table.fail_if.span().start),
+                text: table.fail_if.into_inner(),
+                severity: match table.severity {
+                    None | Some(SeverityName::Error) => Severity::Error,
+                    Some(SeverityName::Warn) => Severity::Warn,
+                },
+                filter: Filter { include: some(&table.include)?, exclude: globs(&table.exclude.0)? },
+                missing: table.allow_missing.map(policy),
+            })
+        };
+        let accepted = |table: Spanned<AcceptTable>| {
+            let line = line_of(&text, table.span().start);
+            let acceptance = acceptance(table.into_inner());
+            let acceptance = acceptance
+                .map_err(|what| Error::malformed(path, format!("line {line}, `[[gate.accept]]`: {what}")))?;
+            Ok((line, acceptance))
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            include: top.include.0,
+            exclude: top.exclude.0,
+            color: top.color,
+            jobs: top.jobs,
+            memory: top.memory.map(|size| size.0),
+            allow_missing: top.gate.allow_missing,
+            rules: top.gate.rule.into_iter().map(rule).collect::<Result<_, _>>()?,
+            accepted: top.gate.accept.into_iter().map(accepted).collect::<Result<_, Error>>()?,
+        })
+    }
+
+    /// An error about the line `line`.
+    pub(in crate::cli) fn wrong(&self, line: usize, what: &str) -> Error {
+        Error::malformed(&self.path, format!("line {line}: {what}"))
+    }
+}
+
+/// What `allow-missing` means.
+pub(in crate::cli) fn policy(allowed: bool) -> MissingPolicy {
+    if allowed { MissingPolicy::Allowed } else { MissingPolicy::Fails }
+}
+
+fn acceptance(table: AcceptTable) -> Result<Acceptance, &'static str> {
+    let accepts = match (table.rule, table.column) {
+        (Some(rule), None) => Accepts::Rule(rule),
+        (None, Some(column)) => Accepts::Column(column),
+        _ => return Err("name what it accepts by either `rule` or `column`"),
+    };
+    if table.reason.trim().is_empty() {
+        return Err("`reason` is empty; say why this may be");
+    }
+    Ok(Acceptance {
+        accepts,
+        matrix: table.matrix.map(|glob| glob.0.compile_matcher()),
+        reason: table.reason,
+        until: table.until.map(|until| until.0),
+    })
+}
+
+/// The line, from 1, that byte `at` of `text` stands on.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// A parser's message in our words, with the nearest key where one is unknown.
+fn told(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let kinds = [("unknown field", "no setting is called"), ("unknown variant", "no choice is called")];
+    let kind = kinds.iter().find(|(start, _)| message.starts_with(start));
+    if let (Some((_, words)), [name, known @ ..]) = (kind, quoted.as_slice()) {
+        let near = gate::likeliest(name, known.iter().copied());
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are `{}`", known.join("`, `")),
+        };
+        return format!("{words} `{}`; {hint}", brief(name));
+    }
+    let words = message.lines().collect::<Vec<_>>().join(", ");
+    let plain =
+        [("a nonzero usize", "a whole number from 1 on"), ("a TOML datetime", "a day, as in 2027-01-31")];
+    plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours))
+}

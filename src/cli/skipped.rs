@@ -1,0 +1,47 @@
+//! What is no matrix is read all the same: a norm that holds NaN, or another one than before, is not to go unseen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::analysis::hygiene;
+use crate::checkpoint::MatrixSource;
+use crate::engine::{Job, Limits};
+use crate::error::Error;
+use crate::layer::TensorInfo;
+use crate::report::{Skipped, SkippedContent};
+
+use super::options::Common;
+use super::run::{Work, all};
+
+/// Hashes what is no matrix, and counts what of it is not finite.
+pub(super) fn look(
+    source: &Arc<dyn MatrixSource>,
+    skipped: &mut [Skipped],
+    (common, limits): (&Common, Limits),
+) -> Result<(), Error> {
+    let by_name: BTreeMap<&str, &TensorInfo> =
+        source.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let stored: Vec<Option<TensorInfo>> = skipped
+        .iter()
+        .map(|skipped| by_name.get(skipped.tensor.as_str()).map(|tensor| (*tensor).clone()))
+        .collect();
+    let job = |tensor: &Option<TensorInfo>| {
+        let bytes = tensor.as_ref().map_or(0, hygiene::bytes);
+        Job { flops: bytes as f64, bytes: bytes.min(hygiene::BLOCK as u64) }
+    };
+    let jobs: Vec<Job> = stored.iter().map(job).collect();
+    let work: Work<Option<SkippedContent>> = {
+        let source = Arc::clone(source);
+        Arc::new(move |i| match &stored[i] {
+            Some(tensor) => hygiene::content(source.as_ref(), tensor),
+            None => Ok(None),
+        })
+    };
+    for (skipped, found) in skipped.iter_mut().zip(all(&jobs, &work, (common, limits))?) {
+        match found {
+            Ok(content) => skipped.content = content,
+            Err(why) => skipped.failed = Some(why),
+        }
+    }
+    Ok(())
+}

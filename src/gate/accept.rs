@@ -1,0 +1,104 @@
+//! What a team has accepted: rows that may cross a line, for a reason and for a time.
+//!
+//! Knows no clock; whoever judges says what day it is.
+
+use std::fmt;
+
+use globset::GlobMatcher;
+
+/// A day of the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day {
+    /// The year.
+    pub year: u16,
+    /// The month, from 1.
+    pub month: u8,
+    /// The day of the month, from 1.
+    pub day: u8,
+}
+
+impl Day {
+    /// The day `days` after 1970-01-01.
+    pub fn after_epoch(days: u64) -> Self {
+        let (mut year, mut left) = (1970, days);
+        let leap =
+            |year: u16| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let length = |year| if leap(year) { 366 } else { 365 };
+        while year < u16::MAX && left >= length(year) {
+            left -= length(year);
+            year += 1;
+        }
+        let february = if leap(year) { 29 } else { 28 };
+        let mut month = 1;
+        for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+            if left < length {
+                break;
+            }
+            left -= length;
+            month += 1;
+        }
+        Self { year, month, day: left as u8 + 1 }
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+/// Which judgements an acceptance is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepts {
+    /// Those of one rule, as it is written.
+    Rule(String),
+    /// Those of every rule on a column.
+    Column(String),
+}
+
+/// Something that crosses a line and may.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    /// Which judgements.
+    pub accepts: Accepts,
+    /// Of which rows; of all, and of sums, where there is none.
+    pub matrix: Option<GlobMatcher>,
+    /// Why.
+    pub reason: String,
+    /// The last day on which it holds.
+    pub until: Option<Day>,
+}
+
+impl Acceptance {
+    /// Whether it is about what the rule `text` on column `key` says of a row, or of a sum, which has no name.
+    pub(super) fn is_about(&self, text: &str, key: &str, name: Option<&str>) -> bool {
+        let judgement = match &self.accepts {
+            Accepts::Rule(rule) => rule == text,
+            Accepts::Column(column) => column == key,
+        };
+        judgement && self.matrix.as_ref().is_none_or(|glob| name.is_some_and(|name| glob.is_match(name)))
+    }
+
+    /// Whether it holds on the day `today`.
+    pub(super) fn holds(&self, today: Day) -> bool {
+        self.until.is_none_or(|until| today <= until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_counted_as_the_calendar_does() {
+        let check = |days, expected: &str| assert_eq!(Day::after_epoch(days).to_string(), expected);
+        check(0, "1970-01-01");
+        check(58, "1970-02-28");
+        check(59, "1970-03-01");
+        check(11_016, "2000-02-29");
+        check(11_322, "2000-12-31");
+        check(20_781, "2026-11-24");
+        check(47_540, "2100-02-28");
+        check(47_541, "2100-03-01");
+    }
+}

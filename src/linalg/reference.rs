@@ -1,0 +1,139 @@
+//! A weight that directions of others are held against: its singular values, its leading triplets, and how close a
+//! direction comes to any of its singular vectors.
+
+use super::bounds::Eigenvalues;
+use super::certificate::{BestCosine, Question, by_vectors, certified};
+use super::factors::{Basis, Factors};
+use super::leading::{TOLERANCE, leading};
+use super::operator::Operator;
+use super::reduced::{Reduced, times};
+use super::scan::{Seen, scanned};
+use super::{Precision, exact, route};
+use crate::error::Error;
+use crate::matrix::Matrix;
+use crate::spectrum::{Route, Spectrum};
+
+/// Up to this short side all vectors cost next to nothing, and give the cosines themselves.
+const SMALL_SIDE: usize = 256;
+
+/// Which singular vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// Left: as long as the weight has rows.
+    Left,
+    /// Right: as long as it has columns.
+    Right,
+}
+
+/// A weight and what is known of it.
+pub struct Reference<'a> {
+    weight: Operator<'a>,
+    spectrum: Spectrum,
+    /// On its short side, where the fast route was taken.
+    reduced: Option<(Vectors, Reduced)>,
+}
+
+impl<'a> Reference<'a> {
+    /// Decomposes a finite weight; of a square one, so that `first` vectors are the cheaper ones.
+    ///
+    /// # Errors
+    /// [`Error::NotConverged`], also when an entry is not finite.
+    pub fn new(matrix: &'a Matrix, first: Vectors, precision: Precision) -> Result<Self, Error> {
+        let (rows, cols) = (matrix.rows(), matrix.cols());
+        let weight = Operator::from(matrix);
+        if route(rows, cols, precision) == Route::Direct {
+            return Ok(Self { weight, spectrum: exact::singular_values(matrix)?, reduced: None });
+        }
+        let short = match rows.cmp(&cols) {
+            std::cmp::Ordering::Less => Vectors::Left,
+            std::cmp::Ordering::Equal => first,
+            std::cmp::Ordering::Greater => Vectors::Right,
+        };
+        match Reduced::of(&towards(&weight, short)) {
+            Some(reduced) => {
+                let spectrum = reduced.spectrum(rows, cols)?;
+                Ok(Self { weight, spectrum, reduced: Some((short, reduced)) })
+            }
+            None => Ok(Self { weight, spectrum: super::singular_values(matrix, precision)?, reduced: None }),
+        }
+    }
+
+    /// The singular values, all that is left of it.
+    pub fn into_spectrum(self) -> Spectrum {
+        self.spectrum
+    }
+
+    /// The `k` largest triplets, or as many as there are above rounding.
+    ///
+    /// # Errors
+    /// [`Error::NotConverged`].
+    pub fn leading(&self, k: usize) -> Result<Factors, Error> {
+        let found = self.reduced.as_ref().and_then(|(short, reduced)| {
+            let found = reduced.leading(&towards(&self.weight, *short), k, TOLERANCE)?;
+            Some(if *short == Vectors::Left { found } else { found.transposed() })
+        });
+        found.map_or_else(|| leading(&self.weight, k), Ok)
+    }
+
+    /// The best cosine of each of `directions` (unit columns) with the singular vectors of one side; as sharp as
+    /// `question` wants it.
+    ///
+    /// # Errors
+    /// When a direction stays undecided and the whole decomposition, made in its place, does not converge.
+    pub fn best_cosines(
+        &self,
+        vectors: Vectors,
+        directions: &Basis,
+        question: Question<'_>,
+    ) -> Result<Vec<BestCosine>, Error> {
+        exact::on_one_thread();
+        let weight = towards(&self.weight, vectors);
+        if weight.rows().min(weight.cols()) > SMALL_SIDE
+            && let Some(found) = self.without_vectors(vectors, directions, question)
+        {
+            return Ok(found);
+        }
+        Ok(by_vectors(&exact::factors(&weight)?, directions))
+    }
+
+    /// The same by bounds, first those of a few Lanczos steps, then those of all vectors of the tridiagonal matrix.
+    fn without_vectors(
+        &self,
+        vectors: Vectors,
+        directions: &Basis,
+        question: Question<'_>,
+    ) -> Option<Vec<BestCosine>> {
+        let weight = towards(&self.weight, vectors);
+        let transposed = weight.clone().transposed();
+        let eigenvalues = Eigenvalues::new(&self.spectrum, weight.rows());
+        let on_weight = |block: &Basis| times(&weight, &times(&transposed, block));
+        let Some((short, reduced)) = &self.reduced else {
+            return certified(on_weight, &eigenvalues, directions, question).into_iter().collect();
+        };
+        let inside = (*short == vectors).then(|| reduced.inside(directions));
+        let mut found = match &inside {
+            Some(inside) => certified(|block| reduced.times(block), &eigenvalues, inside, question),
+            None => certified(on_weight, &eigenvalues, directions, question),
+        };
+        if found.iter().any(Option::is_none) {
+            let scanned = if let Some(inside) = &inside {
+                scanned(reduced, &self.spectrum, &Seen::Directly(inside))
+            } else {
+                let images = reduced.inside(&times(&transposed, directions));
+                scanned(reduced, &self.spectrum, &Seen::ThroughWeight(&images))
+            };
+            for (found, scanned) in found.iter_mut().zip(scanned?) {
+                *found = found.or(Some(scanned).filter(|scanned| scanned.answers(question)));
+            }
+        }
+        found.into_iter().collect()
+    }
+}
+
+/// The operator whose left vectors these are.
+fn towards<'a>(weight: &Operator<'a>, vectors: Vectors) -> Operator<'a> {
+    match vectors {
+        Vectors::Left => weight.clone(),
+        Vectors::Right => weight.clone().transposed(),
+    }
+}

@@ -1,0 +1,94 @@
+//! What the rules said of a report, row by row.
+
+use serde::Serialize;
+
+/// What a rule said, of a row or of the whole report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Nothing crosses the line.
+    Pass,
+    /// What crosses the line was accepted, with a reason.
+    Accepted,
+    /// A value lies too close to the line for its accuracy to tell the side.
+    Inconclusive,
+    /// Something crosses the line, or could not be measured.
+    Fail,
+}
+
+/// What a broken rule means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The run ends with exit code 1.
+    Error,
+    /// It is told and no more.
+    Warn,
+}
+
+/// The judgement of one rule over the whole report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The rule as the user wrote it.
+    pub rule: String,
+    /// What breaking it means.
+    pub severity: Severity,
+    /// What it said: the worst of its findings.
+    pub outcome: Outcome,
+    /// How many rows (or sums) crossed the line and are not accepted.
+    pub broken: u64,
+    /// How many rows had no value to judge.
+    pub missing: u64,
+    /// How many lie too close to the line.
+    pub inconclusive: u64,
+    /// How many were accepted.
+    pub accepted: u64,
+    /// The worst offender, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst: Option<String>,
+    /// Every row that the rule does not simply pass, worst first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// What one rule said of one row, or of a sum over rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The row; none of a sum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<String>,
+    /// What the rule said of it; never a pass.
+    pub outcome: Outcome,
+    /// The value that crossed the line, or why there is none.
+    pub what: String,
+    /// Why it was accepted, or until when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Verdict {
+    /// Whether the run must not end well: the rule is broken, or cannot be judged, and is no mere warning.
+    pub fn blocks(&self) -> bool {
+        self.severity == Severity::Error && matches!(self.outcome, Outcome::Fail | Outcome::Inconclusive)
+    }
+
+    /// The verdict in a word.
+    pub fn word(&self) -> &'static str {
+        match (self.outcome, self.severity) {
+            (Outcome::Pass, _) => "pass",
+            (Outcome::Accepted, _) => "accepted",
+            (Outcome::Inconclusive, _) => "inconclusive",
+            (Outcome::Fail, Severity::Warn) => "warn",
+            (Outcome::Fail, Severity::Error) => "FAIL",
+        }
+    }
+}
+
+impl Finding {
+    /// The finding in words.
+    pub fn told(&self) -> String {
+        let name = self.matrix.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+        let note = self.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
+        format!("{name}{}{note}", self.what)
+    }
+}

@@ -1,0 +1,143 @@
+//! What docs/ci.md, the GitHub action and the pre-commit hook tell a build server to run, run here as it stands.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// A folder as a repository has it: `model/`, and a baseline of it.
+fn repository() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    fs::create_dir(&model).unwrap();
+    let base = Path::new(ROOT).join("fixtures/charlm/base/model.safetensors");
+    fs::copy(base, model.join("model.safetensors")).unwrap();
+    assert!(bash(&folder, "svdkit spectrum model -q -o baseline.json", &[]).status.success());
+    folder
+}
+
+/// The same with a NaN in the last tensor of the model.
+fn spoiled() -> TempDir {
+    let folder = repository();
+    let path = folder.path().join("model/model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 2..].copy_from_slice(&[0xc0, 0x7f]);
+    fs::write(path, bytes).unwrap();
+    folder
+}
+
+/// Runs `script` in `folder` with the program on the path, as a build server does.
+fn bash(folder: &TempDir, script: &str, environment: &[(&str, &str)]) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_svdkit")).parent().unwrap();
+    let mut command = Command::new("bash");
+    command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]);
+    command.current_dir(folder.path()).env_clear().envs(environment.iter().copied());
+    command.env("PATH", format!("{}:/usr/bin:/bin", program.display())).output().unwrap()
+}
+
+fn check(output: &Output, code: i32, script: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{script}\n{said}");
+}
+
+/// The contents of the fenced blocks of a page that are marked `kind`.
+fn blocks(page: &str, kind: &str) -> Vec<String> {
+    let fence = format!("```{kind}\n");
+    page.split(&fence).skip(1).map(|part| part.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The lines below `key`, as far as they are indented deeper, without their indentation.
+fn below(text: &str, key: &str) -> Vec<String> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines: Vec<&str> = text.lines().collect();
+    let starts =
+        (0..lines.len()).filter(|i| lines[*i].trim_start().trim_start_matches("- ").starts_with(key));
+    starts
+        .map(|start| {
+            let deeper = |line: &&&str| line.trim().is_empty() || indent(line) > indent(lines[start]);
+            let content: Vec<&str> = lines[start + 1..].iter().take_while(deeper).copied().collect();
+            let least = content.iter().filter(|line| !line.trim().is_empty()).map(|line| indent(line)).min();
+            let cut = |line: &&str| line.get(least.unwrap_or(0)..).unwrap_or_default().to_owned();
+            content.iter().map(cut).collect::<Vec<_>>().join("\n")
+        })
+        .collect()
+}
+
+#[test]
+fn every_shell_line_of_the_page_passes_on_an_untouched_model_and_its_gates_fail_on_a_spoiled_one() {
+    let page = read("docs/ci.md");
+    let scripts = blocks(&page, "sh");
+    let gitlab = blocks(&page, "yaml").iter().flat_map(|block| below(block, "script:")).collect::<Vec<_>>();
+    let gitlab =
+        gitlab.iter().flat_map(|list| list.lines()).map(|line| line.trim_start_matches("- ").to_owned());
+    let scripts: Vec<String> = scripts.into_iter().chain(gitlab).collect();
+    assert_eq!(scripts.len(), 4, "{scripts:?}");
+    for script in &scripts {
+        check(&bash(&repository(), script, &[]), 0, script);
+        check(&bash(&spoiled(), script, &[]), 1, script);
+    }
+}
+
+#[test]
+fn the_settings_of_the_page_are_understood_and_catch_what_they_say() {
+    let settings = &blocks(&read("docs/ci.md"), "toml")[0];
+    for (folder, code) in [(repository(), 0), (spoiled(), 1)] {
+        fs::write(folder.path().join("svdkit.toml"), settings).unwrap();
+        check(&bash(&folder, "svdkit compare baseline.json model", &[]), code, settings);
+    }
+}
+
+#[test]
+fn the_action_annotates_summarizes_and_ends_as_the_gate_does() {
+    let steps = below(&read(".github/actions/compare/action.yml"), "run: |");
+    assert_eq!(steps.len(), 2);
+    for (folder, code) in [(repository(), 0), (spoiled(), 1)] {
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (summary, temporary) = (at("summary.md"), at("."));
+        fs::write(&summary, "before\n").unwrap();
+        let environment = [
+            ("BASELINE", "baseline.json"),
+            ("MODEL", "model"),
+            ("ARGUMENTS", "--fail-if\nnonfinite_count > 0\n\n--no-vectors\n"),
+            ("RUNNER_TEMP", &temporary),
+            ("GITHUB_STEP_SUMMARY", &summary),
+            ("GITHUB_ACTION_PATH", ROOT),
+        ];
+        check(&bash(&folder, &steps[0], &environment), 0, &steps[0]);
+        let output = bash(&folder, &steps[1], &environment);
+        check(&output, code, &steps[1]);
+        let (annotations, summary) =
+            (String::from_utf8(output.stdout).unwrap(), fs::read_to_string(&summary).unwrap());
+        assert_eq!(
+            annotations.contains("::error title=svdkit%3A nonfinite_count > 0::"),
+            code == 1,
+            "{annotations}"
+        );
+        let verdict = if code == 0 { "**passed**: 1 rule" } else { "**FAILED**: 1 of 1 rules" };
+        assert!(summary.starts_with(&format!("before\n{verdict}")), "{summary}");
+    }
+}
+
+#[test]
+fn the_hook_looks_at_every_file_it_is_given() {
+    let entry = below(&read(".pre-commit-hooks.yaml"), "entry: >-").remove(0);
+    let (sound, broken) = (repository(), spoiled());
+    let file = |folder: &TempDir| folder.path().join("model/model.safetensors").to_str().unwrap().to_owned();
+    let script = |files: [String; 2]| format!("{} {}", entry.trim(), files.join(" "));
+    let fine = script([file(&sound), file(&sound)]);
+    check(&bash(&sound, &fine, &[]), 0, &fine);
+    // The sound file comes last, and does not hide the other.
+    let failing = script([file(&broken), file(&sound)]);
+    check(&bash(&sound, &failing, &[]), 1, &failing);
+}
