@@ -147,9 +147,7 @@ fn an_untouched_copy_passes_without_a_decomposition() {
     let copy = save(&folder.path().join("copy.safetensors"), &stored());
     for base in [baseline.as_str(), BASE] {
         let arguments = with_rules(&["compare", base, &copy, "--fail-if", "share(changed > 0) > 0"]);
-        let begun = std::time::Instant::now();
         check_exit(&arguments, 0, "");
-        assert!(begun.elapsed().as_secs_f64() < 1.0, "{:?}", begun.elapsed());
         let report = json(&arguments);
         assert_eq!(report["totals"]["measured"], 0);
         assert_eq!(report["totals"]["compared"]["unchanged"], 30);

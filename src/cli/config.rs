@@ -5,12 +5,12 @@ use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 
 use crate::error::{Error, printable};
-use crate::gate::{Acceptance, Accepts};
+use crate::gate::{Acceptance, Accepts, MissingPolicy};
 use crate::notation;
 use crate::report::Severity;
 
 use super::options::{When, limits, set_color, word};
-use super::settings::{NAME, Shared};
+use super::settings::{FileRule, NAME, Shared};
 use super::{Status, print};
 
 /// Says what is set, and by what: the command line, `svdkit.toml` or a default.
@@ -104,14 +104,27 @@ fn lines(typed: &Shared, set: &Shared) -> Vec<Line> {
         ),
     ];
     for rule in file.iter().flat_map(|file| &file.rules).filter(|rule| !set.fail_if.contains(&rule.text)) {
-        let word = if rule.severity == Severity::Warn { " (warn)" } else { "" };
-        lines.push(line("gate.rule", printable(&rule.text) + word, format!("{path}, line {}", rule.line)));
+        lines.push(line("gate.rule", meant(rule), format!("{path}, line {}", rule.line)));
     }
     lines.extend(set.fail_if.iter().map(|rule| line("gate.rule", printable(rule), "--fail-if".to_owned())));
     for (at, acceptance) in file.iter().flat_map(|file| &file.accepted) {
         lines.push(line("gate.accept", accepted(acceptance), format!("{path}, line {at}")));
     }
     lines
+}
+
+/// A rule and how the file means it.
+fn meant(rule: &FileRule) -> String {
+    let mut how = vec![];
+    if rule.severity == Severity::Warn {
+        how.push("warn".to_owned());
+    }
+    for (word, globs) in [("include", &rule.include), ("exclude", &rule.exclude)] {
+        how.extend(globs.iter().map(|glob| format!("{word} {glob}")));
+    }
+    how.extend(rule.missing.map(|missing| format!("allow-missing {}", missing == MissingPolicy::Allowed)));
+    let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
+    printable(&format!("{}{how}", rule.text))
 }
 
 fn accepted(acceptance: &Acceptance) -> String {

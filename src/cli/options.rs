@@ -247,6 +247,12 @@ pub(super) fn limits(shared: &Shared) -> Limits {
     }
 }
 
+/// What `include` keeps, or everything, without what `exclude` drops.
+pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
+    let include = if include.is_empty() { None } else { Some(globs(include)?) };
+    Ok(Filter { include, exclude: globs(exclude)? })
+}
+
 /// Globs as one set.
 pub(super) fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
     let mut set = GlobSetBuilder::new();

@@ -9,7 +9,7 @@ use crate::layer::Filter;
 use crate::metric::{METRICS, WEIGHTWATCHER};
 use crate::report::{Column, Severity};
 
-use super::options::Common;
+use super::options::{Common, filter};
 use super::settings::{FileRule, SettingsFile, policy};
 use super::{explain, remark};
 
@@ -25,7 +25,7 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
         // A rule that is typed, too, is meant as it is typed.
         for filed in file.rules.iter().filter(|filed| !typed.contains(&filed.text)) {
             match Rule::parse(&filed.text, columns) {
-                Ok(rule) => clauses.push(clause(rule, filed, file)),
+                Ok(rule) => clauses.push(clause(rule, filed, file)?),
                 Err(_) if is_elsewhere(command, &filed.text, columns) => {
                     if !common.quiet {
                         let path = file.path.display();
@@ -64,9 +64,21 @@ pub(super) fn without_svd(error: Error) -> Error {
     }
 }
 
-fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Clause {
+/// An error about a rule says where the rule stands, if it was not typed.
+pub(super) fn placed(error: Error, common: &Common) -> Error {
+    let text = error.to_string();
+    let file = common.shared.file.as_ref();
+    let filed = file.and_then(|file| Some((file, file.rules.iter().find(|rule| text.contains(&rule.text))?)));
+    match filed.filter(|(_, rule)| !common.shared.fail_if.contains(&rule.text)) {
+        Some((file, rule)) => file.wrong(rule.line, &format!("{text}; `--no-config` leaves this file out")),
+        None => error,
+    }
+}
+
+fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Result<Clause, Error> {
     let missing = filed.missing.unwrap_or_else(|| policy(file.allow_missing.unwrap_or(false)));
-    Clause { rule, severity: filed.severity, filter: filed.filter.clone(), missing }
+    let filter = filter(&filed.include, &filed.exclude)?;
+    Ok(Clause { rule, severity: filed.severity, filter, missing })
 }
 
 /// Whether a rule is about a column that `command` never has, but another command does. One that `command` may have,

@@ -279,7 +279,7 @@ pub(super) fn row_of(layer: &Layer) -> Row {
 
 /// What the gate says of `report`, whose rows are then put into the order of `--sort`.
 pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result<(), Error> {
-    report.verdicts = gate.judge(report)?;
+    report.verdicts = gate.judge(report).map_err(|error| rules::placed(error, common))?;
     if let Some(sort) = &common.sort {
         sort_rows(report, sort);
     }

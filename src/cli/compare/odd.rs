@@ -94,7 +94,8 @@ impl Odd {
             block,
             role,
             tensor: tensor.tensor.clone(),
-            shape: [tensor.shape.iter().product(), 1],
+            // A saved report may claim any shape.
+            shape: [tensor.shape.iter().fold(1, |n: u64, side| n.saturating_mul(*side)), 1],
             stored_shape: Some(tensor.shape.clone()),
             dtype: tensor.dtype.clone(),
             name,

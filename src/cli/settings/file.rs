@@ -10,9 +10,8 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use crate::cli::options::{When, globs, size};
-use crate::error::{Error, brief};
+use crate::error::{Error, brief, printable};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
-use crate::layer::Filter;
 use crate::report::Severity;
 
 /// What a settings file says.
@@ -47,8 +46,10 @@ pub(in crate::cli) struct FileRule {
     pub text: String,
     /// What breaking it means.
     pub severity: Severity,
-    /// The rows it is about.
-    pub filter: Filter,
+    /// Globs of the rows it is about; none for all.
+    pub include: Vec<String>,
+    /// Globs of rows it is not about.
+    pub exclude: Vec<String>,
     /// What a value that could not be measured means; none where the file leaves that to its own setting.
     pub missing: Option<MissingPolicy>,
 }
@@ -176,20 +177,16 @@ impl SettingsFile {
             let source = text.lines().nth(line - 1).unwrap_or_default().trim();
             Error::malformed(path, format!("line {line}, `{}`: {}", brief(source), told(e.message())))
         })?;
-        let rule = |table: RuleTable| -> Result<FileRule, Error> {
-            let some = |globs_of: &Globs| {
-                if globs_of.0.is_empty() { Ok(None) } else { globs(&globs_of.0).map(Some) }
-            };
-            Ok(FileRule {
-                line: line_of(&text, table.fail_if.span().start),
-                text: table.fail_if.into_inner(),
-                severity: match table.severity {
-                    None | Some(SeverityName::Error) => Severity::Error,
-                    Some(SeverityName::Warn) => Severity::Warn,
-                },
-                filter: Filter { include: some(&table.include)?, exclude: globs(&table.exclude.0)? },
-                missing: table.allow_missing.map(policy),
-            })
+        let rule = |table: RuleTable| FileRule {
+            line: line_of(&text, table.fail_if.span().start),
+            text: table.fail_if.into_inner(),
+            severity: match table.severity {
+                None | Some(SeverityName::Error) => Severity::Error,
+                Some(SeverityName::Warn) => Severity::Warn,
+            },
+            include: table.include.0,
+            exclude: table.exclude.0,
+            missing: table.allow_missing.map(policy),
         };
         let accepted = |table: Spanned<AcceptTable>| {
             let line = line_of(&text, table.span().start);
@@ -206,14 +203,14 @@ impl SettingsFile {
             jobs: top.jobs,
             memory: top.memory.map(|size| size.0),
             allow_missing: top.gate.allow_missing,
-            rules: top.gate.rule.into_iter().map(rule).collect::<Result<_, _>>()?,
+            rules: top.gate.rule.into_iter().map(rule).collect(),
             accepted: top.gate.accept.into_iter().map(accepted).collect::<Result<_, Error>>()?,
         })
     }
 
     /// An error about the line `line`.
     pub(in crate::cli) fn wrong(&self, line: usize, what: &str) -> Error {
-        Error::malformed(&self.path, format!("line {line}: {what}"))
+        Error::malformed(&self.path, format!("line {line}: {}", printable(what)))
     }
 }
 
@@ -258,7 +255,12 @@ fn told(message: &str) -> String {
         return format!("{words} `{}`; {hint}", brief(name));
     }
     let words = message.lines().collect::<Vec<_>>().join(", ");
-    let plain =
-        [("a nonzero usize", "a whole number from 1 on"), ("a TOML datetime", "a day, as in 2027-01-31")];
+    let plain = [
+        ("a nonzero usize", "a whole number from 1 on"),
+        ("a TOML datetime", "a day, as in 2027-01-31"),
+        ("struct GateTable", "a table, `[gate]`"),
+        ("struct RuleTable", "a table, `[[gate.rule]]`"),
+        ("struct AcceptTable", "a table, `[[gate.accept]]`"),
+    ];
     plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours))
 }
