@@ -85,11 +85,10 @@ impl WeightFile {
     /// Opens the file again. No handle is kept between reads: a checkpoint may have more shards than a process
     /// may have open files, and an open costs microseconds where a matrix costs milliseconds.
     fn reopen(&self) -> Result<Handle, String> {
-        let modified = match &self.place {
-            Place::Disk(modified) => modified,
-            #[cfg(feature = "hub")]
-            Place::Hub(file) => return Ok(Handle::Hub(file.clone())),
-        };
+        #[cfg(feature = "hub")]
+        if let Place::Hub(file) = &self.place {
+            return Ok(Handle::Hub(file.clone()));
+        }
         let file = File::open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
         let metadata = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
         if metadata.len() != self.bytes {
@@ -99,7 +98,7 @@ impl WeightFile {
                 metadata.len()
             ));
         }
-        if metadata.modified().ok() != *modified {
+        if !matches!(&self.place, Place::Disk(modified) if *modified == metadata.modified().ok()) {
             return Err("the file changed while it was read: it was written to".to_owned());
         }
         Ok(Handle::Disk(file))

@@ -232,12 +232,6 @@ pub(super) fn set_color(choice: Option<When>) {
     choice.write_global();
 }
 
-/// The filter of `--include` and `--exclude`.
-pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
-    let include = if include.is_empty() { None } else { Some(globs(include)?) };
-    Ok(Filter { include, exclude: globs(exclude)? })
-}
-
 /// Threads and memory: as chosen, or what the machine grants.
 pub(super) fn limits(shared: &Shared) -> Limits {
     let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

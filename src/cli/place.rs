@@ -43,6 +43,7 @@ impl Place {
     }
 
     /// The path, if all of its files are on this machine.
+    #[cfg_attr(not(feature = "hub"), expect(clippy::unnecessary_wraps, reason = "with the hub it can fail"))]
     pub(super) fn local(self) -> Result<PathBuf, Error> {
         #[cfg(feature = "hub")]
         if let Some(remote) = &self.remote {
