@@ -114,7 +114,7 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
             let _ = stream.write_all((text + "Connection: close\r\n\r\n").as_bytes());
             return;
         }
-        Manner::HangsUp if number % 3 == 0 => most /= 2,
+        Manner::HangsUp if number.is_multiple_of(3) => most /= 2,
         Manner::Trickles => most = most.min(1000),
         Manner::Silent => return,
         Manner::IgnoresRanges => return plain(200, &bytes),
@@ -122,7 +122,7 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
         Manner::Changes if first > 0 => length += 1,
         Manner::SendsOthers => from += 1,
         Manner::Status(code) => return plain(code, b""),
-        Manner::Sometimes(code) if number % 2 == 0 => return plain(code, b""),
+        Manner::Sometimes(code) if number.is_multiple_of(2) => return plain(code, b""),
         _ => {}
     }
     let mut head = String::from("HTTP/1.1 206 x\r\nConnection: close\r\n");

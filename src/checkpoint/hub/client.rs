@@ -16,9 +16,9 @@ const ATTEMPTS: u32 = 5;
 /// The wait before the second attempt; it doubles from one to the next.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait that a server may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// A server that sends nothing for so long has hung up.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// A connection to the hub.
 pub(super) struct Client {
@@ -123,7 +123,7 @@ impl Client {
         filled: &mut usize,
     ) -> Result<(), Problem> {
         let asked = offset..offset + out.len() as u64;
-        let answer = self.ask(url, Some(asked.clone()))?;
+        let answer = self.ask(url, Some(&asked))?;
         let length = content_range(&answer, &asked).map_err(Problem::Refused)?;
         if known.replace(length).is_some_and(|before| before != length) {
             return Err(Problem::Refused("the file changed while it was read".to_owned()));
@@ -144,12 +144,12 @@ impl Client {
     }
 
     /// Asks once, for a file or a range of it.
-    fn ask(&self, url: &str, range: Option<Range<u64>>) -> Result<Response<Body>, Problem> {
+    fn ask(&self, url: &str, range: Option<&Range<u64>>) -> Result<Response<Body>, Problem> {
         if (self.hub.is_interrupted)() {
             return Err(Problem::Interrupted);
         }
         let mut request = self.agent.get(url);
-        if let Some(range) = &range {
+        if let Some(range) = range {
             request = request.header("Range", format!("bytes={}-{}", range.start, range.end.max(1) - 1));
         }
         if let Some(token) = &self.hub.token {
