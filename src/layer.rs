@@ -2,10 +2,10 @@
 //!
 //! Only names and shapes are looked at; no weight is read here.
 
+mod natural;
 mod scales;
 mod storage;
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -13,8 +13,9 @@ use globset::GlobSet;
 
 use crate::error::printable;
 use crate::matrix::Dtype;
-use crate::report::Skipped;
+use crate::report::{Kind, Skipped};
 
+pub use natural::natural;
 pub use scales::SCALES_OF_A_MATRIX;
 pub use storage::{Axes, Cut, Encoding, Part};
 
@@ -178,7 +179,11 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     let mut selection = Selection::default();
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
-        match scales::quantized(tensor, &names).map_or_else(|| matrices(tensor, order), Err) {
+        let found = match scales::quantized(tensor, &names) {
+            Some(skipped) => Err(skipped),
+            None => matrices(tensor, order).map_err(|reason| (kind(tensor), reason)),
+        };
+        match found {
             Ok(layers) => {
                 let all = layers.len();
                 let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
@@ -186,11 +191,12 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
                 selection.layers.extend(kept);
                 selection.filtered += all - (selection.layers.len() - before);
             }
-            Err(reason) if filter.keeps(bare(&tensor.name)) => selection.skipped.push(Skipped {
+            Err((kind, reason)) if filter.keeps(bare(&tensor.name)) => selection.skipped.push(Skipped {
                 tensor: tensor.name.clone(),
                 shape: tensor.shape.iter().map(|n| *n as u64).collect(),
                 dtype: tensor.element.name().to_owned(),
                 reason,
+                kind,
                 ..Skipped::default()
             }),
             Err(_) => selection.filtered += 1,
@@ -210,6 +216,14 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
         *weights += usize::from(tensor.name.ends_with(".weight"));
         Some((before, tensor))
     })
+}
+
+/// What is lost with a tensor that holds no matrix: a weight has two axes, and entries that are no masks or indices.
+fn kind(tensor: &TensorInfo) -> Kind {
+    let axes = tensor.shape.iter().filter(|n| **n != 1).count();
+    let plain =
+        axes < 2 || tensor.shape.contains(&0) || ["bool", "i64", "u64"].contains(&tensor.element.name());
+    if plain { Kind::Plain } else { Kind::Refused }
 }
 
 /// The matrices that one tensor holds, or why it holds none.
@@ -288,35 +302,6 @@ pub fn place(name: &str) -> (Option<u64>, String) {
     }
 }
 
-/// Orders names as a person counts: `layers.2` before `layers.10`; equal numbers by their digits, so the order is total.
-pub fn natural(a: &str, b: &str) -> Ordering {
-    let (mut left, mut right) = (a, b);
-    loop {
-        let (x, y) = (piece(left), piece(right));
-        if x.is_empty() || y.is_empty() {
-            return x.len().cmp(&y.len()).then_with(|| a.cmp(b));
-        }
-        let digits = |s: &str| s.starts_with(|c: char| c.is_ascii_digit());
-        let order = if digits(x) && digits(y) {
-            let (x, y) = (x.trim_start_matches('0'), y.trim_start_matches('0'));
-            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
-        } else {
-            x.cmp(y)
-        };
-        if order.is_ne() {
-            return order;
-        }
-        (left, right) = (&left[x.len()..], &right[y.len()..]);
-    }
-}
-
-/// The longest start of `s` that is all digits or all non-digits.
-fn piece(s: &str) -> &str {
-    let first = s.chars().next().is_some_and(|c| c.is_ascii_digit());
-    let end = s.find(|c: char| c.is_ascii_digit() != first).unwrap_or(s.len());
-    &s[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,17 +365,6 @@ mod tests {
         check_quantized("a.qweight", Element::Other("i32".to_owned()), "a.scales");
         check_quantized("a.weight_packed", Element::Other("u8".to_owned()), "a.weight_scale");
         check("a.weight", &[4, 4], &[("a", 4, 4, 100)]);
-    }
-
-    #[test]
-    fn names_are_ordered_as_a_person_counts() {
-        let mut names =
-            vec!["layers.10.b", "layers.2.b", "layers.2.a", "head", "layers.02.a", "x[10]", "x[9]"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(
-            names,
-            ["head", "layers.02.a", "layers.2.a", "layers.2.b", "layers.10.b", "x[9]", "x[10]"]
-        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod comparison;
 mod intruders;
+mod inventory;
 mod source;
 mod verdict;
 
@@ -14,7 +15,8 @@ use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders};
-pub use source::{Skipped, SkippedContent, Source, SourceFile, Update};
+pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
+pub use source::{Kind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use verdict::{Finding, Outcome, Severity, Verdict};
 
 /// Version of the report's schema; it changes when a reader would have to.

@@ -64,6 +64,27 @@ fn every_tensor_of_the_file_is_in_the_report() {
 }
 
 #[test]
+fn strict_runs_end_in_two_when_a_weight_may_be_left_out() {
+    let fixture = |name: &str| format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let dtypes = fixture("formats/dtypes.safetensors");
+    check_exit(&["spectrum", &dtypes], 0, "");
+    check_exit(
+        &["spectrum", &dtypes, "--strict"],
+        2,
+        "error: c64.weight: c64 is no floating-point weight (and 11 more)\n",
+    );
+    check_exit(&["compare", &dtypes, &dtypes, "--strict"], 2, "(and 11 more)");
+    check_exit(&["spectrum", &dtypes, "--strict", "--include", "{f,bf}{16,32,64}*"], 0, "");
+    // Vectors, integer indices, and what the base does not have.
+    check_exit(&["spectrum", &fixture("formats/shapes.safetensors"), "--strict"], 0, "");
+    check_exit(&["spectrum", BASE, "--strict", "--include", "*.0.*"], 0, "");
+    let dora = fixture("dialects/dora");
+    check_exit(&["compare", &fixture("dialects/base"), &dora, "--strict"], 0, "");
+    let footer = stdout(&["spectrum", &dtypes]);
+    assert!(footer.contains("12 of them refused"), "{footer}");
+}
+
+#[test]
 fn a_report_has_the_documented_keys_and_no_other() {
     const FIXED: [&str; 14] = [
         "name",

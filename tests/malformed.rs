@@ -227,10 +227,6 @@ fn paths_that_do_not_exist_get_their_neighbors_names() {
     check("no_modle", "does not exist; did you mean `");
     check("zzzz", "does not exist");
     check("nowhere/model.safetensors", "does not exist, nor does the folder `");
-    check_path(
-        Path::new("Qwen/Qwen3-8B"),
-        "is fetched with `hf download Qwen/Qwen3-8B --local-dir Qwen3-8B`",
-    );
 }
 
 #[cfg(unix)]

@@ -27,7 +27,7 @@ const RANKS: [(&str, u32); 17] = [
 ];
 
 /// Packages that have a home, and where it is.
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("safetensors", &["checkpoint/"]),
     ("candle_core", &["checkpoint/"]),
     ("faer", &["linalg/"]),
@@ -37,6 +37,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("rayon", &["engine.rs", "linalg/"]),
     ("csv", &["render/comma.rs"]),
     ("maud", &["render/"]),
+    ("ureq", &["checkpoint/hub/"]),
     ("quick_junit", &["render/junit.rs"]),
     ("toml", &["cli/settings/"]),
 ];

@@ -1,4 +1,5 @@
-//! Questions asked of one matrix or a pair: weights in, numbers out, one file or folder a question.
+//! Questions asked of one matrix or a pair: weights in, numbers out, one file or folder a question. `inventory` asks
+//! what there is, of headers alone.
 
 pub mod allocation;
 pub mod budget;
@@ -7,6 +8,7 @@ mod delta;
 pub mod farms;
 pub mod hygiene;
 pub mod intruders;
+pub mod inventory;
 pub mod rank;
 pub mod resize;
 pub mod spectrum;

@@ -12,7 +12,7 @@ use crate::layer::{Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Pair, Unpaired};
-use crate::report::{Skipped, SourceFile, Update};
+use crate::report::{Kind, Skipped, SourceFile, Update};
 
 /// Two checkpoints whose matrices have been paired by name.
 pub struct Pairs {
@@ -197,6 +197,7 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
         shape: shape.iter().map(|n| *n as u64).collect(),
         dtype: dtype.to_owned(),
         reason: reason.clone(),
+        kind: Kind::Unpaired,
         ..Skipped::default()
     };
     match tuned.update(layer) {

@@ -39,7 +39,7 @@ pub(super) fn open_all(
     path: &Path,
     family: &Family,
     choice: &Choice<'_>,
-    open: fn(&Path) -> Result<Part, Error>,
+    open: &mut dyn FnMut(&Path) -> Result<Part, Error>,
 ) -> Result<Parts, Error> {
     foreign::refuse_packed(path)?;
     if path.is_file() {
@@ -217,7 +217,7 @@ fn numbered(name: &str) -> Option<Series<'_>> {
 }
 
 /// Opens the shards that `index` names and checks that each holds what the index says.
-fn open_shards(index: &Path, open: fn(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
+fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
     let folder = index.parent().unwrap_or(Path::new(""));
     let shards = index::read(index)?;
     for shard in shards.keys() {

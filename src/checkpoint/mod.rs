@@ -1,14 +1,19 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
 mod adapter;
+mod address;
 mod altered;
 mod arranged;
+mod cache;
 mod combined;
 mod config;
+mod facts;
 mod folder;
 mod foreign;
 mod gguf;
 mod header;
+#[cfg(feature = "hub")]
+mod hub;
 mod index;
 mod numpy;
 mod patched;
@@ -39,8 +44,13 @@ use crate::report::{SourceFile, Update};
 use config::Config;
 use stored::{Parts, Stored};
 
+pub use address::Address;
 pub use altered::Copy;
+pub use cache::Cached;
 pub use combined::{Combined, Pairs, What};
+pub use facts::facts;
+#[cfg(feature = "hub")]
+pub use hub::{Hub, Remote};
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
@@ -205,14 +215,23 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Bo
     if opening.base.is_none() {
         applies(path, format, &opening.choice)?;
     }
-    let stored = Stored::new(path, (format.parts)(path, &opening.choice)?)?;
-    let source = quantized::wrap(stored, &Config::beside(path)?.quantization);
+    assembled(path, format.name, (format.parts)(path, &opening.choice)?, opening)
+}
+
+/// What the files of the checkpoint at `path` hold: weights, dequantized and cut where they need it, or an adapter.
+fn assembled(
+    path: &Path,
+    format: &'static str,
+    parts: Parts,
+    opening: &Opening<'_>,
+) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
     let (is_adapter, source) = adapter::open(path, source, &opening)?;
     if is_adapter {
         return Ok((adapter::FORMAT, source));
     }
-    Ok((format.name, arranged::open(path, source, opening.attention)?))
+    Ok((format, arranged::open(path, source, opening.attention)?))
 }
 
 /// Refuses a choice that what lies at `path` does not offer. What came of a base need not: an adapter of a pipeline's

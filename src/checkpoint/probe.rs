@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::{Choice, FORMATS, folder, foreign};
 use crate::error::{Error, brief};
@@ -43,18 +43,8 @@ fn absent(path: &Path) -> Error {
         None => Path::new("/"),
     };
     if !parent.is_dir() {
-        let hub = if is_hub_name(path) {
-            let (id, name) = (path.to_string_lossy(), path.file_name().unwrap_or_default().to_string_lossy());
-            format!(
-                "; a model of the Hugging Face hub is fetched with `hf download {} --local-dir {}`",
-                brief(&id),
-                brief(&name)
-            )
-        } else {
-            String::new()
-        };
         let parent = brief(&parent.to_string_lossy());
-        return Error::malformed(path, format!("does not exist, nor does the folder `{parent}`{hub}"));
+        return Error::malformed(path, format!("does not exist, nor does the folder `{parent}`"));
     }
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     let mut near: Vec<_> = fs::read_dir(parent)
@@ -78,17 +68,6 @@ fn absent(path: &Path) -> Error {
             _ => format!("does not exist; did you mean {}?", near.join(" or ")),
         },
     )
-}
-
-/// Whether a path reads like `ORG/NAME`.
-fn is_hub_name(path: &Path) -> bool {
-    let plain = |c: Component<'_>| {
-        let Component::Normal(name) = c else { return false };
-        let name = name.to_string_lossy();
-        !name.starts_with('.') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    let is_file = WEIGHTS.iter().any(|ending| path.to_string_lossy().ends_with(ending));
-    path.components().count() == 2 && path.components().all(plain) && !is_file
 }
 
 /// What a path is that is neither file nor folder.

@@ -14,7 +14,7 @@ use crate::error::Error;
 /// The table entry.
 pub(super) const FORMAT: Format = Format { name: "safetensors", sniff, parts };
 
-const FAMILY: Family = Family {
+pub(super) const FAMILY: Family = Family {
     indices: &[
         "model.safetensors.index.json",
         "diffusion_pytorch_model.safetensors.index.json",
@@ -43,7 +43,7 @@ fn looks_right(path: &Path) -> bool {
 }
 
 fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
-    folder::open_all(path, &FAMILY, choice, one)
+    folder::open_all(path, &FAMILY, choice, &mut one)
 }
 
 /// One file and the tensors its header lists.

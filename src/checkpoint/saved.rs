@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use crate::error::{Error, brief};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
-use crate::report::{SCHEMA, Skipped, SkippedContent, Value, Why};
+use crate::report::{Kind, SCHEMA, Skipped, SkippedContent, Value, Why};
 
 /// A report of `svdkit`.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ struct NoMatrix {
     shape: Vec<u64>,
     dtype: String,
     reason: String,
+    #[serde(default)]
+    kind: Kind,
     blake3: Option<String>,
     nonfinite_count: Option<u64>,
     failed: Option<String>,
@@ -182,6 +184,7 @@ impl NoMatrix {
             shape: self.shape,
             dtype: self.dtype,
             reason: self.reason,
+            kind: self.kind,
             content: content.map(|(blake3, nonfinite_count)| SkippedContent { blake3, nonfinite_count }),
             failed: self.failed,
         }

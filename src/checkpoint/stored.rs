@@ -22,7 +22,35 @@ use crate::report::SourceFile;
 pub(super) struct WeightFile {
     path: PathBuf,
     bytes: u64,
-    modified: Option<SystemTime>,
+    place: Place,
+}
+
+/// Where the bytes of a weight file are.
+#[derive(Debug)]
+enum Place {
+    /// On this disk, last written to then.
+    Disk(Option<SystemTime>),
+    /// On a server.
+    #[cfg(feature = "hub")]
+    Hub(super::hub::RemoteFile),
+}
+
+/// A weight file ready to be read from.
+enum Handle {
+    Disk(File),
+    #[cfg(feature = "hub")]
+    Hub(super::hub::RemoteFile),
+}
+
+impl Handle {
+    /// Fills `out` from position `offset`.
+    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Disk(file) => read_exact_at(file, out, offset),
+            #[cfg(feature = "hub")]
+            Self::Hub(file) => file.read_exact_at(out, offset),
+        }
+    }
 }
 
 impl WeightFile {
@@ -30,8 +58,14 @@ impl WeightFile {
     pub(super) fn open(path: &Path) -> Result<(File, Self), Error> {
         let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
-        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
-        Ok((file, Self { path: path.to_owned(), bytes, modified }))
+        let (bytes, place) = (metadata.len(), Place::Disk(metadata.modified().ok()));
+        Ok((file, Self { path: path.to_owned(), bytes, place }))
+    }
+
+    /// A file of `bytes` on a server, called `path` in messages.
+    #[cfg(feature = "hub")]
+    pub(super) fn remote(path: PathBuf, bytes: u64, file: super::hub::RemoteFile) -> Self {
+        Self { path, bytes, place: Place::Hub(file) }
     }
 
     /// Where it is.
@@ -51,7 +85,11 @@ impl WeightFile {
 
     /// Opens the file again. No handle is kept between reads: a checkpoint may have more shards than a process
     /// may have open files, and an open costs microseconds where a matrix costs milliseconds.
-    fn reopen(&self) -> Result<File, String> {
+    fn reopen(&self) -> Result<Handle, String> {
+        #[cfg(feature = "hub")]
+        if let Place::Hub(file) = &self.place {
+            return Ok(Handle::Hub(file.clone()));
+        }
         let file = File::open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
         let metadata = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
         if metadata.len() != self.bytes {
@@ -61,10 +99,10 @@ impl WeightFile {
                 metadata.len()
             ));
         }
-        if metadata.modified().ok() != self.modified {
+        if !matches!(&self.place, Place::Disk(modified) if *modified == metadata.modified().ok()) {
             return Err("the file changed while it was read: it was written to".to_owned());
         }
-        Ok(file)
+        Ok(Handle::Disk(file))
     }
 
     /// Reads `length` bytes from position `offset`; says why that is not possible.
@@ -73,13 +111,19 @@ impl WeightFile {
             return Err(format!("{length} bytes at {offset} are not in the file"));
         }
         let handle = self.reopen()?;
-        let mut bytes = vec![0; length as usize];
-        read_exact_at(&handle, &mut bytes, offset).map_err(|e| match e.kind() {
+        let mut bytes = zeros(length)?;
+        handle.read_exact_at(&mut bytes, offset).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => "the file was cut short while it was read".to_owned(),
             _ => format!("cannot read {length} bytes at {offset}: {e}"),
         })?;
         Ok(bytes)
     }
+}
+
+/// So many bytes; what a server claims to have may be more than any memory holds.
+fn zeros(length: u64) -> Result<Vec<u8>, String> {
+    let fits = usize::try_from(length).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok());
+    if fits { Ok(vec![0; length as usize]) } else { Err(format!("{length} bytes do not fit into memory")) }
 }
 
 /// A file and what its header lists.
@@ -199,7 +243,7 @@ impl MatrixSource for Stored {
             if !inside(offset, out.len() as u64) {
                 return Err(outside());
             }
-            read_exact_at(&handle, out, offset).map_err(|e| match e.kind() {
+            handle.read_exact_at(out, offset).map_err(|e| match e.kind() {
                 io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
                 _ => fail(format!("cannot read {} bytes at {offset}: {e}", out.len())),
             })
@@ -214,10 +258,11 @@ impl MatrixSource for Stored {
                 reading::decoded(layer, &rows, (*decoder, *offset), &fetch)?
             }
             None => {
-                let (offset, length) = span(layer, &rows).ok_or_else(outside)?;
                 // Before anything is allocated: a damaged header may claim any number of rows.
-                let mut bytes =
-                    vec![0; if inside(offset, length) { length as usize } else { return Err(outside()) }];
+                let (offset, length) = span(layer, &rows)
+                    .filter(|(offset, length)| inside(*offset, *length))
+                    .ok_or_else(outside)?;
+                let mut bytes = zeros(length).map_err(fail)?;
                 fetch(offset, &mut bytes)?;
                 bytes
             }

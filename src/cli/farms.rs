@@ -16,10 +16,11 @@ use crate::render;
 
 use super::Status;
 use super::allocate::Allocate;
+use super::model::Model;
 use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
 use super::plan;
-use super::run::{self, Analysis, Finished, Model};
+use super::run::{self, Analysis, Finished};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 8] = [

@@ -7,11 +7,14 @@ mod config;
 mod emit;
 mod explain;
 mod farms;
+mod inspect;
 mod intruders;
 mod man;
 mod mitigate;
+mod model;
 mod options;
 mod outputs;
+mod place;
 mod plan;
 mod progress;
 mod rank;
@@ -20,6 +23,7 @@ mod run;
 mod settings;
 mod skipped;
 mod spectrum;
+mod strict;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -67,6 +71,8 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// What a checkpoint holds, from headers alone: tensors by pattern, sizes, files, settings
+    Inspect(inspect::Arguments),
     /// What is set, and by what: the command line, `svdkit.toml` or a default
     Config(config::Arguments),
     /// What a column means: formula, range, how to read it, source
@@ -119,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),

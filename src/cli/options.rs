@@ -21,7 +21,7 @@ use super::settings::Shared;
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
 pub(super) struct Input {
-    /// A checkpoint or an adapter: a file, or a folder as the Hugging Face hub lays it out
+    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME[@REV] in its cache
     pub model: PathBuf,
     /// Look at the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]
@@ -64,6 +64,7 @@ impl Reading {
 }
 
 /// Shared options, grouped as the help shows them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
 #[derive(Debug, Clone, Args)]
 pub(super) struct Common {
     #[command(flatten)]
@@ -93,6 +94,13 @@ pub(super) struct Common {
     /// Say more on stderr: the plan, each skipped tensor, the time taken
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
+
+    /// Exit with 2 when a tensor that may be a weight was left out, not only when one could not be measured
+    ///
+    /// Vectors, numbers and masks do not count, nor do scales of other tensors, what a filter drops, and what has no
+    /// partner in the base.
+    #[arg(long, help_heading = "Gate")]
+    pub strict: bool,
 
     /// Only say what would be done: matrices, work, memory, time. Reads headers alone
     #[arg(long, help_heading = "Resources")]
@@ -208,12 +216,7 @@ impl Common {
 
     /// How the table looks on stdout.
     pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> Look<'a> {
-        let stdout = std::io::stdout();
-        let width = terminal_size::terminal_size_of(&stdout)
-            .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
-        let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
         Look {
-            width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
             columns: match self.columns.as_slice() {
                 [] => shown.to_vec(),
                 [word] if word == "all" => all.to_vec(),
@@ -221,13 +224,29 @@ impl Common {
             },
             overflow: if self.columns.is_empty() { Overflow::Drop } else { Overflow::Keep },
             layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
-            paint: if painted { Paint::Color } else { Paint::Plain },
-            unchanged: Unchanged::Shown,
             experts: match self.experts {
                 ExpertRows::Fold => Experts::Folded,
                 ExpertRows::All => Experts::Apart,
             },
+            ..look()
         }
+    }
+}
+
+/// How stdout likes to be written to, whatever it gets.
+pub(super) fn look() -> Look<'static> {
+    let stdout = std::io::stdout();
+    let width = terminal_size::terminal_size_of(&stdout)
+        .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
+    let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+    Look {
+        width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
+        columns: vec![],
+        overflow: Overflow::Drop,
+        layout: Layout::Grouped,
+        paint: if painted { Paint::Color } else { Paint::Plain },
+        unchanged: Unchanged::Shown,
+        experts: Experts::Folded,
     }
 }
 

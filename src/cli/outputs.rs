@@ -21,6 +21,9 @@ pub(super) enum Target {
     Stream(File, PathBuf),
 }
 
+/// Writes something in a given format.
+pub(super) type Content<'a> = &'a dyn Fn(OutputFormat, &mut dyn Write) -> io::Result<()>;
+
 impl Outputs {
     /// Creates the files, so that a wrong path costs no work.
     pub(super) fn create(paths: &[PathBuf]) -> Result<Self, Error> {
@@ -36,9 +39,17 @@ impl Outputs {
 
     /// Writes `report` into every file and puts them in place.
     pub(super) fn write(self, report: &Report, look: &Look<'_>) -> Result<(), Error> {
-        self.0
-            .into_iter()
-            .try_for_each(|(format, target)| target.write(|out| render::write(report, format, look, out)))
+        self.write_with(&|format, out| render::write(report, format, look, out))
+    }
+
+    /// Writes `content` into every file, in its format, and puts them in place.
+    pub(super) fn write_with(self, content: Content<'_>) -> Result<(), Error> {
+        self.0.into_iter().try_for_each(|(format, target)| target.write(|out| content(format, out)))
+    }
+
+    /// The formats of the files.
+    pub(super) fn formats(&self) -> impl Iterator<Item = OutputFormat> {
+        self.0.iter().map(|(format, _)| *format)
     }
 }
 

@@ -17,9 +17,10 @@ use crate::report::{Column, Report};
 
 use super::Status;
 use super::emit::{self, Emit};
+use super::model::Model;
 use super::options::{Common, Input, PrecisionName, share, word};
 use super::outputs::Outputs;
-use super::run::{self, Analysis, Finished, Model};
+use super::run::{self, Analysis, Finished};
 
 /// Columns of the table, most wanted first; those of `--energy` come before.
 const SHOWN: [&str; 12] = [

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, Combined, Holds, MatrixSource, Opening, Pairs, What};
+use crate::checkpoint::{self, Holds, MatrixSource};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::layer::{Layer, Selection};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Report, Row, Skipped, Source, Totals, Verdict};
+use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Verdict};
 
-use super::options::{Common, Input};
+use super::model::Model;
+use super::options::Common;
 use super::outputs::Outputs;
 use super::plan;
 use super::progress::Progress;
-use super::{Status, complain, remark, rules, skipped};
+use super::{Status, complain, remark, rules, skipped, strict};
 
 /// What a command brings: its columns and the function that measures one matrix.
 pub(super) struct Analysis {
@@ -48,51 +49,6 @@ pub(super) struct Finished {
     pub report: Report,
     /// What was found of each row, in natural name order, whatever the report's order; none where it failed.
     pub measured: Vec<(String, Option<Arc<Measured>>)>,
-}
-
-/// A source with what the report says about it.
-pub(super) struct Model {
-    /// What is analysed.
-    pub source: Arc<dyn MatrixSource>,
-    /// Where it came from.
-    pub origin: Source,
-    /// Where the base came from, if there is one.
-    pub base: Option<Source>,
-}
-
-impl Model {
-    /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
-    pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
-        let opening = input.reading.opening();
-        let Some(base) = &input.base else {
-            return Ok((Self::open(&input.model, &opening)?, None));
-        };
-        let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
-        Ok((model, Some(pairs)))
-    }
-
-    /// The checkpoint at `path`, with what else is known of it.
-    pub(super) fn open(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
-        let (format, source) = checkpoint::open_with(path, opening)?;
-        let origin = Source { path: path.display().to_string(), format, files: source.files() };
-        Ok(Self { source: Arc::from(source), origin, base: None })
-    }
-
-    /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
-    /// What else is known of the tuned one, if it is an adapter, is in `opening`.
-    pub(super) fn open_pair(
-        base: &Path,
-        tuned: &Path,
-        opening: &Opening<'_>,
-        what: What,
-    ) -> Result<(Self, Arc<Pairs>), Error> {
-        let base = Self::open(base, &opening.of_base())?;
-        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
-        let tuned = Self::open(tuned, &opening)?;
-        let pairs = Arc::new(Pairs::new(base.source, tuned.source));
-        let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
-        Ok((Self { source, origin: tuned.origin, base: Some(base.origin) }, pairs))
-    }
 }
 
 /// Runs `analysis` over `model` up to the report; `None` after `--dry-run`.
@@ -161,7 +117,8 @@ pub(super) fn deliver_with(
     content: Content<'_>,
 ) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
-    deliver_as(report, &common.look(shown, &all), outputs, content)
+    let status = deliver_as(report, &common.look(shown, &all), outputs, content)?;
+    Ok(strict::judged(status, common, &report.skipped))
 }
 
 /// The same with a look that the command chose.

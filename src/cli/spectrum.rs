@@ -12,10 +12,13 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::Precision;
 use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
+use crate::render;
+use crate::render::plot::{Picture, write_picture};
 
-use super::options::{Common, Input, PrecisionName, word};
+use super::model::Model;
+use super::options::{Common, FormatName, Input, PrecisionName, word};
 use super::outputs::Outputs;
-use super::run::{self, Analysis, Finished, Model};
+use super::run::{self, Analysis, Finished};
 use super::{Status, rules};
 
 /// Columns of the table, most wanted first.
@@ -42,9 +45,24 @@ pub(super) struct Arguments {
     /// Save every spectrum to FILE: one f64 tensor a matrix
     #[arg(long, value_name = "FILE.safetensors")]
     singular_values: Option<PathBuf>,
+    /// Draw each matrix below the table: at most 4, chosen with `--include`
+    #[arg(long, value_name = "WHAT", value_enum)]
+    plot: Option<PlotName>,
     #[command(flatten)]
     common: Common,
 }
+
+/// The pictures by the names users type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PlotName {
+    /// Density of the eigenvalues over both logarithms, with the fitted tail and its start
+    Esd,
+    /// Singular values by position, with the ranks that hold 90 % and 99 % of the energy
+    Scree,
+}
+
+/// More pictures than this are no answer.
+const MOST_PICTURES: usize = 4;
 
 /// The vocabularies by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,7 +78,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let analysis = analysis(arguments);
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    if arguments.plot.is_some() && common.format != FormatName::Table {
+        let what = "`--plot` draws below the table; leave out `--format`, or write the report with `-o`";
+        return Err(Error::Usage(what.to_owned()));
+    }
     let (model, _) = Model::open_input(&arguments.input)?;
+    if arguments.plot.is_some() {
+        let layers = model.source.select(&common.filter()?).layers;
+        if let Some(first) = layers.first().filter(|_| layers.len() > MOST_PICTURES) {
+            return Err(Error::Usage(format!(
+                "`--plot` draws at most {MOST_PICTURES} matrices, and these are {}; choose, as in `--include '{}'`",
+                layers.len(),
+                first.name
+            )));
+        }
+    }
     let finished = run::report(&model, common, &analysis);
     let finished = if arguments.no_svd { finished.map_err(rules::without_svd) } else { finished };
     let Some(Finished { report, measured }) = finished? else {
@@ -72,7 +104,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)));
         checkpoint::write_spectra(path, &spectra.collect::<Vec<_>>())?;
     }
-    run::deliver(&report, common, &analysis.shown, outputs)
+    run::deliver_with(&report, common, &analysis.shown, outputs, &|look, out| {
+        render::write(&report, common.format.into(), look, out)?;
+        let Some(plot) = arguments.plot else { return Ok(()) };
+        let picture = if plot == PlotName::Esd { Picture::Esd } else { Picture::Scree };
+        for (name, found) in &measured {
+            let row = report.rows.iter().find(|row| row.name == *name);
+            let spectrum = found.as_ref().and_then(|found| found.spectrum.as_ref());
+            if let Some((row, spectrum)) = row.zip(spectrum) {
+                write_picture(row, spectrum, picture, (look.width, look.paint), out)?;
+            }
+        }
+        Ok(())
+    })
 }
 
 impl Names {

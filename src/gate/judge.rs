@@ -222,7 +222,7 @@ mod tests {
             schema: 1,
             svdkit: "",
             command: "spectrum",
-            model: Source { path: String::new(), format: "", files: vec![] },
+            model: Source { path: String::new(), format: "", commit: None, files: vec![] },
             base: None,
             tuned: vec![],
             settings: vec![],

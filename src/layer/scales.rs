@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Element, TensorInfo};
 use crate::matrix::Dtype;
+use crate::report::Kind;
 
 /// Why a tensor that scales a quantized matrix is no row of its own.
 pub const SCALES_OF_A_MATRIX: &str = "scales of a quantized matrix";
@@ -13,7 +14,7 @@ const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", 
 
 /// Why a tensor of a quantized layer is no weight: as stored it is one only together with its scales, which are not
 /// applied yet.
-pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<String> {
+pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<(Kind, String)> {
     let name = tensor.name.as_str();
     let sibling = |of: &str, is: &str| name.strip_suffix(of).map(|stem| format!("{stem}{is}"));
     let of_weight = SCALES.iter().filter_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
@@ -21,7 +22,7 @@ pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<S
         [sibling("scales", "qweight"), sibling(".scale_weight", ".weight"), sibling("_scale", "_packed")];
     let of_packed = of_packed.into_iter().flatten();
     if of_weight.chain(of_packed).any(|weight| names.contains(weight.as_str())) {
-        return Some(SCALES_OF_A_MATRIX.to_owned());
+        return Some((Kind::Plain, SCALES_OF_A_MATRIX.to_owned()));
     }
     if !matches!(tensor.element, Element::Float(Dtype::F8E4M3 | Dtype::F8E5M2)) {
         return None;
@@ -29,7 +30,8 @@ pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<S
     let scales =
         SCALES.iter().map(|ending| format!("{name}{ending}")).chain(sibling(".weight", ".scale_weight"));
     scales.into_iter().any(|scales| names.contains(scales.as_str())).then(|| {
-        "quantized, with scales that are read from safetensors only: convert it to that, or to bf16"
-            .to_owned()
+        let reason =
+            "quantized, with scales that are read from safetensors only: convert it to that, or to bf16";
+        (Kind::Refused, reason.to_owned())
     })
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::error::printable;
-use crate::report::{Report, Value};
+use crate::report::{Kind, Pattern, Report, Value};
 
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
@@ -27,6 +27,42 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let fixed =
             ["", &printable(&skipped.tensor), "", "", "", "", &skipped.dtype, "skipped", &skipped.reason, ""];
         writer.write_record(fixed.iter().copied().chain(report.columns.iter().map(|_| "")))?;
+    }
+    writer.flush()
+}
+
+/// One line a pattern of tensors.
+pub(super) fn write_patterns(patterns: &[Pattern], out: &mut dyn Write) -> io::Result<()> {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record([
+        "pattern",
+        "role",
+        "count",
+        "shape",
+        "dtype",
+        "parameters",
+        "bytes",
+        "becomes",
+        "matrices",
+        "kind",
+        "reason",
+    ])?;
+    for pattern in patterns {
+        let shape: Vec<String> = pattern.shape.iter().map(u64::to_string).collect();
+        let bytes = pattern.bytes.map_or_else(String::new, |bytes| bytes.to_string());
+        writer.write_record([
+            pattern.pattern.as_str(),
+            &pattern.role,
+            &pattern.count.to_string(),
+            &shape.join("x"),
+            &pattern.dtype,
+            &pattern.parameters.to_string(),
+            &bytes,
+            pattern.becomes.name(),
+            &pattern.matrices.to_string(),
+            pattern.kind.map_or("", Kind::name),
+            pattern.reason.as_deref().unwrap_or_default(),
+        ])?;
     }
     writer.flush()
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr;
 
 use crate::notation;
-use crate::report::{Direction, Format, Group, Report, Value};
+use crate::report::{Direction, Format, Group, Report, Source, Value};
 
 /// Every direction that was looked at, and the sums.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -31,6 +31,16 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// Which commits of the hub were read, where that is known.
+pub(super) fn commits(report: &Report) -> Vec<String> {
+    let tuned = report.tuned.iter().map(|named| &named.source);
+    let mut sources: Vec<_> = report.base.iter().chain([&report.model]).chain(tuned).collect();
+    // The model is the first of several tuned sides.
+    sources.dedup();
+    let line = |source: &Source| Some(format!("@ {} is commit {}", source.path, source.commit.as_ref()?));
+    sources.into_iter().filter_map(line).collect()
 }
 
 fn no_directions(row: &crate::report::Row) -> bool {

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::report::Report;
 
 /// Writes the report as one JSON document; arrays of objects have one element a line.
-pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let Value::Object(fields) = serde_json::to_value(report)? else { return Ok(()) };
     out.write_all(b"{")?;
     for (i, (key, value)) in fields.iter().enumerate() {
@@ -37,6 +38,14 @@ pub(super) fn write_lines(report: &Report, out: &mut dyn Write) -> io::Result<()
         write_line("skipped", serde_json::to_value(skipped)?, out)?;
     }
     Ok(())
+}
+
+/// Writes one object a line.
+pub(super) fn write_each(items: &[impl Serialize], out: &mut dyn Write) -> io::Result<()> {
+    items.iter().try_for_each(|item| {
+        serde_json::to_writer(&mut *out, item)?;
+        out.write_all(b"\n")
+    })
 }
 
 fn write_line(status: &str, content: Value, out: &mut dyn Write) -> io::Result<()> {

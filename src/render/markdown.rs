@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use crate::report::{Column, Report, Row, Verdict};
 
 use super::cell;
-use super::changes;
 use super::problem;
 use super::table::{self, Look};
+use super::{changes, foot};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;
@@ -30,6 +30,9 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
         for note in changes::notes(report) {
             writeln!(out, "\n{}", escape(&note))?;
         }
+    }
+    for commit in foot::commits(report) {
+        writeln!(out, "\n{}", escape(&commit))?;
     }
     writeln!(out, "\n{}", table::footer(report))
 }

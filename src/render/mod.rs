@@ -10,6 +10,7 @@ mod foot;
 mod github;
 mod gitlab;
 mod html;
+pub mod inventory;
 mod json;
 mod junit;
 mod markdown;

@@ -1,5 +1,7 @@
 //! One spectrum drawn in a terminal: log σ by position, and below it the share of energy that the leading directions hold.
 
+mod spectrum;
+
 use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
@@ -10,6 +12,8 @@ use crate::spectrum::Spectrum;
 
 use super::cell;
 use super::table::Paint;
+
+pub use spectrum::{Picture, write_picture};
 
 /// Lines of the upper and of the lower drawing.
 const HEIGHTS: (usize, usize) = (12, 8);
@@ -33,8 +37,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let cells = width.saturating_sub(MARGIN + 1).max(NARROWEST);
-    let title = format!("{} · {} × {} · {}", row.name, row.shape[0], row.shape[1], row.storage());
-    writeln!(out, "\n {}", paint.wrap("1", &title))?;
+    title(row, paint, out)?;
     let resolved = spectrum.resolved();
     let edge = match row.values.get("bulk_edge") {
         Some(Value::Real(edge)) => Some(edge),
@@ -74,6 +77,12 @@ pub fn write(
         words.push((text.width() + 3, format!("{} {text}", paint.wrap(EDGE, "⠒⠒"))));
     }
     write_words(&words, width, out)
+}
+
+/// What is drawn.
+fn title(row: &Row, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+    let title = format!("{} · {} × {} · {}", row.name, row.shape[0], row.shape[1], row.storage());
+    writeln!(out, "\n {}", paint.wrap("1", &title))
 }
 
 /// Words in as many lines as they need, each given with its width.
@@ -128,21 +137,38 @@ impl Canvas {
             let at = x * count / (2 * self.width);
             let Some(value) = values.get(at) else { break };
             let y = self.dot(*value, range);
-            let from = before.unwrap_or(y);
-            for y in from.min(y)..=from.max(y) {
-                self.dots[y / 4 * self.width + x / 2].0 |= bit(x, y);
-            }
+            self.line(x, before.unwrap_or(y), y);
             before = Some(y);
+        }
+    }
+
+    /// Draws the curve from one line of dots to another at `x`.
+    fn line(&mut self, x: usize, from: usize, to: usize) {
+        for y in from.min(to)..=from.max(to) {
+            self.dots[y / 4 * self.width + x / 2].0 |= bit(x, y);
+        }
+    }
+
+    /// Marks a point at `value`, if it lies inside.
+    fn mark(&mut self, x: usize, value: f64, range: (f64, f64)) {
+        if range.0 <= value && value <= range.1 {
+            let y = self.dot(value, range);
+            self.dots[y / 4 * self.width + x / 2].1 |= bit(x, y);
+        }
+    }
+
+    /// Draws a dotted line from top to bottom at `x`.
+    fn upright(&mut self, x: usize) {
+        let x = x.min(2 * self.width - 1);
+        for y in (0..4 * self.height).step_by(2) {
+            self.dots[y / 4 * self.width + x / 2].1 |= bit(x, y);
         }
     }
 
     /// Draws a dotted line at `value`, if it lies inside.
     fn level(&mut self, value: f64, range: (f64, f64)) {
-        if range.0 <= value && value <= range.1 {
-            let y = self.dot(value, range);
-            for x in (0..2 * self.width).step_by(2) {
-                self.dots[y / 4 * self.width + x / 2].1 |= bit(x, y);
-            }
+        for x in (0..2 * self.width).step_by(2) {
+            self.mark(x, value, range);
         }
     }
 

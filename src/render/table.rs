@@ -6,12 +6,11 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::{SHORT_TAILS, UNSURE, ranges};
-use super::changes;
 use super::fold::{self, Bunch, Experts};
-use super::problem;
+use super::{changes, foot, problem};
 use crate::error::printable;
 use crate::notation;
-use crate::report::{Column, Report, Row, SkippedContent, Value, Verdict};
+use crate::report::{Column, Kind, Report, Row, SkippedContent, Value, Verdict};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -78,6 +77,8 @@ impl Paint {
 }
 
 const SPARK: usize = 12;
+/// Reasons that the footer tells apart.
+const REASONS: usize = 4;
 /// Columns of words, not of numbers.
 const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
 const SHORTEST_NAME: usize = 24;
@@ -87,7 +88,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     if !rows.is_empty() {
         write_rows(report, &fold::bunches(&rows, look), look, out)?;
     }
-    super::foot::write(report, out)?;
+    foot::write(report, out)?;
     for note in fold::notes(report, &rows, look).into_iter().chain(notes(report, look)) {
         writeln!(out, " {note}")?;
     }
@@ -273,6 +274,7 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
         }
     }
     notes.extend(report.notes.iter().cloned());
+    notes.extend(foot::commits(report));
     if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
         notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
     }
@@ -337,11 +339,18 @@ pub(super) fn footer(report: &Report) -> String {
                 None => reasons.push((brief, 1)),
             }
         }
-        let reasons: Vec<String> = match reasons[..] {
+        reasons.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let others: usize = reasons.iter().skip(REASONS).map(|(_, n)| n).sum();
+        let mut reasons: Vec<String> = match reasons[..] {
             [(reason, _)] => vec![reason.to_owned()],
-            _ => reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect(),
+            _ => reasons.iter().take(REASONS).map(|(reason, n)| format!("{n} {reason}")).collect(),
         };
+        reasons.extend((others > 0).then(|| format!("{others} for other reasons")));
         parts.push(format!("{} skipped ({})", notation::count(totals.skipped), reasons.join(", ")));
+    }
+    let refused = report.skipped.iter().filter(|skipped| skipped.kind == Kind::Refused).count();
+    if refused > 0 {
+        parts.push(format!("{} of them refused", notation::count(refused as u64)));
     }
     if totals.filtered > 0 {
         parts.push(format!("{} filtered out", notation::count(totals.filtered)));

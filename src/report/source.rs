@@ -1,6 +1,6 @@
 //! Where the weights of a report came from, how an adapter stores them, and what of them was not analysed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A tensor that was not analysed, with the reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -13,12 +13,38 @@ pub struct Skipped {
     pub dtype: String,
     /// Why it is no matrix to analyse.
     pub reason: String,
+    /// What that means for the model.
+    pub kind: Kind,
     /// What its bytes say, if they were read.
     #[serde(flatten)]
     pub content: Option<SkippedContent>,
     /// Why they could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+}
+
+/// What it means for the model that a tensor was not analysed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Nothing is lost: it is a vector, a number, a mask, or a part of another tensor.
+    #[default]
+    Plain,
+    /// A matrix without a partner on the other side.
+    Unpaired,
+    /// It may be a weight, and nothing was measured of it.
+    Refused,
+}
+
+impl Kind {
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Unpaired => "unpaired",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What the bytes of a tensor say that is no matrix.
@@ -37,6 +63,9 @@ pub struct Source {
     pub path: String,
     /// Name of the format.
     pub format: &'static str,
+    /// The commit of the Hugging Face hub, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The weight files, in reading order.
     pub files: Vec<SourceFile>,
 }

@@ -30,7 +30,7 @@ use magnitude::Along;
 use modules::{Draft, Setting};
 use names::Part;
 use recipe::Recipe;
-use rest::{Baseless, skip, whole_weights};
+use rest::{Baseless, refuse, skip, whole_weights};
 use since::Since;
 
 /// The name that reports give adapters, whatever file holds them.
@@ -128,7 +128,7 @@ impl Adapter {
             let found = module.drafts(&setting)?;
             let left = module.tensors().filter_map(|(part, tensor)| match part {
                 Part::Bias => Some(skip(tensor, "a bias, trained with the adapter")),
-                Part::Tokens => Some(skip(tensor, "rows of an embedding that were trained alone")),
+                Part::Tokens => Some(refuse(tensor, "rows of an embedding that were trained alone")),
                 _ if found.is_empty() => Some(skip(tensor, "no update of a matrix")),
                 _ => None,
             });

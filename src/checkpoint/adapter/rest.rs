@@ -7,7 +7,7 @@ use super::recipe::Recipe;
 use crate::error::printable;
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::pair;
-use crate::report::Skipped;
+use crate::report::{Kind, Skipped};
 
 /// Whole weights that were saved with the adapter, and what else lies beside the factors.
 pub(super) fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
@@ -54,7 +54,7 @@ impl Baseless<'_> {
         tensors
             .iter()
             .filter(|tensor| names.contains(&tensor.name))
-            .map(|tensor| skip(tensor, &reason))
+            .map(|tensor| refuse(tensor, &reason))
             .collect()
     }
 }
@@ -68,4 +68,9 @@ pub(super) fn skip(tensor: &TensorInfo, reason: &str) -> Skipped {
         reason: reason.to_owned(),
         ..Skipped::default()
     }
+}
+
+/// The same of a tensor in which something trained is lost.
+pub(super) fn refuse(tensor: &TensorInfo, reason: &str) -> Skipped {
+    Skipped { kind: Kind::Refused, ..skip(tensor, reason) }
 }

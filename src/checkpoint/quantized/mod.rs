@@ -23,7 +23,7 @@ use super::stored::Stored;
 use crate::error::Error;
 use crate::layer::{self, Element, Filter, Layer, SCALES_OF_A_MATRIX, Selection, TensorInfo, bare, natural};
 use crate::matrix::{Dtype, Matrix};
-use crate::report::{Skipped, SourceFile};
+use crate::report::{Kind, Skipped, SourceFile};
 
 /// Finds the weight whose codes a tensor holds.
 type Scheme = fn(&Inventory<'_>, &TensorInfo) -> Option<Found>;
@@ -61,7 +61,8 @@ pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSourc
                 if recipe.name != tensor.name && inventory.get(&recipe.name).is_some() =>
             {
                 parts.extend(recipe.parts);
-                refused.insert(tensor.name.clone(), "quantized, but stored unquantized as well".to_owned());
+                let reason = "quantized, but stored unquantized as well".to_owned();
+                refused.insert(tensor.name.clone(), (Kind::Plain, reason));
             }
             Some(Found::Weight(recipe)) => {
                 parts.extend(recipe.parts.iter().cloned());
@@ -69,7 +70,7 @@ pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSourc
             }
             Some(Found::Refused(reason, beside)) => {
                 parts.extend(beside);
-                refused.insert(tensor.name.clone(), reason);
+                refused.insert(tensor.name.clone(), (Kind::Refused, reason));
             }
             None => {}
         }
@@ -80,7 +81,8 @@ pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSourc
     let (mut weights, mut skipped) = (vec![], vec![]);
     for tensor in stored.tensors() {
         let reason = refused.get(&tensor.name).cloned();
-        let reason = reason.or_else(|| parts.contains(&tensor.name).then(|| SCALES_OF_A_MATRIX.to_owned()));
+        let scales = || (Kind::Plain, SCALES_OF_A_MATRIX.to_owned());
+        let reason = reason.or_else(|| parts.contains(&tensor.name).then(scales));
         match (reason, recipes.get(&tensor.name)) {
             (Some(reason), _) => skipped.push(skip(tensor, reason)),
             (None, Some(Recipe { name, shape, .. })) => weights.push(TensorInfo {
@@ -103,12 +105,13 @@ fn is_scale(inventory: &Inventory<'_>, name: &str) -> bool {
     })
 }
 
-fn skip(tensor: &TensorInfo, reason: String) -> Skipped {
+fn skip(tensor: &TensorInfo, (kind, reason): (Kind, String)) -> Skipped {
     Skipped {
         tensor: tensor.name.clone(),
         shape: tensor.shape.iter().map(|n| *n as u64).collect(),
         dtype: tensor.element.name().to_owned(),
         reason,
+        kind,
         ..Skipped::default()
     }
 }

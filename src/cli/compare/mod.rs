@@ -21,12 +21,13 @@ use crate::notation;
 use crate::render::{self, Look, Unchanged};
 use crate::report::Column;
 
+use super::model::Model;
 use super::options::{Common, PrecisionName, Reading};
 use super::outputs::Outputs;
 use super::plan;
-use super::run::{self, Model};
+use super::run;
 use super::spectrum::Names;
-use super::{Status, remark, rules};
+use super::{Status, remark, rules, strict};
 use look::{look_and_measure, look_at_others, measuring, read};
 use side::{Method, Side, name_and_path};
 use task::{Depth, Sides, Task};
@@ -102,8 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let sides = Arc::new(open(arguments)?);
-    let all: Vec<&Side> =
-        std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side)).collect();
+    let all: Vec<&Side> = sides.all().collect();
     let depth = match (arguments.no_svd, arguments.all) {
         (true, _) => Depth::Bytes,
         (false, true) => Depth::Everything,
@@ -139,8 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let limits = common.limits();
     if common.dry_run {
-        dry_run(&sides, &tasks, &settings, (depth, limits))?;
-        return Ok(Status::Fine);
+        return dry_run(&sides, &tasks, &settings, (depth, limits)).map(|()| Status::Fine);
     }
     warn_of_filters(&sides, common);
     let begun = Instant::now();
@@ -163,9 +162,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
     let look = Look { unchanged, ..common.look(&shown, &keys) };
-    run::deliver_as(&report, &look, outputs, &|look, out| {
+    let status = run::deliver_as(&report, &look, outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)
-    })
+    })?;
+    Ok(strict::judged(status, common, sides.skipped(&filter)))
 }
 
 /// The sides as typed.
@@ -216,7 +216,7 @@ fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
 
 /// A report that left matrices out makes them look new.
 fn warn_of_filters(sides: &Sides, common: &Common) {
-    for side in std::iter::once(&sides.base).chain(sides.tuned.iter().map(|(_, side)| side)) {
+    for side in sides.all() {
         let left_out = side.saved().map_or(0, |saved| saved.filtered);
         if left_out > 0 && !common.quiet {
             remark(&format!(

@@ -9,8 +9,9 @@ use clap::ValueEnum;
 
 use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_recognized, is_saved};
+use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
-use crate::cli::run::Model;
+use crate::cli::place::{self, Place};
 use crate::cli::spectrum::{Names, bytes_settings, settings};
 use crate::error::Error;
 use crate::layer::{Filter, Layer, Selection};
@@ -44,11 +45,12 @@ pub(super) enum Content {
 impl Side {
     /// Opens `path`, whichever it is; an adapter is added to the base of `opening`.
     pub(super) fn open(path: &Path, opening: Opening<'_>) -> Result<Self, Error> {
-        if is_saved(path) {
-            return Self::open_saved(path);
+        let place = place::locate(path)?;
+        if is_saved(&place.path) {
+            return Self::open_saved(path, &place);
         }
         let Model { source, origin, .. } =
-            Model::open(path, &opening).map_err(|error| or_report(path, error))?;
+            Model::open_at(&place, path, &opening).map_err(|error| or_report(&place.path, error))?;
         if source.holds() == Holds::Weights {
             let Selection { layers, skipped, .. } = source.select(&Filter::default());
             return Ok(Self {
@@ -88,14 +90,19 @@ impl Side {
         self.content = Content::Weights(source);
     }
 
-    fn open_saved(path: &Path) -> Result<Self, Error> {
+    fn open_saved(typed: &Path, Place { path, commit, .. }: &Place) -> Result<Self, Error> {
         let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
         let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = vec![SourceFile { name, bytes }];
         Ok(Self {
-            origin: Source { path: path.display().to_string(), format: "svdkit report", files },
+            origin: Source {
+                path: typed.display().to_string(),
+                format: "svdkit report",
+                commit: commit.clone(),
+                files,
+            },
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),
@@ -154,7 +161,9 @@ fn or_report(path: &Path, error: Error) -> Error {
 pub(super) fn name_and_path(typed: &Path) -> (String, PathBuf) {
     let text = typed.to_string_lossy();
     let (name, path) = match text.split_once('=') {
-        Some((name, path)) if !typed.exists() && !name.is_empty() => (name.to_owned(), PathBuf::from(path)),
+        Some((name, path)) if !typed.exists() && !name.is_empty() && !name.contains("://") => {
+            (name.to_owned(), PathBuf::from(path))
+        }
         _ => {
             let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
             (

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::analysis::compare::{Content, Retyped, equal};
 use crate::error::Error;
-use crate::layer::{Filter, Layer, natural};
+use crate::layer::{Filter, Layer, bare, natural};
 use crate::pair::{self, Pair, Unpaired};
-use crate::report::Standing;
+use crate::report::{Skipped, Standing};
 
 use super::side::{self, Side};
 
@@ -33,12 +33,22 @@ pub(super) struct Task {
 impl Sides {
     /// The same, where an adapter is among the sides with fused tensors whole: its updates are of such.
     pub(super) fn alike(mut self) -> Self {
-        let mut all = std::iter::once(&self.base).chain(self.tuned.iter().map(|(_, side)| side));
-        if all.any(|side| matches!(side.content, side::Content::Adapter(..))) {
+        if self.all().any(|side| matches!(side.content, side::Content::Adapter(..))) {
             self.base.fuse();
             self.tuned.iter_mut().for_each(|(_, side)| side.fuse());
         }
         self
+    }
+
+    /// What was left out of any side, of what `filter` keeps.
+    pub(super) fn skipped(&self, filter: &Filter) -> impl Iterator<Item = &Skipped> {
+        let skipped = self.all().flat_map(|side| &side.skipped);
+        skipped.filter(|skipped| filter.keeps(bare(&skipped.tensor)))
+    }
+
+    /// The base, then the tuned sides.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Side> {
+        std::iter::once(&self.base).chain(self.tuned.iter().map(|(_, side)| side))
     }
 
     /// All matrices that `filter` keeps, in natural name order, and how many it drops.

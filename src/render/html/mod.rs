@@ -242,7 +242,7 @@ mod tests {
             schema: 1,
             svdkit: "0",
             command: "spectrum",
-            model: Source { path: "m".to_owned(), format: "safetensors", files: vec![] },
+            model: Source { path: "m".to_owned(), format: "safetensors", commit: None, files: vec![] },
             base: None,
             tuned: vec![],
             settings: vec![],

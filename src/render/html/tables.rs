@@ -114,7 +114,7 @@ pub(super) fn origin(report: &Report) -> Markup {
 fn source(word: &str, source: &Source) -> Markup {
     html! {
         div.wide { table {
-            thead { tr { th { (word) ": " code { (source.path) } " · " (source.format) } th.n { "size" } } }
+            thead { tr { th { (word) ": " code { (source.path) } " · " (source.format) @if let Some(commit) = &source.commit { " · commit " (commit) } } th.n { "size" } } }
             tbody { @for file in &source.files { tr { th { (file.name) } td.n { (notation::bytes(file.bytes)) } } } }
         } }
     }

@@ -1,0 +1,105 @@
+//! The Hugging Face cache on this disk, by its published layout: `models--ORG--NAME/{refs,snapshots,blobs}`.
+//!
+//! Only read, never written. What lies in it was put there by a download and is believed as little as any other file.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::address::Address;
+use crate::error::{Error, brief};
+
+/// A checkpoint that was found in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached {
+    /// The file or folder of the snapshot.
+    pub path: PathBuf,
+    /// The commit it is of.
+    pub commit: String,
+}
+
+/// The shortest start of a commit that names it.
+const SHORTEST: usize = 4;
+/// The digits of a commit.
+const LONGEST: usize = 40;
+
+impl Address {
+    /// Where it lies below `cache`; none if it was not downloaded.
+    ///
+    /// # Errors
+    /// When the cache cannot be read, names no commit where one is to be, or the revision is the start of several.
+    pub fn find(&self, cache: &Path) -> Result<Option<Cached>, Error> {
+        let repository = cache.join(format!("models--{}", self.repository.replace('/', "--")));
+        let Some(commit) = self.commit(&repository)? else { return Ok(None) };
+        let mut path = repository.join("snapshots").join(&commit);
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        if let Some(inside) = &self.path {
+            path.push(inside);
+            // A link to a blob that is gone is there, and whoever opens it says what is wrong.
+            if fs::symlink_metadata(&path).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Cached { path, commit }))
+    }
+
+    /// An error for what is not below `cache`, with the command that fetches it.
+    pub fn absent(&self, cache: &Path) -> Error {
+        let what = [Some(self.repository.as_str()), self.path.as_deref()];
+        let what = what.into_iter().flatten().collect::<Vec<_>>().join("/");
+        let at = self.revision.as_deref().map_or_else(String::new, |revision| format!("@{revision}"));
+        Error::Usage(format!(
+            "`{}{at}` is neither here nor in the Hugging Face cache, {}; fetch it with `{}`",
+            brief(&what),
+            brief(&cache.to_string_lossy()),
+            self.download()
+        ))
+    }
+
+    /// The commit that the revision stands for in the cache of `repository`.
+    fn commit(&self, repository: &Path) -> Result<Option<String>, Error> {
+        let revision = self.revision.as_deref().unwrap_or("main");
+        // The parts of a revision are names, so this stays inside.
+        let reference = repository.join("refs").join(revision);
+        if reference.is_file() {
+            return read_commit(&reference).map(Some);
+        }
+        let hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !(SHORTEST..=LONGEST).contains(&revision.len()) || !hexadecimal(revision) {
+            return Ok(None);
+        }
+        let snapshots = repository.join("snapshots");
+        let listing = match fs::read_dir(&snapshots) {
+            Ok(listing) => listing,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&snapshots, "cannot list", e)),
+        };
+        let names = listing.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut found: Vec<String> =
+            names.filter(|name| name.starts_with(revision) && hexadecimal(name)).collect();
+        found.sort();
+        match &found[..] {
+            [] => Ok(None),
+            [commit] => Ok(Some(commit.clone())),
+            [first, second, ..] => {
+                let reason =
+                    format!("`{revision}` begins several commits, {first} and {second}; name more digits");
+                Err(Error::malformed(&snapshots, reason))
+            }
+        }
+    }
+}
+
+/// The commit in a file of `refs`: so many hexadecimal digits and nothing that could lead out of the cache.
+fn read_commit(reference: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let file = File::open(reference).map_err(|e| Error::io(reference, "cannot open", e))?;
+    let read = file.take(256).read_to_string(&mut text);
+    let commit = text.trim();
+    if read.is_err() || commit.len() != LONGEST || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(Error::malformed(reference, "names no commit; download the model again"));
+    }
+    Ok(commit.to_owned())
+}

@@ -1,0 +1,86 @@
+//! `svdkit inspect`: what a checkpoint holds, from headers alone.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::analysis::inventory::{self, inventory};
+use crate::checkpoint;
+use crate::error::Error;
+use crate::render::inventory::{FORMATS, write};
+use crate::render::{Look, OutputFormat, Paint};
+use crate::report::{Inventory, SCHEMA};
+
+use super::Status;
+use super::model::Model;
+use super::options::{FormatName, Reading, When, filter, look, set_color};
+use super::outputs::Outputs;
+
+/// Lists what a checkpoint holds: its tensors by pattern, their sizes, what would be measured and what left out and why, its
+/// files, and what the settings beside it claim. Reads headers alone.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME[@REV] in its cache
+    model: PathBuf,
+    /// The checkpoint that an adapter changes
+    #[arg(long, value_name = "BASE", help_heading = "What to look at")]
+    base: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    include: Vec<String>,
+    /// Leave out matrices whose name matches, as in 'lm_head'; may be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    exclude: Vec<String>,
+    /// What stdout gets: table, json, jsonl, csv or markdown
+    #[arg(long, value_name = "FORMAT", value_parser = format, default_value = "table", help_heading = "Output")]
+    format: FormatName,
+    /// Write it to FILE as well, in the format of its extension; may be repeated
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: Vec<PathBuf>,
+    /// When to use color
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Output")]
+    color: When,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    set_color(Some(arguments.color));
+    let filter = filter(&arguments.include, &arguments.exclude)?;
+    let outputs = Outputs::create(&arguments.output)?;
+    if outputs.formats().any(|format| !FORMATS.contains(&format)) {
+        return Err(Error::Usage("`inspect` writes txt, json, jsonl, csv and md".to_owned()));
+    }
+    let opening = arguments.reading.opening();
+    let base = arguments.base.as_deref().map(|base| Model::open(base, &opening.of_base())).transpose()?;
+    let opening = checkpoint::Opening { base: base.map(|base| base.source), ..opening };
+    let model = Model::open(&arguments.model, &opening)?;
+    let inventory::Inventory { patterns, totals, adapter } = inventory(model.source.as_ref(), &filter);
+    let inventory = Inventory {
+        schema: SCHEMA,
+        svdkit: env!("CARGO_PKG_VERSION"),
+        command: "inspect",
+        config: checkpoint::facts(&model.path),
+        model: model.origin,
+        adapter,
+        patterns,
+        totals,
+    };
+    let look = look();
+    let plain = Look { paint: Paint::Plain, ..look.clone() };
+    outputs.write_with(&|format, out| write(&inventory, format, &plain, out))?;
+    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+    let written =
+        write(&inventory, arguments.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
+    written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
+    Ok(Status::Fine)
+}
+
+/// One of the formats that an inventory can be written in.
+fn format(text: &str) -> Result<FormatName, String> {
+    let format = FormatName::from_str(text, false).ok();
+    let known = format.filter(|format| FORMATS.contains(&OutputFormat::from(*format)));
+    known.ok_or_else(|| "known are table, json, jsonl, csv and markdown".to_owned())
+}

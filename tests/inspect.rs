@@ -1,0 +1,109 @@
+//! `svdkit inspect`: every tensor is in it once, whatever becomes of it, and no weight is read for it.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
+
+fn svdkit(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    command.args(arguments).current_dir(FIXTURES).env_clear().output().unwrap()
+}
+
+fn inspect(model: &str, options: &[&str]) -> Value {
+    let output = svdkit(&[&["inspect", model, "--format", "json"], options].concat());
+    assert!(output.status.success(), "{model}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn sum(inventory: &Value, key: &str) -> u64 {
+    inventory["patterns"].as_array().unwrap().iter().map(|pattern| pattern[key].as_u64().unwrap()).sum()
+}
+
+fn check_sums(model: &str, options: &[&str]) {
+    let inventory = inspect(model, options);
+    let totals = &inventory["totals"];
+    assert_eq!(totals["tensors"], sum(&inventory, "count"), "{model}");
+    assert_eq!(totals["matrices"], sum(&inventory, "matrices"), "{model}");
+    assert_eq!(totals["parameters"], sum(&inventory, "parameters"), "{model}");
+    let skipped = inventory["patterns"].as_array().unwrap().iter().filter(|p| p["becomes"] == "skipped");
+    let skipped: u64 = skipped.map(|pattern| pattern["count"].as_u64().unwrap()).sum();
+    assert_eq!(totals["skipped"], skipped, "{model}");
+}
+
+#[test]
+fn every_tensor_is_counted_once() {
+    for model in [
+        "charlm/base",
+        "charlm/lora-r4",
+        "charlm/dora-r4",
+        "dialects/parts",
+        "dialects/experts",
+        "dialects/kohya.safetensors",
+        "formats/shapes.safetensors",
+        "formats/dtypes.safetensors",
+        "formats/sharded",
+        "formats/torch/kinds.pth",
+    ] {
+        check_sums(model, &[]);
+    }
+    check_sums("charlm/base", &["--include", "*.0.*"]);
+    check_sums("charlm/dora-r4", &["--base", "charlm/base"]);
+}
+
+#[test]
+fn it_agrees_with_what_is_measured() {
+    for model in ["charlm/base", "charlm/lora-r4", "formats/dtypes.safetensors"] {
+        let output = svdkit(&["spectrum", model, "--format", "json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let inventory = inspect(model, &[]);
+        assert_eq!(inventory["totals"]["matrices"], report["totals"]["measured"], "{model}");
+        assert_eq!(inventory["totals"]["skipped"], report["totals"]["skipped"], "{model}");
+        assert_eq!(inventory["model"], report["model"], "{model}");
+    }
+}
+
+#[test]
+fn sizes_are_those_of_the_files() {
+    let inventory = inspect("charlm/base", &[]);
+    let file = fs::read(Path::new(FIXTURES).join("charlm/base/model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap());
+    assert_eq!(sum(&inventory, "bytes"), file.len() as u64 - header);
+    assert_eq!(inventory["model"]["files"][0]["bytes"], file.len());
+}
+
+#[test]
+fn settings_are_told_as_they_stand() {
+    let config = &inspect("charlm/base", &[])["config"]["config.json"];
+    assert_eq!((&config["model_type"], &config["num_hidden_layers"]), (&"llama".into(), &4.into()));
+    let adapter = inspect("charlm/lora-r4", &[]);
+    assert_eq!(adapter["config"]["adapter_config.json"]["lora_alpha"], 8);
+    assert_eq!((&adapter["adapter"]["ranks"][0], &adapter["adapter"]["scales"][0]), (&4.into(), &2.0.into()));
+    assert_eq!(adapter["adapter"]["count"], 28);
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_a_line_and_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Path::new(FIXTURES).join("formats/shapes.safetensors");
+    fs::copy(model, folder.path().join("model.safetensors")).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let claims = |text: &str| {
+        fs::write(folder.path().join("config.json"), text).unwrap();
+        inspect(path, &[])["config"]["config.json"].clone()
+    };
+    assert!(claims("{").as_str().unwrap().starts_with("is not valid JSON"));
+    assert_eq!(claims("[]"), "is no map of settings");
+    assert_eq!(claims(r#"{"model_type": null, "bits": {"a": 1}}"#), serde_json::json!({}));
+    let nested =
+        claims(r#"{"text_config": {"model_type": "x\u001b[31m"}, "quantization_config": {"bits": 4}}"#);
+    assert_eq!(nested["quantization_config.bits"], 4);
+    let table = svdkit(&["inspect", path]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains(r"text_config.model_type x\u{1b}[31m"), "{table}");
+}
