@@ -88,7 +88,7 @@ fn settings_are_told_as_they_stand() {
 }
 
 #[test]
-fn settings_that_cannot_be_read_are_a_line_and_no_error() {
+fn settings_of_any_kind_are_a_line_and_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let model = Path::new(FIXTURES).join("formats/shapes.safetensors");
     fs::copy(model, folder.path().join("model.safetensors")).unwrap();
@@ -97,7 +97,6 @@ fn settings_that_cannot_be_read_are_a_line_and_no_error() {
         fs::write(folder.path().join("config.json"), text).unwrap();
         inspect(path, &[])["config"]["config.json"].clone()
     };
-    assert!(claims("{").as_str().unwrap().starts_with("is not valid JSON"));
     assert_eq!(claims("[]"), "is no map of settings");
     assert_eq!(claims(r#"{"model_type": null, "bits": {"a": 1}}"#), serde_json::json!({}));
     let nested =
