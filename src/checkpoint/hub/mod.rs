@@ -200,8 +200,11 @@ impl Remote {
 
     /// A file of the folder as a person knows it.
     fn shown(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("hf://{}", self.address.repository));
         match path.strip_prefix(self.shadow.path()) {
-            Ok(name) => PathBuf::from(format!("hf://{}", self.address.repository)).join(name),
+            // To join nothing would add a slash.
+            Ok(name) if name.as_os_str().is_empty() => root,
+            Ok(name) => root.join(name),
             Err(_) => path.to_owned(),
         }
     }
