@@ -8,6 +8,8 @@ mod judge;
 mod sums;
 mod words;
 
+use std::cmp::Ordering;
+
 use globset::{Glob, GlobMatcher};
 
 use crate::error::Error;
@@ -85,8 +87,8 @@ impl Line {
             Operator::LessOrEqual => x <= self.number,
             Operator::Greater => x > self.number,
             Operator::GreaterOrEqual => x >= self.number,
-            Operator::Equal => x.total_cmp(&self.number).is_eq(),
-            Operator::NotEqual => x.total_cmp(&self.number).is_ne(),
+            Operator::Equal => x.partial_cmp(&self.number).is_some_and(Ordering::is_eq),
+            Operator::NotEqual => x.partial_cmp(&self.number).is_none_or(Ordering::is_ne),
         }
     }
 
@@ -244,6 +246,9 @@ mod tests {
         check("x == 2", (1.9, 2.1), Crossing::Unsure);
         check("x != 2", (1.9, 2.1), Crossing::Unsure);
         check("x != 2", (2.1, 2.2), Crossing::Crossed);
+        // A change by nothing from a negative number.
+        check("x != 0", (-0.0, -0.0), Crossing::Clear);
+        check("x == 0", (-0.0, -0.0), Crossing::Crossed);
     }
 
     #[test]

@@ -345,6 +345,9 @@ fn reports_that_do_not_fit_are_refused_with_what_differs() {
     let comparison = folder.path().join("comparison.json").to_str().unwrap().to_owned();
     assert!(svdkit(&["compare", BASE, BASE, "-o", &comparison]).status.success());
     refused(&comparison, "is a report of `compare`");
+    let inventory = folder.path().join("inventory.json").to_str().unwrap().to_owned();
+    assert!(svdkit(&["inspect", BASE, "-o", &inventory]).status.success());
+    refused(&inventory, "lists tensors and measures none");
     refused(&altered("cut.json", text[..text.len() / 2].to_owned()), "is cut short");
     refused(&altered("other.json", "{\"a\": [1]}".to_owned()), "is JSON, but no report of svdkit");
     refused(&altered("text.json", "{a}".to_owned()), "is not valid JSON");

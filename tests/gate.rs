@@ -195,6 +195,18 @@ fn a_vector_that_changed_or_is_not_finite_is_seen() {
 }
 
 #[test]
+fn nan_in_complex_numbers_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"freqs":{"dtype":"C64","shape":[2],"data_offsets":[16,32]}}"#;
+    let numbers: Vec<u8> =
+        [1.0, 2.0, 3.0, 4.0, 0.0, f32::NAN, 0.0, 0.0].iter().flat_map(|x: &f32| x.to_le_bytes()).collect();
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &numbers].concat();
+    fs::write(folder.path().join("model.safetensors"), file).unwrap();
+    let arguments = ["spectrum", "model.safetensors", "--no-svd", "--fail-if", "nonfinite_count > 0"];
+    check_exit(folder.path(), &arguments, 1, "");
+}
+
+#[test]
 fn without_a_decomposition_only_what_bytes_tell_can_be_asked() {
     let folder = workplace("");
     let model = regressed(folder.path());
@@ -223,6 +235,8 @@ fn without_a_decomposition_only_what_bytes_tell_can_be_asked() {
         2,
         "leave `--no-svd` out",
     );
+    let several = ["compare", BASE, FULL, "--tuned", FULL, "--no-svd", "--fail-if", "nonfinite_count > 0"];
+    check_exit(folder.path(), &several, 2, "did you mean `nonfinite_count@full`?");
     assert!(run(folder.path(), &["spectrum", BASE, "--no-svd", "-o", "bytes.json"]).status.success());
     check_exit(folder.path(), &["compare", "bytes.json", FULL], 2, "was made with `--no-svd`");
     check_exit(folder.path(), &["compare", "bytes.json", FULL, "--no-svd"], 0, "");

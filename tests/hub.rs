@@ -224,6 +224,18 @@ fn servers_that_misbehave_get_one_clear_line() {
 }
 
 #[test]
+fn a_choice_that_a_streamed_model_does_not_offer_is_refused() {
+    let check = |arguments: &[&str], expected: &str| {
+        let output = svdkit(&serve(Manner::Well), &[&["inspect"], arguments].concat(), &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{said}");
+    };
+    let file = "tiny/base/model.safetensors";
+    check(&["tiny/base", "--component", "unet"], "hf://tiny/base: is no pipeline of components");
+    check(&[file, "--variant", "fp16"], "is no folder, so `--variant` does not apply");
+}
+
+#[test]
 fn nobody_is_asked_where_the_user_is_offline() {
     let server = serve(Manner::Well);
     let output = svdkit(&server, &["spectrum", "tiny/base"], &[("HF_HUB_OFFLINE", "1")]);

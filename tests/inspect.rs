@@ -62,6 +62,23 @@ fn every_tensor_is_counted_once() {
 }
 
 #[test]
+fn shapes_of_an_unknown_type_that_no_machine_could_count_are_no_overflow() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge.safetensors");
+    let tensor = |name: &str, at| {
+        format!(
+            r#""{name}":{{"dtype":"QQ","shape":[1152921504606846976,15],"data_offsets":[{at},{}]}}"#,
+            at + 1
+        )
+    };
+    let header = format!("{{{},{},{}}}", tensor("x.0", 0), tensor("x.1", 1), tensor("y", 2));
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 3]].concat();
+    fs::write(&path, file).unwrap();
+    let inventory = inspect(path.to_str().unwrap(), &[]);
+    assert_eq!(inventory["totals"]["parameters"], u64::MAX);
+}
+
+#[test]
 fn it_agrees_with_what_is_measured() {
     for model in [
         "charlm/base",

@@ -65,6 +65,20 @@ fn the_nearest_file_upward_is_taken_or_the_one_named() {
 }
 
 #[test]
+fn what_no_person_would_write_is_not_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |settings: &str, part: &str| {
+        fs::write(folder.path().join("svdkit.toml"), settings).unwrap();
+        let output = run(folder.path(), &["config"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.len() < 1000 && said.contains(part), "{said}");
+    };
+    check(&"# a comment\n".repeat(100_000), "more than 1048576 bytes of settings are not read");
+    check(&format!("jobs = '{}'", "x".repeat(100_000)), "line 1, `jobs = 'xxx");
+    check(&format!("include = ['[{}']", "x".repeat(100_000)), "glob `[xxx");
+}
+
+#[test]
 fn a_bad_file_is_told_by_line_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
     let check = |settings: &str, part: &str| {

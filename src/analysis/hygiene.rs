@@ -32,10 +32,9 @@ pub fn measure(source: &dyn MatrixSource, layer: &Layer) -> Result<Measured, Err
 pub fn content(source: &dyn MatrixSource, tensor: &TensorInfo) -> Result<Option<SkippedContent>, Error> {
     let Some(layer) = rows(tensor) else { return Ok(None) };
     let content = Content::of(source, &layer)?;
-    let nonfinite_count = match tensor.element {
-        Element::Float(_) | Element::Coded(..) => content.nonfinite_count(),
-        // Every whole number is finite.
-        Element::Other(_) => 0,
+    let nonfinite_count = match &tensor.element {
+        Element::Other(name) if !is_complex(name) => 0,
+        _ => content.nonfinite_count(),
     };
     Ok(Some(SkippedContent { blake3: content.blake3, nonfinite_count }))
 }
@@ -50,7 +49,7 @@ fn rows(tensor: &TensorInfo) -> Option<Layer> {
     let (dtype, size) = match &tensor.element {
         Element::Float(dtype) => (*dtype, 1),
         Element::Coded(..) => (Dtype::F32, 1),
-        Element::Other(name) => (Dtype::F8E4M3, width(name)?),
+        Element::Other(name) => numbers(name)?,
     };
     // Blocks lie along the last axis.
     let outer = match (&tensor.element, tensor.shape.len()) {
@@ -79,13 +78,20 @@ fn rows(tensor: &TensorInfo) -> Option<Layer> {
     .filter(|layer| !layer.is_empty())
 }
 
-/// Bytes of one entry of a type that is no float.
-fn width(name: &str) -> Option<usize> {
+/// What an entry of a type that is no float is read as, and how many of it: bytes, or the parts of a complex number.
+fn numbers(name: &str) -> Option<(Dtype, usize)> {
     match name {
-        "bool" | "i8" | "u8" => Some(1),
-        "i16" | "u16" => Some(2),
-        "i32" | "u32" => Some(4),
-        "i64" | "u64" => Some(8),
+        "bool" | "i8" | "u8" => Some((Dtype::F8E4M3, 1)),
+        "i16" | "u16" => Some((Dtype::F8E4M3, 2)),
+        "i32" | "u32" => Some((Dtype::F8E4M3, 4)),
+        "i64" | "u64" => Some((Dtype::F8E4M3, 8)),
+        "c64" | "complexfloat" => Some((Dtype::F32, 2)),
+        "c128" | "complexdouble" => Some((Dtype::F64, 2)),
         _ => None,
     }
+}
+
+/// Whether an entry may be NaN though it is no float: every whole number is finite.
+fn is_complex(name: &str) -> bool {
+    name.starts_with('c')
 }

@@ -49,7 +49,7 @@ pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
         let (fate, matrices, reason) =
             becomes.get(tensor.name.as_str()).cloned().unwrap_or((Fate::Filtered, 0, None));
         let reason = reason.map(|(kind, reason)| (kind, generalized(&reason)));
-        let name = pattern(&printable(&tensor.name));
+        let name = printable(&pattern(&tensor.name));
         let key = (name, &tensor.shape, tensor.element.name(), fate, reason);
         let at = *positions.entry(key.clone()).or_insert(patterns.len());
         if at == patterns.len() {
@@ -59,13 +59,14 @@ pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
         let pattern = &mut patterns[at];
         pattern.count += 1;
         pattern.matrices += matrices;
-        pattern.parameters += unpacked.get(&tensor.name).copied().unwrap_or_else(|| entries(tensor));
-        pattern.bytes = pattern.bytes.zip(bytes(tensor)).map(|(sum, bytes)| sum + bytes);
+        let held = unpacked.get(&tensor.name).copied().unwrap_or_else(|| entries(tensor));
+        pattern.parameters = pattern.parameters.saturating_add(held);
+        pattern.bytes = pattern.bytes.zip(bytes(tensor)).and_then(|(sum, bytes)| sum.checked_add(bytes));
     }
     let refused = selection.skipped.iter().filter(|skipped| skipped.kind == Kind::Refused).count();
     let totals = Contents {
         tensors: source.tensors().len() as u64,
-        parameters: patterns.iter().map(|pattern| pattern.parameters).sum(),
+        parameters: patterns.iter().fold(0, |sum, pattern| sum.saturating_add(pattern.parameters)),
         matrices: selection.layers.len() as u64,
         skipped: selection.skipped.len() as u64,
         refused: refused as u64,

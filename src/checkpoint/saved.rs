@@ -141,6 +141,11 @@ impl Saved {
                 ));
             }
         }
+        if json.get("command").and_then(Json::as_str) == Some("inspect") {
+            return Err(wrong(
+                "lists tensors and measures none; write a report with `svdkit spectrum`".to_owned(),
+            ));
+        }
         let file: File = serde_json::from_value(json)
             .map_err(|e| wrong(format!("is a damaged report: {e}; write it again")))?;
         file.check().map_err(|what| wrong(format!("is a damaged report: {what}; write it again")))

@@ -142,6 +142,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether `path` is a sound settings file, without anything being done with it.
+///
+/// # Errors
+/// When it cannot be read, is no TOML, or says what makes no sense.
+pub fn check_settings(path: &Path) -> Result<(), Error> {
+    settings::SettingsFile::read(path).map(drop)
+}
+
 /// Set when the user asks to stop.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 

@@ -6,7 +6,7 @@ use crate::analysis::compare::{DRIFTS, FATES, TURNS};
 use crate::error::Error;
 use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
 use crate::layer::Filter;
-use crate::metric::{METRICS, WEIGHTWATCHER};
+use crate::metric::{HYGIENE, METRICS, WEIGHTWATCHER};
 use crate::report::{Column, Severity};
 
 use super::options::{Common, filter};
@@ -56,8 +56,13 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
 pub(super) fn without_svd(error: Error) -> Error {
     let text = error.to_string();
     let Some((before, rest)) = text.split_once("no column is called `") else { return error };
+    // Of several tuned sides each has a column of its own.
+    let is_left = |key: &str| {
+        let bare = key.split('@').next().unwrap_or(key);
+        HYGIENE.iter().map(|metric| &metric.column).chain(&FATES).any(|column| column.key == bare)
+    };
     match rest.split('`').next() {
-        Some(key) if explain::is_known(key) => {
+        Some(key) if explain::is_known(key) && !is_left(key) => {
             Error::Usage(format!("{before}`{key}` needs a decomposition; leave `--no-svd` out"))
         }
         _ => error,

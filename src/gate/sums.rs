@@ -50,7 +50,9 @@ pub(super) fn all(
     let (low, high) = (of(-1.0), of(1.0));
     let value = if condition.is_some() { low } else { of(0.0) };
     let name = AGGREGATES.iter().find(|(_, a)| *a == aggregate).map_or("", |(name, _)| name);
-    let told = format!("{name} of {key} = {}", notation::real(value));
+    let written =
+        if aggregate == Aggregate::Count { notation::count(value as u64) } else { notation::real(value) };
+    let told = format!("{name} of {key} = {written}");
     let (outcome, what) = match line.crossing((low, high)) {
         Crossing::Clear => return None,
         Crossing::Crossed => (Outcome::Fail, told),

@@ -34,7 +34,7 @@ pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io
     for commit in foot::commits(report) {
         writeln!(out, "\n{}", escape(&commit))?;
     }
-    writeln!(out, "\n{}", table::footer(report))
+    writeln!(out, "\n{}", escape(&table::footer(report)))
 }
 
 fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
@@ -48,7 +48,7 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
     for verdict in verdicts {
         let word =
             if verdict.blocks() { format!("**{}**", verdict.word()) } else { verdict.word().to_owned() };
-        writeln!(out, "| `{}` | {word} | {} |", escape(&verdict.rule), escape(&problem::told(verdict)))?;
+        writeln!(out, "| `{}` | {word} | {} |", code(&verdict.rule), escape(&problem::told(verdict)))?;
     }
     writeln!(out)?;
     let several: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.findings.len() > 1).collect();
@@ -63,7 +63,7 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
             let note = finding.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
             let line = format!(
                 "| `{}` | {} | {}{} |\n",
-                escape(&verdict.rule),
+                code(&verdict.rule),
                 escape(matrix),
                 escape(&finding.what),
                 escape(&note)
@@ -138,6 +138,23 @@ impl Limited {
     }
 }
 
+/// `text` in a cell; a name may not bring an element of HTML with it.
 fn escape(text: &str) -> String {
+    code(text).replace('<', "&lt;")
+}
+
+/// `text` in a cell, between signs that make it code.
+fn code(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_cell_or_bring_a_picture() {
+        assert_eq!(escape("a|b <img src=x>\n"), r"a\|b &lt;img src=x> ");
+        assert_eq!(code("alpha < 2"), "alpha < 2");
+    }
 }

@@ -55,12 +55,8 @@ pub(super) fn unmeasured(report: &Report) -> Vec<Problem> {
 /// The worst row of a rule and how many more there are.
 pub(super) fn told(verdict: &Verdict) -> String {
     let worst = verdict.worst.as_deref().unwrap_or_default();
-    let rows = match verdict.outcome {
-        Outcome::Pass => 0,
-        Outcome::Accepted => verdict.accepted,
-        Outcome::Inconclusive => verdict.inconclusive,
-        Outcome::Fail => verdict.broken,
-    };
+    let alike = |finding: &&Finding| finding.outcome == verdict.outcome;
+    let rows = verdict.findings.iter().filter(alike).count();
     let more = if rows > 1 { format!(" (and {} more)", rows - 1) } else { String::new() };
     printable(&format!("{worst}{more}"))
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::address::Address;
 use super::stored::{Part, WeightFile};
-use super::{MatrixSource, Opening, folder, header, probe, safetensors};
+use super::{MatrixSource, Opening, folder, foreign, header, probe, safetensors};
 use crate::error::{Error, brief};
 use client::{Client, encoded};
 
@@ -133,6 +133,10 @@ impl Remote {
                     &path,
                     format!("{reason}; fetch it with `{}`", self.address.download()),
                 ));
+            }
+            foreign::refuse_slices(&path)?;
+            if opening.base.is_none() {
+                super::applies(&path, &safetensors::FORMAT, &opening.choice)?;
             }
             let mut one = |file: &Path| self.one(file);
             let parts = folder::open_all(&path, &safetensors::FAMILY, &opening.choice, &mut one)?;

@@ -1,6 +1,7 @@
 //! `svdkit.toml`, parsed strictly: an unknown key, a wrong type or a bad glob is an error with its line.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,9 @@ use crate::cli::options::{When, globs, size};
 use crate::error::{Error, brief, printable};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
 use crate::report::Severity;
+
+/// More than a person writes; what is called so by mistake may be a model, or have no end.
+const LONGEST: u64 = 1 << 20;
 
 /// What a settings file says.
 #[derive(Debug, Clone)]
@@ -130,7 +134,7 @@ impl TryFrom<String> for OneGlob {
     type Error = String;
 
     fn try_from(pattern: String) -> Result<Self, String> {
-        Glob::new(&pattern).map(Self).map_err(|e| format!("glob `{pattern}`: {}", e.kind()))
+        Glob::new(&pattern).map(Self).map_err(|e| format!("glob `{}`: {}", brief(&pattern), e.kind()))
     }
 }
 
@@ -170,8 +174,16 @@ impl SettingsFile {
     ///
     /// # Errors
     /// When it cannot be read, is no TOML, or says what makes no sense; the message names the line.
-    pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|e| Error::io(path, "cannot read", e))?;
+    pub(in crate::cli) fn read(path: &Path) -> Result<Self, Error> {
+        let mut text = String::new();
+        let file = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        file.map_err(|e| Error::io(path, "cannot read", e))?;
+        if text.len() as u64 > LONGEST {
+            return Err(Error::malformed(
+                path,
+                format!("more than {LONGEST} bytes of settings are not read"),
+            ));
+        }
         let top: Top = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |span| line_of(&text, span.start));
             let source = text.lines().nth(line - 1).unwrap_or_default().trim();
@@ -262,5 +274,5 @@ fn told(message: &str) -> String {
         ("struct RuleTable", "a table, `[[gate.rule]]`"),
         ("struct AcceptTable", "a table, `[[gate.accept]]`"),
     ];
-    plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours))
+    brief(&plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours)))
 }
