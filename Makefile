@@ -1,7 +1,7 @@
 # The commands of daily work. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help check build test lint fmt doc bench bless install man
+.PHONY: help check build static test lint fmt doc bench bless install man
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ check: fmt lint test doc ## everything that must be green before a commit lands
 
 build: ## the release binary, target/release/svdkit
 	cargo build --release --locked
+
+static: ## the same, statically linked with musl (needs `rustup target add`)
+	cargo build --release --locked --target $(shell uname -m)-unknown-linux-musl
 
 test: ## all tests
 	cargo test --locked

@@ -49,6 +49,11 @@ fn every_tensor_is_counted_once() {
         "formats/dtypes.safetensors",
         "formats/sharded",
         "formats/torch/kinds.pth",
+        "formats/gguf/kinds.gguf",
+        "formats/numpy/arrays.npz",
+        "quantized/fp8",
+        "quantized/refused",
+        "experts/interleaved",
     ] {
         check_sums(model, &[]);
     }
@@ -75,13 +80,31 @@ fn shapes_of_an_unknown_type_that_no_machine_could_count_are_no_overflow() {
 
 #[test]
 fn it_agrees_with_what_is_measured() {
-    for model in ["charlm/base", "charlm/lora-r4", "formats/dtypes.safetensors"] {
+    for model in [
+        "charlm/base",
+        "charlm/lora-r4",
+        "formats/dtypes.safetensors",
+        "formats/gguf/kinds.gguf",
+        "quantized/integers",
+        "quantized/nvfp4",
+        "experts/interleaved",
+    ] {
         let output = svdkit(&["spectrum", model, "--format", "json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let inventory = inspect(model, &[]);
         assert_eq!(inventory["totals"]["matrices"], report["totals"]["measured"], "{model}");
         assert_eq!(inventory["totals"]["skipped"], report["totals"]["skipped"], "{model}");
         assert_eq!(inventory["model"], report["model"], "{model}");
+    }
+}
+
+#[test]
+fn parameters_of_packed_weights_are_the_weights_they_stand_for() {
+    for (model, parameters) in [("quantized/integers", 2995), ("quantized/mxfp4", 8256)] {
+        assert_eq!(inspect(model, &[])["totals"]["parameters"], parameters, "{model}");
+        // What a filter leaves out is counted as if it did not.
+        let some = inspect(model, &["--include", "*[0]", "--include", "bytes"]);
+        assert_eq!(some["totals"]["parameters"], parameters, "{model}");
     }
 }
 

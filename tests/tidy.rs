@@ -27,7 +27,7 @@ const RANKS: [(&str, u32); 17] = [
 ];
 
 /// Packages that have a home, and where it is.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("safetensors", &["checkpoint/"]),
     ("candle_core", &["checkpoint/"]),
     ("faer", &["linalg/"]),
@@ -36,6 +36,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("comfy_table", &["render/table.rs"]),
     ("rayon", &["engine.rs", "linalg/"]),
     ("csv", &["render/comma.rs"]),
+    ("parquet", &["render/columnar.rs"]),
     ("maud", &["render/"]),
     ("ureq", &["checkpoint/hub/"]),
     ("quick_junit", &["render/junit.rs"]),

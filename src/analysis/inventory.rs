@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{Holds, MatrixSource};
 use crate::error::printable;
-use crate::layer::{Element, Filter, Layer, TensorInfo, natural};
+use crate::layer::{Element, Filter, Layer, SCALES_OF_A_MATRIX, Selection, TensorInfo, natural};
 use crate::report::{Contents, Fate, Kind, Pattern, Update, Updates};
 
 /// The tensors of a checkpoint by pattern, their sums, and those of an adapter's updates.
@@ -42,6 +42,7 @@ pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
             becomes.entry(&layer.tensor).or_insert((Fate::Matrix, 0, None)).1 += 1;
         }
     }
+    let unpacked = unpacked(source);
     let mut patterns: Vec<Pattern> = vec![];
     let mut positions = BTreeMap::new();
     for tensor in source.tensors() {
@@ -58,7 +59,8 @@ pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
         let pattern = &mut patterns[at];
         pattern.count += 1;
         pattern.matrices += matrices;
-        pattern.parameters = pattern.parameters.saturating_add(entries(tensor));
+        let held = unpacked.get(&tensor.name).copied().unwrap_or_else(|| entries(tensor));
+        pattern.parameters = pattern.parameters.saturating_add(held);
         pattern.bytes = pattern.bytes.zip(bytes(tensor)).and_then(|(sum, bytes)| sum.checked_add(bytes));
     }
     let refused = selection.skipped.iter().filter(|skipped| skipped.kind == Kind::Refused).count();
@@ -72,6 +74,19 @@ pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
     };
     let adapter = (source.holds() == Holds::Updates).then(|| summary(&updates));
     Inventory { patterns, totals, adapter }
+}
+
+/// How many weights the codes of a tensor stand for, by its name, and none for what only scales others.
+fn unpacked(source: &dyn MatrixSource) -> BTreeMap<String, u64> {
+    let Selection { layers, skipped, .. } = source.select(&Filter::default());
+    let codes = layers.into_iter().filter(|layer| layer.encoding.is_some());
+    let codes = codes.map(|layer| (layer.tensor.clone(), layer.parameters() as u64));
+    let scales = skipped.into_iter().filter(|other| other.reason == SCALES_OF_A_MATRIX);
+    let mut unpacked = BTreeMap::new();
+    for (tensor, weights) in codes.chain(scales.map(|other| (other.tensor, 0))) {
+        *unpacked.entry(tensor).or_default() += weights;
+    }
+    unpacked
 }
 
 /// A pattern of no tensor yet.

@@ -102,6 +102,32 @@ pub trait MatrixSource: Send + Sync {
     /// # Errors
     /// When the file has changed, ended or cannot be read.
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error>;
+
+    /// Reads the columns `columns` of the rows `rows` of `layer`.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {
+        narrowed(layer, rows, columns, |rows| self.read(layer, rows))
+    }
+}
+
+/// The columns `columns` of what `read` gives of `layer`, a few rows at a time.
+fn narrowed(
+    layer: &Layer,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    read: impl Fn(Range<usize>) -> Result<Matrix, Error>,
+) -> Result<Matrix, Error> {
+    let size = layer.read_as.size();
+    let (count, width) = (rows.len(), columns.len());
+    let mut bytes = Vec::with_capacity(count * width * size);
+    for block in blocks(rows, layer.cols) {
+        for row in read(block)?.bytes().chunks_exact(layer.cols * size) {
+            bytes.extend_from_slice(&row[columns.start * size..columns.end * size]);
+        }
+    }
+    Matrix::new(count, width, layer.read_as, bytes)
 }
 
 /// `rows` in runs of about a million entries, so that what is computed from them never has a second dense copy.

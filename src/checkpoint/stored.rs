@@ -17,6 +17,9 @@ use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
 
+/// Columns of a matrix are read run by run where they are fewer than one in so many.
+const SPARSE: usize = 4;
+
 /// A weight file as it was when its header was read.
 #[derive(Debug)]
 pub(super) struct WeightFile {
@@ -204,6 +207,48 @@ impl Stored {
         let path = self.files.get(tensor.file).map_or(Path::new(""), |file| &file.path);
         Error::tensor(path, &tensor.name, reason)
     }
+
+    /// The rows `rows` of `layer`, which lie in their file as `reading` has it, or one after the other.
+    fn read_as(&self, layer: &Layer, rows: Range<usize>, reading: Option<&Reading>) -> Result<Matrix, Error> {
+        let Some(file) = self.files.get(layer.file) else {
+            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        let fail = |reason: String| Error::tensor(&file.path, &layer.tensor, reason);
+        let outside =
+            || fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows));
+        let inside =
+            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= file.bytes);
+        let handle = file.reopen().map_err(fail)?;
+        let fetch = |offset: u64, out: &mut [u8]| {
+            if !inside(offset, out.len() as u64) {
+                return Err(outside());
+            }
+            handle.read_exact_at(out, offset).map_err(|e| match e.kind() {
+                io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
+                _ => fail(format!("cannot read {} bytes at {offset}: {e}", out.len())),
+            })
+        };
+        if rows.start > rows.end || rows.end > layer.rows {
+            return Err(outside());
+        }
+        let bytes = match reading {
+            Some(Reading::Refused(reason)) => return Err(fail(reason.clone())),
+            Some(Reading::Strided { row, col }) => reading::strided(layer, &rows, (*row, *col), &fetch)?,
+            Some(Reading::Blocks { decoder, offset }) => {
+                reading::decoded(layer, &rows, (*decoder, *offset), &fetch)?
+            }
+            None => {
+                // Before anything is allocated: a damaged header may claim any number of rows.
+                let (offset, length) = span(layer, &rows)
+                    .filter(|(offset, length)| inside(*offset, *length))
+                    .ok_or_else(outside)?;
+                let mut bytes = zeros(length).map_err(fail)?;
+                fetch(offset, &mut bytes)?;
+                bytes
+            }
+        };
+        Matrix::new(rows.len(), layer.cols, layer.dtype, bytes)
+    }
 }
 
 impl MatrixSource for Stored {
@@ -230,44 +275,20 @@ impl MatrixSource for Stored {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let Some(file) = self.files.get(layer.file) else {
-            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
-        };
-        let fail = |reason: String| Error::tensor(&file.path, &layer.tensor, reason);
-        let outside =
-            || fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows));
-        let inside =
-            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= file.bytes);
-        let handle = file.reopen().map_err(fail)?;
-        let fetch = |offset: u64, out: &mut [u8]| {
-            if !inside(offset, out.len() as u64) {
-                return Err(outside());
-            }
-            handle.read_exact_at(out, offset).map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
-                _ => fail(format!("cannot read {} bytes at {offset}: {e}", out.len())),
-            })
-        };
-        if rows.start > rows.end || rows.end > layer.rows {
-            return Err(outside());
+        self.read_as(layer, rows, self.readings.get(&layer.tensor))
+    }
+
+    fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {
+        let on_disk = self.files.get(layer.file).is_some_and(|file| matches!(file.place, Place::Disk(_)));
+        // Where a request is dear, or little lies between the runs, everything is read and the rest dropped.
+        let narrow = columns.len() < layer.cols / SPARSE;
+        if !(on_disk && narrow) || self.readings.contains_key(&layer.tensor) {
+            return super::narrowed(layer, rows, columns, |rows| self.read(layer, rows));
         }
-        let bytes = match self.readings.get(&layer.tensor) {
-            Some(Reading::Refused(reason)) => return Err(fail(reason.clone())),
-            Some(Reading::Strided { row, col }) => reading::strided(layer, &rows, (*row, *col), &fetch)?,
-            Some(Reading::Blocks { decoder, offset }) => {
-                reading::decoded(layer, &rows, (*decoder, *offset), &fetch)?
-            }
-            None => {
-                // Before anything is allocated: a damaged header may claim any number of rows.
-                let (offset, length) = span(layer, &rows)
-                    .filter(|(offset, length)| inside(*offset, *length))
-                    .ok_or_else(outside)?;
-                let mut bytes = zeros(length).map_err(fail)?;
-                fetch(offset, &mut bytes)?;
-                bytes
-            }
-        };
-        Matrix::new(rows.len(), layer.cols, layer.dtype, bytes)
+        let before = (columns.start * layer.dtype.size()) as u64;
+        let run = Layer { cols: columns.len(), offset: layer.offset + before, ..layer.clone() };
+        let apart = Reading::Strided { row: layer.cols as u64, col: 1 };
+        self.read_as(&run, rows, Some(&apart))
     }
 }
 

@@ -108,6 +108,12 @@ fn format_of(path: &Path) -> Result<OutputFormat, Error> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
     let format = OUTPUT_FORMATS.iter().find(|(_, _, extensions)| extensions.contains(&extension.as_str()));
     format.map(|(format, _, _)| *format).ok_or_else(|| {
+        if extension == "parquet" {
+            return Error::malformed(
+                path,
+                "this build does not write Parquet; build with `--features parquet`, or write .csv",
+            );
+        }
         let known: Vec<_> = OUTPUT_FORMATS
             .iter()
             .flat_map(|(_, _, extensions)| *extensions)

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::cell::{cell, is_unsure, number};
+use super::cell::{UNSURE, cell, is_unsure, number};
 use super::table::{Layout, Look};
+use crate::layer::place;
 use crate::report::{Column, Format, Report, Row, Value};
 
 /// What the table shows of experts.
@@ -78,6 +79,14 @@ impl Bunch<'_> {
         self.rows[0]
     }
 
+    /// The block of the model that all rows are in: `model.layers.3` of `model.layers.3.mlp.up_proj`.
+    pub(super) fn block(&self) -> Option<&str> {
+        // A number that stands for a block is not one that was folded.
+        let name = self.name.as_str();
+        let (block, role) = place(name);
+        block.and(name.strip_suffix(role.as_str())?.strip_suffix('.')).filter(|block| !block.is_empty())
+    }
+
     /// What follows the name: how many rows there are.
     pub(super) fn count(&self) -> String {
         if self.rows.len() > 1 { format!(" ×{}", self.rows.len()) } else { String::new() }
@@ -97,7 +106,10 @@ impl Bunch<'_> {
                 return "–".to_owned();
             };
             let [least, greatest, median] = [*least, *greatest, median].map(|x| number(x, column.format));
-            return if least == greatest { median } else { format!("({least}–{greatest}) {median}") };
+            let unsure = self.rows.iter().any(|row| is_unsure(row, column));
+            let mark = if unsure { UNSURE } else { "" };
+            let range = if least == greatest { String::new() } else { format!("({least}–{greatest}) ") };
+            return format!("{mark}{range}{median}");
         };
         cell(row, column)
     }
@@ -105,42 +117,47 @@ impl Bunch<'_> {
 
 /// The experts that stand farthest from the others of their line, in words.
 pub(super) fn notes(report: &Report, rows: &[&Row], look: &Look<'_>) -> Vec<String> {
-    let bunches = bunches(rows, look);
-    let mut found: Vec<(f64, String)> = vec![];
-    for bunch in bunches.iter().filter(|bunch| bunch.rows.len() > 1) {
-        let mut farthest: BTreeMap<&str, (f64, String)> = BTreeMap::new();
-        for column in super::columns(report, &look.columns) {
-            let values = sorted(&bunch.rows, column);
-            let Some(middle) = median(&values) else { continue };
-            let mut far: Vec<f64> = values.iter().map(|x| (x - middle).abs()).collect();
-            far.sort_by(f64::total_cmp);
-            let least = if column.format == Format::Count { 1.0 } else { LEAST * middle.abs() };
-            let deviation = (NORMAL * median(&far).unwrap_or(0.0)).max(least);
-            for row in bunch.rows.iter().filter(|row| !is_unsure(row, column)) {
-                let Some(value) = row.values.get(column.key).and_then(Value::number) else { continue };
-                let distance = (value - middle) / deviation;
-                let before = farthest.get(row.name.as_str()).map_or(0.0, |(distance, _)| distance.abs());
-                if distance.is_finite() && distance.abs() >= APART && distance.abs() > before {
-                    let [value, middle] = [value, middle].map(|x| number(x, column.format));
-                    let label = column.key;
-                    let text =
-                        format!("{}: {label} {value}, of all {middle} ({distance:+.0} deviations)", row.name);
-                    farthest.insert(&row.name, (distance, text));
-                }
-            }
-        }
-        found.extend(farthest.into_values());
-    }
+    let mut bunches = bunches(rows, look);
+    bunches.retain(|bunch| bunch.rows.len() > 1);
+    let columns: Vec<&'static Column> = super::columns(report, &look.columns).collect();
+    let mut found: Vec<(f64, String)> = bunches.iter().flat_map(|bunch| apart(bunch, &columns)).collect();
     found.sort_by(|(a, x), (b, y)| b.abs().total_cmp(&a.abs()).then_with(|| x.cmp(y)));
     let mut notes = vec![];
-    if bunches.iter().any(|bunch| bunch.rows.len() > 1) {
+    if !bunches.is_empty() {
         notes.push("× experts on a line: (least–greatest) median; `--experts all` shows each".to_owned());
     }
     notes.extend(found.iter().take(NAMED).map(|(_, text)| format!("! {text}")));
-    if found.len() > NAMED {
-        notes.push(format!("! {} more experts stand apart", found.len() - NAMED));
+    if let more @ 1.. = found.len().saturating_sub(NAMED) {
+        let experts = if more == 1 { "expert stands" } else { "experts stand" };
+        notes.push(format!("! {more} more {experts} apart"));
     }
     notes
+}
+
+/// The experts of one line that stand apart, each by the column where it stands farthest: in deviations and in words.
+fn apart(bunch: &Bunch<'_>, columns: &[&'static Column]) -> Vec<(f64, String)> {
+    let mut farthest: BTreeMap<&str, (f64, String)> = BTreeMap::new();
+    for column in columns {
+        let values = sorted(&bunch.rows, column);
+        let Some(middle) = median(&values) else { continue };
+        let mut far: Vec<f64> = values.iter().map(|x| (x - middle).abs()).collect();
+        far.sort_by(f64::total_cmp);
+        let least = if column.format == Format::Count { 1.0 } else { LEAST * middle.abs() };
+        let deviation = (NORMAL * median(&far).unwrap_or(0.0)).max(least);
+        for row in bunch.rows.iter().filter(|row| !is_unsure(row, column)) {
+            let Some(value) = row.values.get(column.key).and_then(Value::number) else { continue };
+            let distance = (value - middle) / deviation;
+            let before = farthest.get(row.name.as_str()).map_or(0.0, |(distance, _)| distance.abs());
+            if distance.is_finite() && distance.abs() >= APART && distance.abs() > before {
+                let [value, middle] = [value, middle].map(|x| number(x, column.format));
+                let label = column.key;
+                let text =
+                    format!("{}: {label} {value}, of all {middle} ({distance:+.0} deviations)", row.name);
+                farthest.insert(&row.name, (distance, text));
+            }
+        }
+    }
+    farthest.into_values().collect()
 }
 
 /// What the rows have numbers for in a column, in order.
@@ -161,6 +178,7 @@ fn median(sorted: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{Measurements, Why};
 
     fn check(name: &str, expected: Option<&str>) {
         assert_eq!(all_experts(name).as_deref(), expected, "{name}");
@@ -175,10 +193,72 @@ mod tests {
         check("rel_pos[3]", None);
     }
 
+    fn check_block(name: &str, expected: Option<&str>) {
+        assert_eq!(Bunch { name: name.to_owned(), rows: vec![] }.block(), expected, "{name}");
+    }
+
+    #[test]
+    fn a_block_is_read_from_the_name_that_is_shown() {
+        check_block("model.layers.3.mlp.up_proj", Some("model.layers.3"));
+        check_block("model.layers.3.mlp.experts.*.up_proj", Some("model.layers.3"));
+        check_block("blk.3.ffn_up_exps[4]", Some("blk.3"));
+        check_block("experts.*.up_proj", None);
+        check_block("net.4", None);
+        check_block("lm_head", None);
+    }
+
     #[test]
     fn the_middle_of_an_even_number_of_values_lies_between_two() {
         assert_eq!(median(&[1.0, 2.0, 4.0, 8.0]), Some(3.0));
         assert_eq!(median(&[1.0, 2.0, 4.0]), Some(2.0));
         assert_eq!(median(&[]), None);
+    }
+
+    static REAL: Column =
+        Column { key: "real", label: "real", format: Format::Real, doc: "", range: "", source: "" };
+    static COUNT: Column =
+        Column { key: "count", label: "count", format: Format::Count, doc: "", range: "", source: "" };
+
+    /// What stands apart among experts that have these values in `column`.
+    fn check_apart(column: &'static Column, values: &[Value], expected: &[&str]) {
+        let row = |(i, value): (usize, &Value)| Row {
+            name: format!("experts.{i}.up"),
+            values: Measurements(vec![(column, *value)]),
+            ..Row::default()
+        };
+        let rows: Vec<Row> = values.iter().enumerate().map(row).collect();
+        let bunch = Bunch { name: "experts.*.up".to_owned(), rows: rows.iter().collect() };
+        let found = apart(&bunch, &[column]);
+        assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), expected, "{values:?}");
+    }
+
+    #[test]
+    fn an_expert_five_robust_deviations_from_the_median_stands_apart() {
+        let reals = |values: &[f64]| values.iter().map(|x| Value::Real(*x)).collect::<Vec<_>>();
+        // The median is 10 and that of the distances from it 1, so a deviation is 1.4826 and five are 7.413.
+        let others = [9.0, 9.0, 10.0, 10.0, 10.0, 11.0, 11.0];
+        let with = |last: f64| reals(&[&others[..], &[last]].concat());
+        check_apart(&REAL, &with(17.4), &[]);
+        check_apart(&REAL, &with(17.5), &["experts.7.up: real 17.50, of all 10.00 (+5 deviations)"]);
+        check_apart(&REAL, &with(2.5), &["experts.7.up: real 2.500, of all 10.00 (-5 deviations)"]);
+    }
+
+    #[test]
+    fn what_nobody_would_act_on_does_not_stand_apart() {
+        let of = |value: Value, other: Value| [vec![value; 8], vec![other]].concat();
+        // All others agree: a hundredth of the median is one deviation, and so is one of a count.
+        check_apart(&REAL, &of(Value::Real(10.0), Value::Real(10.4)), &[]);
+        check_apart(
+            &REAL,
+            &of(Value::Real(10.0), Value::Real(10.6)),
+            &["experts.8.up: real 10.60, of all 10.00 (+6 deviations)"],
+        );
+        check_apart(&COUNT, &of(Value::Count(3), Value::Count(7)), &[]);
+        check_apart(
+            &COUNT,
+            &of(Value::Count(3), Value::Count(8)),
+            &["experts.8.up: count 8, of all 3 (+5 deviations)"],
+        );
+        check_apart(&REAL, &of(Value::Missing(Why::TooFewValues), Value::Real(10.0)), &[]);
     }
 }

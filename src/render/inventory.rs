@@ -193,13 +193,11 @@ fn updated(updates: &Updates) -> String {
 /// Counts of everything, so that nothing is left out silently.
 fn footer(inventory: &Inventory) -> String {
     let totals = &inventory.totals;
+    let of =
+        |n: u64, one: &str, many: &str| format!("{} {}", notation::count(n), if n == 1 { one } else { many });
     let mut parts = vec![
-        format!("{} tensors", notation::count(totals.tensors)),
-        format!(
-            "{} {} to measure",
-            notation::count(totals.matrices),
-            if totals.matrices == 1 { "matrix" } else { "matrices" }
-        ),
+        of(totals.tensors, "tensor", "tensors"),
+        of(totals.matrices, "matrix to measure", "matrices to measure"),
     ];
     let words =
         [(totals.skipped, "skipped"), (totals.refused, "of them refused"), (totals.filtered, "filtered out")];

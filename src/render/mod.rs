@@ -4,7 +4,10 @@ pub mod advice;
 pub mod allocation;
 mod cell;
 mod changes;
+#[cfg(feature = "parquet")]
+mod columnar;
 mod comma;
+mod flat;
 mod fold;
 mod foot;
 mod github;
@@ -36,6 +39,9 @@ pub enum OutputFormat {
     Jsonl,
     /// One line a matrix, with a header.
     Csv,
+    /// The lines of the CSV with types, for notebooks; always a file.
+    #[cfg(feature = "parquet")]
+    Parquet,
     /// For a pull request or a job summary.
     Markdown,
     /// One page for a browser, with pictures.
@@ -49,11 +55,13 @@ pub enum OutputFormat {
 }
 
 /// Every format with its name and the file extensions that stand for it.
-pub const OUTPUT_FORMATS: [(OutputFormat, &str, &[&str]); 9] = [
+pub const OUTPUT_FORMATS: &[(OutputFormat, &str, &[&str])] = &[
     (OutputFormat::Table, "table", &["txt"]),
     (OutputFormat::Json, "json", &["json"]),
     (OutputFormat::Jsonl, "jsonl", &["jsonl", "ndjson"]),
     (OutputFormat::Csv, "csv", &["csv"]),
+    #[cfg(feature = "parquet")]
+    (OutputFormat::Parquet, "parquet", &["parquet"]),
     (OutputFormat::Markdown, "markdown", &["md", "markdown"]),
     (OutputFormat::Html, "html", &["html", "htm"]),
     (OutputFormat::Junit, "junit", &["xml"]),
@@ -72,6 +80,8 @@ pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut d
         OutputFormat::Json => json::write(report, out),
         OutputFormat::Jsonl => json::write_lines(report, out),
         OutputFormat::Csv => comma::write(report, out),
+        #[cfg(feature = "parquet")]
+        OutputFormat::Parquet => columnar::write(report, out),
         OutputFormat::Markdown => markdown::write(report, look, out),
         OutputFormat::Html => html::write(report, look, out),
         OutputFormat::Junit => junit::write(report, out),

@@ -199,8 +199,7 @@ fn lines(shown: &[Bunch<'_>], layout: Layout) -> Vec<Line> {
     let mut current = None;
     for bunch in shown {
         let group = match layout {
-            // A number that stands for a block is not one that was folded.
-            Layout::Grouped => group(bunch.first()).filter(|group| bunch.name.starts_with(group)),
+            Layout::Grouped => bunch.block(),
             Layout::Flat => None,
         };
         if group != current {
@@ -212,12 +211,6 @@ fn lines(shown: &[Bunch<'_>], layout: Layout) -> Vec<Line> {
         lines.push(Line::Row(name + &bunch.count()));
     }
     lines
-}
-
-/// `model.layers.3` of `model.layers.3.mlp.up_proj`.
-fn group(row: &Row) -> Option<&str> {
-    row.block?;
-    row.name.strip_suffix(row.role.as_str())?.strip_suffix('.').filter(|name| !name.is_empty())
 }
 
 /// `text` cut in the middle to `width` characters, where both ends tell names apart.

@@ -56,7 +56,7 @@ pub struct Pattern {
     pub shape: Vec<u64>,
     /// Their storage type.
     pub dtype: String,
-    /// Entries of all of them.
+    /// Entries of all of them; of quantized ones the weights that they stand for, of their scales none.
     pub parameters: u64,
     /// Bytes of all of them, where their type has a known size.
     pub bytes: Option<u64>,
@@ -103,7 +103,7 @@ impl Fate {
 pub struct Contents {
     /// Stored tensors.
     pub tensors: u64,
-    /// Their entries.
+    /// Their weights.
     pub parameters: u64,
     /// Matrices that would be measured.
     pub matrices: u64,

@@ -241,11 +241,14 @@ impl Arranged {
         let size = whole.read_as.size();
         let line = whole.rows * size;
         let mut bytes = vec![0; outputs.len() * line];
-        for block in super::blocks(0..whole.rows, whole.cols) {
-            let read = self.inner.read(whole, block.clone())?;
-            for (row, stored) in block.zip(read.bytes().chunks_exact(whole.cols * size)) {
+        let Some(last) = outputs.clone().last() else { return Ok(bytes) };
+        let first = cut.output(outputs.start);
+        let columns = first..cut.output(last) + 1;
+        for block in super::blocks(0..whole.rows, columns.len()) {
+            let read = self.inner.window(whole, block.clone(), columns.clone())?;
+            for (row, stored) in block.zip(read.bytes().chunks_exact(columns.len() * size)) {
                 for (i, output) in outputs.clone().enumerate() {
-                    let (from, to) = (cut.output(output) * size, i * line + row * size);
+                    let (from, to) = ((cut.output(output) - first) * size, i * line + row * size);
                     bytes[to..to + size].copy_from_slice(&stored[from..from + size]);
                 }
             }

@@ -153,4 +153,13 @@ impl MatrixSource for Quantized {
             None => self.stored.read(layer, rows),
         }
     }
+
+    fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {
+        match self.recipes.get(&layer.tensor) {
+            Some(recipe) => {
+                super::narrowed(layer, rows, columns, |rows| recipe.read(&self.stored, layer, rows))
+            }
+            None => self.stored.window(layer, rows, columns),
+        }
+    }
 }
