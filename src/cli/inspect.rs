@@ -21,7 +21,7 @@ use super::outputs::Outputs;
 /// files, and what the settings beside it claim. Reads headers alone.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME[@REV] in its cache
+    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME or ORG/NAME@REV in its cache
     model: PathBuf,
     /// The checkpoint that an adapter changes
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]

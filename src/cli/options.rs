@@ -21,7 +21,7 @@ use super::settings::Shared;
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
 pub(super) struct Input {
-    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME[@REV] in its cache
+    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME or ORG/NAME@REV in its cache
     pub model: PathBuf,
     /// Look at the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed
     #[arg(long, value_name = "BASE", help_heading = "What to look at")]
