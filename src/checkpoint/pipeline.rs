@@ -8,6 +8,7 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value};
 
+use super::config::{Config, Quantization};
 use super::stored::Parts;
 use super::{Choice, FORMATS, Format, folder, probe};
 use crate::error::{Error, brief};
@@ -34,6 +35,14 @@ fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
     for name in listed.iter().filter(|name| choice.components.is_empty() || choice.components.contains(name))
     {
         let Some(found) = component(path, name, choice)? else { continue };
+        // What it says of its scales holds for none of the others.
+        if Config::beside(&path.join(name))?.quantization != Quantization::default() {
+            let reason = format!(
+                "component `{}` is quantized; name its folder alone, and the others with `--component`",
+                brief(name)
+            );
+            return Err(Error::malformed(path, reason));
+        }
         varied |= found.varied;
         for mut part in found.parts.parts {
             let called = |tensor: &str| format!("{name}.{tensor}");
