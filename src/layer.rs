@@ -57,6 +57,20 @@ pub struct TensorInfo {
     pub offset: u64,
 }
 
+impl TensorInfo {
+    /// The line of it in what was left out.
+    pub fn skipped(&self, kind: Kind, reason: impl Into<String>) -> Skipped {
+        Skipped {
+            tensor: self.name.clone(),
+            shape: self.shape.iter().map(|n| *n as u64).collect(),
+            dtype: self.element.name().to_owned(),
+            reason: reason.into(),
+            kind,
+            ..Skipped::default()
+        }
+    }
+}
+
 /// A matrix with its place in the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
@@ -191,14 +205,9 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
                 selection.layers.extend(kept);
                 selection.filtered += all - (selection.layers.len() - before);
             }
-            Err((kind, reason)) if filter.keeps(bare(&tensor.name)) => selection.skipped.push(Skipped {
-                tensor: tensor.name.clone(),
-                shape: tensor.shape.iter().map(|n| *n as u64).collect(),
-                dtype: tensor.element.name().to_owned(),
-                reason,
-                kind,
-                ..Skipped::default()
-            }),
+            Err((kind, reason)) if filter.keeps(bare(&tensor.name)) => {
+                selection.skipped.push(tensor.skipped(kind, reason));
+            }
             Err(_) => selection.filtered += 1,
         }
     }

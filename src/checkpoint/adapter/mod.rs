@@ -24,13 +24,13 @@ use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Unpaired};
-use crate::report::{self, Skipped, SourceFile};
+use crate::report::{self, Kind, Skipped, SourceFile};
 use config::Config;
 use magnitude::Along;
 use modules::{Draft, Setting};
 use names::Part;
 use recipe::Recipe;
-use rest::{Baseless, refuse, skip, whole_weights};
+use rest::{Baseless, whole_weights};
 use since::Since;
 
 /// The name that reports give adapters, whatever file holds them.
@@ -127,9 +127,11 @@ impl Adapter {
         for module in modules.values() {
             let found = module.drafts(&setting)?;
             let left = module.tensors().filter_map(|(part, tensor)| match part {
-                Part::Bias => Some(skip(tensor, "a bias, trained with the adapter")),
-                Part::Tokens => Some(refuse(tensor, "rows of an embedding that were trained alone")),
-                _ if found.is_empty() => Some(skip(tensor, "no update of a matrix")),
+                Part::Bias => Some(tensor.skipped(Kind::Plain, "a bias, trained with the adapter")),
+                Part::Tokens => {
+                    Some(tensor.skipped(Kind::Refused, "rows of an embedding that were trained alone"))
+                }
+                _ if found.is_empty() => Some(tensor.skipped(Kind::Plain, "no update of a matrix")),
                 _ => None,
             });
             skipped.extend(left);

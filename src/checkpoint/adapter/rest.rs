@@ -16,7 +16,9 @@ pub(super) fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) 
         rest.iter().partition(|tensor| BASE.iter().any(|part| tensor.name.contains(part)));
     let rest: Vec<TensorInfo> = rest.into_iter().cloned().collect();
     let Selection { layers, mut skipped, .. } = layer::select(&rest, &Filter::default());
-    skipped.extend(own.into_iter().map(|tensor| skip(tensor, "the base's own, stored beside its update")));
+    skipped.extend(
+        own.into_iter().map(|tensor| tensor.skipped(Kind::Plain, "the base's own, stored beside its update")),
+    );
     let draft = |layer: Layer| Draft {
         name: pair::canonical(&layer.name),
         kind: "replacement",
@@ -54,23 +56,7 @@ impl Baseless<'_> {
         tensors
             .iter()
             .filter(|tensor| names.contains(&tensor.name))
-            .map(|tensor| refuse(tensor, &reason))
+            .map(|tensor| tensor.skipped(Kind::Refused, &reason))
             .collect()
     }
-}
-
-/// A tensor that is no update, as a line of what was left out.
-pub(super) fn skip(tensor: &TensorInfo, reason: &str) -> Skipped {
-    Skipped {
-        tensor: tensor.name.clone(),
-        shape: tensor.shape.iter().map(|n| *n as u64).collect(),
-        dtype: tensor.element.name().to_owned(),
-        reason: reason.to_owned(),
-        ..Skipped::default()
-    }
-}
-
-/// The same of a tensor in which something trained is lost.
-pub(super) fn refuse(tensor: &TensorInfo, reason: &str) -> Skipped {
-    Skipped { kind: Kind::Refused, ..skip(tensor, reason) }
 }

@@ -84,7 +84,7 @@ pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSourc
         let scales = || (Kind::Plain, SCALES_OF_A_MATRIX.to_owned());
         let reason = reason.or_else(|| parts.contains(&tensor.name).then(scales));
         match (reason, recipes.get(&tensor.name)) {
-            (Some(reason), _) => skipped.push(skip(tensor, reason)),
+            (Some((kind, reason)), _) => skipped.push(tensor.skipped(kind, reason)),
             (None, Some(Recipe { name, shape, .. })) => weights.push(TensorInfo {
                 name: name.clone(),
                 shape: shape.clone(),
@@ -103,17 +103,6 @@ fn is_scale(inventory: &Inventory<'_>, name: &str) -> bool {
     stem.is_some_and(|stem| {
         ["", "_packed"].iter().any(|end| inventory.get(&format!("{stem}{end}")).is_some())
     })
-}
-
-fn skip(tensor: &TensorInfo, (kind, reason): (Kind, String)) -> Skipped {
-    Skipped {
-        tensor: tensor.name.clone(),
-        shape: tensor.shape.iter().map(|n| *n as u64).collect(),
-        dtype: tensor.element.name().to_owned(),
-        reason,
-        kind,
-        ..Skipped::default()
-    }
 }
 
 impl MatrixSource for Quantized {
