@@ -256,4 +256,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_a_workspace_held_before_is_never_read() {
+        let (side, long) = (70, 300);
+        let entries: Vec<f64> = noise(3).take(side * long).collect();
+        for arch in machines() {
+            let spectrum = |entries: &[f64]| {
+                Gram::of(arch, &Matrix::from_f64(long, side, entries).expect("sizes agree")).eigenvalues()
+            };
+            let before = spectrum(&entries);
+            assert!(spectrum(&vec![f64::NAN; side * long]).iter().all(|x| x.is_nan()));
+            assert_eq!(spectrum(&entries), before, "{arch:?}");
+        }
+    }
 }
