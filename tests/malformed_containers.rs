@@ -121,26 +121,6 @@ fn pipelines_that_are_not_whole_name_what_is_missing() {
 }
 
 #[test]
-fn a_quantized_component_is_not_read_without_its_settings() {
-    let folder = tempfile::tempdir().expect("written");
-    let unet = folder.path().join("unet");
-    std::fs::create_dir(&unet).expect("written");
-    std::fs::write(folder.path().join("model_index.json"), r#"{"unet": ["diffusers", "UNet"]}"#)
-        .expect("written");
-    std::fs::write(unet.join("config.json"), r#"{"quantization_config": {"quant_method": "fp8"}}"#)
-        .expect("written");
-    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/formats/shapes.safetensors");
-    std::fs::copy(weights, unet.join("model.safetensors")).expect("written");
-    let error = svdkit::checkpoint::open(folder.path()).map(|_| ()).expect_err("refused").to_string();
-    assert!(
-        error.ends_with(
-            "component `unet` is quantized; name its folder alone, and the others with `--component`"
-        ),
-        "{error}"
-    );
-}
-
-#[test]
 fn a_pipeline_is_not_copied_in_part() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats/pipeline");
     let (_, source) = checkpoint::open(&path).expect("opens");

@@ -49,6 +49,26 @@ fn spectra_are_those_of_the_reference_packages() {
 }
 
 #[test]
+fn every_component_of_a_pipeline_is_read_as_its_own_settings_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let components = ["fp8", "fp8-unconfigured", "integers", "mxfp4", "nvfp4"];
+    let index: BTreeMap<_, _> = components.iter().map(|name| (*name, ["transformers", "Model"])).collect();
+    std::fs::write(folder.path().join("model_index.json"), serde_json::to_string(&index).unwrap()).unwrap();
+    for name in components {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        for file in std::fs::read_dir(fixture(&format!("quantized/{name}"))).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join(name).join(file.file_name())).unwrap();
+        }
+    }
+    let alone = components.iter().flat_map(|name| {
+        let spectra = spectra(source(name).as_ref());
+        spectra.into_iter().map(move |(row, values)| (format!("{name}.{row}"), values))
+    });
+    assert_eq!(spectra(open(folder.path()).unwrap().1.as_ref()), alone.collect());
+}
+
+#[test]
 fn what_cannot_be_read_is_refused_by_name() {
     let selection = source("refused").select(&Filter::default());
     assert_eq!(selection.layers.iter().map(|layer| layer.name.as_str()).collect::<Vec<_>>(), ["plain"]);

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value};
 
-use super::config::{Config, Quantization};
+use super::config::Config;
 use super::stored::Parts;
 use super::{Choice, FORMATS, Format, folder, probe};
 use crate::error::{Error, brief};
@@ -35,19 +35,14 @@ fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
     for name in listed.iter().filter(|name| choice.components.is_empty() || choice.components.contains(name))
     {
         let Some(found) = component(path, name, choice)? else { continue };
-        // What it says of its scales holds for none of the others.
-        if Config::beside(&path.join(name))?.quantization != Quantization::default() {
-            let reason = format!(
-                "component `{}` is quantized; name its folder alone, and the others with `--component`",
-                brief(name)
-            );
-            return Err(Error::malformed(path, reason));
-        }
+        let quantization = Config::beside(&path.join(name))?.quantization;
         varied |= found.varied;
         for mut part in found.parts.parts {
             let called = |tensor: &str| format!("{name}.{tensor}");
             part.tensors.iter_mut().for_each(|tensor| tensor.name = called(&tensor.name));
             part.readings = part.readings.into_iter().map(|(of, reading)| (called(&of), reading)).collect();
+            // What it says of its scales holds for none of the others.
+            part.quantization = Some(quantization.clone());
             all.parts.push(part);
         }
         all.notes.extend(found.parts.notes);

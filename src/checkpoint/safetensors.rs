@@ -55,5 +55,5 @@ fn one(path: &Path) -> Result<Part, Error> {
     }
     let (handle, file) = WeightFile::open(path)?;
     let tensors = header::read(&handle, &file)?;
-    Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![] })
+    Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None })
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::MatrixSource;
+use super::config::Quantization;
 use super::reading::{self, Reading};
 use crate::error::{Error, brief};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
@@ -138,6 +139,8 @@ pub(super) struct Part {
     pub(super) readings: BTreeMap<String, Reading>,
     /// What a reader should know of what else it holds.
     pub(super) notes: Vec<String>,
+    /// How its weights are quantized, if it says so itself and not for the whole checkpoint.
+    pub(super) quantization: Option<Quantization>,
 }
 
 /// All files of a checkpoint.
@@ -157,6 +160,8 @@ pub(super) struct Stored {
     tensors: Vec<TensorInfo>,
     readings: BTreeMap<String, Reading>,
     notes: Vec<String>,
+    /// One for each file.
+    quantizations: Vec<Option<Quantization>>,
 }
 
 impl Stored {
@@ -165,10 +170,11 @@ impl Stored {
     /// # Errors
     /// When two files hold a tensor of the same name.
     pub(super) fn new(path: &Path, Parts { parts, mut notes }: Parts) -> Result<Self, Error> {
-        let (mut files, mut tensors, mut readings) =
-            (Vec::with_capacity(parts.len()), vec![], BTreeMap::new());
+        let (mut files, mut quantizations) = (Vec::with_capacity(parts.len()), vec![]);
+        let (mut tensors, mut readings) = (vec![], BTreeMap::new());
         for (index, part) in parts.into_iter().enumerate() {
             files.push(part.file);
+            quantizations.push(part.quantization);
             tensors.extend(part.tensors.into_iter().map(|tensor| TensorInfo { file: index, ..tensor }));
             readings.extend(part.readings);
             notes.extend(part.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
@@ -181,7 +187,12 @@ impl Stored {
                 format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
             return Err(Error::malformed(path, reason));
         }
-        Ok(Self { root: path.to_owned(), files, tensors, readings, notes })
+        Ok(Self { root: path.to_owned(), files, tensors, readings, notes, quantizations })
+    }
+
+    /// What the part of the checkpoint that holds a tensor says of how it is quantized.
+    pub(super) fn quantization(&self, tensor: &TensorInfo) -> Option<&Quantization> {
+        self.quantizations.get(tensor.file)?.as_ref()
     }
 
     /// How a file is called in reports: by its place in the folder.

@@ -189,7 +189,7 @@ impl Remote {
         let file = WeightFile::remote(self.shown(path), bytes, file);
         let handle = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
         let tensors = header::read(&handle, &file)?;
-        Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![] })
+        Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None })
     }
 
     fn url(&self, name: &str) -> String {

@@ -7,7 +7,7 @@ use crate::layer::TensorInfo;
 pub(super) fn packed(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Found> {
     let stem = tensor.name.strip_suffix("qweight").filter(|_| is(tensor, "i32"))?;
     let parts = inventory.parts(stem, &["qzeros", "scales", "g_idx", "perm", "workspace"]);
-    let method = match &inventory.config.method {
+    let method = match &inventory.quantization(tensor).method {
         Some(method) => method.to_uppercase(),
         None if inventory.get(&format!("{stem}g_idx")).is_some() => "GPTQ".to_owned(),
         None => "GPTQ or AWQ".to_owned(),

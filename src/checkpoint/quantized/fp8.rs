@@ -30,8 +30,8 @@ pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Fou
     // ComfyUI puts the word before.
     let before = || inventory.get(&format!("{}.scale_weight", name.strip_suffix(".weight")?));
     let Some(scales) = beside.or_else(before) else { return alone(inventory, tensor, (book, scheme)) };
-    let recipe =
-        scaled(name.to_owned(), tensor.shape.clone(), (tensor, book), scales, inventory.config.block);
+    let block = inventory.quantization(tensor).block;
+    let recipe = scaled(name.to_owned(), tensor.shape.clone(), (tensor, book), scales, block);
     Some(match recipe {
         Ok(recipe) => {
             let scheme = format!("{scheme} {}", recipe.scheme);
@@ -43,7 +43,7 @@ pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Fou
 
 /// A weight without scales: plain, unless the configuration says that there should be some.
 fn alone(inventory: &Inventory<'_>, tensor: &TensorInfo, (book, scheme): (Book, &str)) -> Option<Found> {
-    if inventory.config.method.is_some() {
+    if inventory.quantization(tensor).method.is_some() {
         return Some(Found::Refused(NO_SCALES.to_owned(), vec![]));
     }
     match tensor.element {

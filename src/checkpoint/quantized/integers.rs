@@ -57,7 +57,7 @@ fn unpacked(
         return Err(no_fit());
     };
     let fits = |bits: &u32| cols.checked_mul(*bits as usize).is_some_and(|all| all.div_ceil(32) == *words);
-    let configured = inventory.config.bits.filter(fits);
+    let configured = inventory.quantization(codes).bits.filter(fits);
     let bits = configured.or_else(|| WIDTHS.into_iter().find(fits)).filter(|bits| WIDTHS.contains(bits));
     let Some(bits) = bits.filter(|_| outer == stored && (2..4).contains(&shape.len())) else {
         return Err("packed integers of a width that is not unpacked; save the model in bf16".to_owned());

@@ -28,10 +28,16 @@ pub(super) enum Found {
 pub(super) struct Inventory<'a> {
     pub stored: &'a Stored,
     pub tensors: BTreeMap<&'a str, &'a TensorInfo>,
+    /// How the whole is quantized.
     pub config: &'a Quantization,
 }
 
 impl<'a> Inventory<'a> {
+    /// What is said of how `tensor` is quantized.
+    pub(super) fn quantization(&self, tensor: &TensorInfo) -> &'a Quantization {
+        self.stored.quantization(tensor).unwrap_or(self.config)
+    }
+
     /// The tensor called so.
     pub(super) fn get(&self, name: &str) -> Option<&'a TensorInfo> {
         self.tensors.get(name).copied()
