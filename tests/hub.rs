@@ -2,19 +2,23 @@
 #![cfg(feature = "hub")]
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 const CHARLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm");
+/// Where `tiny/sharded` lies.
+const FORMATS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/formats");
 const COMMIT: &str = "7ae557604adf67be50417f59c2c2f167def9a775";
 
 /// How the server behaves when it is asked for a range of a file.
@@ -40,10 +44,12 @@ enum Manner {
     SendsOthers,
     /// Answers with a status.
     Status(u16),
-    /// Answers every second request with a status.
-    Sometimes(u16),
+    /// Answers the first request for each range with a status.
+    AtFirst(u16),
     /// Asks for a token.
     Login,
+    /// Begins no file before another is asked for as well.
+    WaitsForMore,
 }
 
 struct Server {
@@ -52,7 +58,21 @@ struct Server {
     requests: Arc<AtomicUsize>,
 }
 
-/// Serves the folders of `CHARLM` as `tiny/FOLDER`.
+/// Requests for the start of a file that have come in.
+static STARTS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether nobody has asked this server for this range before.
+fn is_new(stream: &TcpStream, path: &str, first: usize) -> bool {
+    static ASKED: Mutex<BTreeSet<(u16, String, usize)>> = Mutex::new(BTreeSet::new());
+    ASKED.lock().unwrap().insert((stream.local_addr().unwrap().port(), path.to_owned(), first))
+}
+
+/// The folder of which `tiny/name` is a model.
+fn shelf(name: &str) -> &'static Path {
+    Path::new(if name == "sharded" { FORMATS } else { CHARLM })
+}
+
+/// Serves the folders of `CHARLM`, and one of `FORMATS`, as `tiny/FOLDER`.
 fn serve(manner: Manner) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -91,7 +111,7 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
         return plain(401, b"");
     }
     if let Some(name) = path.strip_prefix("/api/models/tiny/").and_then(|rest| rest.split('/').next()) {
-        let Ok(listing) = fs::read_dir(Path::new(CHARLM).join(name)) else { return plain(404, b"") };
+        let Ok(listing) = fs::read_dir(shelf(name).join(name)) else { return plain(404, b"") };
         let names = listing.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let hostile = ["../outside".to_owned(), "/etc/x".to_owned(), "a/../../b".to_owned()];
         let siblings: Vec<Value> = names.chain(hostile).map(|name| json!({ "rfilename": name })).collect();
@@ -101,7 +121,8 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
     assert!(moved.is_none() || token.is_none(), "the token went to another address");
     let file =
         moved.unwrap_or(path).strip_prefix("/tiny/").unwrap().replace(&format!("resolve/{COMMIT}/"), "");
-    let bytes = fs::read(Path::new(CHARLM).join(file)).unwrap();
+    let model = file.split('/').next().unwrap();
+    let bytes = fs::read(shelf(model).join(&file)).unwrap();
     let Some(range) = range else { return plain(200, &bytes) };
     let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
     let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
@@ -121,8 +142,18 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
         Manner::ClaimsMore => length = 1 << 50,
         Manner::Changes if first > 0 => length += 1,
         Manner::SendsOthers => from += 1,
+        Manner::WaitsForMore if first == 0 => {
+            let waiting = Instant::now();
+            STARTS.fetch_add(1, Ordering::Relaxed);
+            while STARTS.load(Ordering::Relaxed) < 2 {
+                if waiting.elapsed() > Duration::from_secs(20) {
+                    return plain(404, b"");
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
         Manner::Status(code) => return plain(code, b""),
-        Manner::Sometimes(code) if number.is_multiple_of(2) => return plain(code, b""),
+        Manner::AtFirst(code) if is_new(stream, path, first) => return plain(code, b""),
         _ => {}
     }
     let mut head = String::from("HTTP/1.1 206 x\r\nConnection: close\r\n");
@@ -170,8 +201,15 @@ fn a_streamed_model_has_the_numbers_of_its_files() {
 #[test]
 fn broken_connections_and_busy_servers_are_asked_again() {
     check_numbers(&serve(Manner::HangsUp), &[]);
-    check_numbers(&serve(Manner::Sometimes(429)), &[]);
-    check_numbers(&serve(Manner::Sometimes(503)), &[]);
+    check_numbers(&serve(Manner::AtFirst(429)), &[]);
+    check_numbers(&serve(Manner::AtFirst(503)), &[]);
+}
+
+#[test]
+fn headers_of_several_files_are_asked_for_at_the_same_time() {
+    let arguments = ["inspect", "tiny/sharded", "--format", "json"];
+    let waited = rows(&svdkit(&serve(Manner::WaitsForMore), &arguments, &[]));
+    assert_eq!(waited, rows(&svdkit(&serve(Manner::Well), &arguments, &[])));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::stored::{Part, Parts};
 use super::{Choice, foreign, index};
 use crate::error::{Error, brief};
@@ -20,6 +22,12 @@ pub(super) struct Family {
     /// Endings by which any other file is taken for weights.
     pub(super) endings: &'static [&'static str],
 }
+
+/// Reads the header of one file.
+pub(super) type Opener<'a> = &'a (dyn Fn(&Path) -> Result<Part, Error> + Sync);
+
+/// Files whose headers are read at the same time.
+const AT_ONCE: usize = 8;
 
 /// What a folder offers of one family.
 enum Layout {
@@ -39,7 +47,7 @@ pub(super) fn open_all(
     path: &Path,
     family: &Family,
     choice: &Choice<'_>,
-    open: &mut dyn FnMut(&Path) -> Result<Part, Error>,
+    open: Opener<'_>,
 ) -> Result<Parts, Error> {
     foreign::refuse_packed(path)?;
     if path.is_file() {
@@ -51,7 +59,7 @@ pub(super) fn open_all(
         Some(Layout::Index(index)) => (open_shards(&index, open)?, vec![index]),
         Some(Layout::Files(files)) => {
             complete(path, &files)?;
-            (files.iter().map(|file| open(file)).collect::<Result<_, _>>()?, files)
+            (each(&files, open)?.into_iter().collect::<Result<_, _>>()?, files)
         }
         Some(Layout::Several(names)) => {
             let reason = format!("holds several checkpoints; name the index of one: {}", quoted(&names));
@@ -217,7 +225,7 @@ fn numbered(name: &str) -> Option<Series<'_>> {
 }
 
 /// Opens the shards that `index` names and checks that each holds what the index says.
-fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>) -> Result<Vec<Part>, Error> {
+fn open_shards(index: &Path, open: Opener<'_>) -> Result<Vec<Part>, Error> {
     let folder = index.parent().unwrap_or(Path::new(""));
     let shards = index::read(index)?;
     for shard in shards.keys() {
@@ -241,7 +249,17 @@ fn open_shards(index: &Path, open: &mut dyn FnMut(&Path) -> Result<Part, Error>)
             return Err(Error::malformed(index, reason));
         }
     }
-    shards.iter().map(|(shard, tensors)| agree(index, tensors, open(&folder.join(shard))?)).collect()
+    let files: Vec<PathBuf> = shards.keys().map(|shard| folder.join(shard)).collect();
+    each(&files, open)?.into_iter().zip(shards.values()).map(|(part, of)| agree(index, of, part?)).collect()
+}
+
+/// What `open` makes of each file, in their order. Several are asked for at once: of a header, most of the time goes by
+/// in waiting for a disk or a server.
+fn each(files: &[PathBuf], open: Opener<'_>) -> Result<Vec<Result<Part, Error>>, Error> {
+    let threads = files.len().clamp(1, AT_ONCE);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?;
+    Ok(pool.install(|| files.par_iter().with_max_len(1).map(|file| open(file)).collect()))
 }
 
 /// `part`, if it holds all `tensors` that `index` expects in it. Tensors that the index does not name are kept:

@@ -43,7 +43,7 @@ fn looks_right(path: &Path) -> bool {
 }
 
 fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
-    folder::open_all(path, &FAMILY, choice, &mut one)
+    folder::open_all(path, &FAMILY, choice, &one)
 }
 
 /// One file and the tensors its header lists.

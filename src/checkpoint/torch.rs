@@ -40,7 +40,7 @@ fn sniff(path: &Path, choice: &Choice<'_>) -> bool {
 }
 
 fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
-    folder::open_all(path, &FAMILY, choice, &mut one)
+    folder::open_all(path, &FAMILY, choice, &one)
 }
 
 fn one(path: &Path) -> Result<Part, Error> {

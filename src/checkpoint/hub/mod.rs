@@ -138,8 +138,8 @@ impl Remote {
             if opening.base.is_none() {
                 super::applies(&path, &safetensors::FORMAT, &opening.choice)?;
             }
-            let mut one = |file: &Path| self.one(file);
-            let parts = folder::open_all(&path, &safetensors::FAMILY, &opening.choice, &mut one)?;
+            let one = |file: &Path| self.one(file);
+            let parts = folder::open_all(&path, &safetensors::FAMILY, &opening.choice, &one)?;
             super::assembled(&path, safetensors::FORMAT.name, parts, opening)
         };
         open().map_err(|error| self.renamed(error))
