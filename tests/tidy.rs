@@ -34,7 +34,7 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("clap", &["cli/"]),
     ("indicatif", &["cli/"]),
     ("comfy_table", &["render/table.rs"]),
-    ("rayon", &["engine.rs", "linalg/"]),
+    ("rayon", &["engine.rs", "linalg/", "checkpoint/folder.rs"]),
     ("csv", &["render/comma.rs"]),
     ("parquet", &["render/columnar.rs"]),
     ("maud", &["render/"]),
