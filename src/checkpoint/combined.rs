@@ -188,6 +188,9 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
     let (layer, reason) = match unpaired {
         Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),
         Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
+        Unpaired::Ambiguous(layer) => {
+            (layer, "fits several matrices of the base; give the part that it belongs to".to_owned())
+        }
         Unpaired::Reshaped(Pair { base, tuned }) => {
             (tuned, format!("{} × {} in the base", base.rows, base.cols))
         }

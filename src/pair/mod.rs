@@ -27,6 +27,8 @@ pub enum Unpaired {
     Removed(Layer),
     /// The base has nothing under this name.
     Added(Layer),
+    /// The base has several matrices that this name may mean.
+    Ambiguous(Layer),
     /// Both have it, in different shapes.
     Reshaped(Pair),
 }
@@ -34,59 +36,81 @@ pub enum Unpaired {
 /// All pairs, in the order of `tuned`, then what is left: first of `base`, then of `tuned`, each in its order.
 pub fn pairs(base: &[Layer], tuned: &[Layer]) -> (Vec<Pair>, Vec<Unpaired>) {
     let partners = partners(base, tuned);
-    let taken: BTreeSet<usize> = partners.iter().flatten().copied().collect();
+    let taken = taken(&partners);
     let removed = (0..base.len()).filter(|i| !taken.contains(i));
     let mut left: Vec<Unpaired> = removed.map(|i| Unpaired::Removed(base[i].clone())).collect();
     let mut pairs = vec![];
     for (tuned, partner) in tuned.iter().zip(partners) {
-        let Some(base) = partner.map(|i| &base[i]) else {
-            left.push(Unpaired::Added(tuned.clone()));
-            continue;
-        };
-        let pair = Pair { base: base.clone(), tuned: tuned.clone() };
-        if (base.rows, base.cols) == (tuned.rows, tuned.cols) {
-            pairs.push(pair);
-        } else {
-            left.push(Unpaired::Reshaped(pair));
+        let tuned = tuned.clone();
+        match partner {
+            Partner::Nowhere => left.push(Unpaired::Added(tuned)),
+            Partner::Several => left.push(Unpaired::Ambiguous(tuned)),
+            Partner::At(i) => {
+                let pair = Pair { base: base[i].clone(), tuned };
+                if (pair.base.rows, pair.base.cols) == (pair.tuned.rows, pair.tuned.cols) {
+                    pairs.push(pair);
+                } else {
+                    left.push(Unpaired::Reshaped(pair));
+                }
+            }
         }
     }
     (pairs, left)
 }
 
-/// The index in `base` of each of `tuned`: the same canonical name; failing that, the only name that ends in the other.
-fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Option<usize>> {
+/// Where in the base a matrix of the tuned checkpoint is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Partner {
+    Nowhere,
+    At(usize),
+    /// Its name could mean more than one.
+    Several,
+}
+
+/// The partner of each of `tuned`: the same canonical name; failing that, the only name that ends in the other.
+fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
     let names: Vec<String> = base.iter().map(|layer| canonical(&layer.name)).collect();
-    let mut known: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+    let mut known: BTreeMap<&str, Partner> = BTreeMap::new();
     for (i, name) in names.iter().enumerate() {
-        known.entry(name).and_modify(|twice| *twice = None).or_insert(Some(i));
+        known.entry(name).and_modify(|twice| *twice = Partner::Several).or_insert(Partner::At(i));
     }
     let wanted: Vec<String> = tuned.iter().map(|layer| canonical(&layer.name)).collect();
-    let mut partners: Vec<Option<usize>> =
-        wanted.iter().map(|name| known.get(name.as_str()).copied().flatten()).collect();
+    let same = |name: &String| known.get(name.as_str()).copied().unwrap_or(Partner::Nowhere);
+    let mut partners: Vec<Partner> = wanted.iter().map(same).collect();
     underscored(&names, &wanted, &mut partners);
     by_ending(&names, &wanted, &mut partners);
     partners
 }
 
+/// The matrices of the base that have a partner.
+fn taken(partners: &[Partner]) -> BTreeSet<usize> {
+    partners.iter().filter_map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
+}
+
 /// Finds the partners of names that have something before them on one side only.
-fn by_ending(names: &[String], wanted: &[String], partners: &mut [Option<usize>]) {
-    let taken: BTreeSet<usize> = partners.iter().flatten().copied().collect();
+fn by_ending(names: &[String], wanted: &[String], partners: &mut [Partner]) {
+    let taken = taken(partners);
     let free = (0..names.len()).filter(|b| !taken.contains(b));
     let free: Vec<(usize, &str)> = free.map(|b| (b, names[b].as_str())).collect();
-    let loose = (0..wanted.len()).filter(|t| partners[*t].is_none());
+    let loose = (0..wanted.len()).filter(|t| partners[*t] == Partner::Nowhere);
     let loose: Vec<(usize, &str)> = loose.map(|t| (t, wanted[t].as_str())).collect();
-    let ours: BTreeMap<usize, usize> = only_fits(&free, &loose).into_iter().collect();
-    for (t, b) in only_fits(&loose, &free) {
-        if ours.get(&b) == Some(&t) {
-            partners[t] = Some(b);
+    let ours: BTreeMap<usize, Vec<usize>> = fitting(&free, &loose).collect();
+    for (t, fitting) in fitting(&loose, &free) {
+        match fitting[..] {
+            [b] if ours[&b].len() == 1 => partners[t] = Partner::At(b),
+            [] | [_] => {}
+            _ => partners[t] = Partner::Several,
         }
     }
 }
 
-/// Each of `these` that fits one of `those` and no other, with it: one name ends in the other.
+/// Up to two of `those` that each of `these` fits: one name ends in the other.
 ///
 /// Every end of a name is looked up once, so that the work is that of sorting, not of comparing all with all.
-fn only_fits(these: &[(usize, &str)], those: &[(usize, &str)]) -> Vec<(usize, usize)> {
+fn fitting<'n>(
+    these: &[(usize, &'n str)],
+    those: &[(usize, &'n str)],
+) -> impl Iterator<Item = (usize, Vec<usize>)> {
     let mut whole: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     let mut ends: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, name) in those {
@@ -97,15 +121,11 @@ fn only_fits(these: &[(usize, &str)], those: &[(usize, &str)]) -> Vec<(usize, us
             fitting.extend((fitting.len() < 2).then_some(*index));
         }
     }
-    let fitting = |name: &str| -> Vec<usize> {
+    these.iter().map(move |(index, name)| {
         let longer = ends.get(name).into_iter().flatten();
-        longer.chain(endings(name).filter_map(|end| whole.get(end)).flatten()).copied().take(2).collect()
-    };
-    let only = |(index, name): &(usize, &str)| match fitting(name)[..] {
-        [one] => Some((*index, one)),
-        _ => None,
-    };
-    these.iter().filter_map(only).collect()
+        let shorter = endings(name).filter_map(|end| whole.get(end)).flatten();
+        (*index, longer.chain(shorter).copied().take(2).collect())
+    })
 }
 
 /// What follows each dot of a name.
@@ -114,8 +134,9 @@ fn endings(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Finds the partners of names that have lost their dots: by writing every name of the base without dots, as which of
-/// its underscores were dots cannot be told. The same name, or the only one that ends in it; no partner is found twice.
-fn underscored(names: &[String], wanted: &[String], partners: &mut [Option<usize>]) {
+/// its underscores were dots cannot be told. The same name, or the only one that ends in it, or the only one of those in
+/// the part of the model that is meant; no partner is found twice.
+fn underscored(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     if !wanted.iter().any(|name| is_underscored(name)) {
         return;
     }
@@ -128,34 +149,40 @@ fn underscored(names: &[String], wanted: &[String], partners: &mut [Option<usize
             known.entry(&name[start..]).or_default().push(i);
         }
     }
+    let taken = taken(partners);
     let mut found: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (t, name) in wanted.iter().enumerate().filter(|(t, _)| partners[*t].is_none()) {
-        let Some(name) = bare(name) else { continue };
-        let fitting = known.get(name).map_or(&[][..], Vec::as_slice);
-        let whole: Vec<usize> = fitting.iter().copied().filter(|i| flat[*i] == name).collect();
-        if let ([one], _) | ([], [one]) = (&whole[..], fitting) {
-            found.entry(*one).or_default().push(t);
+    for (t, name) in wanted.iter().enumerate() {
+        let Some((part, bare)) = bare(name).filter(|_| partners[t] == Partner::Nowhere) else { continue };
+        let fitting = known.get(bare).map_or(&[][..], Vec::as_slice);
+        let whole: Vec<usize> = fitting.iter().copied().filter(|i| flat[*i] == bare).collect();
+        let inside = |i: &usize| names[*i].strip_prefix(part).is_some_and(|rest| rest.starts_with('.'));
+        let inside: Vec<usize> = fitting.iter().copied().filter(inside).collect();
+        match (&whole[..], fitting, &inside[..]) {
+            ([one], ..) | ([], [one], _) | ([], _, [one]) => found.entry(*one).or_default().push(t),
+            (_, [], _) => {}
+            _ => partners[t] = Partner::Several,
         }
     }
     for (base, tuned) in found {
         if let [one] = tuned[..]
-            && !partners.contains(&Some(base))
+            && !taken.contains(&base)
         {
-            partners[one] = Some(base);
+            partners[one] = Partner::At(base);
         }
     }
 }
 
-/// What kohya's scripts and LyCORIS put before a name whose dots they turned into underscores.
-const UNDERSCORED: [&str; 8] = [
-    "lora_unet_",
-    "lora_te_",
-    "lora_te1_",
-    "lora_te2_",
-    "lora_te3_",
-    "lora_transformer_",
-    "lora_prior_",
-    "lycoris_",
+/// What kohya's scripts and LyCORIS put before a name whose dots they turned into underscores, and the component of a
+/// pipeline that it stands for.
+const UNDERSCORED: [(&str, &str); 8] = [
+    ("lora_unet_", "unet"),
+    ("lora_te_", "text_encoder"),
+    ("lora_te1_", "text_encoder"),
+    ("lora_te2_", "text_encoder_2"),
+    ("lora_te3_", "text_encoder_3"),
+    ("lora_transformer_", "transformer"),
+    ("lora_prior_", "prior"),
+    ("lycoris_", ""),
 ];
 
 /// Whether the dots of `name` were turned into underscores.
@@ -163,9 +190,10 @@ pub fn is_underscored(name: &str) -> bool {
     bare(name).is_some()
 }
 
-/// A name that has lost its dots, without what was put before it.
-fn bare(name: &str) -> Option<&str> {
-    UNDERSCORED.iter().find_map(|prefix| name.strip_prefix(prefix)).filter(|name| !name.contains('.'))
+/// The component that is meant, and the name without what was put before it, of a name that has lost its dots.
+fn bare(name: &str) -> Option<(&'static str, &str)> {
+    let bare = |(prefix, part): &(&str, &'static str)| Some((*part, name.strip_prefix(prefix)?));
+    UNDERSCORED.iter().find_map(bare).filter(|(_, name)| !name.contains('.'))
 }
 
 #[cfg(test)]
@@ -202,6 +230,7 @@ mod tests {
         let left = left.iter().map(|unpaired| match unpaired {
             Unpaired::Removed(layer) => format!("-{}", layer.name),
             Unpaired::Added(layer) => format!("+{}", layer.name),
+            Unpaired::Ambiguous(layer) => format!("?{}", layer.name),
             Unpaired::Reshaped(pair) => format!("~{}", both(pair)),
         });
         assert_eq!(pairs.iter().map(both).chain(left).collect::<Vec<_>>(), expected);
@@ -239,7 +268,7 @@ mod tests {
             &[("vision.l.0.q", 1), ("text.l.0.q", 1)],
             &["-l.0.q", "+vision.l.0.q", "+text.l.0.q"],
         );
-        check(&[("text.q", 1), ("vision.q", 1)], &[("q", 1)], &["-text.q", "-vision.q", "+q"]);
+        check(&[("text.q", 1), ("vision.q", 1)], &[("q", 1)], &["-text.q", "-vision.q", "?q"]);
     }
 
     #[test]
@@ -262,8 +291,19 @@ mod tests {
             &[("lora_unet_a_to_q", 1), ("lora_unet_a_to_k", 1)],
             &["unet.a.to_q=lora_unet_a_to_q", "unet.a_to.k=lora_unet_a_to_k"],
         );
+        // Where two components have the name, it is that of the component meant.
+        check(
+            &[("unet.a.conv", 1), ("vae.a.conv", 1)],
+            &[("lora_unet_a_conv", 1)],
+            &["unet.a.conv=lora_unet_a_conv", "-vae.a.conv"],
+        );
+        check(
+            &[("unet.a.conv", 1), ("vae.a.conv", 1)],
+            &[("lycoris_a_conv", 1)],
+            &["-unet.a.conv", "-vae.a.conv", "?lycoris_a_conv"],
+        );
         // Two names of the base are written alike without dots; two encoders are not told apart by one.
-        check(&[("a.b", 1), ("a_b", 1)], &[("lora_te_a_b", 1)], &["-a.b", "-a_b", "+lora_te_a_b"]);
+        check(&[("a.b", 1), ("a_b", 1)], &[("lora_te_a_b", 1)], &["-a.b", "-a_b", "?lora_te_a_b"]);
         check(
             &[("a.b", 1)],
             &[("lora_te1_a_b", 1), ("lora_te2_a_b", 1)],

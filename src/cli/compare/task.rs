@@ -65,7 +65,7 @@ impl Sides {
             let (pairs, left) = pair::pairs(&self.base.layers, &tuned.layers);
             let reshaped = left.iter().filter_map(|unpaired| match unpaired {
                 Unpaired::Reshaped(pair) => Some(pair),
-                Unpaired::Added(_) | Unpaired::Removed(_) => None,
+                Unpaired::Added(_) | Unpaired::Ambiguous(_) | Unpaired::Removed(_) => None,
             });
             for Pair { base, tuned } in pairs.iter().chain(reshaped) {
                 if let Some(at) = positions.get(&(base.name.clone(), base.tensor.clone())) {
@@ -73,7 +73,7 @@ impl Sides {
                 }
             }
             for unpaired in &left {
-                let Unpaired::Added(layer) = unpaired else { continue };
+                let (Unpaired::Added(layer) | Unpaired::Ambiguous(layer)) = unpaired else { continue };
                 let at = *added.entry(pair::canonical(&layer.name)).or_insert_with(|| {
                     tasks.push(Task { name: layer.name.clone(), base: None, tuned: empty() });
                     tasks.len() - 1
