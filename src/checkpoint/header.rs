@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
 
 use safetensors::tensor::Dtype as Stored;
 use serde::Deserialize;
@@ -26,8 +25,19 @@ const MOST_AXES: usize = 32;
 /// The key that holds free text and no tensor.
 const METADATA: &str = "__metadata__";
 
-/// Reads and validates the header of `file`: its tensors in the order of their bytes.
-pub(super) fn read(handle: &File, file: &WeightFile) -> Result<Vec<TensorInfo>, Error> {
+/// Where in the free text Diffusers puts the settings of an adapter.
+const SETTINGS: &str = "lora_adapter_metadata";
+
+/// What a header says.
+pub(super) struct Header {
+    /// In the order of their bytes.
+    pub(super) tensors: Vec<TensorInfo>,
+    /// The settings of an adapter.
+    pub(super) settings: Option<String>,
+}
+
+/// Reads and validates the header of `file`.
+pub(super) fn read(handle: &File, file: &WeightFile) -> Result<Header, Error> {
     let malformed = |reason: String| Error::malformed(file.path(), reason);
     let at = |out: &mut [u8], offset| {
         read_exact_at(handle, out, offset).map_err(|e| Error::io(file.path(), "cannot read the header", e))
@@ -52,27 +62,12 @@ pub(super) fn read(handle: &File, file: &WeightFile) -> Result<Vec<TensorInfo>, 
     }
     let mut text = vec![0; length as usize];
     at(&mut text, 8)?;
-    let entries = parse(&text).map_err(malformed)?;
-    layout(entries, file, 8 + length)
+    let (entries, mut free) = parse(&text).map_err(malformed)?;
+    Ok(Header { tensors: layout(entries, file, 8 + length)?, settings: free.remove(SETTINGS) })
 }
 
-/// The free text of the header of the file at `path`, once that has been read and found right.
-pub(super) fn metadata(path: &Path) -> BTreeMap<String, String> {
-    #[derive(Deserialize)]
-    struct Free {
-        #[serde(rename = "__metadata__")]
-        text: Option<BTreeMap<String, String>>,
-    }
-    let read = || -> Option<BTreeMap<String, String>> {
-        let (handle, mut length) = (File::open(path).ok()?, [0; 8]);
-        read_exact_at(&handle, &mut length, 0).ok()?;
-        let length = u64::from_le_bytes(length);
-        let mut text = vec![0; if length > LONGEST { return None } else { length as usize }];
-        read_exact_at(&handle, &mut text, 8).ok()?;
-        serde_json::from_slice::<Free>(&text).ok()?.text
-    };
-    read().unwrap_or_default()
-}
+/// Tensors by name, and free text by its key.
+type Content = (BTreeMap<String, Entry>, BTreeMap<String, String>);
 
 /// One tensor as the header describes it.
 #[derive(Deserialize)]
@@ -83,8 +78,8 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-/// The entries of a header's text, by name; says what is wrong with it otherwise.
-fn parse(text: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
+/// What a header's text says; says what is wrong with it otherwise.
+fn parse(text: &[u8]) -> Result<Content, String> {
     let text = std::str::from_utf8(text)
         .map_err(|e| format!("the header is not UTF-8 at its byte {}", e.valid_up_to()))?;
     if !text.starts_with('{') {
@@ -106,7 +101,7 @@ struct Entries<'k> {
 }
 
 impl<'de> DeserializeSeed<'de> for Entries<'_> {
-    type Value = BTreeMap<String, Entry>;
+    type Value = Content;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -114,19 +109,18 @@ impl<'de> DeserializeSeed<'de> for Entries<'_> {
 }
 
 impl<'de> Visitor<'de> for Entries<'_> {
-    type Value = BTreeMap<String, Entry>;
+    type Value = Content;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map from names to tensors")
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let (mut entries, mut metadata_seen) = (BTreeMap::new(), false);
+        let (mut entries, mut free) = (BTreeMap::new(), None);
         while let Some(key) = map.next_key::<String>()? {
             *self.key = Some(key.clone());
             let seen = if key == METADATA {
-                map.next_value::<Option<BTreeMap<String, String>>>()?;
-                std::mem::replace(&mut metadata_seen, true)
+                free.replace(map.next_value::<Option<_>>()?.unwrap_or_default()).is_some()
             } else {
                 let entry = map.next_value()?;
                 entries.insert(key, entry).is_some()
@@ -136,7 +130,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
             }
             *self.key = None;
         }
-        Ok(entries)
+        Ok((entries, free.unwrap_or_default()))
     }
 }
 

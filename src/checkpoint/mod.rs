@@ -251,9 +251,10 @@ fn assembled(
     parts: Parts,
     opening: &Opening<'_>,
 ) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    let settings = parts.parts.iter().find_map(|part| part.settings.clone());
     let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
-    let (is_adapter, source) = adapter::open(path, source, &opening)?;
+    let (is_adapter, source) = adapter::open(path, source, settings.as_deref(), &opening)?;
     if is_adapter {
         return Ok((adapter::FORMAT, source));
     }

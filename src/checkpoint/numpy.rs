@@ -64,7 +64,7 @@ fn parts(path: &Path, _: &Choice<'_>) -> Result<Parts, Error> {
             }
         }
     }
-    let part = Part { file, tensors, readings, notes: vec![], quantization: None };
+    let part = Part { file, tensors, readings, notes: vec![], quantization: None, settings: None };
     Ok(Parts { parts: vec![part], notes: vec![] })
 }
 

@@ -7,8 +7,9 @@ use std::fs::File;
 use std::path::Path;
 
 use super::folder::{self, Family};
+use super::header::{self, Header};
 use super::stored::{Part, Parts, WeightFile};
-use super::{Choice, Format, header};
+use super::{Choice, Format};
 use crate::error::Error;
 
 /// The table entry.
@@ -54,6 +55,6 @@ fn one(path: &Path) -> Result<Part, Error> {
         super::probe::refuse_foreign(path)?;
     }
     let (handle, file) = WeightFile::open(path)?;
-    let tensors = header::read(&handle, &file)?;
-    Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None })
+    let Header { tensors, settings } = header::read(&handle, &file)?;
+    Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None, settings })
 }

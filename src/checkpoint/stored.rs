@@ -141,6 +141,8 @@ pub(super) struct Part {
     pub(super) notes: Vec<String>,
     /// How its weights are quantized, if it says so itself and not for the whole checkpoint.
     pub(super) quantization: Option<Quantization>,
+    /// The settings of an adapter, if its header holds them.
+    pub(super) settings: Option<String>,
 }
 
 /// All files of a checkpoint.

@@ -99,7 +99,7 @@ fn one(path: &Path) -> Result<Part, Error> {
             folder::quoted(others)
         )],
     };
-    Ok(Part { file, tensors, readings, notes, quantization: None })
+    Ok(Part { file, tensors, readings, notes, quantization: None, settings: None })
 }
 
 /// The folder of the archive that holds `data.pkl`, with its `/`; says what else the archive is otherwise.

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource, Opening, header};
+use super::{Holds, MatrixSource, Opening};
 use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
@@ -38,9 +38,6 @@ pub(super) const FORMAT: &str = "adapter";
 
 /// The flag of updates to a base that is not the original.
 const MOVED_BASE: &str = "moved_base";
-
-/// Where Diffusers puts the settings: in the header of the weights.
-const METADATA: &str = "lora_adapter_metadata";
 
 /// Where PEFT puts the settings.
 const CONFIG: &str = "adapter_config.json";
@@ -66,10 +63,11 @@ struct Adapter {
     caution: Option<&'static str>,
 }
 
-/// `stored` as an adapter, if it is one; whether it is.
+/// `stored` as an adapter, if it is one; whether it is. Its header may hold `settings`.
 pub(super) fn open(
     path: &Path,
     stored: Box<dyn MatrixSource>,
+    settings: Option<&str>,
     opening: &Opening<'_>,
 ) -> Result<(bool, Box<dyn MatrixSource>), Error> {
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
@@ -91,9 +89,7 @@ pub(super) fn open(
     }
     let config = match config {
         Some(file) => Some(Config::read(&file)?),
-        None => {
-            header::metadata(path).get(METADATA).map(|text| Config::of_metadata(path, text)).transpose()?
-        }
+        None => settings.map(|text| Config::of_metadata(path, text)).transpose()?,
     };
     if let (Some(config), true) = (&config, opening.base.is_some()) {
         check_base(path, config, opening)?;

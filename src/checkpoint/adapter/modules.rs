@@ -207,12 +207,11 @@ impl<'t> Module<'t> {
     pub(super) fn scale(&self, setting: &Setting<'_>, rank: Option<usize>) -> Result<Scale, Error> {
         let plain = |flags| Ok(Scale { scale: 1.0, flags });
         if let Some(info) = self.get(Part::Alpha) {
-            let alpha = flat(setting, info)?;
-            let value = if alpha.cols() == 1 { alpha.all(setting.source)?[0] } else { f64::NAN };
-            if !value.is_finite() {
+            let value = number(setting, info)?.filter(|alpha| alpha.is_finite());
+            let Some(value) = value else {
                 let reason = "is no finite number, so the scale of the update is not known";
                 return Err(Error::tensor(setting.path, &info.name, reason));
-            }
+            };
             return rank.map_or_else(
                 || plain(vec![]),
                 |rank| Ok(Scale { scale: value / rank as f64, flags: vec![] }),
@@ -332,6 +331,19 @@ pub(super) fn tensor(setting: &Setting<'_>, info: &TensorInfo) -> Result<Tensor,
 /// `info` as a list of numbers.
 fn flat(setting: &Setting<'_>, info: &TensorInfo) -> Result<Tensor, Error> {
     Tensor::flat(info).ok_or_else(|| not_a_factor(setting, info))
+}
+
+/// The one number that `info` holds: a float, or a whole number as Diffusers writes kohya's `alpha`.
+fn number(setting: &Setting<'_>, info: &TensorInfo) -> Result<Option<f64>, Error> {
+    let whole = matches!(&info.element, Element::Other(name) if name == "i64");
+    // Read as the float that is as wide, and taken for what its bits are.
+    let element = if whole { Element::Float(Dtype::F64) } else { info.element.clone() };
+    let number = flat(setting, &TensorInfo { element, ..info.clone() })?;
+    if number.cols() != 1 {
+        return Ok(None);
+    }
+    let first = |x: &f64| if whole { x.to_bits().cast_signed() as f64 } else { *x };
+    Ok(number.all(setting.source)?.first().map(first))
 }
 
 fn not_a_factor(setting: &Setting<'_>, info: &TensorInfo) -> Error {

@@ -66,7 +66,7 @@ pub(super) fn read(handle: &File, file: WeightFile) -> Result<Header, Error> {
     }
     let refused = readings.values().any(|reading| matches!(reading, Reading::Refused(_)));
     let notes = if refused { vec![ADVICE.to_owned()] } else { vec![] };
-    let part = Part { file, tensors, readings, notes, quantization: None };
+    let part = Part { file, tensors, readings, notes, quantization: None, settings: None };
     Ok(Header { part, pieces: found.settings.pieces })
 }
 

@@ -15,8 +15,9 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::address::Address;
+use super::header::{self, Header};
 use super::stored::{Part, WeightFile};
-use super::{MatrixSource, Opening, folder, foreign, header, probe, safetensors};
+use super::{MatrixSource, Opening, folder, foreign, probe, safetensors};
 use crate::error::{Error, brief};
 use client::{Client, encoded};
 
@@ -188,8 +189,8 @@ impl Remote {
         let file = RemoteFile { remote: Arc::clone(self), url, bytes };
         let file = WeightFile::remote(self.shown(path), bytes, file);
         let handle = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        let tensors = header::read(&handle, &file)?;
-        Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None })
+        let Header { tensors, settings } = header::read(&handle, &file)?;
+        Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None, settings })
     }
 
     fn url(&self, name: &str) -> String {
