@@ -1,12 +1,13 @@
-//! Containers as the formats' own packages read them: `fixtures/conformance.py` wrote the files with gguf 0.19.0 and
-//! numpy 2.4.6, and the singular values of what those packages read back.
+//! Checkpoints as the packages that wrote them read them: the containers of `fixtures/conformance.py` (gguf, numpy), and
+//! the models and adapters of `fixtures/writers.py` (diffusers, transformers, torch, peft, LyCORIS).
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
-use svdkit::checkpoint::{self, MatrixSource};
+use svdkit::checkpoint::{self, Choice, Combined, MatrixSource, Opening, Pairs, What};
 use svdkit::layer::Filter;
 use svdkit::linalg::{Precision, singular_values};
 
@@ -21,20 +22,26 @@ fn open(path: &str) -> Box<dyn MatrixSource> {
     checkpoint::open(&fixtures().join(path)).unwrap().1
 }
 
-/// Checks every matrix that the oracle names in the file, and that what else can be read is in `unnamed`.
-#[track_caller]
+fn oracle(name: &str) -> Json {
+    let text = std::fs::read_to_string(fixtures().join("oracle").join(name)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 fn check(path: &str, unnamed: &[&str]) {
-    let text = std::fs::read_to_string(fixtures().join("oracle/containers.json")).unwrap();
-    let oracle: Json = serde_json::from_str(&text).unwrap();
-    let expected = oracle["files"][path].as_object().unwrap();
-    let source = open(path);
+    agree(open(path).as_ref(), &oracle("containers.json")["files"][path], path, unnamed);
+}
+
+/// Checks every matrix that is `expected`, and that what else can be read is in `unnamed`.
+fn agree(source: &dyn MatrixSource, expected: &Json, path: &str, unnamed: &[&str]) {
+    let expected = expected.as_object().unwrap();
     let layers = source.select(&Filter::default()).layers;
     let mut others: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
     others.retain(|name| !expected.contains_key(*name));
-    assert_eq!(others, unnamed);
+    assert_eq!(others, unnamed, "{path}");
     let mut worst = (0.0, String::new());
     for (name, values) in expected {
-        let layer = layers.iter().find(|layer| layer.name == *name).unwrap_or_else(|| panic!("no {name}"));
+        let layer =
+            layers.iter().find(|layer| layer.name == *name).unwrap_or_else(|| panic!("{path}: no {name}"));
         let whole = source.read(layer, 0..layer.rows).unwrap();
         let found = singular_values(&whole, Precision::Exact).unwrap();
         let values: Vec<f64> = values.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
@@ -111,4 +118,54 @@ fn arrays_that_are_no_weights_are_listed_with_a_reason() {
     let objects = open("formats/numpy/objects.npz").select(&Filter::default());
     assert_eq!(objects.skipped[0].reason, "holds Python objects, which are never loaded");
     assert_eq!(objects.layers.len(), 1);
+}
+
+/// The names of matrices are those of tensors without `.weight`.
+fn rows(expected: &Json) -> Json {
+    let rows = expected.as_object().unwrap().iter();
+    rows.map(|(name, values)| (name.strip_suffix(".weight").unwrap_or(name).to_owned(), values.clone()))
+        .collect()
+}
+
+#[test]
+fn models_are_read_as_the_packages_that_saved_them_do() {
+    for (file, expected) in oracle("writers.json")["files"].as_object().unwrap() {
+        let (path, variant) =
+            file.split_once(" --variant ").map_or((&**file, None), |(path, v)| (path, Some(v)));
+        let components: &[String] = if variant.is_some() { &["unet".to_owned()] } else { &[] };
+        let opening = Opening { choice: Choice { variant, components }, ..Opening::default() };
+        let source = checkpoint::open_with(&fixtures().join(path), &opening).unwrap().1;
+        agree(source.as_ref(), &rows(expected), file, &[]);
+    }
+}
+
+#[test]
+fn adapters_add_what_the_packages_that_saved_them_add() {
+    for (path, expected) in oracle("writers.json")["adapters"].as_object().unwrap() {
+        // These say which component they change; the others leave that to whoever loads them.
+        let whole = ["writers/diffusers", "writers/kohya.safetensors"].contains(&path.as_str());
+        let base = if whole { "writers/pipeline" } else { "writers/pipeline/unet" };
+        let base: Arc<dyn MatrixSource> = Arc::from(open(base));
+        let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
+        let adapter = checkpoint::open_with(&fixtures().join(path), &opening).unwrap().1;
+        let pairs = Arc::new(Pairs::new(base, Arc::from(adapter)));
+        let mut expected = rows(expected);
+        if !whole {
+            let inside = expected.as_object().unwrap().iter();
+            expected = inside.map(|(name, x)| (name.replacen("unet.", "", 1), x.clone())).collect();
+        }
+        agree(&Combined::new(pairs, What::Delta), &expected, path, &[]);
+    }
+}
+
+#[test]
+fn an_adapter_of_a_part_that_is_not_named_is_not_guessed_at() {
+    let base: Arc<dyn MatrixSource> = Arc::from(open("writers/pipeline"));
+    let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
+    let adapter = checkpoint::open_with(&fixtures().join("writers/peft"), &opening).unwrap().1;
+    let pairs = Arc::new(Pairs::new(base, Arc::from(adapter)));
+    let skipped = Combined::new(pairs, What::Delta).select(&Filter::default()).skipped;
+    // Both the UNet and the autoencoder have blocks of these names.
+    assert_eq!(skipped.len(), 10);
+    assert!(skipped.iter().all(|s| s.tensor.contains(".conv1.") && s.reason.starts_with("fits several")));
 }

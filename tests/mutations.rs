@@ -77,6 +77,8 @@ const SUBJECTS: &[Subject] = &[
     Subject { root: "formats/numpy/arrays.npz", victim: "" },
     Subject { root: "formats/numpy/columns.npy", victim: "" },
     Subject { root: "formats/pipeline", victim: "model_index.json" },
+    Subject { root: "writers/diffusers", victim: "pytorch_lora_weights.safetensors" },
+    Subject { root: "writers/recurrent.ckpt", victim: "" },
     Subject { root: "formats/sharded", victim: "model.safetensors.index.json" },
     Subject { root: "formats/sharded", victim: "model-00002-of-00003.safetensors" },
     Subject { root: "formats/torch/sharded", victim: "pytorch_model.bin.index.json" },
