@@ -58,13 +58,21 @@ struct Server {
     requests: Arc<AtomicUsize>,
 }
 
-/// Requests for the start of a file that have come in.
-static STARTS: AtomicUsize = AtomicUsize::new(0);
+/// Which server was asked for which file, and from which byte on.
+static ASKED: Mutex<BTreeSet<(u16, String, usize)>> = Mutex::new(BTreeSet::new());
+
+fn port(stream: &TcpStream) -> u16 {
+    stream.local_addr().unwrap().port()
+}
 
 /// Whether nobody has asked this server for this range before.
 fn is_new(stream: &TcpStream, path: &str, first: usize) -> bool {
-    static ASKED: Mutex<BTreeSet<(u16, String, usize)>> = Mutex::new(BTreeSet::new());
-    ASKED.lock().unwrap().insert((stream.local_addr().unwrap().port(), path.to_owned(), first))
+    ASKED.lock().unwrap().insert((port(stream), path.to_owned(), first))
+}
+
+/// Files whose start this server was asked for.
+fn starts(stream: &TcpStream) -> usize {
+    ASKED.lock().unwrap().iter().filter(|(port, _, first)| *port == self::port(stream) && *first == 0).count()
 }
 
 /// The folder of which `tiny/name` is a model.
@@ -144,8 +152,8 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
         Manner::SendsOthers => from += 1,
         Manner::WaitsForMore if first == 0 => {
             let waiting = Instant::now();
-            STARTS.fetch_add(1, Ordering::Relaxed);
-            while STARTS.load(Ordering::Relaxed) < 2 {
+            is_new(stream, path, first);
+            while starts(stream) < 2 {
                 if waiting.elapsed() > Duration::from_secs(20) {
                     return plain(404, b"");
                 }

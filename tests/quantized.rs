@@ -48,24 +48,46 @@ fn spectra_are_those_of_the_reference_packages() {
     assert!(worst.0 < 1e-6, "{worst:?}");
 }
 
-#[test]
-fn every_component_of_a_pipeline_is_read_as_its_own_settings_say() {
+/// A pipeline whose components are quantized models, and one that is not.
+fn pipeline(quantized: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let components = ["fp8", "fp8-unconfigured", "integers", "mxfp4", "nvfp4"];
-    let index: BTreeMap<_, _> = components.iter().map(|name| (*name, ["transformers", "Model"])).collect();
+    let names = quantized.iter().chain(&["plain"]);
+    let index: BTreeMap<_, _> = names.map(|name| (*name, ["transformers", "Model"])).collect();
     std::fs::write(folder.path().join("model_index.json"), serde_json::to_string(&index).unwrap()).unwrap();
-    for name in components {
+    for name in quantized {
         std::fs::create_dir(folder.path().join(name)).unwrap();
         for file in std::fs::read_dir(fixture(&format!("quantized/{name}"))).unwrap() {
             let file = file.unwrap();
             std::fs::copy(file.path(), folder.path().join(name).join(file.file_name())).unwrap();
         }
     }
+    let identity = vec![0x80, 0x3f, 0, 0, 0, 0, 0x80, 0x3f];
+    save(&folder.path().join("plain"), &[("layer.weight", "BF16", &[2, 2], identity)], "{}");
+    folder
+}
+
+#[test]
+fn every_component_of_a_pipeline_is_read_as_its_own_settings_say() {
+    let components = ["fp8", "fp8-unconfigured", "integers", "mxfp4", "nvfp4"];
+    let folder = pipeline(&components);
     let alone = components.iter().flat_map(|name| {
         let spectra = spectra(source(name).as_ref());
         spectra.into_iter().map(move |(row, values)| (format!("{name}.{row}"), values))
     });
-    assert_eq!(spectra(open(folder.path()).unwrap().1.as_ref()), alone.collect());
+    let plain = [("plain.layer".to_owned(), vec![1.0, 1.0])];
+    assert_eq!(spectra(open(folder.path()).unwrap().1.as_ref()), alone.chain(plain).collect());
+}
+
+#[test]
+fn a_refused_method_of_one_component_leaves_the_others_alone() {
+    let folder = pipeline(&["fp8", "refused"]);
+    let selection = open(folder.path()).unwrap().1.select(&Filter::default());
+    let of = |component| selection.layers.iter().filter(|layer| layer.name.starts_with(component)).count();
+    let whole = source("fp8").select(&Filter::default()).layers.len();
+    assert_eq!([of("fp8."), of("refused."), of("plain.")], [whole, 1, 1]);
+    let gptq = |s: &&svdkit::report::Skipped| s.reason.contains("quantized with GPTQ");
+    let refused: Vec<_> = selection.skipped.iter().filter(gptq).map(|s| s.tensor.as_str()).collect();
+    assert_eq!(refused, ["refused.gptq.qweight"]);
 }
 
 #[test]
@@ -91,12 +113,8 @@ fn what_cannot_be_read_is_refused_by_name() {
     }
 }
 
-/// Opens a folder with `tensors` (name, type, shape, bytes) and a `config.json`.
-fn made(
-    tensors: &[(&str, &str, &[usize], Vec<u8>)],
-    config: &str,
-) -> (tempfile::TempDir, Result<Box<dyn MatrixSource>, String>) {
-    let folder = tempfile::tempdir().unwrap();
+/// Writes a folder with `tensors` (name, type, shape, bytes) and a `config.json`.
+fn save(folder: &Path, tensors: &[(&str, &str, &[usize], Vec<u8>)], config: &str) {
     let (mut entries, mut data) = (serde_json::Map::new(), vec![]);
     for (name, dtype, shape, bytes) in tensors {
         let offsets = [data.len(), data.len() + bytes.len()];
@@ -106,8 +124,18 @@ fn made(
     }
     let header = serde_json::Value::Object(entries).to_string();
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
-    std::fs::write(folder.path().join("model.safetensors"), file).unwrap();
-    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("model.safetensors"), file).unwrap();
+    std::fs::write(folder.join("config.json"), config).unwrap();
+}
+
+/// Opens such a folder.
+fn made(
+    tensors: &[(&str, &str, &[usize], Vec<u8>)],
+    config: &str,
+) -> (tempfile::TempDir, Result<Box<dyn MatrixSource>, String>) {
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), tensors, config);
     let opened = open(folder.path()).map(|(_, source)| source).map_err(|error| error.to_string());
     (folder, opened)
 }
