@@ -71,8 +71,8 @@ impl Config {
     }
 
     /// Reads what Diffusers writes into the header of the weights at `path`: `{"transformer.r": 16, …}`, the settings
-    /// of each part of a pipeline.
-    pub(super) fn of_metadata(path: &Path, text: &str) -> Result<Self, Error> {
+    /// of each part of a pipeline; none if there are none in it.
+    pub(super) fn of_metadata(path: &Path, text: &str) -> Result<Option<Self>, Error> {
         let malformed = |reason: String| Error::malformed(path, reason);
         let fields: Map<String, Value> = serde_json::from_str(text).map_err(|e| malformed(invalid(&e)))?;
         let mut parts: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
@@ -83,13 +83,13 @@ impl Config {
         let parts = parts.into_values().map(|part| serde_json::from_value(Value::Object(part)));
         let parts: Vec<Stored> = parts.collect::<Result<_, _>>().map_err(|e| malformed(invalid(&e)))?;
         let mut parts = parts.into_iter();
-        let first = parts.next().ok_or_else(|| malformed("its header holds no settings".to_owned()))?;
+        let Some(first) = parts.next() else { return Ok(None) };
         if parts.any(|part| part != first) {
             let reason =
                 "its header gives the parts of a pipeline different settings; save each part by itself";
             return Err(malformed(reason.to_owned()));
         }
-        Self::new(path, first)
+        Self::new(path, first).map(Some)
     }
 
     fn new(path: &Path, stored: Stored) -> Result<Self, Error> {

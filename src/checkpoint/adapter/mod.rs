@@ -89,7 +89,7 @@ pub(super) fn open(
     }
     let config = match config {
         Some(file) => Some(Config::read(&file)?),
-        None => settings.map(|text| Config::of_metadata(path, text)).transpose()?,
+        None => settings.map(|text| Config::of_metadata(path, text)).transpose()?.flatten(),
     };
     if let (Some(config), true) = (&config, opening.base.is_some()) {
         check_base(path, config, opening)?;
