@@ -184,6 +184,10 @@ fn torch_views_are_read_where_their_lines_lie() {
     assert_eq!(read("transposed", 0..1), [-0.3125, 0.375, 1.5, 0.1875]);
     assert_eq!(read("transposed", 4..6).len(), 8);
     assert_eq!(read("columns", 3..4), [1.0, 0.75, -0.09375]);
+    let row = read("kernel", 1..2);
+    assert_eq!(row[..9], [-0.875, -0.25, -0.5, -0.375, -0.125, -2.5, -0.75, -1.25, 0.15625]);
+    assert_eq!(row[9..], [-0.625, -0.375, -0.125, -0.875, 0.125, -0.09375, -2.5, 0.4375, 1.0]);
+    assert_eq!(read("kernel", 0..4)[18..36], row);
 }
 
 #[test]
@@ -191,9 +195,15 @@ fn torch_tensors_that_are_no_lines_are_refused_or_listed() {
     let source = open("formats/torch/kinds.pth");
     let selection = source.select(&Filter::default());
     let names: Vec<_> = selection.layers.iter().map(|layer| layer.name.as_str()).collect();
-    assert_eq!(names, ["columns", "kernel", "transposed", "whole"]);
-    let message = source.read(&selection.layers[1], 0..4).expect_err("its axes are mixed").to_string();
-    assert!(message.ends_with("tensor `kernel.weight`: is not contiguous; save it after `.contiguous()`"));
+    assert_eq!(
+        names,
+        ["columns", "experts.turned[0]", "experts.turned[1]", "kernel", "mixed", "transposed", "whole"]
+    );
+    for layer in [1, 2, 4].map(|i| &selection.layers[i]) {
+        let message = source.read(layer, 0..1).expect_err("its axes are mixed").to_string();
+        let end = format!("tensor `{}`: is not contiguous; save it after `.contiguous()`", layer.tensor);
+        assert!(message.ends_with(&end), "{message}");
+    }
     let kinds: Vec<_> = selection.skipped.iter().map(|s| format!("{}: {}", s.dtype, s.reason)).collect();
     assert_eq!(
         kinds,

@@ -24,6 +24,8 @@ pub(super) enum Reading {
         /// From a column to the next.
         col: u64,
     },
+    /// A convolution whose rows hold all channels of one position after the other.
+    ChannelsLast,
     /// Blocks of small integers with scales.
     Blocks {
         /// What they are decoded by.
@@ -70,6 +72,21 @@ pub(super) fn strided(
                 let place = (i * layer.cols + column) * size;
                 out[place..place + size].copy_from_slice(entry);
             }
+        }
+    }
+    Ok(out)
+}
+
+/// The rows `rows` of `layer`, a convolution stored with its channels innermost.
+pub(super) fn channels_last(layer: &Layer, rows: &Range<usize>, fetch: Fetch<'_>) -> Result<Vec<u8>, Error> {
+    let (size, channels) = (layer.dtype.size(), layer.stored_shape[1]);
+    let (width, positions) = (layer.cols * size, layer.cols / channels.max(1));
+    let mut out = vec![0; rows.len() * width];
+    fetch(layer.offset + (rows.start * width) as u64, &mut out)?;
+    for row in out.chunks_exact_mut(width.max(1)) {
+        for (i, entry) in row.to_vec().chunks_exact(size).enumerate() {
+            let place = (i % channels * positions + i / channels) * size;
+            row[place..place + size].copy_from_slice(entry);
         }
     }
     Ok(out)

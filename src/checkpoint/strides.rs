@@ -12,6 +12,8 @@ pub(super) enum Order {
         /// From a column to the next.
         col: u64,
     },
+    /// A convolution with its channels innermost, as `torch.channels_last` keeps them.
+    ChannelsLast,
     /// In another order.
     Scattered,
     /// In fewer places than it has entries: one is shown many times.
@@ -34,6 +36,11 @@ pub(super) fn order(shape: &[usize], strides: &[u64]) -> Order {
         // Lines that overlap would make a matrix of more entries than the file has.
         ([_, cols], [row, 1]) if *row >= *cols as u64 => Order::Strided { row: *row, col: 1 },
         ([rows, _], [1, col]) if *col >= *rows as u64 => Order::Strided { row: 1, col: *col },
+        ([out, channels, kernel @ ..], [row, channel, positions @ ..]) => {
+            let shape = [&[*out], kernel, &[*channels]].concat();
+            let strides = [&[*row], positions, &[*channel]].concat();
+            if is_contiguous(&shape, &strides) { Order::ChannelsLast } else { Order::Scattered }
+        }
         _ => Order::Scattered,
     }
 }
@@ -75,6 +82,9 @@ mod tests {
         check(&[2, 3], &[1, 1], Order::Scattered, 4);
         check(&[2, 3], &[0, 1], Order::Expanded, 3);
         check(&[2, 3, 4], &[1, 2, 6], Order::Scattered, 24);
+        check(&[2, 3, 4], &[12, 1, 3], Order::ChannelsLast, 24);
+        check(&[2, 3, 4, 5], &[60, 1, 15, 3], Order::ChannelsLast, 120);
+        check(&[2, 3, 4, 5], &[60, 1, 3, 12], Order::Scattered, 120);
         check(&[1, 3], &[99, 1], Order::Rows, 3);
         check(&[3, 1], &[1, 77], Order::Rows, 3);
         check(&[0, 3], &[0, 0], Order::Rows, 0);
