@@ -188,9 +188,10 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
     let (layer, reason) = match unpaired {
         Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),
         Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
-        Unpaired::Ambiguous(layer) => {
-            (layer, "fits several matrices of the base; give the part that it belongs to".to_owned())
-        }
+        Unpaired::Ambiguous(layer) => (
+            layer,
+            "could be paired with the base in several ways; name the part of a model alone".to_owned(),
+        ),
         Unpaired::Reshaped(Pair { base, tuned }) => {
             (tuned, format!("{} × {} in the base", base.rows, base.cols))
         }
@@ -200,7 +201,8 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
         shape: shape.iter().map(|n| *n as u64).collect(),
         dtype: dtype.to_owned(),
         reason: reason.clone(),
-        kind: Kind::Unpaired,
+        // With the right base it would be measured.
+        kind: if matches!(unpaired, Unpaired::Ambiguous(_)) { Kind::Refused } else { Kind::Unpaired },
         ..Skipped::default()
     };
     match tuned.update(layer) {

@@ -15,11 +15,10 @@ const INSIDE: [&str; 5] = [
 ];
 
 /// How names begin, and how they begin elsewhere.
-const BEGINNINGS: [(&str, &str); 3] = [
+const BEGINNINGS: [(&str, &str); 2] = [
     // Vision-language models before and after version 5 of transformers.
     ("language_model.model.", "model."),
     ("model.language_model.", "model."),
-    ("transformer.blocks.", "model.layers."),
 ];
 
 /// Parts of names, with the dots around them, and what they are called elsewhere.
@@ -79,6 +78,12 @@ pub fn canonical(name: &str) -> String {
     let mut stem = stem.to_owned();
     if let Some((from, to)) = BEGINNINGS.iter().find(|(from, _)| stem.starts_with(from)) {
         stem.replace_range(..from.len(), to);
+    }
+    // DBRX; elsewhere `transformer` is a part of a pipeline.
+    if let Some(rest) = stem.strip_prefix("transformer.blocks.")
+        && rest.contains(".ffn.experts.")
+    {
+        stem = format!("model.layers.{rest}");
     }
     for (from, to) in MIDDLES {
         stem = stem.replacen(from, to, 1);

@@ -27,7 +27,7 @@ pub enum Unpaired {
     Removed(Layer),
     /// The base has nothing under this name.
     Added(Layer),
-    /// The base has several matrices that this name may mean.
+    /// The base has several matrices that this name may mean, or one that several names may mean.
     Ambiguous(Layer),
     /// Both have it, in different shapes.
     Reshaped(Pair),
@@ -63,23 +63,41 @@ pub fn pairs(base: &[Layer], tuned: &[Layer]) -> (Vec<Pair>, Vec<Unpaired>) {
 enum Partner {
     Nowhere,
     At(usize),
-    /// Its name could mean more than one.
+    /// Its name could mean more than one, or what it means could be another's.
     Several,
 }
 
-/// The partner of each of `tuned`: the same canonical name; failing that, the only name that ends in the other.
+/// The partner of each of `tuned`: the same name; failing that, the same canonical name; failing that, the only name that
+/// ends in the other.
 fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
     let names: Vec<String> = base.iter().map(|layer| canonical(&layer.name)).collect();
-    let mut known: BTreeMap<&str, Partner> = BTreeMap::new();
-    for (i, name) in names.iter().enumerate() {
-        known.entry(name).and_modify(|twice| *twice = Partner::Several).or_insert(Partner::At(i));
-    }
     let wanted: Vec<String> = tuned.iter().map(|layer| canonical(&layer.name)).collect();
-    let same = |name: &String| known.get(name.as_str()).copied().unwrap_or(Partner::Nowhere);
-    let mut partners: Vec<Partner> = wanted.iter().map(same).collect();
+    let mut partners = vec![Partner::Nowhere; tuned.len()];
+    let stored = |layers: &[Layer]| layers.iter().map(|layer| layer.name.clone()).collect::<Vec<_>>();
+    by_name(&stored(base), &stored(tuned), &mut partners);
+    by_name(&names, &wanted, &mut partners);
     underscored(&names, &wanted, &mut partners);
     by_ending(&names, &wanted, &mut partners);
     partners
+}
+
+/// Finds the partners of equal names, each of which occurs once among those that have none.
+fn by_name(names: &[String], wanted: &[String], partners: &mut [Partner]) {
+    let taken = taken(partners);
+    let mut known: BTreeMap<&str, [Vec<usize>; 2]> = BTreeMap::new();
+    for (b, name) in names.iter().enumerate().filter(|(b, _)| !taken.contains(b)) {
+        known.entry(name).or_default()[0].push(b);
+    }
+    for (t, name) in wanted.iter().enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
+        known.entry(name).or_default()[1].push(t);
+    }
+    for [ours, theirs] in known.values() {
+        match (&ours[..], &theirs[..]) {
+            ([], _) | (_, []) => {}
+            ([b], [t]) => partners[*t] = Partner::At(*b),
+            _ => theirs.iter().for_each(|t| partners[*t] = Partner::Several),
+        }
+    }
 }
 
 /// The matrices of the base that have a partner.
@@ -97,8 +115,8 @@ fn by_ending(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     let ours: BTreeMap<usize, Vec<usize>> = fitting(&free, &loose).collect();
     for (t, fitting) in fitting(&loose, &free) {
         match fitting[..] {
+            [] => {}
             [b] if ours[&b].len() == 1 => partners[t] = Partner::At(b),
-            [] | [_] => {}
             _ => partners[t] = Partner::Several,
         }
     }
@@ -128,14 +146,16 @@ fn fitting<'n>(
     })
 }
 
-/// What follows each dot of a name.
+/// What follows each dot of a name; no real one has as many as are looked at.
 fn endings(name: &str) -> impl Iterator<Item = &str> {
-    name.match_indices('.').map(|(at, _)| &name[at + 1..])
+    name.match_indices('.').take(MOST_PARTS).map(|(at, _)| &name[at + 1..])
 }
 
+const MOST_PARTS: usize = 64;
+
 /// Finds the partners of names that have lost their dots: by writing every name of the base without dots, as which of
-/// its underscores were dots cannot be told. The same name, or the only one that ends in it, or the only one of those in
-/// the part of the model that is meant; no partner is found twice.
+/// its underscores were dots cannot be told. In a pipeline only the component that is meant is looked at. The same name,
+/// or the only one that ends in it; no partner is found twice.
 fn underscored(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     if !wanted.iter().any(|name| is_underscored(name)) {
         return;
@@ -144,55 +164,65 @@ fn underscored(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     let mut known: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, name) in flat.iter().enumerate() {
         // Every end of the name that may be a name of its own.
-        let ends = names[i].match_indices('.').map(|(at, _)| at + 1);
-        for start in std::iter::once(0).chain(ends) {
-            known.entry(&name[start..]).or_default().push(i);
+        for end in std::iter::once(names[i].as_str()).chain(endings(&names[i])) {
+            known.entry(&name[name.len() - end.len()..]).or_default().push(i);
         }
     }
-    let taken = taken(partners);
-    let mut found: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let owners: BTreeSet<&str> = names.iter().filter_map(|name| component(name)).collect();
+    let mut claims: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (t, name) in wanted.iter().enumerate() {
-        let Some((part, bare)) = bare(name).filter(|_| partners[t] == Partner::Nowhere) else { continue };
-        let fitting = known.get(bare).map_or(&[][..], Vec::as_slice);
-        let whole: Vec<usize> = fitting.iter().copied().filter(|i| flat[*i] == bare).collect();
-        let inside = |i: &usize| names[*i].strip_prefix(part).is_some_and(|rest| rest.starts_with('.'));
-        let inside: Vec<usize> = fitting.iter().copied().filter(inside).collect();
-        match (&whole[..], fitting, &inside[..]) {
-            ([one], ..) | ([], [one], _) | ([], _, [one]) => found.entry(*one).or_default().push(t),
-            (_, [], _) => {}
+        let Some((parts, bare)) = bare(name).filter(|_| partners[t] == Partner::Nowhere) else { continue };
+        let mut fitting = known.get(bare).cloned().unwrap_or_default();
+        let mut whole = bare.to_owned();
+        if !owners.is_empty() && !parts.is_empty() {
+            let owner = parts.iter().find(|part| owners.contains(*part));
+            fitting.retain(|b| owner.copied() == component(&names[*b]));
+            whole = format!("{}_{bare}", owner.unwrap_or(&""));
+        }
+        let exact: Vec<usize> = fitting.iter().copied().filter(|b| flat[*b] == whole).collect();
+        match (&exact[..], &fitting[..]) {
+            (_, []) => {}
+            ([b], _) | ([], [b]) => claims.entry(*b).or_default().push(t),
             _ => partners[t] = Partner::Several,
         }
     }
-    for (base, tuned) in found {
-        if let [one] = tuned[..]
-            && !taken.contains(&base)
-        {
-            partners[one] = Partner::At(base);
+    let taken = taken(partners);
+    for (b, claims) in claims {
+        match claims[..] {
+            [t] if !taken.contains(&b) => partners[t] = Partner::At(b),
+            _ => claims.iter().for_each(|t| partners[*t] = Partner::Several),
         }
     }
 }
 
-/// What kohya's scripts and LyCORIS put before a name whose dots they turned into underscores, and the component of a
-/// pipeline that it stands for.
-const UNDERSCORED: [(&str, &str); 8] = [
-    ("lora_unet_", "unet"),
-    ("lora_te_", "text_encoder"),
-    ("lora_te1_", "text_encoder"),
-    ("lora_te2_", "text_encoder_2"),
-    ("lora_te3_", "text_encoder_3"),
-    ("lora_transformer_", "transformer"),
-    ("lora_prior_", "prior"),
-    ("lycoris_", ""),
+/// What kohya's scripts and LyCORIS put before a name whose dots they turned into underscores, and the components of a
+/// pipeline that it may stand for: the first that there is.
+const UNDERSCORED: [(&str, &[&str]); 8] = [
+    ("lora_unet_", &["unet", "transformer"]),
+    ("lora_te_", &["text_encoder"]),
+    ("lora_te1_", &["text_encoder"]),
+    ("lora_te2_", &["text_encoder_2"]),
+    // Of Stable Diffusion 3, and of FLUX, whose T5 is the second.
+    ("lora_te3_", &["text_encoder_3", "text_encoder_2"]),
+    ("lora_transformer_", &["transformer"]),
+    ("lora_prior_", &["prior"]),
+    ("lycoris_", &[]),
 ];
+
+/// The component of a pipeline that a matrix is of, by its name.
+fn component(name: &str) -> Option<&str> {
+    let known = || UNDERSCORED.iter().flat_map(|(_, parts)| *parts).chain(&["vae"]);
+    name.split_once('.').map(|(owner, _)| owner).filter(|owner| known().any(|part| part == owner))
+}
 
 /// Whether the dots of `name` were turned into underscores.
 pub fn is_underscored(name: &str) -> bool {
     bare(name).is_some()
 }
 
-/// The component that is meant, and the name without what was put before it, of a name that has lost its dots.
-fn bare(name: &str) -> Option<(&'static str, &str)> {
-    let bare = |(prefix, part): &(&str, &'static str)| Some((*part, name.strip_prefix(prefix)?));
+/// The components that may be meant, and the name without what was put before it, of a name that has lost its dots.
+fn bare(name: &str) -> Option<(&'static [&'static str], &str)> {
+    let bare = |(prefix, parts): &(&str, &'static [&str])| Some((*parts, name.strip_prefix(prefix)?));
     UNDERSCORED.iter().find_map(bare).filter(|(_, name)| !name.contains('.'))
 }
 
@@ -261,12 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn names_that_mean_the_same_pair_as_they_are_stored_or_not_at_all() {
+        let twice = [("a.q", 1), ("module.a.q", 1)];
+        check(&twice, &twice, &["a.q=a.q", "module.a.q=module.a.q"]);
+        check(&[("a.q", 1)], &twice, &["a.q=a.q", "+module.a.q"]);
+        check(&[("_orig_mod.a.q", 1)], &twice, &["-_orig_mod.a.q", "?a.q", "?module.a.q"]);
+    }
+
+    #[test]
     fn a_prefix_on_one_side_is_seen_through_where_it_is_unambiguous() {
         check(&[("model.l.0.q", 1)], &[("l.0.q", 1)], &["model.l.0.q=l.0.q"]);
         check(
             &[("l.0.q", 1)],
             &[("vision.l.0.q", 1), ("text.l.0.q", 1)],
-            &["-l.0.q", "+vision.l.0.q", "+text.l.0.q"],
+            &["-l.0.q", "?vision.l.0.q", "?text.l.0.q"],
         );
         check(&[("text.q", 1), ("vision.q", 1)], &[("q", 1)], &["-text.q", "-vision.q", "?q"]);
     }
@@ -302,12 +340,28 @@ mod tests {
             &[("lycoris_a_conv", 1)],
             &["-unet.a.conv", "-vae.a.conv", "?lycoris_a_conv"],
         );
+        // In a pipeline no other component is looked at, and a whole name goes before the end of one.
+        check(
+            &[("text_encoder.a.q", 1), ("vae.a.conv", 1)],
+            &[("lora_te2_a_q", 1), ("lora_unet_a_conv", 1)],
+            &["-text_encoder.a.q", "-vae.a.conv", "+lora_te2_a_q", "+lora_unet_a_conv"],
+        );
+        check(
+            &[("text_encoder.a.q", 1), ("text_encoder_2.a.q", 1)],
+            &[("lora_te1_a_q", 1), ("lora_te3_a_q", 1)],
+            &["text_encoder.a.q=lora_te1_a_q", "text_encoder_2.a.q=lora_te3_a_q"],
+        );
+        check(
+            &[("transformer.out", 1), ("transformer.blocks.0.out", 1)],
+            &[("lora_transformer_out", 1), ("lora_unet_blocks_0_out", 1)],
+            &["transformer.out=lora_transformer_out", "transformer.blocks.0.out=lora_unet_blocks_0_out"],
+        );
         // Two names of the base are written alike without dots; two encoders are not told apart by one.
         check(&[("a.b", 1), ("a_b", 1)], &[("lora_te_a_b", 1)], &["-a.b", "-a_b", "?lora_te_a_b"]);
         check(
             &[("a.b", 1)],
             &[("lora_te1_a_b", 1), ("lora_te2_a_b", 1)],
-            &["-a.b", "+lora_te1_a_b", "+lora_te2_a_b"],
+            &["-a.b", "?lora_te1_a_b", "?lora_te2_a_b"],
         );
     }
 

@@ -74,10 +74,14 @@ impl Sides {
             }
             for unpaired in &left {
                 let (Unpaired::Added(layer) | Unpaired::Ambiguous(layer)) = unpaired else { continue };
-                let at = *added.entry(pair::canonical(&layer.name)).or_insert_with(|| {
+                // Several of one side may go by one name in the other dialect.
+                let name = pair::canonical(&layer.name);
+                let known = added.get(&name).copied().filter(|at| tasks[*at].tuned[side].is_none());
+                let at = known.unwrap_or_else(|| {
                     tasks.push(Task { name: layer.name.clone(), base: None, tuned: empty() });
                     tasks.len() - 1
                 });
+                added.insert(name, at);
                 tasks[at].tuned[side] = Some(layer.clone());
             }
         }
