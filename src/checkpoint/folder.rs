@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -253,13 +254,22 @@ fn open_shards(index: &Path, open: Opener<'_>) -> Result<Vec<Part>, Error> {
     each(&files, open)?.into_iter().zip(shards.values()).map(|(part, of)| agree(index, of, part?)).collect()
 }
 
-/// What `open` makes of each file, in their order. Several are asked for at once: of a header, most of the time goes by
-/// in waiting for a disk or a server.
+/// What `open` makes of each file, in their order, up to the first that fails. Several are asked for at once: of a
+/// header, most of the time goes by in waiting for a disk or a server.
 fn each(files: &[PathBuf], open: Opener<'_>) -> Result<Vec<Result<Part, Error>>, Error> {
     let threads = files.len().clamp(1, AT_ONCE);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?;
-    Ok(pool.install(|| files.par_iter().with_max_len(1).map(|file| open(file)).collect()))
+    let failed = AtomicUsize::new(usize::MAX);
+    let open = |(i, file): (usize, &PathBuf)| {
+        let part = (i < failed.load(Ordering::Relaxed)).then(|| open(file));
+        if let Some(Err(_)) = part {
+            failed.fetch_min(i, Ordering::Relaxed);
+        }
+        part
+    };
+    let parts: Vec<_> = pool.install(|| files.par_iter().enumerate().with_max_len(1).map(open).collect());
+    Ok(parts.into_iter().map_while(|part| part).collect())
 }
 
 /// `part`, if it holds all `tensors` that `index` expects in it. Tensors that the index does not name are kept:
