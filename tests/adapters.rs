@@ -163,31 +163,61 @@ fn the_weights_alone_need_the_configuration() {
     assert_eq!(source.update(&layers(source.as_ref())[0]).unwrap().scale, Some(4.0));
 }
 
+/// Writes an adapter of a `part` of a pipeline as Diffusers does, with `settings` in the header.
+fn diffusers(path: &Path, part: &str, settings: &str) {
+    let bytes = std::fs::read(fixture("dialects/diffusers.safetensors")).unwrap();
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&bytes[8..end]).unwrap().replace("unet.", &format!("{part}."));
+    let metadata = serde_json::json!({ "lora_adapter_metadata": settings });
+    let header = header.replacen('{', &format!("{{\"__metadata__\": {metadata}, "), 1);
+    let mut written = (header.len() as u64).to_le_bytes().to_vec();
+    written.extend(header.bytes());
+    written.extend(&bytes[end..]);
+    std::fs::write(path, written).unwrap();
+}
+
+/// The scales of its linear layers.
+fn scales(source: &dyn MatrixSource) -> Vec<f64> {
+    let layers = layers(source);
+    let linear = layers.iter().filter(|layer| !layer.name.contains("conv"));
+    linear.filter_map(|layer| source.update(layer)?.scale).collect()
+}
+
+#[test]
+fn each_file_of_a_folder_has_its_own_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let write =
+        |part: &str, settings| diffusers(&folder.path().join(format!("{part}.safetensors")), part, settings);
+    write("text_encoder", r#"{"text_encoder.lora_alpha": 400}"#);
+    write("unet", r#"{"unet.lora_alpha": 6}"#);
+    let source = checkpoint::open(folder.path()).unwrap().1;
+    assert_eq!(scales(source.as_ref()), [400.0, 200.0, 6.0, 3.0]);
+    write("unet", r#"{"unet.lora_alpha": 6, "text_encoder.lora_alpha": 5}"#);
+    let message = checkpoint::open(folder.path()).err().unwrap().to_string();
+    assert!(message.contains("gives `text_encoder` other settings in another file"), "{message}");
+}
+
+#[test]
+fn whole_numbers_scale_an_adapter_in_a_torch_file_too() {
+    assert_eq!(scales(open("formats/torch/adapter.pt", None).as_ref()), [2.0, 4.0]);
+}
+
 #[test]
 fn settings_in_the_header_scale_what_diffusers_saved() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lora.safetensors");
-    let bytes = std::fs::read(fixture("dialects/diffusers.safetensors")).unwrap();
-    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let header = std::str::from_utf8(&bytes[8..end]).unwrap();
     for (settings, expected) in [
         (r#"{"unet.r": 2, "unet.lora_alpha": 6, "unet.alpha_pattern": {"to_q": 8}}"#, Ok([6.0, 4.0])),
-        (r#"{"unet.r": 2, "text_encoder.r": 4}"#, Err("different settings; save each part by itself")),
+        (r#"{"unet.lora_alpha": 6, "text_encoder.lora_alpha": 99, "by": "me"}"#, Ok([6.0, 3.0])),
+        // Settings of another part, and such that do not say how anything is scaled.
+        (r#"{"text_encoder.lora_alpha": 40}"#, Ok([1.0, 1.0])),
+        (r#"{"unet.r": 2, "unet": {"lora_alpha": 6}}"#, Ok([1.0, 1.0])),
         (r#"{"unet.lora_alpha": "much"}"#, Err("is no valid adapter configuration: invalid type")),
+        ("[]", Err("header is not valid: invalid type")),
     ] {
-        let metadata = serde_json::json!({ "lora_adapter_metadata": settings });
-        let header = header.replacen('{', &format!("{{\"__metadata__\": {metadata}, "), 1);
-        let mut written = (header.len() as u64).to_le_bytes().to_vec();
-        written.extend(header.bytes());
-        written.extend(&bytes[end..]);
-        std::fs::write(&path, written).unwrap();
+        diffusers(&path, "unet", settings);
         match (checkpoint::open(&path), expected) {
-            (Ok((_, source)), Ok(expected)) => {
-                let layers = layers(source.as_ref());
-                let scales = layers.iter().filter(|layer| !layer.name.contains("conv"));
-                let scales: Vec<f64> = scales.filter_map(|layer| source.update(layer)?.scale).collect();
-                assert_eq!(scales, expected);
-            }
+            (Ok((_, source)), Ok(expected)) => assert_eq!(scales(source.as_ref()), expected),
             (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
             (found, _) => panic!("{settings}: {}", found.is_ok()),
         }

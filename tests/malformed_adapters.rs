@@ -128,7 +128,7 @@ fn scales_that_are_not_known_are_not_made_up() {
             ("lora_unet_a.alpha!", &[]),
         ],
         "",
-        "tensor `lora_unet_a.alpha`: is no finite number",
+        "tensor `lora_unet_a.alpha`: is not one finite number",
     );
     check(
         &[
@@ -137,7 +137,7 @@ fn scales_that_are_not_known_are_not_made_up() {
             ("lora_unet_a.alpha", &[2]),
         ],
         "",
-        "tensor `lora_unet_a.alpha`: is no finite number",
+        "tensor `lora_unet_a.alpha`: is not one finite number",
     );
 }
 

@@ -251,10 +251,10 @@ fn assembled(
     parts: Parts,
     opening: &Opening<'_>,
 ) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
-    let settings = parts.parts.iter().find_map(|part| part.settings.clone());
+    let headers: Vec<String> = parts.parts.iter().filter_map(|part| part.settings.clone()).collect();
     let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
-    let (is_adapter, source) = adapter::open(path, source, settings.as_deref(), &opening)?;
+    let (is_adapter, source) = adapter::open(path, source, &headers, &opening)?;
     if is_adapter {
         return Ok((adapter::FORMAT, source));
     }

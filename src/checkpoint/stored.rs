@@ -246,6 +246,15 @@ impl Stored {
         }
         let bytes = match reading {
             Some(Reading::Refused(reason)) => return Err(fail(reason.clone())),
+            Some(Reading::ChannelsLast)
+                if layer.cols == layer.stored_shape[1..].iter().product::<usize>() =>
+            {
+                reading::channels_last(layer, &rows, &fetch)?
+            }
+            // A slice of a stack whose matrices were turned.
+            Some(Reading::ChannelsLast) => {
+                return Err(fail("is not contiguous; save it after `.contiguous()`".to_owned()));
+            }
             Some(Reading::Strided { row, col }) => reading::strided(layer, &rows, (*row, *col), &fetch)?,
             Some(Reading::Blocks { decoder, offset }) => {
                 reading::decoded(layer, &rows, (*decoder, *offset), &fetch)?

@@ -72,11 +72,14 @@ fn one(path: &Path) -> Result<Part, Error> {
         let reading = match order {
             Order::Rows => refused.map(Reading::Refused),
             // No weight: nothing is read of it, so its bytes are given no known width.
-            Order::Strided { .. } | Order::Scattered if matches!(element, Element::Other(_)) => {
+            Order::Strided { .. } | Order::ChannelsLast | Order::Scattered
+                if matches!(element, Element::Other(_)) =>
+            {
                 element = Element::Other(format!("scattered {}", element.name()));
                 None
             }
             Order::Strided { row, col } => Some(Reading::Strided { row, col }),
+            Order::ChannelsLast => Some(Reading::ChannelsLast),
             Order::Scattered => {
                 Some(Reading::Refused("is not contiguous; save it after `.contiguous()`".to_owned()))
             }
@@ -133,15 +136,20 @@ fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
 
 /// Position of the first byte of `tensor` in the entry at `extent`, or why its bytes are not all there.
 fn offset(tensor: &StoredTensor, extent: Option<Extent>) -> Result<u64, String> {
-    let Element::Float(dtype) = tensor.element else {
-        return Ok(extent.map_or(0, |extent| extent.offset));
+    let size = match &tensor.element {
+        Element::Float(dtype) => dtype.size() as u64,
+        // The `alpha` of an adapter may be a whole number.
+        Element::Other(name) if name == "i64" => 8,
+        _ => return Ok(extent.map_or(0, |extent| extent.offset)),
     };
     let extent = extent.ok_or("its data are not in the archive; download the file again")?;
-    let size = dtype.size() as u64;
     let bytes = |entries: Option<u64>| entries.and_then(|n| n.checked_mul(size));
     let (start, length) = (bytes(Some(tensor.start)), bytes(tensor.span));
     match start.zip(length).and_then(|(start, length)| Some((start, start.checked_add(length)?))) {
         Some((start, end)) if end <= extent.length => Ok(extent.offset + start),
-        _ => Err(format!("{:?} entries of {dtype} do not fit its {} bytes", tensor.shape, extent.length)),
+        _ => {
+            let (shape, dtype) = (&tensor.shape, tensor.element.name());
+            Err(format!("{shape:?} entries of {dtype} do not fit its {} bytes", extent.length))
+        }
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Unknown fields are tolerated; a method whose update is not read is refused by its name.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -70,26 +69,21 @@ impl Config {
         Self::new(path, stored)
     }
 
-    /// Reads what Diffusers writes into the header of the weights at `path`: `{"transformer.r": 16, …}`, the settings
-    /// of each part of a pipeline; none if there are none in it.
-    pub(super) fn of_metadata(path: &Path, text: &str) -> Result<Option<Self>, Error> {
-        let malformed = |reason: String| Error::malformed(path, reason);
-        let fields: Map<String, Value> = serde_json::from_str(text).map_err(|e| malformed(invalid(&e)))?;
-        let mut parts: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-        for (key, value) in fields {
-            let (part, field) = key.split_once('.').unwrap_or(("", &key));
-            parts.entry(part.to_owned()).or_default().insert(field.to_owned(), value);
+    /// The settings among `fields`, which stand in the header of the weights at `path`; none if they do not say how
+    /// updates are scaled.
+    pub(super) fn of_fields(path: &Path, fields: Map<String, Value>) -> Result<Option<Self>, Error> {
+        let says = |field: &str| fields.get(field).is_some_and(|value| !value.is_null());
+        if !says("lora_alpha") && !says("alpha") {
+            return Ok(None);
         }
-        let parts = parts.into_values().map(|part| serde_json::from_value(Value::Object(part)));
-        let parts: Vec<Stored> = parts.collect::<Result<_, _>>().map_err(|e| malformed(invalid(&e)))?;
-        let mut parts = parts.into_iter();
-        let Some(first) = parts.next() else { return Ok(None) };
-        if parts.any(|part| part != first) {
-            let reason =
-                "its header gives the parts of a pipeline different settings; save each part by itself";
-            return Err(malformed(reason.to_owned()));
-        }
-        Self::new(path, first).map(Some)
+        let stored = serde_json::from_value(Value::Object(fields));
+        let stored = stored.map_err(|e| Error::malformed(path, invalid(&e)))?;
+        Self::new(path, stored).map(Some)
+    }
+
+    /// Whether both say the same.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.stored == other.stored
     }
 
     fn new(path: &Path, stored: Stored) -> Result<Self, Error> {

@@ -31,7 +31,7 @@ pub(super) fn drafts(
     product: &Product,
     setting: &Setting<'_>,
 ) -> Result<Option<Vec<Draft>>, Error> {
-    let Some(config) = setting.config else { return Ok(None) };
+    let Some(config) = module.config(setting) else { return Ok(None) };
     let owner = pair::canonical(&module.name);
     let parameters = config.parameters_of(&owner);
     let names: Vec<String> = parameters.iter().map(|parameter| stem(&owner, parameter)).collect();

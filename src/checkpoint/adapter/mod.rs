@@ -11,6 +11,7 @@ mod modules;
 mod names;
 mod recipe;
 mod rest;
+mod settings;
 mod since;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use modules::{Draft, Setting};
 use names::Part;
 use recipe::Recipe;
 use rest::{Baseless, whole_weights};
+use settings::Settings;
 use since::Since;
 
 /// The name that reports give adapters, whatever file holds them.
@@ -63,11 +65,11 @@ struct Adapter {
     caution: Option<&'static str>,
 }
 
-/// `stored` as an adapter, if it is one; whether it is. Its header may hold `settings`.
+/// `stored` as an adapter, if it is one; whether it is. `headers` are the settings that stand in those of its files.
 pub(super) fn open(
     path: &Path,
     stored: Box<dyn MatrixSource>,
-    settings: Option<&str>,
+    headers: &[String],
     opening: &Opening<'_>,
 ) -> Result<(bool, Box<dyn MatrixSource>), Error> {
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
@@ -87,14 +89,14 @@ pub(super) fn open(
     if !is_adapter {
         return Ok((false, stored));
     }
-    let config = match config {
-        Some(file) => Some(Config::read(&file)?),
-        None => settings.map(|text| Config::of_metadata(path, text)).transpose()?.flatten(),
+    let settings = match config {
+        Some(file) => Settings::whole(Config::read(&file)?),
+        None => Settings::of_headers(path, headers)?,
     };
-    if let (Some(config), true) = (&config, opening.base.is_some()) {
-        check_base(path, config, opening)?;
+    if opening.base.is_some() {
+        settings.all().try_for_each(|config| check_base(path, config, opening))?;
     }
-    let adapter = Box::new(Adapter::new(path, stored, config.as_ref(), opening.base.clone())?);
+    let adapter = Box::new(Adapter::new(path, stored, &settings, opening.base.clone())?);
     let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
     // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
     let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
@@ -113,11 +115,11 @@ impl Adapter {
     fn new(
         path: &Path,
         stored: Box<dyn MatrixSource>,
-        config: Option<&Config>,
+        settings: &Settings,
         base: Option<Arc<dyn MatrixSource>>,
     ) -> Result<Self, Error> {
         let layers = base.as_ref().map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
-        let setting = Setting { path, source: stored.as_ref(), config, base: &layers };
+        let setting = Setting { path, source: stored.as_ref(), settings, base: &layers };
         let (modules, rest) = modules::sorted(path, stored.tensors())?;
         let (mut drafts, mut skipped) = (vec![], vec![]);
         for module in modules.values() {
@@ -147,12 +149,12 @@ impl Adapter {
         }
         let (updates, baseless): (Vec<Update>, Vec<Update>) =
             updates.into_iter().partition(|update| update.base.is_some() || !update.needs_base());
-        let reasons = Baseless { config, given: base.is_some() };
+        let reasons = Baseless { settings, given: base.is_some() };
         skipped.extend(baseless.iter().flat_map(|update| reasons.skip(update, stored.tensors())));
         skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
         let positions =
             updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
-        let caution = config.and_then(Config::moved_base).map(|_| MOVED_BASE);
+        let caution = settings.all().find_map(Config::moved_base).map(|_| MOVED_BASE);
         Ok(Self { stored, base, updates, skipped, positions, caution })
     }
 

@@ -10,6 +10,7 @@ use super::config::Config;
 use super::magnitude::{Along, Magnitude};
 use super::names::{self, Method, Part, Side};
 use super::recipe::{Between, Product, Recipe, Tensor};
+use super::settings::Settings;
 use super::{experts, lycoris};
 use crate::error::{Error, brief};
 use crate::layer::{Element, Layer, TensorInfo};
@@ -22,8 +23,8 @@ pub(super) struct Setting<'a> {
     pub(super) path: &'a Path,
     /// The stored tensors.
     pub(super) source: &'a dyn MatrixSource,
-    /// The settings, where there are any.
-    pub(super) config: Option<&'a Config>,
+    /// What it says of its updates.
+    pub(super) settings: &'a Settings,
     /// The matrices of the base; none without one.
     pub(super) base: &'a [Layer],
 }
@@ -122,7 +123,7 @@ impl<'t> Module<'t> {
             } else {
                 lycoris::hadamard(self, setting)?
             };
-            let configured = || setting.config.and_then(|config| config.rank(&self.model_name()));
+            let configured = || self.config(setting).and_then(|config| config.rank(&self.model_name()));
             let scaled_by = if kronecker { configured().or(rank) } else { rank };
             let scale = self.scale(setting, scaled_by)?;
             return Ok(vec![self.draft(setting, kind, recipe, scale)?]);
@@ -176,7 +177,7 @@ impl<'t> Module<'t> {
             return Err(unfit(&up, &down));
         }
         let linear = down.shape().len() == 2;
-        let transposed = embedding || (linear && setting.config.is_some_and(Config::is_transposed));
+        let transposed = embedding || (linear && self.config(setting).is_some_and(Config::is_transposed));
         Ok(Product { up, up_lies: false, down, between, slice: None, transposed })
     }
 
@@ -198,6 +199,11 @@ impl<'t> Module<'t> {
         Ok(tensor)
     }
 
+    /// The configuration that it goes by, where there is one.
+    pub(super) fn config<'s>(&self, setting: &Setting<'s>) -> Option<&'s Config> {
+        setting.settings.of(&self.model_name())
+    }
+
     /// Its name in the adapted model, as the patterns of a configuration see it.
     pub(super) fn model_name(&self) -> String {
         self.name.strip_prefix("base_model.model.").unwrap_or(&self.name).to_owned()
@@ -209,7 +215,7 @@ impl<'t> Module<'t> {
         if let Some(info) = self.get(Part::Alpha) {
             let value = number(setting, info)?.filter(|alpha| alpha.is_finite());
             let Some(value) = value else {
-                let reason = "is no finite number, so the scale of the update is not known";
+                let reason = "is not one finite number, so the scale of the update is not known";
                 return Err(Error::tensor(setting.path, &info.name, reason));
             };
             return rank.map_or_else(
@@ -217,7 +223,7 @@ impl<'t> Module<'t> {
                 |rank| Ok(Scale { scale: value / rank as f64, flags: vec![] }),
             );
         }
-        if let Some(config) = setting.config {
+        if let Some(config) = self.config(setting) {
             let name = self.model_name();
             let Some(rank) = rank else { return plain(vec![]) };
             let differs = config.rank(&name).is_some_and(|configured| configured != rank);
@@ -283,7 +289,7 @@ impl<'t> Module<'t> {
     /// The lengths of DoRA, where there are any.
     fn magnitude(&self, setting: &Setting<'_>, recipe: &Recipe) -> Result<Option<Magnitude>, Error> {
         let Some(info) = self.get(Part::Magnitude) else {
-            if setting.config.is_some_and(Config::is_dora) && !matches!(recipe, Recipe::Difference(_)) {
+            if self.config(setting).is_some_and(Config::is_dora) && !matches!(recipe, Recipe::Difference(_)) {
                 let (_, first) = self.tensors().next().unzip();
                 let name = first.map_or(self.name.as_str(), |tensor| tensor.name.as_str());
                 let reason = "has no `lora_magnitude_vector` beside it, though `use_dora` is true";
