@@ -190,7 +190,8 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
         Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
         Unpaired::Ambiguous(layer) => (
             layer,
-            "could be paired with the base in several ways; name the part of a model alone".to_owned(),
+            "fits the base in several ways; give its part of the base alone, as with `--component`"
+                .to_owned(),
         ),
         Unpaired::Reshaped(Pair { base, tuned }) => {
             (tuned, format!("{} × {} in the base", base.rows, base.cols))
