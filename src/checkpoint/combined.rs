@@ -81,8 +81,8 @@ impl Pairs {
 fn pair_copies(tuned: &dyn MatrixSource, paired: &mut Vec<Pair>, unpaired: &mut Vec<Unpaired>) {
     let mut layers: Vec<Layer> = paired.iter().map(|pair| pair.tuned.clone()).collect();
     layers.extend(unpaired.iter().filter_map(|unpaired| match unpaired {
-        Unpaired::Added(layer) => Some(layer.clone()),
-        _ => None,
+        Unpaired::Added(layer) | Unpaired::Ambiguous(layer) => Some(layer.clone()),
+        Unpaired::Removed(_) | Unpaired::Reshaped(_) => None,
     }));
     let known = paired.len();
     if layers.len() == known {
@@ -90,7 +90,10 @@ fn pair_copies(tuned: &dyn MatrixSource, paired: &mut Vec<Pair>, unpaired: &mut 
     }
     for (i, original) in tied(tuned, &layers).into_iter().enumerate().skip(known) {
         let Some(original) = original.filter(|original| *original < known) else { continue };
-        unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Added(layer) if *layer == layers[i]));
+        let copy = &layers[i];
+        unpaired.retain(
+            |unpaired| !matches!(unpaired, Unpaired::Added(layer) | Unpaired::Ambiguous(layer) if layer == copy),
+        );
         paired.push(Pair { base: paired[original].base.clone(), tuned: layers[i].clone() });
     }
     paired.sort_by(|a, b| natural(&a.tuned.name, &b.tuned.name));

@@ -284,3 +284,22 @@ fn agree(index: &Path, tensors: &BTreeSet<String>, part: Part) -> Result<Part, E
     let reason = format!("shard `{}` lacks what the index promises: {}", brief(&shard), quoted(&absent));
     Err(Error::malformed(index, reason))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_is_opened_beyond_one_that_fails() {
+        let files: Vec<PathBuf> = (0..1000).map(|i| PathBuf::from(i.to_string())).collect();
+        let opened = AtomicUsize::new(0);
+        let open = |file: &Path| {
+            opened.fetch_add(1, Ordering::Relaxed);
+            Err(Error::malformed(file, "is wrong"))
+        };
+        let parts = each(&files, &open).expect("threads");
+        // The first is that of one thread, whichever of the others comes before.
+        assert_eq!(parts[0].as_ref().expect_err("is wrong").to_string(), "0: is wrong");
+        assert!(opened.into_inner() < files.len());
+    }
+}

@@ -248,10 +248,10 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Bo
 fn assembled(
     path: &Path,
     format: &'static str,
-    parts: Parts,
+    mut parts: Parts,
     opening: &Opening<'_>,
 ) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
-    let headers: Vec<String> = parts.parts.iter().filter_map(|part| part.settings.clone()).collect();
+    let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
     let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
     let (is_adapter, source) = adapter::open(path, source, &headers, &opening)?;

@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::MatrixSource;
 use super::config::Quantization;
 use super::reading::{self, Reading};
+use super::{MatrixSource, strides};
 use crate::error::{Error, brief};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
@@ -252,9 +252,7 @@ impl Stored {
                 reading::channels_last(layer, &rows, &fetch)?
             }
             // A slice of a stack whose matrices were turned.
-            Some(Reading::ChannelsLast) => {
-                return Err(fail("is not contiguous; save it after `.contiguous()`".to_owned()));
-            }
+            Some(Reading::ChannelsLast) => return Err(fail(strides::SCATTERED.to_owned())),
             Some(Reading::Strided { row, col }) => reading::strided(layer, &rows, (*row, *col), &fetch)?,
             Some(Reading::Blocks { decoder, offset }) => {
                 reading::decoded(layer, &rows, (*decoder, *offset), &fetch)?

@@ -20,6 +20,9 @@ pub(super) enum Order {
     Expanded,
 }
 
+/// Why a tensor that is scattered is not read.
+pub(super) const SCATTERED: &str = "is not contiguous; save it after `.contiguous()`";
+
 /// Whether this machine can count the entries of this shape. Zeros are set aside, so that `[0, huge, huge]` is no way
 /// round the question.
 pub(super) fn is_countable(shape: &[usize]) -> bool {

@@ -10,7 +10,7 @@ use super::folder::{self, Family};
 use super::reading::Reading;
 use super::state_dict::{self, StoredTensor};
 use super::stored::{Part, Parts, WeightFile};
-use super::strides::Order;
+use super::strides::{Order, SCATTERED};
 use super::zip::{Archive, Extent};
 use super::{Choice, Format, pickle, probe};
 use crate::error::{Error, brief};
@@ -80,9 +80,7 @@ fn one(path: &Path) -> Result<Part, Error> {
             }
             Order::Strided { row, col } => Some(Reading::Strided { row, col }),
             Order::ChannelsLast => Some(Reading::ChannelsLast),
-            Order::Scattered => {
-                Some(Reading::Refused("is not contiguous; save it after `.contiguous()`".to_owned()))
-            }
+            Order::Scattered => Some(Reading::Refused(SCATTERED.to_owned())),
             Order::Expanded => {
                 element = Element::Other(format!("expanded {}", element.name()));
                 Some(Reading::Refused(

@@ -14,11 +14,13 @@ const INSIDE: [&str; 5] = [
     ".modules_to_save.default",
 ];
 
-/// How names begin, and how they begin elsewhere.
-const BEGINNINGS: [(&str, &str); 2] = [
+/// How names begin that also hold the third text, and how they begin elsewhere.
+const BEGINNINGS: [(&str, &str, &str); 3] = [
     // Vision-language models before and after version 5 of transformers.
-    ("language_model.model.", "model."),
-    ("model.language_model.", "model."),
+    ("language_model.model.", "model.", ""),
+    ("model.language_model.", "model.", ""),
+    // DBRX; other models have a part of this name.
+    ("transformer.blocks.", "model.layers.", ".ffn.experts."),
 ];
 
 /// Parts of names, with the dots around them, and what they are called elsewhere.
@@ -76,14 +78,9 @@ pub fn canonical(name: &str) -> String {
         return name + ending;
     }
     let mut stem = stem.to_owned();
-    if let Some((from, to)) = BEGINNINGS.iter().find(|(from, _)| stem.starts_with(from)) {
+    let begins = |(from, _, holds): &&(&str, &str, &str)| stem.starts_with(from) && stem.contains(holds);
+    if let Some((from, to, _)) = BEGINNINGS.iter().find(begins) {
         stem.replace_range(..from.len(), to);
-    }
-    // DBRX; elsewhere `transformer` is a part of a pipeline.
-    if let Some(rest) = stem.strip_prefix("transformer.blocks.")
-        && rest.contains(".ffn.experts.")
-    {
-        stem = format!("model.layers.{rest}");
     }
     for (from, to) in MIDDLES {
         stem = stem.replacen(from, to, 1);

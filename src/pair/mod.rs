@@ -73,22 +73,25 @@ fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
     let names: Vec<String> = base.iter().map(|layer| canonical(&layer.name)).collect();
     let wanted: Vec<String> = tuned.iter().map(|layer| canonical(&layer.name)).collect();
     let mut partners = vec![Partner::Nowhere; tuned.len()];
-    let stored = |layers: &[Layer]| layers.iter().map(|layer| layer.name.clone()).collect::<Vec<_>>();
-    by_name(&stored(base), &stored(tuned), &mut partners);
-    by_name(&names, &wanted, &mut partners);
+    by_name(base.iter().map(|b| b.name.as_str()), tuned.iter().map(|t| t.name.as_str()), &mut partners);
+    by_name(names.iter().map(String::as_str), wanted.iter().map(String::as_str), &mut partners);
     underscored(&names, &wanted, &mut partners);
     by_ending(&names, &wanted, &mut partners);
     partners
 }
 
 /// Finds the partners of equal names, each of which occurs once among those that have none.
-fn by_name(names: &[String], wanted: &[String], partners: &mut [Partner]) {
+fn by_name<'n>(
+    names: impl Iterator<Item = &'n str>,
+    wanted: impl Iterator<Item = &'n str>,
+    partners: &mut [Partner],
+) {
     let taken = taken(partners);
     let mut known: BTreeMap<&str, [Vec<usize>; 2]> = BTreeMap::new();
-    for (b, name) in names.iter().enumerate().filter(|(b, _)| !taken.contains(b)) {
+    for (b, name) in names.enumerate().filter(|(b, _)| !taken.contains(b)) {
         known.entry(name).or_default()[0].push(b);
     }
-    for (t, name) in wanted.iter().enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
+    for (t, name) in wanted.enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
         known.entry(name).or_default()[1].push(t);
     }
     for [ours, theirs] in known.values() {

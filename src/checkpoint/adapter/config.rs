@@ -66,18 +66,17 @@ impl Config {
             return Err(malformed(format!("a configuration of more than {LONGEST} bytes is not read")));
         }
         let stored = serde_json::from_slice(&text).map_err(|e| malformed(invalid(&e)))?;
-        Self::new(path, stored)
+        Self::new(path, stored).map_err(malformed)
     }
 
     /// The settings among `fields`, which stand in the header of the weights at `path`; none if they do not say how
     /// updates are scaled.
-    pub(super) fn of_fields(path: &Path, fields: Map<String, Value>) -> Result<Option<Self>, Error> {
+    pub(super) fn of_fields(path: &Path, fields: Map<String, Value>) -> Result<Option<Self>, String> {
         let says = |field: &str| fields.get(field).is_some_and(|value| !value.is_null());
         if !says("lora_alpha") && !says("alpha") {
             return Ok(None);
         }
-        let stored = serde_json::from_value(Value::Object(fields));
-        let stored = stored.map_err(|e| Error::malformed(path, invalid(&e)))?;
+        let stored = serde_json::from_value(Value::Object(fields)).map_err(|e| invalid(&e))?;
         Self::new(path, stored).map(Some)
     }
 
@@ -86,11 +85,10 @@ impl Config {
         self.stored == other.stored
     }
 
-    fn new(path: &Path, stored: Stored) -> Result<Self, Error> {
-        let malformed = |reason: String| Error::malformed(path, reason);
-        let alpha = supported(&stored).map_err(malformed)?;
-        let ranks = patterns("rank_pattern", stored.rank_pattern.as_ref()).map_err(malformed)?;
-        let alphas = patterns("alpha_pattern", stored.alpha_pattern.as_ref()).map_err(malformed)?;
+    fn new(path: &Path, stored: Stored) -> Result<Self, String> {
+        let alpha = supported(&stored)?;
+        let ranks = patterns("rank_pattern", stored.rank_pattern.as_ref())?;
+        let alphas = patterns("alpha_pattern", stored.alpha_pattern.as_ref())?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         Ok(Self { stored, alpha, ranks, alphas, folder })
     }

@@ -4,6 +4,7 @@
 //! on the base (DoRA, whole weights saved with the adapter) or has too many directions is multiplied out, by rows.
 
 mod config;
+mod configs;
 mod experts;
 mod lycoris;
 mod magnitude;
@@ -11,7 +12,6 @@ mod modules;
 mod names;
 mod recipe;
 mod rest;
-mod settings;
 mod since;
 
 use std::collections::BTreeMap;
@@ -27,12 +27,12 @@ use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Unpaired};
 use crate::report::{self, Kind, Skipped, SourceFile};
 use config::Config;
+use configs::Configs;
 use magnitude::Along;
 use modules::{Draft, Setting};
 use names::Part;
 use recipe::Recipe;
 use rest::{Baseless, whole_weights};
-use settings::Settings;
 use since::Since;
 
 /// The name that reports give adapters, whatever file holds them.
@@ -89,14 +89,14 @@ pub(super) fn open(
     if !is_adapter {
         return Ok((false, stored));
     }
-    let settings = match config {
-        Some(file) => Settings::whole(Config::read(&file)?),
-        None => Settings::of_headers(path, headers)?,
+    let configs = match config {
+        Some(file) => Configs::whole(Config::read(&file)?),
+        None => Configs::of_headers(path, headers)?,
     };
     if opening.base.is_some() {
-        settings.all().try_for_each(|config| check_base(path, config, opening))?;
+        configs.all().try_for_each(|config| check_base(path, config, opening))?;
     }
-    let adapter = Box::new(Adapter::new(path, stored, &settings, opening.base.clone())?);
+    let adapter = Box::new(Adapter::new(path, stored, &configs, opening.base.clone())?);
     let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
     // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
     let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
@@ -115,11 +115,11 @@ impl Adapter {
     fn new(
         path: &Path,
         stored: Box<dyn MatrixSource>,
-        settings: &Settings,
+        configs: &Configs,
         base: Option<Arc<dyn MatrixSource>>,
     ) -> Result<Self, Error> {
         let layers = base.as_ref().map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
-        let setting = Setting { path, source: stored.as_ref(), settings, base: &layers };
+        let setting = Setting { path, source: stored.as_ref(), configs, base: &layers };
         let (modules, rest) = modules::sorted(path, stored.tensors())?;
         let (mut drafts, mut skipped) = (vec![], vec![]);
         for module in modules.values() {
@@ -149,12 +149,12 @@ impl Adapter {
         }
         let (updates, baseless): (Vec<Update>, Vec<Update>) =
             updates.into_iter().partition(|update| update.base.is_some() || !update.needs_base());
-        let reasons = Baseless { settings, given: base.is_some() };
+        let reasons = Baseless { configs, given: base.is_some() };
         skipped.extend(baseless.iter().flat_map(|update| reasons.skip(update, stored.tensors())));
         skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
         let positions =
             updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
-        let caution = settings.all().find_map(Config::moved_base).map(|_| MOVED_BASE);
+        let caution = configs.all().find_map(Config::moved_base).map(|_| MOVED_BASE);
         Ok(Self { stored, base, updates, skipped, positions, caution })
     }
 

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::super::MatrixSource;
 use super::config::Config;
+use super::configs::Configs;
 use super::magnitude::{Along, Magnitude};
 use super::names::{self, Method, Part, Side};
 use super::recipe::{Between, Product, Recipe, Tensor};
-use super::settings::Settings;
 use super::{experts, lycoris};
 use crate::error::{Error, brief};
 use crate::layer::{Element, Layer, TensorInfo};
@@ -24,7 +24,7 @@ pub(super) struct Setting<'a> {
     /// The stored tensors.
     pub(super) source: &'a dyn MatrixSource,
     /// What it says of its updates.
-    pub(super) settings: &'a Settings,
+    pub(super) configs: &'a Configs,
     /// The matrices of the base; none without one.
     pub(super) base: &'a [Layer],
 }
@@ -201,7 +201,7 @@ impl<'t> Module<'t> {
 
     /// The configuration that it goes by, where there is one.
     pub(super) fn config<'s>(&self, setting: &Setting<'s>) -> Option<&'s Config> {
-        setting.settings.of(&self.model_name())
+        setting.configs.of(&self.model_name())
     }
 
     /// Its name in the adapted model, as the patterns of a configuration see it.

@@ -2,9 +2,9 @@
 
 use super::Update;
 use super::config::Config;
+use super::configs::Configs;
 use super::modules::Draft;
 use super::recipe::Recipe;
-use super::settings::Settings;
 use crate::error::printable;
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::pair;
@@ -35,7 +35,7 @@ pub(super) fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) 
 
 /// Why an update is not there without the weight it changes.
 pub(super) struct Baseless<'a> {
-    pub(super) settings: &'a Settings,
+    pub(super) configs: &'a Configs,
     /// Whether a base was given, which does not have the weight.
     pub(super) given: bool,
 }
@@ -47,7 +47,7 @@ impl Baseless<'_> {
         } else {
             "a whole weight, saved with the adapter"
         };
-        let base = self.settings.all().find_map(Config::base);
+        let base = self.configs.all().find_map(Config::base);
         let reason = match base {
             _ if self.given => format!("{what}; no matrix of its name and shape is in the base"),
             Some(base) => format!("{what}; give `--base {}`", printable(&base.to_string_lossy())),

@@ -1,4 +1,4 @@
-//! The settings of an adapter: those of one configuration, or one for each part of a pipeline.
+//! The configurations of an adapter: one, or one for each part of a pipeline.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,10 +9,10 @@ use super::config::Config;
 use crate::error::{Error, brief};
 
 /// Configurations by the part of a pipeline whose modules they are of; that of no part is of all.
-#[derive(Debug, Default)]
-pub(super) struct Settings(BTreeMap<String, Config>);
+#[derive(Debug)]
+pub(super) struct Configs(BTreeMap<String, Config>);
 
-impl Settings {
+impl Configs {
     /// One configuration for every module.
     pub(super) fn whole(config: Config) -> Self {
         Self(BTreeMap::from([(String::new(), config)]))
@@ -37,7 +37,8 @@ impl Settings {
                 found.entry(part.to_owned()).or_default().insert(field.to_owned(), value);
             }
             for (part, fields) in found {
-                let Some(config) = Config::of_fields(path, fields)? else { continue };
+                let config = Config::of_fields(path, fields).map_err(|reason| malformed(&reason))?;
+                let Some(config) = config else { continue };
                 if parts.get(&part).is_some_and(|other| !other.is_like(&config)) {
                     let reason = format!("gives `{}` other settings in another file", brief(&part));
                     return Err(malformed(&reason));
