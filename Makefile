@@ -31,7 +31,7 @@ bench: build ## stages of the solver, then side by side with the peers (tests/be
 	python3 tests/bench/side_by_side.py --svdkit target/release/svdkit
 
 bless: ## accept the present output as the expected one in the transcripts
-	TRYCMD=overwrite cargo test --locked --test transcripts
+	TRYCMD=overwrite cargo test --locked --test program transcripts
 
 man: build ## man pages into target/man
 	mkdir -p target/man

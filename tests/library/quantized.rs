@@ -1,8 +1,6 @@
 //! Quantized weights: their spectra are those of the reference packages' own dequantization, and what cannot be read is
 //! refused by name.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,5 @@
 //! The binary as its users meet it: reports that hold everything, the same bytes for any thread count, exit codes, files.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

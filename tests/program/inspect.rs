@@ -1,7 +1,5 @@
 //! `svdkit inspect`: every tensor is in it once, whatever becomes of it, and no weight is read for it.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,7 +1,6 @@
 //! What FARMS' own algorithm gives: small matrices made by formula, and the allocation from the authors' published
 //! exponents of LLaMA.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::unreadable_literal, reason = "copied digit by digit from the peers")]
 
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! Models read over the network, from a server of this test that can misbehave: right numbers, or one clear line.
+
 #![cfg(feature = "hub")]
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

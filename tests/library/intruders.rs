@@ -1,7 +1,6 @@
 //! Intruders as others found them: the authors' script and PEFT's own function on the bundled fine-tunes, and small
 //! matrices made by formula.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::unreadable_literal, reason = "copied digit by digit from the peers")]
 
 use std::collections::BTreeMap;

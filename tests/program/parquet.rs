@@ -1,7 +1,5 @@
 //! Parquet says what the CSV says, with types; a build without it says so before it works.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,7 +1,5 @@
 //! Fused tensors: one mixture of experts gives the same rows, names and numbers in whatever layout it was saved.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,5 @@
 //! A weight against the one it came of: golden values of the papers' measures, and laws that hold whatever the matrices.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::unreadable_literal, reason = "copied digit by digit from the golden values")]
 
 use std::ops::Range;

@@ -1,8 +1,6 @@
 //! Adapters through the library's front door: the updates they hold, against dense products in f64 (every spelling of
 //! `fixtures/dialects`) and against the weights that PEFT merged (`fixtures/charlm`).
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

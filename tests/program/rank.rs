@@ -1,7 +1,5 @@
 //! `svdkit rank` as its users meet it: columns for what they ask, advice that other tools can read, a plot that fits.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! The HTML report as a file: well-formed, complete, without a reference to anything outside it, and safe to open.
 //! How it behaves in a browser is looked at by `tests/browser`.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! docs/metrics.md and the tables of metrics say the same.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 

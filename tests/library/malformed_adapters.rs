@@ -2,8 +2,6 @@
 //!
 //! A new case is a line: the tensors' names and shapes, the configuration, what is said.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;

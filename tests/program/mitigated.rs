@@ -1,7 +1,5 @@
 //! What `--mitigate` writes, read back: which bytes change, what the weights then are, and what is refused.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,7 +1,5 @@
 //! Laws that singular values and their metrics obey whatever the matrix, on matrices drawn from fixed seeds.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use svdkit::layer::{Layer, Part};

@@ -1,7 +1,6 @@
 //! Numbers that other tools produced, with their versions: WeightWatcher 0.7.7 on the bundled model and on small matrices
 //! made by formula, powerlaw 1.5. On a miss the worst column, matrix and difference are named.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![expect(clippy::unreadable_literal, reason = "copied digit by digit from the peers")]
 
 use std::path::Path;

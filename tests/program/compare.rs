@@ -1,7 +1,5 @@
 //! `svdkit compare` as its users meet it: baselines, planted regressions, reports that do not fit, several fine-tunes.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,7 +1,5 @@
 //! `svdkit.toml`: where it is found, what beats it, and what is told of a bad one.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

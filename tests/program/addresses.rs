@@ -1,6 +1,6 @@
 //! Models named as on the Hugging Face hub, found in a cache that the test lays out as the hub's libraries do.
+
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,8 +1,6 @@
 //! Checkpoints as the packages that wrote them read them: the containers of `fixtures/conformance.py` (gguf, numpy), and
 //! the models and adapters of `fixtures/writers.py` (diffusers, transformers, torch, peft, LyCORIS).
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::path::Path;
 use std::sync::Arc;
 

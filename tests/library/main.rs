@@ -1,0 +1,19 @@
+//! The library as a program that links it meets it: numbers against laws and peers, files sound and damaged.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod accuracy;
+mod adapters;
+mod checkpoints;
+mod conformance;
+mod drift;
+mod experts;
+mod farms;
+mod glossary;
+mod intruders;
+mod laws;
+mod malformed;
+mod malformed_adapters;
+mod malformed_containers;
+mod oracle;
+mod quantized;
