@@ -6,6 +6,8 @@ use std::fmt;
 
 use globset::GlobMatcher;
 
+use super::missing::{Gap, MissingPolicy};
+
 /// A day of the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Day {
@@ -63,6 +65,8 @@ pub struct Acceptance {
     pub accepts: Accepts,
     /// Of which rows; of all, and of sums, where there is none.
     pub matrix: Option<GlobMatcher>,
+    /// Which values that could not be measured it is about, too.
+    pub missing: MissingPolicy,
     /// Why.
     pub reason: String,
     /// The last day on which it holds.
@@ -77,6 +81,11 @@ impl Acceptance {
             Accepts::Column(column) => column == key,
         };
         judgement && self.matrix.as_ref().is_none_or(|glob| name.is_some_and(|name| glob.is_match(name)))
+    }
+
+    /// Whether it covers what was found: a line that is crossed, or a missing value of a reason that it names.
+    pub(super) fn covers(&self, gap: Option<&Gap>) -> bool {
+        gap.is_none_or(|gap| self.missing.allows(gap))
     }
 
     /// Whether it holds on the day `today`.

@@ -3,14 +3,16 @@
 use crate::notation;
 use crate::report::{Row, Value};
 
+use super::bounds::Known;
+use super::missing::Gap;
+
 /// A value that crossed a line: with both sides' own, where it is a change from one to the other.
 pub(super) fn told(row: &Row, key: &str, x: f64) -> String {
     let (column, side) = key.find('@').map_or((key, ""), |at| key.split_at(at));
     let relative = column.strip_suffix("_change");
     let written = match row.values.get(key) {
         Some(Value::Count(n)) => notation::count(n),
-        _ if relative.is_some() => notation::change(x),
-        _ => notation::real(x),
+        _ => number(key, x),
     };
     let value = |key: String| row.values.get(&key).and_then(Value::number).map(notation::real);
     let both = relative.or_else(|| column.strip_suffix("_difference")).and_then(|metric| {
@@ -22,11 +24,30 @@ pub(super) fn told(row: &Row, key: &str, x: f64) -> String {
     }
 }
 
-/// Why a row has no value in column `key`.
-pub(super) fn reason(row: &Row, key: &str) -> String {
-    match (row.values.get(key), &row.failed) {
-        (_, Some(failure)) => failure.clone(),
-        (Some(Value::Missing(why)), None) => why.to_string(),
-        _ => "not measured".to_owned(),
+/// A value of column `key`, a change as a percentage.
+fn number(key: &str, x: f64) -> String {
+    let is_change = key.split('@').next().is_some_and(|column| column.ends_with("_change"));
+    match x {
+        f64::INFINITY => "+∞".to_owned(),
+        f64::NEG_INFINITY => "\u{2212}∞".to_owned(),
+        _ if is_change => notation::change(x),
+        _ => notation::real(x),
     }
+}
+
+/// `key` and its number, or as much as is known of it.
+pub(super) fn known(key: &str, of: &str, known: Known) -> String {
+    let written = |x| number(key, x);
+    match (known.low.is_finite(), known.high.is_finite()) {
+        (false, false) => format!("{of} = {}", written(known.value)),
+        (true, false) => format!("{of} ≥ {}", written(known.low)),
+        (false, true) => format!("{of} ≤ {}", written(known.high)),
+        (true, true) => format!("{of} is from {} to {}", written(known.low), written(known.high)),
+    }
+}
+
+/// Why a row has no value in column `key`, and what the base had instead.
+pub(super) fn unmeasured(key: &str, gap: &Gap) -> String {
+    let base = gap.base.map_or_else(String::new, |base| format!("; the base has {}", notation::real(base)));
+    format!("{key} could not be measured: {} ({}){base}", gap.words, gap.why.code())
 }

@@ -13,7 +13,7 @@ use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
 use crate::cli::place::{self, Place};
 use crate::cli::spectrum::{Names, bytes_settings, settings};
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection};
 use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
 use crate::report::{Column, Format, Measurements, Skipped, Source, SourceFile, Value};
@@ -134,6 +134,12 @@ impl Side {
             Some((*column, *value))
         };
         Measurements(columns.iter().filter_map(value).collect())
+    }
+
+    /// The error about what could not be read or decomposed when the report was written.
+    pub(super) fn failed(&self, failure: &str) -> Error {
+        let what = format!("could not be measured when the report was written: {}", printable(failure));
+        Error::malformed(Path::new(&self.origin.path), what)
     }
 
     /// The weights, if it has them.
