@@ -7,7 +7,7 @@ use crate::layer::Filter;
 use crate::notation;
 use crate::report::{Finding, Outcome, Report, Severity, Verdict};
 
-use super::accept::{Acceptance, Day};
+use super::accept::{Acceptance, Day, accept};
 use super::bounds::Known;
 use super::items::{Item, Items, hidden, items};
 use super::missing::{Gap, MissingPolicy};
@@ -72,7 +72,7 @@ impl Gate {
             }
         };
         for found in &mut found {
-            self.accept(rule, found);
+            accept(&self.accepted, self.today, rule, found);
         }
         // The sort is stable: of equals the first in report order. A crossed line is told before a missing value.
         found.sort_by(|a, b| {
@@ -85,7 +85,7 @@ impl Gate {
         for gap in missing.iter().chain(&allowed) {
             *reasons.entry(gap.why.code()).or_default() += 1;
         }
-        let remarks = [passed_over(&allowed, all.items.len()), hidden(all.hidden, &report.unlisted.hidden.by)];
+        let remarks = [words::passed_over(&allowed, all.items.len()), hidden(all.hidden, &report.unlisted.hidden.by)];
         Ok(Verdict {
             rule: rule.text.clone(),
             severity: clause.severity,
@@ -100,30 +100,6 @@ impl Gate {
             worst: found.first().map(|found| found.finding.told()),
             findings: found.into_iter().map(|found| found.finding).collect(),
         })
-    }
-
-    /// Turns a failure that was accepted into what it is, and says of one that is not why an acceptance does not hold.
-    fn accept(&self, rule: &Rule, Found { gap, finding, .. }: &mut Found) {
-        let about =
-            |acceptance: &&Acceptance| acceptance.is_about(&rule.text, rule.key(), finding.matrix.as_deref());
-        let about: Vec<&Acceptance> = self.accepted.iter().filter(about).collect();
-        let holds = |acceptance: &&&Acceptance| acceptance.holds(self.today) && acceptance.covers(gap.as_ref());
-        if let Some(holds) = about.iter().find(holds) {
-            let until = holds.until.map_or_else(String::new, |day| format!(" until {day}"));
-            (finding.outcome, finding.note) =
-                (Outcome::Accepted, Some(format!("accepted{until}: {}", printable(&holds.reason))));
-        } else if let Some((expired, day)) = about
-            .iter()
-            .find(|acceptance| !acceptance.holds(self.today))
-            .and_then(|expired| Some((expired, expired.until?)))
-        {
-            finding.note = Some(format!("was accepted until {day}: {}", printable(&expired.reason)));
-        } else if let (Some(gap), Some(_)) = (gap, about.first()) {
-            let code = gap.why.code();
-            finding.note = Some(format!(
-                "an acceptance covers no missing value; it takes `allow-missing = [\"{code}\"]`"
-            ));
-        }
     }
 }
 
@@ -196,19 +172,10 @@ fn crossed(line: Line, key: &str, item: &Item<'_>) -> Option<Found> {
     let (outcome, what) = match line.crossing((known.low, known.high)) {
         Crossing::Clear => return None,
         Crossing::Crossed => (Outcome::Fail, told),
-        Crossing::Unsure => (Outcome::Inconclusive, unsure(&told, known.high - known.value)),
+        Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, known.high - known.value)),
     };
     let finding = Finding { matrix: Some(item.name.clone()), outcome, what, missing: None, note: None };
     Some(Found { excess: line.excess(known.value), gap: None, finding })
-}
-
-/// What is told of a value too close to its line.
-pub(super) fn unsure(told: &str, error: f64) -> String {
-    if error.is_finite() {
-        format!("{told} is too close to the line: known to ± {}", notation::real(error))
-    } else {
-        format!("{told}, which does not tell the side of the line")
-    }
 }
 
 /// What is told of a value that could not be measured: a failure, or no verdict where a bound of it is known.
@@ -216,7 +183,7 @@ fn unmeasured(key: &str, item: &Item<'_>, gap: &Gap) -> Found {
     let (outcome, what) = match item.known {
         Some(known) => {
             let told = format!("{}: {} ({})", words::known(key, key, known), gap.words, gap.why.code());
-            (Outcome::Inconclusive, unsure(&told, f64::INFINITY))
+            (Outcome::Inconclusive, words::unsure(&told, f64::INFINITY))
         }
         None => (Outcome::Fail, words::unmeasured(key, gap)),
     };
@@ -228,27 +195,10 @@ fn unmeasured(key: &str, item: &Item<'_>, gap: &Gap) -> Found {
 /// A rule that has judged nothing does not pass, whatever may be missing.
 fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Found> {
     let first = *allowed.first()?;
-    let what = format!("{what} cannot be judged: no value could be measured; {}", counted(allowed));
+    let what = format!("{what} cannot be judged: no value could be measured; {}", words::counted(allowed));
     let missing = Some(first.why.code());
     let finding = Finding { matrix: None, outcome: Outcome::Inconclusive, what, missing, note: None };
     Some(Found { excess: f64::NEG_INFINITY, gap: Some(first.clone()), finding })
-}
-
-/// What is told of values that a rule passes over.
-fn passed_over(allowed: &[&Gap], all: usize) -> Option<String> {
-    let (n, all) = (notation::count(allowed.len() as u64), notation::count(all as u64));
-    let are = if allowed.len() == 1 { "value is" } else { "values are" };
-    (!allowed.is_empty()).then(|| format!("{n} of {all} {are} missing and allowed: {}", counted(allowed)))
-}
-
-/// The codes of `gaps`, each with how often it occurs.
-fn counted(gaps: &[&Gap]) -> String {
-    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
-    for gap in gaps {
-        *counts.entry(gap.why).or_default() += 1;
-    }
-    let told: Vec<String> = counts.into_iter().map(|(why, n)| format!("{} × {n}", why.code())).collect();
-    told.join(", ")
 }
 
 #[cfg(test)]

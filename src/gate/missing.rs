@@ -73,6 +73,8 @@ fn lost(row: &Row, parts: &Parts<'_>, why: Why) -> bool {
     }
     match row.values.get(&parts.base()) {
         _ if row.failed.is_some() => true,
+        // The base has the matrix; that nobody measured it is no reason to do without the tuned side's.
+        Some(Value::Missing(Why::NotDecomposed)) => why != Why::NotDecomposed,
         Some(base) => base.number().is_some(),
         // A number of the pair has no counterpart in the base: it is lost unless the base alone is the reason.
         None => why != Why::NoUpdate && is_sound(row),
@@ -90,11 +92,9 @@ fn is_sound(row: &Row) -> bool {
     has_numbers && !added && !nonfinite && !is_zero("spectral_norm_base") && !is_zero("max_abs_base")
 }
 
-/// Whether there is nothing that was to be measured: the column does not apply, or nothing was changed.
+/// Whether there is nothing that was to be measured: nothing was changed, or neither side has what the column is about.
 pub(super) fn is_vacuous(row: &Row, key: &str, why: Why) -> bool {
-    match why {
-        Why::NoUpdate => true,
-        Why::Absent => row.values.get(&Parts::of(key).base()).and_then(Value::number).is_none(),
-        _ => false,
-    }
+    let base = row.values.get(&Parts::of(key).base());
+    let nowhere = matches!(base, None | Some(Value::Missing(Why::Absent | Why::Unpaired)));
+    why == Why::NoUpdate || (why == Why::Absent && nowhere)
 }

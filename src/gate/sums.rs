@@ -4,7 +4,7 @@ use crate::notation;
 use crate::report::{Finding, Outcome};
 
 use super::bounds::Known;
-use super::judge::{Found, unsure};
+use super::judge::Found;
 use super::{AGGREGATES, Aggregate, Crossing, Line, words};
 
 /// A number over many rows, and the line it is held against.
@@ -38,7 +38,7 @@ impl Sum<'_> {
         let (outcome, what) = match self.line.crossing((known.low, known.high)) {
             Crossing::Clear => return None,
             Crossing::Crossed => (Outcome::Fail, told),
-            Crossing::Unsure => (Outcome::Inconclusive, unsure(&told, width)),
+            Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, width)),
         };
         let finding = Finding { matrix: None, outcome, what, missing: None, note: None };
         Some(Found { excess: self.line.excess(known.value), gap: None, finding })

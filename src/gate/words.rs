@@ -1,5 +1,7 @@
 //! What a verdict says of one row: the value that crossed a line, or why there is none.
 
+use std::collections::BTreeMap;
+
 use crate::notation;
 use crate::report::{Row, Value};
 
@@ -50,4 +52,30 @@ pub(super) fn known(key: &str, of: &str, known: Known) -> String {
 pub(super) fn unmeasured(key: &str, gap: &Gap) -> String {
     let base = gap.base.map_or_else(String::new, |base| format!("; the base has {}", notation::real(base)));
     format!("{key} could not be measured: {} ({}){base}", gap.words, gap.why.code())
+}
+
+/// A value too close to its line.
+pub(super) fn unsure(told: &str, error: f64) -> String {
+    if error.is_finite() {
+        format!("{told} is too close to the line: known to ± {}", notation::real(error))
+    } else {
+        format!("{told}, which does not tell the side of the line")
+    }
+}
+
+/// Values that a rule passes over, of `all` that it is about; nothing where there are none.
+pub(super) fn passed_over(allowed: &[&Gap], all: usize) -> Option<String> {
+    let (n, all) = (notation::count(allowed.len() as u64), notation::count(all as u64));
+    let are = if allowed.len() == 1 { "value is" } else { "values are" };
+    (!allowed.is_empty()).then(|| format!("{n} of {all} {are} missing and allowed: {}", counted(allowed)))
+}
+
+/// The codes of `gaps`, each with how often it occurs.
+pub(super) fn counted(gaps: &[&Gap]) -> String {
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    for gap in gaps {
+        *counts.entry(gap.why).or_default() += 1;
+    }
+    let told: Vec<String> = counts.into_iter().map(|(why, n)| format!("{} × {n}", why.code())).collect();
+    told.join(", ")
 }

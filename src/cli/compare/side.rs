@@ -15,7 +15,7 @@ use crate::cli::place::{self, Place};
 use crate::cli::spectrum::{Names, bytes_settings, settings};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection};
-use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
+use crate::metric::{HYGIENE, METRICS, Metric, RANKS, WEIGHTWATCHER};
 use crate::report::{Column, Format, Measurements, Skipped, Source, SourceFile, Value};
 
 /// One side.
@@ -284,7 +284,7 @@ impl Method {
     fn with_columns(mut self, reports: &[(&str, &Saved)]) -> Self {
         let shared = |key: &str| reports.iter().all(|(_, saved)| saved.columns.iter().any(|k| k == key));
         let Some((_, first)) = reports.first() else { return self };
-        let known = METRICS.iter().chain(WEIGHTWATCHER).map(|metric| &metric.column);
+        let known = METRICS.iter().chain(WEIGHTWATCHER).chain(RANKS).map(|metric| &metric.column);
         let own: Vec<&'static Column> = self.columns.clone();
         let find = |key: &String| own.iter().copied().chain(known.clone()).find(|column| column.key == key);
         let all_saved = self.settings.iter().all(|(key, _)| first.settings.contains_key(*key));
