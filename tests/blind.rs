@@ -35,7 +35,7 @@ fn json_of(folder: &Path, arguments: &[&str]) -> Value {
         .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// The bundled model, each tensor of `width` columns as `change` leaves it; dropped where that is nothing.
+/// The bundled model, each tensor, with its columns, as `change` leaves it; dropped where that is nothing.
 fn model(folder: &Path, name: &str, change: impl Fn(&str, usize, Vec<u8>) -> Option<Vec<u8>>) {
     let bytes = fs::read(Path::new(BASE).join("model.safetensors")).unwrap();
     let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -181,8 +181,8 @@ fn what_lies_below_the_floor_is_judged_by_the_bound() {
     check("mean(condition_number) > 1e6", 1, "FAIL  mean of condition_number ≥ ");
     check("count(condition_number > 1e6) > 0", 1, "count of condition_number = 1");
     check("share(condition_number > 1e6) > 1%", 1, "FAIL");
-    check("smallest_singular_value < 1e-9", 1, "FAIL  model.layers.2.mlp.up_proj: smallest_singular_value ≤ ");
-    check("min(smallest_singular_value) < 1e-9", 1, "FAIL  min of smallest_singular_value");
+    check("smallest_singular_value < 1e-5", 1, "FAIL  model.layers.2.mlp.up_proj: smallest_singular_value ≤ ");
+    check("min(smallest_singular_value) < 1e-5", 1, "FAIL  min of smallest_singular_value");
     check("model.layers.2.mlp.up_proj: condition_number < 1e6", 0, "pass");
     let unsure = ["spectrum", "direction.safetensors", "--fail-if", "condition_number > 1e200"];
     self::check(at, &unsure, 1, "inconclusive");
@@ -218,12 +218,12 @@ fn a_rule_that_finds_no_value_does_not_pass() {
         check(at, &["spectrum", model, "--fail-if", rule, "--allow-missing"], code, "");
     };
     for rule in [
-        "alpha > 9",
-        "count(alpha > 6) > 3",
-        "share(alpha > 6) > 3%",
-        "mean(alpha) > 6",
+        "alpha > 90",
+        "count(alpha > 60) > 3",
+        "share(alpha > 60) > 3%",
+        "mean(alpha) > 60",
         "sum(alpha) > 6",
-        "max(alpha) > 6",
+        "max(alpha) > 60",
         "min(alpha) < 1",
     ] {
         for model in ["zeros.safetensors", "nan.safetensors"] {
@@ -291,9 +291,10 @@ fn a_vector_that_did_not_change_is_judged() {
         for name in ["model.norm", "*norm", "model.layers.{0,3}.input_layernorm"] {
             let rule = format!("{name}: {column} > 0");
             check(at, &judged("copy.safetensors", &rule), 0, "pass");
-            check(at, &["compare", BASE, LORA, "--no-vectors", "--fail-if", &rule], 0, "pass");
             check(at, &["compare", "baseline.json", "baseline.json", "--fail-if", &rule], 0, "pass");
         }
+        let adapter = format!("*norm: {column} > 0");
+        check(at, &["compare", BASE, LORA, "--no-svd", "--fail-if", &adapter], 0, "pass");
         let none = format!("no*such: {column} > 0");
         check(at, &judged("copy.safetensors", &none), 2, "no matrix of the report matches");
     }
@@ -318,7 +319,7 @@ fn a_percentage_is_one_of_something() {
     check("effective_rank_change < -50%", 0, "pass");
     check("min(effective_rank_change) < -50%", 0, "pass");
     check("share(effective_rank_change < -5%) > 5%", 0, "pass");
-    let overlap = ["compare", BASE, "copy.safetensors", "--fail-if", "subspace_overlap < 50%"];
+    let overlap = ["compare", BASE, "copy.safetensors", "--fail-if", "diag_share > 200%"];
     self::check(folder.path(), &overlap, 0, "pass");
 }
 

@@ -137,7 +137,7 @@ fn each_planted_regression_is_caught_by_its_rule_and_nothing_else_is_flagged() {
         // Unless the reasons are named, what is lost fails: the broken matrix has no rank, the dropped one no number.
         for leave in [&[][..], &["--allow-missing"]] {
             let strict = json(&with_rules(&[&["compare", base, &regressed], leave].concat()));
-            let of = |key| strict["verdicts"].as_array().unwrap().iter().map(|v| v[key].clone()).collect();
+            let of = |key: &str| strict["verdicts"].as_array().unwrap().iter().map(|v| v[key].clone()).collect();
             let (missing, outcomes): (Vec<Value>, Vec<Value>) = (of("missing"), of("outcome"));
             assert_eq!((missing, outcomes), (vec![json!(2), json!(1), json!(0), json!(2)], vec![json!("fail"); 4]));
         }

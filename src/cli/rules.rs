@@ -58,10 +58,13 @@ pub(super) fn hidden<'n>(
     matrices: impl Iterator<Item = &'n str>,
     others: impl Iterator<Item = &'n str>,
 ) -> Result<Hidden, Error> {
-    let Some((filter, by)) = common.shared.filed_filter()? else { return Ok(Hidden::default()) };
-    let left_out = |name: &&str| !filter.keeps(name);
-    let of = |names: &mut dyn Iterator<Item = &'n str>| names.filter(left_out).map(str::to_owned).collect();
-    Ok(Hidden { by, matrices: of(&mut { matrices }), others: of(&mut { others }) })
+    let Some((filed, typed, by)) = common.shared.filed_filter()? else { return Ok(Hidden::default()) };
+    let left_out = |name: &&str| typed.keeps(name) && !filed.keeps(name);
+    Ok(Hidden {
+        by,
+        matrices: matrices.filter(left_out).map(str::to_owned).collect(),
+        others: others.filter(left_out).map(str::to_owned).collect(),
+    })
 }
 
 /// An error about a column that needs a decomposition, where none is made, says so.

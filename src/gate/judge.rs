@@ -109,7 +109,7 @@ fn each_row<'r>(clause: &Clause, line: Line, key: &str, all: &'r Items<'_>) -> J
     for item in &all.items {
         let crossing = item.known.map(|known| line.crossing((known.low, known.high)));
         match (crossing, &item.gap) {
-            (Some(Crossing::Clear), _) => {}
+            (Some(Crossing::Clear), _) | (None, None) => {}
             (Some(Crossing::Crossed), _) | (Some(Crossing::Unsure), None) => {
                 judgement.found.extend(crossed(line, key, item));
             }
@@ -118,7 +118,6 @@ fn each_row<'r>(clause: &Clause, line: Line, key: &str, all: &'r Items<'_>) -> J
                 judgement.missing.push(gap);
                 judgement.found.push(unmeasured(key, item, gap));
             }
-            (None, None) => {}
         }
     }
     let judged = all.items.len() > judgement.allowed.len() || all.nothing_changed;

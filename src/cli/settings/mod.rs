@@ -110,19 +110,22 @@ impl Shared {
         })
     }
 
-    /// What of the file decides which matrices are looked at, with its name in words; none where nothing does.
-    pub(super) fn filed_filter(&self) -> Result<Option<(Filter, String)>, Error> {
+    /// The globs of the file that decide which matrices are looked at, the typed ones, and the file's setting in words;
+    /// none where the file decides nothing.
+    pub(super) fn filed_filter(&self) -> Result<Option<(Filter, Filter, String)>, Error> {
         let words = match self.filed {
             [false, false] => return Ok(None),
             [true, false] => "`include`",
             [false, true] => "`exclude`",
             [true, true] => "`include` or `exclude`",
         };
-        let of = |filed: bool, globs: &[String]| if filed { globs.to_vec() } else { vec![] };
-        let [include, exclude] = self.filed;
+        let of = |is: bool| {
+            let globs = |filed: bool, globs: &[String]| if filed == is { globs.to_vec() } else { vec![] };
+            let [include, exclude] = self.filed;
+            filter(&globs(include, &self.include), &globs(exclude, &self.exclude))
+        };
         let path = self.file.as_ref().map_or_else(String::new, |file| file.path.display().to_string());
-        let filter = filter(&of(include, &self.include), &of(exclude, &self.exclude))?;
-        Ok(Some((filter, format!("{words} of {}", printable(&path)))))
+        Ok(Some((of(true)?, of(false)?, format!("{words} of {}", printable(&path)))))
     }
 
     /// The file, where it was found in a folder above the working directory.
