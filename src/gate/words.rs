@@ -40,7 +40,8 @@ fn number(key: &str, x: f64) -> String {
 /// `key` and its number, or as much as is known of it.
 pub(super) fn known(key: &str, of: &str, known: Known) -> String {
     let written = |x| number(key, x);
-    match (known.low.is_finite(), known.high.is_finite()) {
+    // What is no less than nothing is told by its upper end alone.
+    match (known.low.is_finite() && known.low.abs() > 0.0, known.high.is_finite()) {
         (false, false) => format!("{of} = {}", written(known.value)),
         (true, false) => format!("{of} ≥ {}", written(known.low)),
         (false, true) => format!("{of} ≤ {}", written(known.high)),
@@ -66,8 +67,7 @@ pub(super) fn unsure(told: &str, error: f64) -> String {
 /// Values that a rule passes over, of `all` that it is about; nothing where there are none.
 pub(super) fn passed_over(allowed: &[&Gap], all: usize) -> Option<String> {
     let (n, all) = (notation::count(allowed.len() as u64), notation::count(all as u64));
-    let are = if allowed.len() == 1 { "value is" } else { "values are" };
-    (!allowed.is_empty()).then(|| format!("{n} of {all} {are} missing and allowed: {}", counted(allowed)))
+    (!allowed.is_empty()).then(|| format!("{n} of {all} values missing and allowed: {}", counted(allowed)))
 }
 
 /// The codes of `gaps`, each with how often it occurs.
