@@ -40,12 +40,13 @@ fn number(key: &str, x: f64) -> String {
 /// `key` and its number, or as much as is known of it.
 pub(super) fn known(key: &str, of: &str, known: Known) -> String {
     let written = |x| number(key, x);
-    // What is no less than nothing is told by its upper end alone.
-    match (known.low.is_finite() && known.low.abs() > 0.0, known.high.is_finite()) {
+    let (low, high) = (written(known.low), written(known.high));
+    match (known.low.is_finite(), known.high.is_finite()) {
         (false, false) => format!("{of} = {}", written(known.value)),
-        (true, false) => format!("{of} ≥ {}", written(known.low)),
-        (false, true) => format!("{of} ≤ {}", written(known.high)),
-        (true, true) => format!("{of} is from {} to {}", written(known.low), written(known.high)),
+        (true, false) => format!("{of} ≥ {low}"),
+        // What is no less than nothing is told by its upper end alone.
+        (true, true) if known.low.abs() > 0.0 => format!("{of} is from {low} to {high}"),
+        (_, true) => format!("{of} ≤ {high}"),
     }
 }
 
