@@ -45,6 +45,8 @@ pub struct SavedRow {
     pub layer: Layer,
     /// BLAKE3 of its bytes.
     pub blake3: Option<String>,
+    /// Why it could not be measured, if it could not.
+    pub failed: Option<String>,
     /// Its numbers by key, in the order of the columns; none where it failed.
     pub values: Vec<(String, Value)>,
 }
@@ -99,6 +101,8 @@ struct Row {
     failed: Option<String>,
     #[serde(default)]
     missing: BTreeMap<String, String>,
+    #[serde(default)]
+    missing_codes: BTreeMap<String, String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Json>,
 }
@@ -213,13 +217,14 @@ impl Row {
                 .or_else(|| n.as_f64().map(Value::real))
                 .ok_or_else(|| wrong(format!("`{key}` is {n}"))),
             Some(Json::Null) => {
-                let why = self.missing.get(key).and_then(|words| Why::parse(words));
+                let code = self.missing_codes.get(key).and_then(|code| Why::of_code(code));
+                let why = code.or_else(|| self.missing.get(key).and_then(|words| Why::parse(words)));
                 why.map(Value::Missing)
                     .ok_or_else(|| wrong(format!("`{key}` is missing without a known reason")))
             }
             _ => Err(wrong(format!("lacks the number `{}`", brief(key)))),
         };
-        let values = match self.failed {
+        let values = match &self.failed {
             Some(_) => columns.iter().map(|key| (key.clone(), Value::Missing(Why::Failed))).collect(),
             None => {
                 columns.iter().map(|key| Ok((key.clone(), value(key)?))).collect::<Result<_, String>>()?
@@ -228,6 +233,7 @@ impl Row {
         let [rows, cols] = self.shape;
         Ok(SavedRow {
             values,
+            failed: self.failed,
             blake3: self.blake3,
             layer: Layer {
                 name: self.name,

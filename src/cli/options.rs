@@ -11,11 +11,12 @@ use sysinfo::System;
 
 use crate::checkpoint::{Choice, Opening, QueriesKeysValues};
 use crate::engine::Limits;
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::layer::Filter;
 use crate::linalg::Precision;
 use crate::render::{Experts, Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
 
+use super::remark;
 use super::settings::Shared;
 
 /// What a command on one model looks at.
@@ -201,6 +202,10 @@ impl Common {
         set_color(self.shared.color);
         let common = Self { shared: self.shared.completed()?, ..self.clone() };
         set_color(common.shared.color);
+        if let Some(path) = common.shared.found_above().filter(|_| !common.quiet) {
+            let path = printable(&path.to_string_lossy());
+            remark(&format!("settings and rules are those of {path}; `--no-config` leaves them out"));
+        }
         Ok(common)
     }
 

@@ -113,6 +113,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
             super::complain(&format!("{}: {}", verdict.rule, verdict.worst.as_deref().unwrap_or("broken")));
         }
+        let remarks =
+            report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
+        for (rule, remark) in remarks.filter(|_| !common.quiet) {
+            super::remark(&format!("{}: {remark}", crate::error::printable(rule)));
+        }
         let content = |_: &Look<'_>, out: &mut dyn Write| render::advice::write(&advice, out);
         return run::deliver_with(report, &common, &analysis.shown, outputs, &content);
     }

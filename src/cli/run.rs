@@ -12,10 +12,10 @@ use crate::checkpoint::{self, Holds, MatrixSource};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::layer::{Layer, Selection};
+use crate::layer::{Filter, Layer, Selection, bare};
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Verdict};
+use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Unlisted, Verdict};
 
 use super::model::Model;
 use super::options::Common;
@@ -91,6 +91,12 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
         skipped::look(source, &mut selection.skipped, (common, limits))?;
     }
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
+    if !gate.clauses.is_empty() && report.totals.filtered > 0 {
+        let all = source.select(&Filter::default());
+        let others = all.skipped.iter().map(|skipped| bare(&skipped.tensor));
+        report.unlisted.hidden =
+            rules::hidden(common, all.layers.iter().map(|layer| layer.name.as_str()), others)?;
+    }
     judge(&mut report, common, &gate)?;
     let names = selection.layers.iter().map(|layer| layer.name.clone());
     Ok(Some(Finished { report, measured: names.zip(measured.into_iter().map(Result::ok)).collect() }))
@@ -234,6 +240,7 @@ fn assemble(
         groups: vec![],
         notes: model.source.notes().iter().map(|note| crate::error::printable(note)).collect(),
         verdicts: vec![],
+        unlisted: Unlisted::default(),
     }
 }
 

@@ -84,7 +84,7 @@ fn strict_runs_end_in_two_when_a_weight_may_be_left_out() {
 
 #[test]
 fn a_report_has_the_documented_keys_and_no_other() {
-    const FIXED: [&str; 14] = [
+    const FIXED: [&str; 15] = [
         "name",
         "tensor",
         "block",
@@ -98,6 +98,7 @@ fn a_report_has_the_documented_keys_and_no_other() {
         "failed",
         "flags",
         "missing",
+        "missing_codes",
         "sketch",
     ];
     let report = json(&["spectrum", BASE, "--format", "json", "--fail-if", "alpha > 1e9", "--allow-missing"]);

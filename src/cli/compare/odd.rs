@@ -85,10 +85,22 @@ impl Odd {
         Ok(SeenOdd { tuned: tuned.collect::<Result<_, Error>>()?, base })
     }
 
+    /// Its name in reports: the base's, where it has one.
+    pub(super) fn name(&self) -> String {
+        let entry = self.base.as_ref().or(self.tuned.iter().flatten().next());
+        printable(bare(entry.map_or(&self.name, |entry| &entry.tensor.tensor)))
+    }
+
+    /// Whether its bytes are known and the same on all sides, and every entry is finite.
+    pub(super) fn is_unchanged(&self, seen: &Result<SeenOdd, String>) -> bool {
+        let same = |(fate, content): &(Fate, Option<SkippedContent>)| same(fate) && content.is_some();
+        seen.as_ref().is_ok_and(|seen| seen.base.is_some() && seen.tuned.iter().all(same))
+    }
+
     /// Its row: none where there is nothing to say of it.
     pub(super) fn row(&self, seen: &Result<SeenOdd, String>, vocabulary: &Vocabulary) -> Option<Row> {
         let Entry { tensor, .. } = self.base.as_ref().or(self.tuned.iter().flatten().next())?;
-        let name = printable(bare(&tensor.tensor));
+        let name = self.name();
         let (block, role) = place(&name);
         let row = Row {
             block,
@@ -110,11 +122,6 @@ impl Odd {
                 return Some(Row { comparison, failed: Some(failure.clone()), ..row });
             }
         };
-        let same = |fate: &Fate| {
-            fate.standing == Some(Standing::Unchanged)
-                && fate.retyped == Retyped::No
-                && fate.nonfinite.unwrap_or(0) == 0
-        };
         if seen.tuned.iter().all(|(fate, _)| same(fate)) {
             return None;
         }
@@ -135,6 +142,13 @@ impl Odd {
     }
 }
 
+/// Whether there is nothing to say of a tensor on one side.
+fn same(fate: &Fate) -> bool {
+    fate.standing == Some(Standing::Unchanged)
+        && fate.retyped == Retyped::No
+        && fate.nonfinite.unwrap_or(0) == 0
+}
+
 /// The tensors of a side that are no matrices, by the name that pairs them.
 fn entries(side: &Side) -> impl Iterator<Item = (String, Entry)> {
     let stored = source(side).map_or(&[][..], MatrixSource::tensors);
@@ -150,8 +164,9 @@ fn entries(side: &Side) -> impl Iterator<Item = (String, Entry)> {
 
 /// What the bytes of a tensor say: as a report has it, or as they are read.
 fn read(side: &Side, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
-    match (source(side), &entry.stored) {
-        (Some(source), Some(stored)) => hygiene::content(source, stored),
+    match (source(side), &entry.stored, &entry.tensor.failed) {
+        (Some(source), Some(stored), _) => hygiene::content(source, stored),
+        (_, _, Some(failure)) => Err(side.failed(failure)),
         _ => Ok(entry.tensor.content.clone()),
     }
 }
