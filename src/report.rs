@@ -87,6 +87,8 @@ pub enum Why {
     Unpaired,
     /// The side has no such matrix: there is nothing that could cross a line.
     Absent,
+    /// What its bytes say is not known.
+    Unseen,
     /// There is no update that this could be a share of.
     NoUpdate,
     /// Its singular vectors are arbitrary: all its values are equal or below the floor.
@@ -94,7 +96,7 @@ pub enum Why {
 }
 
 /// Every reason, to find it by its words.
-const REASONS: [Why; 18] = [
+const REASONS: [Why; 19] = [
     Why::NonFinite,
     Why::AllZero,
     Why::BelowFloor,
@@ -111,6 +113,7 @@ const REASONS: [Why; 18] = [
     Why::ZeroBase,
     Why::Unpaired,
     Why::Absent,
+    Why::Unseen,
     Why::NoUpdate,
     Why::Degenerate,
 ];
@@ -146,6 +149,7 @@ impl fmt::Display for Why {
             Self::ZeroBase => "the base's value is 0",
             Self::Unpaired => "the other side has no matrix of this name and shape",
             Self::Absent => "there is no such matrix on this side",
+            Self::Unseen => "what its bytes say is not known, here or in the report of it",
             Self::NoUpdate => "nothing was changed",
             Self::Degenerate => "its singular values do not tell their directions apart",
         })

@@ -145,8 +145,8 @@ fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Vec<Item<'r>>, Error
         Some(Item { name: row.name.clone(), value })
     };
     let other = |(name, skipped): (String, &Skipped)| {
-        let content = skipped.content.as_ref().map(|content| content.nonfinite_count);
-        let value = match (content, &skipped.failed) {
+        let content = skipped.content.as_ref().and_then(|content| content.nonfinite_count);
+        let value = match (content, skipped.failed.as_ref().or(skipped.unseen.as_ref())) {
             (_, Some(failure)) => Judged::Missing(failure.clone()),
             (Some(count), None) => Judged::Number { row: None, value: count as f64, error: 0.0 },
             (None, None) => return None,
@@ -217,7 +217,7 @@ mod tests {
     fn report() -> Report {
         let norm = Skipped {
             tensor: "norm.weight".to_owned(),
-            content: Some(SkippedContent { blake3: String::new(), nonfinite_count: 3 }),
+            content: Some(SkippedContent { blake3: String::new(), nonfinite_count: Some(3) }),
             ..Skipped::default()
         };
         Report {

@@ -6,7 +6,7 @@ mod canonical;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::layer::Layer;
+use crate::layer::{Layer, Part};
 
 pub use canonical::canonical;
 
@@ -67,31 +67,60 @@ enum Partner {
     Several,
 }
 
-/// The partner of each of `tuned`: the same name; failing that, the same canonical name; failing that, the only name that
-/// ends in the other.
+/// The partner of each of `tuned`: the same part of the same tensor; failing that, the same name; failing that, the same
+/// canonical name, of the tensor and then of the matrix; failing that, the only name that ends in the other.
 fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
-    let names: Vec<String> = base.iter().map(|layer| canonical(&layer.name)).collect();
-    let wanted: Vec<String> = tuned.iter().map(|layer| canonical(&layer.name)).collect();
     let mut partners = vec![Partner::Nowhere; tuned.len()];
-    by_name(base.iter().map(|b| b.name.as_str()), tuned.iter().map(|t| t.name.as_str()), &mut partners);
-    by_name(names.iter().map(String::as_str), wanted.iter().map(String::as_str), &mut partners);
+    let of = |layers: &[Layer], name: fn(&Layer) -> String| layers.iter().map(name).collect::<Vec<_>>();
+    for name in [place, called, tensor] {
+        by_name(&of(base, name), &of(tuned, name), &mut partners);
+    }
+    let names = of(base, |layer| canonical(&layer.name));
+    let wanted = of(tuned, |layer| canonical(&layer.name));
+    by_name(&names, &wanted, &mut partners);
     underscored(&names, &wanted, &mut partners);
     by_ending(&names, &wanted, &mut partners);
     partners
 }
 
+/// Where a matrix is stored: no two of a checkpoint have this name, whatever they are called.
+fn place(layer: &Layer) -> String {
+    match layer.part {
+        Part::Slice(i) => format!("{}\0{i}", layer.tensor),
+        Part::Cut(_) => format!("{}\0{}", layer.tensor, layer.name),
+        Part::Whole | Part::Bytes => layer.tensor.clone(),
+    }
+}
+
+/// What a matrix is called.
+fn called(layer: &Layer) -> String {
+    layer.name.clone()
+}
+
+/// The canonical name of its tensor, which tells `emb.weight` from `emb`; of a part of one, its own.
+fn tensor(layer: &Layer) -> String {
+    let whole = layer.part == Part::Whole && layer.encoding.is_none();
+    canonical(if whole { &layer.tensor } else { &layer.name })
+}
+
+/// Where in the base each of `tuned` is, names of stored tensors: under the same name, or failing that under the only one
+/// that means the same.
+pub fn tensors(base: &[String], tuned: &[String]) -> Vec<Option<usize>> {
+    let mut partners = vec![Partner::Nowhere; tuned.len()];
+    by_name(base, tuned, &mut partners);
+    let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect::<Vec<_>>();
+    by_name(&canonical(base), &canonical(tuned), &mut partners);
+    partners.iter().map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
+}
+
 /// Finds the partners of equal names, each of which occurs once among those that have none.
-fn by_name<'n>(
-    names: impl Iterator<Item = &'n str>,
-    wanted: impl Iterator<Item = &'n str>,
-    partners: &mut [Partner],
-) {
+fn by_name(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     let taken = taken(partners);
     let mut known: BTreeMap<&str, [Vec<usize>; 2]> = BTreeMap::new();
-    for (b, name) in names.enumerate().filter(|(b, _)| !taken.contains(b)) {
+    for (b, name) in names.iter().enumerate().filter(|(b, _)| !taken.contains(b)) {
         known.entry(name).or_default()[0].push(b);
     }
-    for (t, name) in wanted.enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
+    for (t, name) in wanted.iter().enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
         known.entry(name).or_default()[1].push(t);
     }
     for [ours, theirs] in known.values() {
@@ -232,7 +261,6 @@ fn bare(name: &str) -> Option<(&'static [&'static str], &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::Part;
     use crate::matrix::Dtype;
 
     fn layers(names: &[(&str, usize)]) -> Vec<Layer> {

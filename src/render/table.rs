@@ -261,8 +261,9 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
     }
     for skipped in &report.skipped {
         let name = printable(&skipped.tensor);
-        notes.extend(skipped.failed.iter().map(|failure| format!("! {name}: {failure}")));
-        if let Some(SkippedContent { nonfinite_count: n @ 1.., .. }) = skipped.content {
+        let unknown = skipped.failed.iter().chain(&skipped.unseen);
+        notes.extend(unknown.map(|what| format!("! {name}: {what}")));
+        if let Some(SkippedContent { nonfinite_count: Some(n @ 1..), .. }) = skipped.content {
             notes.push(format!("! {name}: {} of its entries NaN or infinite", notation::count(n)));
         }
     }

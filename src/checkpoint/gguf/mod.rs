@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::stored::{Parts, WeightFile};
 use super::{Choice, Format, folder, probe};
+pub(super) use kinds::scale;
 use crate::error::Error;
 
 /// The table entry.
