@@ -232,7 +232,8 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
 fn kind(tensor: &TensorInfo) -> Kind {
     let axes = tensor.shape.iter().filter(|n| **n != 1).count();
     let plain = tensor.bytes.is_some() && axes < 2
-        || tensor.shape.contains(&0) || ["bool", "i64", "u64"].contains(&tensor.element.name());
+        || tensor.shape.contains(&0)
+        || ["bool", "i64", "u64"].contains(&tensor.element.name());
     if plain { Kind::Plain } else { Kind::Refused }
 }
 
@@ -317,7 +318,14 @@ mod tests {
     use super::*;
 
     fn tensor(name: &str, shape: &[usize], element: Element) -> TensorInfo {
-        TensorInfo { name: name.to_owned(), shape: shape.to_vec(), element, file: 0, offset: 100, bytes: Some(0) }
+        TensorInfo {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            element,
+            file: 0,
+            offset: 100,
+            bytes: Some(0),
+        }
     }
 
     fn check(name: &str, shape: &[usize], expected: &[(&str, usize, usize, u64)]) {

@@ -87,12 +87,16 @@ impl Elements {
     /// Those of the type called `name`; none where what its bytes stand for is not known.
     pub fn of(name: &str) -> Option<Self> {
         let name = SCATTERED.iter().find_map(|word| name.strip_prefix(word)).unwrap_or(name);
-        let find = |table: &[(&str, Dtype)]| table.iter().find(|(known, _)| *known == name).map(|found| found.1);
+        let find =
+            |table: &[(&str, Dtype)]| table.iter().find(|(known, _)| *known == name).map(|found| found.1);
         let float = Dtype::parse(name).or_else(|| find(&COMPLEX));
         let float = float.map(|dtype| (dtype.size(), Rule::Float(dtype)));
         let swapped = || find(&SWAPPED).map(|dtype| (dtype.size(), Rule::Swapped(dtype)));
         let code = || CODES.iter().find(|(known, _)| *known == name).map(|(_, code)| (1, Rule::Code(*code)));
-        let never = || (NEVER.iter().any(|(_, names)| names.contains(&name)) || is_text(name)).then_some((1, Rule::Never));
+        let never = || {
+            (NEVER.iter().any(|(_, names)| names.contains(&name)) || is_text(name))
+                .then_some((1, Rule::Never))
+        };
         let block = || {
             let (bytes, entries, scale) = gguf::scale(name)?;
             Some((bytes as usize, Rule::Block(entries, scale)))

@@ -46,7 +46,14 @@ fn parts(path: &Path, _: &Choice<'_>) -> Result<Parts, Error> {
         let array = array(&handle, extent).map_err(|reason| Error::tensor(path, name, reason))?;
         let Array { element, shape, offset, bytes, reading } = array;
         readings.extend(reading.map(|reading| (name.to_owned(), reading)));
-        tensors.push(TensorInfo { name: name.to_owned(), shape, element, file: 0, offset, bytes: Some(bytes) });
+        tensors.push(TensorInfo {
+            name: name.to_owned(),
+            shape,
+            element,
+            file: 0,
+            offset,
+            bytes: Some(bytes),
+        });
         Ok::<_, Error>(())
     };
     if probe::head(path)?.starts_with(MAGIC) {

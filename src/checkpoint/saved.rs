@@ -257,7 +257,7 @@ impl Row {
 
 /// Which slice of its stack a row is: its shape and the end of its name tell.
 fn slice(name: &str, stored: Option<&[usize]>, shape: [usize; 2]) -> Part {
-    let number = || name.rsplit_once('[')?.1.strip_suffix(']')?.parse().ok();
+    let number = || name.rsplit_once('[')?.1.split(']').next()?.parse().ok();
     match stored {
         Some([_, rows, cols]) if [*rows, *cols] == shape => number().map_or(Part::Whole, Part::Slice),
         _ => Part::Whole,

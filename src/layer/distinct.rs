@@ -24,8 +24,9 @@ pub fn distinct(names: &[(String, String)], taken: &BTreeSet<&str>) -> Vec<Strin
     loop {
         let mut counts: BTreeMap<&str, usize> = taken.iter().map(|name| (*name, 1)).collect();
         chosen.iter().for_each(|name| *counts.entry(name.as_str()).or_default() += 1);
-        let shared: Vec<usize> =
-            (0..names.len()).filter(|i| counts[chosen[*i].as_str()] > 1 && *chosen[*i] != names[*i].1).collect();
+        let shared: Vec<usize> = (0..names.len())
+            .filter(|i| counts[chosen[*i].as_str()] > 1 && *chosen[*i] != names[*i].1)
+            .collect();
         if shared.is_empty() {
             break;
         }
@@ -75,6 +76,10 @@ mod tests {
             &[],
             &["a", "a.weight", "a.weight.weight"],
         );
-        check(&[("x[0]", "x[0]"), ("x[0]", "x[0]"), ("x[0]#2", "x[0]#2")], &[], &["x[0]", "x[0]#3", "x[0]#2"]);
+        check(
+            &[("x[0]", "x[0]"), ("x[0]", "x[0]"), ("x[0]#2", "x[0]#2")],
+            &[],
+            &["x[0]", "x[0]#3", "x[0]#2"],
+        );
     }
 }

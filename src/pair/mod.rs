@@ -6,7 +6,8 @@ mod canonical;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::layer::{Layer, Part};
+use crate::error::printable;
+use crate::layer::{self, Layer, Part};
 
 pub use canonical::canonical;
 
@@ -87,9 +88,15 @@ fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
 fn place(layer: &Layer) -> String {
     match layer.part {
         Part::Slice(i) => format!("{}\0{i}", layer.tensor),
-        Part::Cut(_) => format!("{}\0{}", layer.tensor, layer.name),
-        Part::Whole | Part::Bytes => layer.tensor.clone(),
+        _ if is_whole(layer) => layer.tensor.clone(),
+        _ => format!("{}\0{}", layer.tensor, layer.name),
     }
+}
+
+/// Whether a matrix is all of its tensor: one that has another name may be a part of it, or stand for its codes.
+fn is_whole(layer: &Layer) -> bool {
+    let names = [layer.tensor.as_str(), layer::bare(&layer.tensor)];
+    layer.part == Part::Whole && names.iter().any(|name| printable(name) == layer.name)
 }
 
 /// What a matrix is called.
@@ -99,8 +106,7 @@ fn called(layer: &Layer) -> String {
 
 /// The canonical name of its tensor, which tells `emb.weight` from `emb`; of a part of one, its own.
 fn tensor(layer: &Layer) -> String {
-    let whole = layer.part == Part::Whole && layer.encoding.is_none();
-    canonical(if whole { &layer.tensor } else { &layer.name })
+    canonical(if is_whole(layer) { &layer.tensor } else { &layer.name })
 }
 
 /// Where in the base each of `tuned` is, names of stored tensors: under the same name, or failing that under the only one

@@ -36,9 +36,10 @@ impl Skipped {
             Ok(content) => {
                 self.unseen = match &content {
                     None => Some("where its bytes lie is not known, so nothing is known of them".to_owned()),
-                    Some(SkippedContent { nonfinite_count: None, .. }) => {
-                        Some(format!("whether its entries are finite is not known: {} is not decoded", self.dtype))
-                    }
+                    Some(SkippedContent { nonfinite_count: None, .. }) => Some(format!(
+                        "whether its entries are finite is not known: {} is not decoded",
+                        self.dtype
+                    )),
                     Some(_) => None,
                 };
                 self.content = content;

@@ -59,7 +59,9 @@ pub(super) fn read(handle: &File, file: WeightFile) -> Result<Header, Error> {
         let reading = match kinds::of(type_id).map(|kind| kind.form) {
             Some(Form::Float(_) | Form::Integers) => None,
             Some(Form::Blocks(decoder)) => Some(Reading::Blocks { decoder, offset }),
-            None | Some(Form::Unread(_)) => Some(Reading::Refused(format!("blocks of {} are not decoded", element.name()))),
+            None | Some(Form::Unread(_)) => {
+                Some(Reading::Refused(format!("blocks of {} are not decoded", element.name())))
+            }
         };
         readings.extend(reading.map(|reading| (name.clone(), reading)));
         tensors.push(TensorInfo { name, shape, element, file: 0, offset, bytes: Some(bytes) });

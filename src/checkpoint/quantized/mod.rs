@@ -21,9 +21,7 @@ use super::MatrixSource;
 use super::config::Quantization;
 use super::stored::Stored;
 use crate::error::Error;
-use crate::layer::{
-    self, Element, Filter, Layer, Part, Selection, TensorInfo, bare, natural,
-};
+use crate::layer::{self, Element, Filter, Layer, Part, Selection, TensorInfo, bare, natural};
 use crate::matrix::{Dtype, Matrix};
 use crate::report::{Kind, Skipped, SourceFile};
 
