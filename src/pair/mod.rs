@@ -3,13 +3,14 @@
 //! Only names and shapes are looked at. A pair is never guessed: a name that could mean two matrices pairs with none.
 
 mod canonical;
+mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::printable;
-use crate::layer::{self, Layer, Part};
+use crate::layer::Layer;
 
 pub use canonical::canonical;
+use keys::{called, place, tensor};
 
 /// The same logical matrix on both sides.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,31 +83,6 @@ fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
     underscored(&names, &wanted, &mut partners);
     by_ending(&names, &wanted, &mut partners);
     partners
-}
-
-/// Where a matrix is stored: no two of a checkpoint have this name, whatever they are called.
-fn place(layer: &Layer) -> String {
-    match layer.part {
-        Part::Slice(i) => format!("{}\0{i}", layer.tensor),
-        _ if is_whole(layer) => layer.tensor.clone(),
-        _ => format!("{}\0{}", layer.tensor, layer.name),
-    }
-}
-
-/// Whether a matrix is all of its tensor: one that has another name may be a part of it, or stand for its codes.
-fn is_whole(layer: &Layer) -> bool {
-    let names = [layer.tensor.as_str(), layer::bare(&layer.tensor)];
-    layer.part == Part::Whole && names.iter().any(|name| printable(name) == layer.name)
-}
-
-/// What a matrix is called.
-fn called(layer: &Layer) -> String {
-    layer.name.clone()
-}
-
-/// The canonical name of its tensor, which tells `emb.weight` from `emb`; of a part of one, its own.
-fn tensor(layer: &Layer) -> String {
-    canonical(if is_whole(layer) { &layer.tensor } else { &layer.name })
 }
 
 /// Where in the base each of `tuned` is, names of stored tensors: under the same name, or failing that under the only one
@@ -267,6 +243,7 @@ fn bare(name: &str) -> Option<(&'static [&'static str], &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::Part;
     use crate::matrix::Dtype;
 
     fn layers(names: &[(&str, usize)]) -> Vec<Layer> {
