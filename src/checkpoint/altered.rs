@@ -53,7 +53,7 @@ impl Copy {
             ));
         }
         let scattered = |layer: &Layer| match layer.part {
-            Part::Whole | Part::Slice(_) => layer.encoding.is_some(),
+            Part::Whole | Part::Slice(_) | Part::Bytes => layer.encoding.is_some(),
             Part::Cut(cut) => layer.encoding.is_some() || cut.axes == Axes::InOut,
         };
         // Updates are written as factors of their own.
@@ -140,7 +140,7 @@ impl Copy {
             for (row, bytes) in rows.zip(rounded.bytes().chunks_exact(line)) {
                 let at = match layer.part {
                     Part::Cut(cut) => cut.output(row),
-                    Part::Whole | Part::Slice(_) => row,
+                    Part::Whole | Part::Slice(_) | Part::Bytes => row,
                 };
                 let at = layer.offset + (at * line) as u64;
                 file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes)).map_err(failed)?;

@@ -7,6 +7,7 @@ mod arranged;
 mod cache;
 mod combined;
 mod config;
+mod elements;
 mod facts;
 mod folder;
 mod foreign;
@@ -48,6 +49,7 @@ pub use address::Address;
 pub use altered::Copy;
 pub use cache::Cached;
 pub use combined::{Combined, Pairs, What};
+pub use elements::Elements;
 pub use facts::facts;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Remote};
@@ -81,6 +83,11 @@ pub trait MatrixSource: Send + Sync {
 
     /// The same checkpoint with its fused tensors left as they are stored, where this one cuts them.
     fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
+        None
+    }
+
+    /// The checkpoint that stores its tensors, where its matrices are computed of several.
+    fn stored(&self) -> Option<&dyn MatrixSource> {
         None
     }
 

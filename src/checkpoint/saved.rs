@@ -84,7 +84,9 @@ struct NoMatrix {
     kind: Kind,
     blake3: Option<String>,
     nonfinite_count: Option<u64>,
+    unseen: Option<String>,
     failed: Option<String>,
+    scales: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -187,15 +189,17 @@ impl File {
 
 impl NoMatrix {
     fn skipped(self) -> Skipped {
-        let content = self.blake3.zip(self.nonfinite_count);
+        let nonfinite_count = self.nonfinite_count;
         Skipped {
             tensor: self.tensor,
             shape: self.shape,
             dtype: self.dtype,
             reason: self.reason,
             kind: self.kind,
-            content: content.map(|(blake3, nonfinite_count)| SkippedContent { blake3, nonfinite_count }),
+            content: self.blake3.map(|blake3| SkippedContent { blake3, nonfinite_count }),
+            unseen: self.unseen,
             failed: self.failed,
+            scales: self.scales,
         }
     }
 }
@@ -231,6 +235,7 @@ impl Row {
             }
         };
         let [rows, cols] = self.shape;
+        let part = slice(&self.name, self.stored_shape.as_deref(), self.shape);
         Ok(SavedRow {
             values,
             failed: self.failed,
@@ -238,12 +243,12 @@ impl Row {
             layer: Layer {
                 name: self.name,
                 tensor: self.tensor,
+                part,
                 stored_shape: self.stored_shape.unwrap_or_else(|| vec![rows, cols]),
                 rows,
                 cols,
                 dtype,
                 encoding,
-                part: Part::default(),
                 read_as: dtype,
                 file: 0,
                 offset: 0,
@@ -253,5 +258,14 @@ impl Row {
                 role: self.role,
             },
         })
+    }
+}
+
+/// Which slice of its stack a row is: its shape and the end of its name tell.
+fn slice(name: &str, stored: Option<&[usize]>, shape: [usize; 2]) -> Part {
+    let number = || name.rsplit_once('[')?.1.split(']').next()?.parse().ok();
+    match stored {
+        Some([_, rows, cols]) if [*rows, *cols] == shape => number().map_or(Part::Whole, Part::Slice),
+        _ => Part::Whole,
     }
 }

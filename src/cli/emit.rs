@@ -9,6 +9,7 @@ use clap::Args;
 use crate::analysis::budget;
 use crate::analysis::resize::{Method, Rule, resize};
 use crate::error::Error;
+use crate::layer::bare;
 use crate::metric::{energy_rank, energy_shares};
 use crate::render::advice::{self, Advice, RankPattern};
 use crate::report::Row;
@@ -191,7 +192,7 @@ fn pattern<'a>(modules: &[&Matrix<'a>], emit: &Emit, energy: &[f64]) -> Result<R
     }
     let mean = || (given.iter().sum::<usize>() as f64 / given.len() as f64).round() as usize;
     let rank = emit.budget.map_or_else(mean, |budget| budget as usize);
-    let names = modules.iter().map(|matrix| matrix.row.name.as_str());
+    let names = modules.iter().map(|matrix| module(matrix.row));
     Ok(RankPattern {
         rank,
         alpha: emit.lora_alpha.unwrap_or(rank as f64),
@@ -199,12 +200,18 @@ fn pattern<'a>(modules: &[&Matrix<'a>], emit: &Emit, energy: &[f64]) -> Result<R
     })
 }
 
+/// The module whose weight a row is, where it is called by its whole tensor.
+fn module(row: &Row) -> &str {
+    let whole = row.update.is_none() && row.name == row.tensor;
+    if whole { bare(&row.name) } else { &row.name }
+}
+
 /// The `top` percent of each role by Spectrum's ratio, best first; a matrix without one comes last.
 fn unfrozen<'a>(modules: &[&Matrix<'a>], top: f64) -> Vec<(&'a str, Vec<&'a str>)> {
     let mut roles: BTreeMap<&str, Vec<(&str, Option<f64>)>> = BTreeMap::new();
     for matrix in modules {
         let ratio = matrix.row.values.get("spectrum_snr").and_then(crate::report::Value::number);
-        roles.entry(&matrix.row.role).or_default().push((&matrix.row.name, ratio));
+        roles.entry(&matrix.row.role).or_default().push((module(matrix.row), ratio));
     }
     let best = |(role, mut matrices): (&'a str, Vec<(&'a str, Option<f64>)>)| {
         // Ratios are not negative, and a positive number's bits are ordered like it.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, Holds, MatrixSource};
+use crate::checkpoint::{self, MatrixSource};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
@@ -86,10 +86,7 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
-    // Of an update to a base there is nothing to say of what is no matrix.
-    if model.base.is_none() && source.holds() == Holds::Weights {
-        skipped::look(source, &mut selection.skipped, (common, limits))?;
-    }
+    skipped::look(source, &mut selection.skipped, (common, limits))?;
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
     if !gate.clauses.is_empty() && report.totals.filtered > 0 {
         let all = source.select(&Filter::default());

@@ -92,13 +92,13 @@ fn others<'r>(report: &Report, key: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<
     let skipped = if key == NONFINITE { report.skipped.as_slice() } else { &[] };
     let of = |skipped: &Skipped| {
         let name = printable(bare(&skipped.tensor));
-        let failure = |words: &String| Gap { why: Why::Failed, words: words.clone(), lost: true, base: None };
-        match (&skipped.content, &skipped.failed) {
-            (_, Some(words)) => Some(item(name, None, Some(failure(words)))),
-            (Some(content), None) => {
-                Some(item(name, Some(Known::exact(content.nonfinite_count as f64)), None))
-            }
-            (None, None) => None,
+        let gap = |why, words: &String| Some(Gap { why, words: words.clone(), lost: true, base: None });
+        let count = skipped.content.as_ref().and_then(|content| content.nonfinite_count);
+        match (count, &skipped.failed, &skipped.unseen) {
+            (_, Some(words), _) => Some(item(name, None, gap(Why::Failed, words))),
+            (Some(count), None, _) => Some(item(name, Some(Known::exact(count as f64)), None)),
+            (None, None, Some(words)) => Some(item(name, None, gap(Why::Unseen, words))),
+            (None, None, None) => None,
         }
     };
     skipped.iter().filter_map(of).filter(|item| wanted(&item.name)).collect()

@@ -234,7 +234,7 @@ mod tests {
     fn report() -> Report {
         let norm = Skipped {
             tensor: "norm.weight".to_owned(),
-            content: Some(SkippedContent { blake3: String::new(), nonfinite_count: 3 }),
+            content: Some(SkippedContent { blake3: String::new(), nonfinite_count: Some(3) }),
             ..Skipped::default()
         };
         Report {

@@ -262,10 +262,11 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
     for skipped in &report.skipped {
         let name = printable(&skipped.tensor);
         notes.extend(skipped.failed.iter().map(|failure| format!("! {name}: {failure}")));
-        if let Some(SkippedContent { nonfinite_count: n @ 1.., .. }) = skipped.content {
+        if let Some(SkippedContent { nonfinite_count: Some(n @ 1..), .. }) = skipped.content {
             notes.push(format!("! {name}: {} of its entries NaN or infinite", notation::count(n)));
         }
     }
+    notes.extend(unseen(report));
     notes.extend(report.notes.iter().cloned());
     notes.extend(foot::commits(report));
     if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
@@ -285,6 +286,17 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
+}
+
+/// What is not known of tensors that are no matrices, by the first of them.
+fn unseen(report: &Report) -> Option<String> {
+    let mut unseen = report.skipped.iter().filter_map(|skipped| Some((skipped, skipped.unseen.as_ref()?)));
+    let (first, why) = unseen.next()?;
+    let more = match unseen.count() {
+        0 => String::new(),
+        more => format!(" (and {} more)", notation::count(more as u64)),
+    };
+    Some(format!("! {}: {why}{more}", printable(&first.tensor)))
 }
 
 /// Says that numbers are of an update, where they are, and how an adapter's was scaled.

@@ -37,6 +37,8 @@ pub enum Why {
     Unpaired,
     /// The side has no such matrix.
     Absent,
+    /// What its bytes say is not known.
+    Unseen,
     /// There is no update that this could be a share of.
     NoUpdate,
     /// Its singular vectors are arbitrary: all its values are equal or below the floor.
@@ -45,7 +47,7 @@ pub enum Why {
 
 impl Why {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NonFinite,
         Self::AllZero,
         Self::BelowFloor,
@@ -62,6 +64,7 @@ impl Why {
         Self::ZeroBase,
         Self::Unpaired,
         Self::Absent,
+        Self::Unseen,
         Self::NoUpdate,
         Self::Degenerate,
     ];
@@ -110,6 +113,7 @@ impl Why {
             Self::ZeroBase => ("zero_base", "the base's value is 0"),
             Self::Unpaired => ("unpaired", "the other side has no matrix of this name and shape"),
             Self::Absent => ("absent", "there is no such matrix on this side"),
+            Self::Unseen => ("unseen", "what its bytes say is not known, here or in the report of it"),
             Self::NoUpdate => ("no_update", "nothing was changed"),
             Self::Degenerate => ("degenerate", "its singular values do not tell their directions apart"),
         }

@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod addresses;
+mod blind;
 mod command;
 mod compare;
+mod content;
 mod gate;
 mod hub;
 mod inspect;
 mod mitigated;
+mod names;
 mod page;
 mod parquet;
 mod rank;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::stored::{Parts, WeightFile};
 use super::{Choice, Format, folder, probe};
 use crate::error::Error;
+pub(super) use kinds::scale;
 
 /// The table entry.
 pub(super) const FORMAT: Format = Format { name: "gguf", sniff, parts };

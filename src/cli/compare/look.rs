@@ -69,12 +69,12 @@ pub(super) fn look_and_measure(
 /// Looks at the tensors that are no matrices: rows of those that something is to be said of, names of those that are the
 /// same on all sides.
 pub(super) fn look_at_others(
-    sides: &Arc<Sides>,
+    (sides, tasks): (&Arc<Sides>, &[Task]),
     filter: &Filter,
     vocabulary: &Vocabulary,
     (common, limits): (&Common, Limits),
 ) -> Result<(Vec<Row>, Vec<String>), Error> {
-    let odd = Arc::new(sides.odd(filter));
+    let odd = Arc::new(sides.odd(filter, tasks));
     let jobs: Vec<Job> = odd.iter().map(|odd| read(odd.bytes())).collect();
     let work: Work<_> = {
         let (sides, odd) = (Arc::clone(sides), Arc::clone(&odd));

@@ -144,7 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     warn_of_filters(&sides, common);
     let begun = Instant::now();
     let found = look_and_measure(&sides, &tasks, &settings, (depth, common, limits), &method.columns)?;
-    let (others, unchanged) = look_at_others(&sides, &filter, &vocabulary, (common, limits))?;
+    let (others, unchanged) = look_at_others((&sides, &tasks), &filter, &vocabulary, (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }

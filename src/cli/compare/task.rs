@@ -1,11 +1,11 @@
 //! The rows of a comparison before anything is measured: which matrix is which, and whether its bytes changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::analysis::compare::{Content, Retyped, equal};
 use crate::error::Error;
-use crate::layer::{Filter, Layer, bare, natural};
+use crate::layer::{Filter, Layer, bare, distinct, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::{Skipped, Standing};
 
@@ -85,10 +85,24 @@ impl Sides {
                 tasks[at].tuned[side] = Some(layer.clone());
             }
         }
+        tell_apart(&mut tasks);
         let (mut kept, dropped): (Vec<Task>, Vec<Task>) =
             tasks.into_iter().partition(|task| filter.keeps(&task.name));
         kept.sort_by(|a, b| natural(&a.name, &b.name));
         (kept, dropped.into_iter().map(|task| task.name).collect())
+    }
+}
+
+/// Gives rows of one name those of their tensors: of two matrices that are called alike, one side may lack one.
+fn tell_apart(tasks: &mut [Task]) {
+    let full = |task: &Task| {
+        let own = task.base.as_ref().or_else(|| task.layer());
+        (task.name.clone(), own.map_or_else(String::new, Layer::full_name))
+    };
+    tasks.sort_by_cached_key(full);
+    let names: Vec<(String, String)> = tasks.iter().map(full).collect();
+    for (task, name) in tasks.iter_mut().zip(distinct(&names, &BTreeSet::new())) {
+        task.name = name;
     }
 }
 
