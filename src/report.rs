@@ -5,6 +5,7 @@
 mod comparison;
 mod intruders;
 mod inventory;
+mod printable;
 mod source;
 mod verdict;
 
