@@ -99,7 +99,9 @@ pub fn printable(text: &str) -> String {
 fn begins_command(before: &str, here: &str) -> bool {
     match here.as_bytes() {
         [b':', b':', ..] => before.chars().next_back().is_none_or(char::is_whitespace),
-        [b'#', ..] => before.ends_with('#') && ["#[", "#vso[", "#teamcity["].iter().any(|word| here.starts_with(word)),
+        [b'#', ..] => {
+            before.ends_with('#') && ["#[", "#vso[", "#teamcity["].iter().any(|word| here.starts_with(word))
+        }
         _ => false,
     }
 }
@@ -137,7 +139,17 @@ mod tests {
     #[test]
     fn what_is_printable_stays_as_it_is() {
         let hidden = (0..=0x10_ffff).filter_map(char::from_u32).filter(|c| is_hidden(*c)).collect::<String>();
-        for text in ["layers.0.σ", "a::b", "naïve 模型 🙂", "C:\\models", "a#b", "::x", " ::x", "##[a]", hidden.as_str()] {
+        for text in [
+            "layers.0.σ",
+            "a::b",
+            "naïve 模型 🙂",
+            "C:\\models",
+            "a#b",
+            "::x",
+            " ::x",
+            "##[a]",
+            hidden.as_str(),
+        ] {
             let once = printable(text);
             assert!(!once.contains(is_hidden));
             assert_eq!(printable(&once), once, "{text:?}");

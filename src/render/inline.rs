@@ -39,7 +39,8 @@ fn is_plain(text: &str) -> bool {
     if links.iter().any(|link| lower.contains(link)) {
         return false;
     }
-    let around = |at: usize, c: char| (text[..at].chars().next_back(), text[at + c.len_utf8()..].chars().next());
+    let around =
+        |at: usize, c: char| (text[..at].chars().next_back(), text[at + c.len_utf8()..].chars().next());
     text.char_indices().all(|(at, c)| match c {
         // Between letters and digits it is no mark.
         '_' => {
@@ -64,14 +65,36 @@ mod tests {
 
     #[test]
     fn plain_words_stay_and_all_else_is_code() {
-        for plain in ["model.layers.0.self_attn.q_proj", "experts.up[3]", "alpha 7.1 (and 3 more)", "+12 %", "@ m is commit 1"] {
+        for plain in [
+            "model.layers.0.self_attn.q_proj",
+            "experts.up[3]",
+            "alpha 7.1 (and 3 more)",
+            "+12 %",
+            "@ m is commit 1",
+        ] {
             check(plain, plain);
         }
         check("1 < 2 > 0", "1 &lt; 2 &gt; 0");
         check("<img src=x>", "&lt;img src=x&gt;");
         for hostile in [
-            "[a](https://x.y)", "![a](b)", "https://x.y", "www.x.y", "a@x.y", "@org/team", "fixes #1", "*a*", "_a_", "a_",
-            "~~a~~", "$x$", "&#64;org", "&lt;b", "[a][b]", "[a]: b", "a\\", "mailto:a",
+            "[a](https://x.y)",
+            "![a](b)",
+            "https://x.y",
+            "www.x.y",
+            "a@x.y",
+            "@org/team",
+            "fixes #1",
+            "*a*",
+            "_a_",
+            "a_",
+            "~~a~~",
+            "$x$",
+            "&#64;org",
+            "&lt;b",
+            "[a][b]",
+            "[a]: b",
+            "a\\",
+            "mailto:a",
         ] {
             check(hostile, &format!("`{hostile}`"));
         }

@@ -83,7 +83,12 @@ fn write_markdown(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> 
     writeln!(out, "\n| {} |\n|---|--:|---|---|--:|---|", HEAD.join(" | "))?;
     for pattern in shown(inventory) {
         let [name, rest @ ..] = cells(pattern);
-        writeln!(out, "| {} | {} |", code(&name, Place::Cell), rest.map(|cell| inline(&cell, Place::Cell)).join(" | "))?;
+        writeln!(
+            out,
+            "| {} | {} |",
+            code(&name, Place::Cell),
+            rest.map(|cell| inline(&cell, Place::Cell)).join(" | ")
+        )?;
     }
     writeln!(out, "\n{}", footer(inventory))
 }

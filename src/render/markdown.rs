@@ -49,7 +49,12 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
     for verdict in verdicts {
         let word =
             if verdict.blocks() { format!("**{}**", verdict.word()) } else { verdict.word().to_owned() };
-        writeln!(out, "| {} | {word} | {} |", code(&verdict.rule, Place::Cell), cell_of(&problem::told(verdict)))?;
+        writeln!(
+            out,
+            "| {} | {word} | {} |",
+            code(&verdict.rule, Place::Cell),
+            cell_of(&problem::told(verdict))
+        )?;
     }
     writeln!(out)?;
     let several: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.findings.len() > 1).collect();

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{Comparison, Finding, Group, Inventory, Named, Pattern, Report, Row, Skipped, Source, SourceFile};
+use super::{
+    Comparison, Finding, Group, Inventory, Named, Pattern, Report, Row, Skipped, Source, SourceFile,
+};
 use super::{Update, Updates, Verdict};
 use crate::error::printable;
 
@@ -28,7 +30,7 @@ macro_rules! visit {
                 groups, notes, verdicts,
             } = report;
             $source(model, look);
-            for base in base {
+            if let Some(base) = base {
                 $source(base, look);
             }
             for Named { name, source } in tuned {
@@ -46,10 +48,10 @@ macro_rules! visit {
                 for text in [dequant, blake3, tied_to, failed].into_iter().flatten() {
                     look(text);
                 }
-                for Update { kind: _, scale: _, rank: _, tensors, flags: _ } in update {
+                if let Some(Update { kind: _, scale: _, rank: _, tensors, flags: _ }) = update {
                     tensors.into_iter().for_each(&mut *look);
                 }
-                for Comparison { status: _, base_shape: _, base_dtype, base_blake3 } in comparison {
+                if let Some(Comparison { status: _, base_shape: _, base_dtype, base_blake3 }) = comparison {
                     [base_dtype, base_blake3].into_iter().flatten().for_each(&mut *look);
                 }
             }
@@ -105,13 +107,14 @@ impl Inventory {
     #[must_use]
     pub fn printable(&self) -> Self {
         let mut shown = self.clone();
-        let Self { schema: _, svdkit: _, command: _, model, config, adapter, patterns, totals: _ } = &mut shown;
+        let Self { schema: _, svdkit: _, command: _, model, config, adapter, patterns, totals: _ } =
+            &mut shown;
         let mut look = |text: &mut String| *text = printable(text);
         texts_of_source_mut(model, &mut look);
         for Pattern { pattern, role, dtype, reason, .. } in patterns {
             [pattern, role, dtype].into_iter().chain(reason).for_each(&mut look);
         }
-        for Updates { targets, .. } in adapter {
+        if let Some(Updates { targets, .. }) = adapter {
             targets.iter_mut().for_each(&mut look);
         }
         config.values_mut().for_each(|value| claims(value, &mut look));
