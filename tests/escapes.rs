@@ -296,11 +296,12 @@ fn a_hostile_report_is_no_more_than_text() {
 #[test]
 fn numbers_of_a_csv_stay_and_raw_cells_are_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
-    let a = model(folder.path(), 1.0);
-    let a = a.to_str().unwrap();
+    let other = folder.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let (a, b) = (model(folder.path(), 1.0), model(&other, 1.1));
+    let words = ["compare", a.to_str().unwrap(), b.to_str().unwrap(), "--format", "csv"];
     let read = |more: &[&str]| {
-        String::from_utf8(svdkit(folder.path(), &[&["spectrum", a, "--format", "csv"], more].concat()).stdout)
-            .unwrap()
+        String::from_utf8(svdkit(folder.path(), &[&words[..], more].concat()).stdout).unwrap()
     };
     let (safe, raw) = (read(&[]), read(&["--csv-raw"]));
     assert!(safe.contains("\n'=1+1,'=1+1.weight,") && raw.contains("\n=1+1,=1+1.weight,"), "{safe}\n{raw}");

@@ -40,7 +40,7 @@ pub(super) struct Arguments {
     /// Write it to FILE as well, in the format of its extension; may be repeated
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Vec<PathBuf>,
-    /// Leave text cells of a CSV as they are where a spreadsheet would take them for formulas [default: put ' before them]
+    /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
     #[arg(long, help_heading = "Output")]
     csv_raw: bool,
     /// When to use color

@@ -88,7 +88,7 @@ pub(super) struct Common {
     /// What the table shows of eight experts and more
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = ExpertRows::Fold, help_heading = "Output")]
     pub experts: ExpertRows,
-    /// Leave text cells of a CSV as they are where a spreadsheet would take them for formulas [default: put ' before them]
+    /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
     #[arg(long, help_heading = "Output")]
     pub csv_raw: bool,
     /// No progress and no remarks on stderr; errors stay
