@@ -13,7 +13,8 @@ another option. It runs a command in a random output format under a limit of add
   line is a command of a build server that is not svdkit's own;
 - less than 200 MB of memory, less than 10 seconds of a processor, an end.
 
-A case that breaks a promise is printed with its seed and its command, and its folder is kept. tests/mutations.rs does the same
+A case that breaks a promise is printed with its seed and its command, and its folder is kept. tests/mutations.rs and
+tests/program_mutations.rs do the same
 with a small sample in every test run.
 """
 
