@@ -94,9 +94,9 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Whether GitHub would read a command here (`::error::`, first in a line or after blanks; `##[group]` anywhere), Azure
-/// (`##vso[…]`) or TeamCity (`##teamcity[…]`).
-fn begins_command(before: &str, here: &str) -> bool {
+/// Whether `here`, after `before`, GitHub would read a command (`::error::`, first in a line or after blanks; `##[group]`
+/// anywhere), Azure (`##vso[…]`) or TeamCity (`##teamcity[…]`).
+pub fn begins_command(before: &str, here: &str) -> bool {
     match here.as_bytes() {
         [b':', b':', ..] => before.chars().next_back().is_none_or(char::is_whitespace),
         [b'#', ..] => {

@@ -20,6 +20,8 @@ const HOSTILE: &[&str] = &[
     "del\u{7f}\u{85}\u{2028}",
     "tag\u{e0041}",
     "::error::x",
+    "layers.0.::error::y",
+    "layers.0.::error::z",
     "\n::add-mask::x",
     "##vso[task.complete]x",
     "a##[error]x",

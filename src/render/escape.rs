@@ -3,15 +3,17 @@
 use std::io::{self, Write};
 
 use super::table::Paint;
-use crate::error::is_hidden;
+use crate::error::{begins_command, is_hidden};
 
 /// How a character that may not leave as it is, is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     /// `\u001b`: a reader of JSON gets the true text back. Only strings can hold such a character.
     Json,
-    /// `\u{1b}`; colors of our own pass where they are wanted.
+    /// `\u{1b}`; colors of our own pass where they are wanted, and nothing that a build server takes for a command.
     Text(Paint),
+    /// The same for commands of our own to a build server.
+    Commands,
 }
 
 /// Writes to another writer what is safe.
@@ -33,7 +35,7 @@ impl<W: Write> Escaped<W> {
         let mut plain = 0;
         for (at, c) in text.char_indices() {
             let last = std::mem::replace(&mut self.last, c);
-            if self.passes(c, last, &text[at..]) {
+            if self.passes(c, (last, &text[..at]), &text[at..]) {
                 continue;
             }
             self.out.write_all(&text.as_bytes()[plain..at])?;
@@ -44,18 +46,21 @@ impl<W: Write> Escaped<W> {
                         write!(self.out, "\\u{unit:04x}")?;
                     }
                 }
-                Style::Text(_) => write!(self.out, "{}", c.escape_unicode())?,
+                Style::Text(_) | Style::Commands => write!(self.out, "{}", c.escape_unicode())?,
             }
         }
         self.out.write_all(&text.as_bytes()[plain..])
     }
 
-    fn passes(&self, c: char, last: char, rest: &str) -> bool {
+    fn passes(&self, c: char, (last, before): (char, &str), rest: &str) -> bool {
         match (self.style, c) {
             (_, '\n') => true,
             // `##[` and `##vso[` are commands of build servers, and JSON itself has no such sign.
             (Style::Json, '#') => last != '#',
             (Style::Text(Paint::Color), '\u{1b}') => is_color(rest),
+            // At the start of a piece of text, what came last stands for all that came before.
+            (Style::Text(_), ':' | '#') if before.is_empty() => !begins_command(last.encode_utf8(&mut [0; 4]), rest),
+            (Style::Text(_), ':' | '#') => !begins_command(before, rest),
             _ => !is_hidden(c),
         }
     }
@@ -105,6 +110,10 @@ mod tests {
         check(plain, "σ 模🙂\n", "σ 模🙂\n");
         check(plain, "a\u{7f}\u{9b}2J\u{202e}\t\u{e0041}", r"a\u{7f}\u{9b}2J\u{202e}\u{9}\u{e0041}");
         check(plain, "\u{1b}[1mx\u{1b}[0m", r"\u{1b}[1mx\u{1b}[0m");
+        check(Style::Commands, "::error::a\u{7}\n", "::error::a\\u{7}\n");
+        let mut out = vec![];
+        writeln!(Escaped::new(&mut out, plain), "a::b\n  ::error::x {}", "::y").expect("a vector");
+        assert_eq!(String::from_utf8(out).expect("text"), "a::b\n  \\u{3a}:error::x \\u{3a}:y\n");
     }
 
     #[test]

@@ -111,6 +111,7 @@ fn style(format: OutputFormat, look: &Look<'_>) -> Style {
     match format {
         OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Gitlab => Style::Json,
         OutputFormat::Table => Style::Text(look.paint),
+        OutputFormat::Github => Style::Commands,
         _ => Style::Text(Paint::Plain),
     }
 }
