@@ -9,13 +9,12 @@ another option. It runs a command in a random output format under a limit of add
 
 - the exit code is 0, 1 or 2, and 1 only where a rule was judged; after 2 there is a line `error: …`, exactly one if nothing else
   came out; no panic;
-- no character that drives a terminal or hides on stdout, on stderr or in a file; JSON and XML parse; no CSV cell is a formula; no
+- no character that drives a terminal or hides on stdout, on stderr or in a file of `-o`; JSON and XML parse; no CSV cell is a formula; no
   line is a command of a build server that is not svdkit's own;
 - less than 200 MB of memory, less than 10 seconds of a processor, an end.
 
 A case that breaks a promise is printed with its seed and its command, and its folder is kept. tests/mutations.rs and
-tests/program_mutations.rs do the same
-with a small sample in every test run.
+tests/program_mutations.rs do the same with a small sample in every test run.
 """
 
 import argparse
@@ -278,6 +277,8 @@ def case(binary, rng, kinds, reports, settings, work):
         command += ["-q", "-j", "1"] if "-j" not in command else ["-q"]
         if kind != "rule" and rng.random() < 0.3:
             command += ["--fail-if", judged(rng)]
+    if kind != "option" and command[0] != "config" and rng.random() < 0.2:
+        command += ["-o", f"{asked or 'json'}=written"]
     return kind, command, None if advice else asked
 
 
@@ -351,6 +352,8 @@ def run(seed):
     code, peak, took = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
     out, err = ((work / name).read_bytes().decode(errors="replace") for name in (".stdout", ".stderr"))
     wrong = list(faults(command, form, code, out, err, peak, took))
+    if (work / "written").exists():
+        wrong += (f"file: {what}" for what in faults(command, form or "json", code, (work / "written").read_text(), "error:\n" * (code == 2), 0, 0))
     if not wrong:
         shutil.rmtree(work)
     return seed, kind, code, peak, took, [", ".join(wrong), " ".join(map(repr, command)), err[:600]] if wrong else None
