@@ -6,6 +6,7 @@ mod comparison;
 mod intruders;
 mod inventory;
 mod missing;
+mod printable;
 mod source;
 mod verdict;
 

@@ -2,7 +2,9 @@
 //!
 //! The copy appears whole or not at all: it is made in a hidden folder beside its place and renamed. What is not changed
 //! is byte-identical, settings and tokenizer included; weights in other formats that lie beside are left out, for they
-//! would still be the old ones.
+//! would still be the old ones. So are links that leave the model's folder: what they point at was never a part of the
+//! model, and a copy is made to be given away. Weights are followed wherever they lie, for they are what was asked for;
+//! so are links of a download cache into the blobs of their own repository.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -33,7 +35,11 @@ pub struct Copy {
     out: PathBuf,
     /// The weight files of the original, and their copies.
     files: Vec<(PathBuf, PathBuf)>,
+    left_out: Vec<String>,
 }
+
+/// Where an adapter keeps its settings, which a copy of it cannot do without.
+const CONFIG: &str = "adapter_config.json";
 
 impl Copy {
     /// Whether a copy can be written: for the start of a long run.
@@ -51,6 +57,14 @@ impl Copy {
                 from,
                 "is a pipeline; name the folder of the component that is to be copied",
             ));
+        }
+        if source.holds() != Holds::Weights
+            && from.join(CONFIG).exists()
+            && !Bounds::of(from).hold(&from.join(CONFIG))
+        {
+            let reason =
+                "is a link out of the adapter's folder, which is not copied; put the file itself there";
+            return Err(Error::malformed(&from.join(CONFIG), reason));
         }
         let scattered = |layer: &Layer| match layer.part {
             Part::Whole | Part::Slice(_) | Part::Bytes => layer.encoding.is_some(),
@@ -98,12 +112,20 @@ impl Copy {
         for name in weights {
             files.push((home.join(&name), folder.path().join(&name)));
         }
-        for (from, to) in
-            files.iter().cloned().chain(settings.map(|name| (home.join(&name), folder.path().join(&name))))
-        {
-            copy(&from, &to)?;
+        for (from, to) in &files {
+            copy(from, to)?;
         }
-        Ok(Self { folder, out: out.to_owned(), files })
+        let bounds = Bounds::of(home);
+        let (inside, left_out): (Vec<String>, _) = settings.partition(|name| bounds.hold(&home.join(name)));
+        for name in inside {
+            copy(&home.join(&name), &folder.path().join(&name))?;
+        }
+        Ok(Self { folder, out: out.to_owned(), files, left_out })
+    }
+
+    /// The files beside the weights that were not copied, for they are links that leave the model's folder.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// The matrix that `layer` of the original is, read from the copy.
@@ -191,6 +213,26 @@ impl Copy {
             let _ = fs::remove_dir_all(&hidden);
             failed(e)
         })
+    }
+}
+
+/// The folders that hold the files of a model: its own and, of a snapshot in a download cache, the blobs of its repository.
+struct Bounds(Vec<PathBuf>);
+
+impl Bounds {
+    fn of(home: &Path) -> Self {
+        let home = if home.as_os_str().is_empty() { Path::new(".") } else { home };
+        let Ok(home) = fs::canonicalize(home) else { return Self(vec![]) };
+        let snapshots = home.ancestors().find(|folder| folder.ends_with("snapshots"));
+        let named =
+            |folder: &&Path| folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with("models--"));
+        let blobs = snapshots.and_then(Path::parent).filter(named).map(|repository| repository.join("blobs"));
+        Self(std::iter::once(home.clone()).chain(blobs).collect())
+    }
+
+    /// Whether `path` lies in one of them, however many links it goes through.
+    fn hold(&self, path: &Path) -> bool {
+        fs::canonicalize(path).is_ok_and(|path| self.0.iter().any(|folder| path.starts_with(folder)))
     }
 }
 

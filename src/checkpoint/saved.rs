@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::error::{Error, brief};
+use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
 use crate::report::{Kind, SCHEMA, Skipped, SkippedContent, Value, Why};
@@ -166,6 +166,10 @@ impl Saved {
 impl File {
     fn check(self) -> Result<Saved, String> {
         let columns = self.columns;
+        // They become keys of another report and words of its rules.
+        if let Some(odd) = columns.iter().chain(self.settings.keys()).find(|key| !is_key(key)) {
+            return Err(format!("`{}` is no name of a column or a setting", brief(odd)));
+        }
         let mut names = BTreeSet::new();
         let mut rows = self.rows.into_iter().map(|row| row.check(&columns)).collect::<Result<Vec<_>, _>>()?;
         if let Some(row) = rows.iter().find(|row| !names.insert(row.layer.name.clone())) {
@@ -185,6 +189,12 @@ impl File {
             filtered: self.totals.filtered,
         })
     }
+}
+
+/// Whether `key` is a word as svdkit writes them: `alpha_change@first.run#2`.
+fn is_key(key: &str) -> bool {
+    let inner = |c: char| c.is_alphanumeric() || "_.-@#%".contains(c);
+    key.starts_with(|c: char| c.is_alphabetic() || c == '_') && key.chars().all(inner)
 }
 
 impl NoMatrix {
@@ -241,7 +251,8 @@ impl Row {
             failed: self.failed,
             blake3: self.blake3,
             layer: Layer {
-                name: self.name,
+                // As `layer` makes the names of weights, so that both are called the same.
+                name: printable(&self.name),
                 tensor: self.tensor,
                 part,
                 stored_shape: self.stored_shape.unwrap_or_else(|| vec![rows, cols]),
@@ -255,7 +266,7 @@ impl Row {
                 rank: None,
                 order: 0,
                 block: self.block,
-                role: self.role,
+                role: printable(&self.role),
             },
         })
     }

@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::error::{Error, printable};
 use crate::gate::{Acceptance, Accepts, MissingPolicy};
 use crate::notation;
+use crate::render::json_line;
 use crate::report::Severity;
 
 use super::options::{When, limits, set_color, word};
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         FormatName::Json => {
             let object = |line: &Line| {
                 let Line { setting, value, from } = line;
-                json!({ "setting": setting, "value": value, "from": from }).to_string()
+                json_line(&json!({ "setting": setting, "value": value, "from": from }))
             };
             format!("[\n{}\n]\n", lines.iter().map(object).collect::<Vec<_>>().join(",\n"))
         }

@@ -14,7 +14,7 @@ use crate::report::{Inventory, SCHEMA};
 
 use super::Status;
 use super::model::Model;
-use super::options::{FormatName, Reading, When, filter, look, set_color};
+use super::options::{FormatName, Reading, When, filter, formulas, look, set_color};
 use super::outputs::Outputs;
 
 /// Lists what a checkpoint holds: its tensors by pattern, their sizes, what would be measured and what left out and why, its
@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     /// Write it to FILE as well, in the format of its extension; may be repeated
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Vec<PathBuf>,
+    /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
+    #[arg(long, help_heading = "Output")]
+    csv_raw: bool,
     /// When to use color
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Output")]
     color: When,
@@ -68,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         patterns,
         totals,
     };
-    let look = look();
+    let look = Look { formulas: formulas(arguments.csv_raw), ..look() };
     let plain = Look { paint: Paint::Plain, ..look.clone() };
     outputs.write_with(&|format, out| write(&inventory, format, &plain, out))?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());

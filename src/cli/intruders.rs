@@ -15,13 +15,13 @@ use crate::low_rank::LowRank;
 use crate::notation;
 use crate::report::{Intruders, Report, Row};
 
-use super::Status;
-use super::mitigate::{self, Request};
+use super::mitigate::{self, Request, Written};
 use super::model::Model;
 use super::options::{Common, Reading};
 use super::outputs::Outputs;
 use super::place;
 use super::run::{self, Analysis, Finished};
+use super::{Status, remark};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 7] = [
@@ -207,7 +207,10 @@ fn mitigate(
         report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
     let tuned = place::locate(&arguments.tuned)?.local()?;
     let request = Request { from: &tuned, out, rank: arguments.rank, corrections: &corrections };
-    let (count, kept) = (corrections.len(), mitigate::write(&request, pairs)?);
+    let (count, Written { kept, left_out }) = (corrections.len(), mitigate::write(&request, pairs)?);
+    for name in left_out.iter().filter(|_| !arguments.common.quiet) {
+        remark(&format!("{}: without `{name}`, a link out of the model's folder", out.display()));
+    }
     let keep = arguments.mitigate.unwrap_or(1.0);
     let matrices = if count == 1 { "matrix" } else { "matrices" };
     let mut note = format!(

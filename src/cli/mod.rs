@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::Error;
+use crate::error::{Error, printable};
 
 /// Says what the singular values of a model checkpoint say, matrix by matrix.
 ///
@@ -110,12 +110,7 @@ impl From<Status> for ExitCode {
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(message) => {
-            let code = if message.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-            // A closed pipe is no reason to complain about help.
-            let _ = message.print();
-            return code;
-        }
+        Err(message) => return refuse(&message),
     };
     // Without a handler the system's own, which stops the process at once, remains.
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
@@ -140,6 +135,23 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Prints the help that was asked for, or what is wrong with what was typed. A path in it may come from anywhere, so the
+/// message is that of the same line made printable.
+fn refuse(message: &clap::Error) -> ExitCode {
+    if !message.use_stderr() {
+        // A closed pipe is no reason to complain about help.
+        let _ = message.print();
+        return ExitCode::SUCCESS;
+    }
+    let typed = std::env::args_os().map(|word| printable(&word.to_string_lossy()));
+    match Arguments::try_parse_from(typed) {
+        Err(message) if message.use_stderr() => drop(message.print()),
+        // Made printable, what was wrong is right.
+        _ => complain("an argument holds control characters or is not UTF-8"),
+    }
+    ExitCode::from(2)
 }
 
 /// Whether `path` is a sound settings file, without anything being done with it.
@@ -168,12 +180,12 @@ fn print(text: &[u8]) -> Result<(), Error> {
 fn complain(message: &str) {
     let mut stderr = anstream::stderr().lock();
     // Nothing is left to do when stderr is closed.
-    let _ = writeln!(stderr, "\x1b[1;31merror\x1b[0m: {message}");
+    let _ = writeln!(stderr, "\x1b[1;31merror\x1b[0m: {}", printable(message));
 }
 
 /// One line on stderr that a person may want to know.
 fn remark(message: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{message}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", printable(message));
 }
 
 /// Whether a person watches stderr.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::engine::{Job, Limits};
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::layer::{Layer, Selection};
 use crate::linalg::{self, Precision};
 use crate::matrix::{Dtype, Matrix};
@@ -88,7 +88,7 @@ pub(super) fn flops(jobs: &[Job]) -> f64 {
 pub(super) fn print(lines: &[(&'static str, String)]) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     for (word, text) in lines {
-        writeln!(stdout, " {word:<9} {text}")
+        writeln!(stdout, " {word:<9} {}", printable(text))
             .map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
     }
     Ok(())

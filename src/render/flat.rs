@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use crate::error::printable;
 use crate::report::{Column, Format, Report, Row, Value};
 
 /// What the cells of a column are, where they are not empty.
@@ -73,7 +72,7 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
     });
     let skipped = report.skipped.iter().map(|skipped| {
         let mut line = vec![Cell::Empty; FIXED.len() + report.columns.len() + 1];
-        line[1] = Cell::Text(printable(&skipped.tensor).into());
+        line[1] = text(&skipped.tensor);
         line[6] = text(&skipped.dtype);
         line[7] = text("skipped");
         line[8] = text(&skipped.reason);

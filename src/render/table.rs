@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::{SHORT_TAILS, UNSURE, ranges};
+use super::comma::Formulas;
 use super::fold::{self, Bunch, Experts};
 use super::{changes, foot, problem};
 use crate::error::printable;
@@ -29,6 +30,8 @@ pub struct Look<'a> {
     pub unchanged: Unchanged,
     /// What is shown of experts.
     pub experts: Experts,
+    /// What becomes of cells of a CSV that a spreadsheet would compute.
+    pub formulas: Formulas,
 }
 
 /// What a comparison shows of matrices that did not change.

@@ -274,6 +274,7 @@ mod tests {
             layout: Layout::Flat,
             paint: Paint::Plain,
             unchanged: Unchanged::Shown,
+            formulas: crate::render::Formulas::Defused,
         };
         let mut page = vec![];
         write(report, &look, &mut page).expect("a vector takes everything");
