@@ -94,8 +94,7 @@ impl WeightFile {
         if let Place::Hub(file) = &self.place {
             return Ok(Handle::Hub(file.clone()));
         }
-        let file =
-            input::try_open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
+        let file = input::try_open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
         let metadata = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
         if metadata.len() != self.bytes {
             return Err(format!(

@@ -105,7 +105,8 @@ impl Outputs {
     /// # Errors
     /// When there is such an output.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let mut taken: Vec<(&str, Identity)> = stdout::file().map(|file| ("stdout", file)).into_iter().collect();
+        let mut taken: Vec<(&str, Identity)> =
+            stdout::file().map(|file| ("stdout", file)).into_iter().collect();
         if taken.iter().any(|(_, file)| file.is_read()) {
             return Err(Error::Usage(
                 "stdout goes to a file that this run reads; write to another one".to_owned(),
@@ -119,13 +120,17 @@ impl Outputs {
             let place = followed(path);
             let file = Identity::of(&place);
             if file.is_read() {
-                return refuse(format!("is read by this run, so `{option}` cannot write it; name another file"));
+                return refuse(format!(
+                    "is read by this run, so `{option}` cannot write it; name another file"
+                ));
             }
             if let Some((other, _)) = taken.iter().find(|(_, other)| *other == file) {
                 return refuse(format!("`{option}` and `{other}` both write it; name another file for one"));
             }
             if let Some((other, _)) = self.folder.as_ref().filter(|(_, folder)| lies_in(&place, folder)) {
-                return refuse(format!("lies in the folder of `{other}`, which must be empty; name another place"));
+                return refuse(format!(
+                    "lies in the folder of `{other}`, which must be empty; name another place"
+                ));
             }
             if !is_device(&place) {
                 taken.push((option, file));

@@ -93,7 +93,8 @@ impl Shared {
 /// The nearest file of that name: in the working directory or the closest folder above it.
 fn nearest() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
-    let found = here.ancestors().map(|folder| folder.join(NAME)).find(|path| path.symlink_metadata().is_ok())?;
+    let found =
+        here.ancestors().map(|folder| folder.join(NAME)).find(|path| path.symlink_metadata().is_ok())?;
     // As a person would write it, where it lies here.
     Some(found.strip_prefix(&here).map_or(found.clone(), Path::to_owned))
 }
