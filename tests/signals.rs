@@ -181,6 +181,7 @@ const KINDS: [(&str, &str); 4] =
     [("pipe", "is a pipe"), ("socket", "is a socket"), ("folder", "is a folder"), ("device", "is a device")];
 
 fn put(kind: &str, path: &Path) {
+    let _ = fs::remove_file(path);
     match kind {
         "pipe" => fifo(path),
         "socket" => drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
@@ -191,7 +192,8 @@ fn put(kind: &str, path: &Path) {
 
 /// The command is refused soon, in one line that says that `name` is not a file.
 fn check_refused(folder: &Path, command: &str, name: &str, expected: &str) {
-    let mut child = svdkit(folder, &command.split(' ').collect::<Vec<_>>()).spawn().unwrap();
+    let mut command_line = svdkit(folder, &command.split(' ').collect::<Vec<_>>());
+    let mut child = command_line.stdout(Stdio::null()).spawn().unwrap();
     let begun = Instant::now();
     let status = until(command, DEADLINE, || {
         let status = child.try_wait().unwrap();
@@ -201,7 +203,7 @@ fn check_refused(folder: &Path, command: &str, name: &str, expected: &str) {
         status
     });
     let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
-    assert_eq!(status.code(), Some(2), "{command}: {said}");
+    assert_eq!(status.code(), Some(2), "{command}, {name} {expected}: {said}");
     assert!(said.contains(name) && said.contains(expected), "{command}: {said}");
     assert_eq!(said.lines().count(), 1, "{command}: {said}");
 }
@@ -222,7 +224,6 @@ fn what_is_not_a_file_is_refused_by_name_wherever_a_file_is_read() {
         refused("base/config.json", "config.json", &["spectrum base", "inspect base", "compare base base"]);
         refused("base/model.safetensors.index.json", "index.json", &["spectrum base"]);
         refused("base/model_index.json", "model_index.json", &["spectrum base"]);
-        refused("base/adapter_config.json", "adapter_config.json", &["spectrum base"]);
         refused("svdkit.toml", "svdkit.toml", &["spectrum base", "config"]);
         refused("settings", "settings", &["spectrum base --config settings", "config --config settings"]);
         fs::remove_file(at.join("base/model.safetensors")).unwrap();
@@ -232,6 +233,7 @@ fn what_is_not_a_file_is_refused_by_name_wherever_a_file_is_read() {
         fs::write(at.join("base/model.safetensors.index.json"), map).unwrap();
         refused("base/one.safetensors", "one.safetensors", &["spectrum base"]);
         copy("lora-r4", &at.join("lora"));
+        refused("lora/adapter_config.json", "adapter_config.json", &["spectrum lora", "inspect lora"]);
         let named = ["spectrum lora --adapter-config other", "spectrum lora --adapter-init other"];
         if kind == "folder" {
             refused("other", "other", &named[..1]);

@@ -71,6 +71,7 @@ impl Copy {
         // What is copied at the end of the run is an input from its start.
         let (home, weights, settings) = contents(from, source)?;
         weights.iter().chain(&settings).try_for_each(|name| input::open(&home.join(name)).map(drop))?;
+        let out = &followed(out);
         let there = out.ancestors().skip(1).map(or_here).find(|folder| folder.exists());
         let tried = TemporaryFolder::new_in(there.unwrap_or(Path::new(".")));
         tried.map(drop).map_err(|e| Error::io(out, "cannot create", e))
@@ -82,6 +83,7 @@ impl Copy {
     /// When `out` holds something already, or the copy cannot be made.
     pub fn new(from: &Path, source: &dyn MatrixSource, out: &Path) -> Result<Self, Error> {
         Self::check(from, source, out)?;
+        let out = &followed(out);
         let beside = or_here(out.parent().unwrap_or(Path::new("")));
         let failed = |e| Error::io(out, "cannot write", e);
         fs::create_dir_all(beside).map_err(failed)?;
@@ -183,6 +185,14 @@ fn contents<'a>(
     let mut settings = if is_single { vec![] } else { folder::listing(home)? };
     settings.retain(|name| !WEIGHTS.iter().any(|end| name.ends_with(end)));
     Ok((home, weights, settings))
+}
+
+/// An existing folder by its own path: a link or `.` cannot be replaced.
+fn followed(out: &Path) -> PathBuf {
+    Some(out)
+        .filter(|out| out.is_dir())
+        .and_then(|out| out.canonicalize().ok())
+        .unwrap_or_else(|| out.to_owned())
 }
 
 /// `folder`, or the working directory, whose path as a parent is empty.
