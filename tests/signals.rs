@@ -233,14 +233,14 @@ fn what_is_not_a_file_is_refused_by_name_wherever_a_file_is_read() {
         fs::write(at.join("base/model.safetensors.index.json"), map).unwrap();
         refused("base/one.safetensors", "one.safetensors", &["spectrum base"]);
         copy("lora-r4", &at.join("lora"));
-        refused("lora/adapter_config.json", "adapter_config.json", &["spectrum lora", "inspect lora"]);
         let named = ["spectrum lora --adapter-config other", "spectrum lora --adapter-init other"];
         if kind == "folder" {
             refused("other", "other", &named[..1]);
         } else {
             refused("other", "other", &named);
-            refused("model", "model", &["spectrum model", "compare model lora", "compare lora model"]);
+            refused("model", "model", &["spectrum model", "compare model lora"]);
         }
+        refused("lora/adapter_config.json", "adapter_config.json", &["spectrum lora", "inspect lora"]);
     }
 }
 
