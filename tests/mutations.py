@@ -14,7 +14,7 @@ another option. It runs a command in a random output format under a limit of add
 - less than 200 MB of memory, less than 10 seconds of a processor, an end.
 
 A case that breaks a promise is printed with its seed and its command, and its folder is kept. tests/mutations.rs and
-tests/program_mutations.rs do the same with a small sample in every test run.
+tests/program/mutated_texts.rs do the same with a small sample in every test run.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 //!
 //! `SVDKIT_MUTATIONS=10000 cargo test --test mutations` runs more cases than the default; `SVDKIT_SEED` other ones.
 //! A failing case prints its seed and leaves the damaged file in the system's temporary folder.
-//! tests/program_mutations.rs does the same through the program; the long campaign over everything is tests/mutations.py.
+//! tests/program/mutated_texts.rs does the same through the program; the long campaign over everything is tests/mutations.py.
 
 mod damage;
 

@@ -16,6 +16,7 @@ mod header;
 #[cfg(feature = "hub")]
 mod hub;
 mod index;
+mod input;
 mod numpy;
 mod patched;
 mod pickle;
@@ -29,6 +30,7 @@ mod spectra;
 mod state_dict;
 mod stored;
 mod strides;
+mod temporary;
 mod tied;
 mod torch;
 mod zip;
@@ -53,9 +55,11 @@ pub use elements::Elements;
 pub use facts::facts;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Remote};
+pub use input::{Identity, open as open_file};
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
+pub use temporary::{TemporaryFile, TemporaryFolder, remove_all};
 pub use tied::tied;
 
 /// A checkpoint whose headers have been read and validated; weights are read on request.

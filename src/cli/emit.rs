@@ -16,7 +16,7 @@ use crate::report::Row;
 use crate::spectrum::Spectrum;
 
 use super::options::percent;
-use super::outputs::Target;
+use super::outputs::{Outputs, Slot};
 use super::remark;
 use super::run::Finished;
 
@@ -77,8 +77,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// An `--emit` ready to be written; without a file it goes to stdout.
-pub(super) struct Destination(Kind, Option<Target>);
+/// Where an `--emit` goes; without a file to stdout.
+pub(super) struct Destination(Kind, Option<Slot>);
 
 impl Emit {
     /// Whether every kind asked for has what it needs; `energy` are the shares of `--energy`.
@@ -102,13 +102,12 @@ impl Emit {
         bare.map(|emission| emission.kind.to_string()).collect()
     }
 
-    /// Creates the files, so that a wrong path costs no work.
-    pub(super) fn create(&self) -> Result<Vec<Destination>, Error> {
-        let create = |emission: &Emission| {
-            let target = emission.file.as_deref().map(Target::create).transpose()?;
-            Ok(Destination(emission.kind, target))
+    /// Adds the files to `outputs`.
+    pub(super) fn add_to(&self, outputs: &mut Outputs) -> Result<Vec<Destination>, Error> {
+        let mut add = |emission: &Emission| {
+            Ok(Destination(emission.kind, outputs.add("--emit", emission.file.as_deref())?))
         };
-        self.asked.iter().map(create).collect()
+        self.asked.iter().map(&mut add).collect()
     }
 }
 
@@ -118,14 +117,24 @@ struct Matrix<'a> {
     spectrum: &'a Spectrum,
 }
 
+/// What stdout gets of the advice.
+pub(super) enum Spoken<'a> {
+    /// Nothing was to go there.
+    None,
+    /// This, in the table's place.
+    Advice(Advice<'a>),
+    /// There is nothing to advise, which has been said.
+    Failed,
+}
+
 /// Writes the files, and returns what goes to stdout.
 pub(super) fn advise<'a>(
     destinations: Vec<Destination>,
+    outputs: &mut Outputs,
     emit: &Emit,
-    energy: &[f64],
     finished: &'a Finished,
-    quiet: bool,
-) -> Result<Option<Advice<'a>>, Error> {
+    (energy, quiet): (&[f64], bool),
+) -> Spoken<'a> {
     // In natural name order, whatever the report's.
     let rows: BTreeMap<&str, &Row> =
         finished.report.rows.iter().map(|row| (row.name.as_str(), row)).collect();
@@ -134,21 +143,29 @@ pub(super) fn advise<'a>(
         Some(Matrix { row, spectrum: found.as_ref()?.spectrum.as_ref()? })
     });
     let measured: Vec<Matrix<'_>> = measured.collect();
-    let mut stdout = None;
-    for Destination(kind, target) in destinations {
-        let advice = match kind {
+    let advice = |kind| {
+        Ok(match kind {
             Kind::RankPattern => {
                 Advice::RankPattern(pattern(&modules(&measured, kind, quiet)?, emit, energy)?)
             }
             Kind::Unfrozen => Advice::Unfrozen(unfrozen(&modules(&measured, kind, quiet)?, emit.top)),
             Kind::Resize => Advice::Resize(resized(&measured, &emit.resize)),
-        };
-        match target {
-            Some(target) => target.write(|out| advice::write(&advice, out))?,
-            None => stdout = Some(advice),
+        })
+    };
+    let mut spoken = Spoken::None;
+    for Destination(kind, file) in destinations {
+        let advice: Result<Advice<'_>, Error> = advice(kind);
+        if let Err(error) = &advice {
+            outputs.fail(error);
+        }
+        match (file, advice) {
+            (Some(file), Ok(advice)) => outputs.write(file, |out| advice::write(&advice, out)),
+            (Some(_), Err(_)) => {}
+            (None, Ok(advice)) => spoken = Spoken::Advice(advice),
+            (None, Err(_)) => spoken = Spoken::Failed,
         }
     }
-    Ok(stdout)
+    spoken
 }
 
 /// The matrices that are a module's weight by themselves: a slice of a stack or a bare parameter cannot be named.

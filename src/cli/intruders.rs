@@ -141,12 +141,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";
         return Err(Error::Usage(reason.to_owned()));
     }
-    let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    let mut outputs = Outputs::new(&common.output)?;
     let opening = arguments.reading.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
     if let Some(out) = &arguments.out {
         Copy::check(&place::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
+        outputs.add_folder("--out", out);
     }
+    outputs.ready(common)?;
     let aside = Aside::default();
     let analysis = {
         let (aside, options, pairs) = (Arc::clone(&aside), options.clone(), Arc::clone(&pairs));
@@ -175,9 +177,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
     complete(&mut report, &aside, &options);
     if let Some(out) = &arguments.out {
-        mitigate(&mut report, &aside, &pairs, (arguments, out))?;
+        let written = mitigate(&mut report, &aside, &pairs, (arguments, out));
+        written.unwrap_or_else(|error| outputs.fail(&error));
     }
-    run::deliver(&report, common, &analysis.shown, outputs)
+    run::deliver(&report, common, &analysis.shown, &mut outputs)
 }
 
 /// Adds to the rows which directions are intruders, and below them the sums.

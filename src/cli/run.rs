@@ -22,7 +22,7 @@ use super::options::Common;
 use super::outputs::Outputs;
 use super::plan;
 use super::progress::Progress;
-use super::{Status, complain, remark, rules, skipped, strict};
+use super::{Status, complain, remark, rules, skipped, stdout, strict};
 
 /// What a command brings: its columns and the function that measures one matrix.
 pub(super) struct Analysis {
@@ -104,7 +104,7 @@ pub(super) fn deliver(
     report: &Report,
     common: &Common,
     shown: &[&str],
-    outputs: Outputs,
+    outputs: &mut Outputs,
 ) -> Result<Status, Error> {
     deliver_with(report, common, shown, outputs, &|look, out| {
         render::write(report, common.format.into(), look, out)
@@ -116,7 +116,7 @@ pub(super) fn deliver_with(
     report: &Report,
     common: &Common,
     shown: &[&str],
-    outputs: Outputs,
+    outputs: &mut Outputs,
     content: Content<'_>,
 ) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
@@ -128,22 +128,25 @@ pub(super) fn deliver_with(
 pub(super) fn deliver_as(
     report: &Report,
     look: &render::Look<'_>,
-    outputs: Outputs,
+    outputs: &mut Outputs,
     content: Content<'_>,
 ) -> Result<Status, Error> {
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
-    outputs.write(report, &plain)?;
-    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = content(look, &mut stdout).and_then(|()| stdout.flush());
-    written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
+    outputs.write_reports(&|format, out| render::write(report, format, &plain, out));
+    if super::is_interrupted() {
+        return Err(Error::Interrupted);
+    }
+    if let Err(error) = stdout::write(|out| content(look, out)) {
+        outputs.fail(&error);
+    }
     for (name, why) in report.failures() {
         complain(&format!("{}: {why}", crate::error::printable(name)));
     }
-    Ok(match () {
+    Ok(outputs.status(match () {
         () if report.totals.failed > 0 => Status::Incomplete,
         () if report.verdicts.iter().any(Verdict::blocks) => Status::Broken,
         () => Status::Fine,
-    })
+    }))
 }
 
 /// Writes to stdout, in the given look.

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource, Opening};
+use super::{Holds, MatrixSource, Opening, input};
 use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
@@ -108,7 +108,7 @@ pub(super) fn open(
 /// The settings that lie beside the weights at `path`.
 fn beside(path: &Path) -> Option<PathBuf> {
     let folder = if path.is_dir() { path } else { path.parent()? };
-    Some(folder.join(CONFIG)).filter(|config| config.is_file())
+    Some(folder.join(CONFIG)).filter(|config| input::exists(config))
 }
 
 impl Adapter {

@@ -102,8 +102,9 @@ pub(super) struct Arguments {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    let mut outputs = Outputs::new(&common.output)?;
     let sides = Arc::new(open(arguments)?);
+    outputs.ready(common)?;
     let all: Vec<&Side> = sides.all().collect();
     let depth = match (arguments.no_svd, arguments.all) {
         (true, _) => Depth::Bytes,
@@ -168,7 +169,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
     let look = Look { unchanged, ..common.look(&shown, &keys) };
-    let status = run::deliver_as(&report, &look, outputs, &|look, out| {
+    let status = run::deliver_as(&report, &look, &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)
     })?;
     Ok(strict::judged(status, common, sides.skipped(&filter)))

@@ -1,6 +1,5 @@
 //! `svdkit.toml`, parsed strictly: an unknown key, a wrong type or a bad glob is an error with its line.
 
-use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
+use crate::checkpoint;
 use crate::cli::options::{When, globs, size};
 use crate::error::{Error, brief, printable};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
@@ -198,8 +198,8 @@ impl SettingsFile {
     /// When it cannot be read, is no TOML, or says what makes no sense; the message names the line.
     pub(in crate::cli) fn read(path: &Path) -> Result<Self, Error> {
         let mut text = String::new();
-        let file = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        file.map_err(|e| Error::io(path, "cannot read", e))?;
+        let read = checkpoint::open_file(path)?.take(LONGEST + 1).read_to_string(&mut text);
+        read.map_err(|e| Error::io(path, "cannot read", e))?;
         if text.len() as u64 > LONGEST {
             return Err(Error::malformed(
                 path,

@@ -175,7 +175,8 @@ fn nearest() -> Option<PathBuf> {
         if !is_own(folder) {
             return None;
         }
-        if path.is_file() {
+        // Whatever it is: what is not a file is refused by name when it is read.
+        if path.symlink_metadata().is_ok() {
             // As a person would write it, where it lies here.
             let short = path.strip_prefix(&here).map_or(path.clone(), Path::to_owned);
             return is_own(&path).then_some(short);

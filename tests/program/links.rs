@@ -1,7 +1,6 @@
 //! What `--mitigate` copies of a model that holds links: nothing from outside of its folder.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

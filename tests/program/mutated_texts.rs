@@ -3,6 +3,7 @@
 //! `SVDKIT_MUTATIONS` and `SVDKIT_SEED` as in tests/mutations.rs; a tenth as many cases, for each starts the program. The
 //! long campaign over everything is tests/mutations.py.
 
+#[path = "../damage/mod.rs"]
 mod damage;
 
 use std::fs;

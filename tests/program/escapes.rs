@@ -1,8 +1,6 @@
 //! Texts that a stranger chose never drive a terminal, a spreadsheet, a page or a build server: hostile names, paths,
 //! settings and saved reports through every command and format.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
