@@ -5,6 +5,7 @@
 mod comparison;
 mod intruders;
 mod inventory;
+mod labels;
 mod source;
 mod verdict;
 
@@ -16,6 +17,7 @@ use serde::{Serialize, Serializer};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
+pub use labels::Labels;
 pub use source::{Kind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use verdict::{Finding, Outcome, Severity, Verdict};
 
@@ -59,8 +61,10 @@ pub enum Why {
     NonFinite,
     /// Every entry is zero.
     AllZero,
-    /// The value lies below what the decomposition resolves.
+    /// The value lies below what the fast route resolves.
     BelowFloor,
+    /// The value lies below what the exact route resolves.
+    BelowExactFloor,
     /// The way the matrix is stored leaves it fewer directions than rows and columns.
     LowRank,
     /// Fewer positive eigenvalues than the estimate needs.
@@ -94,10 +98,11 @@ pub enum Why {
 }
 
 /// Every reason, to find it by its words.
-const REASONS: [Why; 18] = [
+const REASONS: [Why; 19] = [
     Why::NonFinite,
     Why::AllZero,
     Why::BelowFloor,
+    Why::BelowExactFloor,
     Why::LowRank,
     Why::TooFewValues,
     Why::NoTail,
@@ -118,7 +123,11 @@ const REASONS: [Why; 18] = [
 impl Why {
     /// The reason that is written as `words`.
     pub fn parse(words: &str) -> Option<Self> {
-        REASONS.into_iter().find(|why| why.to_string() == words)
+        match words {
+            // As reports were written before.
+            "the result does not fit a double" => Some(Self::Overflow),
+            _ => REASONS.into_iter().find(|why| why.to_string() == words),
+        }
     }
 
     /// Whether there is nothing that was to be measured: a rule passes over it.
@@ -133,13 +142,18 @@ impl fmt::Display for Why {
             Self::NonFinite => "the weight holds NaN or infinite entries",
             Self::AllZero => "every entry is zero",
             Self::BelowFloor => "below the accuracy floor of the spectrum; `--precision exact` resolves it",
+            Self::BelowExactFloor => {
+                "below the accuracy floor of the exact route, where a value cannot be told from zero"
+            }
             Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
             Self::TooFewValues => "too few positive eigenvalues",
             Self::NoTail => "no candidate tail can be fitted",
             Self::FallsToFloor => "the fall ends below the accuracy floor of the spectrum",
             Self::NoNoise => "no resolved singular value counts as noise",
             Self::NotConverged => "the decomposition did not converge",
-            Self::Overflow => "the result does not fit a double",
+            Self::Overflow => {
+                "too large or too small for a double (1.8e308 to 2.2e-308); scale the weights, or the adapter's alpha"
+            }
             Self::NotApplicable => "not defined for this row",
             Self::Failed => "the matrix could not be read or decomposed",
             Self::NotDecomposed => "unchanged, so it was not decomposed; `--all` measures it, too",
@@ -167,6 +181,16 @@ impl Value {
     /// A real number; one that is not finite is missing.
     pub fn real(x: f64) -> Self {
         if x.is_finite() { Self::Real(x) } else { Self::Missing(Why::Overflow) }
+    }
+
+    /// A square, or another positive number that comes out as 0 only where it is too small for a double.
+    pub fn positive(x: f64) -> Self {
+        if x > 0.0 { Self::real(x) } else { Self::Missing(Why::Overflow) }
+    }
+
+    /// A number between two bounds that rounding may have put a hair beyond one.
+    pub fn within(x: f64, low: f64, high: f64) -> Self {
+        if x.is_nan() { Self::Missing(Why::Overflow) } else { Self::real(x.clamp(low, high)) }
     }
 
     /// A count.
@@ -264,6 +288,9 @@ pub struct Row {
     /// Cautions that a reader of the numbers should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
+    /// What another tool's tables hold beside numbers, where its names were asked for.
+    #[serde(flatten)]
+    pub labels: Option<Labels>,
     /// The numbers.
     #[serde(flatten)]
     pub values: Measurements,

@@ -45,6 +45,8 @@ pub struct SavedRow {
     pub layer: Layer,
     /// BLAKE3 of its bytes.
     pub blake3: Option<String>,
+    /// Whether its numbers are those of an update, not of a whole weight.
+    pub update: bool,
     /// Its numbers by key, in the order of the columns; none where it failed.
     pub values: Vec<(String, Value)>,
 }
@@ -97,6 +99,7 @@ struct Row {
     dequant: Option<String>,
     blake3: Option<String>,
     failed: Option<String>,
+    update: Option<Json>,
     #[serde(default)]
     missing: BTreeMap<String, String>,
     #[serde(flatten)]
@@ -161,7 +164,14 @@ impl File {
     fn check(self) -> Result<Saved, String> {
         let columns = self.columns;
         let mut names = BTreeSet::new();
-        let mut rows = self.rows.into_iter().map(|row| row.check(&columns)).collect::<Result<Vec<_>, _>>()?;
+        // A comparison has a base, too, and rows that an adapter changed; its numbers are those of whole weights.
+        let compared = self.command == "compare";
+        let updates = self.base.is_some() && !compared;
+        let checked = |row: Row| {
+            let update = updates || (row.update.is_some() && !compared);
+            Ok(SavedRow { update, ..row.check(&columns)? })
+        };
+        let mut rows = self.rows.into_iter().map(checked).collect::<Result<Vec<_>, String>>()?;
         if let Some(row) = rows.iter().find(|row| !names.insert(row.layer.name.clone())) {
             return Err(format!("two rows are called `{}`", brief(&row.layer.name)));
         }
@@ -229,6 +239,7 @@ impl Row {
         Ok(SavedRow {
             values,
             blake3: self.blake3,
+            update: self.update.is_some(),
             layer: Layer {
                 name: self.name,
                 tensor: self.tensor,

@@ -2,7 +2,7 @@
 
 use super::{Metric, Rounded, bulk};
 use crate::report::{Column, Format, Value, Why};
-use crate::spectrum::Spectrum;
+use crate::spectrum::{Spectrum, scaled};
 
 pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
     column: Column {
@@ -37,7 +37,7 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
             let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
             let noise = match subject.rounded {
                 Rounded::Itself => ROUNDING * epsilon * spectrum.norm() / (m * n).sqrt(),
-                Rounded::Weights(rounding) => MARGIN * rounding,
+                Rounded::Weights(rounding) => MARGIN * scaled(rounding, -spectrum.exponent()),
                 Rounded::Factors | Rounded::Codes => return Value::Missing(Why::NotApplicable),
             };
             Value::count(above(spectrum, noise * (m.sqrt() + n.sqrt())))

@@ -9,6 +9,7 @@ use super::density::{self, Density, Determinant};
 use super::tail::{self, TailFit};
 use super::{Metric, Subject};
 use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::{magnitude, scaled};
 
 /// Eigenvalues up to this take no part in the fit.
 const CUT: f64 = 1e-5;
@@ -43,7 +44,7 @@ columns! {
     "num_evals" Count "number of eigenvalues" |s| dense(s, |s| Value::count(s.layer.rows.min(s.layer.cols)));
     "sv_max" Real "σ₁" |s| of(s, |v| Value::real(v[0]));
     "sv_min" Real "the last σ" |s| of(s, |v| Value::real(v[v.len() - 1]));
-    "rank_loss" Count "how many σ do not exceed N·ε·σ₁, ε of f64" |s| of(s, |v| Value::count(v.len() - above(s, v)));
+    "rank_loss" Count "how many σ do not exceed N·ε·σ₁, ε of f64" |s| ratio(s, |v| Value::count(v.len() - above(s, v)));
     "weak_rank_loss" Count "how many eigenvalues are below 1e-6" |s| of(s, |v| Value::count(v.iter().filter(|x| *x * *x < 1e-6).count()));
     "lambda_max" Real "σ₁²" |s| of(s, |v| Value::real(v[0] * v[0]));
     "alpha" Real "exponent of the fitted tail" |s| tail(s, |fit| Value::real(fit.alpha));
@@ -70,7 +71,7 @@ columns! {
     "alpha_weighted" Real "alpha·log₁₀ σ₁²" |s| tail(s, |fit| of(s, |v| Value::real(fit.alpha * (v[0] * v[0]).log10())));
     "log_alpha_norm" Real "log₁₀ Σλ^alpha over all eigenvalues" |s| tail(s, |fit| of(s, |v| Value::real(log_alpha_norm(v, fit.alpha))));
     "stable_rank" Real "Σσ²/σ₁²" |s| nonzero(s, |v| Value::real(energy(v) / (v[0] * v[0])));
-    "matrix_rank" Count "how many σ exceed N·ε·σ₁, ε of f64" |s| of(s, |v| Value::count(above(s, v)));
+    "matrix_rank" Count "how many σ exceed N·ε·σ₁, ε of f64" |s| ratio(s, |v| Value::count(above(s, v)));
     "entropy" Real "−Σ p ln p / ln(matrix_rank) with p = σ²/Σσ² + 1e-10" |s| nonzero(s, |v| Value::real(entropy(v, above(s, v))));
 }
 
@@ -84,21 +85,35 @@ fn of(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
     dense(subject, |subject| {
         subject.measure(|spectrum| match spectrum.values() {
             [] => Value::Missing(Why::TooFewValues),
+            _ if !spectrum.fits() => Value::Missing(Why::Overflow),
             values => value(values),
         })
     })
 }
 
+/// A value of the ratios of singular values, descending: they come over a power of two, so that no square overflows.
+fn ratio(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
+    dense(subject, |subject| {
+        subject.measure(|spectrum| {
+            let unit = magnitude(spectrum.largest());
+            let values: Vec<f64> = spectrum.values().iter().map(|s| scaled(*s, -unit)).collect();
+            if values.is_empty() { Value::Missing(Why::TooFewValues) } else { value(&values) }
+        })
+    })
+}
+
 fn nonzero(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
-    of(subject, |v| if v[0] > 0.0 { value(v) } else { Value::Missing(Why::AllZero) })
+    ratio(subject, |v| if v[0] > 0.0 { value(v) } else { Value::Missing(Why::AllZero) })
 }
 
 /// A value of the tail by WeightWatcher's rules.
 fn tail(subject: &Subject<'_>, value: impl FnOnce(TailFit) -> Value) -> Value {
     of(subject, |v| {
         let fit = subject.peers_tail.get_or_init(|| {
-            let kept: Vec<f64> =
-                v.iter().rev().map(|s| s * s).filter(|x| *x > CUT && x.is_finite()).collect();
+            let kept: Vec<f64> = v.iter().rev().map(|s| s * s).filter(|x| *x > CUT).collect();
+            if kept.iter().any(|x| x.is_infinite()) {
+                return Err(Why::Overflow);
+            }
             if kept.len() < SMALL { fit_small(&kept) } else { tail::fit(&kept) }
         });
         fit.map_or_else(Value::Missing, value)

@@ -36,13 +36,23 @@ const FIXED: [(&str, Kind); 10] = [
     ("tied_to", Kind::Text),
 ];
 
+/// What another tool's tables hold there, too, where its names were asked for.
+const LABELS: [(&str, Kind); 3] =
+    [("longname", Kind::Text), ("layer_type", Kind::Text), ("has_esd", Kind::Text)];
+
+/// What stands before the metrics of this report.
+fn before(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
+    let labelled = report.rows.iter().any(|row| row.labels.is_some());
+    FIXED.into_iter().chain(LABELS.into_iter().filter(move |_| labelled))
+}
+
 /// The columns by name.
 pub(super) fn columns(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
     let metrics = report.columns.iter().map(|column| match column.format {
         Format::Count => (column.key, Kind::Count),
         Format::Real | Format::Share | Format::Change => (column.key, Kind::Real),
     });
-    FIXED.into_iter().chain(metrics)
+    before(report).chain(metrics)
 }
 
 /// The lines, each with a cell for every column.
@@ -66,10 +76,14 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
             Some(Value::Real(x)) => Cell::Real(x),
             Some(Value::Missing(_)) | None => Cell::Empty,
         });
-        fixed.into_iter().chain(values).collect()
+        let labels = row.labels.iter().flat_map(|labels| {
+            let has_esd = if labels.has_esd { "true" } else { "false" };
+            [text(&labels.longname), text(labels.layer_type), text(has_esd)]
+        });
+        fixed.into_iter().chain(labels).chain(values).collect()
     });
     let skipped = report.skipped.iter().map(|skipped| {
-        let mut line = vec![Cell::Empty; FIXED.len() + report.columns.len()];
+        let mut line = vec![Cell::Empty; before(report).count() + report.columns.len()];
         line[1] = Cell::Text(printable(&skipped.tensor).into());
         line[6] = text(&skipped.dtype);
         line[7] = text("skipped");

@@ -163,6 +163,17 @@ impl Adapter {
         self.positions.get(&layer.name).map(|i| &self.updates[*i]).ok_or_else(missing)
     }
 
+    /// Whether everything that is stored of an update is finite.
+    fn is_finite(&self, draft: &Draft) -> Result<bool, Error> {
+        let stored = self.stored.tensors().iter().filter(|tensor| draft.tensors.contains(&tensor.name));
+        for tensor in stored.filter_map(recipe::Tensor::new) {
+            if !tensor.all(self.stored.as_ref())?.iter().all(|x| x.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The given rows of an update.
     fn entries(&self, update: &Update, rows: Range<usize>) -> Result<Vec<f64>, Error> {
         let (Update { draft, base, .. }, stored) = (update, self.stored.as_ref());
@@ -220,7 +231,12 @@ impl MatrixSource for Adapter {
         if layer.rank.is_none() {
             return Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)));
         }
-        draft.recipe.factors(self.stored.as_ref(), draft.scale)
+        let found = draft.recipe.factors(self.stored.as_ref(), draft.scale)?;
+        if found.is_finite() || !self.is_finite(draft)? {
+            return Ok(found);
+        }
+        let shared = draft.recipe.factors(self.stored.as_ref(), 1.0)?.times(draft.scale);
+        shared.ok_or_else(|| Error::Overflow(format!("a factor of the update `{}`", brief(&layer.name))))
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
@@ -232,7 +248,18 @@ impl MatrixSource for Adapter {
         }
         let mut bytes = super::space(rows.len(), layer.cols)?;
         for block in super::blocks(rows.clone(), layer.cols) {
-            let entries = self.entries(update, block)?;
+            let entries = self.entries(update, block.clone())?;
+            let weight = self.base.as_deref().zip(update.base.as_ref());
+            let finite = || -> Result<bool, Error> {
+                let base = weight.filter(|_| update.needs_base());
+                let base = base.map(|(source, layer)| source.read(layer, block)).transpose()?;
+                let base = base.is_none_or(|rows| rows.to_f64().iter().all(|x| x.is_finite()));
+                Ok(base && self.is_finite(&update.draft)?)
+            };
+            if entries.iter().any(|x| x.is_infinite()) && finite()? {
+                let what = format!("an entry of the update `{}` (scale {})", brief(&layer.name), update.draft.scale);
+                return Err(Error::Overflow(what));
+            }
             bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
         }
         Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)

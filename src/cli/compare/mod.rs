@@ -1,6 +1,7 @@
 //! `svdkit compare`: what changed from one checkpoint, or saved report, to another.
 
 mod assembly;
+mod kind;
 mod look;
 mod odd;
 mod side;
@@ -104,6 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let sides = Arc::new(open(arguments)?);
     let all: Vec<&Side> = sides.all().collect();
+    kind::alike(&all)?;
     let depth = match (arguments.no_svd, arguments.all) {
         (true, _) => Depth::Bytes,
         (false, true) => Depth::Everything,
