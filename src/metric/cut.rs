@@ -60,7 +60,7 @@ pub(super) const LARGEST_GAP: Metric = Metric {
         format: Format::Real,
         doc: "the largest ratio σᵢ/σᵢ₊₁ of neighbors, the last two left out; missing where it ends below what the decomposition resolves",
         range: "[1, ∞)",
-        source: "KaSA's cliff in the tail, Wang et al. 2024",
+        source: "definition",
     },
     value: |subject| {
         subject.nonzero(|spectrum| match gap(spectrum) {
@@ -78,7 +78,7 @@ pub(super) const LARGEST_GAP_AT: Metric = Metric {
         format: Format::Count,
         doc: "how many directions lie before the largest gap, a fall below what the decomposition resolves included",
         range: "[1, min(m, n) − 1]",
-        source: "KaSA's cliff in the tail, Wang et al. 2024",
+        source: "definition",
     },
     value: |subject| {
         subject.nonzero(|spectrum| {
