@@ -44,7 +44,9 @@ pub enum Error {
         cols: usize,
     },
     /// A number that follows from finite ones and is too large for a double; says which.
-    #[error("overflow: {0} does not fit a double (1.8e308 at most); scale the weights down, or the adapter's alpha")]
+    #[error(
+        "overflow: {0} does not fit a double (1.8e308 at most); scale the weights down, or the adapter's alpha"
+    )]
     Overflow(String),
     /// A decomposition that did not reach its accuracy.
     #[error("the singular values of a {rows} × {cols} matrix did not converge")]

@@ -207,7 +207,10 @@ mod tests {
         let large = spectrum(1023);
         assert_eq!((large.values(), large.exponent(), large.fits()), (&[3.0, 1.0][..], 1023, false));
         assert_eq!((large.sized(3.0), large.sized(1.0)), (f64::INFINITY, 2f64.powi(1023)));
-        assert_eq!((scaled(1.0, -1074), scaled(3.0, 2500), scaled(1e-300, 1990)), (f64::from_bits(1), f64::INFINITY, 1e-300 * 2f64.powi(1000) * 2f64.powi(990)));
+        assert_eq!(
+            (scaled(1.0, -1074), scaled(3.0, 2500), scaled(1e-300, 1990)),
+            (f64::from_bits(1), f64::INFINITY, 1e-300 * 2f64.powi(1000) * 2f64.powi(990))
+        );
         assert_eq!([1.0, 1.9, 0.5, 1.7e308, 1e-310].map(magnitude), [0, 0, -1, 1023, -1022]);
     }
 

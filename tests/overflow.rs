@@ -17,7 +17,8 @@ fn svdkit(arguments: &[&str]) -> Output {
 #[track_caller]
 fn json(arguments: &[&str], code: i32) -> Value {
     let output = svdkit(&[arguments, &["--format", "json"]].concat());
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     assert!(!said.contains("converge") && !said.contains("NaN or infinite"), "{arguments:?}: {said}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {said}"))
@@ -34,7 +35,10 @@ fn save(path: &Path, dtype: &str, tensors: &[(&str, [usize; 2], Vec<f64>)]) -> S
                 _ => data.extend((*x as f32).to_le_bytes()),
             }
         }
-        header.insert((*name).to_owned(), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}));
+        header.insert(
+            (*name).to_owned(),
+            json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]}),
+        );
     }
     let header = Value::Object(header).to_string().into_bytes();
     fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
@@ -42,7 +46,12 @@ fn save(path: &Path, dtype: &str, tensors: &[(&str, [usize; 2], Vec<f64>)]) -> S
 }
 
 fn row<'r>(report: &'r Value, name: &str) -> &'r Value {
-    report["rows"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}"))
+    report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["name"] == name)
+        .unwrap_or_else(|| panic!("no {name}"))
 }
 
 #[track_caller]
@@ -93,12 +102,22 @@ fn what_fits_a_double_is_measured_and_what_does_not_is_too_large() {
     let all = row(&report, "all");
     too_large(all, &["spectral_norm", "frobenius_norm", "nuclear_norm", "max_eigenvalue"]);
     near(&all["stable_rank"], 1.0);
-    assert_eq!((&all["numerical_rank"], &all["nonfinite_count"], &all["max_abs"]), (&json!(1), &json!(0), &json!(1.7e308)));
+    assert_eq!(
+        (&all["numerical_rank"], &all["nonfinite_count"], &all["max_abs"]),
+        (&json!(1), &json!(0), &json!(1.7e308))
+    );
     // Whatever is a ratio is that of the same matrix near one, to the last bit.
     let plain = row(&report, "noise");
     for name in ["large", "tiny"] {
         let row = row(&report, name);
-        for key in ["stable_rank", "participation_ratio", "numerical_rank", "rank_at_95", "tail_count", "spike_count"] {
+        for key in [
+            "stable_rank",
+            "participation_ratio",
+            "numerical_rank",
+            "rank_at_95",
+            "tail_count",
+            "spike_count",
+        ] {
             assert_eq!(row[key], plain[key], "{name} {key}");
         }
         for key in ["alpha", "alpha_hill", "ks_distance", "effective_rank", "condition_number", "entropy"] {
@@ -129,7 +148,8 @@ fn a_difference_that_fits_no_double_is_told_and_its_ratios_are_measured() {
     let file = |name: &str| folder.path().join(name);
     let pair = |size: f64, name: &str| {
         let tensors = |sign: f64| {
-            let entries = |scale: f64| noise(2.0).iter().map(|x| x * size * scale * sign).collect::<Vec<f64>>();
+            let entries =
+                |scale: f64| noise(2.0).iter().map(|x| x * size * scale * sign).collect::<Vec<f64>>();
             vec![("w.weight", [12, 9], entries(1.0)), ("v.weight", [12, 9], entries(0.25 * sign))]
         };
         let base = save(&file(&format!("{name}-base.safetensors")), "F64", &tensors(1.0));
@@ -140,10 +160,17 @@ fn a_difference_that_fits_no_double_is_told_and_its_ratios_are_measured() {
     for (base, tuned) in [&large, &tiny] {
         let found = json(&["compare", base, tuned], 0);
         let (found, expected) = (row(&found, "w"), row(&expected, "w"));
-        for key in ["delta_frobenius_ratio", "delta_spectral_ratio", "delta_effective_rank", "alignment", "diag_share"] {
+        for key in [
+            "delta_frobenius_ratio",
+            "delta_spectral_ratio",
+            "delta_effective_rank",
+            "alignment",
+            "diag_share",
+        ] {
             near(&found[key], expected[key].as_f64().unwrap());
         }
-        let flags: Vec<_> = found["flags"].as_array().unwrap().iter().filter(|flag| *flag != "low_n_tail").collect();
+        let flags: Vec<_> =
+            found["flags"].as_array().unwrap().iter().filter(|flag| *flag != "low_n_tail").collect();
         assert_eq!(flags, ["signs_differ"]);
         let looked = json(&["intruders", base, tuned], 0);
         assert_eq!(row(&looked, "w")["intruder_count"], 0);
@@ -152,7 +179,10 @@ fn a_difference_that_fits_no_double_is_told_and_its_ratios_are_measured() {
     for command in ["spectrum", "rank", "farms"] {
         let report = json(&[command, &large.1, "--base", &large.0], 2);
         let failed = row(&report, "w")["failed"].as_str().unwrap();
-        assert!(failed.contains("overflow: an entry of `w`") && failed.contains("does not fit a double"), "{failed}");
+        assert!(
+            failed.contains("overflow: an entry of `w`") && failed.contains("does not fit a double"),
+            "{failed}"
+        );
         assert!(row(&report, "v")["failed"].is_null());
     }
 }

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use svdkit::analysis::compare::{DRIFTS, Preserve, Settings, Side, TURNS, Vectors, Weight, drifts_of, measure};
+use svdkit::analysis::compare::{
+    DRIFTS, Preserve, Settings, Side, TURNS, Vectors, Weight, drifts_of, measure,
+};
 use svdkit::analysis::farms::{Convolution, FARMS};
 use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, Side as Which, measure as intruders};
 use svdkit::analysis::{farms, spectrum};
@@ -34,7 +36,11 @@ impl MatrixSource for Memory {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        Matrix::from_f64(rows.len(), layer.cols, &self.entries[rows.start * layer.cols..rows.end * layer.cols])
+        Matrix::from_f64(
+            rows.len(),
+            layer.cols,
+            &self.entries[rows.start * layer.cols..rows.end * layer.cols],
+        )
     }
 }
 
@@ -100,7 +106,9 @@ impl Known<'_> {
     #[track_caller]
     fn check(&self, column: &Column, x: f64, what: &str) {
         let bounds = column.range.split(", units").next().unwrap();
-        let bounds = [", squared", ", 1/units", ", degrees", ", give"].iter().fold(bounds, |b, s| b.split(s).next().unwrap());
+        let bounds = [", squared", ", 1/units", ", degrees", ", give"]
+            .iter()
+            .fold(bounds, |b, s| b.split(s).next().unwrap());
         if bounds == "0 or 1" {
             return assert!(x == 0.0 || x == 1.0, "{what}: {} is {x}", column.key);
         }
@@ -178,8 +186,10 @@ fn tuned((rows, cols): (usize, usize), base: &[f64], seed: u32) -> Vec<(&'static
     let of = |entry: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
         (0..rows * cols).map(|i| entry(i / cols, i % cols)).collect()
     };
-    let other: Vec<f64> = base.iter().zip(std::iter::repeat_with(noise(seed))).map(|(x, e)| x + 0.4 * e).collect();
-    let near: Vec<f64> = base.iter().zip(std::iter::repeat_with(noise(seed))).map(|(x, e)| x * (1.0 + 1e-9 * e)).collect();
+    let other: Vec<f64> =
+        base.iter().zip(std::iter::repeat_with(noise(seed))).map(|(x, e)| x + 0.4 * e).collect();
+    let near: Vec<f64> =
+        base.iter().zip(std::iter::repeat_with(noise(seed))).map(|(x, e)| x * (1.0 + 1e-9 * e)).collect();
     vec![
         ("itself", base.to_vec()),
         ("negated", of(&|i, j| -at(i, j))),
@@ -237,7 +247,7 @@ fn the_metrics_of_a_matrix_lie_in_their_ranges() {
 #[test]
 fn the_numbers_of_a_pair_lie_in_their_ranges() {
     let mut seen = BTreeSet::new();
-    for (shape, scale) in SHAPES.iter().flat_map(|shape| SCALES.map(|scale| (*shape, scale))) {
+    for (shape, scale) in SHAPES.iter().flat_map(|shape| [1.0, 1e-300, 7e306].map(|scale| (*shape, scale))) {
         for (name, base) in matrices(shape, 5) {
             for (change, other) in tuned(shape, &base, 7) {
                 let scaled = |entries: &[f64]| entries.iter().map(|x| x * scale).collect::<Vec<f64>>();

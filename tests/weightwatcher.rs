@@ -48,8 +48,10 @@ fn every_row_has_the_words_of_weightwatchers_table() {
             ("blocks.0.broken.weight".to_owned(), vec![5, 4], broken),
         ],
     );
-    let found: Vec<[Value; 3]> =
-        rows(&path).iter().map(|row| ["longname", "layer_type", "has_esd"].map(|key| row[key].clone())).collect();
+    let found: Vec<[Value; 3]> = rows(&path)
+        .iter()
+        .map(|row| ["longname", "layer_type", "has_esd"].map(|key| row[key].clone()))
+        .collect();
     let expected = [
         ("blocks.0.broken", "dense", false),
         ("blocks.0.conv", "conv2d", true),
@@ -64,7 +66,8 @@ fn every_row_has_the_words_of_weightwatchers_table() {
     assert_eq!(lines[0][at..at + 4], ["longname", "layer_type", "has_esd", "layer_id"]);
     assert_eq!(lines[3][at..at + 3], ["blocks.0.fc", "dense", "true"]);
     assert!(lines.iter().all(|line| line.len() == lines[0].len()));
-    for plain in [run(&["spectrum", &path, "--format", "csv"]), run(&["spectrum", &path, "--format", "json"])] {
+    for plain in [run(&["spectrum", &path, "--format", "csv"]), run(&["spectrum", &path, "--format", "json"])]
+    {
         assert!(!plain.contains("longname") && !plain.contains("has_esd"));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Once;
 use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
-use super::factors::{Basis, Factors};
+use super::factors::{Basis, Factors, fitting};
 use super::operator::Operator;
 use crate::error::Error;
 use crate::matrix::Matrix;
@@ -75,6 +75,6 @@ pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
     let matrix = MatRef::from_row_major_slice(&entries, rows, cols);
     let svd = matrix.thin_svd().map_err(|_| failed())?;
     let values = svd.S().column_vector().iter().map(|s| scaled(s.abs(), magnitude(largest))).collect();
-    let values = super::fitting(values, (rows, cols))?;
+    let values = fitting(values, (rows, cols))?;
     Ok(Factors { left: Basis::of(svd.U()), values, right: Basis::of(svd.V()) })
 }

@@ -142,3 +142,11 @@ impl Factors {
         Self { left: self.left.truncated(count), right: self.right.truncated(count), ..self }
     }
 }
+
+/// Singular values, where all of them fit a double.
+pub(super) fn fitting(values: Vec<f64>, (rows, cols): (usize, usize)) -> Result<Vec<f64>, Error> {
+    if values.iter().all(|s| s.is_finite()) {
+        return Ok(values);
+    }
+    Err(Error::Overflow(format!("a singular value of a {rows} × {cols} matrix")))
+}

@@ -7,7 +7,7 @@ use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
 use super::exact;
-use super::factors::{Basis, Factors};
+use super::factors::{Basis, Factors, fitting};
 use super::operator::thin;
 use crate::error::Error;
 use crate::low_rank::LowRank;
@@ -21,7 +21,7 @@ use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
     let (factors, exponent) = in_units(product)?;
     let values = factors.values.iter().map(|s| scaled(*s, exponent)).collect();
-    let values = super::fitting(values, (product.rows(), product.cols()))?;
+    let values = fitting(values, (product.rows(), product.cols()))?;
     Ok(Factors { values, ..factors })
 }
 

@@ -250,7 +250,8 @@ mod tests {
     fn a_bulk_between_peaks_of_equal_height_is_decided_by_rounding() {
         // λ = 6, 2, 1: over their mean 2, 2/3 and 1/3, whose places between the points of the density are alike.
         let values = |step: f64| [6f64.sqrt() * (1.0 + step), 2f64.sqrt(), 1.0 - step];
-        let found: Vec<Density> = [-1e-15, 0.0, 1e-15].map(|step| fit(&values(step), 2.0).expect("a bulk")).to_vec();
+        let found: Vec<Density> =
+            [-1e-15, 0.0, 1e-15].map(|step| fit(&values(step), 2.0).expect("a bulk")).to_vec();
         assert!(found.iter().any(|other| other.spikes != found[0].spikes), "{found:?}");
         for (step, fitted) in [-1e-15, 0.0, 1e-15].into_iter().zip(&found) {
             assert!(is_decided_by_rounding(&values(step), 2.0, *fitted), "{step:e}");

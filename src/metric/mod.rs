@@ -171,7 +171,9 @@ impl<'a> Subject<'a> {
             tail.get().is_some_and(|tail| tail.is_ok_and(|tail| tail.count < power_law::LOW_N))
         };
         let rounding = || {
-            let (Ok(spectrum), Some(Ok(fitted))) = (self.spectrum, self.peers_bulk.get()) else { return false };
+            let (Ok(spectrum), Some(Ok(fitted))) = (self.spectrum, self.peers_bulk.get()) else {
+                return false;
+            };
             let aspect = self.layer.rows.max(self.layer.cols) as f64 / spectrum.values().len() as f64;
             density::is_decided_by_rounding(spectrum.values(), aspect, *fitted)
         };
@@ -189,7 +191,9 @@ impl<'a> Subject<'a> {
     fn unresolved(&self) -> Why {
         match self.layer.rank {
             Some(rank) if rank < self.layer.rows.min(self.layer.cols) => Why::LowRank,
-            _ if self.spectrum.is_ok_and(|spectrum| spectrum.route() == Route::Direct) => Why::BelowExactFloor,
+            _ if self.spectrum.is_ok_and(|spectrum| spectrum.route() == Route::Direct) => {
+                Why::BelowExactFloor
+            }
             _ => Why::BelowFloor,
         }
     }

@@ -234,7 +234,10 @@ const CAUTIONS: [(&str, &str); 5] = [
         "moved_base",
         "training began by taking a part out of the base: this is no update to the original weights",
     ),
-    ("bulk_by_rounding", "few distinct eigenvalues: rounding decides the fitted bulk, num_spikes to bulk_min"),
+    (
+        "bulk_by_rounding",
+        "few distinct eigenvalues: rounding decides the fitted bulk, num_spikes to bulk_min",
+    ),
 ];
 
 /// What a reader must know beside the numbers.
@@ -256,7 +259,9 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
                 notation::count(n)
             ));
         }
-        if let Some((column, _)) = row.values.0.iter().find(|(_, value)| *value == Value::Missing(Why::Overflow)) {
+        if let Some((column, _)) =
+            row.values.0.iter().find(|(_, value)| *value == Value::Missing(Why::Overflow))
+        {
             notes.push(format!("! {}: {} is {}", row.name, column.key, Why::Overflow));
         }
         if let Some(original) = &row.tied_to {

@@ -330,7 +330,9 @@ const MOVED: f64 = 0.01;
 
 fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
     let close = |(a, b): (&f64, &f64)| (a - b).abs() <= SAME * base.largest();
-    base.largest() > 0.0 && base.values().iter().zip(tuned.values()).all(close)
+    base.largest() > 0.0
+        && base.exponent() == tuned.exponent()
+        && base.values().iter().zip(tuned.values()).all(close)
 }
 
 /// What comparing `tuned` weights with a base costs.

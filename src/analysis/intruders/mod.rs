@@ -145,7 +145,8 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
     }
     // Everything but the size of a direction is a ratio, and those of weights near one are the same.
     let unit = rescaled::unit([rescaled::size_of(&base), change.size()]);
-    let near = if unit == 0 { None } else { Some((rescaled::matrix(&base, -unit)?, change.rescaled(-unit)?)) };
+    let near =
+        if unit == 0 { None } else { Some((rescaled::matrix(&base, -unit)?, change.rescaled(-unit)?)) };
     let (base, change) = near.as_ref().map_or((&base, &change), |(base, change)| (base, change));
     let sides = Sides::new(base, change, pair.base.dtype)?;
     let looked = sides.look(options, unit)?;
@@ -354,8 +355,8 @@ impl Looked {
         }
         let Factors { left, values, right } = &self.factors;
         let size = |i: usize| scaled((keep - 1.0) * values[i], self.unit);
-        let left = (0..shape.0)
-            .flat_map(|row| intruders.iter().map(move |i| size(*i) * left.column(*i)[row]));
+        let left =
+            (0..shape.0).flat_map(|row| intruders.iter().map(move |i| size(*i) * left.column(*i)[row]));
         let right = intruders.iter().flat_map(|i| right.column(*i).iter().copied());
         LowRank::new(shape, intruders.len(), left.collect(), right.collect()).map(Some)
     }

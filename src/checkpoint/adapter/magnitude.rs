@@ -54,13 +54,14 @@ impl Magnitude {
                 let rows =
                     update.chunks_exact_mut(width).zip(weights.chunks_exact(width)).zip(&lengths[rows]);
                 for ((update, weights), length) in rows {
-                    let factor = length / norm(update.iter().zip(weights).map(|(x, w)| x + w))?;
+                    let factor = factor(*length, norm(update.iter().zip(weights).map(|(x, w)| x + w)));
                     update.iter_mut().zip(weights).for_each(|(x, w)| *x = new(*w, *x, factor));
                 }
             }
             Along::Columns(group) => {
                 let norms = self.columns((source, recipe, scale), (base, layer), group)?;
-                let factors: Vec<f64> = lengths.iter().zip(norms).map(|(m, norm)| m / norm).collect();
+                let factors: Vec<f64> =
+                    lengths.iter().zip(norms).map(|(m, norm)| factor(*m, *norm)).collect();
                 for (update, weights) in update.chunks_exact_mut(width).zip(weights.chunks_exact(width)) {
                     let entries = update.iter_mut().zip(weights).enumerate();
                     entries.for_each(|(j, (x, w))| *x = new(*w, *x, factors[j / group]));
@@ -102,26 +103,23 @@ impl Magnitude {
             each(&mut |j, x| sums[j] += scaled(x, -units[j]).powi(2))?;
             norms = sums.iter().zip(&units).map(|(sum, unit)| scaled(sum.sqrt(), *unit)).collect();
         }
-        let norms = norms.into_iter().map(fitting).collect::<Result<_, _>>()?;
         Ok(self.columns.get_or_init(|| norms))
     }
 }
 
 /// Euclidean length, also of what has squares that no double holds.
-fn norm(row: impl Iterator<Item = f64> + Clone) -> Result<f64, Error> {
+fn norm(row: impl Iterator<Item = f64> + Clone) -> f64 {
     let squares: f64 = row.clone().map(|x| x * x).sum();
     if squares.is_normal() {
-        return Ok(squares.sqrt());
+        return squares.sqrt();
     }
     let largest = row.clone().fold(0.0f64, |largest, x| largest.max(x.abs()));
     let unit = magnitude(largest);
-    fitting(scaled(row.map(|x| scaled(x, -unit).powi(2)).sum::<f64>().sqrt(), unit))
+    scaled(row.map(|x| scaled(x, -unit).powi(2)).sum::<f64>().sqrt(), unit)
 }
 
-/// A length that is not infinite: one that is would scale the weights by nothing.
-fn fitting(length: f64) -> Result<f64, Error> {
-    if length.is_infinite() {
-        return Err(Error::Overflow("the length of a row or column of base + update".to_owned()));
-    }
-    Ok(length)
+/// What makes a row of length `norm` one of `length`. One that no double holds leaves no entry finite: divided by it, the
+/// weights would be scaled to nothing.
+fn factor(length: f64, norm: f64) -> f64 {
+    if norm.is_infinite() { f64::INFINITY } else { length / norm }
 }

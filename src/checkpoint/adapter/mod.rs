@@ -174,6 +174,23 @@ impl Adapter {
         Ok(true)
     }
 
+    /// Whether `entries`, some of them not finite, come of stored numbers that all are.
+    fn overflows(&self, update: &Update, rows: Range<usize>, entries: &[f64]) -> Result<bool, Error> {
+        let all_finite = |entries: &[f64]| entries.iter().all(|x| x.is_finite());
+        let (draft, stored) = (&update.draft, self.stored.as_ref());
+        if let Some((source, layer)) = self.base.as_deref().zip(update.base.as_ref())
+            && update.needs_base()
+            && !all_finite(&source.read(layer, rows.clone())?.to_f64())
+        {
+            return Ok(false);
+        }
+        // A row of zeros has no length that DoRA could change: what it makes of it is no number, and no overflow.
+        let of_zeros = draft.magnitude.is_some()
+            && !entries.iter().any(|x| x.is_infinite())
+            && all_finite(&draft.recipe.dense(stored, rows, draft.scale)?);
+        Ok(!of_zeros && self.is_finite(draft)?)
+    }
+
     /// The given rows of an update.
     fn entries(&self, update: &Update, rows: Range<usize>) -> Result<Vec<f64>, Error> {
         let (Update { draft, base, .. }, stored) = (update, self.stored.as_ref());
@@ -249,15 +266,9 @@ impl MatrixSource for Adapter {
         let mut bytes = super::space(rows.len(), layer.cols)?;
         for block in super::blocks(rows.clone(), layer.cols) {
             let entries = self.entries(update, block.clone())?;
-            let weight = self.base.as_deref().zip(update.base.as_ref());
-            let finite = || -> Result<bool, Error> {
-                let base = weight.filter(|_| update.needs_base());
-                let base = base.map(|(source, layer)| source.read(layer, block)).transpose()?;
-                let base = base.is_none_or(|rows| rows.to_f64().iter().all(|x| x.is_finite()));
-                Ok(base && self.is_finite(&update.draft)?)
-            };
-            if entries.iter().any(|x| x.is_infinite()) && finite()? {
-                let what = format!("an entry of the update `{}` (scale {})", brief(&layer.name), update.draft.scale);
+            if entries.iter().any(|x| !x.is_finite()) && self.overflows(update, block, &entries)? {
+                let what =
+                    format!("an entry of the update `{}` (scale {})", brief(&layer.name), update.draft.scale);
                 return Err(Error::Overflow(what));
             }
             bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));

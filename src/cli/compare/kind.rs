@@ -7,7 +7,8 @@ use super::side::Side;
 
 /// Refuses sides of which some hold weights and some updates, or one matrix both ways.
 pub(super) fn alike(sides: &[&Side]) -> Result<(), Error> {
-    let reports: Vec<(&Side, &Saved)> = sides.iter().filter_map(|side| Some((*side, side.saved()?))).collect();
+    let reports: Vec<(&Side, &Saved)> =
+        sides.iter().filter_map(|side| Some((*side, side.saved()?))).collect();
     let updates = reports.iter().find(|(_, saved)| saved.rows.iter().any(|row| row.update));
     let Some((side, saved)) = updates else { return Ok(()) };
     let whole = |side: &&&Side| side.saved().is_none_or(|saved| saved.rows.iter().all(|row| !row.update));
