@@ -183,9 +183,9 @@ impl Value {
         if x.is_finite() { Self::Real(x) } else { Self::Missing(Why::Overflow) }
     }
 
-    /// A square, or another positive number that comes out as 0 only where it is too small for a double.
+    /// A square of a positive number: one that a double holds with fewer digits, or as 0, is missing.
     pub fn positive(x: f64) -> Self {
-        if x > 0.0 { Self::real(x) } else { Self::Missing(Why::Overflow) }
+        if x.is_normal() { Self::Real(x) } else { Self::Missing(Why::Overflow) }
     }
 
     /// A number between two bounds that rounding may have put a hair beyond one.

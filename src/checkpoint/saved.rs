@@ -164,11 +164,11 @@ impl File {
     fn check(self) -> Result<Saved, String> {
         let columns = self.columns;
         let mut names = BTreeSet::new();
-        // A comparison has a base, too, and rows that an adapter changed; its numbers are those of whole weights.
-        let compared = self.command == "compare";
-        let updates = self.base.is_some() && !compared;
+        // Reports of pairs have a base, too, and rows that an adapter changed; their numbers are of both sides.
+        let single = matches!(self.command.as_str(), "spectrum" | "rank" | "farms");
+        let updates = self.base.is_some() && single;
         let checked = |row: Row| {
-            let update = updates || (row.update.is_some() && !compared);
+            let update = updates || (row.update.is_some() && single);
             Ok(SavedRow { update, ..row.check(&columns)? })
         };
         let mut rows = self.rows.into_iter().map(checked).collect::<Result<Vec<_>, String>>()?;

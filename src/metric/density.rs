@@ -53,10 +53,10 @@ pub(super) fn fit(values: &[f64], aspect: f64) -> Result<Density, Why> {
     let n = values.len() as f64;
     let energy: f64 = values.iter().map(|s| s * s).sum();
     let scale = (n / energy).sqrt();
-    if energy == 0.0 {
+    if values.iter().all(|s| *s == 0.0) {
         return Err(Why::AllZero);
     }
-    if !(energy.is_finite() && scale.is_finite()) {
+    if !(energy.is_normal() && scale.is_finite()) {
         return Err(Why::Overflow);
     }
     let scaled: Vec<f64> = values.iter().map(|s| (s * scale).powi(2)).collect();
@@ -264,6 +264,7 @@ mod tests {
     fn what_no_bulk_can_be_fitted_to_says_so() {
         assert_eq!(fit(&[0.0; 4], 2.0), Err(Why::AllZero));
         assert_eq!(fit(&[1e200, 1e200], 2.0), Err(Why::Overflow));
+        assert_eq!(fit(&[1e-200, 1e-200], 2.0), Err(Why::Overflow));
         assert_eq!(determinant(&[1.0]), Err(Why::TooFewValues));
         assert_eq!(determinant(&[1.0; 3]), Err(Why::NoTail));
         assert!(fit(&[1.0], 1.0).is_ok());

@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn what_the_route_cannot_resolve_is_missing() {
-        missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowFloor);
-        missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowFloor);
+        missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowExactFloor);
+        missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowExactFloor);
         check(&BELOW_FLOOR_COUNT, &[1.0, 0.5, 1e-17, 0.0], 2.0);
         check(&ACCURACY_FLOOR, &[2.0, 0.5, 1e-17, 0.0], 8.0 * f64::EPSILON);
         missing(&CONDITION_NUMBER, &[0.0, 0.0], Why::AllZero);

@@ -3,7 +3,7 @@
 use crate::checkpoint::Saved;
 use crate::error::Error;
 
-use super::side::Side;
+use super::side::{Content, Side};
 
 /// Refuses sides of which some hold weights and some updates, or one matrix both ways.
 pub(super) fn alike(sides: &[&Side]) -> Result<(), Error> {
@@ -44,6 +44,9 @@ fn refused(weights: &Side, path: &str, saved: &Saved) -> Error {
         Some(base) => format!(
             "to compare two updates, write the other report with a base, too: `svdkit {command} {model} --base {base} -o \
              FILE.json`"
+        ),
+        None if matches!(weights.content, Content::Adapter(..)) => format!(
+            "to compare two updates, write a report of the other, too: `svdkit {command} {other} -o FILE.json`"
         ),
         None => format!(
             "to see what the update makes of a checkpoint, give both themselves: `svdkit compare {model} {updates}`"
