@@ -12,6 +12,7 @@
 
 use faer::Mat;
 
+use super::dense::{Triplets, triplets};
 use super::exact;
 use super::factors::{Basis, Factors};
 use super::operator::Operator;
@@ -120,11 +121,11 @@ fn krylov(operator: &Operator<'_>, k: usize, steps: usize) -> Option<Factors> {
         if space.right.count() < look_at && !ended {
             continue;
         }
-        let inner = space.inner.thin_svd().ok()?;
-        let values: Vec<f64> = inner.S().column_vector().iter().copied().collect();
+        let inner = triplets(space.inner.as_ref())?;
+        let values = inner.values.clone();
         let wanted = k.min(values.len());
         let largest = values.first().copied().unwrap_or(0.0);
-        let worst = (0..wanted).map(|i| space.residual(inner.U().col(i))).fold(0.0, f64::max) / largest;
+        let worst = (0..wanted).map(|i| space.residual(inner.left.col(i))).fold(0.0, f64::max) / largest;
         if ended || (worst <= TOLERANCE && wanted == k) {
             return Some(nonzero(space.triplets(&inner, wanted, values), operator));
         }
@@ -178,11 +179,11 @@ impl Space {
     }
 
     /// The first `count` triplets.
-    fn triplets(&self, inner: &faer::linalg::solvers::Svd<f64>, count: usize, values: Vec<f64>) -> Factors {
-        let of = |basis: &Basis, coefficients: faer::MatRef<'_, f64>| {
+    fn triplets(&self, inner: &Triplets, count: usize, values: Vec<f64>) -> Factors {
+        let of = |basis: &Basis, coefficients: &Mat<f64>| {
             Basis::of((basis.as_mat() * coefficients.subcols(0, count)).as_ref())
         };
-        let (left, right) = (of(&self.left, inner.U()), of(&self.right, inner.V()));
+        let (left, right) = (of(&self.left, &inner.left), of(&self.right, &inner.right));
         Factors { left, values, right }.truncated(count)
     }
 }

@@ -6,6 +6,7 @@
 use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
+use super::dense::triplets;
 use super::exact;
 use super::factors::{Basis, Factors};
 use super::operator::thin;
@@ -15,7 +16,7 @@ use crate::low_rank::LowRank;
 /// The singular triplets of a product, `min(rows, cols, rank)` of them; all other singular values are zero.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`], also when an entry is not finite; [`Error::Contradicted`].
 pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
     exact::on_one_thread();
     let failed = || Error::NotConverged { rows: product.rows(), cols: product.cols() };
@@ -32,12 +33,12 @@ pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
     let left = Qr::new(scaled(left, units[0]).as_ref());
     let right = Qr::new(scaled(right.transpose(), units[1]).as_ref());
     let small = left.thin_R() * right.thin_R().transpose();
-    let svd = small.thin_svd().map_err(|_| failed())?;
-    let values = svd.S().column_vector().iter().map(|s| s.abs() * units[0] * units[1]).collect();
+    let contradicted = Error::Contradicted { rows: product.rows(), cols: product.cols() };
+    let found = triplets(small.as_ref()).ok_or(contradicted)?;
     Ok(Factors {
-        left: Basis::of((left.compute_thin_Q() * svd.U()).as_ref()),
-        values,
-        right: Basis::of((right.compute_thin_Q() * svd.V()).as_ref()),
+        left: Basis::of((left.compute_thin_Q() * &found.left).as_ref()),
+        values: found.values.iter().map(|s| s * units[0] * units[1]).collect(),
+        right: Basis::of((right.compute_thin_Q() * &found.right).as_ref()),
     })
 }
 

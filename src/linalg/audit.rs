@@ -1,0 +1,158 @@
+//! Whether what a decomposition found can be true of the matrix it was made of.
+//!
+//! Every test costs a few passes over the matrix and uses none of the lines that found the values: sums of squares
+//! against the entries, counts in the widest gaps by another recurrence, and products with vectors of ±1. Of a vector of
+//! signs `y` the length `‖E·y‖` is that of a typical `‖E‖_F`, and one bad column shows at its full length in each.
+//! A spectrum that fails is refused: no row is better than a wrong one.
+
+use faer::{Col, MatRef};
+
+use super::tridiagonal::below;
+
+/// How many units `max(m, n)·ε` a decomposition may be off by: the threshold of LAPACK's own tests.
+const UNITS: f64 = 30.0;
+/// Gaps that are counted in, of each kind.
+const GAPS: usize = 3;
+/// A count is asked for at points at least this many roundings of the norm away from every value.
+const CLEAR: f64 = 64.0;
+
+/// Vectors of signs that products are compared on.
+const PROBES: u64 = 3;
+
+/// A decomposition that contradicts its matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Contradiction;
+
+/// What may be off, relative to the size of the whole, in a decomposition whose longest sums have this length.
+pub(super) fn allowed(length: usize) -> f64 {
+    UNITS * length as f64 * f64::EPSILON
+}
+
+/// The sums of a symmetric matrix that no rotation changes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Invariants {
+    trace: f64,
+    square: f64,
+}
+
+impl Invariants {
+    /// Of the matrix whose column `j`, from the diagonal down, is `column(j)`.
+    pub(super) fn of_columns<'a>(side: usize, column: impl Fn(usize) -> &'a [f64]) -> Self {
+        let sums = (0..side).map(|j| {
+            let (diagonal, below) = column(j).split_first().expect("a column has a diagonal");
+            (*diagonal, diagonal * diagonal + 2.0 * super::orthogonal::dot(below, below))
+        });
+        let (trace, square) = sums.fold((0.0, 0.0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
+        Self { trace, square }
+    }
+
+    /// Of a tridiagonal matrix.
+    pub(super) fn of_tridiagonal(diagonal: &[f64], coupling: &[f64]) -> Self {
+        let squares = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
+        Self { trace: diagonal.iter().sum(), square: squares(diagonal) + 2.0 * squares(coupling) }
+    }
+
+    /// Of whatever has these eigenvalues.
+    pub(super) fn of_eigenvalues(eigenvalues: &[f64]) -> Self {
+        Self::of_tridiagonal(eigenvalues, &[])
+    }
+
+    /// Whether both can belong to one matrix without negative eigenvalues, whose longest sums have this length.
+    pub(super) fn agree(&self, other: &Self, length: usize) -> Result<(), Contradiction> {
+        close(self.trace, other.trace, length)?;
+        close(self.square, other.square, length)
+    }
+}
+
+/// Whether two positive sums of this length are equal to rounding.
+pub(super) fn close(a: f64, b: f64, length: usize) -> Result<(), Contradiction> {
+    holds((a - b).abs() <= allowed(length) * a.abs().max(b.abs()))
+}
+
+/// A comparison that a value that is no number fails.
+pub(super) fn holds(condition: bool) -> Result<(), Contradiction> {
+    if condition { Ok(()) } else { Err(Contradiction) }
+}
+
+/// Whether as many eigenvalues of a tridiagonal matrix lie below the widest gaps of `found` as were found there.
+///
+/// `found` ascends and is the upper end of the spectrum; `skipped` more lie below all of it.
+pub(super) fn counts(
+    diagonal: &[f64],
+    coupling: &[f64],
+    skipped: usize,
+    found: &[f64],
+) -> Result<(), Contradiction> {
+    let norm = found.iter().fold(0.0f64, |norm, x| norm.max(x.abs()));
+    let margin = CLEAR * f64::EPSILON * norm;
+    let agree = |(i, x): (usize, f64)| holds(below(diagonal, coupling, x) == skipped + i);
+    points(found, margin).into_iter().try_for_each(agree)
+}
+
+/// Points in the widest gaps, by difference and by ratio, and how many values lie below each.
+fn points(found: &[f64], margin: f64) -> Vec<(usize, f64)> {
+    let gap = |i: usize| (found[i - 1].max(margin), found[i]);
+    let width = |i: usize| found[i] - found[i - 1];
+    let ratio = |i: usize| gap(i).1 / gap(i).0;
+    let mut by_width: Vec<usize> = (1..found.len()).filter(|i| width(*i) > 2.0 * margin).collect();
+    let mut by_ratio: Vec<usize> = (1..found.len()).filter(|i| gap(*i).1 > 8.0 * gap(*i).0).collect();
+    by_width.sort_by(|i, j| width(*j).total_cmp(&width(*i)));
+    by_ratio.sort_by(|i, j| ratio(*j).total_cmp(&ratio(*i)));
+    let middle = |i: usize| (i, 0.5 * (found[i - 1] + found[i]));
+    let mean = |i: usize| (i, gap(i).0.sqrt() * gap(i).1.sqrt());
+    by_width.into_iter().take(GAPS).map(middle).chain(by_ratio.into_iter().take(GAPS).map(mean)).collect()
+}
+
+/// A vector of signs that no matrix was made to be orthogonal to.
+pub(super) fn signs(length: usize, seed: u64) -> Col<f64> {
+    // SplitMix64 (Steele, Lea & Flood 2014).
+    let sign = |i: usize| {
+        let mut z = (seed << 32).wrapping_add(i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        if (z ^ (z >> 31)) >> 63 == 0 { 1.0 } else { -1.0 }
+    };
+    Col::from_fn(length, sign)
+}
+
+/// Whether `U·diag(values)·Vᵀ` is the matrix and the columns of both sides are orthonormal.
+///
+/// One side is square, so that the product with it loses nothing: then every value is right to what is tested.
+pub(super) fn triplets(
+    matrix: MatRef<'_, f64>,
+    left: MatRef<'_, f64>,
+    values: &[f64],
+    right: MatRef<'_, f64>,
+) -> Result<(), Contradiction> {
+    if matrix.nrows() < matrix.ncols() {
+        return triplets(matrix.transpose(), right, values, left);
+    }
+    let allowed = allowed(matrix.nrows());
+    let largest = values.first().copied().unwrap_or(0.0);
+    holds(values.iter().all(|s| *s >= 0.0) && values.is_sorted_by(|a, b| a >= b))?;
+    (0..PROBES).try_for_each(|seed| {
+        let y = signs(values.len(), seed);
+        let (u, v) = (left * &y, right * &y);
+        let scaled = Col::from_fn(y.nrows(), |i| values[i] * y[i]);
+        holds((left.transpose() * &u - &y).norm_l2() <= allowed)?;
+        holds((right.transpose() * &v - &y).norm_l2() <= allowed)?;
+        holds((matrix * &v - left * &scaled).norm_l2() <= allowed * largest)
+    })
+}
+
+/// Whether `U·diag(values)·Uᵀ` is the symmetric matrix and the columns of `U` are orthonormal.
+pub(super) fn eigenvectors(
+    matrix: MatRef<'_, f64>,
+    vectors: MatRef<'_, f64>,
+    values: &[f64],
+) -> Result<(), Contradiction> {
+    let allowed = allowed(matrix.nrows());
+    let largest = values.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    (0..PROBES).try_for_each(|seed| {
+        let y = signs(values.len(), seed);
+        let u = vectors * &y;
+        let scaled = Col::from_fn(y.nrows(), |i| values[i] * y[i]);
+        holds((vectors.transpose() * &u - &y).norm_l2() <= allowed)?;
+        holds((matrix * &u - vectors * &scaled).norm_l2() <= allowed * largest)
+    })
+}
