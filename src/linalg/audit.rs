@@ -10,7 +10,7 @@ use faer::{Col, MatRef};
 use super::tridiagonal::below;
 
 /// How many units `max(m, n)·ε` a decomposition may be off by: the threshold of LAPACK's own tests.
-const UNITS: f64 = 30.0;
+pub(super) const UNITS: f64 = 30.0;
 /// Gaps that are counted in, of each kind.
 const GAPS: usize = 3;
 /// A count is asked for at points at least this many roundings of the norm away from every value.
@@ -115,29 +115,35 @@ pub(super) fn signs(length: usize, seed: u64) -> Col<f64> {
     Col::from_fn(length, sign)
 }
 
-/// Whether `U·diag(values)·Vᵀ` is the matrix and the columns of both sides are orthonormal.
+/// How far `U·diag(values)·Vᵀ` is from the matrix, relative to the largest value, and the columns of both sides from
+/// orthonormal: the worst, in units of `max(m, n)·ε`.
 ///
-/// One side is square, so that the product with it loses nothing: then every value is right to what is tested.
-pub(super) fn triplets(
+/// One side is square, so that the product with it loses nothing: no value is off by more than what all of it is.
+pub(super) fn miss(
     matrix: MatRef<'_, f64>,
     left: MatRef<'_, f64>,
     values: &[f64],
     right: MatRef<'_, f64>,
-) -> Result<(), Contradiction> {
+) -> f64 {
     if matrix.nrows() < matrix.ncols() {
-        return triplets(matrix.transpose(), right, values, left);
+        return miss(matrix.transpose(), right, values, left);
     }
-    let allowed = allowed(matrix.nrows());
-    let largest = values.first().copied().unwrap_or(0.0);
-    holds(values.iter().all(|s| *s >= 0.0) && values.is_sorted_by(|a, b| a >= b))?;
-    (0..PROBES).try_for_each(|seed| {
+    if !values.iter().all(|s| *s >= 0.0) || !values.is_sorted_by(|a, b| a >= b) {
+        return f64::INFINITY;
+    }
+    let unit = f64::EPSILON * matrix.nrows() as f64;
+    let largest = values.first().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
+    let probe = |seed| {
         let y = signs(values.len(), seed);
         let (u, v) = (left * &y, right * &y);
         let scaled = Col::from_fn(y.nrows(), |i| values[i] * y[i]);
-        holds((left.transpose() * &u - &y).norm_l2() <= allowed)?;
-        holds((right.transpose() * &v - &y).norm_l2() <= allowed)?;
-        holds((matrix * &v - left * &scaled).norm_l2() <= allowed * largest)
-    })
+        let (left_miss, right_miss) = (left.transpose() * &u - &y, right.transpose() * &v - &y);
+        let product = (matrix * &v - left * &scaled).norm_l2() / largest;
+        [left_miss.norm_l2(), right_miss.norm_l2(), product]
+    };
+    // What is no number is as far as can be.
+    let larger = |worst: f64, x: f64| if x <= worst { worst } else if x.is_nan() { f64::INFINITY } else { x };
+    (0..PROBES).flat_map(probe).fold(0.0, larger) / unit
 }
 
 /// Whether `U·diag(values)·Uᵀ` is the symmetric matrix and the columns of `U` are orthonormal.

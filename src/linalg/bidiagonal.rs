@@ -7,14 +7,14 @@ use faer::linalg::householder::{
     apply_block_householder_sequence_transpose_on_the_left_in_place_with_conj as back,
 };
 use faer::linalg::qr::no_pivoting::factor::recommended_block_size;
-use faer::linalg::solvers::Qr;
 use faer::linalg::svd::bidiag::{bidiag_in_place, bidiag_in_place_scratch};
 use faer::{Col, Conj, Mat, MatRef, Par, Spec};
 
 use super::audit::signs;
+use super::qr::Qr;
 
 /// From this aspect ratio on, a triangle first is cheaper than the whole.
-const LONG: usize = 2;
+pub(super) const LONG: usize = 2;
 
 /// An upper bidiagonal matrix with the singular values of another.
 pub(super) struct Bidiagonal {
@@ -32,12 +32,9 @@ impl Bidiagonal {
         let probe = signs(cols, 0);
         let image = matrix * &probe;
         let (diagonal, above, mut again) = if rows >= LONG * cols {
-            let qr = Qr::new(matrix);
-            let (diagonal, above, inside) = reduced(qr.thin_R().to_owned(), &probe);
-            let mut again = Col::zeros(rows);
-            again.subrows_mut(0, cols).copy_from(&inside);
-            reflect(qr.Q_basis(), qr.Q_coeff(), &mut again);
-            (diagonal, above, again)
+            let qr = Qr::of(matrix);
+            let (diagonal, above, inside) = reduced(qr.triangle(), &probe);
+            (diagonal, above, qr.times(inside.as_mat()).col(0).to_owned())
         } else {
             reduced(matrix.to_owned(), &probe)
         };
@@ -64,12 +61,7 @@ fn reduced(mut matrix: Mat<f64>, probe: &Col<f64>) -> (Vec<f64>, Vec<f64>, Col<f
     back(basis, right.as_ref(), Conj::Yes, rest, Par::Seq, MemStack::new(&mut memory));
     let product = |i: usize| diagonal[i] * inside[i] + above.get(i).map_or(0.0, |e| e * inside[i + 1]);
     let mut again = Col::from_fn(rows, |i| if i < cols { product(i) } else { 0.0 });
-    reflect(matrix.as_ref(), left.as_ref(), &mut again);
+    let (basis, stack) = (matrix.as_ref(), MemStack::new(&mut memory));
+    forth(basis, left.as_ref(), Conj::No, again.as_mat_mut(), Par::Seq, stack);
     (diagonal, above, again)
-}
-
-/// Applies a sequence of reflections.
-fn reflect(basis: MatRef<'_, f64>, factor: MatRef<'_, f64>, column: &mut Col<f64>) {
-    let mut memory = MemBuffer::new(scratch::<f64>(basis.nrows(), factor.nrows(), 1));
-    forth(basis, factor, Conj::No, column.as_mat_mut(), Par::Seq, MemStack::new(&mut memory));
 }

@@ -3,13 +3,13 @@
 //! `L·R` with `L = Q₁·T₁` and `Rᵀ = Q₂·T₂` is `Q₁·(T₁·T₂ᵀ)·Q₂ᵀ`: two thin QR factorizations and the decomposition of a
 //! small square give the triplets to rounding of `σ₁`, in `(m + n)·r²` operations.
 
-use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
 use super::dense::triplets;
 use super::exact;
 use super::factors::{Basis, Factors};
 use super::operator::thin;
+use super::qr::Qr;
 use crate::error::Error;
 use crate::low_rank::LowRank;
 
@@ -30,15 +30,15 @@ pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
     let scaled = |factor: MatRef<'_, f64>, unit: f64| {
         Mat::from_fn(factor.nrows(), factor.ncols(), |i, j| factor[(i, j)] / unit)
     };
-    let left = Qr::new(scaled(left, units[0]).as_ref());
-    let right = Qr::new(scaled(right.transpose(), units[1]).as_ref());
-    let small = left.thin_R() * right.thin_R().transpose();
+    let left = Qr::of(scaled(left, units[0]).as_ref());
+    let right = Qr::of(scaled(right.transpose(), units[1]).as_ref());
+    let small = left.triangle() * right.triangle().transpose();
     let contradicted = Error::Contradicted { rows: product.rows(), cols: product.cols() };
     let found = triplets(small.as_ref()).ok_or(contradicted)?;
     Ok(Factors {
-        left: Basis::of((left.compute_thin_Q() * &found.left).as_ref()),
+        left: Basis::of(left.times(found.left.as_ref()).as_ref()),
         values: found.values.iter().map(|s| s * units[0] * units[1]).collect(),
-        right: Basis::of((right.compute_thin_Q() * &found.right).as_ref()),
+        right: Basis::of(right.times(found.right.as_ref()).as_ref()),
     })
 }
 

@@ -11,6 +11,8 @@ mod bidiagonal;
 mod bounds;
 mod bracket;
 mod bulge;
+#[cfg(test)]
+mod campaign;
 mod certificate;
 mod chase;
 mod dense;
@@ -29,12 +31,15 @@ mod operator;
 mod orthogonal;
 mod overlap;
 mod places;
+mod qr;
 mod reduced;
 mod reference;
 mod reflections;
 mod scan;
 #[doc(hidden)]
 pub mod stages;
+#[cfg(test)]
+mod structured;
 mod tridiagonal;
 mod windows;
 mod workspace;
