@@ -10,7 +10,7 @@ use faer::{Col, MatRef};
 use super::tridiagonal::below;
 
 /// How many units `max(m, n)·ε` a decomposition may be off by: the threshold of LAPACK's own tests.
-pub(super) const UNITS: f64 = 30.0;
+const UNITS: f64 = 30.0;
 /// Gaps that are counted in, of each kind.
 const GAPS: usize = 3;
 /// A count is asked for at points at least this many roundings of the norm away from every value.
@@ -115,35 +115,61 @@ pub(super) fn signs(length: usize, seed: u64) -> Col<f64> {
     Col::from_fn(length, sign)
 }
 
-/// How far `U·diag(values)·Vᵀ` is from the matrix, relative to the largest value, and the columns of both sides from
-/// orthonormal: the worst, in units of `max(m, n)·ε`.
-///
-/// One side is square, so that the product with it loses nothing: no value is off by more than what all of it is.
-pub(super) fn miss(
-    matrix: MatRef<'_, f64>,
-    left: MatRef<'_, f64>,
-    values: &[f64],
-    right: MatRef<'_, f64>,
-) -> f64 {
-    if matrix.nrows() < matrix.ncols() {
-        return miss(matrix.transpose(), right, values, left);
+/// How far triplets are from what they should be, in units of `max(m, n)·ε`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Miss {
+    /// `‖W − U·diag(values)·Vᵀ‖`, relative to the largest value.
+    pub(super) product: f64,
+    /// `‖UᵀU − I‖` and `‖VᵀV − I‖`, the larger.
+    pub(super) bases: f64,
+}
+
+impl Miss {
+    /// Of triplets with as many values as the short side, so that one of the bases is square: then no value is off by
+    /// more than the product is.
+    pub(super) fn of(
+        matrix: MatRef<'_, f64>,
+        left: MatRef<'_, f64>,
+        values: &[f64],
+        right: MatRef<'_, f64>,
+    ) -> Self {
+        if matrix.nrows() < matrix.ncols() {
+            return Self::of(matrix.transpose(), right, values, left);
+        }
+        let mut worst = Self { product: 0.0, bases: 0.0 };
+        let unit = f64::EPSILON * matrix.nrows().max(1) as f64;
+        let largest = values.first().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
+        if !values.iter().all(|s| *s >= 0.0) || !values.is_sorted_by(|a, b| a >= b) {
+            worst.product = f64::INFINITY;
+        }
+        for seed in 0..PROBES {
+            let y = signs(values.len(), seed);
+            let (u, v) = (left * &y, right * &y);
+            let scaled = Col::from_fn(y.nrows(), |i| values[i] * y[i]);
+            let product = (matrix * &v - left * &scaled).norm_l2() / largest;
+            worst.product = larger(worst.product, product / unit);
+            for image in [left.transpose() * &u, right.transpose() * &v] {
+                worst.bases = larger(worst.bases, (image - &y).norm_l2() / unit);
+            }
+        }
+        worst
     }
-    if !values.iter().all(|s| *s >= 0.0) || !values.is_sorted_by(|a, b| a >= b) {
-        return f64::INFINITY;
+
+    /// Whether both are below the threshold of LAPACK's own tests.
+    pub(super) fn is_small(&self) -> bool {
+        self.product <= UNITS && self.bases <= UNITS
     }
-    let unit = f64::EPSILON * matrix.nrows() as f64;
-    let largest = values.first().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
-    let probe = |seed| {
-        let y = signs(values.len(), seed);
-        let (u, v) = (left * &y, right * &y);
-        let scaled = Col::from_fn(y.nrows(), |i| values[i] * y[i]);
-        let (left_miss, right_miss) = (left.transpose() * &u - &y, right.transpose() * &v - &y);
-        let product = (matrix * &v - left * &scaled).norm_l2() / largest;
-        [left_miss.norm_l2(), right_miss.norm_l2(), product]
-    };
-    // What is no number is as far as can be.
-    let larger = |worst: f64, x: f64| if x <= worst { worst } else if x.is_nan() { f64::INFINITY } else { x };
-    (0..PROBES).flat_map(probe).fold(0.0, larger) / unit
+}
+
+/// The larger one; what is no number is larger than all.
+fn larger(a: f64, b: f64) -> f64 {
+    if a >= b {
+        a
+    } else if b.is_nan() {
+        f64::INFINITY
+    } else {
+        b
+    }
 }
 
 /// Whether `U·diag(values)·Uᵀ` is the symmetric matrix and the columns of `U` are orthonormal.
@@ -161,4 +187,63 @@ pub(super) fn eigenvectors(
         holds((vectors.transpose() * &u - &y).norm_l2() <= allowed)?;
         holds((matrix * &u - vectors * &scaled).norm_l2() <= allowed * largest)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::Arch;
+
+    use super::super::bidiagonal::Bidiagonal;
+    use super::super::structured::{hadamard, ones};
+    use super::super::tridiagonal::{interleaved, singular_values};
+    use super::*;
+
+    /// Half of the values are zero, and the bidiagonal form falls apart into small blocks.
+    fn halves() -> (Vec<f64>, Vec<f64>) {
+        let case = hadamard(64).kron(&ones(2, 2));
+        let Bidiagonal { diagonal, above, .. } = Bidiagonal::of(case.matrix.as_ref());
+        let values = singular_values(Arch::new(), &diagonal, &above);
+        (interleaved(&diagonal, &above), values)
+    }
+
+    #[test]
+    fn an_invented_value_is_on_the_wrong_side_of_a_gap() {
+        let (coupling, mut values) = halves();
+        let n = values.len();
+        let zeros = vec![0.0; 2 * n];
+        assert_eq!(counts(&zeros, &coupling, n, &values), Ok(()));
+        // What faer gave.
+        for invented in [1e-4, 1e-8, 1e-12] {
+            values[n / 2 - 1] = invented * values[n - 1];
+            assert_eq!(counts(&zeros, &coupling, n, &values), Err(Contradiction), "{invented:e}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_missing_shows_in_the_sum_of_squares() {
+        let (_, values) = halves();
+        let sum: f64 = values.iter().map(|s| s * s).sum();
+        assert_eq!(close(sum, 4.0 * 64.0 * 64.0, values.len()), Ok(()));
+        assert_eq!(close(sum * (1.0 + 1e-11), 4.0 * 64.0 * 64.0, values.len()), Err(Contradiction));
+        assert_eq!(close(f64::NAN, 1.0, 3), Err(Contradiction));
+    }
+
+    #[test]
+    fn one_wrong_column_shows_in_every_probe() {
+        let case = hadamard(16);
+        let unit = case.matrix.as_ref() * 0.25;
+        let identity = faer::Mat::<f64>::identity(16, 16);
+        let of = |values: &[f64], left: &faer::Mat<f64>| {
+            Miss::of(case.matrix.as_ref(), left.as_ref(), values, identity.as_ref())
+        };
+        assert!(of(&[4.0; 16], &unit).is_small());
+        let mut off = [4.0; 16];
+        off[15] -= 1e-10;
+        assert!(!of(&off, &unit).is_small());
+        let mut turned = unit.clone();
+        turned[(3, 3)] += 1e-10;
+        assert!(of(&[4.0; 16], &turned).bases > 1e3);
+        turned[(3, 3)] = f64::NAN;
+        assert!(!of(&[4.0; 16], &turned).is_small());
+    }
 }

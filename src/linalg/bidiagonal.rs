@@ -48,8 +48,7 @@ fn reduced(mut matrix: Mat<f64>, probe: &Col<f64>) -> (Vec<f64>, Vec<f64>, Col<f
     let (rows, cols) = matrix.shape();
     let block = recommended_block_size::<f64>(rows, cols);
     let (mut left, mut right) = (Mat::zeros(block, cols), Mat::zeros(block, cols - 1));
-    let mut memory =
-        MemBuffer::new(bidiag_in_place_scratch::<f64>(rows, cols, Par::Seq, Spec::default()));
+    let mut memory = MemBuffer::new(bidiag_in_place_scratch::<f64>(rows, cols, Par::Seq, Spec::default()));
     let stack = MemStack::new(&mut memory);
     bidiag_in_place(matrix.as_mut(), left.as_mut(), right.as_mut(), Par::Seq, stack, Spec::default());
     let diagonal: Vec<f64> = (0..cols).map(|i| matrix[(i, i)]).collect();

@@ -1,6 +1,7 @@
 //! Every route against matrices whose singular values are known by construction (`structured`).
 //!
-//! The suite takes a sample; `SVDKIT_STRUCTURED=2000 cargo test --lib campaign` takes that many, of sides up to 700.
+//! The suite takes a sample; `SVDKIT_STRUCTURED=2000 cargo test --lib campaign` takes that many, of sides up to 700
+//! (`1000..2000`: those of these seeds).
 
 #[cfg(test)]
 mod tests {
@@ -8,8 +9,9 @@ mod tests {
 
     use super::super::factors::Factors;
     use super::super::kernel::tests::machines;
-    use super::super::structured::{Case, Draw, drawn, hadamard, ones};
+    use super::super::structured::{Case, Draw, diagonal, drawn, hadamard, ones};
     use super::super::{Operator, by_gram, exact, leading, low_rank};
+    use crate::error::Error;
     use crate::low_rank::LowRank;
     use crate::matrix::Matrix;
     use crate::spectrum::Spectrum;
@@ -31,50 +33,54 @@ mod tests {
         if worst == 0.0 { 0.0 } else { worst / floor }
     }
 
-    fn held(found: &Spectrum, case: &Case, route: &str) -> f64 {
+    #[track_caller]
+    fn hold(found: Result<Spectrum, Error>, case: &Case, route: &str) {
+        let found = found.unwrap_or_else(|error| panic!("{route}, {}: {error}", case.name));
         let off = worst(found.values(), &case.values, found.floor());
         assert!(off <= 1.0, "{route}, {}: off by {off} floors", case.name);
-        off
     }
 
-    /// Values on every instruction set; they and vectors as written, turned and shuffled.
-    fn check(case: &Case, seed: u64) -> [f64; 5] {
-        let mut off = [0.0f64; 5];
-        let mut note = |at: usize, value: f64| off[at] = off[at].max(value);
-        let twins = [
-            case.clone(),
-            case.clone().transposed(),
-            case.clone().shuffled(&mut Draw::new(seed + 1)),
-        ];
-        for twin in &twins {
-            let matrix = matrix(twin);
-            let small = matrix.rows().min(matrix.cols()) <= 64;
-            for arch in machines().into_iter().rev().take(if small { 3 } else { 1 + (seed % 3) as usize }) {
-                let found = exact::by_counting(arch, &matrix);
-                note(0, held(&found.unwrap_or_else(|e| panic!("{}: {e}", twin.name)), twin, "exact"));
-                let found = by_gram(arch, &matrix);
-                note(1, held(&found.unwrap_or_else(|e| panic!("{}: {e}", twin.name)), twin, "fast"));
+    /// Values by every route and on every instruction set; as written, turned and shuffled.
+    #[track_caller]
+    fn check(case: &Case, seed: u64) {
+        let shuffled = case.clone().shuffled(&mut Draw::new(seed + 1));
+        for twin in [case.clone(), case.clone().transposed(), shuffled] {
+            let matrix = matrix(&twin);
+            // All on small matrices, each in its turn on large ones.
+            let all = machines();
+            let large = matrix.rows().min(matrix.cols()) > 64;
+            for arch in all.iter().skip(if large { seed as usize % all.len() } else { 0 }) {
+                hold(exact::by_counting(*arch, &matrix), &twin, "exact");
+                hold(by_gram(*arch, &matrix), &twin, "fast");
+                if large {
+                    break;
+                }
             }
         }
         let matrix = matrix(case);
-        let factors = exact::factors(&Operator::from(&matrix)).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        note(2, held(&factors.spectrum().expect("finite"), case, "vectors"));
-        note(3, sound(&factors, case));
+        let factors = exact::factors(&Operator::from(&matrix));
+        if let Ok(factors) = &factors {
+            hold_vectors(factors, case);
+        }
+        hold(factors.and_then(|factors| factors.spectrum()), case, "vectors");
         let (rows, cols) = case.matrix.shape();
         let identity: Vec<f64> = (0..cols * cols).map(|i| f64::from(u8::from(i % (cols + 1) == 0))).collect();
         let product = LowRank::new((rows, cols), cols, case.row_major(), identity).expect("sizes agree");
-        let found = low_rank(&product).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        note(4, held(&found.spectrum().expect("finite"), case, "low rank"));
+        hold(low_rank(&product).and_then(|factors| factors.spectrum()), case, "low rank");
         let found = leading(&Operator::from(&matrix), 8).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let first = case.values.first().copied().unwrap_or(0.0);
         for (found, value) in found.values.iter().zip(&case.values) {
-            assert!((found - value).abs() <= 1e-11 * first, "leading, {}: {found:e} is not {value:e}", case.name);
+            assert!(
+                (found - value).abs() <= 1e-9 * first,
+                "leading, {}: {found:e} is not {value:e}",
+                case.name
+            );
         }
-        off
     }
 
-    /// How far the bases are from orthonormal and their product from the matrix, in units of `max(m, n)·ε`.
-    fn sound(factors: &Factors, case: &Case) -> f64 {
+    /// How far the bases are from orthonormal and their product from the matrix, entry by entry.
+    #[track_caller]
+    fn hold_vectors(factors: &Factors, case: &Case) {
         let (left, right) = (factors.left.as_mat(), factors.right.as_mat());
         let count = factors.values.len();
         let unit = f64::EPSILON * case.matrix.nrows().max(case.matrix.ncols()) as f64;
@@ -86,25 +92,68 @@ mod tests {
             (right.transpose() * right - &identity).norm_max(),
             (scaled * right.transpose() - &case.matrix).norm_l2() / first,
         ];
-        let off = misses.into_iter().fold(0.0, f64::max) / unit;
-        assert!(off <= 30.0, "vectors, {}: {misses:?}, {off} units", case.name);
-        off
+        assert!(misses.iter().all(|x| *x <= 8.0 * unit), "vectors, {}: {misses:?} of {unit:e}", case.name);
     }
 
     #[test]
     fn no_value_of_a_structured_matrix_is_beyond_its_floor_on_any_route() {
-        let asked = std::env::var("SVDKIT_STRUCTURED").ok().and_then(|count| count.parse().ok());
-        let (count, most) = asked.map_or(SAMPLE, |count| (count, MOST));
-        let mut off = [0.0f64; 5];
-        let first = std::env::var("SVDKIT_FIRST").ok().and_then(|x| x.parse().ok()).unwrap_or(0);
-        for seed in first..first + count {
-            let case = drawn(seed, most);
-            let begun = std::time::Instant::now();
-            let found = check(&case, seed);
-            eprintln!("{found:.3?} {:.2} {}", begun.elapsed().as_secs_f64(), case.name);
-            off.iter_mut().zip(found).for_each(|(off, found)| *off = off.max(found));
+        let asked = std::env::var("SVDKIT_STRUCTURED").ok();
+        let (seeds, most) = asked.map_or((0..SAMPLE.0, SAMPLE.1), |asked| {
+            let seeds = asked.split_once("..").unwrap_or(("0", &asked));
+            let whole = |number: &str| number.parse().expect("SVDKIT_STRUCTURED is a count, or FIRST..END");
+            (whole(seeds.0)..whole(seeds.1), MOST)
+        });
+        seeds.for_each(|seed| check(&drawn(seed, most), seed));
+    }
+
+    #[test]
+    fn kahans_matrix_has_its_determinant_on_every_route() {
+        // Nearly singular, which no column says; no formula gives its values.
+        let n = 30;
+        let entry = |i: usize, j: usize| {
+            0.9f64.powi(i as i32)
+                * if i == j {
+                    1.0
+                } else if j > i {
+                    -0.43
+                } else {
+                    0.0
+                }
+        };
+        let kahan = Mat::from_fn(n, n, entry);
+        let determinant: f64 = (0..n).map(|i| 0.9f64.powi(i as i32).ln()).sum();
+        let matrix = Matrix::from_f64(n, n, &(0..n * n).map(|i| entry(i / n, i % n)).collect::<Vec<_>>());
+        let matrix = matrix.expect("sizes agree");
+        for arch in machines() {
+            let found = exact::by_counting(arch, &matrix).expect("sound");
+            let product: f64 = found.values().iter().map(|s| s.ln()).sum();
+            assert!((product - determinant).abs() < 1e-8, "{product} is not {determinant}");
+            let case =
+                Case { name: "kahan".to_owned(), matrix: kahan.clone(), values: found.values().to_vec() };
+            check(&case, 1);
         }
-        eprintln!("{off:.3?}");
+    }
+
+    #[test]
+    fn leading_vectors_of_a_matrix_with_one_value_stay_orthonormal() {
+        // After two blocks nothing is new but rounding.
+        for n in [100, 200, 300] {
+            for nothing in 1..9 {
+                let mut draw = Draw::new(n as u64 + nothing as u64);
+                let once = diagonal("identity", vec![1.0; n]).reflected(&mut draw);
+                let case = once.beside(&Case::new("zero", Mat::zeros(17, nothing), vec![]));
+                let matrix = matrix(&case);
+                let found = leading(&Operator::from(&matrix), 8).expect("converges");
+                assert_eq!(found.values.len(), 8);
+                let identity = Mat::<f64>::identity(8, 8);
+                for basis in [found.left.as_mat(), found.right.as_mat()] {
+                    let off = (basis.transpose() * basis - &identity).norm_max();
+                    assert!(off < 1e-12, "{}, {nothing}: {off:e}", case.name);
+                }
+                let off = worst(&found.values, &case.values[..8], 1.0);
+                assert!(off < 1e-12, "{}, {nothing}: {off:e}", case.name);
+            }
+        }
     }
 
     #[test]

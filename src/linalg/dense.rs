@@ -9,14 +9,15 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd, svd_scratch};
 use faer::{Mat, MatRef, Par, Spec};
 
-use super::audit;
+use super::audit::Miss;
 use super::bidiagonal::LONG;
+use super::exact::on_one_thread;
 use super::qr::Qr;
 
 /// From this short side on, divide and conquer is faster; it is faer's own choice.
 const DIVIDED: usize = 128;
-/// What is this close, in units of `max(m, n)·ε`, needs no second way.
-const CLOSE: f64 = 2.0;
+/// What is this close needs no second way: no value is off by more than its floor.
+const CLOSE: Miss = Miss { product: 1.0, bases: 4.0 };
 
 /// `U·diag(values)·Vᵀ`, values descending, as many columns on both sides as the matrix has on its short one.
 pub(super) struct Triplets {
@@ -27,6 +28,7 @@ pub(super) struct Triplets {
 
 /// The triplets of a matrix of finite entries; none where every way contradicts the matrix.
 pub(super) fn triplets(matrix: MatRef<'_, f64>) -> Option<Triplets> {
+    on_one_thread();
     let (rows, cols) = matrix.shape();
     if rows < cols {
         let Triplets { left, values, right } = triplets(matrix.transpose())?;
@@ -38,26 +40,26 @@ pub(super) fn triplets(matrix: MatRef<'_, f64>) -> Option<Triplets> {
     let qr = Qr::of(matrix);
     let Triplets { left, values, right } = closest(qr.triangle().as_ref(), DIVIDED)?;
     let left = qr.times(left.as_ref());
-    (audit::miss(matrix, left.as_ref(), &values, right.as_ref()) <= audit::UNITS)
-        .then_some(Triplets { left, values, right })
+    let miss = Miss::of(matrix, left.as_ref(), &values, right.as_ref());
+    miss.is_small().then_some(Triplets { left, values, right })
 }
 
 /// The triplets that fit best, by a division from this short side on or, where those are not close, by QR alone.
 fn closest(matrix: MatRef<'_, f64>, divided: usize) -> Option<Triplets> {
-    let mut best: Option<(f64, Triplets)> = None;
+    let mut best: Option<(Miss, Triplets)> = None;
     let ways = [divided, usize::MAX];
     let first = usize::from(matrix.nrows().min(matrix.ncols()) < divided);
     for threshold in &ways[first..] {
         let Some(found) = by_faer(matrix, *threshold) else { continue };
-        let miss = audit::miss(matrix, found.left.as_ref(), &found.values, found.right.as_ref());
-        if best.as_ref().is_none_or(|(before, _)| miss < *before) {
+        let miss = Miss::of(matrix, found.left.as_ref(), &found.values, found.right.as_ref());
+        if miss.is_small() && best.as_ref().is_none_or(|(before, _)| miss.product < before.product) {
             best = Some((miss, found));
         }
-        if miss <= CLOSE {
+        if miss.product <= CLOSE.product && miss.bases <= CLOSE.bases {
             break;
         }
     }
-    best.filter(|(miss, _)| *miss <= audit::UNITS).map(|(_, found)| found)
+    best.map(|(_, found)| found)
 }
 
 /// faer's triplets, by QR iteration alone below a short side of `threshold`, and never through its QR factorization
@@ -88,7 +90,13 @@ mod tests {
     fn smallest() -> Mat<f64> {
         let (diagonal, above) = ([1.0, 1e-16, 0.0, 1.0], [0.0, 3e-16, 3e-16]);
         Mat::from_fn(4, 4, |i, j| {
-            if i == j { diagonal[i] } else if j == i + 1 { above[i] } else { 0.0 }
+            if i == j {
+                diagonal[i]
+            } else if j == i + 1 {
+                above[i]
+            } else {
+                0.0
+            }
         })
     }
 
@@ -97,15 +105,16 @@ mod tests {
         let matrix = smallest();
         let wrong = by_faer(matrix.as_ref(), 4).expect("converges");
         assert!(wrong.values[2] > 1e-4, "faer is mended: {:?}", wrong.values);
-        let miss = audit::miss(matrix.as_ref(), wrong.left.as_ref(), &wrong.values, wrong.right.as_ref());
-        assert!(miss > 1e6 * audit::UNITS, "{miss}");
+        let miss = Miss::of(matrix.as_ref(), wrong.left.as_ref(), &wrong.values, wrong.right.as_ref());
+        assert!(!miss.is_small(), "{miss:?}");
         let right = closest(matrix.as_ref(), 4).expect("the other way is sound");
         assert!(right.values[2] < 1e-15, "{:?}", right.values);
     }
 
     #[test]
     fn the_exact_route_counts_and_invents_nothing() {
-        let entries: Vec<f64> = smallest().row_iter().flat_map(|row| row.iter().copied().collect::<Vec<_>>()).collect();
+        let entries: Vec<f64> =
+            smallest().row_iter().flat_map(|row| row.iter().copied().collect::<Vec<_>>()).collect();
         let matrix = Matrix::from_f64(4, 4, &entries).expect("sizes agree");
         let found = exact::singular_values(&matrix).expect("sound");
         let expected = [1.0, 1.0, 3e-16, 1e-16];

@@ -3,8 +3,9 @@
 //! `L·R` with `L = Q₁·T₁` and `Rᵀ = Q₂·T₂` is `Q₁·(T₁·T₂ᵀ)·Q₂ᵀ`: two thin QR factorizations and the decomposition of a
 //! small square give the triplets to rounding of `σ₁`, in `(m + n)·r²` operations.
 
-use faer::{Mat, MatRef};
+use faer::{Col, Mat, MatRef};
 
+use super::audit::{self, Contradiction};
 use super::dense::triplets;
 use super::exact;
 use super::factors::{Basis, Factors};
@@ -30,15 +31,24 @@ pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
     let scaled = |factor: MatRef<'_, f64>, unit: f64| {
         Mat::from_fn(factor.nrows(), factor.ncols(), |i, j| factor[(i, j)] / unit)
     };
-    let left = Qr::of(scaled(left, units[0]).as_ref());
-    let right = Qr::of(scaled(right.transpose(), units[1]).as_ref());
+    let (thin_left, thin_right) = (scaled(left, units[0]), scaled(right.transpose(), units[1]));
+    let (left, right) = (Qr::of(thin_left.as_ref()), Qr::of(thin_right.as_ref()));
     let small = left.triangle() * right.triangle().transpose();
-    let contradicted = Error::Contradicted { rows: product.rows(), cols: product.cols() };
-    let found = triplets(small.as_ref()).ok_or(contradicted)?;
+    let contradicted = || Error::Contradicted { rows: product.rows(), cols: product.cols() };
+    let found = triplets(small.as_ref()).ok_or_else(contradicted)?;
+    let (left, right) = (left.times(found.left.as_ref()), right.times(found.right.as_ref()));
+    // The product with a vector of signs, through the factors and through the triplets.
+    let probe = audit::signs(product.cols(), 0);
+    let inside = right.transpose() * &probe;
+    let inside = Col::from_fn(inside.nrows(), |i| found.values[i] * inside[i]);
+    let miss = (&thin_left * (thin_right.transpose() * &probe) - &left * inside).norm_l2();
+    let size = thin_left.norm_l2() * thin_right.norm_l2();
+    audit::holds(miss <= audit::allowed(product.rows().max(product.cols())) * size)
+        .map_err(|Contradiction| contradicted())?;
     Ok(Factors {
-        left: Basis::of(left.times(found.left.as_ref()).as_ref()),
+        left: Basis::of(left.as_ref()),
         values: found.values.iter().map(|s| s * units[0] * units[1]).collect(),
-        right: Basis::of(right.times(found.right.as_ref()).as_ref()),
+        right: Basis::of(right.as_ref()),
     })
 }
 

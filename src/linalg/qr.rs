@@ -74,7 +74,6 @@ impl Qr {
 
 /// Reflects the first `count` columns, one by one, and the others of the panel at once.
 fn reduce(mut matrix: MatMut<'_, f64>, mut factor: MatMut<'_, f64>, count: usize) {
-    let rows = matrix.nrows();
     for k in 0..count {
         let (_, _, _, rest) = matrix.as_mut().split_at_mut(k, k);
         let (here, mut others) = rest.split_at_col_mut(1);
@@ -90,7 +89,6 @@ fn reduce(mut matrix: MatMut<'_, f64>, mut factor: MatMut<'_, f64>, count: usize
             rest.iter_mut().zip(&*tail).for_each(|(x, v)| *x += along * v);
         }
     }
-    debug_assert!(rows >= count);
     finish(matrix, factor, count);
 }
 
@@ -102,5 +100,44 @@ fn finish(matrix: MatMut<'_, f64>, mut factor: MatMut<'_, f64>, count: usize) {
         let mut memory = MemBuffer::new(scratch::<f64>(basis.nrows(), count, others.ncols()));
         let stack = MemStack::new(&mut memory);
         back(basis.as_ref(), factor.as_ref(), Conj::No, others, Par::Seq, stack);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernel::tests::noise;
+    use super::*;
+
+    /// `Q·R` is the matrix and `Q` has orthonormal columns, both to a few roundings.
+    #[track_caller]
+    fn check(name: &str, matrix: &Mat<f64>) {
+        let qr = Qr::of(matrix.as_ref());
+        let triangle = qr.triangle();
+        let count = triangle.nrows();
+        let identity = Mat::<f64>::identity(count, count);
+        let q = qr.times(identity.as_ref());
+        let miss = (&q * &triangle - matrix).norm_l2() / f64::EPSILON;
+        assert!(miss <= 16.0 * matrix.norm_l2(), "{name}: {miss} roundings");
+        let off = (q.transpose() * &q - identity).norm_l2() / f64::EPSILON;
+        assert!(off <= (count + 4) as f64, "{name}: off by {off} roundings from orthonormal");
+    }
+
+    #[test]
+    fn columns_that_nearly_depend_on_others_keep_what_is_left_of_them() {
+        for (rows, cols) in [(1, 1), (2, 1), (1, 3), (8, 8), (9, 7), (33, 33), (100, 64), (96, 96), (70, 130)]
+        {
+            let name = format!("{rows} × {cols}");
+            let entries: Vec<f64> = noise(3).take(rows * cols).collect();
+            let random = Mat::from_fn(rows, cols, |i, j| entries[i * cols + j]);
+            check(&name, &random);
+            // One direction, and a trace of all others: faer's own drops it.
+            let trace = Mat::from_fn(rows, cols, |i, j| entries[i] + 1e-12 * random[(i, j)]);
+            check(&format!("{name}, nearly of rank one"), &trace);
+            check(
+                &format!("{name}, graded"),
+                &Mat::from_fn(rows, cols, |i, j| random[(i, j)] * 1e-7f64.powi(j as i32)),
+            );
+            check(&format!("{name}, zero"), &Mat::zeros(rows, cols));
+        }
     }
 }

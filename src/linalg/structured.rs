@@ -52,7 +52,7 @@ impl Draw {
 
 impl Case {
     /// Any values, in any order and without the zeros.
-    fn new(name: &str, matrix: Mat<f64>, mut values: Vec<f64>) -> Self {
+    pub(super) fn new(name: &str, matrix: Mat<f64>, mut values: Vec<f64>) -> Self {
         values.iter_mut().for_each(|x| *x = x.abs());
         values.sort_by(|a, b| b.total_cmp(a));
         values.resize(matrix.nrows().min(matrix.ncols()), 0.0);
@@ -78,7 +78,7 @@ impl Case {
     }
 
     /// Between two reflections, which leave the values but not one entry.
-    fn reflected(self, draw: &mut Draw) -> Self {
+    pub(super) fn reflected(self, draw: &mut Draw) -> Self {
         self.map("reflected", |mut a| {
             for _ in 0..2 {
                 a = mirrored(&a, &mirror(a.nrows(), draw)).transpose().to_owned();
@@ -90,14 +90,13 @@ impl Case {
     pub(super) fn kron(&self, other: &Self) -> Self {
         let (a, b) = (&self.matrix, &other.matrix);
         let (p, q) = b.shape();
-        let matrix =
-            Mat::from_fn(a.nrows() * p, a.ncols() * q, |i, j| a[(i / p, j / q)] * b[(i % p, j % q)]);
+        let matrix = Mat::from_fn(a.nrows() * p, a.ncols() * q, |i, j| a[(i / p, j / q)] * b[(i % p, j % q)]);
         let values = self.values.iter().flat_map(|x| other.values.iter().map(move |y| x * y)).collect();
         Self::new(&format!("({} ⊗ {})", self.name, other.name), matrix, values)
     }
 
     /// Both along the diagonal.
-    fn beside(&self, other: &Self) -> Self {
+    pub(super) fn beside(&self, other: &Self) -> Self {
         let ((p, q), (r, s)) = (self.matrix.shape(), other.matrix.shape());
         let matrix = Mat::from_fn(p + r, q + s, |i, j| match (i < p, j < q) {
             (true, true) => self.matrix[(i, j)],
@@ -126,7 +125,7 @@ fn mirrored(a: &Mat<f64>, v: &[f64]) -> Mat<f64> {
     Mat::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)] - 2.0 * v[i] * along[j])
 }
 
-fn diagonal(name: &str, values: Vec<f64>) -> Case {
+pub(super) fn diagonal(name: &str, values: Vec<f64>) -> Case {
     let n = values.len();
     Case::new(name, Mat::from_fn(n, n, |i, j| values[i] * unit(i == j)), values)
 }
@@ -152,8 +151,20 @@ fn mode(n: usize, draw: &mut Draw) -> Vec<f64> {
     let (mode, condition) = (draw.below(6), draw.pick(&[2.0, 1e4, 1.0 / f64::EPSILON]));
     let share = |i: usize| i as f64 / (n - 1).max(1) as f64;
     let value = |i: usize| match mode {
-        0 => if i == 0 { 1.0 } else { 1.0 / condition },
-        1 => if i + 1 < n { 1.0 } else { 1.0 / condition },
+        0 => {
+            if i == 0 {
+                1.0
+            } else {
+                1.0 / condition
+            }
+        }
+        1 => {
+            if i + 1 < n {
+                1.0
+            } else {
+                1.0 / condition
+            }
+        }
         2 => condition.powf(-share(i)),
         3 => 1.0 - share(i) * (1.0 - 1.0 / condition),
         4 => condition.powf(-draw.unit()),
@@ -185,8 +196,7 @@ fn base(n: usize, draw: &mut Draw) -> Case {
         }
         9 => Case::new("shift", Mat::from_fn(n, n, |i, j| unit(j == i + 1)), vec![1.0; n - 1]),
         10 => {
-            let values =
-                (1..=n).map(|k| 0.5 / angle((2 * k - 1) as f64, (4 * n + 2) as f64).sin()).collect();
+            let values = (1..=n).map(|k| 0.5 / angle((2 * k - 1) as f64, (4 * n + 2) as f64).sin()).collect();
             Case::new("triangle", Mat::from_fn(n, n, |i, j| unit(j >= i)), values)
         }
         11 => {

@@ -59,7 +59,9 @@ pub(super) fn singular_values(arch: Arch, diagonal: &[f64], above: &[f64]) -> Ve
     let n = diagonal.len();
     let coupling = interleaved(diagonal, above);
     let high = (0..=coupling.len())
-        .map(|i| i.checked_sub(1).map_or(0.0, |i| coupling[i].abs()) + coupling.get(i).map_or(0.0, |e| e.abs()))
+        .map(|i| {
+            i.checked_sub(1).map_or(0.0, |i| coupling[i].abs()) + coupling.get(i).map_or(0.0, |e| e.abs())
+        })
         .fold(0.0, f64::max);
     if high == 0.0 {
         return vec![0.0; n];
