@@ -38,8 +38,7 @@ pub(super) fn by_counting(arch: Arch, matrix: &Matrix) -> Result<Spectrum, Error
     on_one_thread();
     let (rows, cols) = (matrix.rows(), matrix.cols());
     let mut entries = matrix.to_f64();
-    let unit = scale(&mut entries).ok_or(Error::NotConverged { rows, cols })?;
-    let Some(unit) = unit else {
+    let Some(unit) = scale(&mut entries).map_err(|NotFinite| Error::NotConverged { rows, cols })? else {
         return Spectrum::new(vec![0.0; rows.min(cols)], rows, cols, Route::Direct);
     };
     let weight: MatRef<'_, f64> = MatRef::from_row_major_slice(&entries, rows, cols);
@@ -63,19 +62,22 @@ fn counted(arch: Arch, matrix: MatRef<'_, f64>) -> Result<Vec<f64>, Contradictio
     Ok(values)
 }
 
-/// Divides by a power of two near the largest entry, so that no product over- or underflows, no bit changes, and gives
-/// it; an inner none where all are zero, an outer one where an entry is not finite.
-fn scale(entries: &mut [f64]) -> Option<Option<f64>> {
+/// An entry is no number or infinite.
+struct NotFinite;
+
+/// Divides by a power of two near the largest entry, so that no product over- or underflows and no bit changes, and gives
+/// it; none where all are zero.
+fn scale(entries: &mut [f64]) -> Result<Option<f64>, NotFinite> {
     let largest = entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !entries.iter().all(|x| x.is_finite()) {
-        return None;
+        return Err(NotFinite);
     }
     if largest == 0.0 {
-        return Some(None);
+        return Ok(None);
     }
     let unit = super::power_of_two(largest);
     entries.iter_mut().for_each(|x| *x /= unit);
-    Some(Some(unit))
+    Ok(Some(unit))
 }
 
 /// All `min(m, n)` singular triplets.
@@ -86,7 +88,7 @@ pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
     on_one_thread();
     let (rows, cols) = (operator.rows(), operator.cols());
     let mut entries = operator.to_f64();
-    let unit = scale(&mut entries).ok_or(Error::NotConverged { rows, cols })?.unwrap_or(1.0);
+    let unit = scale(&mut entries).map_err(|NotFinite| Error::NotConverged { rows, cols })?.unwrap_or(1.0);
     let matrix = MatRef::from_row_major_slice(&entries, rows, cols);
     let Triplets { left, values, right } = triplets(matrix).ok_or(Error::Contradicted { rows, cols })?;
     let values = values.iter().map(|s| s * unit).collect();
