@@ -2,14 +2,20 @@
 //!
 //! The fast route: a weight's Gram matrix (`gram`), made a band matrix (`band`), made tridiagonal (`chase`), whose
 //! eigenvalues are counted out (`tridiagonal`); `σ = √λ`. All but the last two stages is matrix products (`kernel`,
-//! `narrow`). The exact route is faer's (`exact`).
+//! `narrow`). The exact route (`exact`) makes the weight itself bidiagonal by faer
+//! (`bidiagonal`) and counts, too; all vectors are faer's (`dense`). What is found is tested (`audit`).
 
+mod audit;
 mod band;
+mod bidiagonal;
 mod bounds;
 mod bracket;
 mod bulge;
+#[cfg(test)]
+mod campaign;
 mod certificate;
 mod chase;
+mod dense;
 mod difference;
 mod exact;
 mod factors;
@@ -25,12 +31,15 @@ mod operator;
 mod orthogonal;
 mod overlap;
 mod places;
+mod qr;
 mod reduced;
 mod reference;
 mod reflections;
 mod scan;
 #[doc(hidden)]
 pub mod stages;
+#[cfg(test)]
+mod structured;
 mod tridiagonal;
 mod windows;
 mod workspace;
@@ -40,6 +49,7 @@ use pulp::Arch;
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
+use audit::Contradiction;
 use gram::Gram;
 
 pub use certificate::{BestCosine, Question};
@@ -241,8 +251,9 @@ impl Stream {
 
 /// The singular values of a weight whose Gram matrix has been summed.
 fn spectrum(gram: Gram, rows: usize, cols: usize) -> Result<Spectrum, Error> {
+    let eigenvalues = gram.eigenvalues().map_err(|Contradiction| Error::Contradicted { rows, cols })?;
     // Zeros that fill the matrix up to a multiple of the band's width come with it and go again.
-    from_eigenvalues(gram.eigenvalues().into_iter().rev().take(rows.min(cols)), rows, cols)
+    from_eigenvalues(eigenvalues.into_iter().rev().take(rows.min(cols)), rows, cols)
 }
 
 /// `σ = √λ`.

@@ -24,6 +24,7 @@ mod rank;
 mod recipes;
 mod settings;
 mod signals;
+mod structured;
 mod transcripts;
 mod updates;
 mod weightwatcher;
