@@ -41,7 +41,6 @@ pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
 /// The triplets, their values in units of a power of two of the given exponent.
 fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
     exact::on_one_thread();
-    let failed = || Error::NotConverged { rows: product.rows(), cols: product.cols() };
     let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !product.left().iter().chain(product.right()).all(|x| x.is_finite()) {
         return Err(Error::NotFinite { rows: product.rows(), cols: product.cols() });

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::table::Paint;
+use super::style::Paint;
 use crate::error::{begins_command, is_hidden};
 
 /// How a character that may not leave as it is, is written.
