@@ -79,7 +79,7 @@ pub const OUTPUT_FORMATS: &[(OutputFormat, &str, &[&str])] = &[
 /// carry all columns, and so do people's when the user named them.
 ///
 /// Here, and nowhere else, texts that a hostile file may have chosen become harmless: JSON and Parquet give them back
-/// as they are, all other formats show them printable, and what leaves passes [`Escaped`] on its way.
+/// as they are, all other formats show them printable, and what leaves passes `Escaped` on its way.
 ///
 /// # Errors
 /// What the writer says.
