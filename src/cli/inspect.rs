@@ -13,9 +13,10 @@ use crate::report::{Inventory, SCHEMA};
 
 use super::Status;
 use super::model::Model;
-use super::options::{FormatName, Reading, When, filter, formulas, look, set_color};
+use super::options::{FormatName, Reading, formulas, look, set_color};
 use super::outputs::Outputs;
 use super::stdout;
+use super::values::{When, filter};
 
 /// Lists what a checkpoint holds: its tensors by pattern, their sizes, what would be measured and what left out and why, its
 /// files, and what the settings beside it claim. Reads headers alone.

@@ -18,9 +18,10 @@ use crate::report::{Column, Report};
 use super::Status;
 use super::emit::{self, Emit, Spoken};
 use super::model::Model;
-use super::options::{Common, Input, PrecisionName, share, word};
+use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished};
+use super::values::share;
 
 /// Columns of the table, most wanted first; those of `--energy` come before.
 const SHOWN: [&str; 12] = [

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
 use crate::checkpoint::{self, MatrixSource};
-use crate::engine::{self, Job, Limits};
+use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::layer::{Filter, Layer, Selection, bare};
@@ -17,11 +16,11 @@ use crate::notation;
 use crate::render;
 use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Unlisted, Verdict};
 
+use super::jobs::{Work, run_jobs};
 use super::model::Model;
 use super::options::Common;
 use super::outputs::Outputs;
 use super::plan;
-use super::progress::Progress;
 use super::{Status, complain, remark, rules, skipped, stdout, strict};
 
 /// What a command brings: its columns and the function that measures one matrix.
@@ -62,7 +61,8 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     }
     let limits = common.limits();
     if common.dry_run {
-        plan::write(&selection, analysis, limits)?;
+        let jobs: Vec<Job> = selection.layers.iter().map(|layer| (analysis.cost)(layer)).collect();
+        plan::write(&selection, &jobs, limits)?;
         return Ok(None);
     }
     if common.verbose {
@@ -167,35 +167,11 @@ fn measure_all(
         Arc::new(move |i| measure(source.as_ref(), &layers[i]))
     };
     let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
-    for (i, result) in originals.into_iter().zip(all(&jobs, &work, (common, limits))?) {
+    for (i, result) in originals.into_iter().zip(run_jobs(&jobs, &work, (common, limits))?) {
         measured[i] = Some(result.map(Arc::new));
     }
     let shared = |i: usize| measured[tied[i].unwrap_or(i)].clone();
     Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
-}
-
-/// Does one job of several, by its position.
-pub(super) type Work<T> = Arc<dyn Fn(usize) -> Result<T, Error> + Send + Sync>;
-
-/// Does all of `jobs`, with progress shown; what failed comes as words.
-pub(super) fn all<T: Send + 'static>(
-    jobs: &[Job],
-    work: &Work<T>,
-    (common, limits): (&Common, Limits),
-) -> Result<Vec<Result<T, String>>, Error> {
-    let mut progress = Progress::new(jobs, common.quiet);
-    let mut watch = |event| {
-        progress.update(event);
-        if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let results = engine::map(jobs, limits, work, &mut watch);
-    progress.finish();
-    let words = |result| match result {
-        Some(Ok(found)) => Ok(found),
-        Some(Err(error)) => Err(Error::to_string(&error)),
-        None => Err("svdkit failed on this matrix; that is a bug worth reporting".to_owned()),
-    };
-    Ok(results?.into_iter().map(words).collect())
 }
 
 fn assemble(

@@ -7,7 +7,7 @@ use crate::notation;
 use crate::report::{Report, Row, Skipped, Value, Why};
 
 use super::bounds::{self, Known};
-use super::judge::Clause;
+use super::clause::Clause;
 use super::missing::{self, Gap};
 
 /// A named value to be judged: what is known of it, and why that is no number.

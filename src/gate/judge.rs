@@ -3,29 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, printable};
-use crate::layer::Filter;
 use crate::notation;
-use crate::report::{Finding, Outcome, Report, Severity, Verdict};
+use crate::report::{Finding, Outcome, Report, Verdict};
 
 use super::accept::{Acceptance, Day, accept};
 use super::bounds::Known;
+use super::clause::{Clause, Found};
 use super::items::{Item, Items, hidden, items};
-use super::missing::{Gap, MissingPolicy};
+use super::missing::Gap;
 use super::sums::Sum;
-use super::{Crossing, Line, Rule, Subject, words};
-
-/// A rule and how it is meant.
-#[derive(Debug, Clone)]
-pub struct Clause {
-    /// The failing condition.
-    pub rule: Rule,
-    /// What breaking it means.
-    pub severity: Severity,
-    /// The rows it is about, beside the rule's own glob.
-    pub filter: Filter,
-    /// Which values that could not be measured it passes over.
-    pub missing: MissingPolicy,
-}
+use super::{Crossing, Line, Subject, words};
 
 /// All that a report is judged by.
 #[derive(Debug, Clone)]
@@ -36,13 +23,6 @@ pub struct Gate {
     pub accepted: Vec<Acceptance>,
     /// The day on which it is judged.
     pub today: Day,
-}
-
-/// A finding with how far it lies beyond the line, and why there is no value, if there is none.
-pub(super) struct Found {
-    pub(super) excess: f64,
-    pub(super) gap: Option<Gap>,
-    pub(super) finding: Finding,
 }
 
 /// What a rule found, and the values it could not judge: those that fail it, and those that it passes over.
@@ -205,8 +185,12 @@ fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Found> {
 mod tests {
     use globset::Glob;
 
+    use super::super::Rule;
+    use super::super::missing::MissingPolicy;
     use super::*;
     use crate::gate::Accepts;
+    use crate::layer::Filter;
+    use crate::report::Severity;
     use crate::report::{
         Column, Format, Measurements, Row, Skipped, SkippedContent, Source, Totals, Unlisted, Value, Why,
     };

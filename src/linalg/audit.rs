@@ -40,7 +40,7 @@ impl Invariants {
     pub(super) fn of_columns<'a>(side: usize, column: impl Fn(usize) -> &'a [f64]) -> Self {
         let sums = (0..side).map(|j| {
             let (diagonal, below) = column(j).split_first().expect("a column has a diagonal");
-            (*diagonal, diagonal * diagonal + 2.0 * super::orthogonal::dot(below, below))
+            (*diagonal, diagonal * diagonal + 2.0 * super::vector::dot(below, below))
         });
         let (trace, square) = sums.fold((0.0, 0.0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
         Self { trace, square }

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use super::audit;
 use super::bounds::{EQUAL, Eigenvalues, Ritz, clusters, lower, upper};
 use super::factors::{Basis, Factors};
-use super::orthogonal::{self, dot, project};
+use super::orthogonal::project;
+use super::vector::dot;
 
 /// Steps after which whole decompositions are cheaper.
 const PATIENCE: usize = 96;
@@ -131,7 +132,7 @@ impl Run {
         self.diagonal.push(dot(self.basis.column(self.diagonal.len()), image));
         project(&self.basis, &mut next);
         project(&self.basis, &mut next);
-        let beta = orthogonal::norm(&next);
+        let beta = super::vector::norm(&next);
         self.beside.push(beta);
         if beta > error {
             next.iter_mut().for_each(|x| *x /= beta);

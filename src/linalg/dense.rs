@@ -4,6 +4,8 @@
 //! has few distinct singular values. What it finds is held against the matrix; where that is not close, its QR iteration
 //! alone decomposes the matrix again, which takes one and a half to three times as long and has no such step.
 
+use std::sync::Once;
+
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd, svd_scratch};
@@ -11,13 +13,19 @@ use faer::{Mat, MatRef, Par, Spec};
 
 use super::audit::Miss;
 use super::bidiagonal::LONG;
-use super::exact::on_one_thread;
 use super::qr::Qr;
 
 /// From this short side on, divide and conquer is faster; it is faer's own choice.
 const DIVIDED: usize = 128;
 /// What is this close needs no second way: no value is off by more than its floor.
 const CLOSE: Miss = Miss { product: 1.0, bases: 4.0 };
+
+/// One thread a matrix: with more, faer's bits would depend on their number.
+static ONE_THREAD: Once = Once::new();
+
+pub(super) fn on_one_thread() {
+    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
+}
 
 /// `U·diag(values)·Vᵀ`, values descending, as many columns on both sides as the matrix has on its short one.
 pub(super) struct Triplets {

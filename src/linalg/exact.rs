@@ -3,27 +3,18 @@
 //!
 //! Every value is right to a small multiple of `max(m, n)·ε·σ₁`, however small it is, and tested before it is given away.
 
-use std::sync::Once;
-
 use faer::MatRef;
 use pulp::Arch;
 
 use super::audit::{self, Contradiction};
 use super::bidiagonal::Bidiagonal;
-use super::dense::{Triplets, triplets};
+use super::dense::{Triplets, on_one_thread, triplets};
 use super::factors::{Basis, Factors, fitting};
 use super::operator::Operator;
 use super::tridiagonal;
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
-
-/// One thread a matrix: with more, faer's bits would depend on their number.
-static ONE_THREAD: Once = Once::new();
-
-pub(super) fn on_one_thread() {
-    ONE_THREAD.call_once(|| faer::set_global_parallelism(faer::Par::Seq));
-}
 
 /// The singular values of a finite matrix.
 ///

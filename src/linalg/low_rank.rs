@@ -6,8 +6,7 @@
 use faer::{Col, Mat, MatRef};
 
 use super::audit::{self, Contradiction};
-use super::dense::triplets;
-use super::exact;
+use super::dense::{on_one_thread, triplets};
 use super::factors::{Basis, Factors, fitting};
 use super::operator::thin;
 use super::qr::Qr;
@@ -53,7 +52,7 @@ fn terms(product: &LowRank, exponent: i32) -> f64 {
 
 /// The triplets, their values in units of a power of two of the given exponent.
 fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
-    exact::on_one_thread();
+    on_one_thread();
     let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !product.left().iter().chain(product.right()).all(|x| x.is_finite()) {
         return Err(Error::NotFinite { rows: product.rows(), cols: product.cols() });
@@ -86,6 +85,7 @@ fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exact;
     use super::super::kernel::tests::noise;
     use super::*;
 

@@ -42,6 +42,7 @@ pub mod stages;
 #[cfg(test)]
 mod structured;
 mod tridiagonal;
+mod vector;
 mod windows;
 mod workspace;
 

@@ -10,6 +10,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
 
 use super::factors::Basis;
+use super::vector::norm;
 
 /// What is left of a column is rounding when it is smaller than this share of the largest column seen.
 const NEGLIGIBLE: f64 = 1e-14;
@@ -92,23 +93,6 @@ pub(super) fn project(basis: &Basis, column: &mut [f64]) -> Vec<f64> {
     matmul(found.as_mut(), Accum::Replace, basis.as_mat().transpose(), rest.as_ref(), 1.0, Par::Seq);
     matmul(rest.as_mut(), Accum::Add, basis.as_mat(), found.as_ref(), -1.0, Par::Seq);
     coefficients
-}
-
-/// Euclidean length.
-pub(super) fn norm(column: &[f64]) -> f64 {
-    dot(column, column).sqrt()
-}
-
-/// Inner product, in eight sums that run side by side.
-pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-    for (x, y) in x.iter().zip(y) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f64>() + x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use faer::linalg::householder::{
 };
 use faer::{Conj, Mat, MatMut, MatRef, Par};
 
-use super::orthogonal::dot;
+use super::vector::dot;
 
 /// Columns whose reflections are applied together: to the other columns of a panel, and to all that follow.
 const NARROW: usize = 8;

@@ -10,8 +10,8 @@ use super::factors::{Basis, Factors};
 use super::gram::tested;
 use super::inverse::Tridiagonal;
 use super::operator::Operator;
-use super::orthogonal::norm;
 use super::reflections::Reflections;
+use super::vector::norm;
 use crate::error::Error;
 use crate::spectrum::Spectrum;
 

@@ -4,18 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::cell::{UNSURE, cell, is_unsure, number};
-use super::style::{Layout, TableStyle};
+use super::style::{Experts, Layout, TableStyle};
 use crate::layer::place;
 use crate::report::{Column, Format, Report, Row, Value};
-
-/// What the table shows of experts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Experts {
-    /// One line for all of one projection in one block, where these are many.
-    Folded,
-    /// A line each.
-    Apart,
-}
 
 /// From so many on experts are folded.
 const MANY: usize = 8;

@@ -30,9 +30,7 @@ use std::io::{self, Write};
 use crate::report::{Column, Report};
 use escape::{Escaped, Style};
 
-pub use comma::Formulas;
-pub use fold::Experts;
-pub use style::{Layout, Overflow, Paint, TableStyle, Unchanged};
+pub use style::{Experts, Formulas, Layout, Overflow, Paint, TableStyle, Unchanged};
 
 /// The formats a report can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,5 @@
 //! How a person wants to see a report: width, columns, colors, what is left out.
 
-use super::comma::Formulas;
-use super::fold::Experts;
-
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
 pub struct TableStyle<'a> {
@@ -67,4 +64,22 @@ impl Paint {
             Self::Plain => text.to_owned(),
         }
     }
+}
+
+/// What the table shows of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Experts {
+    /// One line for all of one projection in one block, where these are many.
+    Folded,
+    /// A line each.
+    Apart,
+}
+
+/// What becomes of text that a spreadsheet would compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formulas {
+    /// It gets an apostrophe in front.
+    Defused,
+    /// It stays, for programs that read the file.
+    Kept,
 }
