@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules and their ranks, as drawn in docs/architecture.md: imports go down only.
-const RANKS: [(&str, u32); 17] = [
+const RANKS: [(&str, u32); 18] = [
     ("error", 0),
     ("notation", 0),
     ("matrix", 1),
@@ -14,6 +14,7 @@ const RANKS: [(&str, u32); 17] = [
     ("report", 1),
     ("layer", 2),
     ("low_rank", 2),
+    ("store", 2),
     ("pair", 3),
     ("linalg", 4),
     ("checkpoint", 4),
@@ -135,7 +136,7 @@ fn only_readers_and_the_command_line_touch_the_world() {
         "File::open",
     ];
     for (file, code) in sources() {
-        let outer = ["checkpoint", "engine", "cli", "main"].contains(&module(&file));
+        let outer = ["store", "checkpoint", "engine", "cli", "main"].contains(&module(&file));
         for word in world {
             assert!(outer || !code.contains(word), "{file} uses {word}");
         }
