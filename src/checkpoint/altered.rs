@@ -12,19 +12,15 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::stored::read_exact_at;
-use super::{Holds, MatrixSource, folder, header};
+use super::{Holds, MatrixSource, folder, header, names_weights};
 use crate::error::{Error, brief};
 use crate::layer::{Axes, Filter, Layer, Part};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
+use crate::store::{Location, ReadAt};
 
 /// How much of a matrix is changed at once.
 const BLOCK: usize = 1 << 20;
-
-/// What files of weights end in.
-const WEIGHTS: [&str; 9] =
-    [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"];
 
 /// A checkpoint in the making.
 pub struct Copy {
@@ -88,12 +84,8 @@ impl Copy {
         fs::create_dir_all(beside).map_err(failed)?;
         let folder = tempfile::Builder::new().prefix(".svdkit-").tempdir_in(beside).map_err(failed)?;
         let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
-        let settings = if is_single {
-            vec![]
-        } else {
-            folder::listing(if home.as_os_str().is_empty() { Path::new(".") } else { home })?
-        };
-        let settings = settings.into_iter().filter(|name| !WEIGHTS.iter().any(|end| name.ends_with(end)));
+        let settings = if is_single { vec![] } else { folder::listing(&Location::disk(home))? };
+        let settings = settings.into_iter().filter(|name| !names_weights(name));
         let mut files = vec![];
         for name in weights {
             files.push((home.join(&name), folder.path().join(&name)));
@@ -115,7 +107,7 @@ impl Copy {
             return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let mut bytes = vec![0; layer.bytes() as usize];
-        let read = File::open(file).and_then(|file| read_exact_at(&file, &mut bytes, layer.offset));
+        let read = File::open(file).and_then(|file| ReadAt::read_at(&file, &mut bytes, layer.offset));
         read.map_err(|e| Error::io(file, "cannot read", e))?;
         Matrix::new(layer.rows, layer.cols, layer.dtype, bytes)
     }

@@ -1,25 +1,20 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
 mod adapter;
-mod address;
 mod altered;
 mod arranged;
-mod cache;
 mod combined;
 mod config;
-mod facts;
+mod config_summary;
+mod diagnose;
 mod folder;
-mod foreign;
 mod gguf;
 mod header;
-#[cfg(feature = "hub")]
-mod hub;
 mod index;
 mod numpy;
 mod patched;
 mod pickle;
 mod pipeline;
-mod probe;
 mod quantized;
 mod reading;
 mod safetensors;
@@ -30,8 +25,10 @@ mod stored;
 mod strides;
 mod tied;
 mod torch;
+mod unsupported;
 mod zip;
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,16 +38,13 @@ use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
+use crate::store::Location;
 use config::Config;
 use stored::{Parts, Stored};
 
-pub use address::Address;
 pub use altered::Copy;
-pub use cache::Cached;
 pub use combined::{Combined, Pairs, What};
-pub use facts::facts;
-#[cfg(feature = "hub")]
-pub use hub::{Hub, Remote};
+pub use config_summary::config_summary;
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
@@ -169,19 +163,148 @@ pub enum Holds {
     Updates,
 }
 
-/// One way of storing a checkpoint.
+/// One way of storing weights: how its files are called, how they begin, and how they are read or why they are not.
 pub struct Format {
     /// The name used in reports.
     pub name: &'static str,
-    /// Whether `path` looks like this format.
-    sniff: fn(&Path, &Choice<'_>) -> bool,
-    /// The files at `path`, their headers read and validated.
-    parts: fn(&Path, &Choice<'_>) -> Result<Parts, Error>,
+    /// What its files end in.
+    endings: &'static [&'static str],
+    /// Those of them before which the name of a variant may stand, as in `model.fp16.safetensors`.
+    varied: &'static [&'static str],
+    reader: Reader,
+}
+
+/// What is done with a format.
+enum Reader {
+    Read {
+        /// Whether a candidate looks like this format.
+        sniff: fn(&Candidate<'_>) -> bool,
+        /// The files of a candidate, their headers read and validated.
+        parts: fn(&Candidate<'_>) -> Result<Parts, Error>,
+    },
+    Refused {
+        /// Whether a file that begins so is of this format.
+        sniff: fn(&[u8]) -> bool,
+        /// What it is and what to do about it.
+        words: &'static str,
+    },
 }
 
 /// The formats, in the order they are tried.
-pub static FORMATS: &[Format] =
-    &[pipeline::FORMAT, safetensors::FORMAT, numpy::FORMAT, torch::FORMAT, gguf::FORMAT];
+pub static FORMATS: &[Format] = &[
+    pipeline::FORMAT,
+    safetensors::FORMAT,
+    numpy::FORMAT,
+    torch::FORMAT,
+    gguf::FORMAT,
+    unsupported::HDF5,
+    unsupported::ONNX,
+    unsupported::ENGINE,
+    unsupported::MSGPACK,
+];
+
+impl Format {
+    const fn read(
+        name: &'static str,
+        endings: &'static [&'static str],
+        sniff: fn(&Candidate<'_>) -> bool,
+        parts: fn(&Candidate<'_>) -> Result<Parts, Error>,
+    ) -> Self {
+        Self { name, endings, varied: &[], reader: Reader::Read { sniff, parts } }
+    }
+
+    const fn refused(
+        name: &'static str,
+        endings: &'static [&'static str],
+        sniff: fn(&[u8]) -> bool,
+        words: &'static str,
+    ) -> Self {
+        Self { name, endings, varied: &[], reader: Reader::Refused { sniff, words } }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self.reader, Reader::Read { .. })
+    }
+
+    /// Whether files called `name` are of this format, by their ending.
+    fn names(&self, name: &str) -> bool {
+        self.endings.iter().any(|ending| name.ends_with(ending))
+    }
+
+    fn sniffs(&self, candidate: &Candidate<'_>) -> bool {
+        matches!(self.reader, Reader::Read { sniff, .. } if sniff(candidate))
+    }
+
+    fn parts(&self, candidate: &Candidate<'_>) -> Result<Parts, Error> {
+        match self.reader {
+            Reader::Read { parts, .. } => parts(candidate),
+            Reader::Refused { words, .. } => Err(candidate.location.malformed(words)),
+        }
+    }
+
+    /// What is said of a file that begins so, if it is of this format and not read.
+    fn refuses(&self, head: &[u8]) -> Option<&'static str> {
+        match self.reader {
+            Reader::Refused { sniff, words } => sniff(head).then_some(words),
+            Reader::Read { .. } => None,
+        }
+    }
+}
+
+/// Whether files called `name` hold weights of some format, read or not.
+pub fn names_weights(name: &str) -> bool {
+    FORMATS.iter().any(|format| format.names(name))
+}
+
+/// A place where a checkpoint is to be opened, and what names and first bytes tell of it.
+#[derive(Clone)]
+struct Candidate<'a> {
+    location: &'a Location,
+    choice: Choice<'a>,
+    content: Content,
+    config: OnceCell<Config>,
+}
+
+/// What lies at a place.
+#[derive(Clone)]
+enum Content {
+    /// A folder, with the names of its files.
+    Folder(Vec<String>),
+    /// A file, with its first bytes.
+    File(Vec<u8>),
+}
+
+impl<'a> Candidate<'a> {
+    /// What lies at `location`.
+    fn found(location: &'a Location, choice: Choice<'a>) -> Result<Self, Error> {
+        Ok(Self { location, choice, content: diagnose::content(location)?, config: OnceCell::new() })
+    }
+
+    /// The same; what cannot be read looks like nothing.
+    fn of(location: &'a Location, choice: Choice<'a>) -> Self {
+        let content = diagnose::content(location).unwrap_or(Content::File(vec![]));
+        Self { location, choice, content, config: OnceCell::new() }
+    }
+
+    /// The same for another choice.
+    fn chosen(&self, choice: Choice<'a>) -> Self {
+        Self { choice, ..self.clone() }
+    }
+
+    /// The format that it looks like.
+    fn format(&self) -> Option<&'static Format> {
+        FORMATS.iter().find(|format| format.sniffs(self))
+    }
+
+    /// The configuration beside it, parsed once.
+    fn config(&self) -> Result<&Config, Error> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = Config::beside(self.location)?;
+        Ok(self.config.get_or_init(|| config))
+    }
+}
 
 /// Which of the files that a folder offers are meant.
 #[derive(Debug, Clone, Copy, Default)]
@@ -217,7 +340,11 @@ impl Opening<'_> {
 
 /// Whether `path` looks like a checkpoint of some format, sound or not.
 pub fn is_recognized(path: &Path) -> bool {
-    FORMATS.iter().any(|format| (format.sniff)(path, &Choice::default()))
+    is_recognized_at(&Location::disk(path))
+}
+
+fn is_recognized_at(location: &Location) -> bool {
+    Candidate::of(location, Choice::default()).format().is_some()
 }
 
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
@@ -233,45 +360,57 @@ pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error>
 /// # Errors
 /// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
 pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
-    probe::check(path)?;
-    foreign::refuse_slices(path)?;
-    let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path, &opening.choice)) else {
-        return Err(probe::unknown(path, &opening.choice));
-    };
-    if opening.base.is_none() {
-        applies(path, format, &opening.choice)?;
-    }
-    assembled(path, format.name, (format.parts)(path, &opening.choice)?, opening)
+    open_at(&Location::disk(path), opening)
 }
 
-/// What the files of the checkpoint at `path` hold: weights, dequantized and cut where they need it, or an adapter.
+/// As [`open_with`], in any store.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_at(
+    location: &Location,
+    opening: &Opening<'_>,
+) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    let candidate = Candidate::found(location, opening.choice)?;
+    unsupported::refuse_slices(&candidate)?;
+    let format = candidate.format().ok_or_else(|| diagnose::unknown(&candidate))?;
+    if opening.base.is_none() {
+        applies(&candidate, format)?;
+    }
+    assembled(&candidate, format.name, format.parts(&candidate)?, opening)
+}
+
+/// What the files of a checkpoint hold: weights, dequantized and cut where they need it, or an adapter.
 fn assembled(
-    path: &Path,
+    candidate: &Candidate<'_>,
     format: &'static str,
     mut parts: Parts,
     opening: &Opening<'_>,
 ) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    let location = candidate.location;
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
-    let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
+    let stored = Stored::new(location, parts)?;
+    let config = candidate.config()?;
+    let source = quantized::wrap(stored, &config.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
-    let (is_adapter, source) = adapter::open(path, source, &headers, &opening)?;
+    let (is_adapter, source) = adapter::open(location, source, &headers, &opening)?;
     if is_adapter {
         return Ok((adapter::FORMAT, source));
     }
-    Ok((format, arranged::open(path, source, opening.attention)?))
+    Ok((format, arranged::open(&location.describe(), source, opening.attention, config)?))
 }
 
-/// Refuses a choice that what lies at `path` does not offer. What came of a base need not: an adapter of a pipeline's
-/// component is a single file.
-fn applies(path: &Path, format: &Format, choice: &Choice<'_>) -> Result<(), Error> {
-    let reason = match choice {
+/// Refuses a choice that a candidate does not offer. A fine-tune need not offer it: an adapter of a pipeline's component
+/// is a single file.
+fn applies(candidate: &Candidate<'_>, format: &Format) -> Result<(), Error> {
+    let reason = match candidate.choice {
         Choice { components: [_, ..], .. } if format.name != pipeline::FORMAT.name => {
             "is no pipeline of components, so `--component` does not apply"
         }
-        Choice { variant: Some(_), .. } if !path.is_dir() => {
+        Choice { variant: Some(_), .. } if matches!(candidate.content, Content::File(_)) => {
             "is no folder, so `--variant` does not apply; name the file you want"
         }
         _ => return Ok(()),
     };
-    Err(Error::malformed(path, reason))
+    Err(candidate.location.malformed(reason))
 }

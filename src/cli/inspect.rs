@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         schema: SCHEMA,
         svdkit: env!("CARGO_PKG_VERSION"),
         command: "inspect",
-        config: checkpoint::facts(&model.path),
+        config: checkpoint::config_summary(&model.location),
         model: model.origin,
         adapter,
         patterns,

@@ -16,11 +16,11 @@ use crate::notation;
 use crate::report::{Intruders, Report, Row};
 
 use super::Status;
+use super::locate;
 use super::mitigate::{self, Request};
 use super::model::Model;
 use super::options::{Common, Reading};
 use super::outputs::Outputs;
-use super::place;
 use super::run::{self, Analysis, Finished};
 
 /// Columns of the table, most wanted first.
@@ -145,7 +145,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = arguments.reading.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
     if let Some(out) = &arguments.out {
-        Copy::check(&place::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
+        Copy::check(&locate::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
     }
     let aside = Aside::default();
     let analysis = {
@@ -205,7 +205,7 @@ fn mitigate(
     let correction = |row: &Row| aside.get(&original(row))?.1.as_ref();
     let corrections: BTreeMap<&str, &LowRank> =
         report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
-    let tuned = place::locate(&arguments.tuned)?.local()?;
+    let tuned = locate::locate(&arguments.tuned)?.local()?;
     let request = Request { from: &tuned, out, rank: arguments.rank, corrections: &corrections };
     let (count, kept) = (corrections.len(), mitigate::write(&request, pairs)?);
     let keep = arguments.mitigate.unwrap_or(1.0);

@@ -60,6 +60,10 @@ impl Store for Disk {
     fn describe(&self, path: &Path) -> PathBuf {
         path.to_owned()
     }
+
+    fn local<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        Some(path)
+    }
 }
 
 fn version(metadata: &Metadata) -> Version {

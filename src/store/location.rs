@@ -36,6 +36,11 @@ impl Location {
         self.store.describe(&self.path)
     }
 
+    /// Its path, if it is one of this machine.
+    pub fn local(&self) -> Option<&Path> {
+        self.store.local(&self.path)
+    }
+
     /// Whether every read of it costs a round trip.
     pub fn is_remote(&self) -> bool {
         self.store.is_remote()
@@ -83,6 +88,11 @@ impl Location {
         matches!(self.store.entry(&self.path), Ok(Entry::Folder))
     }
 
+    /// Whether anything is there.
+    pub fn exists(&self) -> bool {
+        matches!(self.store.entry(&self.path), Ok(Entry::File(_) | Entry::Folder | Entry::Special(_)))
+    }
+
     /// Whether a file is there.
     pub fn is_file(&self) -> bool {
         matches!(self.store.entry(&self.path), Ok(Entry::File(_)))
@@ -126,14 +136,8 @@ impl Location {
             Entry::Folder => return Err(self.malformed("is a folder, not a file")),
             Entry::File(_) | Entry::Broken(_) | Entry::Absent => {}
         }
-        let long = || self.malformed(format!("{what} of more than {most} bytes is not read"));
-        let (bytes, file) = self.open()?;
-        if file.length() > most {
-            return Err(long());
-        }
-        let mut text = vec![0; usize::try_from(file.length()).map_err(|_| long())?];
-        bytes.read_at(&mut text, 0).map_err(|e| self.failed("cannot read", e))?;
-        Ok(text)
+        let text = self.store.whole(&self.path, most).map_err(|e| self.failed("cannot read", e))?;
+        text.ok_or_else(|| self.malformed(format!("{what} of more than {most} bytes is not read")))
     }
 
     /// An error about what is there.

@@ -4,7 +4,11 @@
 //! positioned reads, never through a memory map, so that a file that shrinks or a network disk that fails is an error
 //! with a name and not a signal. Knows nothing of file formats.
 
+mod address;
+mod cache;
 mod disk;
+#[cfg(feature = "hub")]
+mod hub;
 mod location;
 mod memory;
 mod sequence;
@@ -14,8 +18,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+pub use address::Address;
+pub use cache::Cached;
 pub use disk::Disk;
+#[cfg(feature = "hub")]
+pub use hub::{Hub, Remote};
 pub use location::{Location, StoredFile};
+pub(crate) use location::{unreadable, zeros};
 pub use memory::Memory;
 pub use sequence::Sequence;
 
@@ -45,8 +54,27 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When it has changed or cannot be opened; in words.
     fn reopen(&self, path: &Path, version: &Version) -> Result<Box<dyn ReadAt>, String>;
 
+    /// The whole of the file at `path`; none if it has more than `most` bytes.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn whole(&self, path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let (file, version) = self.open(path)?;
+        if version.length > most {
+            return Ok(None);
+        }
+        let mut bytes = zeros(version.length).map_err(io::Error::other)?;
+        file.read_at(&mut bytes, 0)?;
+        Ok(Some(bytes))
+    }
+
     /// How messages call what lies at `path`.
     fn describe(&self, path: &Path) -> PathBuf;
+
+    /// `path`, if it is one of this machine.
+    fn local<'p>(&self, _path: &'p Path) -> Option<&'p Path> {
+        None
+    }
 
     /// Whether every read costs a round trip, so that one long read is cheaper than many short ones.
     fn is_remote(&self) -> bool {
