@@ -159,7 +159,7 @@ impl Copy {
         let path = self.folder.path().join(name);
         let text = fs::read(&path).map_err(|e| Error::io(&path, "cannot read", e))?;
         let Ok(Value::Object(mut fields)) = serde_json::from_slice(&text) else {
-            return Err(Error::malformed(Path::new(name), "is no map of settings"));
+            return Err(Error::malformed(Path::new(name), "is not a map of settings"));
         };
         change(&mut fields);
         let text = serde_json::to_string_pretty(&Value::Object(fields)).unwrap_or_default();

@@ -43,7 +43,7 @@ impl Config {
     /// When it cannot be read, or is no JSON.
     pub(super) fn beside(location: &Location) -> Result<Self, Error> {
         let file = location.folder().join(NAME);
-        if !file.is_file() {
+        if !file.is_named() {
             return Ok(Self::default());
         }
         let value: Value = serde_json::from_slice(&file.text("a configuration", LONGEST)?).map_err(|e| {

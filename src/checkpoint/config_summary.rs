@@ -74,7 +74,7 @@ pub fn config_summary(location: &Location) -> Map<String, Value> {
     let mut found = Map::new();
     for name in FILES {
         let file = folder.join(name);
-        if !file.is_file() {
+        if !file.is_named() {
             continue;
         }
         let claims = match read(&file) {

@@ -113,7 +113,9 @@ pub(super) fn listing(folder: &Location) -> Result<Vec<String>, Error> {
 
 fn layout(folder: &Location, names: &[String], family: &Family, choice: &Choice<'_>) -> Option<Layout> {
     let first = |wanted: &'static [&'static str]| {
-        wanted.iter().map(|name| varied(name, choice.variant)).find(|name| names.contains(name))
+        // A folder of such a name is not passed over: what is looked for may be in it.
+        let there = |name: &String| names.contains(name) || folder.join(name).is_folder();
+        wanted.iter().map(|name| varied(name, choice.variant)).find(there)
     };
     if let Some(index) = first(family.indices) {
         return Some(Layout::Index(folder.join(index)));
@@ -218,7 +220,7 @@ fn open_shards(index: &Location, open: Opener<'_>) -> Result<Vec<Part>, Error> {
         }
     }
     let absent: Vec<_> =
-        shards.keys().enumerate().filter(|(_, shard)| !index.beside(shard).is_file()).collect();
+        shards.keys().enumerate().filter(|(_, shard)| !index.beside(shard).is_named()).collect();
     match absent[..] {
         [] => {}
         [(i, shard)] => {

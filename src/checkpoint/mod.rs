@@ -8,6 +8,7 @@ mod config;
 mod config_summary;
 mod diagnose;
 mod folder;
+mod format;
 mod gguf;
 mod header;
 mod index;
@@ -28,7 +29,6 @@ mod torch;
 mod unsupported;
 mod zip;
 
-use std::cell::OnceCell;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,12 +39,13 @@ use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
 use crate::store::Location;
-use config::Config;
+use format::{Candidate, Content};
 use stored::{Parts, Stored};
 
 pub use altered::Copy;
 pub use combined::{Combined, Pairs, What};
 pub use config_summary::config_summary;
+pub use format::{FORMATS, Format, names_weights};
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
@@ -161,149 +162,6 @@ pub enum Holds {
     Weights,
     /// What an adapter adds to the weights of a model.
     Updates,
-}
-
-/// One way of storing weights: how its files are called, how they begin, and how they are read or why they are not.
-pub struct Format {
-    /// The name used in reports.
-    pub name: &'static str,
-    /// What its files end in.
-    endings: &'static [&'static str],
-    /// Those of them before which the name of a variant may stand, as in `model.fp16.safetensors`.
-    varied: &'static [&'static str],
-    reader: Reader,
-}
-
-/// What is done with a format.
-enum Reader {
-    Read {
-        /// Whether a candidate looks like this format.
-        sniff: fn(&Candidate<'_>) -> bool,
-        /// The files of a candidate, their headers read and validated.
-        parts: fn(&Candidate<'_>) -> Result<Parts, Error>,
-    },
-    Refused {
-        /// Whether a file that begins so is of this format.
-        sniff: fn(&[u8]) -> bool,
-        /// What it is and what to do about it.
-        words: &'static str,
-    },
-}
-
-/// The formats, in the order they are tried.
-pub static FORMATS: &[Format] = &[
-    pipeline::FORMAT,
-    safetensors::FORMAT,
-    numpy::FORMAT,
-    torch::FORMAT,
-    gguf::FORMAT,
-    unsupported::HDF5,
-    unsupported::ONNX,
-    unsupported::ENGINE,
-    unsupported::MSGPACK,
-];
-
-impl Format {
-    const fn read(
-        name: &'static str,
-        endings: &'static [&'static str],
-        sniff: fn(&Candidate<'_>) -> bool,
-        parts: fn(&Candidate<'_>) -> Result<Parts, Error>,
-    ) -> Self {
-        Self { name, endings, varied: &[], reader: Reader::Read { sniff, parts } }
-    }
-
-    const fn refused(
-        name: &'static str,
-        endings: &'static [&'static str],
-        sniff: fn(&[u8]) -> bool,
-        words: &'static str,
-    ) -> Self {
-        Self { name, endings, varied: &[], reader: Reader::Refused { sniff, words } }
-    }
-
-    fn is_read(&self) -> bool {
-        matches!(self.reader, Reader::Read { .. })
-    }
-
-    /// Whether files called `name` are of this format, by their ending.
-    fn names(&self, name: &str) -> bool {
-        self.endings.iter().any(|ending| name.ends_with(ending))
-    }
-
-    fn sniffs(&self, candidate: &Candidate<'_>) -> bool {
-        matches!(self.reader, Reader::Read { sniff, .. } if sniff(candidate))
-    }
-
-    fn parts(&self, candidate: &Candidate<'_>) -> Result<Parts, Error> {
-        match self.reader {
-            Reader::Read { parts, .. } => parts(candidate),
-            Reader::Refused { words, .. } => Err(candidate.location.malformed(words)),
-        }
-    }
-
-    /// What is said of a file that begins so, if it is of this format and not read.
-    fn refuses(&self, head: &[u8]) -> Option<&'static str> {
-        match self.reader {
-            Reader::Refused { sniff, words } => sniff(head).then_some(words),
-            Reader::Read { .. } => None,
-        }
-    }
-}
-
-/// Whether files called `name` hold weights of some format, read or not.
-pub fn names_weights(name: &str) -> bool {
-    FORMATS.iter().any(|format| format.names(name))
-}
-
-/// A place where a checkpoint is to be opened, and what names and first bytes tell of it.
-#[derive(Clone)]
-struct Candidate<'a> {
-    location: &'a Location,
-    choice: Choice<'a>,
-    content: Content,
-    config: OnceCell<Config>,
-}
-
-/// What lies at a place.
-#[derive(Clone)]
-enum Content {
-    /// A folder, with the names of its files.
-    Folder(Vec<String>),
-    /// A file, with its first bytes.
-    File(Vec<u8>),
-}
-
-impl<'a> Candidate<'a> {
-    /// What lies at `location`.
-    fn found(location: &'a Location, choice: Choice<'a>) -> Result<Self, Error> {
-        Ok(Self { location, choice, content: diagnose::content(location)?, config: OnceCell::new() })
-    }
-
-    /// The same; what cannot be read looks like nothing.
-    fn of(location: &'a Location, choice: Choice<'a>) -> Self {
-        let content = diagnose::content(location).unwrap_or(Content::File(vec![]));
-        Self { location, choice, content, config: OnceCell::new() }
-    }
-
-    /// The same for another choice.
-    fn chosen(&self, choice: Choice<'a>) -> Self {
-        Self { choice, ..self.clone() }
-    }
-
-    /// The format that it looks like.
-    fn format(&self) -> Option<&'static Format> {
-        FORMATS.iter().find(|format| format.sniffs(self))
-    }
-
-    /// The configuration beside it, parsed once.
-    fn config(&self) -> Result<&Config, Error> {
-        if let Some(config) = self.config.get() {
-            return Ok(config);
-        }
-        let config = Config::beside(self.location)?;
-        Ok(self.config.get_or_init(|| config))
-    }
 }
 
 /// Which of the files that a folder offers are meant.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::config::Quantization;
 use super::stored::Parts;
-use super::{Candidate, Choice, FORMATS, Format, config, diagnose, folder};
+use super::{Candidate, Choice, Content, FORMATS, Format, config, diagnose, folder};
 use crate::error::{Error, brief};
 use crate::store::Location;
 
@@ -21,7 +21,7 @@ const INDEX: &str = "model_index.json";
 const LONGEST: u64 = 1_000_000;
 
 fn sniff(candidate: &Candidate<'_>) -> bool {
-    candidate.location.join(INDEX).is_file()
+    matches!(candidate.content, Content::Folder(_)) && candidate.location.join(INDEX).is_named()
 }
 
 fn parts(pipeline: &Candidate<'_>) -> Result<Parts, Error> {

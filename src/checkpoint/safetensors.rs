@@ -14,8 +14,7 @@ use crate::store::Location;
 const ENDINGS: &[&str] = &[".safetensors"];
 
 /// The table entry.
-pub(super) const FORMAT: Format =
-    Format { varied: ENDINGS, ..Format::read("safetensors", ENDINGS, sniff, parts) };
+pub(super) const FORMAT: Format = Format::read("safetensors", ENDINGS, sniff, parts).in_variants(ENDINGS);
 
 const FAMILY: Family = Family {
     indices: &[

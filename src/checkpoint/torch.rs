@@ -18,7 +18,7 @@ use crate::store::Location;
 
 /// The table entry.
 pub(super) const FORMAT: Format =
-    Format { varied: &[".bin"], ..Format::read("torch", &[".bin", ".pt", ".pth", ".ckpt"], sniff, parts) };
+    Format::read("torch", &[".bin", ".pt", ".pth", ".ckpt"], sniff, parts).in_variants(&[".bin"]);
 
 const FAMILY: Family = Family {
     indices: &["pytorch_model.bin.index.json", "diffusion_pytorch_model.bin.index.json"],

@@ -88,6 +88,11 @@ impl Location {
         matches!(self.store.entry(&self.path), Ok(Entry::Folder))
     }
 
+    /// Whether something is called so, be it a file or what will be refused in its place.
+    pub fn is_named(&self) -> bool {
+        !matches!(self.store.entry(&self.path), Ok(Entry::Absent))
+    }
+
     /// Whether anything is there.
     pub fn exists(&self) -> bool {
         matches!(self.store.entry(&self.path), Ok(Entry::File(_) | Entry::Folder | Entry::Special(_)))

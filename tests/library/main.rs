@@ -17,3 +17,4 @@ mod malformed_adapters;
 mod malformed_containers;
 mod oracle;
 mod quantized;
+mod stores;

@@ -109,7 +109,7 @@ pub(super) fn open(
 
 /// The settings that lie beside the weights at `location`.
 fn beside(location: &Location) -> Option<Location> {
-    Some(location.folder().join(CONFIG)).filter(Location::is_file)
+    Some(location.folder().join(CONFIG)).filter(Location::is_named)
 }
 
 impl Adapter {
