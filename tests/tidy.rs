@@ -136,7 +136,7 @@ fn only_stores_writers_and_the_command_line_touch_the_world() {
         "File::open",
     ];
     for (file, code) in sources() {
-        let writes = ["checkpoint/altered.rs", "checkpoint/spectra.rs"].contains(&file.as_str());
+        let writes = ["checkpoint/altered.rs", "checkpoint/temporary.rs"].contains(&file.as_str());
         let outer = writes || ["store", "engine", "cli", "main"].contains(&module(&file));
         for word in world {
             assert!(outer || !code.contains(word), "{file} uses {word}");
@@ -157,6 +157,19 @@ fn endings_of_weight_files_stand_with_their_formats() {
             endings.iter().filter(|ending| code.contains(&format!("\".{ending}\""))).collect();
         // What is written is safetensors, which is no table.
         assert!(named.iter().all(|ending| **ending == "safetensors"), "{file} names {named:?}");
+    }
+}
+
+#[test]
+fn what_is_read_is_opened_in_one_place() {
+    // A copy in the making is read back, too, but it is nobody's input.
+    let doors = ["store/input.rs", "checkpoint/altered.rs"];
+    for (file, code) in sources().iter().filter(|(file, _)| !doors.contains(&file.as_str())) {
+        for word in ["File::open(", "fs::read(", "fs::read_to_string(", "fs::copy("] {
+            let is_own = |at: usize| !code[..at].ends_with(char::is_alphanumeric);
+            let used = code.match_indices(word).any(|(at, _)| is_own(at));
+            assert!(!used, "{file} uses {word}; `store::input` remembers what is read");
+        }
     }
 }
 

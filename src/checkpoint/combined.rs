@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Holds, MatrixSource, tied};
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo, natural};
+use crate::layer::{Filter, Layer, Selection, TensorInfo, bare, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Pair, Unpaired};
@@ -131,6 +131,10 @@ impl MatrixSource for Combined {
         self.pairs.tuned.tensors()
     }
 
+    fn stored(&self) -> Option<&dyn MatrixSource> {
+        Some(self.pairs.tuned.as_ref())
+    }
+
     fn files(&self) -> Vec<SourceFile> {
         self.pairs.tuned.files()
     }
@@ -155,7 +159,7 @@ impl MatrixSource for Combined {
         let layers: Vec<Layer> = all.filter(|layer| filter.keeps(&layer.name)).collect();
         let left_out = self.pairs.left_out.iter();
         let skipped: Vec<Skipped> =
-            left_out.filter(|skipped| filter.keeps(&skipped.tensor)).cloned().collect();
+            left_out.filter(|skipped| filter.keeps(bare(&skipped.tensor))).cloned().collect();
         let all = self.pairs.paired.len() + self.pairs.left_out.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
     }

@@ -7,6 +7,7 @@ mod combined;
 mod config;
 mod config_summary;
 mod diagnose;
+mod elements;
 mod folder;
 mod format;
 mod gguf;
@@ -24,6 +25,7 @@ mod spectra;
 mod state_dict;
 mod stored;
 mod strides;
+mod temporary;
 mod tied;
 mod torch;
 mod unsupported;
@@ -45,10 +47,12 @@ use stored::{Parts, Stored};
 pub use altered::Copy;
 pub use combined::{Combined, Pairs, What};
 pub use config_summary::config_summary;
+pub use elements::Elements;
 pub use format::{FORMATS, Format, names_weights};
 pub use patched::Patched;
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
+pub use temporary::{TemporaryFile, TemporaryFolder, remove_all};
 pub use tied::tied;
 
 /// A checkpoint whose headers have been read and validated; weights are read on request.
@@ -76,6 +80,11 @@ pub trait MatrixSource: Send + Sync {
 
     /// The same checkpoint with its fused tensors left as they are stored, where this one cuts them.
     fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
+        None
+    }
+
+    /// The checkpoint that stores its tensors, where its matrices are computed of several.
+    fn stored(&self) -> Option<&dyn MatrixSource> {
         None
     }
 

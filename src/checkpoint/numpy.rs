@@ -44,9 +44,16 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
     let (mut tensors, mut readings) = (vec![], BTreeMap::new());
     let mut add = |name: &str, extent: Extent| {
         let array = array(bytes.as_ref(), extent).map_err(|reason| location.tensor(name, reason))?;
-        let Array { element, shape, offset, reading } = array;
+        let Array { element, shape, offset, bytes, reading } = array;
         readings.extend(reading.map(|reading| (name.to_owned(), reading)));
-        tensors.push(TensorInfo { name: name.to_owned(), shape, element, file: 0, offset });
+        tensors.push(TensorInfo {
+            name: name.to_owned(),
+            shape,
+            element,
+            file: 0,
+            offset,
+            bytes: Some(bytes),
+        });
         Ok::<_, Error>(())
     };
     if head.starts_with(MAGIC) {
@@ -75,6 +82,8 @@ struct Array {
     shape: Vec<usize>,
     /// Position of its first entry in the file.
     offset: u64,
+    /// How many bytes its entries take.
+    bytes: u64,
     reading: Option<Reading>,
 }
 
@@ -116,7 +125,7 @@ fn array(bytes: &dyn ReadAt, extent: Extent) -> Result<Array, String> {
     };
     let element =
         element.unwrap_or_else(|_| Element::Other(name(header.descr.trim_start_matches('|'), None)));
-    Ok(Array { element, shape: header.shape, offset: extent.offset + first + length, reading })
+    Ok(Array { element, shape: header.shape, offset: extent.offset + first + length, bytes: data, reading })
 }
 
 /// Refuses an array whose entries are not exactly what is stored.
@@ -175,7 +184,7 @@ fn element(descr: &str) -> (Result<Element, String>, Option<u64>) {
 fn name(code: &str, size: Option<u64>) -> String {
     match (code.chars().next(), size) {
         (Some('b'), _) => "bool".to_owned(),
-        (Some(kind @ ('i' | 'u' | 'c')), Some(size @ 1..=64)) => format!("{kind}{}", size * 8),
+        (Some(kind @ ('i' | 'u' | 'c' | 'f')), Some(size @ 1..=64)) => format!("{kind}{}", size * 8),
         (Some('['), _) => "fields".to_owned(),
         _ => brief(code),
     }

@@ -57,6 +57,10 @@ impl MatrixSource for Patched {
         self.pairs.base().tensors()
     }
 
+    fn stored(&self) -> Option<&dyn MatrixSource> {
+        Some(self.pairs.base().as_ref())
+    }
+
     fn files(&self) -> Vec<SourceFile> {
         self.pairs.tuned().files()
     }

@@ -182,7 +182,8 @@ impl MatrixSource for Stored {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        self.read_as(layer, rows, self.readings.get(&layer.tensor))
+        let reading = self.readings.get(&layer.tensor).filter(|_| layer.part != layer::Part::Bytes);
+        self.read_as(layer, rows, reading)
     }
 
     fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {

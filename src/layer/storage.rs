@@ -23,6 +23,8 @@ pub enum Part {
     Slice(usize),
     /// Some rows or columns of a matrix of another shape.
     Cut(Cut),
+    /// The bytes that are stored of it, whatever they stand for: its type is that of a single byte.
+    Bytes,
 }
 
 /// Which rows (or columns) of a matrix of `rows` × `cols` another is made of.

@@ -4,7 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Listed, ReadAt, Store, Version};
+use super::{Entry, Listed, ReadAt, Store, Version, input};
 
 /// The file system.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +14,9 @@ impl Store for Disk {
     fn entry(&self, path: &Path) -> io::Result<Entry> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => Ok(Entry::Folder),
-            Ok(metadata) if metadata.is_file() => Ok(Entry::File(Some(metadata.len()))),
-            Ok(metadata) => Ok(Entry::Special(special(&metadata))),
+            Ok(metadata) => {
+                Ok(input::special(&metadata).map_or(Entry::File(Some(metadata.len())), Entry::Special))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Ok(fs::read_link(path).map_or(Entry::Absent, Entry::Broken))
             }
@@ -36,13 +37,16 @@ impl Store for Disk {
     }
 
     fn open(&self, path: &Path) -> io::Result<(Box<dyn ReadAt>, Version)> {
-        let file = File::open(path)?;
+        let file = input::try_open(path)?;
         let version = version(&file.metadata()?);
         Ok((Box::new(file), version))
     }
 
     fn reopen(&self, path: &Path, before: &Version) -> Result<Box<dyn ReadAt>, String> {
-        let file = File::open(path).map_err(|e| format!("cannot open the file again: {e}"))?;
+        let file = input::try_open(path).map_err(|e| match e.get_ref() {
+            Some(what) => format!("the file changed while it was read: it {what}"),
+            None => format!("cannot open the file again: {e}"),
+        })?;
         let now = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
         let now = version(&now);
         if now.length != before.length {
@@ -68,23 +72,6 @@ impl Store for Disk {
 
 fn version(metadata: &Metadata) -> Version {
     Version { length: metadata.len(), modified: metadata.modified().ok() }
-}
-
-/// What a path is that is neither file nor folder.
-#[cfg(unix)]
-fn special(metadata: &Metadata) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    match metadata.file_type() {
-        kind if kind.is_fifo() => "a pipe",
-        kind if kind.is_socket() => "a socket",
-        _ => "a device",
-    }
-}
-
-/// What a path is that is neither file nor folder.
-#[cfg(not(unix))]
-fn special(_: &Metadata) -> &'static str {
-    "a device"
 }
 
 impl ReadAt for File {

@@ -9,6 +9,7 @@ mod cache;
 mod disk;
 #[cfg(feature = "hub")]
 mod hub;
+pub(crate) mod input;
 mod location;
 mod memory;
 mod sequence;
@@ -23,6 +24,7 @@ pub use cache::Cached;
 pub use disk::Disk;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Remote};
+pub use input::Identity;
 pub use location::{Location, StoredFile};
 pub(crate) use location::{unreadable, zeros};
 pub use memory::Memory;

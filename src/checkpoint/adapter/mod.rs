@@ -188,6 +188,10 @@ impl MatrixSource for Adapter {
         self.stored.tensors()
     }
 
+    fn stored(&self) -> Option<&dyn MatrixSource> {
+        Some(self.stored.as_ref())
+    }
+
     fn files(&self) -> Vec<SourceFile> {
         self.stored.files()
     }

@@ -59,6 +59,10 @@ impl MatrixSource for Since {
         self.now.tensors()
     }
 
+    fn stored(&self) -> Option<&dyn MatrixSource> {
+        Some(self.now.as_ref())
+    }
+
     fn files(&self) -> Vec<SourceFile> {
         self.now.files()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::analysis::compare::{Half, Outcome, Preserve, Settings, Vectors, Vocabulary};
 use crate::layer::{Filter, Layer};
 use crate::report::{
-    self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals,
+    self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
 };
 
 use super::super::run::row_of;
@@ -53,7 +53,8 @@ pub(super) fn report(
         .iter()
         .copied()
         .filter(|skipped| filter.keeps(crate::layer::bare(&skipped.tensor)))
-        .cloned()
+        // What failed has a row that says so.
+        .map(|skipped| Skipped { failed: None, ..skipped.clone() })
         .collect();
     let totals = totals(&rows, sides, (&skipped, dropped + all.len() - skipped.len()), &others);
     rows.extend(others);
@@ -79,6 +80,7 @@ pub(super) fn report(
         groups: vec![],
         notes: vec![],
         verdicts: vec![],
+        unlisted: Unlisted::default(),
     }
 }
 
