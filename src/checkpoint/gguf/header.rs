@@ -233,7 +233,7 @@ fn check_places(tensors: &mut [Described], start: u64, file: &StoredFile) -> Res
         (tensor.offset, tensor.bytes, end) = (begin, length, stop);
     }
     // How long one of an unknown type is, only the next one tells.
-    let mut next = file.bytes();
+    let mut next = file.length();
     for tensor in tensors.iter_mut().rev() {
         if kinds::of(tensor.type_id).is_none() {
             tensor.bytes = next.saturating_sub(tensor.offset);

@@ -10,6 +10,8 @@ use super::{Candidate, Content, Format, diagnose, folder};
 use crate::error::Error;
 use crate::store::Location;
 
+pub(super) use kinds::scale;
+
 /// The table entry.
 pub(super) const FORMAT: Format = Format::read("gguf", &[".gguf"], sniff, parts);
 
