@@ -183,7 +183,15 @@ impl MatrixSource for Combined {
         for block in super::blocks(rows.clone(), layer.cols) {
             let mut entries = self.pairs.tuned.read(&pair.tuned, block.clone())?.to_f64();
             let base = self.pairs.base.read(&pair.base, block)?.to_f64();
-            entries.iter_mut().zip(base).for_each(|(sum, base)| *sum += sign * base);
+            for (sum, base) in entries.iter_mut().zip(base) {
+                let (tuned, finite) = (*sum, sum.is_finite() && base.is_finite());
+                *sum += sign * base;
+                if finite && !sum.is_finite() {
+                    let sign = if self.what == What::Delta { '\u{2212}' } else { '+' };
+                    let name = brief(&layer.name);
+                    return Err(Error::Overflow(format!("an entry of `{name}`, {tuned:e} {sign} {base:e},")));
+                }
+            }
             bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
         }
         Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)

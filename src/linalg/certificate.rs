@@ -9,6 +9,7 @@
 use faer::{Mat, Side};
 use rayon::prelude::*;
 
+use super::audit;
 use super::bounds::{EQUAL, Eigenvalues, Ritz, clusters, lower, upper};
 use super::factors::{Basis, Factors};
 use super::orthogonal::{self, dot, project};
@@ -168,9 +169,11 @@ impl Run {
             _ => 0.0,
         });
         let found = t.self_adjoint_eigen(Side::Lower).ok()?;
+        let values: Vec<f64> = found.S().column_vector().iter().copied().collect();
+        audit::eigenvectors(t.as_ref(), found.U(), &values).ok()?;
         let beta = self.beside[n - 1];
         let ritz = |i: usize| Ritz {
-            value: found.S().column_vector()[i],
+            value: values[i],
             first: found.U()[(0, i)],
             residual: beta * found.U()[(n - 1, i)],
         };

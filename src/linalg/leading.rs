@@ -12,6 +12,7 @@
 
 use faer::Mat;
 
+use super::dense::{Triplets, triplets};
 use super::exact;
 use super::factors::{Basis, Factors};
 use super::operator::Operator;
@@ -36,7 +37,8 @@ const FEWEST: usize = 8;
 /// hardly stand out from the others, that is done instead; where neither pays or ends, the matrix is decomposed whole.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// large for a double.
 pub fn leading(operator: &Operator<'_>, k: usize) -> Result<Factors, Error> {
     let short = operator.rows().min(operator.cols());
     let whole = || Ok(nonzero(exact::factors(operator)?, operator).truncated(k));
@@ -120,13 +122,14 @@ fn krylov(operator: &Operator<'_>, k: usize, steps: usize) -> Option<Factors> {
         if space.right.count() < look_at && !ended {
             continue;
         }
-        let inner = space.inner.thin_svd().ok()?;
-        let values: Vec<f64> = inner.S().column_vector().iter().copied().collect();
+        let inner = triplets(space.inner.as_ref())?;
+        let values = inner.values.clone();
         let wanted = k.min(values.len());
         let largest = values.first().copied().unwrap_or(0.0);
-        let worst = (0..wanted).map(|i| space.residual(inner.U().col(i))).fold(0.0, f64::max) / largest;
+        let worst = (0..wanted).map(|i| space.residual(inner.left.col(i))).fold(0.0, f64::max) / largest;
         if ended || (worst <= TOLERANCE && wanted == k) {
-            return Some(nonzero(space.triplets(&inner, wanted, values), operator));
+            let found = nonzero(space.triplets(&inner, wanted, values), operator);
+            return holds(operator, &transposed, &found, width).then_some(found);
         }
         if let Some((earlier, residual)) = before {
             let (gained, missing) = ((residual / worst).ln(), (worst / TOLERANCE).ln());
@@ -178,13 +181,32 @@ impl Space {
     }
 
     /// The first `count` triplets.
-    fn triplets(&self, inner: &faer::linalg::solvers::Svd<f64>, count: usize, values: Vec<f64>) -> Factors {
-        let of = |basis: &Basis, coefficients: faer::MatRef<'_, f64>| {
+    fn triplets(&self, inner: &Triplets, count: usize, values: Vec<f64>) -> Factors {
+        let of = |basis: &Basis, coefficients: &Mat<f64>| {
             Basis::of((basis.as_mat() * coefficients.subcols(0, count)).as_ref())
         };
-        let (left, right) = (of(&self.left, inner.U()), of(&self.right, inner.V()));
+        let (left, right) = (of(&self.left, &inner.left), of(&self.right, &inner.right));
         Factors { left, values, right }.truncated(count)
     }
+}
+
+/// Whether triplets fit the operator and their bases are orthonormal: what the recurrence said of them, from products.
+fn holds(operator: &Operator<'_>, transposed: &Operator<'_>, found: &Factors, width: usize) -> bool {
+    let Factors { left, values, right } = found;
+    let allowed = 2.0 * TOLERANCE * values.first().copied().unwrap_or(0.0);
+    let fits = |operator: &Operator<'_>, from: &Basis, to: &Basis| {
+        let image = multiply(operator, from, width);
+        image.columns().zip(to.columns()).zip(values).all(|((image, to), value)| {
+            let miss: Vec<f64> = image.iter().zip(to).map(|(x, y)| x - value * y).collect();
+            orthogonal::norm(&miss) <= allowed
+        })
+    };
+    let orthonormal = |basis: &Basis| {
+        let product = |i: usize, j: usize| orthogonal::dot(basis.column(i), basis.column(j));
+        let off = |i: usize, j: usize| (product(i, j) - f64::from(u8::from(i == j))).abs();
+        (0..basis.count()).all(|i| (0..=i).all(|j| off(i, j) <= TOLERANCE))
+    };
+    orthonormal(left) && orthonormal(right) && fits(operator, right, left) && fits(transposed, left, right)
 }
 
 /// The operator times each of at most `width` columns.

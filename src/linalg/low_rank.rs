@@ -3,42 +3,73 @@
 //! `L·R` with `L = Q₁·T₁` and `Rᵀ = Q₂·T₂` is `Q₁·(T₁·T₂ᵀ)·Q₂ᵀ`: two thin QR factorizations and the decomposition of a
 //! small square give the triplets to rounding of `σ₁`, in `(m + n)·r²` operations.
 
-use faer::linalg::solvers::Qr;
-use faer::{Mat, MatRef};
+use faer::{Col, Mat, MatRef};
 
+use super::audit::{self, Contradiction};
+use super::dense::triplets;
 use super::exact;
-use super::factors::{Basis, Factors};
+use super::factors::{Basis, Factors, fitting};
 use super::operator::thin;
+use super::qr::Qr;
 use crate::error::Error;
 use crate::low_rank::LowRank;
+use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 /// The singular triplets of a product, `min(rows, cols, rank)` of them; all other singular values are zero.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::Contradicted`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// large for a double.
 pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
+    let (factors, exponent) = in_units(product)?;
+    let values = factors.values.iter().map(|s| scaled(*s, exponent)).collect();
+    let values = fitting(values, (product.rows(), product.cols()))?;
+    Ok(Factors { values, ..factors })
+}
+
+/// The singular values of a product; all but `min(rows, cols, rank)` are zero.
+///
+/// # Errors
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
+pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
+    let (Factors { mut values, .. }, exponent) = in_units(product)?;
+    let (rows, cols) = (product.rows(), product.cols());
+    values.resize(rows.min(cols), 0.0);
+    Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)
+}
+
+/// The triplets, their values in units of a power of two of the given exponent.
+fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
     exact::on_one_thread();
     let failed = || Error::NotConverged { rows: product.rows(), cols: product.cols() };
     let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !product.left().iter().chain(product.right()).all(|x| x.is_finite()) {
-        return Err(failed());
+        return Err(Error::NotFinite { rows: product.rows(), cols: product.cols() });
     }
     // Powers of two near the largest entries: no product over- or underflows, and no bit changes.
-    let units = [super::power_of_two(size(product.left())), super::power_of_two(size(product.right()))];
+    let sizes = [size(product.left()), size(product.right())];
+    let units = sizes.map(super::power_of_two);
     let (left, right) = thin(product);
     let scaled = |factor: MatRef<'_, f64>, unit: f64| {
         Mat::from_fn(factor.nrows(), factor.ncols(), |i, j| factor[(i, j)] / unit)
     };
-    let left = Qr::new(scaled(left, units[0]).as_ref());
-    let right = Qr::new(scaled(right.transpose(), units[1]).as_ref());
-    let small = left.thin_R() * right.thin_R().transpose();
-    let svd = small.thin_svd().map_err(|_| failed())?;
-    let values = svd.S().column_vector().iter().map(|s| s.abs() * units[0] * units[1]).collect();
-    Ok(Factors {
-        left: Basis::of((left.compute_thin_Q() * svd.U()).as_ref()),
-        values,
-        right: Basis::of((right.compute_thin_Q() * svd.V()).as_ref()),
-    })
+    let (thin_left, thin_right) = (scaled(left, units[0]), scaled(right.transpose(), units[1]));
+    let (left, right) = (Qr::of(thin_left.as_ref()), Qr::of(thin_right.as_ref()));
+    let small = left.triangle() * right.triangle().transpose();
+    let contradicted = || Error::Contradicted { rows: product.rows(), cols: product.cols() };
+    let found = triplets(small.as_ref()).ok_or_else(contradicted)?;
+    let (left, right) = (left.times(found.left.as_ref()), right.times(found.right.as_ref()));
+    // The product with a vector of signs, through the factors and through the triplets.
+    let probe = audit::signs(product.cols(), 0);
+    let inside = right.transpose() * &probe;
+    let inside = Col::from_fn(inside.nrows(), |i| found.values[i] * inside[i]);
+    let miss = (&thin_left * (thin_right.transpose() * &probe) - &left * inside).norm_l2();
+    let size = thin_left.norm_l2() * thin_right.norm_l2();
+    audit::holds(miss <= audit::allowed(product.rows().max(product.cols())) * size)
+        .map_err(|Contradiction| contradicted())?;
+    let factors =
+        Factors { left: Basis::of(left.as_ref()), values: found.values, right: Basis::of(right.as_ref()) };
+    Ok((factors, magnitude(sizes[0]) + magnitude(sizes[1])))
 }
 
 #[cfg(test)]

@@ -16,6 +16,13 @@ fn selection(source: &dyn MatrixSource) -> Selection {
     select(source.tensors(), &Filter::default())
 }
 
+/// Writes the file, if the spectra can be written.
+fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> std::io::Result<()> {
+    let mut bytes = vec![];
+    checkpoint::write_spectra(&mut bytes, spectra)?;
+    std::fs::write(path, bytes)
+}
+
 #[test]
 fn the_bundled_model_holds_thirty_matrices_and_nine_vectors() {
     let source = open("charlm/base");

@@ -17,4 +17,5 @@ mod malformed_adapters;
 mod malformed_containers;
 mod oracle;
 mod quantized;
+mod ranges;
 mod stores;

@@ -164,6 +164,34 @@ impl Adapter {
         self.positions.get(&layer.name).map(|i| &self.updates[*i]).ok_or_else(missing)
     }
 
+    /// Whether everything that is stored of an update is finite.
+    fn is_finite(&self, draft: &Draft) -> Result<bool, Error> {
+        let stored = self.stored.tensors().iter().filter(|tensor| draft.tensors.contains(&tensor.name));
+        for tensor in stored.filter_map(recipe::Tensor::new) {
+            if !tensor.all(self.stored.as_ref())?.iter().all(|x| x.is_finite()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether `entries`, some of them not finite, come of stored numbers that all are.
+    fn overflows(&self, update: &Update, rows: Range<usize>, entries: &[f64]) -> Result<bool, Error> {
+        let all_finite = |entries: &[f64]| entries.iter().all(|x| x.is_finite());
+        let (draft, stored) = (&update.draft, self.stored.as_ref());
+        if let Some((source, layer)) = self.base.as_deref().zip(update.base.as_ref())
+            && update.needs_base()
+            && !all_finite(&source.read(layer, rows.clone())?.to_f64())
+        {
+            return Ok(false);
+        }
+        // A row of zeros has no length that DoRA could change: what it makes of it is no number, and no overflow.
+        let of_zeros = draft.magnitude.is_some()
+            && !entries.iter().any(|x| x.is_infinite())
+            && all_finite(&draft.recipe.dense(stored, rows, draft.scale)?);
+        Ok(!of_zeros && self.is_finite(draft)?)
+    }
+
     /// The given rows of an update.
     fn entries(&self, update: &Update, rows: Range<usize>) -> Result<Vec<f64>, Error> {
         let (Update { draft, base, .. }, stored) = (update, self.stored.as_ref());
@@ -225,7 +253,12 @@ impl MatrixSource for Adapter {
         if layer.rank.is_none() {
             return Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)));
         }
-        draft.recipe.factors(self.stored.as_ref(), draft.scale)
+        let found = draft.recipe.factors(self.stored.as_ref(), draft.scale)?;
+        if found.is_finite() || !self.is_finite(draft)? {
+            return Ok(found);
+        }
+        let shared = draft.recipe.factors(self.stored.as_ref(), 1.0)?.times(draft.scale);
+        shared.ok_or_else(|| Error::Overflow(format!("a factor of the update `{}`", brief(&layer.name))))
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
@@ -237,7 +270,12 @@ impl MatrixSource for Adapter {
         }
         let mut bytes = super::space(rows.len(), layer.cols)?;
         for block in super::blocks(rows.clone(), layer.cols) {
-            let entries = self.entries(update, block)?;
+            let entries = self.entries(update, block.clone())?;
+            if entries.iter().any(|x| !x.is_finite()) && self.overflows(update, block, &entries)? {
+                let what =
+                    format!("an entry of the update `{}` (scale {})", brief(&layer.name), update.draft.scale);
+                return Err(Error::Overflow(what));
+            }
             bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
         }
         Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
