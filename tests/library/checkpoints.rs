@@ -66,13 +66,6 @@ fn spectrum(values: &[f64]) -> Spectrum {
     Spectrum::new(values.to_vec(), values.len(), values.len(), Route::Gram).expect("sound values")
 }
 
-/// Writes the spectra to a file.
-fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> std::io::Result<()> {
-    let mut bytes = vec![];
-    checkpoint::write_spectra(&mut bytes, spectra)?;
-    std::fs::write(path, bytes)
-}
-
 #[test]
 fn written_spectra_are_a_safetensors_file_with_the_same_bytes_each_time() {
     let folder = tempfile::tempdir().expect("a temporary folder");
