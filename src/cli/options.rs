@@ -14,7 +14,7 @@ use crate::engine::Limits;
 use crate::error::{Error, printable};
 use crate::layer::Filter;
 use crate::linalg::Precision;
-use crate::render::{Experts, Formulas, Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
+use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
 
 use super::remark;
 use super::settings::Shared;
@@ -223,8 +223,8 @@ impl Common {
     }
 
     /// How the table looks on stdout.
-    pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> Look<'a> {
-        Look {
+    pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> TableStyle<'a> {
+        TableStyle {
             columns: match self.columns.as_slice() {
                 [] => shown.to_vec(),
                 [word] if word == "all" => all.to_vec(),
@@ -248,12 +248,12 @@ pub(super) fn formulas(raw: bool) -> Formulas {
 }
 
 /// How stdout likes to be written to, whatever it gets.
-pub(super) fn look() -> Look<'static> {
+pub(super) fn look() -> TableStyle<'static> {
     let stdout = std::io::stdout();
     let width = terminal_size::terminal_size_of(&stdout)
         .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
     let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
-    Look {
+    TableStyle {
         width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
         columns: vec![],
         overflow: Overflow::Drop,

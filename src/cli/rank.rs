@@ -12,7 +12,7 @@ use crate::gate;
 use crate::layer::Layer;
 use crate::linalg::Precision;
 use crate::metric::{Chosen, RANKS, chosen};
-use crate::render::{self, Look, OutputFormat};
+use crate::render::{self, OutputFormat, TableStyle};
 use crate::report::{Column, Report};
 
 use super::Status;
@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         for (rule, remark) in remarks.filter(|_| !common.quiet) {
             super::remark(&format!("{}: {remark}", crate::error::printable(rule)));
         }
-        let content = |_: &Look<'_>, out: &mut dyn Write| match &spoken {
+        let content = |_: &TableStyle<'_>, out: &mut dyn Write| match &spoken {
             Spoken::Advice(advice) => render::advice::write(advice, out),
             Spoken::None | Spoken::Failed => Ok(()),
         };
@@ -181,7 +181,7 @@ fn named<'a>(name: &str, layers: &'a [Layer]) -> Result<&'a str, Error> {
     Err(Error::Usage(format!("no matrix is called `{}`{hint}", crate::error::brief(name))))
 }
 
-fn draw(report: &Report, found: &Measured, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn draw(report: &Report, found: &Measured, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     let spectrum = found.spectrum.as_ref().filter(|spectrum| spectrum.fits());
     let (Some(row), Some(spectrum)) = (report.rows.first(), spectrum) else { return Ok(()) };
     let facts: Vec<&Column> = FACTS

@@ -127,11 +127,11 @@ pub(super) fn deliver_with(
 /// The same with a look that the command chose.
 pub(super) fn deliver_as(
     report: &Report,
-    look: &render::Look<'_>,
+    look: &render::TableStyle<'_>,
     outputs: &mut Outputs,
     content: Content<'_>,
 ) -> Result<Status, Error> {
-    let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
+    let plain = render::TableStyle { paint: render::Paint::Plain, ..look.clone() };
     outputs.write_reports(&|format, out| render::write(report, format, &plain, out));
     if super::is_interrupted() {
         return Err(Error::Interrupted);
@@ -150,7 +150,7 @@ pub(super) fn deliver_as(
 }
 
 /// Writes to stdout, in the given look.
-pub(super) type Content<'a> = &'a dyn Fn(&render::Look<'_>, &mut dyn Write) -> std::io::Result<()>;
+pub(super) type Content<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(

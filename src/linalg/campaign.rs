@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use faer::Mat;
 
     use super::super::factors::Factors;
@@ -111,17 +113,15 @@ mod tests {
         // Nearly singular, which no column says; no formula gives its values.
         let n = 30;
         let entry = |i: usize, j: usize| {
-            0.9f64.powi(i as i32)
-                * if i == j {
-                    1.0
-                } else if j > i {
-                    -0.43
-                } else {
-                    0.0
-                }
+            let above = match i.cmp(&j) {
+                Ordering::Equal => 1.0,
+                Ordering::Less => -0.43,
+                Ordering::Greater => 0.0,
+            };
+            0.9f64.powf(i as f64) * above
         };
         let kahan = Mat::from_fn(n, n, entry);
-        let determinant: f64 = (0..n).map(|i| 0.9f64.powi(i as i32).ln()).sum();
+        let determinant: f64 = (0..n).map(|i| 0.9f64.powf(i as f64).ln()).sum();
         let matrix = Matrix::from_f64(n, n, &(0..n * n).map(|i| entry(i / n, i % n)).collect::<Vec<_>>());
         let matrix = matrix.expect("sizes agree");
         for arch in machines() {

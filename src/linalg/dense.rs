@@ -119,7 +119,7 @@ mod tests {
         let found = exact::singular_values(&matrix).expect("sound");
         let expected = [1.0, 1.0, 3e-16, 1e-16];
         for (found, expected) in found.values().iter().zip(expected) {
-            assert!((found - expected).abs() < 5e-16, "{:e} is not {expected:e}", found);
+            assert!((found - expected).abs() < 5e-16, "{found:e} is not {expected:e}");
         }
     }
 }

@@ -35,13 +35,25 @@ pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
     let (Factors { mut values, .. }, exponent) = in_units(product)?;
     let (rows, cols) = (product.rows(), product.cols());
     values.resize(rows.min(cols), 0.0);
-    Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)
+    let spectrum = Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)?;
+    let size = terms(product, exponent);
+    Ok(if spectrum.fits() { spectrum.of_terms(scaled(size, exponent)) } else { spectrum.of_terms(size) })
+}
+
+/// `√Σ‖lⱼ‖²‖rⱼ‖²` of the product's terms `lⱼ·rⱼᵀ`, in units of a power of two. Each is rounded to its own size, so where
+/// they cancel each other, rounding stays.
+fn terms(product: &LowRank, exponent: i32) -> f64 {
+    let (left, right) = thin(product);
+    let square = |j: usize| {
+        let size = left.col(j).norm_l2() * scaled(right.row(j).norm_l2(), -exponent);
+        size * size
+    };
+    (0..product.rank()).map(square).sum::<f64>().sqrt()
 }
 
 /// The triplets, their values in units of a power of two of the given exponent.
 fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
     exact::on_one_thread();
-    let failed = || Error::NotConverged { rows: product.rows(), cols: product.cols() };
     let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !product.left().iter().chain(product.right()).all(|x| x.is_finite()) {
         return Err(Error::NotFinite { rows: product.rows(), cols: product.cols() });
@@ -121,5 +133,26 @@ mod tests {
         }
         let infinite = LowRank::new((1, 1), 1, vec![f64::INFINITY], vec![1.0]).expect("sizes agree");
         assert!(low_rank(&infinite).is_err());
+    }
+    #[test]
+    fn terms_that_cancel_leave_rounding_below_the_floor() {
+        // `b·aᵀ + b·(c − a)ᵀ` is of rank one, and far smaller than either term.
+        let (rows, cols) = (40, 30);
+        let (b, a, c): (Vec<f64>, Vec<f64>, Vec<f64>) =
+            (noise(1).take(rows).collect(), noise(2).take(cols).collect(), noise(3).take(cols).collect());
+        let rest = a.iter().zip(&c).map(|(a, c)| 1e-12 * c - a);
+        let left = b.iter().flat_map(|x| [*x, *x]).collect();
+        let product = LowRank::new((rows, cols), 2, left, a.iter().copied().chain(rest).collect());
+        let product = product.expect("sizes agree");
+        let found = low_rank_values(&product).expect("sound");
+        assert!(found.values()[0] > found.floor() && found.values()[1] <= found.floor(), "{found:?}");
+        let halved = LowRank::new(
+            (rows, cols),
+            2,
+            product.left().to_vec(),
+            product.right().iter().map(|x| x * 2f64.powi(-700)).collect(),
+        );
+        let halved = low_rank_values(&halved.expect("sizes agree")).expect("sound");
+        assert!((halved.floor() / found.floor() * 2f64.powi(700) - 1.0).abs() < 1e-12);
     }
 }

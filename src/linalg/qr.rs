@@ -135,7 +135,7 @@ mod tests {
             check(&format!("{name}, nearly of rank one"), &trace);
             check(
                 &format!("{name}, graded"),
-                &Mat::from_fn(rows, cols, |i, j| random[(i, j)] * 1e-7f64.powi(j as i32)),
+                &Mat::from_fn(rows, cols, |i, j| random[(i, j)] * 1e-7f64.powf(j as f64)),
             );
             check(&format!("{name}, zero"), &Mat::zeros(rows, cols));
         }

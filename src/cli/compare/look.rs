@@ -12,6 +12,7 @@ use crate::layer::{Filter, Layer};
 use crate::report::{Column, Measurements, Row, Standing};
 
 use super::assembly::Found;
+use super::odd::{Odd, SeenOdd};
 use super::side::{self, Side};
 use super::task::{self, Depth, Seen, Sides, Task};
 
@@ -82,7 +83,8 @@ pub(super) fn look_at_others(
     };
     let seen = run::all(&jobs, &work, (common, limits))?;
     let pairs = || odd.iter().zip(&seen);
-    let unchanged = pairs().filter(|(odd, seen)| odd.is_unchanged(seen)).map(|(odd, _)| odd.name()).collect();
+    let same = |(_, seen): &(&Odd, &Result<SeenOdd, String>)| seen.as_ref().is_ok_and(SeenOdd::is_unchanged);
+    let unchanged = pairs().filter(same).map(|(odd, _)| odd.name()).collect();
     Ok((pairs().filter_map(|(odd, seen)| odd.row(seen, vocabulary)).collect(), unchanged))
 }
 
