@@ -16,16 +16,17 @@ mod since;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource, Opening, input};
+use super::{Holds, MatrixSource, Opening};
 use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Unpaired};
 use crate::report::{self, Kind, Skipped, SourceFile};
+use crate::store::Location;
 use config::Config;
 use configs::Configs;
 use magnitude::Along;
@@ -67,17 +68,18 @@ struct Adapter {
 
 /// `stored` as an adapter, if it is one; whether it is. `headers` are the settings that stand in those of its files.
 pub(super) fn open(
-    path: &Path,
+    location: &Location,
     stored: Box<dyn MatrixSource>,
     headers: &[String],
     opening: &Opening<'_>,
 ) -> Result<(bool, Box<dyn MatrixSource>), Error> {
+    let path = &location.describe();
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
     let telling = parts.map(|spelling| spelling.part).any(Part::is_telling);
-    let named = opening.adapter_config.map(Path::to_owned);
+    let named = opening.adapter_config.map(Location::disk);
     let asked = if named.is_some() { Some("--adapter-config") } else { None };
     let asked = opening.adapter_init.map(|_| "--adapter-init").or(asked);
-    let config = named.clone().or_else(|| beside(path));
+    let config = named.or_else(|| beside(location));
     let whole = stored.tensors().iter().any(|tensor| tensor.name.ends_with(".base_layer.weight"));
     let by_name = stored.files().iter().any(|file| file.name.starts_with("adapter_model"));
     if let (false, Some(option)) = (telling, asked) {
@@ -99,16 +101,15 @@ pub(super) fn open(
     let adapter = Box::new(Adapter::new(path, stored, &configs, opening.base.clone())?);
     let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
     // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
-    let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
+    let adapter_config = if beside(&Location::disk(path)).is_some() { None } else { opening.adapter_config };
     let opening = Opening { adapter_config, adapter_init: None, ..opening.clone() };
     let (_, before) = super::open_with(path, &opening)?;
     Ok((true, Box::new(Since::new(adapter, before, path)?)))
 }
 
-/// The settings that lie beside the weights at `path`.
-fn beside(path: &Path) -> Option<PathBuf> {
-    let folder = if path.is_dir() { path } else { path.parent()? };
-    Some(folder.join(CONFIG)).filter(|config| input::exists(config))
+/// The settings that lie beside the weights at `location`.
+fn beside(location: &Location) -> Option<Location> {
+    Some(location.folder().join(CONFIG)).filter(Location::is_named)
 }
 
 impl Adapter {

@@ -26,7 +26,7 @@ struct Arranged {
     selection: Selection,
 }
 
-/// `inner` with its fused tensors cut, as far as they are known; `path` is where it lies.
+/// `inner` with its fused tensors cut, as far as they are known; `path` is where it lies, `config` what it says of itself.
 ///
 /// # Errors
 /// When queries, keys and values are to be split and how they lie is not known, or is another than known.
@@ -34,18 +34,18 @@ pub(super) fn open(
     path: &Path,
     inner: Box<dyn MatrixSource>,
     split: QueriesKeysValues,
+    config: &Config,
 ) -> Result<Box<dyn MatrixSource>, Error> {
-    let config = Config::beside(path)?;
     let Selection { layers, mut skipped, .. } = inner.select(&Filter::default());
     let stacks: BTreeSet<&str> = layers.iter().filter_map(stack).collect();
     let (mut cut, mut changed) = (Vec::with_capacity(layers.len()), false);
     for layer in &layers {
         let parts = match split {
-            QueriesKeysValues::Split => attention::parts(path, layer, &config)?,
+            QueriesKeysValues::Split => attention::parts(path, layer, config)?,
             QueriesKeysValues::Together => None,
         };
         let biases = layer.name.strip_suffix("_bias").is_some_and(|stem| stacks.contains(stem));
-        match parts.or_else(|| experts(layer, &config)) {
+        match parts.or_else(|| experts(layer, config)) {
             _ if biases => skipped.push(Skipped {
                 tensor: layer.tensor.clone(),
                 shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
