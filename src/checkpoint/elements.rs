@@ -1,7 +1,7 @@
 //! What is known of entries that no matrix is made of: how wide they are, and which of their codes are no numbers. By the
 //! names that types go by in safetensors, PyTorch, NumPy and GGUF.
 
-use super::gguf;
+use super::gguf::{self, Scale};
 use crate::matrix::{Dtype, Matrix};
 
 /// How entries tell that they are NaN or infinite.
@@ -25,19 +25,6 @@ enum Rule {
     Code(u8),
     /// So many entries, where their scale is not.
     Block(u64, Scale),
-}
-
-/// Where the scale of a block lies, without which none of its entries is a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
-    /// A half-precision float at this byte.
-    Half(usize),
-    /// A power of two at the first byte.
-    Power,
-    /// FP8 E4M3, in so many first bytes, each for a part of the block.
-    Bytes(usize),
-    /// A half-precision float in the upper four bits of the last four words.
-    Nibbles,
 }
 
 /// Whole numbers, truth values and the small floats without a NaN, by the bytes of an entry; 0 where those are no number.

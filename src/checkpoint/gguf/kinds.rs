@@ -4,7 +4,6 @@
 
 use candle_core::quantized::GgmlDType;
 
-use crate::checkpoint::elements::Scale;
 use crate::layer::Element;
 use crate::matrix::Dtype;
 
@@ -31,6 +30,19 @@ pub(super) enum Form {
     Integers,
     /// Blocks that are not decoded; only their scale is known.
     Unread(Scale),
+}
+
+/// Where the scale of a block lies, without which none of its entries is a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::checkpoint) enum Scale {
+    /// A half-precision float at this byte.
+    Half(usize),
+    /// A power of two at the first byte.
+    Power,
+    /// FP8 E4M3, in so many first bytes, each for a part of the block.
+    Bytes(usize),
+    /// A half-precision float in the upper four bits of the last four words.
+    Nibbles,
 }
 
 impl Kind {

@@ -10,7 +10,7 @@ use super::{Candidate, Content, Format, diagnose, folder};
 use crate::error::Error;
 use crate::store::Location;
 
-pub(super) use kinds::scale;
+pub(super) use kinds::{Scale, scale};
 
 /// The table entry.
 pub(super) const FORMAT: Format = Format::read("gguf", &[".gguf"], sniff, parts);
