@@ -56,7 +56,8 @@ impl Spectrum {
         Ok(Self { values, rows, cols, route, exponent: 0, size: 0.0 })
     }
 
-    /// The same of values in units of `2^exponent`. They keep that unit only where σ₁ itself does not fit a double.
+    /// The same of values in units of `2^exponent`. They keep that unit only where σ₁ itself does not fit a double, being too
+    /// large or too small.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -66,7 +67,8 @@ impl Spectrum {
         route: Route,
         exponent: i32,
     ) -> Result<Self, Error> {
-        let fits = values.iter().all(|s| scaled(*s, exponent).is_finite() || !s.is_finite());
+        let largest = values.iter().fold(0.0f64, |largest, s| largest.max(*s));
+        let fits = largest <= 0.0 || !largest.is_finite() || scaled(largest, exponent).is_normal();
         if fits {
             values.iter_mut().for_each(|s| *s = scaled(*s, exponent));
         }
@@ -101,9 +103,11 @@ impl Spectrum {
         Ok(spectrum.of_terms(size))
     }
 
-    /// A number in the units of the values as one in the units of the weights; infinite where that does not fit.
+    /// A number in the units of the values as one in the units of the weights; infinite or not a number where that is too
+    /// large or too small for a double.
     pub fn sized(&self, x: f64) -> f64 {
-        scaled(x, self.exponent)
+        let sized = scaled(x, self.exponent);
+        if sized == 0.0 && x != 0.0 { f64::NAN } else { sized }
     }
 
     /// `σ₁ ≥ σ₂ ≥ …`, `min(rows, cols)` of them.

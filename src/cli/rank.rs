@@ -115,9 +115,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
             super::complain(&format!("{}: {}", verdict.rule, verdict.worst.as_deref().unwrap_or("broken")));
         }
-        let remarks = report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
-        for (rule, remark) in remarks.filter(|_| !common.quiet) {
-            super::remark(&format!("{}: {remark}", crate::error::printable(rule)));
+        if !run::is_rows_alone(&common) {
+            run::tell_remarks(report, &common);
         }
         let content = |_: &TableStyle<'_>, out: &mut dyn Write| match &spoken {
             Spoken::Advice(advice) => render::advice::write(advice, out),

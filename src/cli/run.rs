@@ -18,7 +18,7 @@ use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Un
 
 use super::jobs::{Work, run_jobs};
 use super::model::Model;
-use super::options::Common;
+use super::options::{Common, FormatName};
 use super::outputs::Outputs;
 use super::plan;
 use super::{Status, complain, remark, rules, skipped, stdout, strict};
@@ -121,7 +121,23 @@ pub(super) fn deliver_with(
 ) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let status = deliver_as(report, &common.look(shown, &all), outputs, content)?;
+    if is_rows_alone(common) {
+        tell_remarks(report, common);
+    }
     Ok(strict::judged(status, common, &report.skipped))
+}
+
+/// Whether stdout gets a format that has no place for verdicts.
+pub(super) fn is_rows_alone(common: &Common) -> bool {
+    matches!(common.format, FormatName::Csv | FormatName::Jsonl)
+}
+
+/// Says on stderr what rules have passed over, where stdout does not.
+pub(super) fn tell_remarks(report: &Report, common: &Common) {
+    let remarks = report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
+    for (rule, told) in remarks.filter(|_| !common.quiet) {
+        remark(&format!("{rule}: {told}"));
+    }
 }
 
 /// The same with a look that the command chose.

@@ -94,8 +94,11 @@ fn is_sound(row: &Row) -> bool {
         row.values.0.iter().any(|(column, value)| column.key.ends_with("_base") && value.number().is_some());
     let is_zero = |key: &str| number(key).is_some_and(|x| x <= 0.0);
     let nonfinite = number("nonfinite_count_base").is_some_and(|count| count > 0.0);
-    let added = row.comparison.as_ref().is_some_and(|comparison| comparison.status == Standing::Added);
-    has_numbers && !added && !nonfinite && !is_zero("spectral_norm_base") && !is_zero("max_abs_base")
+    let status = row.comparison.as_ref().map(|comparison| comparison.status);
+    let added = status == Some(Standing::Added);
+    // Of a matrix that is gone or reshaped the base may not have been measured; it is there all the same.
+    let there = has_numbers || matches!(status, Some(Standing::Removed | Standing::Reshaped));
+    there && !added && !nonfinite && !is_zero("spectral_norm_base") && !is_zero("max_abs_base")
 }
 
 /// Whether there is nothing that was to be measured: nothing was changed, or neither side has what the column is about.

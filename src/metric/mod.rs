@@ -198,9 +198,17 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// A value of the spectrum.
-    fn measure(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
+    /// What is known of the spectrum, even where nothing rises above its floor.
+    fn known(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
         self.spectrum.map_or_else(Value::Missing, value)
+    }
+
+    /// A value of the spectrum; none where larger terms have cancelled each other and nothing rises above the floor.
+    fn measure(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
+        self.known(|spectrum| match spectrum.largest() > 0.0 || spectrum.floor() <= 0.0 {
+            true => value(spectrum),
+            false => Value::Missing(Why::BelowExactFloor),
+        })
     }
 
     /// A value that an all-zero matrix does not have.

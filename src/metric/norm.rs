@@ -86,10 +86,10 @@ pub(super) const ACCURACY_FLOOR: Metric = Metric {
         label: "floor",
         format: Format::Real,
         doc: "the smallest singular value that the decomposition resolves; what lies below is rounding",
-        range: "[0, σ₁], units of the weights",
+        range: "[0, ∞), units of the weights",
         source: "docs/numerics.md",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.floor()))),
+    value: |subject| subject.known(|spectrum| Value::real(spectrum.sized(spectrum.floor()))),
 };
 
 pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
@@ -102,7 +102,7 @@ pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
         source: "docs/numerics.md",
     },
     value: |subject| {
-        subject.measure(|spectrum| Value::count(spectrum.values().len() - spectrum.resolved().len()))
+        subject.known(|spectrum| Value::count(spectrum.values().len() - spectrum.resolved().len()))
     },
 };
 

@@ -191,13 +191,15 @@ pub(super) fn numerical_rank(spectrum: &Spectrum, dtype: Dtype) -> usize {
     spectrum.values().iter().filter(|s| **s > tolerance).count()
 }
 
-/// The fewest leading directions that hold `share` of the energy; 0 for an all-zero matrix.
+/// The fewest leading directions that hold `share` of the energy to rounding; 0 for an all-zero matrix.
 pub fn energy_rank(spectrum: &Spectrum, share: f64) -> usize {
     let total: f64 = relative(spectrum).map(|s| s * s).sum();
+    // Of equal values the last digit would decide.
+    let rounding = spectrum.rows().max(spectrum.cols()) as f64 * f64::EPSILON;
     let mut held = 0.0;
     let reached = relative(spectrum).position(|s| {
         held += s * s;
-        held >= share * total
+        held >= share * total * (1.0 - rounding)
     });
     reached.map_or_else(|| relative(spectrum).count(), |i| i + 1)
 }

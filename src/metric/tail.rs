@@ -14,6 +14,8 @@ use pulp::Arch;
 
 use crate::report::Why;
 
+/// Values of a tail of `n` that lie within `n` times this are equal but for rounding of their decomposition.
+const EQUAL: f64 = 8.0 * f64::EPSILON;
 /// Values computed at once: two of the widest vectors.
 const LANES: usize = 16;
 
@@ -97,7 +99,7 @@ fn search(logs: &[f64], candidates: Range<usize>) -> Option<Candidate> {
         let (tail, count) = (&logs[start..], (logs.len() - start) as f64);
         let alpha = 1.0 + count / (sums[start] - count * logs[start]);
         // All values equal has no exponent, whatever rounding makes of the sum; it can spoil an almost constant tail.
-        if last <= logs[start] || !(alpha > 1.0 && alpha.is_finite()) {
+        if last - logs[start] <= EQUAL * count || !(alpha > 1.0 && alpha.is_finite()) {
             continue;
         }
         let fitted = Fitted { tail, slope: 1.0 - alpha, step: 1.0 / count };

@@ -87,12 +87,15 @@ fn text(words: Cow<'_, str>, formulas: Formulas) -> Cow<'_, str> {
     safe.into()
 }
 
-/// What a formula begins with, in the wide forms of East Asian keyboards as well.
-const STARTS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+/// What a formula begins with, in the wide and small forms of East Asian keyboards as well.
+const STARTS: [char; 12] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫'];
 
 /// Whether a cell begins like a formula, be it after blanks or quotes that a spreadsheet drops.
 fn is_formula(cell: &str) -> bool {
-    cell.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).starts_with(STARTS)
+    let dropped = |c: char| {
+        c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '|' | '“' | '”' | '„' | '‘' | '’' | '«' | '»')
+    };
+    cell.trim_start_matches(dropped).starts_with(STARTS)
 }
 
 #[cfg(test)]

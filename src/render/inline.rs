@@ -39,6 +39,9 @@ fn is_plain(text: &str) -> bool {
     if links.iter().any(|link| lower.contains(link)) {
         return false;
     }
+    if lower.split(|c: char| !c.is_alphanumeric() && c != '-' && c != ':').any(is_reference) {
+        return false;
+    }
     let around =
         |at: usize, c: char| (text[..at].chars().next_back(), text[at + c.len_utf8()..].chars().next());
     text.char_indices().all(|(at, c)| match c {
@@ -53,6 +56,17 @@ fn is_plain(text: &str) -> bool {
         '`' | '*' | '|' | '~' | '$' | '\\' | '^' | '{' | '}' => false,
         _ => true,
     })
+}
+
+/// Whether a lower-case word is an issue (`gh-12`), a commit (seven hexadecimal digits or more) or a picture (`:smile:`).
+fn is_reference(word: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let commit = |text: &str| {
+        let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (7..=64).contains(&text.len()) && hexadecimal && !digits(text)
+    };
+    let issue = word.strip_prefix("gh-").is_some_and(digits);
+    issue || word.split(['-', ':']).any(commit) || word.matches(':').count() > 1
 }
 
 #[cfg(test)]
@@ -95,6 +109,10 @@ mod tests {
             "[a]: b",
             "a\\",
             "mailto:a",
+            "GH-12",
+            "see gh-3.",
+            "deadbeef1",
+            ":smile:",
         ] {
             check(hostile, &format!("`{hostile}`"));
         }

@@ -174,6 +174,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let status = run::deliver_as(&report, &look, &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)
     })?;
+    if run::is_rows_alone(common) {
+        run::tell_remarks(&report, common);
+    }
     Ok(strict::judged(status, common, sides.skipped(&filter)))
 }
 
