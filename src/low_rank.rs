@@ -65,6 +65,21 @@ impl LowRank {
         &self.right
     }
 
+    /// `self − other`, of the rank of both together.
+    ///
+    /// # Errors
+    /// When they are of different shapes.
+    pub fn minus(&self, other: &Self) -> Result<Self, Error> {
+        let row = |factors: &Self, row: usize| row * factors.rank..(row + 1) * factors.rank;
+        let shared = 0..if self.rows == other.rows { self.rows } else { 0 };
+        let left = shared.flat_map(|i| {
+            let theirs = other.left[row(other, i)].iter().map(|x| -x);
+            self.left[row(self, i)].iter().copied().chain(theirs)
+        });
+        let right = [&self.right[..], &other.right[..]].concat();
+        Self::new((self.rows, self.cols), self.rank + other.rank, left.collect(), right)
+    }
+
     /// A hash of the factors, as doubles.
     pub fn blake3(&self) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();

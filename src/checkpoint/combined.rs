@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Holds, MatrixSource, tied};
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo, natural};
+use crate::layer::{Filter, Layer, Selection, TensorInfo, bare, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Pair, Unpaired};
@@ -21,8 +21,11 @@ pub struct Pairs {
     /// In the order of the tuned side.
     paired: Vec<Pair>,
     unpaired: Vec<Unpaired>,
-    /// Tensors of the tuned side that are no matrices, and those without a partner.
-    left_out: Vec<Skipped>,
+    /// What was left out, each with the name that filters see: tensors of the tuned side that are no matrices, and
+    /// matrices without a partner.
+    left_out: Vec<(String, Skipped)>,
+    /// Those of both sides.
+    notes: Vec<String>,
     /// Position in `paired`, by the tuned layer's name.
     positions: BTreeMap<String, usize>,
 }
@@ -38,12 +41,15 @@ impl Pairs {
             // An adapter leaves most of a model alone.
             unpaired.retain(|unpaired| !matches!(unpaired, Unpaired::Removed(_)));
         } else {
-            pair_copies(tuned.as_ref(), &mut paired, &mut unpaired);
+            paired.extend(copies(&paired, &mut unpaired, |layers| tied(tuned.as_ref(), layers)));
+            paired.sort_by(|a, b| natural(&a.tuned.name, &b.tuned.name));
         }
-        let mut left_out = theirs.skipped;
+        let mut left_out: Vec<(String, Skipped)> =
+            theirs.skipped.into_iter().map(|skipped| (bare(&skipped.tensor).to_owned(), skipped)).collect();
         left_out.extend(unpaired.iter().flat_map(|unpaired| skipped(tuned.as_ref(), unpaired)));
+        let notes = tuned.notes().iter().cloned().chain(base.notes().iter().map(|note| of_base(note))).collect();
         let positions = paired.iter().enumerate().map(|(i, pair)| (pair.tuned.name.clone(), i)).collect();
-        Self { base, tuned, paired, unpaired, left_out, positions }
+        Self { base, tuned, paired, unpaired, left_out, notes, positions }
     }
 
     /// The checkpoint that was started from.
@@ -76,27 +82,37 @@ impl Pairs {
     }
 }
 
-/// Pairs what only the tuned side stores, where its bytes are those of a matrix that has a partner: a head that is tied
-/// to its embedding is stored in some files and left out of others.
-fn pair_copies(tuned: &dyn MatrixSource, paired: &mut Vec<Pair>, unpaired: &mut Vec<Unpaired>) {
+/// A note on a base, as a report on something else has it.
+pub fn of_base(note: &str) -> String {
+    format!("base: {note}")
+}
+
+/// Pairs of what only the tuned side stores, where it is a copy of a matrix that has a partner: a head that is tied to
+/// its embedding is stored in some files and left out of others. They are no longer among `unpaired`. `tied` gives for
+/// each matrix of the tuned side the first that it is a copy of.
+pub fn copies(
+    paired: &[Pair],
+    unpaired: &mut Vec<Unpaired>,
+    tied: impl FnOnce(&[Layer]) -> Vec<Option<usize>>,
+) -> Vec<Pair> {
     let mut layers: Vec<Layer> = paired.iter().map(|pair| pair.tuned.clone()).collect();
     layers.extend(unpaired.iter().filter_map(|unpaired| match unpaired {
         Unpaired::Added(layer) | Unpaired::Ambiguous(layer) => Some(layer.clone()),
         Unpaired::Removed(_) | Unpaired::Reshaped(_) => None,
     }));
-    let known = paired.len();
+    let (known, mut copies) = (paired.len(), vec![]);
     if layers.len() == known {
-        return;
+        return copies;
     }
-    for (i, original) in tied(tuned, &layers).into_iter().enumerate().skip(known) {
+    for (i, original) in tied(&layers).into_iter().enumerate().skip(known) {
         let Some(original) = original.filter(|original| *original < known) else { continue };
         let copy = &layers[i];
         unpaired.retain(
             |unpaired| !matches!(unpaired, Unpaired::Added(layer) | Unpaired::Ambiguous(layer) if layer == copy),
         );
-        paired.push(Pair { base: paired[original].base.clone(), tuned: layers[i].clone() });
+        copies.push(Pair { base: paired[original].base.clone(), tuned: layers[i].clone() });
     }
-    paired.sort_by(|a, b| natural(&a.tuned.name, &b.tuned.name));
+    copies
 }
 
 /// What a combined source holds.
@@ -135,6 +151,10 @@ impl MatrixSource for Combined {
         self.pairs.tuned.files()
     }
 
+    fn notes(&self) -> &[String] {
+        &self.pairs.notes
+    }
+
     fn holds(&self) -> Holds {
         if self.what == What::Delta { Holds::Updates } else { Holds::Weights }
     }
@@ -153,9 +173,8 @@ impl MatrixSource for Combined {
         };
         let all = self.pairs.paired.iter().map(layer);
         let layers: Vec<Layer> = all.filter(|layer| filter.keeps(&layer.name)).collect();
-        let left_out = self.pairs.left_out.iter();
-        let skipped: Vec<Skipped> =
-            left_out.filter(|skipped| filter.keeps(&skipped.tensor)).cloned().collect();
+        let left_out = self.pairs.left_out.iter().filter(|(name, _)| filter.keeps(name));
+        let skipped: Vec<Skipped> = left_out.map(|(_, skipped)| skipped.clone()).collect();
         let all = self.pairs.paired.len() + self.pairs.left_out.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
     }
@@ -186,8 +205,9 @@ impl MatrixSource for Combined {
     }
 }
 
-/// A matrix without a partner, as lines of what was left out: one, or one for each tensor of an adapter's update.
-fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
+/// A matrix without a partner, as lines of what was left out, each with the matrix's name: one, or one for each tensor of
+/// an adapter's update.
+fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<(String, Skipped)> {
     let (layer, reason) = match unpaired {
         Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),
         Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
@@ -209,11 +229,12 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<Skipped> {
         kind: if matches!(unpaired, Unpaired::Ambiguous(_)) { Kind::Refused } else { Kind::Unpaired },
         ..Skipped::default()
     };
-    match tuned.update(layer) {
+    let lines: Vec<Skipped> = match tuned.update(layer) {
         Some(update) => {
             let parts = tuned.tensors().iter().filter(|tensor| update.tensors.contains(&tensor.name));
             parts.map(|part| line(&part.name, &part.shape, part.element.name())).collect()
         }
         None => vec![line(&layer.tensor, &layer.stored_shape, layer.stored_type())],
-    }
+    };
+    lines.into_iter().map(|line| (layer.name.clone(), line)).collect()
 }

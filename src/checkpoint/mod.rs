@@ -47,7 +47,7 @@ use stored::{Parts, Stored};
 pub use address::Address;
 pub use altered::Copy;
 pub use cache::Cached;
-pub use combined::{Combined, Pairs, What};
+pub use combined::{Combined, Pairs, What, copies, of_base};
 pub use facts::facts;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Remote};
@@ -192,6 +192,9 @@ pub struct Choice<'a> {
     pub components: &'a [String],
 }
 
+/// What all singular triplets of a matrix but the first so many add up to.
+pub type Beyond = fn(&Matrix, usize) -> Result<LowRank, Error>;
+
 /// What else is known of a checkpoint when it is opened; most of it matters to adapters only.
 #[derive(Clone, Default)]
 pub struct Opening<'a> {
@@ -203,6 +206,8 @@ pub struct Opening<'a> {
     pub adapter_init: Option<&'a Path>,
     /// The checkpoint that an adapter changes.
     pub base: Option<Arc<dyn MatrixSource>>,
+    /// Decomposes a matrix of the base, for adapters that cut its last directions off (KaSA).
+    pub beyond: Option<Beyond>,
     /// What becomes of queries, keys and values that one tensor holds.
     pub attention: QueriesKeysValues,
 }
@@ -211,7 +216,7 @@ impl Opening<'_> {
     /// The same for a base, which is no adapter.
     #[must_use]
     pub fn of_base(&self) -> Self {
-        Self { choice: self.choice, attention: self.attention, ..Self::default() }
+        Self { choice: self.choice, attention: self.attention, beyond: self.beyond, ..Self::default() }
     }
 }
 
@@ -233,6 +238,21 @@ pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error>
 /// # Errors
 /// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
 pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    open_as(path, opening, Stage::Trained)
+}
+
+/// Whether an adapter is what training made of it or what it was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Beginning,
+    Trained,
+}
+
+fn open_as(
+    path: &Path,
+    opening: &Opening<'_>,
+    stage: Stage,
+) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
     probe::check(path)?;
     foreign::refuse_slices(path)?;
     let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path, &opening.choice)) else {
@@ -241,20 +261,20 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Bo
     if opening.base.is_none() {
         applies(path, format, &opening.choice)?;
     }
-    assembled(path, format.name, (format.parts)(path, &opening.choice)?, opening)
+    assembled(path, (format.name, (format.parts)(path, &opening.choice)?), opening, stage)
 }
 
 /// What the files of the checkpoint at `path` hold: weights, dequantized and cut where they need it, or an adapter.
 fn assembled(
     path: &Path,
-    format: &'static str,
-    mut parts: Parts,
+    (format, mut parts): (&'static str, Parts),
     opening: &Opening<'_>,
+    stage: Stage,
 ) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
     let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
-    let (is_adapter, source) = adapter::open(path, source, &headers, &opening)?;
+    let (is_adapter, source) = adapter::open(path, source, &headers, &opening, stage)?;
     if is_adapter {
         return Ok((adapter::FORMAT, source));
     }

@@ -61,6 +61,10 @@ impl MatrixSource for Patched {
         self.pairs.tuned().files()
     }
 
+    fn notes(&self) -> &[String] {
+        self.pairs.tuned().notes()
+    }
+
     fn holds(&self) -> Holds {
         Holds::Weights
     }

@@ -45,6 +45,8 @@ pub struct SavedRow {
     pub layer: Layer,
     /// BLAKE3 of its bytes.
     pub blake3: Option<String>,
+    /// The matrix that it is a copy of.
+    pub tied_to: Option<String>,
     /// Its numbers by key, in the order of the columns; none where it failed.
     pub values: Vec<(String, Value)>,
 }
@@ -96,6 +98,7 @@ struct Row {
     dtype: String,
     dequant: Option<String>,
     blake3: Option<String>,
+    tied_to: Option<String>,
     failed: Option<String>,
     #[serde(default)]
     missing: BTreeMap<String, String>,
@@ -229,6 +232,7 @@ impl Row {
         Ok(SavedRow {
             values,
             blake3: self.blake3,
+            tied_to: self.tied_to,
             layer: Layer {
                 name: self.name,
                 tensor: self.tensor,

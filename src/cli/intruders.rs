@@ -187,7 +187,7 @@ fn complete(report: &mut Report, aside: &BTreeMap<String, (Intruders, Option<Low
         row.intruders = aside.get(original).map(|(intruders, _)| intruders.clone());
     }
     report.groups = totals::groups(&report.rows);
-    report.notes = totals::summary(&report.rows, options);
+    report.notes.splice(0..0, totals::summary(&report.rows, options));
 }
 
 /// Writes the mitigated copy and notes how.

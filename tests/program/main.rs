@@ -5,6 +5,7 @@
 mod addresses;
 mod command;
 mod compare;
+mod dialects;
 mod gate;
 mod hub;
 mod inspect;

@@ -17,11 +17,11 @@ mod since;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::{Holds, MatrixSource, Opening};
+use super::{Beyond, Holds, MatrixSource, Opening, Stage};
 use crate::error::{Error, brief, printable};
-use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
+use crate::layer::{self, Filter, Layer, Selection, TensorInfo, bare, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::pair::{self, Unpaired};
@@ -50,6 +50,8 @@ struct Update {
     draft: Draft,
     /// The weight it changes, where the base is known.
     base: Option<Layer>,
+    /// What was cut off that weight before training.
+    cut: Option<Cut>,
 }
 
 /// An adapter whose names and shapes have been understood.
@@ -58,7 +60,8 @@ struct Adapter {
     base: Option<Arc<dyn MatrixSource>>,
     /// In natural name order.
     updates: Vec<Update>,
-    skipped: Vec<Skipped>,
+    /// What was left out, each with the name that filters see.
+    skipped: Vec<(String, Skipped)>,
     /// Position in `updates`, by the layer's name.
     positions: BTreeMap<String, usize>,
     /// A caution that holds for every update.
@@ -71,6 +74,7 @@ pub(super) fn open(
     stored: Box<dyn MatrixSource>,
     headers: &[String],
     opening: &Opening<'_>,
+    stage: Stage,
 ) -> Result<(bool, Box<dyn MatrixSource>), Error> {
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
     let telling = parts.map(|spelling| spelling.part).any(Part::is_telling);
@@ -93,15 +97,19 @@ pub(super) fn open(
         Some(file) => Configs::whole(Config::read(&file)?),
         None => Configs::of_headers(path, headers)?,
     };
-    if opening.base.is_some() {
-        configs.all().try_for_each(|config| check_base(path, config, opening))?;
+    configs.all().try_for_each(|config| check_base(path, config, opening, stage))?;
+    let cuts = configs.all().any(Config::cuts_base);
+    if cuts && opening.adapter_init.is_some() && !configs.all().all(Config::cuts_base) {
+        let reason = "only some of its updates are of a base that KaSA cut, so `--adapter-init` does not apply";
+        return Err(Error::malformed(path, reason));
     }
-    let adapter = Box::new(Adapter::new(path, stored, &configs, opening.base.clone())?);
-    let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
+    let adapter = Box::new(Adapter::new(path, stored, &configs, opening)?);
+    // Before training KaSA's updates are zero: what it took from the base is in the base alone.
+    let Some(path) = opening.adapter_init.filter(|_| !cuts) else { return Ok((true, adapter)) };
     // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
     let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
     let opening = Opening { adapter_config, adapter_init: None, ..opening.clone() };
-    let (_, before) = super::open_with(path, &opening)?;
+    let (_, before) = super::open_as(path, &opening, Stage::Beginning)?;
     Ok((true, Box::new(Since::new(adapter, before, path)?)))
 }
 
@@ -116,8 +124,9 @@ impl Adapter {
         path: &Path,
         stored: Box<dyn MatrixSource>,
         configs: &Configs,
-        base: Option<Arc<dyn MatrixSource>>,
+        opening: &Opening<'_>,
     ) -> Result<Self, Error> {
+        let base = opening.base.clone();
         let layers = base.as_ref().map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
         let setting = Setting { path, source: stored.as_ref(), configs, base: &layers };
         let (modules, rest) = modules::sorted(path, stored.tensors())?;
@@ -138,9 +147,14 @@ impl Adapter {
         let (whole, others) = whole_weights(&rest);
         drafts.extend(whole);
         skipped.extend(others);
+        let seen = |skipped: Skipped| (bare(&pair::canonical(&skipped.tensor)).to_owned(), skipped);
+        let mut skipped: Vec<(String, Skipped)> = skipped.into_iter().map(seen).collect();
         let mut updates: Vec<Update> = drafts.into_iter().map(Update::new).collect();
         if base.is_some() {
             find_bases(&mut updates, &layers);
+        }
+        if let Some(beyond) = opening.beyond {
+            updates.iter_mut().try_for_each(|update| update.cut_base(path, beyond))?;
         }
         updates.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
         if let Some([a, b]) = updates.array_windows::<2>().find(|[a, b]| a.layer.name == b.layer.name) {
@@ -150,11 +164,15 @@ impl Adapter {
         let (updates, baseless): (Vec<Update>, Vec<Update>) =
             updates.into_iter().partition(|update| update.base.is_some() || !update.needs_base());
         let reasons = Baseless { configs, given: base.is_some() };
-        skipped.extend(baseless.iter().flat_map(|update| reasons.skip(update, stored.tensors())));
-        skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
+        for update in &baseless {
+            let lines = reasons.skip(update, stored.tensors());
+            skipped.extend(lines.into_iter().map(|line| (update.layer.name.clone(), line)));
+        }
+        skipped.sort_by(|(_, a), (_, b)| natural(&a.tensor, &b.tensor));
         let positions =
             updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
-        let caution = configs.all().find_map(Config::moved_base).map(|_| MOVED_BASE);
+        let moved = |config: &Config| config.moved_base().is_some() && !(config.cuts_base() && base.is_some());
+        let caution = configs.all().any(moved).then_some(MOVED_BASE);
         Ok(Self { stored, base, updates, skipped, positions, caution })
     }
 
@@ -177,6 +195,12 @@ impl Adapter {
                 entries.iter_mut().zip(weights).for_each(|(new, old)| *new -= old);
                 Ok(entries)
             }
+            (Some(weight), None) if let Some(cut) = &update.cut => {
+                let mut entries = draft.recipe.dense(stored, rows.clone(), draft.scale)?;
+                let cut = cut.product(weight)?.dense(rows)?.to_f64();
+                entries.iter_mut().zip(cut).for_each(|(x, cut)| *x -= cut);
+                Ok(entries)
+            }
             _ => draft.recipe.dense(stored, rows, draft.scale),
         }
     }
@@ -191,6 +215,10 @@ impl MatrixSource for Adapter {
         self.stored.files()
     }
 
+    fn notes(&self) -> &[String] {
+        self.stored.notes()
+    }
+
     fn holds(&self) -> Holds {
         Holds::Updates
     }
@@ -198,8 +226,8 @@ impl MatrixSource for Adapter {
     fn select(&self, filter: &Filter) -> Selection {
         let layers = self.updates.iter().map(|update| &update.layer);
         let layers: Vec<Layer> = layers.filter(|layer| filter.keeps(&layer.name)).cloned().collect();
-        let skipped = self.skipped.iter().filter(|skipped| filter.keeps(&skipped.tensor));
-        let skipped: Vec<Skipped> = skipped.cloned().collect();
+        let skipped = self.skipped.iter().filter(|(name, _)| filter.keeps(name));
+        let skipped: Vec<Skipped> = skipped.map(|(_, skipped)| skipped.clone()).collect();
         let all = self.updates.len() + self.skipped.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
     }
@@ -216,11 +244,15 @@ impl MatrixSource for Adapter {
     }
 
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
-        let Update { layer, draft, .. } = self.get(layer)?;
+        let Update { layer, draft, base, cut } = self.get(layer)?;
         if layer.rank.is_none() {
             return Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)));
         }
-        draft.recipe.factors(self.stored.as_ref(), draft.scale)
+        let product = draft.recipe.factors(self.stored.as_ref(), draft.scale)?;
+        match (cut, self.base.as_deref().zip(base.as_ref())) {
+            (Some(cut), Some(weight)) => product.minus(cut.product(weight)?),
+            _ => Ok(product),
+        }
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
@@ -262,7 +294,21 @@ impl Update {
             block,
             role,
         };
-        Self { layer, draft, base: None }
+        Self { layer, draft, base: None, cut: None }
+    }
+
+    /// Notes what KaSA cut off the weight that it changes: as many directions as the update has, the smallest.
+    fn cut_base(&mut self, path: &Path, beyond: Beyond) -> Result<(), Error> {
+        let Some(base) = self.base.as_ref().filter(|_| self.draft.kind == "kasa") else { return Ok(()) };
+        if base.stored_shape.len() != 2 {
+            let reason = "is of a convolution, whose base KaSA cuts in a way that is not known";
+            return Err(Error::tensor(path, &self.layer.tensor, reason));
+        }
+        let (short, rank) = (base.rows.min(base.cols), self.draft.recipe.rank());
+        let keep = short.saturating_sub(rank.unwrap_or(short));
+        self.layer.rank = rank.map(|rank| rank + short - keep).filter(|rank| *rank < short);
+        self.cut = Some(Cut { keep, beyond, product: OnceLock::new() });
+        Ok(())
     }
 
     /// Whether it means nothing without the weight it changes.
@@ -293,9 +339,42 @@ impl Update {
     }
 }
 
+/// The directions that were cut off a weight before training: all but the first `keep`.
+struct Cut {
+    keep: usize,
+    beyond: Beyond,
+    product: OnceLock<LowRank>,
+}
+
+impl Cut {
+    /// What was cut off. A decomposition, so it is done once.
+    fn product(&self, (source, weight): (&dyn MatrixSource, &Layer)) -> Result<&LowRank, Error> {
+        if let Some(product) = self.product.get() {
+            return Ok(product);
+        }
+        let product = (self.beyond)(&source.read(weight, 0..weight.rows)?, self.keep)?;
+        Ok(self.product.get_or_init(|| product))
+    }
+}
+
 /// Refuses what cannot be said of the original weights.
-fn check_base(path: &Path, config: &Config, opening: &Opening<'_>) -> Result<(), Error> {
-    if let (Some(init), None) = (config.moved_base(), opening.adapter_init) {
+fn check_base(path: &Path, config: &Config, opening: &Opening<'_>, stage: Stage) -> Result<(), Error> {
+    if opening.base.is_none() {
+        if config.cuts_base() && opening.adapter_init.is_some() {
+            let reason = "KaSA cut the smallest directions off the base before training, which `--adapter-init` does \
+                          not tell; give the base itself with `--base`";
+            return Err(Error::malformed(path, reason));
+        }
+        return Ok(());
+    }
+    if config.cuts_base() && config.is_dora() {
+        let reason = "`use_dora` rescales a base that KaSA cut, which svdkit does not read";
+        return Err(Error::malformed(path, reason));
+    }
+    let is_known = opening.adapter_init.is_some()
+        || stage == Stage::Beginning
+        || config.cuts_base() && opening.beyond.is_some();
+    if let Some(init) = config.moved_base().filter(|_| !is_known) {
         let reason = format!(
             "`{}` took a part out of the base before training, so the update is not one to the original weights; give \
              the adapter as it was before training with `--adapter-init`, or leave out the base to see what the \

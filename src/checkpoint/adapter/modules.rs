@@ -135,7 +135,9 @@ impl<'t> Module<'t> {
                 return Ok(drafts);
             }
             let scale = self.scale(setting, Some(product.rank()))?;
-            let kind = if let Between::Diagonal(_) = product.between { "kasa" } else { "lora" };
+            let cut = self.config(setting).is_some_and(Config::cuts_base);
+            let kasa = cut || matches!(product.between, Between::Diagonal(_));
+            let kind = if kasa { "kasa" } else { "lora" };
             return Ok(vec![self.draft(setting, kind, Recipe::Product(Box::new(product)), scale)?]);
         }
         let Some(difference) = self.get(Part::Difference) else { return Ok(vec![]) };

@@ -63,6 +63,10 @@ impl MatrixSource for Since {
         self.now.files()
     }
 
+    fn notes(&self) -> &[String] {
+        self.now.notes()
+    }
+
     fn holds(&self) -> Holds {
         Holds::Updates
     }
@@ -84,12 +88,7 @@ impl MatrixSource for Since {
 
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
         let [now, before] = self.get(layer)?;
-        let (now, before) = (self.now.factors(now)?, self.before.factors(before)?);
-        let rows =
-            now.left().chunks_exact(now.rank().max(1)).zip(before.left().chunks_exact(before.rank().max(1)));
-        let left = rows.flat_map(|(a, b)| a.iter().copied().chain(b.iter().map(|x| -x))).collect();
-        let right = [now.right(), before.right()].concat();
-        LowRank::new((layer.rows, layer.cols), now.rank() + before.rank(), left, right)
+        self.now.factors(now)?.minus(&self.before.factors(before)?)
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {

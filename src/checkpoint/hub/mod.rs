@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::address::Address;
 use super::header::{self, Header};
 use super::stored::{Part, WeightFile};
-use super::{MatrixSource, Opening, folder, foreign, probe, safetensors};
+use super::{MatrixSource, Opening, Stage, folder, foreign, probe, safetensors};
 use crate::error::{Error, brief};
 use client::{Client, encoded};
 
@@ -141,7 +141,7 @@ impl Remote {
             }
             let one = |file: &Path| self.one(file);
             let parts = folder::open_all(&path, &safetensors::FAMILY, &opening.choice, &one)?;
-            super::assembled(&path, safetensors::FORMAT.name, parts, opening)
+            super::assembled(&path, (safetensors::FORMAT.name, parts), opening, Stage::Trained)
         };
         open().map_err(|error| self.renamed(error))
     }

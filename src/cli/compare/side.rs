@@ -8,7 +8,9 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use crate::analysis::compare::{self, Weight};
-use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_recognized, is_saved};
+use crate::checkpoint::{
+    self, Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_recognized, is_saved, of_base,
+};
 use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
 use crate::cli::place::{self, Place};
@@ -38,8 +40,8 @@ pub(super) enum Content {
     Weights(Arc<dyn MatrixSource>),
     /// Weights that an adapter makes of a base.
     Adapter(Arc<Patched>, Arc<dyn MatrixSource>),
-    /// The report of an earlier run, with the positions of its rows by name.
-    Saved(Saved, BTreeMap<String, usize>),
+    /// The report of an earlier run, with the positions of its rows by name, and the rows that are copies or have some.
+    Saved(Saved, BTreeMap<String, usize>, BTreeSet<String>),
 }
 
 impl Side {
@@ -93,6 +95,8 @@ impl Side {
     fn open_saved(typed: &Path, Place { path, commit, .. }: &Place) -> Result<Self, Error> {
         let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
+        let ties = saved.rows.iter().filter_map(|row| Some([row.layer.name.clone(), row.tied_to.clone()?]));
+        let copies = ties.flatten().collect();
         let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = vec![SourceFile { name, bytes }];
@@ -106,7 +110,7 @@ impl Side {
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),
-            content: Content::Saved(saved, positions),
+            content: Content::Saved(saved, positions, copies),
         })
     }
 
@@ -114,7 +118,7 @@ impl Side {
     pub(super) fn saved(&self) -> Option<&Saved> {
         match &self.content {
             Content::Weights(_) | Content::Adapter(..) => None,
-            Content::Saved(saved, _) => Some(saved),
+            Content::Saved(saved, ..) => Some(saved),
         }
     }
 
@@ -122,7 +126,7 @@ impl Side {
     pub(super) fn row(&self, name: &str) -> Option<&SavedRow> {
         match &self.content {
             Content::Weights(_) | Content::Adapter(..) => None,
-            Content::Saved(saved, positions) => saved.rows.get(*positions.get(name)?),
+            Content::Saved(saved, positions, _) => saved.rows.get(*positions.get(name)?),
         }
     }
 
@@ -134,6 +138,35 @@ impl Side {
             Some((*column, *value))
         };
         Measurements(columns.iter().filter_map(value).collect())
+    }
+
+    /// What a reader should know of how its files were chosen.
+    pub(super) fn notes(&self) -> Vec<String> {
+        match &self.content {
+            Content::Weights(source) => source.notes().to_vec(),
+            Content::Adapter(patched, source) => {
+                let base = patched.base().notes().iter().map(|note| of_base(note));
+                source.notes().iter().cloned().chain(base).collect()
+            }
+            Content::Saved(..) => vec![],
+        }
+    }
+
+    /// For each of `layers` the first earlier one that it is a copy of.
+    pub(super) fn tied(&self, layers: &[Layer]) -> Vec<Option<usize>> {
+        if let Some(source) = self.weights() {
+            return checkpoint::tied(source.as_ref(), layers);
+        }
+        let original = |layer: &Layer| {
+            let name = self.row(&layer.name)?.tied_to.as_deref()?;
+            layers.iter().position(|other| other.name == name)
+        };
+        layers.iter().map(original).collect()
+    }
+
+    /// Whether a report calls a matrix a copy of another, or another a copy of it.
+    pub(super) fn has_copies(&self, layer: &Layer) -> bool {
+        matches!(&self.content, Content::Saved(_, _, copies) if copies.contains(&layer.name))
     }
 
     /// The weights, if it has them.

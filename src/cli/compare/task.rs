@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::analysis::compare::{Content, Retyped, equal};
 use crate::error::Error;
+use crate::checkpoint::copies;
 use crate::layer::{Filter, Layer, bare, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::{Skipped, Standing};
@@ -61,8 +62,17 @@ impl Sides {
             tasks.push(Task { name: layer.name.clone(), base: Some(layer.clone()), tuned: empty() });
         }
         let mut added: BTreeMap<String, usize> = BTreeMap::new();
+        let mut loose = vec![];
         for (side, (_, tuned)) in self.tuned.iter().enumerate() {
-            let (pairs, left) = pair::pairs(&self.base.layers, &tuned.layers);
+            let (pairs, mut left) = pair::pairs(&self.base.layers, &tuned.layers);
+            // A row of its own, against what it is a copy of.
+            for Pair { base, tuned } in copies(&pairs, &mut left, |layers| tuned.tied(layers)) {
+                let at = *added.entry(pair::canonical(&tuned.name)).or_insert_with(|| {
+                    tasks.push(Task { name: tuned.name.clone(), base: Some(base), tuned: empty() });
+                    tasks.len() - 1
+                });
+                tasks[at].tuned[side] = Some(tuned);
+            }
             let reshaped = left.iter().filter_map(|unpaired| match unpaired {
                 Unpaired::Reshaped(pair) => Some(pair),
                 Unpaired::Added(_) | Unpaired::Ambiguous(_) | Unpaired::Removed(_) => None,
@@ -72,8 +82,10 @@ impl Sides {
                     tasks[*at].tuned[side] = Some(tuned.clone());
                 }
             }
-            for unpaired in &left {
-                let (Unpaired::Added(layer) | Unpaired::Ambiguous(layer)) = unpaired else { continue };
+            loose.extend(left.into_iter().map(|unpaired| (side, unpaired)));
+        }
+        for (side, unpaired) in loose {
+            if let Unpaired::Added(layer) | Unpaired::Ambiguous(layer) = unpaired {
                 // Several of one side may go by one name in the other dialect.
                 let name = pair::canonical(&layer.name);
                 let known = added.get(&name).copied().filter(|at| tasks[*at].tuned[side].is_none());
@@ -82,7 +94,7 @@ impl Sides {
                     tasks.len() - 1
                 });
                 added.insert(name, at);
-                tasks[at].tuned[side] = Some(layer.clone());
+                tasks[at].tuned[side] = Some(layer);
             }
         }
         let all = tasks.len();
@@ -138,6 +150,8 @@ pub(super) struct Seen {
     pub(super) base_content: Option<Content>,
     /// Each tuned side.
     pub(super) tuned: Vec<SeenSide>,
+    /// Whether some side is known not to be one number throughout.
+    pub(super) varies: bool,
 }
 
 /// What the bytes of one side say.
@@ -169,7 +183,8 @@ pub(super) enum Depth {
 /// # Errors
 /// When a side cannot be read.
 pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Error> {
-    let mut seen = Seen { base: known(&sides.base, task.base.as_ref()), base_content: None, tuned: vec![] };
+    let base = known(&sides.base, task.base.as_ref());
+    let mut seen = Seen { base, base_content: None, tuned: vec![], varies: false };
     let headers: Vec<_> = (0..sides.tuned.len()).map(|i| task.standing(i)).collect();
     let undecided = headers.iter().any(|(standing, _)| *standing == Some(Standing::Unchanged));
     if let Some(base) =
@@ -202,6 +217,11 @@ pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Erro
         }
         seen.tuned.push(SeenSide { standing, retyped, blake3, content });
     }
+    let contents = seen.tuned.iter().map(|side| &side.content).chain([&seen.base_content]);
+    let varies = contents.flatten().any(Content::varies);
+    let all = sides.all().zip(std::iter::once(&task.base).chain(&task.tuned));
+    let copied = || all.filter_map(|(side, layer)| Some(side.has_copies(layer.as_ref()?))).any(|copied| copied);
+    seen.varies = varies || copied();
     Ok(seen)
 }
 
