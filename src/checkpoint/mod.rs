@@ -5,7 +5,7 @@ mod address;
 mod altered;
 mod arranged;
 mod cache;
-mod combined;
+mod catalogue;
 mod config;
 mod facts;
 mod folder;
@@ -16,7 +16,7 @@ mod header;
 mod hub;
 mod index;
 mod numpy;
-mod patched;
+mod pairs;
 mod pickle;
 mod pipeline;
 mod probe;
@@ -30,6 +30,7 @@ mod stored;
 mod strides;
 mod tied;
 mod torch;
+mod weight;
 mod zip;
 
 use std::ops::Range;
@@ -47,11 +48,11 @@ use stored::{Parts, Stored};
 pub use address::Address;
 pub use altered::Copy;
 pub use cache::Cached;
-pub use combined::{Combined, Pairs, What, copies, of_base};
+pub use catalogue::Catalogue;
 pub use facts::facts;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Remote};
-pub use patched::Patched;
+pub use pairs::{Pairs, copies, of_base};
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
 pub use tied::tied;
@@ -82,6 +83,16 @@ pub trait MatrixSource: Send + Sync {
     /// The same checkpoint with its fused tensors left as they are stored, where this one cuts them.
     fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
         None
+    }
+
+    /// The same as a catalogue, if it is one.
+    fn catalogue(&self) -> Option<&Catalogue> {
+        None
+    }
+
+    /// Whether a matrix of another checkpoint has to be decomposed before anything of `layer` is read.
+    fn decomposes(&self, _layer: &Layer) -> bool {
+        false
     }
 
     /// How an adapter stores the update that a layer is; none of a weight.
@@ -229,7 +240,7 @@ pub fn is_recognized(path: &Path) -> bool {
 ///
 /// # Errors
 /// When nothing is there, or nothing that can be read; the message says what it is and what to try.
-pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+pub fn open(path: &Path) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     open_with(path, &Opening::default())
 }
 
@@ -237,7 +248,7 @@ pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error>
 ///
 /// # Errors
 /// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
-pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     open_as(path, opening, Stage::Trained)
 }
 
@@ -252,7 +263,7 @@ fn open_as(
     path: &Path,
     opening: &Opening<'_>,
     stage: Stage,
-) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     probe::check(path)?;
     foreign::refuse_slices(path)?;
     let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path, &opening.choice)) else {
@@ -270,9 +281,10 @@ fn assembled(
     (format, mut parts): (&'static str, Parts),
     opening: &Opening<'_>,
     stage: Stage,
-) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
     let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
+    let source = Arc::from(source);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
     let (is_adapter, source) = adapter::open(path, source, &headers, &opening, stage)?;
     if is_adapter {

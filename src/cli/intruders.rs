@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side, totals};
-use crate::checkpoint::{Copy, Pairs, What};
+use crate::checkpoint::{Copy, Pairs};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -143,7 +143,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
     let opening = arguments.reading.opening();
-    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
+    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening)?;
     if let Some(out) = &arguments.out {
         Copy::check(&place::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
     }

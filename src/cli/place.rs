@@ -6,7 +6,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "hub")]
 use std::sync::Arc;
 
 use crate::checkpoint::{self, Address, Cached, MatrixSource, Opening};
@@ -34,7 +33,7 @@ impl Place {
     }
 
     /// Opens it, reading headers alone; gives the format's name, too.
-    pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
         #[cfg(feature = "hub")]
         if let Some(remote) = &self.remote {
             return remote.open(opening);

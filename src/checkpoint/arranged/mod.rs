@@ -32,9 +32,9 @@ struct Arranged {
 /// When queries, keys and values are to be split and how they lie is not known, or is another than known.
 pub(super) fn open(
     path: &Path,
-    inner: Box<dyn MatrixSource>,
+    inner: Arc<dyn MatrixSource>,
     split: QueriesKeysValues,
-) -> Result<Box<dyn MatrixSource>, Error> {
+) -> Result<Arc<dyn MatrixSource>, Error> {
     let config = Config::beside(path)?;
     let Selection { layers, mut skipped, .. } = inner.select(&Filter::default());
     let stacks: BTreeSet<&str> = layers.iter().filter_map(stack).collect();
@@ -70,8 +70,8 @@ pub(super) fn open(
         return Ok(inner);
     }
     skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-    Ok(Box::new(Arranged {
-        inner: Arc::from(inner),
+    Ok(Arc::new(Arranged {
+        inner,
         selection: Selection { layers: cut, skipped, filtered: 0 },
     }))
 }

@@ -120,7 +120,7 @@ impl Remote {
     pub fn open(
         self: &Arc<Self>,
         opening: &Opening<'_>,
-    ) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    ) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
         let path = self.path();
         let streamed = if path.is_dir() {
             folder::holds(&path, &safetensors::FAMILY, &opening.choice)

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{
-    self, Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_recognized, is_saved, of_base,
+    self, Holds, MatrixSource, Opening, Pairs, Saved, SavedRow, is_recognized, is_saved,
 };
 use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
@@ -39,7 +39,7 @@ pub(super) enum Content {
     /// Weights.
     Weights(Arc<dyn MatrixSource>),
     /// Weights that an adapter makes of a base.
-    Adapter(Arc<Patched>, Arc<dyn MatrixSource>),
+    Adapter(Arc<Pairs>, Arc<dyn MatrixSource>),
     /// The report of an earlier run, with the positions of its rows by name, and the rows that are copies or have some.
     Saved(Saved, BTreeMap<String, usize>, BTreeSet<String>),
 }
@@ -69,18 +69,18 @@ impl Side {
                 "is an adapter; name the checkpoint that it changes with `--base`",
             ));
         };
-        let patched = Patched::new(Arc::clone(&base), source);
-        if patched.is_empty() {
+        let pairs = Pairs::new(Arc::clone(&base), source);
+        if pairs.paired().is_empty() {
             return Err(Error::malformed(
                 path,
                 "is an adapter of another model: none of its updates fits the base",
             ));
         }
-        let Selection { layers, skipped, .. } = patched.select(&Filter::default());
+        let merged = pairs.merged();
+        let Selection { layers, skipped, .. } = merged.select(&Filter::default());
         let others = base.select(&Filter::default()).skipped;
-        let patched = Arc::new(patched);
-        let source: Arc<dyn MatrixSource> = Arc::<Patched>::clone(&patched);
-        Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
+        let content = Content::Adapter(Arc::new(pairs), Arc::new(merged));
+        Ok(Self { origin, layers, skipped, others, content })
     }
 
     /// Shows fused tensors as they are stored.
@@ -142,14 +142,7 @@ impl Side {
 
     /// What a reader should know of how its files were chosen.
     pub(super) fn notes(&self) -> Vec<String> {
-        match &self.content {
-            Content::Weights(source) => source.notes().to_vec(),
-            Content::Adapter(patched, source) => {
-                let base = patched.base().notes().iter().map(|note| of_base(note));
-                source.notes().iter().cloned().chain(base).collect()
-            }
-            Content::Saved(..) => vec![],
-        }
+        self.weights().map_or_else(Vec::new, |source| source.notes().to_vec())
     }
 
     /// For each of `layers` the first earlier one that it is a copy of.
@@ -362,8 +355,8 @@ pub(super) fn half<'a>(
 ) -> compare::Side<'a> {
     let Some(source) = side.weights() else { return compare::Side::Saved(saved) };
     let added = match &side.content {
-        Content::Adapter(patched, _) if base.weights().is_some_and(|w| Arc::ptr_eq(w, patched.base())) => {
-            patched.added_to(layer).map(|(adapter, added)| (adapter.as_ref(), added))
+        Content::Adapter(pairs, _) if base.weights().is_some_and(|w| Arc::ptr_eq(w, pairs.base())) => {
+            pairs.tuned_of(layer).map(|added| (pairs.tuned().as_ref(), added))
         }
         _ => None,
     };

@@ -1,18 +1,16 @@
-//! Two checkpoints of one model as a third: their difference, or a base with an adapter's updates added.
-//!
-//! Entries are combined in f64, a few rows at a time; neither side is ever in memory whole.
+//! Two checkpoints of one model, paired; and what they make together: their difference, or a base with an adapter's
+//! updates added.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
+use super::catalogue::{Catalogue, LeftOut, Weight};
+use super::weight::Expr;
 use super::{Holds, MatrixSource, tied};
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo, bare, natural};
-use crate::low_rank::LowRank;
-use crate::matrix::{Dtype, Matrix};
+use crate::layer::{Filter, Layer, natural};
 use crate::pair::{self, Pair, Unpaired};
-use crate::report::{Kind, Skipped, SourceFile, Update};
+use crate::report::{Kind, Skipped};
 
 /// Two checkpoints whose matrices have been paired by name.
 pub struct Pairs {
@@ -21,13 +19,14 @@ pub struct Pairs {
     /// In the order of the tuned side.
     paired: Vec<Pair>,
     unpaired: Vec<Unpaired>,
-    /// What was left out, each with the name that filters see: tensors of the tuned side that are no matrices, and
-    /// matrices without a partner.
-    left_out: Vec<(String, Skipped)>,
+    /// Tensors of the tuned side that are no matrices, and matrices without a partner.
+    left_out: Vec<LeftOut>,
     /// Those of both sides.
     notes: Vec<String>,
     /// Position in `paired`, by the tuned layer's name.
     positions: BTreeMap<String, usize>,
+    /// The same by the base's.
+    of_base: BTreeMap<String, usize>,
 }
 
 impl Pairs {
@@ -44,12 +43,12 @@ impl Pairs {
             paired.extend(copies(&paired, &mut unpaired, |layers| tied(tuned.as_ref(), layers)));
             paired.sort_by(|a, b| natural(&a.tuned.name, &b.tuned.name));
         }
-        let mut left_out: Vec<(String, Skipped)> =
-            theirs.skipped.into_iter().map(|skipped| (bare(&skipped.tensor).to_owned(), skipped)).collect();
+        let mut left_out: Vec<LeftOut> = theirs.skipped.into_iter().map(LeftOut::tensor).collect();
         left_out.extend(unpaired.iter().flat_map(|unpaired| skipped(tuned.as_ref(), unpaired)));
         let notes = tuned.notes().iter().cloned().chain(base.notes().iter().map(|note| of_base(note))).collect();
         let positions = paired.iter().enumerate().map(|(i, pair)| (pair.tuned.name.clone(), i)).collect();
-        Self { base, tuned, paired, unpaired, left_out, notes, positions }
+        let of_base = paired.iter().enumerate().map(|(i, pair)| (pair.base.name.clone(), i)).collect();
+        Self { base, tuned, paired, unpaired, left_out, notes, positions, of_base }
     }
 
     /// The checkpoint that was started from.
@@ -79,6 +78,49 @@ impl Pairs {
     pub fn get(&self, name: &str) -> Result<&Pair, Error> {
         let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(name)));
         self.positions.get(name).map(|i| &self.paired[*i]).ok_or_else(missing)
+    }
+
+    /// The matrix of the tuned side that `layer` of the base is paired with.
+    pub fn tuned_of(&self, layer: &Layer) -> Option<&Layer> {
+        self.of_base.get(&layer.name).map(|i| &self.paired[*i].tuned)
+    }
+
+    /// The updates: tuned − base, or what the adapter adds. They have the names of the tuned side.
+    pub fn difference(&self) -> Catalogue {
+        let is_stored = self.tuned.holds() == Holds::Updates;
+        let weight = |pair: &Pair| {
+            let tuned = Expr::of(&self.tuned, &pair.tuned);
+            let expr = if is_stored { tuned } else { tuned.minus(Expr::of(&self.base, &pair.base)) };
+            let layer = Layer {
+                // A difference is known as well as the coarser of the two it is made of.
+                dtype: match pair.tuned.rank {
+                    Some(_) if is_stored => pair.tuned.dtype,
+                    _ => pair.base.dtype.coarser(pair.tuned.dtype),
+                },
+                encoding: pair.tuned.encoding.clone().or_else(|| pair.base.encoding.clone()),
+                ..pair.tuned.clone()
+            };
+            Weight::new(layer, expr, self.tuned.update(&pair.tuned))
+        };
+        let weights = self.paired.iter().map(weight).collect();
+        Catalogue::new(Arc::clone(&self.tuned), Holds::Updates, weights, self.left_out.clone())
+            .with_notes(self.notes.clone())
+    }
+
+    /// The base as the tuned side makes it, under the names of the base: with an adapter's updates added. What that side
+    /// does not have is the base's own, byte for byte; what of it fits nothing of the base is left out.
+    pub fn merged(&self) -> Catalogue {
+        let ours = self.base.select(&Filter::default());
+        let weights = ours.layers.into_iter().map(|layer| {
+            let base = Expr::of(&self.base, &layer);
+            let Some(added) = self.tuned_of(&layer) else { return Weight::new(layer, base, None) };
+            let tuned = Expr::of(&self.tuned, added);
+            let expr = if self.tuned.holds() == Holds::Updates { tuned.plus(base) } else { tuned };
+            Weight::new(layer, expr, self.tuned.update(added))
+        });
+        let left_out = ours.skipped.into_iter().map(LeftOut::tensor).chain(self.left_out.iter().cloned());
+        Catalogue::new(Arc::clone(&self.base), Holds::Weights, weights.collect(), left_out.collect())
+            .with_notes(self.notes.clone())
     }
 }
 
@@ -115,99 +157,8 @@ pub fn copies(
     copies
 }
 
-/// What a combined source holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// The update: tuned − base, or what the adapter adds.
-    Delta,
-    /// The tuned weight: as stored, or base + what the adapter adds.
-    Tuned,
-}
-
-/// Two checkpoints as one.
-pub struct Combined {
-    pairs: Arc<Pairs>,
-    what: What,
-}
-
-impl Combined {
-    /// The given combination of `pairs`; its matrices have the names of the tuned side.
-    pub fn new(pairs: Arc<Pairs>, what: What) -> Self {
-        Self { pairs, what }
-    }
-
-    /// Whether the tuned side alone holds what is asked for.
-    fn is_stored(&self) -> bool {
-        (self.what == What::Delta) == (self.pairs.tuned.holds() == Holds::Updates)
-    }
-}
-
-impl MatrixSource for Combined {
-    fn tensors(&self) -> &[TensorInfo] {
-        self.pairs.tuned.tensors()
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        self.pairs.tuned.files()
-    }
-
-    fn notes(&self) -> &[String] {
-        &self.pairs.notes
-    }
-
-    fn holds(&self) -> Holds {
-        if self.what == What::Delta { Holds::Updates } else { Holds::Weights }
-    }
-
-    fn select(&self, filter: &Filter) -> Selection {
-        let layer = |pair: &Pair| Layer {
-            // A difference is known as well as the coarser of the two it is made of.
-            dtype: match pair.tuned.rank {
-                Some(_) if self.is_stored() => pair.tuned.dtype,
-                _ => pair.base.dtype.coarser(pair.tuned.dtype),
-            },
-            read_as: if self.is_stored() { pair.tuned.read_as } else { Dtype::F64 },
-            encoding: pair.tuned.encoding.clone().or_else(|| pair.base.encoding.clone()),
-            rank: pair.tuned.rank.filter(|_| self.what == What::Delta),
-            ..pair.tuned.clone()
-        };
-        let all = self.pairs.paired.iter().map(layer);
-        let layers: Vec<Layer> = all.filter(|layer| filter.keeps(&layer.name)).collect();
-        let left_out = self.pairs.left_out.iter().filter(|(name, _)| filter.keeps(name));
-        let skipped: Vec<Skipped> = left_out.map(|(_, skipped)| skipped.clone()).collect();
-        let all = self.pairs.paired.len() + self.pairs.left_out.len();
-        Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
-    }
-
-    fn update(&self, layer: &Layer) -> Option<Update> {
-        let pair = self.pairs.get(&layer.name).ok()?;
-        self.pairs.tuned.update(&pair.tuned).filter(|_| self.what == What::Delta)
-    }
-
-    fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
-        self.pairs.tuned.factors(&self.pairs.get(&layer.name)?.tuned)
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let pair = self.pairs.get(&layer.name)?;
-        if self.is_stored() {
-            return self.pairs.tuned.read(&pair.tuned, rows);
-        }
-        let sign = if self.what == What::Delta { -1.0 } else { 1.0 };
-        let mut bytes = super::space(rows.len(), layer.cols)?;
-        for block in super::blocks(rows.clone(), layer.cols) {
-            let mut entries = self.pairs.tuned.read(&pair.tuned, block.clone())?.to_f64();
-            let base = self.pairs.base.read(&pair.base, block)?.to_f64();
-            entries.iter_mut().zip(base).for_each(|(sum, base)| *sum += sign * base);
-            bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
-        }
-        Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
-    }
-}
-
-/// A matrix without a partner, as lines of what was left out, each with the matrix's name: one, or one for each tensor of
-/// an adapter's update.
-fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<(String, Skipped)> {
+/// A matrix without a partner, as lines of what was left out: one, or one for each tensor of an adapter's update.
+fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<LeftOut> {
     let (layer, reason) = match unpaired {
         Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),
         Unpaired::Added(layer) => (layer, "not in the base".to_owned()),
@@ -236,5 +187,5 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<(String, Skippe
         }
         None => vec![line(&layer.tensor, &layer.stored_shape, layer.stored_type())],
     };
-    lines.into_iter().map(|line| (layer.name.clone(), line)).collect()
+    lines.into_iter().map(|line| LeftOut { name: layer.name.clone(), line }).collect()
 }

@@ -1,0 +1,161 @@
+//! Weights with what each is computed from, and all that was left out: what every dialect takes and gives.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::weight::{Expr, Scratch};
+use super::{Holds, MatrixSource};
+use crate::error::{Error, brief};
+use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+use crate::report::{Skipped, SourceFile, Update};
+
+/// A matrix with its place in the model.
+#[derive(Debug)]
+pub(super) struct Weight {
+    pub(super) layer: Layer,
+    pub(super) expr: Arc<Expr>,
+    /// How an adapter stores it, if it is an update.
+    pub(super) update: Option<Update>,
+}
+
+impl Weight {
+    /// The matrix, whose type and thin rank follow from what it is computed from.
+    pub(super) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Update>) -> Self {
+        let layer = Layer { read_as: expr.entry(), rank: expr.thin_rank(), ..layer };
+        let rank = layer.rank.map(|rank| rank as u64);
+        Self { layer, expr, update: update.map(|update| Update { rank, ..update }) }
+    }
+}
+
+/// What was left out, by the name that filters see.
+#[derive(Debug, Clone)]
+pub(super) struct LeftOut {
+    pub(super) name: String,
+    pub(super) line: Skipped,
+}
+
+impl LeftOut {
+    /// A tensor, which filters see without `.weight` like every matrix.
+    pub(super) fn tensor(line: Skipped) -> Self {
+        Self { name: bare(&line.tensor).to_owned(), line }
+    }
+}
+
+/// Weights, and what was left out.
+pub struct Catalogue {
+    /// Whose tensors and files these are.
+    stored: Arc<dyn MatrixSource>,
+    holds: Holds,
+    weights: Vec<Weight>,
+    left_out: Vec<LeftOut>,
+    notes: Vec<String>,
+    /// Position in `weights`, by name and tensor: some files have a name twice but for `.weight`.
+    positions: BTreeMap<(String, String), usize>,
+    room: Scratch,
+}
+
+impl Catalogue {
+    /// `weights` of the files of `stored`, in natural order, with its notes.
+    pub(super) fn new(
+        stored: Arc<dyn MatrixSource>,
+        holds: Holds,
+        weights: Vec<Weight>,
+        left_out: Vec<LeftOut>,
+    ) -> Self {
+        let key = |weight: &Weight| (weight.layer.name.clone(), weight.layer.tensor.clone());
+        let positions = weights.iter().enumerate().map(|(i, weight)| (key(weight), i)).collect();
+        let notes = stored.notes().to_vec();
+        Self { stored, holds, weights, left_out, notes, positions, room: Scratch::default() }
+    }
+
+    /// The same, less what `other` holds of each weight; what `other` says beside its weights is not this one's.
+    ///
+    /// # Errors
+    /// The words that `missing` has for a weight that `other` lacks.
+    pub(super) fn less(
+        self,
+        other: &Self,
+        missing: impl Fn(&Layer) -> Error,
+    ) -> Result<Self, Error> {
+        let others: BTreeMap<&str, &Weight> =
+            other.weights.iter().map(|weight| (weight.layer.name.as_str(), weight)).collect();
+        let less = |weight: Weight| {
+            let layer = weight.layer;
+            let same = |other: &&&Weight| (other.layer.rows, other.layer.cols) == (layer.rows, layer.cols);
+            let theirs = others.get(layer.name.as_str()).filter(same).ok_or_else(|| missing(&layer))?;
+            Ok(Weight::new(layer, weight.expr.minus(Arc::clone(&theirs.expr)), weight.update))
+        };
+        let weights = self.weights.into_iter().map(less).collect::<Result<_, Error>>()?;
+        Ok(Self { weights, ..self })
+    }
+
+    /// The same with other notes.
+    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    fn get(&self, layer: &Layer) -> Option<&Weight> {
+        let key = (layer.name.clone(), layer.tensor.clone());
+        self.positions.get(&key).map(|i| &self.weights[*i])
+    }
+
+    fn weight(&self, layer: &Layer) -> Result<&Weight, Error> {
+        let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name)));
+        self.get(layer).ok_or_else(missing)
+    }
+
+    /// What a matrix is computed from.
+    pub(super) fn expression(&self, layer: &Layer) -> Option<Arc<Expr>> {
+        self.get(layer).map(|weight| Arc::clone(&weight.expr))
+    }
+}
+
+impl MatrixSource for Catalogue {
+    fn tensors(&self) -> &[TensorInfo] {
+        self.stored.tensors()
+    }
+
+    fn files(&self) -> Vec<SourceFile> {
+        self.stored.files()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn holds(&self) -> Holds {
+        self.holds
+    }
+
+    fn catalogue(&self) -> Option<&Catalogue> {
+        Some(self)
+    }
+
+    fn select(&self, filter: &Filter) -> Selection {
+        let layers = self.weights.iter().map(|weight| &weight.layer);
+        let layers: Vec<Layer> = layers.filter(|layer| filter.keeps(&layer.name)).cloned().collect();
+        let left_out = self.left_out.iter().filter(|left_out| filter.keeps(&left_out.name));
+        let skipped: Vec<Skipped> = left_out.map(|left_out| left_out.line.clone()).collect();
+        let all = self.weights.len() + self.left_out.len();
+        Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
+    }
+
+    fn update(&self, layer: &Layer) -> Option<Update> {
+        self.get(layer)?.update.clone()
+    }
+
+    fn decomposes(&self, layer: &Layer) -> bool {
+        self.get(layer).is_some_and(|weight| weight.expr.decomposed().is_some())
+    }
+
+    fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
+        self.weight(layer)?.expr.factors(&self.room)
+    }
+
+    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+        self.weight(layer)?.expr.read(rows, &self.room)
+    }
+}
