@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use super::stored::read_exact_at;
 use super::{Holds, MatrixSource, folder, header};
 use crate::error::{Error, brief};
-use crate::layer::{Axes, Filter, Layer, Part};
+use super::weight::Side;
+use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 
@@ -52,10 +53,9 @@ impl Copy {
                 "is a pipeline; name the folder of the component that is to be copied",
             ));
         }
-        let scattered = |layer: &Layer| match layer.part {
-            Part::Whole | Part::Slice(_) => layer.encoding.is_some(),
-            Part::Cut(cut) => layer.encoding.is_some() || cut.axes == Axes::InOut,
-        };
+        let runs = |layer: &Layer| source.catalogue().and_then(|catalogue| catalogue.runs(layer));
+        let scattered =
+            |layer: &Layer| layer.encoding.is_some() || matches!(runs(layer), Some((Side::Columns, _)));
         // Updates are written as factors of their own.
         if source.holds() == Holds::Weights
             && let Some(layer) = source.select(&Filter::default()).layers.into_iter().find(scattered)
@@ -130,6 +130,7 @@ impl Copy {
         };
         let failed = |e| Error::io(to, "cannot write", e);
         let mut file = File::options().write(true).open(to).map_err(failed)?;
+        let runs = source.catalogue().and_then(|catalogue| catalogue.runs(layer));
         for rows in layer.blocks(BLOCK) {
             let mut entries = source.read(layer, rows.clone())?.to_f64();
             let change = change.dense(rows.clone())?.to_f64();
@@ -138,10 +139,7 @@ impl Copy {
             let rounded = rounded.map_err(|reason| Error::tensor(from, &layer.tensor, reason.to_string()))?;
             let line = layer.cols * layer.dtype.size();
             for (row, bytes) in rows.zip(rounded.bytes().chunks_exact(line)) {
-                let at = match layer.part {
-                    Part::Cut(cut) => cut.output(row),
-                    Part::Whole | Part::Slice(_) => row,
-                };
+                let at = runs.map_or(row, |(_, runs)| runs.at(row));
                 let at = layer.offset + (at * line) as u64;
                 file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes)).map_err(failed)?;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::weight::{Expr, Scratch};
+use super::weight::{Expr, Runs, Scratch, Side};
 use super::{Holds, MatrixSource};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
@@ -54,6 +54,8 @@ pub struct Catalogue {
     notes: Vec<String>,
     /// Position in `weights`, by name and tensor: some files have a name twice but for `.weight`.
     positions: BTreeMap<(String, String), usize>,
+    /// The same with its fused tensors left as they are stored, where this one cuts them.
+    fused: Option<Arc<dyn MatrixSource>>,
     room: Scratch,
 }
 
@@ -68,7 +70,7 @@ impl Catalogue {
         let key = |weight: &Weight| (weight.layer.name.clone(), weight.layer.tensor.clone());
         let positions = weights.iter().enumerate().map(|(i, weight)| (key(weight), i)).collect();
         let notes = stored.notes().to_vec();
-        Self { stored, holds, weights, left_out, notes, positions, room: Scratch::default() }
+        Self { stored, holds, weights, left_out, notes, positions, fused: None, room: Scratch::default() }
     }
 
     /// The same, less what `other` holds of each weight; what `other` says beside its weights is not this one's.
@@ -92,9 +94,19 @@ impl Catalogue {
         Ok(Self { weights, ..self })
     }
 
+    /// The same, cut out of `fused`.
+    pub(super) fn of_fused(self, fused: Arc<dyn MatrixSource>) -> Self {
+        Self { fused: Some(fused), ..self }
+    }
+
     /// The same with other notes.
     pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
         Self { notes, ..self }
+    }
+
+    /// Which rows of a stored matrix `layer` is, or which columns as rows, if it is only some of it.
+    pub(super) fn runs(&self, layer: &Layer) -> Option<(Side, Runs)> {
+        self.get(layer)?.expr.runs()
     }
 
     fn get(&self, layer: &Layer) -> Option<&Weight> {
@@ -128,6 +140,10 @@ impl MatrixSource for Catalogue {
 
     fn holds(&self) -> Holds {
         self.holds
+    }
+
+    fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
+        self.fused.as_ref()
     }
 
     fn catalogue(&self) -> Option<&Catalogue> {

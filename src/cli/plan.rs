@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use crate::checkpoint::MatrixSource;
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::{Layer, Selection};
@@ -15,8 +16,13 @@ use crate::notation;
 use super::run::Analysis;
 
 /// What would be done, with an estimate from a small decomposition timed here and now.
-pub(super) fn write(selection: &Selection, analysis: &Analysis, limits: Limits) -> Result<(), Error> {
-    let jobs: Vec<Job> = selection.layers.iter().map(|layer| (analysis.cost)(layer)).collect();
+pub(super) fn write(
+    source: &dyn MatrixSource,
+    selection: &Selection,
+    analysis: &Analysis,
+    limits: Limits,
+) -> Result<(), Error> {
+    let jobs: Vec<Job> = selection.layers.iter().map(|layer| analysis.job(source, layer)).collect();
     let stored = selection.layers.iter().map(Layer::bytes).sum();
     let layers: Vec<&Layer> = selection.layers.iter().collect();
     print(&lines(&layers, &jobs, limits, &Reading { bytes: stored, skipped: selection.skipped.len() }))

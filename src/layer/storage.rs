@@ -13,7 +13,7 @@ pub struct Encoding {
     pub epsilon: Option<f64>,
 }
 
-/// What of a stored tensor a matrix is.
+/// What of a stored tensor a matrix is; a matrix that is cut out of another is as that one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Part {
     /// All of it, or a slice of a stack that is stored out × in.
@@ -21,39 +21,4 @@ pub enum Part {
     Whole,
     /// A slice of a stack, by its position. Nothing tells which of its sides are the outputs.
     Slice(usize),
-    /// Some rows or columns of a matrix of another shape.
-    Cut(Cut),
-}
-
-/// Which rows (or columns) of a matrix of `rows` × `cols` another is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// Rows of the matrix that is cut.
-    pub rows: usize,
-    /// Its columns.
-    pub cols: usize,
-    /// How it is stored.
-    pub axes: Axes,
-    /// The first output taken.
-    pub first: usize,
-    /// How many outputs that lie side by side are taken at once.
-    pub run: usize,
-    /// From the start of one run to that of the next.
-    pub period: usize,
-}
-
-impl Cut {
-    /// Where output `i` of the part lies among the outputs of the whole.
-    pub fn output(&self, i: usize) -> usize {
-        self.first + i / self.run * self.period + i % self.run
-    }
-}
-
-/// The order of the sides of a stored matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Axes {
-    /// Outputs × inputs, as a linear layer has them.
-    OutIn,
-    /// Inputs × outputs.
-    InOut,
 }

@@ -7,24 +7,18 @@ mod attention;
 mod layouts;
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::layouts::{EXPERTS, Experts, FUSED, Fused, Outputs, WIDTH, Width};
+use self::layouts::{Axes, EXPERTS, Experts, FUSED, Fused, Outputs as Layout, WIDTH, Width};
+use super::catalogue::{Catalogue, LeftOut, Weight};
 use super::config::Config;
+use super::weight::{Expr, Leaf, Runs, Side};
 use super::{MatrixSource, QueriesKeysValues};
 use crate::error::{Error, printable};
-use crate::layer::{Axes, Cut, Filter, Layer, Part, Selection, TensorInfo, bare, natural, place};
-use crate::matrix::Matrix;
+use crate::layer::{Filter, Layer, Part, Selection, bare, natural, place};
 use crate::pair;
-use crate::report::{Skipped, SourceFile};
-
-/// A checkpoint whose fused tensors are cut.
-struct Arranged {
-    inner: Arc<dyn MatrixSource>,
-    selection: Selection,
-}
+use crate::report::Skipped;
 
 /// `inner` with its fused tensors cut, as far as they are known; `path` is where it lies.
 ///
@@ -36,26 +30,28 @@ pub(super) fn open(
     split: QueriesKeysValues,
 ) -> Result<Arc<dyn MatrixSource>, Error> {
     let config = Config::beside(path)?;
-    let Selection { layers, mut skipped, .. } = inner.select(&Filter::default());
+    let Selection { layers, skipped, .. } = inner.select(&Filter::default());
     let stacks: BTreeSet<&str> = layers.iter().filter_map(stack).collect();
-    let (mut cut, mut changed) = (Vec::with_capacity(layers.len()), false);
+    let mut left_out: Vec<LeftOut> = skipped.into_iter().map(LeftOut::tensor).collect();
+    let (mut weights, mut changed) = (Vec::with_capacity(layers.len()), false);
     for layer in &layers {
+        let outputs = Outputs { inner: &inner, layer };
         let parts = match split {
-            QueriesKeysValues::Split => attention::parts(path, layer, &config)?,
+            QueriesKeysValues::Split => attention::parts(path, &outputs, &config)?,
             QueriesKeysValues::Together => None,
         };
         let biases = layer.name.strip_suffix("_bias").is_some_and(|stem| stacks.contains(stem));
-        match parts.or_else(|| experts(layer, &config)) {
-            _ if biases => skipped.push(Skipped {
+        match parts.or_else(|| experts(&outputs, &config)) {
+            _ if biases => left_out.push(LeftOut::tensor(Skipped {
                 tensor: layer.tensor.clone(),
                 shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
                 dtype: layer.stored_type().to_owned(),
                 reason: "biases of experts".to_owned(),
                 ..Skipped::default()
-            }),
-            Some(parts) => cut.extend(parts),
+            })),
+            Some(parts) => weights.extend(parts),
             None => {
-                cut.push(layer.clone());
+                weights.push(Weight::new(layer.clone(), Expr::of(&inner, layer), None));
                 continue;
             }
         }
@@ -64,16 +60,14 @@ pub(super) fn open(
     if !changed {
         return Ok(inner);
     }
-    cut.sort_by(|a, b| natural(&a.name, &b.name));
+    weights.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
     // Where a part would be called as another tensor is, all are shown as they are stored.
-    if cut.array_windows::<2>().any(|[a, b]| a.name == b.name) {
+    if weights.array_windows::<2>().any(|[a, b]| a.layer.name == b.layer.name) {
         return Ok(inner);
     }
-    skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-    Ok(Arc::new(Arranged {
-        inner,
-        selection: Selection { layers: cut, skipped, filtered: 0 },
-    }))
+    left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
+    let holds = inner.holds();
+    Ok(Arc::new(Catalogue::new(Arc::clone(&inner), holds, weights, left_out).of_fused(inner)))
 }
 
 /// The name of the stack that a layer is a slice of.
@@ -83,7 +77,8 @@ fn stack(layer: &Layer) -> Option<&str> {
 }
 
 /// The matrices of experts that `layer` holds, if its layout is known.
-fn experts(layer: &Layer, config: &Config) -> Option<Vec<Layer>> {
+fn experts(of: &Outputs<'_>, config: &Config) -> Option<Vec<Weight>> {
+    let layer = of.layer;
     let name = stack(layer).unwrap_or(&layer.name);
     let stored_as = |model: &String| layer.scheme().map(|scheme| format!("{model}/{scheme}"));
     let own = |fused: &&Fused, model: &String| fused.models.contains(&model.as_str());
@@ -105,21 +100,21 @@ fn experts(layer: &Layer, config: &Config) -> Option<Vec<Layer>> {
     let owner = owner(name, fused.ending)?;
     let mut parts = vec![];
     for (expert, offset) in whole.experts {
-        let slice = Layer { offset, ..layer.clone() };
+        let slice = Layer { offset, rows: whole.rows, cols: whole.cols, ..layer.clone() };
         let named = |part: &str| pair::canonical(&format!("{owner}experts.{expert}.{part}"));
         let outputs = if fused.axes == Axes::OutIn { whole.rows } else { whole.cols };
+        let slice = Outputs { layer: &slice, ..*of };
         let part = |name: &str, first, run, period, count| {
-            let cut = Cut { rows: whole.rows, cols: whole.cols, axes: fused.axes, first, run, period };
-            piece(&slice, &named(name), cut, count)
+            slice.weight(&named(name), fused.axes, Runs { first, run, period, count })
         };
         let half = outputs / 2;
         match fused.outputs {
-            Outputs::One(name) => parts.push(part(name, 0, outputs, outputs, outputs)),
+            Layout::One(name) => parts.push(part(name, 0, outputs, outputs, outputs)),
             _ if !outputs.is_multiple_of(2) => return None,
-            Outputs::Halves([one, other]) => {
+            Layout::Halves([one, other]) => {
                 parts.extend([part(one, 0, half, half, half), part(other, half, half, half, half)]);
             }
-            Outputs::Alternating([one, other]) => {
+            Layout::Alternating([one, other]) => {
                 parts.extend([part(one, 0, 1, 2, half), part(other, 1, 1, 2, half)]);
             }
         }
@@ -167,92 +162,29 @@ impl Whole {
     }
 }
 
-/// The part of `slice` that has `outputs` of its outputs.
-fn piece(slice: &Layer, name: &str, cut: Cut, outputs: usize) -> Layer {
-    let inputs = if cut.axes == Axes::OutIn { cut.cols } else { cut.rows };
-    let name = printable(bare(name));
-    let (block, role) = place(&name);
-    // All outputs as they are stored are a matrix like any other.
-    let plain = cut.axes == Axes::OutIn && outputs == cut.rows;
-    let part = if plain { Part::Whole } else { Part::Cut(cut) };
-    Layer { name, rows: outputs, cols: inputs, block, role, part, ..slice.clone() }
+/// The outputs of a stored matrix, which may be those of several matrices.
+#[derive(Clone, Copy)]
+struct Outputs<'a> {
+    inner: &'a Arc<dyn MatrixSource>,
+    layer: &'a Layer,
 }
 
-impl MatrixSource for Arranged {
-    fn tensors(&self) -> &[TensorInfo] {
-        self.inner.tensors()
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        self.inner.files()
-    }
-
-    fn notes(&self) -> &[String] {
-        self.inner.notes()
-    }
-
-    fn select(&self, filter: &Filter) -> Selection {
-        let Selection { layers, skipped, .. } = &self.selection;
-        let all = layers.len() + skipped.len();
-        let layers: Vec<Layer> = layers.iter().filter(|layer| filter.keeps(&layer.name)).cloned().collect();
-        let skipped = skipped.iter().filter(|skipped| filter.keeps(bare(&skipped.tensor)));
-        let skipped: Vec<Skipped> = skipped.cloned().collect();
-        Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
-    }
-
-    fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
-        Some(&self.inner)
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let Part::Cut(cut) = layer.part else { return self.inner.read(layer, rows) };
-        let outside = || Error::Usage(format!("rows {}..{} of `{}`", rows.start, rows.end, layer.name));
-        if rows.start > rows.end || rows.end > layer.rows {
-            return Err(outside());
-        }
-        let whole = Layer { rows: cut.rows, cols: cut.cols, part: Part::Whole, ..layer.clone() };
-        let bytes = match cut.axes {
-            Axes::OutIn => self.rows(&whole, cut, rows.clone())?,
-            Axes::InOut => self.columns(&whole, cut, rows.clone())?,
+impl Outputs<'_> {
+    /// The matrix that has some of the outputs.
+    fn weight(&self, name: &str, axes: Axes, runs: Runs) -> Weight {
+        let stored = self.layer;
+        let name = printable(bare(name));
+        let (block, role) = place(&name);
+        let of = Leaf { source: Arc::clone(self.inner), layer: Layer { part: Part::Whole, ..stored.clone() } };
+        let of = Arc::new(Expr::Stored(of));
+        let expr = match axes {
+            // All outputs as they are stored are a matrix like any other.
+            Axes::OutIn if runs.count == stored.rows => of,
+            Axes::OutIn => Arc::new(Expr::Part { of, side: Side::Rows, runs }),
+            Axes::InOut => Arc::new(Expr::Part { of, side: Side::Columns, runs }).transposed(),
         };
-        Matrix::new(rows.len(), layer.cols, layer.read_as, bytes)
-    }
-}
-
-impl Arranged {
-    /// Outputs that are stored as rows.
-    fn rows(&self, whole: &Layer, cut: Cut, outputs: Range<usize>) -> Result<Vec<u8>, Error> {
-        let line = whole.cols * whole.read_as.size();
-        let mut bytes = Vec::with_capacity(outputs.len() * line);
-        for block in super::blocks(outputs, whole.cols * cut.period.div_ceil(cut.run.max(1))) {
-            let Some(last) = block.clone().last() else { continue };
-            let first = cut.output(block.start);
-            let read = self.inner.read(whole, first..cut.output(last) + 1)?;
-            for output in block {
-                let at = (cut.output(output) - first) * line;
-                bytes.extend_from_slice(&read.bytes()[at..at + line]);
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// Outputs that are stored as columns, as rows.
-    fn columns(&self, whole: &Layer, cut: Cut, outputs: Range<usize>) -> Result<Vec<u8>, Error> {
-        let size = whole.read_as.size();
-        let line = whole.rows * size;
-        let mut bytes = vec![0; outputs.len() * line];
-        let Some(last) = outputs.clone().last() else { return Ok(bytes) };
-        let first = cut.output(outputs.start);
-        let columns = first..cut.output(last) + 1;
-        for block in super::blocks(0..whole.rows, columns.len()) {
-            let read = self.inner.window(whole, block.clone(), columns.clone())?;
-            for (row, stored) in block.zip(read.bytes().chunks_exact(columns.len() * size)) {
-                for (i, output) in outputs.clone().enumerate() {
-                    let (from, to) = ((cut.output(output) - first) * size, i * line + row * size);
-                    bytes[to..to + size].copy_from_slice(&stored[from..from + size]);
-                }
-            }
-        }
-        Ok(bytes)
+        let (rows, cols) = expr.shape();
+        let layer = Layer { name, rows, cols, block, role, part: Part::Whole, ..stored.clone() };
+        Weight::new(layer, expr, None)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Expressions are compared, never their readers: `(b + d) − b` is `d` because both `b` are the same expression.
 
+mod cut;
 mod rows;
 mod scratch;
 mod thin;
@@ -182,7 +183,11 @@ impl Expr {
 
     /// The type that its entries are read as.
     pub(super) fn entry(&self) -> Dtype {
-        if let Self::Stored(Leaf { layer, .. }) = self { layer.read_as } else { Dtype::F64 }
+        match (self, self.cut()) {
+            (Self::Stored(Leaf { layer, .. }), _) => layer.read_as,
+            (_, Some(cut)) => cut.whole().read_as,
+            _ => Dtype::F64,
+        }
     }
 
     /// The most directions it has, where it can be had as thin factors and those are fewer than its shape allows.
@@ -210,6 +215,11 @@ impl Expr {
         }
     }
 
+    /// Which rows of a stored matrix it is, or which columns as rows, if it is only some of it.
+    pub(super) fn runs(&self) -> Option<(Side, Runs)> {
+        self.cut().map(|cut| (cut.side, *cut.runs))
+    }
+
     /// The matrices whose singular vectors are needed before anything of it is known.
     pub(super) fn decomposed(&self) -> Option<&Self> {
         match self {
@@ -223,6 +233,9 @@ impl Expr {
     pub(super) fn read(&self, rows: Range<usize>, room: &Scratch) -> Result<Matrix, Error> {
         if let Self::Stored(Leaf { source, layer }) = self {
             return source.read(layer, rows);
+        }
+        if let Some(cut) = self.cut() {
+            return cut.read(rows);
         }
         let (height, width) = self.shape();
         if rows.start > rows.end || rows.end > height {

@@ -11,11 +11,11 @@ const BLOCK: usize = 256;
 impl Expr {
     /// The entries of the rows `rows`, row by row.
     pub(super) fn rows(&self, rows: Range<usize>, room: &Scratch) -> Result<Vec<f64>, Error> {
+        if let Some(cut) = self.cut() {
+            return Ok(cut.read(rows)?.to_f64());
+        }
         match self {
             Self::Stored(Leaf { source, layer }) => Ok(source.read(layer, rows)?.to_f64()),
-            Self::Part { of, side: Side::Rows, runs } if runs.run == runs.count => {
-                of.rows(runs.first + rows.start..runs.first + rows.end, room)
-            }
             Self::Part { of, side, runs } => of.part(*side, runs, rows, room),
             Self::Transposed(of) if of.is_product() => self.multiplied(rows, room),
             Self::Transposed(of) => {
