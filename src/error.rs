@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: {action}: {source}", printable(&path.to_string_lossy()))]
+    #[error("{}: {action}: {}", printable(&path.to_string_lossy()), printable(&source.to_string()))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -18,7 +18,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file or folder that does not hold what its form promises.
-    #[error("{}: {reason}", printable(&path.to_string_lossy()))]
+    #[error("{}: {}", printable(&path.to_string_lossy()), printable(reason))]
     Malformed {
         /// The file or folder.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub enum Error {
         reason: String,
     },
     /// One tensor of a file that does not hold what the header promises.
-    #[error("{}: tensor `{tensor}`: {reason}", printable(&path.to_string_lossy()))]
+    #[error("{}: tensor `{}`: {}", printable(&path.to_string_lossy()), printable(tensor), printable(reason))]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum Error {
         cols: usize,
     },
     /// A request that makes no sense: a bad rule, column, glob or option.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Usage(String),
     /// The user stopped the run.
     #[error("interrupted")]
@@ -68,15 +68,42 @@ impl Error {
     }
 }
 
-/// `name` with control and invisible format characters escaped, so that a hostile file cannot drive a terminal.
-pub fn printable(name: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    name.chars()
-        .flat_map(|c| if hidden(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
+/// Whether a terminal, a browser or an editor acts on `c` or shows nothing of it: control characters (C0, DEL, C1), what
+/// turns the direction of writing, line separators, and what Unicode says may be ignored when it is drawn.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// `text` that a hostile file may have chosen, for a line that people read: hidden characters are escaped, so that it
+/// cannot drive a terminal, and so is what a build server would take for a command in its log.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if is_hidden(c) || begins_command(&text[..at], &text[at..]) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Whether `here`, after `before`, GitHub would read a command (`::error::`, first in a line or after blanks; `##[group]`
+/// anywhere), Azure (`##vso[…]`) or TeamCity (`##teamcity[…]`).
+pub fn begins_command(before: &str, here: &str) -> bool {
+    match here.as_bytes() {
+        [b':', b':', ..] => before.chars().next_back().is_none_or(char::is_whitespace),
+        [b'#', ..] => {
+            before.ends_with('#') && ["#[", "#vso[", "#teamcity["].iter().any(|word| here.starts_with(word))
+        }
+        _ => false,
+    }
 }
 
 /// `name` made printable and, for a message, cut to at most 200 characters.
@@ -99,6 +126,43 @@ mod tests {
         assert_eq!(printable("layers.0.σ"), "layers.0.σ");
         let error = Error::malformed(Path::new("a\u{7}"), "is odd");
         assert_eq!(error.to_string(), "a\\u{7}: is odd");
+        for error in [
+            Error::malformed(Path::new("a"), "unknown field `\u{9b}2J`"),
+            Error::Usage("`\u{9b}2J\r`".to_owned()),
+            Error::Tensor { path: "a".into(), tensor: "\u{85}".to_owned(), reason: "\u{2028}".to_owned() },
+            Error::io(Path::new("a"), "cannot read", std::io::Error::other("\u{7f}")),
+        ] {
+            assert!(!error.to_string().contains(is_hidden), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_printable_stays_as_it_is() {
+        let hidden = (0..=0x10_ffff).filter_map(char::from_u32).filter(|c| is_hidden(*c)).collect::<String>();
+        for text in [
+            "layers.0.σ",
+            "a::b",
+            "naïve 模型 🙂",
+            "C:\\models",
+            "a#b",
+            "::x",
+            " ::x",
+            "##[a]",
+            hidden.as_str(),
+        ] {
+            let once = printable(text);
+            assert!(!once.contains(is_hidden));
+            assert_eq!(printable(&once), once, "{text:?}");
+        }
+        assert_eq!(printable("a::b ##[ C:\\x"), "a::b #\\u{23}[ C:\\x");
+    }
+
+    #[test]
+    fn no_name_is_a_command_of_a_build_server() {
+        assert_eq!(printable("::error::x"), "\\u{3a}:error::x");
+        assert_eq!(printable("a, ::add-mask::x"), "a, \\u{3a}:add-mask::x");
+        assert_eq!(printable("a##vso[task.complete]"), "a#\\u{23}vso[task.complete]");
+        assert_eq!(printable("###teamcity[x]"), "##\\u{23}teamcity[x]");
     }
 
     #[test]

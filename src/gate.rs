@@ -4,7 +4,10 @@
 
 mod accept;
 mod accuracy;
+mod bounds;
+mod items;
 mod judge;
+mod missing;
 mod sums;
 mod words;
 
@@ -13,10 +16,12 @@ use std::cmp::Ordering;
 use globset::{Glob, GlobMatcher};
 
 use crate::error::Error;
-use crate::report::Column;
+use crate::notation;
+use crate::report::{Column, Format};
 
 pub use accept::{Acceptance, Accepts, Day};
-pub use judge::{Clause, Gate, MissingPolicy};
+pub use judge::{Clause, Gate};
+pub use missing::{MissingPolicy, reason};
 
 /// A parsed `[GLOB:] COLUMN OP NUMBER[%]` or `[GLOB:] AGGREGATE(COLUMN [OP NUMBER]) OP NUMBER[%]`.
 #[derive(Debug, Clone)]
@@ -58,6 +63,14 @@ const AGGREGATES: [(&str, Aggregate); 6] = [
 struct Line {
     operator: Operator,
     number: f64,
+    unit: Unit,
+}
+
+/// How a number was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Plain,
+    Percent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +107,10 @@ impl Line {
 
     /// The same for a number that lies somewhere in `low..=high`.
     fn crossing(self, (low, high): (f64, f64)) -> Crossing {
+        if low.is_nan() || high.is_nan() {
+            // As the sum of all that is lost and all that is won.
+            return Crossing::Unsure;
+        }
         let inside = low < high && low <= self.number && self.number <= high;
         let level = matches!(self.operator, Operator::Equal | Operator::NotEqual);
         match (self.crossed(low), self.crossed(high)) {
@@ -141,7 +158,11 @@ impl Rule {
         let glob = glob.map(|glob| Glob::new(glob).map(|glob| glob.compile_matcher()));
         let glob = glob.transpose().map_err(|e| wrong(&e.to_string()))?;
         let subject = match expression.strip_suffix(')').and_then(|s| s.split_once('(')) {
-            None => Subject::Each(column(expression, columns)?),
+            None => {
+                let column = column(expression, columns)?;
+                percent(line, column, columns).map_err(|what| wrong(&what))?;
+                Subject::Each(column.key)
+            }
             Some((name, inside)) => {
                 let name = name.trim();
                 let aggregate =
@@ -155,7 +176,17 @@ impl Rule {
                     let shape = if counts { "takes a comparison" } else { "takes a column alone" };
                     return Err(wrong(&format!("`{name}(…)` {shape}")));
                 }
-                Subject::All(aggregate, column(key, columns)?, condition)
+                let column = column(key, columns)?;
+                match (aggregate, line.unit) {
+                    (Aggregate::Share, _) => Ok(()),
+                    (Aggregate::Count, Unit::Percent) => {
+                        Err("a count is no share of anything; ask for `share(…)`".to_owned())
+                    }
+                    _ => percent(line, column, columns),
+                }
+                .and_then(|()| condition.map_or(Ok(()), |condition| percent(condition, column, columns)))
+                .map_err(|what| wrong(&what))?;
+                Subject::All(aggregate, column.key, condition)
             }
         };
         Ok(Self { text: text.to_owned(), glob, subject, line })
@@ -191,21 +222,42 @@ fn comparison(text: &str) -> Result<(&str, Option<Line>), String> {
         return Ok((text.trim(), None));
     };
     let written = text[at + length..].trim();
-    let (digits, scale) = match written.strip_suffix('%') {
-        Some(digits) => (digits.trim_end(), 0.01),
-        None => (written, 1.0),
+    let (digits, scale, unit) = match written.strip_suffix('%') {
+        Some(digits) => (digits.trim_end(), 0.01, Unit::Percent),
+        None => (written, 1.0, Unit::Plain),
     };
     let number = digits.parse::<f64>().ok().filter(|x| x.is_finite());
     let number = number.ok_or_else(|| format!("`{written}` is no number"))? * scale;
-    Ok((text[..at].trim(), Some(Line { operator, number })))
+    Ok((text[..at].trim(), Some(Line { operator, number, unit })))
+}
+
+/// Whether `%` means something for `column`: only of a share or a change it says of what.
+fn percent(line: Line, column: &Column, columns: &[&'static Column]) -> Result<(), String> {
+    if line.unit == Unit::Plain || matches!(column.format, Format::Share | Format::Change) {
+        return Ok(());
+    }
+    let (key, number) = (column.key, line.number);
+    let has = |key: &str| columns.iter().any(|column| column.key == key);
+    let parts = accuracy::Parts::of(key);
+    let change = format!("{}_change{}", parts.metric, parts.side);
+    let other = if has(&change) {
+        format!("a change relative to the base is `{change}`")
+    } else if columns.iter().any(|column| column.format == Format::Change) {
+        format!("a share of the rows is `share({key} …)`")
+    } else {
+        format!("a change relative to a baseline is `{change}` of `svdkit compare`")
+    };
+    let percent = notation::real(number * 100.0);
+    Err(format!("{percent} % of what? `{key}` is not a share; write a number, as in `{number}`; {other}"))
 }
 
 /// The column of that key.
 ///
 /// # Errors
 /// [`Error::Usage`] with the nearest key.
-pub fn column(key: &str, columns: &[&'static Column]) -> Result<&'static str, Error> {
-    nearest(key, &columns.iter().map(|column| column.key).collect::<Vec<_>>())
+pub fn column(key: &str, columns: &[&'static Column]) -> Result<&'static Column, Error> {
+    let found = columns.iter().copied().find(|column| column.key == key);
+    found.ok_or_else(|| unknown(key, columns.iter().map(|column| column.key)))
 }
 
 /// `key`, if it is one of `keys`.
@@ -213,12 +265,12 @@ pub fn column(key: &str, columns: &[&'static Column]) -> Result<&'static str, Er
 /// # Errors
 /// [`Error::Usage`] with the one that looks most like it.
 pub fn nearest<'k>(key: &str, keys: &[&'k str]) -> Result<&'k str, Error> {
-    if let Some(found) = keys.iter().find(|known| **known == key) {
-        return Ok(found);
-    }
-    let hint = likeliest(key, keys.iter().copied());
-    let hint = hint.map_or_else(String::new, |key| format!("; did you mean `{key}`?"));
-    Err(Error::Usage(format!("no column is called `{key}`{hint}")))
+    keys.iter().copied().find(|known| *known == key).ok_or_else(|| unknown(key, keys.iter().copied()))
+}
+
+fn unknown<'k>(key: &str, keys: impl Iterator<Item = &'k str>) -> Error {
+    let hint = likeliest(key, keys).map_or_else(String::new, |key| format!("; did you mean `{key}`?"));
+    Error::Usage(format!("no column is called `{key}`{hint}"))
 }
 
 /// The one of `known` that looks most like `word`, if any looks like it.

@@ -2,6 +2,7 @@
 //!
 //! Only names and shapes are looked at; no weight is read here.
 
+mod distinct;
 mod natural;
 mod scales;
 mod storage;
@@ -15,6 +16,7 @@ use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::{Kind, Skipped};
 
+pub use distinct::distinct;
 pub use natural::natural;
 pub use scales::SCALES_OF_A_MATRIX;
 pub use storage::{Encoding, Part};
@@ -55,6 +57,8 @@ pub struct TensorInfo {
     pub file: usize,
     /// Position of its first byte in that file.
     pub offset: u64,
+    /// How many bytes of the file are its own, where that is known.
+    pub bytes: Option<u64>,
 }
 
 impl TensorInfo {
@@ -195,22 +199,19 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
     for (order, tensor) in in_storage_order(tensors) {
         let found = match scales::quantized(tensor, &names) {
             Some(skipped) => Err(skipped),
-            None => matrices(tensor, order).map_err(|reason| (kind(tensor), reason)),
+            None => matrices(tensor, order).map_err(|reason| tensor.skipped(kind(tensor), reason)),
         };
         match found {
-            Ok(layers) => {
-                let all = layers.len();
-                let kept = layers.into_iter().filter(|layer| filter.keeps(&layer.name));
-                let before = selection.layers.len();
-                selection.layers.extend(kept);
-                selection.filtered += all - (selection.layers.len() - before);
-            }
-            Err((kind, reason)) if filter.keeps(bare(&tensor.name)) => {
-                selection.skipped.push(tensor.skipped(kind, reason));
-            }
-            Err(_) => selection.filtered += 1,
+            Ok(layers) => selection.layers.extend(layers),
+            Err(skipped) => selection.skipped.push(skipped),
         }
     }
+    // Names are told apart before any is left out, so that none depends on the filter.
+    distinct::tell_apart(&mut selection.layers);
+    let all = selection.layers.len() + selection.skipped.len();
+    selection.layers.retain(|layer| filter.keeps(&layer.name));
+    selection.skipped.retain(|skipped| filter.keeps(bare(&skipped.tensor)));
+    selection.filtered = all - selection.layers.len() - selection.skipped.len();
     selection.layers.sort_by(|a, b| natural(&a.name, &b.name));
     selection.skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
     selection
@@ -230,8 +231,9 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
 /// What is lost with a tensor that holds no matrix: a weight has two axes, and entries that are no masks or indices.
 fn kind(tensor: &TensorInfo) -> Kind {
     let axes = tensor.shape.iter().filter(|n| **n != 1).count();
-    let plain =
-        axes < 2 || tensor.shape.contains(&0) || ["bool", "i64", "u64"].contains(&tensor.element.name());
+    let plain = tensor.bytes.is_some() && axes < 2
+        || tensor.shape.contains(&0)
+        || ["bool", "i64", "u64"].contains(&tensor.element.name());
     if plain { Kind::Plain } else { Kind::Refused }
 }
 
@@ -316,7 +318,14 @@ mod tests {
     use super::*;
 
     fn tensor(name: &str, shape: &[usize], element: Element) -> TensorInfo {
-        TensorInfo { name: name.to_owned(), shape: shape.to_vec(), element, file: 0, offset: 100 }
+        TensorInfo {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            element,
+            file: 0,
+            offset: 100,
+            bytes: Some(0),
+        }
     }
 
     fn check(name: &str, shape: &[usize], expected: &[(&str, usize, usize, u64)]) {

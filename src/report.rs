@@ -5,10 +5,10 @@
 mod comparison;
 mod intruders;
 mod inventory;
+mod missing;
+mod printable;
 mod source;
 mod verdict;
-
-use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
+pub use missing::Why;
 pub use source::{Kind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use verdict::{Finding, Outcome, Severity, Verdict};
 
@@ -50,106 +51,6 @@ pub struct Column {
     pub range: &'static str,
     /// Paper, equation or package the definition is from.
     pub source: &'static str,
-}
-
-/// Why a number could not be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Why {
-    /// The weight holds NaN or an infinity.
-    NonFinite,
-    /// Every entry is zero.
-    AllZero,
-    /// The value lies below what the decomposition resolves.
-    BelowFloor,
-    /// The way the matrix is stored leaves it fewer directions than rows and columns.
-    LowRank,
-    /// Fewer positive eigenvalues than the estimate needs.
-    TooFewValues,
-    /// All candidate tails are degenerate.
-    NoTail,
-    /// No singular value counts as noise.
-    NoNoise,
-    /// The spectrum falls to zero, or to what the decomposition does not resolve.
-    FallsToFloor,
-    /// The solver did not reach its accuracy.
-    NotConverged,
-    /// The result does not fit a double.
-    Overflow,
-    /// The quantity has no meaning for this kind of row.
-    NotApplicable,
-    /// The matrix could not be read or decomposed.
-    Failed,
-    /// Its bytes are those of the base, so it was not decomposed.
-    NotDecomposed,
-    /// The base's value is zero, and a change relative to nothing has no size.
-    ZeroBase,
-    /// The other side has no matrix of this name and shape.
-    Unpaired,
-    /// The side has no such matrix: there is nothing that could cross a line.
-    Absent,
-    /// There is no update that this could be a share of.
-    NoUpdate,
-    /// Its singular vectors are arbitrary: all its values are equal or below the floor.
-    Degenerate,
-}
-
-/// Every reason, to find it by its words.
-const REASONS: [Why; 18] = [
-    Why::NonFinite,
-    Why::AllZero,
-    Why::BelowFloor,
-    Why::LowRank,
-    Why::TooFewValues,
-    Why::NoTail,
-    Why::NoNoise,
-    Why::FallsToFloor,
-    Why::NotConverged,
-    Why::Overflow,
-    Why::NotApplicable,
-    Why::Failed,
-    Why::NotDecomposed,
-    Why::ZeroBase,
-    Why::Unpaired,
-    Why::Absent,
-    Why::NoUpdate,
-    Why::Degenerate,
-];
-
-impl Why {
-    /// The reason that is written as `words`.
-    pub fn parse(words: &str) -> Option<Self> {
-        REASONS.into_iter().find(|why| why.to_string() == words)
-    }
-
-    /// Whether there is nothing that was to be measured: a rule passes over it.
-    pub fn is_vacuous(self) -> bool {
-        matches!(self, Self::Absent | Self::NoUpdate)
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NonFinite => "the weight holds NaN or infinite entries",
-            Self::AllZero => "every entry is zero",
-            Self::BelowFloor => "below the accuracy floor of the spectrum; `--precision exact` resolves it",
-            Self::LowRank => "zero by construction: the update has fewer directions than rows and columns",
-            Self::TooFewValues => "too few positive eigenvalues",
-            Self::NoTail => "no candidate tail can be fitted",
-            Self::FallsToFloor => "the fall ends below the accuracy floor of the spectrum",
-            Self::NoNoise => "no resolved singular value counts as noise",
-            Self::NotConverged => "the decomposition did not converge",
-            Self::Overflow => "the result does not fit a double",
-            Self::NotApplicable => "not defined for this row",
-            Self::Failed => "the matrix could not be read or decomposed",
-            Self::NotDecomposed => "unchanged, so it was not decomposed; `--all` measures it, too",
-            Self::ZeroBase => "the base's value is 0",
-            Self::Unpaired => "the other side has no matrix of this name and shape",
-            Self::Absent => "there is no such matrix on this side",
-            Self::NoUpdate => "nothing was changed",
-            Self::Degenerate => "its singular values do not tell their directions apart",
-        })
-    }
 }
 
 /// One number of a report, or the reason there is none.
@@ -205,20 +106,25 @@ impl Measurements {
     }
 }
 
-/// A map from key to number; what is missing is `null` and explained under `missing`.
+/// A map from key to number; what is missing is `null`, explained under `missing` and coded under `missing_codes`.
 impl Serialize for Measurements {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (column, value) in &self.0 {
             map.serialize_entry(column.key, value)?;
         }
-        let missing = self.0.iter().filter_map(|(column, value)| match value {
-            Value::Missing(why) => Some((column.key.to_owned(), why.to_string().into())),
-            _ => None,
-        });
-        let missing: serde_json::Map<String, serde_json::Value> = missing.collect();
-        if !missing.is_empty() {
-            map.serialize_entry("missing", &missing)?;
+        let missing = || {
+            self.0.iter().filter_map(|(column, value)| match value {
+                Value::Missing(why) => Some((column.key.to_owned(), *why)),
+                _ => None,
+            })
+        };
+        if missing().next().is_some() {
+            let object = |of: &dyn Fn(Why) -> String| -> serde_json::Map<String, serde_json::Value> {
+                missing().map(|(key, why)| (key, of(why).into())).collect()
+            };
+            map.serialize_entry("missing", &object(&|why| why.to_string()))?;
+            map.serialize_entry("missing_codes", &object(&|why| why.code().to_owned()))?;
         }
         map.end()
     }
@@ -352,6 +258,29 @@ pub struct Report {
     /// The rules' judgements, in the order given.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,
+    /// What rules must know of tensors that have no row; not part of the schema.
+    #[serde(skip)]
+    pub unlisted: Unlisted,
+}
+
+/// Tensors without a row that rules may be about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unlisted {
+    /// Of a comparison: names of tensors that are no matrices and have the same bytes on all sides.
+    pub unchanged: Vec<String>,
+    /// What the settings file left out.
+    pub hidden: Hidden,
+}
+
+/// What `include` and `exclude` of a settings file left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Which settings, and of which file, in words.
+    pub by: String,
+    /// Names of matrices.
+    pub matrices: Vec<String>,
+    /// Names of tensors that are no matrices.
+    pub others: Vec<String>,
 }
 
 impl Report {

@@ -145,6 +145,19 @@ fn only_readers_and_the_command_line_touch_the_world() {
 }
 
 #[test]
+fn what_is_read_is_opened_in_one_place() {
+    // A copy in the making is read back, too, but it is nobody's input.
+    let doors = ["checkpoint/input.rs", "checkpoint/altered.rs"];
+    for (file, code) in sources().iter().filter(|(file, _)| !doors.contains(&file.as_str())) {
+        for word in ["File::open(", "fs::read(", "fs::read_to_string(", "fs::copy("] {
+            let is_own = |at: usize| !code[..at].ends_with(char::is_alphanumeric);
+            let used = code.match_indices(word).any(|(at, _)| is_own(at));
+            assert!(!used, "{file} uses {word}; `checkpoint::open_file` remembers what is read");
+        }
+    }
+}
+
+#[test]
 fn what_is_serialized_is_the_report() {
     for (file, code) in sources() {
         let derives = code.lines().any(|line| {

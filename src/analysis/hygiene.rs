@@ -1,6 +1,6 @@
 //! What the bytes of a checkpoint say without any decomposition: hashes, what is not finite, what is zero.
 
-use crate::checkpoint::MatrixSource;
+use crate::checkpoint::{Elements, MatrixSource};
 use crate::error::Error;
 use crate::layer::{Element, Layer, Part, TensorInfo};
 use crate::matrix::Dtype;
@@ -25,45 +25,67 @@ pub fn measure(source: &dyn MatrixSource, layer: &Layer) -> Result<Measured, Err
     Ok(Measured { values, flags: vec![], blake3: content.blake3, spectrum: None })
 }
 
-/// What the bytes of a stored tensor say that is no matrix; none of one whose type has no known size.
+/// What the bytes of a stored tensor say, whatever becomes of it; none where they cannot be told from those of others.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn content(source: &dyn MatrixSource, tensor: &TensorInfo) -> Result<Option<SkippedContent>, Error> {
+    if let Some(stored) = source.stored() {
+        return content(stored, tensor);
+    }
+    if let Element::Other(name) = &tensor.element {
+        return tensor.bytes.map(|bytes| as_stored(source, tensor, (name, bytes))).transpose();
+    }
     let Some(layer) = rows(tensor) else { return Ok(None) };
     let content = Content::of(source, &layer)?;
-    let nonfinite_count = match &tensor.element {
-        Element::Other(name) if !is_complex(name) => 0,
-        _ => content.nonfinite_count(),
-    };
+    let nonfinite_count = Some(content.nonfinite_count());
     Ok(Some(SkippedContent { blake3: content.blake3, nonfinite_count }))
 }
 
 /// How many bytes [`content`] reads.
 pub fn bytes(tensor: &TensorInfo) -> u64 {
-    rows(tensor).map_or(0, |layer| layer.bytes())
+    tensor.bytes.unwrap_or_default()
 }
 
-/// A tensor as rows to be read: of its entries, or of bytes where they are no floats.
+/// What the bytes say of entries that nothing is computed of.
+fn as_stored(
+    source: &dyn MatrixSource,
+    tensor: &TensorInfo,
+    (name, bytes): (&str, u64),
+) -> Result<SkippedContent, Error> {
+    let elements = Elements::of(name).filter(|elements| bytes.is_multiple_of(elements.unit() as u64));
+    let unit = elements.map_or(1, Elements::unit);
+    let layer = Layer { part: Part::Bytes, ..layer(tensor, (bytes as usize / unit, unit), Dtype::F8E4M3) };
+    let (mut hash, mut nonfinite_count) = (blake3::Hasher::new(), elements.map(|_| 0));
+    for rows in layer.blocks(BLOCK) {
+        let block = source.read(&layer, rows)?;
+        hash.update(block.bytes());
+        nonfinite_count = elements.zip(nonfinite_count).map(|(of, n)| n + of.nonfinite(block.bytes()));
+    }
+    Ok(SkippedContent { blake3: hash.finalize().to_hex().to_string(), nonfinite_count })
+}
+
+/// A tensor of floats, or of blocks that are decoded, as rows to be read.
 fn rows(tensor: &TensorInfo) -> Option<Layer> {
-    let (dtype, size) = match &tensor.element {
-        Element::Float(dtype) => (*dtype, 1),
-        Element::Coded(..) => (Dtype::F32, 1),
-        Element::Other(name) => numbers(name)?,
-    };
+    let dtype = if let Element::Float(dtype) = tensor.element { dtype } else { Dtype::F32 };
     // Blocks lie along the last axis.
     let outer = match (&tensor.element, tensor.shape.len()) {
         (Element::Coded(..), axes @ 1..) => axes - 1,
         _ => 1,
     };
-    let product = |sides: &[usize], n| sides.iter().try_fold(n, |n: usize, side| n.checked_mul(*side));
+    let product = |sides: &[usize]| sides.iter().try_fold(1, |n: usize, side| n.checked_mul(*side));
     let (outer, inner) = tensor.shape.split_at(outer.min(tensor.shape.len()));
-    Some(Layer {
+    Some(layer(tensor, (product(outer)?, product(inner)?), dtype))
+}
+
+/// `tensor` as a matrix of this shape and type.
+fn layer(tensor: &TensorInfo, (rows, cols): (usize, usize), dtype: Dtype) -> Layer {
+    Layer {
         name: tensor.name.clone(),
         tensor: tensor.name.clone(),
         stored_shape: tensor.shape.clone(),
-        rows: product(outer, 1)?,
-        cols: product(inner, size)?,
+        rows,
+        cols,
         dtype,
         encoding: None,
         part: Part::Whole,
@@ -74,24 +96,5 @@ fn rows(tensor: &TensorInfo) -> Option<Layer> {
         order: 0,
         block: None,
         role: String::new(),
-    })
-    .filter(|layer| !layer.is_empty())
-}
-
-/// What an entry of a type that is no float is read as, and how many of it: bytes, or the parts of a complex number.
-fn numbers(name: &str) -> Option<(Dtype, usize)> {
-    match name {
-        "bool" | "i8" | "u8" => Some((Dtype::F8E4M3, 1)),
-        "i16" | "u16" => Some((Dtype::F8E4M3, 2)),
-        "i32" | "u32" => Some((Dtype::F8E4M3, 4)),
-        "i64" | "u64" => Some((Dtype::F8E4M3, 8)),
-        "c64" | "complexfloat" => Some((Dtype::F32, 2)),
-        "c128" | "complexdouble" => Some((Dtype::F64, 2)),
-        _ => None,
     }
-}
-
-/// Whether an entry may be NaN though it is no float: every whole number is finite.
-fn is_complex(name: &str) -> bool {
-    name.starts_with('c')
 }

@@ -93,6 +93,7 @@ mod tests {
             element: Element::Float(Dtype::F64),
             file: 0,
             offset: 0,
+            bytes: None,
         };
         let source = Memory(vec![info], matrix);
         let selection = select(source.tensors(), &Filter::default());

@@ -2,7 +2,9 @@
 //!
 //! The copy appears whole or not at all: it is made in a hidden folder beside its place and renamed. What is not changed
 //! is byte-identical, settings and tokenizer included; weights in other formats that lie beside are left out, for they
-//! would still be the old ones.
+//! would still be the old ones. So are links that leave the model's folder: what they point at was never a part of the
+//! model, and a copy is made to be given away. Weights are followed wherever they lie, for they are what was asked for;
+//! so are links of a download cache into the blobs of their own repository.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,12 +12,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
 use super::stored::read_exact_at;
-use super::{Holds, MatrixSource, folder, header};
-use crate::error::{Error, brief};
 use super::weight::Side;
+use super::{Holds, MatrixSource, TemporaryFolder, folder, header, input};
+use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
@@ -30,11 +31,15 @@ const WEIGHTS: [&str; 9] =
 /// A checkpoint in the making.
 pub struct Copy {
     /// Removed with everything in it, unless it is put in place.
-    folder: TempDir,
+    folder: TemporaryFolder,
     out: PathBuf,
     /// The weight files of the original, and their copies.
     files: Vec<(PathBuf, PathBuf)>,
+    left_out: Vec<String>,
 }
+
+/// Where an adapter keeps its settings, which a copy of it cannot do without.
+const CONFIG: &str = "adapter_config.json";
 
 impl Copy {
     /// Whether a copy can be written: for the start of a long run.
@@ -42,8 +47,8 @@ impl Copy {
     /// # Errors
     /// When `out` holds something already, or the original is in a format that is not written.
     pub fn check(from: &Path, source: &dyn MatrixSource, out: &Path) -> Result<(), Error> {
-        let taken =
-            out.exists() && (!out.is_dir() || fs::read_dir(out).is_ok_and(|mut all| all.next().is_some()));
+        let empty = || fs::read_dir(out).is_ok_and(|mut all| all.next().is_none());
+        let taken = input::exists(out) && !(out.is_dir() && empty());
         if taken {
             return Err(Error::malformed(out, "is not an empty folder; name one that is, or a new one"));
         }
@@ -52,6 +57,14 @@ impl Copy {
                 from,
                 "is a pipeline; name the folder of the component that is to be copied",
             ));
+        }
+        if source.holds() != Holds::Weights
+            && from.join(CONFIG).exists()
+            && !Bounds::of(from).hold(&from.join(CONFIG))
+        {
+            let reason =
+                "is a link out of the adapter's folder, which is not copied; put the file itself there";
+            return Err(Error::malformed(&from.join(CONFIG), reason));
         }
         let runs = |layer: &Layer| source.catalogue().and_then(|catalogue| catalogue.runs(layer));
         let scattered =
@@ -64,15 +77,18 @@ impl Copy {
                 "is stored quantized or turned, which is not written; convert the model to bf16 matrices";
             return Err(Error::tensor(from, &layer.tensor, reason));
         }
-        match source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
-            Some(file) => {
-                let name = brief(&file.name);
-                let reason =
-                    format!("`{name}` is not safetensors, and nothing else can be written; convert it");
-                Err(Error::malformed(from, reason))
-            }
-            None => Ok(()),
+        if let Some(file) = source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
+            let name = brief(&file.name);
+            let reason = format!("`{name}` is not safetensors, and nothing else can be written; convert it");
+            return Err(Error::malformed(from, reason));
         }
+        // What is copied at the end of the run is an input from its start.
+        let (home, weights, settings) = contents(from, source)?;
+        weights.iter().chain(&settings).try_for_each(|name| input::open(&home.join(name)).map(drop))?;
+        let out = &followed(out);
+        let there = out.ancestors().skip(1).map(or_here).find(|folder| folder.exists());
+        let tried = TemporaryFolder::new_in(there.unwrap_or(Path::new(".")));
+        tried.map(drop).map_err(|e| Error::io(out, "cannot create", e))
     }
 
     /// Copies what lies at `from`, opened as `source`, to be put at `out`.
@@ -81,29 +97,26 @@ impl Copy {
     /// When `out` holds something already, or the copy cannot be made.
     pub fn new(from: &Path, source: &dyn MatrixSource, out: &Path) -> Result<Self, Error> {
         Self::check(from, source, out)?;
-        let weights = source.files().into_iter().map(|file| file.name);
-        let home = if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) };
-        let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let out = &followed(out);
+        let beside = or_here(out.parent().unwrap_or(Path::new("")));
         let failed = |e| Error::io(out, "cannot write", e);
         fs::create_dir_all(beside).map_err(failed)?;
-        let folder = tempfile::Builder::new().prefix(".svdkit-").tempdir_in(beside).map_err(failed)?;
-        let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
-        let settings = if is_single {
-            vec![]
-        } else {
-            folder::listing(if home.as_os_str().is_empty() { Path::new(".") } else { home })?
-        };
-        let settings = settings.into_iter().filter(|name| !WEIGHTS.iter().any(|end| name.ends_with(end)));
-        let mut files = vec![];
-        for name in weights {
-            files.push((home.join(&name), folder.path().join(&name)));
-        }
-        for (from, to) in
-            files.iter().cloned().chain(settings.map(|name| (home.join(&name), folder.path().join(&name))))
-        {
+        let folder = TemporaryFolder::new_in(beside).map_err(failed)?;
+        let (home, weights, settings) = contents(from, source)?;
+        let bounds = Bounds::of(home);
+        let (settings, left_out): (Vec<String>, Vec<String>) =
+            settings.into_iter().partition(|name| bounds.hold(&home.join(name)));
+        let places = |name: &String| (home.join(name), folder.path().join(name));
+        let files: Vec<_> = weights.iter().map(places).collect();
+        for (from, to) in files.iter().cloned().chain(settings.iter().map(places)) {
             copy(&from, &to)?;
         }
-        Ok(Self { folder, out: out.to_owned(), files })
+        Ok(Self { folder, out: out.to_owned(), files, left_out })
+    }
+
+    /// The files beside the weights that were not copied, for they are links that leave the model's folder.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// The matrix that `layer` of the original is, read from the copy.
@@ -177,24 +190,58 @@ impl Copy {
     /// # Errors
     /// When that has been taken meanwhile.
     pub fn finish(self) -> Result<(), Error> {
-        let failed = |e| Error::io(&self.out, "cannot write", e);
-        if self.out.is_dir() {
-            fs::remove_dir(&self.out).map_err(failed)?;
-        }
-        #[cfg(unix)]
-        fs::set_permissions(self.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .map_err(failed)?;
-        let hidden = self.folder.keep();
-        fs::rename(&hidden, &self.out).map_err(|e| {
-            let _ = fs::remove_dir_all(&hidden);
-            failed(e)
-        })
+        self.folder.put(&self.out).map_err(|e| Error::io(&self.out, "cannot write", e))
     }
+}
+
+/// The folders that hold the files of a model: its own and, of a snapshot in a download cache, the blobs of its repository.
+struct Bounds(Vec<PathBuf>);
+
+impl Bounds {
+    fn of(home: &Path) -> Self {
+        let Ok(home) = fs::canonicalize(home) else { return Self(vec![]) };
+        let snapshots = home.ancestors().find(|folder| folder.ends_with("snapshots"));
+        let named =
+            |folder: &&Path| folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with("models--"));
+        let blobs = snapshots.and_then(Path::parent).filter(named).map(|repository| repository.join("blobs"));
+        Self(std::iter::once(home.clone()).chain(blobs).collect())
+    }
+
+    /// Whether `path` lies in one of them, however many links it goes through.
+    fn hold(&self, path: &Path) -> bool {
+        fs::canonicalize(path).is_ok_and(|path| self.0.iter().any(|folder| path.starts_with(folder)))
+    }
+}
+
+/// What a copy of the checkpoint at `from` consists of: its folder, and the names there of its weights and its settings.
+fn contents<'a>(
+    from: &'a Path,
+    source: &dyn MatrixSource,
+) -> Result<(&'a Path, Vec<String>, Vec<String>), Error> {
+    let home = or_here(if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) });
+    let weights = source.files().into_iter().map(|file| file.name).collect();
+    let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
+    let mut settings = if is_single { vec![] } else { folder::listing(home)? };
+    settings.retain(|name| !WEIGHTS.iter().any(|end| name.ends_with(end)));
+    Ok((home, weights, settings))
+}
+
+/// An existing folder by its own path: a link or `.` cannot be replaced.
+fn followed(out: &Path) -> PathBuf {
+    Some(out)
+        .filter(|out| out.is_dir())
+        .and_then(|out| out.canonicalize().ok())
+        .unwrap_or_else(|| out.to_owned())
+}
+
+/// `folder`, or the working directory, whose path as a parent is empty.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// Copies the contents alone: a copy of a file that is read-only, or a link into a cache, can be written to.
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    let mut reader = File::open(from).map_err(|e| Error::io(from, "cannot read", e))?;
+    let mut reader = input::open(from)?;
     let written = File::create(to).and_then(|mut writer| io::copy(&mut reader, &mut writer));
     written.map(drop).map_err(|e| Error::io(to, "cannot write", e))
 }

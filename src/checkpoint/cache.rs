@@ -2,11 +2,12 @@
 //!
 //! Only read, never written. What lies in it was put there by a download and is believed as little as any other file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::address::Address;
+use super::input;
 use crate::error::{Error, brief};
 
 /// A checkpoint that was found in the cache.
@@ -95,7 +96,7 @@ impl Address {
 /// The commit in a file of `refs`: so many hexadecimal digits and nothing that could lead out of the cache.
 fn read_commit(reference: &Path) -> Result<String, Error> {
     let mut text = String::new();
-    let file = File::open(reference).map_err(|e| Error::io(reference, "cannot open", e))?;
+    let file = input::open(reference)?;
     let read = file.take(256).read_to_string(&mut text);
     let commit = text.trim();
     if read.is_err() || commit.len() != LONGEST || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -130,6 +130,10 @@ impl MatrixSource for Catalogue {
         self.stored.tensors()
     }
 
+    fn stored(&self) -> Option<&dyn MatrixSource> {
+        Some(self.stored.as_ref())
+    }
+
     fn files(&self) -> Vec<SourceFile> {
         self.stored.files()
     }

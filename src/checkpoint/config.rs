@@ -1,11 +1,11 @@
 //! The configuration beside a model's weights, `config.json`: what tensors do not tell about how they are stored.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::input;
 use crate::error::{Error, brief};
 
 /// The longest configuration that is read.
@@ -43,11 +43,11 @@ impl Config {
     pub(super) fn beside(path: &Path) -> Result<Self, Error> {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let file: PathBuf = folder.join("config.json");
-        if !file.is_file() {
+        if !input::exists(&file) {
             return Ok(Self::default());
         }
         let mut text = Vec::new();
-        let read = File::open(&file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text));
+        let read = input::open(&file)?.take(LONGEST + 1).read_to_end(&mut text);
         read.map_err(|e| Error::io(&file, "cannot read", e))?;
         if text.len() as u64 > LONGEST {
             return Err(Error::malformed(&file, format!("more than {LONGEST} bytes are no configuration")));

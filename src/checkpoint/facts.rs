@@ -2,11 +2,12 @@
 //!
 //! Claims for people to read. Nothing is computed from them, so a file that cannot be read is a line among the others.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+
+use super::input;
 
 /// Settings longer than this are not read.
 const LONGEST: u64 = 16_000_000;
@@ -75,7 +76,7 @@ pub fn facts(path: &Path) -> Map<String, Value> {
     let mut found = Map::new();
     for name in FILES {
         let file = folder.join(name);
-        if !file.is_file() {
+        if !input::exists(&file) {
             continue;
         }
         let claims = match read(&file) {
@@ -90,7 +91,7 @@ pub fn facts(path: &Path) -> Map<String, Value> {
 
 fn read(file: &Path) -> Result<Value, String> {
     let mut text = vec![];
-    let read = File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text));
+    let read = input::try_open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text));
     read.map_err(|e| format!("cannot be read: {e}"))?;
     if text.len() as u64 > LONGEST {
         return Err(format!("more than {LONGEST} bytes are not read"));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::stored::{Part, Parts};
-use super::{Choice, foreign, index};
+use super::{Choice, foreign, index, input};
 use crate::error::{Error, brief};
 use crate::layer::natural;
 
@@ -128,7 +128,9 @@ pub(super) fn listing(folder: &Path) -> Result<Vec<String>, Error> {
 
 fn layout(folder: &Path, names: &[String], family: &Family, choice: &Choice<'_>) -> Option<Layout> {
     let first = |wanted: &'static [&'static str]| {
-        wanted.iter().map(|name| varied(name, choice.variant)).find(|name| names.contains(name))
+        // A folder of such a name is not passed over: what is looked for may be in it.
+        let there = |name: &String| names.contains(name) || folder.join(name).is_dir();
+        wanted.iter().map(|name| varied(name, choice.variant)).find(there)
     };
     if let Some(index) = first(family.indices) {
         return Some(Layout::Index(folder.join(index)));
@@ -236,7 +238,7 @@ fn open_shards(index: &Path, open: Opener<'_>) -> Result<Vec<Part>, Error> {
         }
     }
     let absent: Vec<_> =
-        shards.keys().enumerate().filter(|(_, shard)| !folder.join(shard).is_file()).collect();
+        shards.keys().enumerate().filter(|(_, shard)| !input::exists(&folder.join(shard))).collect();
     match absent[..] {
         [] => {}
         [(i, shard)] => {

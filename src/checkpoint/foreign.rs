@@ -2,12 +2,12 @@
 //!
 //! Says what something is, never whether a checkpoint that is read is right.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
 
+use super::input;
 use crate::error::{Error, brief};
 
 const TENSORRT: &str =
@@ -186,11 +186,11 @@ struct Mlx {
 pub(super) fn refuse_packed(path: &Path) -> Result<(), Error> {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
     let file = folder.join("config.json");
-    if !file.is_file() {
+    if !input::exists(&file) {
         return Ok(());
     }
     let mut text = String::new();
-    let read = File::open(&file).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    let read = input::open(&file)?.take(LONGEST).read_to_string(&mut text);
     let Some(config) = read.ok().and_then(|_| serde_json::from_str::<Config>(&text).ok()) else {
         return Ok(());
     };

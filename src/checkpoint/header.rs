@@ -189,7 +189,7 @@ fn layout(entries: BTreeMap<String, Entry>, file: &WeightFile, start: u64) -> Re
         end = to;
         let shape = shape(&entry.shape.0).ok_or_else(|| fail("its shape is too large".to_owned()))?;
         let element = element(&entry.dtype, &shape, length).map_err(fail)?;
-        tensors.push(TensorInfo { name, shape, element, file: 0, offset: start + from });
+        tensors.push(TensorInfo { name, shape, element, file: 0, offset: start + from, bytes: Some(length) });
     }
     if end < available {
         return Err(Error::malformed(

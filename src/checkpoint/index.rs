@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -22,7 +21,7 @@ pub(super) type Shards = BTreeMap<String, BTreeSet<String>>;
 /// Reads the index at `path`.
 pub(super) fn read(path: &Path) -> Result<Shards, Error> {
     super::probe::check(path)?;
-    let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+    let file = super::input::open(path)?;
     let mut text = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
     if text.len() as u64 > LONGEST {

@@ -7,6 +7,7 @@ mod arranged;
 mod cache;
 mod catalogue;
 mod config;
+mod elements;
 mod facts;
 mod folder;
 mod foreign;
@@ -15,6 +16,7 @@ mod header;
 #[cfg(feature = "hub")]
 mod hub;
 mod index;
+mod input;
 mod numpy;
 mod pairs;
 mod pickle;
@@ -28,6 +30,7 @@ mod spectra;
 mod state_dict;
 mod stored;
 mod strides;
+mod temporary;
 mod tied;
 mod torch;
 mod weight;
@@ -49,12 +52,15 @@ pub use address::Address;
 pub use altered::Copy;
 pub use cache::Cached;
 pub use catalogue::Catalogue;
+pub use elements::Elements;
 pub use facts::facts;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Remote};
+pub use input::{Identity, open as open_file};
 pub use pairs::{Pairs, copies, of_base};
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
+pub use temporary::{TemporaryFile, TemporaryFolder, remove_all};
 pub use tied::tied;
 
 /// A checkpoint whose headers have been read and validated; weights are read on request.
@@ -93,6 +99,11 @@ pub trait MatrixSource: Send + Sync {
     /// Whether a matrix of another checkpoint has to be decomposed before anything of `layer` is read.
     fn decomposes(&self, _layer: &Layer) -> bool {
         false
+    }
+
+    /// The checkpoint that stores its tensors, where its matrices are computed of several.
+    fn stored(&self) -> Option<&dyn MatrixSource> {
+        None
     }
 
     /// How an adapter stores the update that a layer is; none of a weight.

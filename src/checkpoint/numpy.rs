@@ -44,9 +44,16 @@ fn parts(path: &Path, _: &Choice<'_>) -> Result<Parts, Error> {
     let (mut tensors, mut readings) = (vec![], BTreeMap::new());
     let mut add = |name: &str, extent: Extent| {
         let array = array(&handle, extent).map_err(|reason| Error::tensor(path, name, reason))?;
-        let Array { element, shape, offset, reading } = array;
+        let Array { element, shape, offset, bytes, reading } = array;
         readings.extend(reading.map(|reading| (name.to_owned(), reading)));
-        tensors.push(TensorInfo { name: name.to_owned(), shape, element, file: 0, offset });
+        tensors.push(TensorInfo {
+            name: name.to_owned(),
+            shape,
+            element,
+            file: 0,
+            offset,
+            bytes: Some(bytes),
+        });
         Ok::<_, Error>(())
     };
     if probe::head(path)?.starts_with(MAGIC) {
@@ -74,6 +81,8 @@ struct Array {
     shape: Vec<usize>,
     /// Position of its first entry in the file.
     offset: u64,
+    /// How many bytes its entries take.
+    bytes: u64,
     reading: Option<Reading>,
 }
 
@@ -115,7 +124,7 @@ fn array(handle: &File, extent: Extent) -> Result<Array, String> {
     };
     let element =
         element.unwrap_or_else(|_| Element::Other(name(header.descr.trim_start_matches('|'), None)));
-    Ok(Array { element, shape: header.shape, offset: extent.offset + first + length, reading })
+    Ok(Array { element, shape: header.shape, offset: extent.offset + first + length, bytes: data, reading })
 }
 
 /// Refuses an array whose entries are not exactly what is stored.
@@ -174,7 +183,7 @@ fn element(descr: &str) -> (Result<Element, String>, Option<u64>) {
 fn name(code: &str, size: Option<u64>) -> String {
     match (code.chars().next(), size) {
         (Some('b'), _) => "bool".to_owned(),
-        (Some(kind @ ('i' | 'u' | 'c')), Some(size @ 1..=64)) => format!("{kind}{}", size * 8),
+        (Some(kind @ ('i' | 'u' | 'c' | 'f')), Some(size @ 1..=64)) => format!("{kind}{}", size * 8),
         (Some('['), _) => "fields".to_owned(),
         _ => brief(code),
     }

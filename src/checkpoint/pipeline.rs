@@ -2,7 +2,6 @@
 //!
 //! `model_index.json` says which there are; matrices are called by their component first, `unet.….to_q`.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
@@ -10,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::config::Config;
 use super::stored::Parts;
-use super::{Choice, FORMATS, Format, folder, probe};
+use super::{Choice, FORMATS, Format, folder, input, probe};
 use crate::error::{Error, brief};
 
 /// The table entry.
@@ -22,7 +21,7 @@ const INDEX: &str = "model_index.json";
 const LONGEST: u64 = 1_000_000;
 
 fn sniff(path: &Path, _: &Choice<'_>) -> bool {
-    path.join(INDEX).is_file()
+    input::exists(&path.join(INDEX))
 }
 
 fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
@@ -98,7 +97,7 @@ fn component(pipeline: &Path, name: &str, choice: &Choice<'_>) -> Result<Option<
 /// The components that an index names, in its order.
 fn components(index: &Path) -> Result<Vec<String>, Error> {
     probe::check(index)?;
-    let file = File::open(index).map_err(|e| Error::io(index, "cannot open", e))?;
+    let file = input::open(index)?;
     let mut text = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(index, "cannot read", e))?;
     if text.len() as u64 > LONGEST {

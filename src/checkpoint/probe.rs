@@ -2,11 +2,11 @@
 //!
 //! Looks at names and first bytes only; opens nothing as a model.
 
-use std::fs::{self, File, Metadata};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Choice, FORMATS, folder, foreign};
+use super::{Choice, FORMATS, folder, foreign, input};
 use crate::error::{Error, brief};
 
 /// Refuses a path that cannot be a checkpoint whatever its bytes say: absent, empty, no file or folder.
@@ -19,13 +19,13 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
     if metadata.is_dir() {
         return folder::listing(path).map(drop);
     }
-    if !metadata.is_file() {
-        return Err(Error::malformed(path, format!("is {}, not a file or folder", special(&metadata))));
+    if let Some(kind) = input::special(&metadata) {
+        return Err(Error::malformed(path, format!("is {kind}, not a file or folder")));
     }
     if metadata.len() == 0 {
         return Err(Error::malformed(path, "the file is empty; download or save it again"));
     }
-    File::open(path).map(drop).map_err(|e| Error::io(path, "cannot open", e))
+    input::open(path).map(drop)
 }
 
 /// An error for a path that does not exist, with the names nearby that look like it.
@@ -70,23 +70,6 @@ fn absent(path: &Path) -> Error {
     )
 }
 
-/// What a path is that is neither file nor folder.
-#[cfg(unix)]
-fn special(metadata: &Metadata) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    match metadata.file_type() {
-        kind if kind.is_fifo() => "a pipe",
-        kind if kind.is_socket() => "a socket",
-        _ => "a device",
-    }
-}
-
-/// What a path is that is neither file nor folder.
-#[cfg(not(unix))]
-fn special(_: &Metadata) -> &'static str {
-    "a device"
-}
-
 /// Refuses a file whose first bytes belong to a format that is not read, whatever its name promises.
 pub(super) fn refuse_foreign(path: &Path) -> Result<(), Error> {
     match foreign::file(&head(path)?) {
@@ -114,9 +97,8 @@ pub(super) fn unknown(path: &Path, choice: &Choice<'_>) -> Error {
 /// The first bytes of a file.
 pub(super) fn head(path: &Path) -> Result<Vec<u8>, Error> {
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(512).read_to_end(&mut head))
-        .map_err(|e| Error::io(path, "cannot read", e))?;
+    let read = input::open(path)?.take(512).read_to_end(&mut head);
+    read.map_err(|e| Error::io(path, "cannot read", e))?;
     Ok(head)
 }
 

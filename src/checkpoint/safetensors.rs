@@ -3,13 +3,12 @@
 //! Which files make up a checkpoint is `folder`'s business, what a header may say is `header`'s.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use super::folder::{self, Family};
 use super::header::{self, Header};
 use super::stored::{Part, Parts, WeightFile};
-use super::{Choice, Format};
+use super::{Choice, Format, input};
 use crate::error::Error;
 
 /// The table entry.
@@ -38,7 +37,7 @@ fn sniff(path: &Path, choice: &Choice<'_>) -> bool {
 /// Whether the first bytes are a believable header length and the start of a header.
 fn looks_right(path: &Path) -> bool {
     let mut head = [0; 9];
-    let read = File::open(path).and_then(|file| super::stored::read_exact_at(&file, &mut head, 0));
+    let read = input::try_open(path).and_then(|file| super::stored::read_exact_at(&file, &mut head, 0));
     let [length @ .., first] = head;
     read.is_ok() && u64::from_le_bytes(length) <= header::LONGEST && first == b'{'
 }

@@ -4,13 +4,14 @@
 //! or not ours.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::error::{Error, brief};
+use super::input;
+use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
 use crate::report::{Kind, SCHEMA, Skipped, SkippedContent, Value, Why};
@@ -47,6 +48,8 @@ pub struct SavedRow {
     pub blake3: Option<String>,
     /// The matrix that it is a copy of.
     pub tied_to: Option<String>,
+    /// Why it could not be measured, if it could not.
+    pub failed: Option<String>,
     /// Its numbers by key, in the order of the columns; none where it failed.
     pub values: Vec<(String, Value)>,
 }
@@ -84,7 +87,9 @@ struct NoMatrix {
     kind: Kind,
     blake3: Option<String>,
     nonfinite_count: Option<u64>,
+    unseen: Option<String>,
     failed: Option<String>,
+    scales: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,17 +107,18 @@ struct Row {
     failed: Option<String>,
     #[serde(default)]
     missing: BTreeMap<String, String>,
+    #[serde(default)]
+    missing_codes: BTreeMap<String, String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Json>,
 }
 
 /// Whether the file at `path` may be a saved report: it begins like a JSON document and is no index of shards.
 pub fn is_saved(path: &Path) -> bool {
-    use std::io::Read;
     let index = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".index.json"));
     let mut start = [0; 64];
     // What cannot be opened is for `open` to complain about.
-    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let read = input::try_open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let json = start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     // The eight bytes that begin a safetensors file may happen to spell anything; its ninth is a brace.
     json && !index && start.get(8) != Some(&b'{')
@@ -124,7 +130,9 @@ impl Saved {
     /// # Errors
     /// When it cannot be read, is damaged, is no report of ours, or is of another schema.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|e| Error::io(path, "cannot read", e))?;
+        let mut bytes = vec![];
+        let read = input::open(path)?.read_to_end(&mut bytes);
+        read.map_err(|e| Error::io(path, "cannot read", e))?;
         let wrong = |reason: String| Error::malformed(path, reason);
         let json: Json = serde_json::from_slice(&bytes).map_err(|e| {
             let what = if e.is_eof() { "the report is cut short" } else { "is not valid JSON" };
@@ -163,6 +171,10 @@ impl Saved {
 impl File {
     fn check(self) -> Result<Saved, String> {
         let columns = self.columns;
+        // They become keys of another report and words of its rules.
+        if let Some(odd) = columns.iter().chain(self.settings.keys()).find(|key| !is_key(key)) {
+            return Err(format!("`{}` is no name of a column or a setting", brief(odd)));
+        }
         let mut names = BTreeSet::new();
         let mut rows = self.rows.into_iter().map(|row| row.check(&columns)).collect::<Result<Vec<_>, _>>()?;
         if let Some(row) = rows.iter().find(|row| !names.insert(row.layer.name.clone())) {
@@ -184,17 +196,25 @@ impl File {
     }
 }
 
+/// Whether `key` is a word as svdkit writes them: `alpha_change@first.run#2`.
+fn is_key(key: &str) -> bool {
+    let inner = |c: char| c.is_alphanumeric() || "_.-@#%".contains(c);
+    key.starts_with(|c: char| c.is_alphabetic() || c == '_') && key.chars().all(inner)
+}
+
 impl NoMatrix {
     fn skipped(self) -> Skipped {
-        let content = self.blake3.zip(self.nonfinite_count);
+        let nonfinite_count = self.nonfinite_count;
         Skipped {
             tensor: self.tensor,
             shape: self.shape,
             dtype: self.dtype,
             reason: self.reason,
             kind: self.kind,
-            content: content.map(|(blake3, nonfinite_count)| SkippedContent { blake3, nonfinite_count }),
+            content: self.blake3.map(|blake3| SkippedContent { blake3, nonfinite_count }),
+            unseen: self.unseen,
             failed: self.failed,
+            scales: self.scales,
         }
     }
 }
@@ -216,40 +236,53 @@ impl Row {
                 .or_else(|| n.as_f64().map(Value::real))
                 .ok_or_else(|| wrong(format!("`{key}` is {n}"))),
             Some(Json::Null) => {
-                let why = self.missing.get(key).and_then(|words| Why::parse(words));
+                let code = self.missing_codes.get(key).and_then(|code| Why::of_code(code));
+                let why = code.or_else(|| self.missing.get(key).and_then(|words| Why::parse(words)));
                 why.map(Value::Missing)
                     .ok_or_else(|| wrong(format!("`{key}` is missing without a known reason")))
             }
             _ => Err(wrong(format!("lacks the number `{}`", brief(key)))),
         };
-        let values = match self.failed {
+        let values = match &self.failed {
             Some(_) => columns.iter().map(|key| (key.clone(), Value::Missing(Why::Failed))).collect(),
             None => {
                 columns.iter().map(|key| Ok((key.clone(), value(key)?))).collect::<Result<_, String>>()?
             }
         };
         let [rows, cols] = self.shape;
+        let part = slice(&self.name, self.stored_shape.as_deref(), self.shape);
         Ok(SavedRow {
             values,
+            failed: self.failed,
             blake3: self.blake3,
             tied_to: self.tied_to,
             layer: Layer {
-                name: self.name,
+                // As `layer` makes the names of weights, so that both are called the same.
+                name: printable(&self.name),
                 tensor: self.tensor,
+                part,
                 stored_shape: self.stored_shape.unwrap_or_else(|| vec![rows, cols]),
                 rows,
                 cols,
                 dtype,
                 encoding,
-                part: Part::default(),
                 read_as: dtype,
                 file: 0,
                 offset: 0,
                 rank: None,
                 order: 0,
                 block: self.block,
-                role: self.role,
+                role: printable(&self.role),
             },
         })
+    }
+}
+
+/// Which slice of its stack a row is: its shape and the end of its name tell.
+fn slice(name: &str, stored: Option<&[usize]>, shape: [usize; 2]) -> Part {
+    let number = || name.rsplit_once('[')?.1.split(']').next()?.parse().ok();
+    match stored {
+        Some([_, rows, cols]) if [*rows, *cols] == shape => number().map_or(Part::Whole, Part::Slice),
+        _ => Part::Whole,
     }
 }

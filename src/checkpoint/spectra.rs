@@ -4,55 +4,32 @@
 //! The header is written here because the library orders its metadata by a hash; the same run gives the same bytes.
 
 use std::collections::BTreeSet;
-#[cfg(unix)]
-use std::fs::Permissions;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
-use tempfile::NamedTempFile;
 
-use crate::error::{Error, brief};
+use crate::error::brief;
 use crate::spectrum::Spectrum;
 
 /// What the metadata of the file says it is.
 const FORMAT: &str = "svdkit.spectra";
 
-/// What the name of a file begins with until it is complete.
-const PREFIX: &str = ".svdkit-";
-
-/// Writes `spectra` to `path`, in the order given. The file appears whole or not at all.
+/// Writes `spectra` to `out`, in the order given.
 ///
 /// # Errors
-/// When two spectra have the same name, or the file cannot be written.
-pub fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> Result<(), Error> {
+/// When two spectra have the same name, or `out` takes no more.
+pub fn write_spectra(out: &mut dyn Write, spectra: &[(&str, &Spectrum)]) -> io::Result<()> {
     let mut names = BTreeSet::from(["__metadata__"]);
     if let Some((name, _)) = spectra.iter().find(|(name, _)| !names.insert(name)) {
-        return Err(Error::malformed(path, format!("two spectra would be called `{}`", brief(name))));
+        return Err(io::Error::other(format!("two spectra would be called `{}`", brief(name))));
     }
-    if path.exists() && !path.is_file() {
-        return Err(Error::malformed(path, "is not a file; it will not be replaced by one"));
-    }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let failed = |e| Error::io(path, "cannot write", e);
-    let mut file = temporary(folder).map_err(failed)?;
-    write(file.as_file_mut(), spectra).map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
-}
-
-fn write(file: &mut impl Write, spectra: &[(&str, &Spectrum)]) -> io::Result<()> {
-    let mut out = BufWriter::new(file);
     let header = header(spectra);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     for value in spectra.iter().flat_map(|(_, spectrum)| spectrum.values()) {
         out.write_all(&value.to_le_bytes())?;
     }
-    out.flush()
+    Ok(())
 }
 
 /// The header, padded with spaces so that the data start at a multiple of eight bytes.
@@ -75,18 +52,4 @@ fn header(spectra: &[(&str, &Spectrum)]) -> String {
     let text = Value::Object(entries).to_string();
     let padding = text.len().next_multiple_of(8) - text.len();
     text + &" ".repeat(padding)
-}
-
-/// A temporary file with the rights of an ordinary one: readable by all, as far as the user's mask allows.
-#[cfg(unix)]
-fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt;
-    let rights = Permissions::from_mode(0o666);
-    tempfile::Builder::new().prefix(PREFIX).permissions(rights).tempfile_in(folder)
-}
-
-/// A temporary file.
-#[cfg(not(unix))]
-fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder)
 }

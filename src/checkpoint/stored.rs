@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use super::config::Quantization;
 use super::reading::{self, Reading};
-use super::{MatrixSource, strides};
+use super::{MatrixSource, input, strides};
 use crate::error::{Error, brief};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
@@ -60,7 +60,7 @@ impl Handle {
 impl WeightFile {
     /// Opens `path` for reading its header and notes what it looks like now.
     pub(super) fn open(path: &Path) -> Result<(File, Self), Error> {
-        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let file = input::open(path)?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
         let (bytes, place) = (metadata.len(), Place::Disk(metadata.modified().ok()));
         Ok((file, Self { path: path.to_owned(), bytes, place }))
@@ -94,7 +94,7 @@ impl WeightFile {
         if let Place::Hub(file) = &self.place {
             return Ok(Handle::Hub(file.clone()));
         }
-        let file = File::open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
+        let file = input::try_open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
         let metadata = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
         if metadata.len() != self.bytes {
             return Err(format!(
@@ -295,7 +295,8 @@ impl MatrixSource for Stored {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        self.read_as(layer, rows, self.readings.get(&layer.tensor))
+        let reading = self.readings.get(&layer.tensor).filter(|_| layer.part != layer::Part::Bytes);
+        self.read_as(layer, rows, reading)
     }
 
     fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {

@@ -12,7 +12,7 @@ use super::state_dict::{self, StoredTensor};
 use super::stored::{Part, Parts, WeightFile};
 use super::strides::{Order, SCATTERED};
 use super::zip::{Archive, Extent};
-use super::{Choice, Format, pickle, probe};
+use super::{Choice, Format, elements, pickle, probe};
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 
@@ -67,11 +67,11 @@ fn one(path: &Path) -> Result<Part, Error> {
             Some(storage) => archive.find(&format!("{folder}data/{storage}"))?,
             None => None,
         };
-        let offset = offset(&tensor, extent).map_err(|reason| Error::tensor(path, &tensor.name, reason))?;
+        let place = place(&tensor, extent).map_err(|reason| Error::tensor(path, &tensor.name, reason))?;
         let StoredTensor { name, shape, mut element, order, refused, .. } = tensor;
         let reading = match order {
             Order::Rows => refused.map(Reading::Refused),
-            // No weight: nothing is read of it, so its bytes are given no known width.
+            // No weight: its bytes are looked at as they lie.
             Order::Strided { .. } | Order::ChannelsLast | Order::Scattered
                 if matches!(element, Element::Other(_)) =>
             {
@@ -89,7 +89,8 @@ fn one(path: &Path) -> Result<Part, Error> {
             }
         };
         readings.extend(reading.map(|reading| (name.clone(), reading)));
-        tensors.push(TensorInfo { name, shape, element, file: 0, offset });
+        let (offset, bytes) = place.map_or((0, None), |Extent { offset, length }| (offset, Some(length)));
+        tensors.push(TensorInfo { name, shape, element, file: 0, offset, bytes });
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let notes = match &model.others[..] {
@@ -132,19 +133,24 @@ fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
     }
 }
 
-/// Position of the first byte of `tensor` in the entry at `extent`, or why its bytes are not all there.
-fn offset(tensor: &StoredTensor, extent: Option<Extent>) -> Result<u64, String> {
+/// Where the bytes of `tensor` lie, from its first entry to its last, in the entry at `extent`, or why they are not all
+/// there. Of what is no weight, all of the entry if nothing tells more; none if there is no entry.
+fn place(tensor: &StoredTensor, extent: Option<Extent>) -> Result<Option<Extent>, String> {
     let size = match &tensor.element {
         Element::Float(dtype) => dtype.size() as u64,
-        // The `alpha` of an adapter may be a whole number.
-        Element::Other(name) if name == "i64" => 8,
-        _ => return Ok(extent.map_or(0, |extent| extent.offset)),
+        Element::Other(name) if extent.is_none() && name != "i64" => return Ok(None),
+        other => match elements::width(other.name()) {
+            Some(width) => width,
+            None => return Ok(extent),
+        },
     };
     let extent = extent.ok_or("its data are not in the archive; download the file again")?;
     let bytes = |entries: Option<u64>| entries.and_then(|n| n.checked_mul(size));
     let (start, length) = (bytes(Some(tensor.start)), bytes(tensor.span));
     match start.zip(length).and_then(|(start, length)| Some((start, start.checked_add(length)?))) {
-        Some((start, end)) if end <= extent.length => Ok(extent.offset + start),
+        Some((start, end)) if end <= extent.length => {
+            Ok(Some(Extent { offset: extent.offset + start, length: end - start }))
+        }
         _ => {
             let (shape, dtype) = (&tensor.shape, tensor.element.name());
             Err(format!("{shape:?} entries of {dtype} do not fit its {} bytes", extent.length))

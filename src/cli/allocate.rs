@@ -1,7 +1,7 @@
 //! `--allocate`: one number a layer for scripts that prune or train, to stdout in the table's place or to a file.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -12,7 +12,6 @@ use crate::render::allocation::{Allocation, Share};
 use crate::report::{Report, Row, Value};
 
 use super::options::word;
-use super::outputs::Target;
 
 /// Decisions by layer, from its exponent.
 #[derive(Debug, Args)]
@@ -137,10 +136,9 @@ impl Allocate {
         }
     }
 
-    /// Creates the file, so that a wrong path costs no work.
-    pub(super) fn create(&self) -> Result<Option<Target>, Error> {
-        let file = self.to.as_ref().and_then(|Destination(_, file)| file.as_deref());
-        file.map(Target::create).transpose()
+    /// The file that gets it, if one was named.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.to.as_ref().and_then(|Destination(_, file)| file.as_deref())
     }
 
     /// What every layer of `report` gets; nothing where none was asked for.

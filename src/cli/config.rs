@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::error::{Error, printable};
 use crate::gate::{Acceptance, Accepts, MissingPolicy};
 use crate::notation;
+use crate::render::json_line;
 use crate::report::Severity;
 
 use super::options::{When, limits, set_color, word};
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         FormatName::Json => {
             let object = |line: &Line| {
                 let Line { setting, value, from } = line;
-                json!({ "setting": setting, "value": value, "from": from }).to_string()
+                json_line(&json!({ "setting": setting, "value": value, "from": from }))
             };
             format!("[\n{}\n]\n", lines.iter().map(object).collect::<Vec<_>>().join(",\n"))
         }
@@ -70,7 +71,8 @@ fn lines(typed: &Shared, set: &Shared) -> Vec<Line> {
         |globs: &[String]| if globs.is_empty() { "–".to_owned() } else { printable(&globs.join(" ")) };
     let limits = limits(set);
     let line = |setting, value, from| Line { setting, value, from };
-    let allow_missing = typed.allow_missing || file.and_then(|file| file.allow_missing).unwrap_or(false);
+    let typed_missing = typed.typed_missing();
+    let allow_missing = typed_missing.clone().or_else(|| file?.allow_missing.clone()).unwrap_or_default();
     let mut lines = vec![
         line(
             "include",
@@ -95,10 +97,10 @@ fn lines(typed: &Shared, set: &Shared) -> Vec<Line> {
         ),
         line(
             "gate.allow-missing",
-            allow_missing.to_string(),
+            missing(&allow_missing),
             from(
                 "--allow-missing",
-                typed.allow_missing,
+                typed_missing.is_some(),
                 file.is_some_and(|file| file.allow_missing.is_some()),
             ),
         ),
@@ -122,16 +124,30 @@ fn meant(rule: &FileRule) -> String {
     for (word, globs) in [("include", &rule.include), ("exclude", &rule.exclude)] {
         how.extend(globs.iter().map(|glob| format!("{word} {glob}")));
     }
-    how.extend(rule.missing.map(|missing| format!("allow-missing {}", missing == MissingPolicy::Allowed)));
+    how.extend(rule.missing.iter().map(|policy| format!("allow-missing {}", missing(policy))));
     let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
     printable(&format!("{}{how}", rule.text))
+}
+
+/// Which values may be missing, as the file writes it.
+fn missing(policy: &MissingPolicy) -> String {
+    let codes: Vec<&str> = policy.reasons.iter().map(|why| why.code()).collect();
+    match (policy.lacking, codes.as_slice()) {
+        (lacking, []) => lacking.to_string(),
+        (true, codes) => format!("true, {}", codes.join(", ")),
+        (false, codes) => codes.join(", "),
+    }
 }
 
 fn accepted(acceptance: &Acceptance) -> String {
     let (Accepts::Rule(what) | Accepts::Column(what)) = &acceptance.accepts;
     let matrix = acceptance.matrix.as_ref().map_or_else(String::new, |glob| format!(" of {}", glob.glob()));
     let until = acceptance.until.map_or_else(String::new, |day| format!(" until {day}"));
-    printable(&format!("{what}{matrix}{until}: {}", acceptance.reason))
+    let missing = match missing(&acceptance.missing).as_str() {
+        "false" => String::new(),
+        codes => format!(" allow-missing {codes}"),
+    };
+    printable(&format!("{what}{matrix}{missing}{until}: {}", acceptance.reason))
 }
 
 fn table(lines: &[Line]) -> String {

@@ -9,13 +9,14 @@ use clap::Args;
 use crate::analysis::budget;
 use crate::analysis::resize::{Method, Rule, resize};
 use crate::error::Error;
+use crate::layer::bare;
 use crate::metric::{energy_rank, energy_shares};
 use crate::render::advice::{self, Advice, RankPattern};
 use crate::report::Row;
 use crate::spectrum::Spectrum;
 
 use super::options::percent;
-use super::outputs::Target;
+use super::outputs::{Outputs, Slot};
 use super::remark;
 use super::run::Finished;
 
@@ -76,8 +77,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// An `--emit` ready to be written; without a file it goes to stdout.
-pub(super) struct Destination(Kind, Option<Target>);
+/// Where an `--emit` goes; without a file to stdout.
+pub(super) struct Destination(Kind, Option<Slot>);
 
 impl Emit {
     /// Whether every kind asked for has what it needs; `energy` are the shares of `--energy`.
@@ -101,13 +102,12 @@ impl Emit {
         bare.map(|emission| emission.kind.to_string()).collect()
     }
 
-    /// Creates the files, so that a wrong path costs no work.
-    pub(super) fn create(&self) -> Result<Vec<Destination>, Error> {
-        let create = |emission: &Emission| {
-            let target = emission.file.as_deref().map(Target::create).transpose()?;
-            Ok(Destination(emission.kind, target))
+    /// Adds the files to `outputs`.
+    pub(super) fn add_to(&self, outputs: &mut Outputs) -> Result<Vec<Destination>, Error> {
+        let mut add = |emission: &Emission| {
+            Ok(Destination(emission.kind, outputs.add("--emit", emission.file.as_deref())?))
         };
-        self.asked.iter().map(create).collect()
+        self.asked.iter().map(&mut add).collect()
     }
 }
 
@@ -117,14 +117,24 @@ struct Matrix<'a> {
     spectrum: &'a Spectrum,
 }
 
+/// What stdout gets of the advice.
+pub(super) enum Spoken<'a> {
+    /// Nothing was to go there.
+    None,
+    /// This, in the table's place.
+    Advice(Advice<'a>),
+    /// There is nothing to advise, which has been said.
+    Failed,
+}
+
 /// Writes the files, and returns what goes to stdout.
 pub(super) fn advise<'a>(
     destinations: Vec<Destination>,
+    outputs: &mut Outputs,
     emit: &Emit,
-    energy: &[f64],
     finished: &'a Finished,
-    quiet: bool,
-) -> Result<Option<Advice<'a>>, Error> {
+    (energy, quiet): (&[f64], bool),
+) -> Spoken<'a> {
     // In natural name order, whatever the report's.
     let rows: BTreeMap<&str, &Row> =
         finished.report.rows.iter().map(|row| (row.name.as_str(), row)).collect();
@@ -133,21 +143,29 @@ pub(super) fn advise<'a>(
         Some(Matrix { row, spectrum: found.as_ref()?.spectrum.as_ref()? })
     });
     let measured: Vec<Matrix<'_>> = measured.collect();
-    let mut stdout = None;
-    for Destination(kind, target) in destinations {
-        let advice = match kind {
+    let advice = |kind| {
+        Ok(match kind {
             Kind::RankPattern => {
                 Advice::RankPattern(pattern(&modules(&measured, kind, quiet)?, emit, energy)?)
             }
             Kind::Unfrozen => Advice::Unfrozen(unfrozen(&modules(&measured, kind, quiet)?, emit.top)),
             Kind::Resize => Advice::Resize(resized(&measured, &emit.resize)),
-        };
-        match target {
-            Some(target) => target.write(|out| advice::write(&advice, out))?,
-            None => stdout = Some(advice),
+        })
+    };
+    let mut spoken = Spoken::None;
+    for Destination(kind, file) in destinations {
+        let advice: Result<Advice<'_>, Error> = advice(kind);
+        if let Err(error) = &advice {
+            outputs.fail(error);
+        }
+        match (file, advice) {
+            (Some(file), Ok(advice)) => outputs.write(file, |out| advice::write(&advice, out)),
+            (Some(_), Err(_)) => {}
+            (None, Ok(advice)) => spoken = Spoken::Advice(advice),
+            (None, Err(_)) => spoken = Spoken::Failed,
         }
     }
-    Ok(stdout)
+    spoken
 }
 
 /// The matrices that are a module's weight by themselves: a slice of a stack or a bare parameter cannot be named.
@@ -191,7 +209,7 @@ fn pattern<'a>(modules: &[&Matrix<'a>], emit: &Emit, energy: &[f64]) -> Result<R
     }
     let mean = || (given.iter().sum::<usize>() as f64 / given.len() as f64).round() as usize;
     let rank = emit.budget.map_or_else(mean, |budget| budget as usize);
-    let names = modules.iter().map(|matrix| matrix.row.name.as_str());
+    let names = modules.iter().map(|matrix| module(matrix.row));
     Ok(RankPattern {
         rank,
         alpha: emit.lora_alpha.unwrap_or(rank as f64),
@@ -199,12 +217,18 @@ fn pattern<'a>(modules: &[&Matrix<'a>], emit: &Emit, energy: &[f64]) -> Result<R
     })
 }
 
+/// The module whose weight a row is, where it is called by its whole tensor.
+fn module(row: &Row) -> &str {
+    let whole = row.update.is_none() && row.name == row.tensor;
+    if whole { bare(&row.name) } else { &row.name }
+}
+
 /// The `top` percent of each role by Spectrum's ratio, best first; a matrix without one comes last.
 fn unfrozen<'a>(modules: &[&Matrix<'a>], top: f64) -> Vec<(&'a str, Vec<&'a str>)> {
     let mut roles: BTreeMap<&str, Vec<(&str, Option<f64>)>> = BTreeMap::new();
     for matrix in modules {
         let ratio = matrix.row.values.get("spectrum_snr").and_then(crate::report::Value::number);
-        roles.entry(&matrix.row.role).or_default().push((&matrix.row.name, ratio));
+        roles.entry(&matrix.row.role).or_default().push((module(matrix.row), ratio));
     }
     let best = |(role, mut matrices): (&'a str, Vec<(&'a str, Option<f64>)>)| {
         // Ratios are not negative, and a positive number's bits are ordered like it.

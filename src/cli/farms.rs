@@ -121,10 +121,10 @@ impl From<ConvolutionName> for Convolution {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     arguments.allocate.check()?;
-    let dry = common.dry_run;
-    let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
-    let target = if dry { None } else { arguments.allocate.create()? };
+    let mut outputs = Outputs::new(&common.output)?;
+    let file = outputs.add("--allocate", arguments.allocate.file())?;
     let (model, _) = Model::open_input(&arguments.input)?;
+    outputs.ready(common)?;
     let (settings, analysis) = analysis(arguments);
     if !common.quiet {
         hint(&model.source.select(&common.filter()?).layers, &settings, common);
@@ -132,29 +132,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let Some(Finished { report, .. }) = run::report(&model, common, &analysis)? else {
         return Ok(Status::Fine);
     };
-    let allocation = match arguments.allocate.allocation(&report) {
-        Ok(allocation) => allocation,
-        Err(error) => {
-            // What was measured is reported nevertheless, but for the table where stdout was to get the allocation.
-            match target {
-                Some(_) => run::deliver(&report, common, &analysis.shown, outputs)?,
-                None => run::deliver_with(&report, common, &analysis.shown, outputs, &|_, _| Ok(()))?,
-            };
-            return Err(error);
-        }
-    };
-    match (allocation, target) {
-        (Some(allocation), Some(target)) => {
-            target.write(|out| render::allocation::write(&allocation, out))?;
-            run::deliver(&report, common, &analysis.shown, outputs)
+    let allocation = arguments.allocate.allocation(&report);
+    // What was measured is reported where nothing can be allocated, but for the table where stdout was to get that.
+    if let Err(error) = &allocation {
+        outputs.fail(error);
+    }
+    match (allocation.transpose(), file) {
+        (Some(Ok(allocation)), Some(file)) => {
+            outputs.write(file, |out| render::allocation::write(&allocation, out));
         }
         (Some(allocation), None) => {
-            run::deliver_with(&report, common, &analysis.shown, outputs, &|_, out| {
-                render::allocation::write(&allocation, out)
-            })
+            return run::deliver_with(&report, common, &analysis.shown, &mut outputs, &|_, out| {
+                allocation.as_ref().map_or(Ok(()), |allocation| render::allocation::write(allocation, out))
+            });
         }
-        (None, _) => run::deliver(&report, common, &analysis.shown, outputs),
+        (Some(Err(_)), Some(_)) | (None, _) => {}
     }
+    run::deliver(&report, common, &analysis.shown, &mut outputs)
 }
 
 fn analysis(arguments: &Arguments) -> (Settings, Analysis) {

@@ -1,7 +1,6 @@
 //! `svdkit inspect`: what a checkpoint holds, from headers alone.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -14,8 +13,9 @@ use crate::report::{Inventory, SCHEMA};
 
 use super::Status;
 use super::model::Model;
-use super::options::{FormatName, Reading, When, filter, look, set_color};
+use super::options::{FormatName, Reading, When, filter, formulas, look, set_color};
 use super::outputs::Outputs;
+use super::stdout;
 
 /// Lists what a checkpoint holds: its tensors by pattern, their sizes, what would be measured and what left out and why, its
 /// files, and what the settings beside it claim. Reads headers alone.
@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     /// Write it to FILE as well, in the format of its extension; may be repeated
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Vec<PathBuf>,
+    /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
+    #[arg(long, help_heading = "Output")]
+    csv_raw: bool,
     /// When to use color
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Output")]
     color: When,
@@ -49,7 +52,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     set_color(Some(arguments.color));
     let filter = filter(&arguments.include, &arguments.exclude)?;
-    let outputs = Outputs::create(&arguments.output)?;
+    let mut outputs = Outputs::new(&arguments.output)?;
     if outputs.formats().any(|format| !FORMATS.contains(&format)) {
         return Err(Error::Usage("`inspect` writes txt, json, jsonl, csv and md".to_owned()));
     }
@@ -58,24 +61,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = checkpoint::Opening { base: base.map(|base| base.source), ..opening };
     let model = Model::open(&arguments.model, &opening)?;
     let inventory::Inventory { patterns, totals, adapter } = inventory(model.source.as_ref(), &filter);
+    let config = checkpoint::facts(&model.path);
+    outputs.create()?;
     let inventory = Inventory {
         schema: SCHEMA,
         svdkit: env!("CARGO_PKG_VERSION"),
         command: "inspect",
-        config: checkpoint::facts(&model.path),
+        config,
         model: model.origin,
         adapter,
         patterns,
         totals,
     };
-    let look = look();
+    let look = Look { formulas: formulas(arguments.csv_raw), ..look() };
     let plain = Look { paint: Paint::Plain, ..look.clone() };
-    outputs.write_with(&|format, out| write(&inventory, format, &plain, out))?;
-    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written =
-        write(&inventory, arguments.format.into(), &look, &mut stdout).and_then(|()| stdout.flush());
-    written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
-    Ok(Status::Fine)
+    outputs.write_reports(&|format, out| write(&inventory, format, &plain, out));
+    stdout::write(|out| write(&inventory, arguments.format.into(), &look, out))?;
+    Ok(outputs.status(Status::Fine))
 }
 
 /// One of the formats that an inventory can be written in.

@@ -15,13 +15,13 @@ use crate::low_rank::LowRank;
 use crate::notation;
 use crate::report::{Intruders, Report, Row};
 
-use super::Status;
-use super::mitigate::{self, Request};
+use super::mitigate::{self, Request, Written};
 use super::model::Model;
 use super::options::{Common, Reading};
 use super::outputs::Outputs;
 use super::place;
 use super::run::{self, Analysis, Finished};
+use super::{Status, remark};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 7] = [
@@ -141,12 +141,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";
         return Err(Error::Usage(reason.to_owned()));
     }
-    let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    let mut outputs = Outputs::new(&common.output)?;
     let opening = arguments.reading.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening)?;
     if let Some(out) = &arguments.out {
         Copy::check(&place::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
+        outputs.add_folder("--out", out);
     }
+    outputs.ready(common)?;
     let aside = Aside::default();
     let analysis = {
         let (aside, options, pairs) = (Arc::clone(&aside), options.clone(), Arc::clone(&pairs));
@@ -175,9 +177,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
     complete(&mut report, &aside, &options);
     if let Some(out) = &arguments.out {
-        mitigate(&mut report, &aside, &pairs, (arguments, out))?;
+        let written = mitigate(&mut report, &aside, &pairs, (arguments, out));
+        written.unwrap_or_else(|error| outputs.fail(&error));
     }
-    run::deliver(&report, common, &analysis.shown, outputs)
+    run::deliver(&report, common, &analysis.shown, &mut outputs)
 }
 
 /// Adds to the rows which directions are intruders, and below them the sums.
@@ -207,7 +210,10 @@ fn mitigate(
         report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
     let tuned = place::locate(&arguments.tuned)?.local()?;
     let request = Request { from: &tuned, out, rank: arguments.rank, corrections: &corrections };
-    let (count, kept) = (corrections.len(), mitigate::write(&request, pairs)?);
+    let (count, Written { kept, left_out }) = (corrections.len(), mitigate::write(&request, pairs)?);
+    for name in left_out.iter().filter(|_| !arguments.common.quiet) {
+        remark(&format!("{}: without `{name}`, a link out of the model's folder", out.display()));
+    }
     let keep = arguments.mitigate.unwrap_or(1.0);
     let matrices = if count == 1 { "matrix" } else { "matrices" };
     let mut note = format!(

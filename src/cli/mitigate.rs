@@ -28,8 +28,16 @@ pub(super) struct Request<'a> {
     pub corrections: &'a BTreeMap<&'a str, &'a LowRank>,
 }
 
-/// Writes the copy and gives what share of each mitigated update's energy it kept.
-pub(super) fn write(request: &Request<'_>, pairs: &Pairs) -> Result<BTreeMap<String, f64>, Error> {
+/// What was written.
+pub(super) struct Written {
+    /// What share of each mitigated update's energy was kept.
+    pub kept: BTreeMap<String, f64>,
+    /// The files that were not copied, for they are links out of the model's folder.
+    pub left_out: Vec<String>,
+}
+
+/// Writes the copy.
+pub(super) fn write(request: &Request<'_>, pairs: &Pairs) -> Result<Written, Error> {
     let source = pairs.tuned().as_ref();
     let copy = Copy::new(request.from, source, request.out)?;
     let mut kept = BTreeMap::new();
@@ -55,8 +63,9 @@ pub(super) fn write(request: &Request<'_>, pairs: &Pairs) -> Result<BTreeMap<Str
             copy.configure(CONFIG, |fields| set_ranks(fields, &ranks))?;
         }
     }
+    let left_out = copy.left_out().to_vec();
     copy.finish()?;
-    Ok(kept)
+    Ok(Written { kept, left_out })
 }
 
 /// `product` + `correction` with at most `rank` directions, divided by `scale`, as factors of like size; and the share

@@ -21,18 +21,21 @@ mod rank;
 mod rules;
 mod run;
 mod settings;
+mod signal;
 mod skipped;
 mod spectrum;
+mod stdout;
 mod strict;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::Error;
+use crate::error::{Error, printable};
+use signal::is_interrupted;
+use stdout::print;
 
 /// Says what the singular values of a model checkpoint say, matrix by matrix.
 ///
@@ -108,17 +111,11 @@ impl From<Status> for ExitCode {
 
 /// Runs the program as typed and says how to exit.
 pub fn main() -> ExitCode {
+    signal::listen();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(message) => {
-            let code = if message.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-            // A closed pipe is no reason to complain about help.
-            let _ = message.print();
-            return code;
-        }
+        Err(message) => return refuse(&message),
     };
-    // Without a handler the system's own, which stops the process at once, remains.
-    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
@@ -132,14 +129,30 @@ pub fn main() -> ExitCode {
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
     match result {
+        _ if is_interrupted() => signal::end(),
         Ok(status) => status.into(),
-        Err(Error::Interrupted) => ExitCode::from(130),
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(2)
         }
     }
+}
+
+/// Prints the help that was asked for, or what is wrong with what was typed. A path in it may come from anywhere, so the
+/// message is that of the same line made printable.
+fn refuse(message: &clap::Error) -> ExitCode {
+    if !message.use_stderr() {
+        // A closed pipe is no reason to complain about help.
+        let _ = message.print();
+        return ExitCode::SUCCESS;
+    }
+    let typed = std::env::args_os().map(|word| printable(&word.to_string_lossy()));
+    match Arguments::try_parse_from(typed) {
+        Err(message) if message.use_stderr() => drop(message.print()),
+        // Made printable, what was wrong is right.
+        _ => complain("an argument holds control characters or is not UTF-8"),
+    }
+    ExitCode::from(2)
 }
 
 /// Whether `path` is a sound settings file, without anything being done with it.
@@ -150,30 +163,19 @@ pub fn check_settings(path: &Path) -> Result<(), Error> {
     settings::SettingsFile::read(path).map(drop)
 }
 
-/// Set when the user asks to stop.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// Writes `text` to stdout.
-fn print(text: &[u8]) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text).and_then(|()| stdout.flush());
-    written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))
-}
-
-/// One line on stderr that says what went wrong.
+/// One line on stderr that says what went wrong; nothing of what an interrupt broke off.
 fn complain(message: &str) {
+    if is_interrupted() {
+        return;
+    }
     let mut stderr = anstream::stderr().lock();
     // Nothing is left to do when stderr is closed.
-    let _ = writeln!(stderr, "\x1b[1;31merror\x1b[0m: {message}");
+    let _ = writeln!(stderr, "\x1b[1;31merror\x1b[0m: {}", printable(message));
 }
 
 /// One line on stderr that a person may want to know.
 fn remark(message: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{message}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", printable(message));
 }
 
 /// Whether a person watches stderr.

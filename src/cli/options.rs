@@ -11,11 +11,12 @@ use sysinfo::System;
 
 use crate::checkpoint::{Choice, Opening, QueriesKeysValues};
 use crate::engine::Limits;
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::layer::Filter;
 use crate::linalg::{self, Precision};
-use crate::render::{Experts, Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
+use crate::render::{Experts, Formulas, Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
 
+use super::remark;
 use super::settings::Shared;
 
 /// What a command on one model looks at.
@@ -89,6 +90,9 @@ pub(super) struct Common {
     /// What the table shows of eight experts and more
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = ExpertRows::Fold, help_heading = "Output")]
     pub experts: ExpertRows,
+    /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
+    #[arg(long, help_heading = "Output")]
+    pub csv_raw: bool,
     /// No progress and no remarks on stderr; errors stay
     #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
     pub quiet: bool,
@@ -202,6 +206,10 @@ impl Common {
         set_color(self.shared.color);
         let common = Self { shared: self.shared.completed()?, ..self.clone() };
         set_color(common.shared.color);
+        if let Some(path) = common.shared.found_above().filter(|_| !common.quiet) {
+            let path = printable(&path.to_string_lossy());
+            remark(&format!("settings and rules are those of {path}; `--no-config` leaves them out"));
+        }
         Ok(common)
     }
 
@@ -229,9 +237,15 @@ impl Common {
                 ExpertRows::Fold => Experts::Folded,
                 ExpertRows::All => Experts::Apart,
             },
+            formulas: formulas(self.csv_raw),
             ..look()
         }
     }
+}
+
+/// What `--csv-raw` asks for.
+pub(super) fn formulas(raw: bool) -> Formulas {
+    if raw { Formulas::Kept } else { Formulas::Defused }
 }
 
 /// How stdout likes to be written to, whatever it gets.
@@ -248,6 +262,7 @@ pub(super) fn look() -> Look<'static> {
         paint: if painted { Paint::Color } else { Paint::Plain },
         unchanged: Unchanged::Shown,
         experts: Experts::Folded,
+        formulas: Formulas::Defused,
     }
 }
 

@@ -1,100 +1,278 @@
-//! The files a run writes: created before the work starts, complete or absent at its end.
+//! Every file that a run writes: where it goes is checked before the work starts, and it is complete or absent at the end.
+//!
+//! An option that names a file adds it here. One that is read is refused, however it is spelled, and so is the same file
+//! twice. A file that fails at the end takes nothing with it: the others and stdout are written, and the run ends with 2.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
-use tempfile::NamedTempFile;
+use crate::checkpoint::{Identity, TemporaryFile};
+use crate::error::{Error, printable};
+use crate::render::{OUTPUT_FORMATS, OutputFormat};
 
-use crate::error::Error;
-use crate::render::{self, Look, OUTPUT_FORMATS, OutputFormat};
-use crate::report::Report;
+use super::options::Common;
+use super::{Status, complain, is_interrupted, stdout};
 
-/// The files of `-o`, ready to be written.
-pub(super) struct Outputs(Vec<(OutputFormat, Target)>);
+/// The outputs of a run.
+pub(super) struct Outputs {
+    files: Vec<Output>,
+    /// The option and the folder of a copy.
+    folder: Option<(&'static str, PathBuf)>,
+    has_failed: bool,
+}
+
+/// Which of the outputs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot(usize);
+
+struct Output {
+    /// The option that named it.
+    option: &'static str,
+    /// As typed.
+    path: PathBuf,
+    /// That of a report.
+    format: Option<OutputFormat>,
+    /// Ready to be written, from [`Outputs::create`] on.
+    target: Option<Target>,
+}
 
 /// A file to be written.
-pub(super) enum Target {
+enum Target {
     /// Written beside its place, then renamed into it.
-    Replaced(NamedTempFile, PathBuf),
+    Replaced(TemporaryFile, PathBuf),
     /// A device or a pipe: written as it is.
-    Stream(File, PathBuf),
+    Stream(File),
 }
 
 /// Writes something in a given format.
 pub(super) type Content<'a> = &'a dyn Fn(OutputFormat, &mut dyn Write) -> io::Result<()>;
 
 impl Outputs {
-    /// Creates the files, so that a wrong path costs no work.
-    pub(super) fn create(paths: &[PathBuf]) -> Result<Self, Error> {
-        let each = |path: &PathBuf| {
+    /// The files of `-o`.
+    ///
+    /// # Errors
+    /// When a format is not known, or a file cannot be where it is to be.
+    pub(super) fn new(reports: &[PathBuf]) -> Result<Self, Error> {
+        let mut outputs = Self { files: vec![], folder: None, has_failed: false };
+        for path in reports {
             let (format, path) = match named(path) {
                 Some((format, path)) => (format, path),
                 None => (format_of(path)?, path.as_path()),
             };
-            Ok((format, Target::create(path)?))
-        };
-        paths.iter().map(each).collect::<Result<_, _>>().map(Self)
+            outputs.insert("-o", path, Some(format))?;
+        }
+        Ok(outputs)
     }
 
-    /// Writes `report` into every file and puts them in place.
-    pub(super) fn write(self, report: &Report, look: &Look<'_>) -> Result<(), Error> {
-        self.write_with(&|format, out| render::write(report, format, look, out))
+    /// The file that `option` names, if it does.
+    ///
+    /// # Errors
+    /// When it cannot be where it is to be.
+    pub(super) fn add(&mut self, option: &'static str, path: Option<&Path>) -> Result<Option<Slot>, Error> {
+        path.map(|path| self.insert(option, path, None)).transpose()
     }
 
-    /// Writes `content` into every file, in its format, and puts them in place.
-    pub(super) fn write_with(self, content: Content<'_>) -> Result<(), Error> {
-        self.0.into_iter().try_for_each(|(format, target)| target.write(|out| content(format, out)))
+    /// The folder that `option` names, which is written elsewhere and has to be empty until then.
+    pub(super) fn add_folder(&mut self, option: &'static str, path: &Path) {
+        self.folder = Some((option, path.to_owned()));
     }
 
-    /// The formats of the files.
+    fn insert(
+        &mut self,
+        option: &'static str,
+        path: &Path,
+        format: Option<OutputFormat>,
+    ) -> Result<Slot, Error> {
+        let refuse = |what: String| Err(Error::malformed(path, what));
+        if path.is_dir() || path.file_name().is_none() {
+            return refuse("is a folder; name a file in it".to_owned());
+        }
+        let folder = followed(path);
+        let folder = folder.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let folder = printable(&folder.to_string_lossy());
+            return refuse(format!("cannot create: there is no folder `{folder}`; create it first"));
+        }
+        self.files.push(Output { option, path: path.to_owned(), format, target: None });
+        Ok(Slot(self.files.len() - 1))
+    }
+
+    /// Refuses outputs that are read, or given twice. To be asked once all inputs are open.
+    ///
+    /// # Errors
+    /// When there is such an output.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let mut taken: Vec<(&str, Identity)> =
+            stdout::file().map(|file| ("stdout", file)).into_iter().collect();
+        if taken.iter().any(|(_, file)| file.is_read()) {
+            return Err(Error::Usage(
+                "stdout goes to a file that this run reads; write to another one".to_owned(),
+            ));
+        }
+        if let Some((option, path)) = &self.folder {
+            taken.push((option, Identity::of(path)));
+        }
+        for Output { option, path, .. } in self.files.iter() {
+            let refuse = |what: String| Err(Error::malformed(path, what));
+            let place = followed(path);
+            let file = Identity::of(&place);
+            if file.is_read() {
+                return refuse(format!(
+                    "is read by this run, so `{option}` cannot write it; name another file"
+                ));
+            }
+            if let Some((other, _)) = taken.iter().find(|(_, other)| *other == file) {
+                return refuse(format!("`{option}` and `{other}` both write it; name another file for one"));
+            }
+            if let Some((other, _)) = self.folder.as_ref().filter(|(_, folder)| lies_in(&place, folder)) {
+                return refuse(format!(
+                    "lies in the folder of `{other}`, which must be empty; name another place"
+                ));
+            }
+            if !is_device(&place) {
+                taken.push((option, file));
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates the files, so that what cannot be written costs no work.
+    ///
+    /// # Errors
+    /// As [`Self::check`], or when one cannot be created.
+    pub(super) fn create(&mut self) -> Result<(), Error> {
+        self.check()?;
+        for output in &mut self.files {
+            output.target = Some(Target::create(&output.path)?);
+        }
+        Ok(())
+    }
+
+    /// Creates the files of a run that writes any; for `--dry-run` they are only checked.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub(super) fn ready(&mut self, common: &Common) -> Result<(), Error> {
+        if common.dry_run { self.check() } else { self.create() }
+    }
+
+    /// Writes every report of `-o`.
+    pub(super) fn write_reports(&mut self, content: Content<'_>) {
+        for i in 0..self.files.len() {
+            if let Some(format) = self.files[i].format {
+                self.write(Slot(i), |out| content(format, out));
+            }
+        }
+    }
+
+    /// Writes one file and puts it in place.
+    pub(super) fn write(&mut self, slot: Slot, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        let Output { path, target, .. } = &mut self.files[slot.0];
+        let Some(target) = target.take() else { return };
+        if let Err(error) = target.write(content) {
+            let error = Error::io(path, "cannot write", error);
+            self.fail(&error);
+        }
+    }
+
+    /// Says that an output cannot be written; the run goes on and ends with 2.
+    pub(super) fn fail(&mut self, error: &Error) {
+        self.has_failed = true;
+        complain(&error.to_string());
+    }
+
+    /// `status`, or that the run is incomplete where an output failed.
+    pub(super) fn status(&self, status: Status) -> Status {
+        if self.has_failed { Status::Incomplete } else { status }
+    }
+
+    /// The formats of the reports.
     pub(super) fn formats(&self) -> impl Iterator<Item = OutputFormat> {
-        self.0.iter().map(|(format, _)| *format)
+        self.files.iter().filter_map(|output| output.format)
     }
 }
 
 impl Target {
     /// Creates the file at `path`.
-    pub(super) fn create(path: &Path) -> Result<Self, Error> {
-        // Through a link the file it points at is replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let failed = |source| Error::io(&path, "cannot create", source);
-        match fs::metadata(&path) {
-            Ok(data) if data.is_dir() => {
-                return Err(Error::malformed(&path, "is a folder; name a file in it"));
-            }
-            Ok(data) if !data.is_file() => {
-                return Ok(Self::Stream(File::options().write(true).open(&path).map_err(failed)?, path));
-            }
-            _ => {}
+    fn create(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::io(path, "cannot create", source);
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return open_stream(path).map(Self::Stream).map_err(failed);
         }
+        let path = followed(path);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".svdkit-");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        Ok(Self::Replaced(builder.tempfile_in(folder).map_err(failed)?, path))
+        let file = TemporaryFile::new_in(folder).map_err(failed)?;
+        Ok(Self::Replaced(file, path))
     }
 
     /// Writes the file and puts it in place.
-    pub(super) fn write(self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
-        let (file, path) = match self {
-            Self::Stream(file, path) => (file, path),
-            Self::Replaced(mut file, path) => {
-                let mut out = BufWriter::new(file.as_file_mut());
-                let written = content(&mut out).and_then(|()| out.flush());
-                written.map_err(|source| Error::io(&path, "cannot write", source))?;
-                drop(out);
-                return match file.persist(&path) {
-                    Ok(_) => Ok(()),
-                    Err(e) => Err(Error::io(&path, "cannot write", e.error)),
-                };
+    fn write(self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Stream(file) => {
+                let mut out = BufWriter::new(file);
+                content(&mut out).and_then(|()| out.flush())
             }
-        };
-        let mut out = BufWriter::new(file);
-        let written = content(&mut out).and_then(|()| out.flush());
-        written.map_err(|source| Error::io(&path, "cannot write", source))
+            Self::Replaced(file, path) => file.write(&path, |out| {
+                content(out)?;
+                // What is put in place after an interrupt would be a surprise.
+                if is_interrupted() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+            }),
+        }
     }
+}
+
+/// Opens a device, or a pipe that somebody reads or is about to.
+fn open_stream(path: &Path) -> io::Result<File> {
+    /// Who starts a reader in the background may start it a little later than this program.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let (send, opened) = mpsc::channel();
+    let typed = path.to_owned();
+    // To open a pipe is to wait for its reader. A thread that waits in vain ends with the process.
+    std::thread::Builder::new().spawn(move || send.send(File::options().write(true).open(typed)))?;
+    let nobody = || io::Error::other("nobody reads this pipe; start its reader first");
+    opened.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(nobody()))
+}
+
+/// Where a file is written to: through a link the file it points at is replaced, not the link.
+fn followed(path: &Path) -> PathBuf {
+    /// As many links as the system follows.
+    const MOST: usize = 40;
+    if let Ok(path) = fs::canonicalize(path) {
+        return path;
+    }
+    let mut place = path.to_owned();
+    for _ in 0..MOST {
+        // What exists and has no path, as a pipe that stdout is, is written by the name it has.
+        if place.exists() {
+            return path.to_owned();
+        }
+        let Ok(link) = fs::read_link(&place) else { break };
+        place = place.parent().unwrap_or(Path::new("")).join(link);
+    }
+    place
+}
+
+/// Whether `place` would lie in `folder`.
+fn lies_in(place: &Path, folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else { return false };
+    let beside = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    beside.canonicalize().is_ok_and(|beside| beside.starts_with(folder))
+}
+
+/// Whether it is a terminal, `/dev/null` or the like, which holds nothing that could be replaced.
+#[cfg(unix)]
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device())
+}
+
+/// Whether it is a terminal or the like.
+#[cfg(not(unix))]
+fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// The parts of `FORMAT=FILE`.

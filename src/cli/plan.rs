@@ -1,19 +1,18 @@
 //! `--dry-run`: what a run would do and cost, from headers alone.
 
-use std::io::Write;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::checkpoint::MatrixSource;
 use crate::engine::{Job, Limits};
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::layer::{Layer, Selection};
 use crate::linalg::{self, Precision};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 
 use super::run::Analysis;
+use super::stdout;
 
 /// What would be done, with an estimate from a small decomposition timed here and now.
 pub(super) fn write(
@@ -92,12 +91,8 @@ pub(super) fn flops(jobs: &[Job]) -> f64 {
 
 /// Writes a plan to stdout.
 pub(super) fn print(lines: &[(&'static str, String)]) -> Result<(), Error> {
-    let mut stdout = std::io::stdout().lock();
-    for (word, text) in lines {
-        writeln!(stdout, " {word:<9} {text}")
-            .map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
-    }
-    Ok(())
+    let line = |out: &mut dyn Write, (word, text): &(&str, String)| writeln!(out, " {word:<9} {}", printable(text));
+    stdout::write(|out| lines.iter().try_for_each(|pair| line(out, pair)))
 }
 
 /// Operations a second of one thread on this machine now, timed once.

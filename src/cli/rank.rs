@@ -16,7 +16,7 @@ use crate::render::{self, Look, OutputFormat};
 use crate::report::{Column, Report};
 
 use super::Status;
-use super::emit::{self, Emit};
+use super::emit::{self, Emit, Spoken};
 use super::model::Model;
 use super::options::{Common, Input, PrecisionName, share, word};
 use super::outputs::Outputs;
@@ -77,14 +77,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut common = arguments.common.in_force()?;
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
-    let dry = common.dry_run;
-    let outputs = Outputs::create(if dry { &[] } else { &common.output })?;
-    let emissions = if dry { vec![] } else { arguments.emit.create()? };
+    let mut outputs = Outputs::new(&common.output)?;
+    let emissions = arguments.emit.add_to(&mut outputs)?;
     let (model, pairs) = Model::open_input(&arguments.input)?;
     if let Some(name) = &arguments.plot {
         let layers = model.source.select(&common.filter()?).layers;
         common.shared.include = vec![globset::escape(named(name, &layers)?)];
     }
+    outputs.ready(&common)?;
     let columns = chosen(arguments.threshold, &new_shares(&arguments.energy));
     let precision = Precision::from(arguments.precision);
     let analysis = Analysis {
@@ -108,17 +108,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return Ok(Status::Fine);
     };
     let Finished { report, measured } = &finished;
-    let advised = emit::advise(emissions, &arguments.emit, &arguments.energy, &finished, common.quiet)?;
-    if let Some(advice) = advised {
+    let manner = (&arguments.energy[..], common.quiet);
+    let spoken = emit::advise(emissions, &mut outputs, &arguments.emit, &finished, manner);
+    if let Spoken::Advice(_) | Spoken::Failed = spoken {
         for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
             super::complain(&format!("{}: {}", verdict.rule, verdict.worst.as_deref().unwrap_or("broken")));
         }
-        let content = |_: &Look<'_>, out: &mut dyn Write| render::advice::write(&advice, out);
-        return run::deliver_with(report, &common, &analysis.shown, outputs, &content);
+        let remarks =
+            report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
+        for (rule, remark) in remarks.filter(|_| !common.quiet) {
+            super::remark(&format!("{}: {remark}", crate::error::printable(rule)));
+        }
+        let content = |_: &Look<'_>, out: &mut dyn Write| match &spoken {
+            Spoken::Advice(advice) => render::advice::write(advice, out),
+            Spoken::None | Spoken::Failed => Ok(()),
+        };
+        return run::deliver_with(report, &common, &analysis.shown, &mut outputs, &content);
     }
     let drawn =
         arguments.plot.as_ref().and_then(|_| measured.first()).and_then(|(_, found)| found.as_deref());
-    run::deliver_with(report, &common, &analysis.shown, outputs, &|look, out| {
+    run::deliver_with(report, &common, &analysis.shown, &mut outputs, &|look, out| {
         render::write(report, common.format.into(), look, out)?;
         drawn.map_or(Ok(()), |found| draw(report, found, look, out))
     })

@@ -7,10 +7,10 @@ use crate::error::Error;
 use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
 use crate::layer::Filter;
 use crate::metric::{HYGIENE, METRICS, WEIGHTWATCHER};
-use crate::report::{Column, Severity};
+use crate::report::{Column, Hidden, Severity};
 
 use super::options::{Common, filter};
-use super::settings::{FileRule, SettingsFile, policy};
+use super::settings::{FileRule, SettingsFile};
 use super::{explain, remark};
 
 /// What a report of `command` with `columns` is judged by; a column that `--columns` or `--sort` names and that is none
@@ -41,15 +41,30 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
         check_accepted(file, typed)?;
         accepted = file.accepted.iter().map(|(_, acceptance)| acceptance.clone()).collect();
     }
-    let missing = policy(shared.file.as_ref().and_then(|file| file.allow_missing).unwrap_or(false));
+    let filed = shared.file.as_ref().map(general).unwrap_or_default();
     for text in typed {
         let (rule, filter) = (Rule::parse(text, columns)?, Filter::default());
-        clauses.push(Clause { rule, severity: Severity::Error, filter, missing });
+        clauses.push(Clause { rule, severity: Severity::Error, filter, missing: filed.clone() });
     }
-    if shared.allow_missing {
-        clauses.iter_mut().for_each(|clause| clause.missing = MissingPolicy::Allowed);
+    if let Some(missing) = shared.typed_missing() {
+        clauses.iter_mut().for_each(|clause| clause.missing.clone_from(&missing));
     }
     Ok(Gate { clauses, accepted, today: today() })
+}
+
+/// The matrices and other tensors, by name, that the settings file leaves out.
+pub(super) fn hidden<'n>(
+    common: &Common,
+    matrices: impl Iterator<Item = &'n str>,
+    others: impl Iterator<Item = &'n str>,
+) -> Result<Hidden, Error> {
+    let Some((filed, typed, by)) = common.shared.filed_filter()? else { return Ok(Hidden::default()) };
+    let left_out = |name: &&str| typed.keeps(name) && !filed.keeps(name);
+    Ok(Hidden {
+        by,
+        matrices: matrices.filter(left_out).map(str::to_owned).collect(),
+        others: others.filter(left_out).map(str::to_owned).collect(),
+    })
 }
 
 /// An error about a column that needs a decomposition, where none is made, says so.
@@ -80,8 +95,13 @@ pub(super) fn placed(error: Error, common: &Common) -> Error {
     }
 }
 
+/// What the file says of missing values, for every rule that does not say it itself.
+fn general(file: &SettingsFile) -> MissingPolicy {
+    file.allow_missing.clone().unwrap_or_default()
+}
+
 fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Result<Clause, Error> {
-    let missing = filed.missing.unwrap_or_else(|| policy(file.allow_missing.unwrap_or(false)));
+    let missing = filed.missing.clone().unwrap_or_else(|| general(file));
     let filter = filter(&filed.include, &filed.exclude)?;
     Ok(Clause { rule, severity: filed.severity, filter, missing })
 }

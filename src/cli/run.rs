@@ -8,22 +8,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, Holds, MatrixSource};
+use crate::checkpoint::{self, MatrixSource};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::layer::{Layer, Selection};
+use crate::layer::{Filter, Layer, Selection, bare};
 use crate::linalg;
 use crate::notation;
 use crate::render;
-use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Verdict};
+use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Unlisted, Verdict};
 
 use super::model::Model;
 use super::options::Common;
 use super::outputs::Outputs;
 use super::plan;
 use super::progress::Progress;
-use super::{Status, complain, remark, rules, skipped, strict};
+use super::{Status, complain, remark, rules, skipped, stdout, strict};
 
 /// What a command brings: its columns and the function that measures one matrix.
 pub(super) struct Analysis {
@@ -99,11 +99,14 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
-    // Of an update to a base there is nothing to say of what is no matrix.
-    if model.base.is_none() && source.holds() == Holds::Weights {
-        skipped::look(source, &mut selection.skipped, (common, limits))?;
-    }
+    skipped::look(source, &mut selection.skipped, (common, limits))?;
     let mut report = assemble(model, &selection, &measured, &tied, analysis);
+    if !gate.clauses.is_empty() && report.totals.filtered > 0 {
+        let all = source.select(&Filter::default());
+        let others = all.skipped.iter().map(|skipped| bare(&skipped.tensor));
+        report.unlisted.hidden =
+            rules::hidden(common, all.layers.iter().map(|layer| layer.name.as_str()), others)?;
+    }
     judge(&mut report, common, &gate)?;
     let names = selection.layers.iter().map(|layer| layer.name.clone());
     Ok(Some(Finished { report, measured: names.zip(measured.into_iter().map(Result::ok)).collect() }))
@@ -114,7 +117,7 @@ pub(super) fn deliver(
     report: &Report,
     common: &Common,
     shown: &[&str],
-    outputs: Outputs,
+    outputs: &mut Outputs,
 ) -> Result<Status, Error> {
     deliver_with(report, common, shown, outputs, &|look, out| {
         render::write(report, common.format.into(), look, out)
@@ -126,7 +129,7 @@ pub(super) fn deliver_with(
     report: &Report,
     common: &Common,
     shown: &[&str],
-    outputs: Outputs,
+    outputs: &mut Outputs,
     content: Content<'_>,
 ) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
@@ -138,22 +141,25 @@ pub(super) fn deliver_with(
 pub(super) fn deliver_as(
     report: &Report,
     look: &render::Look<'_>,
-    outputs: Outputs,
+    outputs: &mut Outputs,
     content: Content<'_>,
 ) -> Result<Status, Error> {
     let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
-    outputs.write(report, &plain)?;
-    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let written = content(look, &mut stdout).and_then(|()| stdout.flush());
-    written.map_err(|source| Error::io(Path::new("stdout"), "cannot write", source))?;
+    outputs.write_reports(&|format, out| render::write(report, format, &plain, out));
+    if super::is_interrupted() {
+        return Err(Error::Interrupted);
+    }
+    if let Err(error) = stdout::write(|out| content(look, out)) {
+        outputs.fail(&error);
+    }
     for (name, why) in report.failures() {
         complain(&format!("{}: {why}", crate::error::printable(name)));
     }
-    Ok(match () {
+    Ok(outputs.status(match () {
         () if report.totals.failed > 0 => Status::Incomplete,
         () if report.verdicts.iter().any(Verdict::blocks) => Status::Broken,
         () => Status::Fine,
-    })
+    }))
 }
 
 /// Writes to stdout, in the given look.
@@ -247,6 +253,7 @@ fn assemble(
         groups: vec![],
         notes: model.source.notes().iter().map(|note| crate::error::printable(note)).collect(),
         verdicts: vec![],
+        unlisted: Unlisted::default(),
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) fn look(
         Job { flops: bytes as f64, bytes: bytes.min(hygiene::BLOCK as u64) }
     };
     let jobs: Vec<Job> = stored.iter().map(job).collect();
+    // What only the base holds is not this source's.
+    let is_stored: Vec<bool> = stored.iter().map(Option::is_some).collect();
     let work: Work<Option<SkippedContent>> = {
         let source = Arc::clone(source);
         Arc::new(move |i| match &stored[i] {
@@ -37,10 +39,10 @@ pub(super) fn look(
             None => Ok(None),
         })
     };
-    for (skipped, found) in skipped.iter_mut().zip(all(&jobs, &work, (common, limits))?) {
-        match found {
-            Ok(content) => skipped.content = content,
-            Err(why) => skipped.failed = Some(why),
+    let found = all(&jobs, &work, (common, limits))?;
+    for ((skipped, found), is_stored) in skipped.iter_mut().zip(found).zip(is_stored) {
+        if is_stored {
+            skipped.see(found);
         }
     }
     Ok(())

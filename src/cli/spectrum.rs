@@ -77,7 +77,8 @@ pub(super) enum Names {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let analysis = analysis(arguments);
-    let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    let mut outputs = Outputs::new(&common.output)?;
+    let spectra = outputs.add("--singular-values", arguments.singular_values.as_deref())?;
     if arguments.plot.is_some() && common.format != FormatName::Table {
         let what = "`--plot` draws below the table; leave out `--format`, or write the report with `-o`";
         return Err(Error::Usage(what.to_owned()));
@@ -93,18 +94,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             )));
         }
     }
+    outputs.ready(common)?;
     let finished = run::report(&model, common, &analysis);
     let finished = if arguments.no_svd { finished.map_err(rules::without_svd) } else { finished };
     let Some(Finished { report, measured }) = finished? else {
         return Ok(Status::Fine);
     };
-    if let Some(path) = &arguments.singular_values {
+    if let Some(slot) = spectra {
         let spectra = measured
             .iter()
             .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)));
-        checkpoint::write_spectra(path, &spectra.collect::<Vec<_>>())?;
+        outputs.write(slot, |out| checkpoint::write_spectra(out, &spectra.collect::<Vec<_>>()));
     }
-    run::deliver_with(&report, common, &analysis.shown, outputs, &|look, out| {
+    run::deliver_with(&report, common, &analysis.shown, &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)?;
         let Some(plot) = arguments.plot else { return Ok(()) };
         let picture = if plot == PlotName::Esd { Picture::Esd } else { Picture::Scree };

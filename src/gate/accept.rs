@@ -6,6 +6,13 @@ use std::fmt;
 
 use globset::GlobMatcher;
 
+use crate::error::printable;
+use crate::report::Outcome;
+
+use super::Rule;
+use super::judge::Found;
+use super::missing::{Gap, MissingPolicy};
+
 /// A day of the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Day {
@@ -63,6 +70,8 @@ pub struct Acceptance {
     pub accepts: Accepts,
     /// Of which rows; of all, and of sums, where there is none.
     pub matrix: Option<GlobMatcher>,
+    /// Which values that could not be measured it is about, too.
+    pub missing: MissingPolicy,
     /// Why.
     pub reason: String,
     /// The last day on which it holds.
@@ -71,7 +80,7 @@ pub struct Acceptance {
 
 impl Acceptance {
     /// Whether it is about what the rule `text` on column `key` says of a row, or of a sum, which has no name.
-    pub(super) fn is_about(&self, text: &str, key: &str, name: Option<&str>) -> bool {
+    fn is_about(&self, text: &str, key: &str, name: Option<&str>) -> bool {
         let judgement = match &self.accepts {
             Accepts::Rule(rule) => rule == text,
             Accepts::Column(column) => column == key,
@@ -79,9 +88,36 @@ impl Acceptance {
         judgement && self.matrix.as_ref().is_none_or(|glob| name.is_some_and(|name| glob.is_match(name)))
     }
 
+    /// Whether it covers what was found: a line that is crossed, or a missing value of a reason that it names.
+    fn covers(&self, gap: Option<&Gap>) -> bool {
+        gap.is_none_or(|gap| self.missing.allows(gap))
+    }
+
     /// Whether it holds on the day `today`.
-    pub(super) fn holds(&self, today: Day) -> bool {
+    fn holds(&self, today: Day) -> bool {
         self.until.is_none_or(|until| today <= until)
+    }
+}
+
+/// Turns what was found and is accepted into that, and says of what is not why an acceptance does not hold.
+pub(super) fn accept(accepted: &[Acceptance], today: Day, rule: &Rule, found: &mut Found) {
+    let Found { gap, finding, .. } = found;
+    let about =
+        |acceptance: &&Acceptance| acceptance.is_about(rule.text(), rule.key(), finding.matrix.as_deref());
+    let about: Vec<&Acceptance> = accepted.iter().filter(about).collect();
+    let (valid, expired): (Vec<&Acceptance>, Vec<&Acceptance>) =
+        about.into_iter().partition(|acceptance| acceptance.holds(today));
+    if let Some(holds) = valid.iter().find(|acceptance| acceptance.covers(gap.as_ref())) {
+        let until = holds.until.map_or_else(String::new, |day| format!(" until {day}"));
+        finding.outcome = Outcome::Accepted;
+        finding.note = Some(format!("accepted{until}: {}", printable(&holds.reason)));
+    } else if let (Some(gap), Some(_)) = (gap, valid.first()) {
+        let code = gap.why.code();
+        finding.note = Some(format!(
+            "a missing value is accepted only where the acceptance has `allow-missing = [\"{code}\"]`"
+        ));
+    } else if let Some((expired, day)) = expired.first().and_then(|first| Some((first, first.until?))) {
+        finding.note = Some(format!("was accepted until {day}: {}", printable(&expired.reason)));
     }
 }
 

@@ -5,16 +5,43 @@ use crate::report::{Row, Standing, Value};
 /// A value is known to this many times the floor of its spectrum relative to σ₁: a rule is never judged more sharply.
 const MARGIN: f64 = 8.0;
 
+/// A key taken apart: `condition_number_change@ft` is the metric `condition_number`, `_change`, `@ft`.
+pub(super) struct Parts<'k> {
+    pub(super) metric: &'k str,
+    /// `_base`, `_change`, `_difference` or nothing.
+    pub(super) ending: &'static str,
+    /// The tuned side it is about, with its `@`, where there are several.
+    pub(super) side: &'k str,
+}
+
+impl<'k> Parts<'k> {
+    pub(super) fn of(key: &'k str) -> Self {
+        let (column, side) = key.find('@').map_or((key, ""), |at| key.split_at(at));
+        let (metric, ending) = ["_base", "_change", "_difference"]
+            .iter()
+            .find_map(|ending| Some((column.strip_suffix(ending)?, *ending)))
+            .unwrap_or((column, ""));
+        Self { metric, ending, side }
+    }
+
+    /// The key of the tuned side's value.
+    pub(super) fn tuned(&self) -> String {
+        format!("{}{}", self.metric, self.side)
+    }
+
+    /// The key of the base's value.
+    pub(super) fn base(&self) -> String {
+        format!("{}_base", self.metric)
+    }
+}
+
 /// The most by which the value of column `key` may be off; 0 of what is counted, read off the entries or known by content.
 pub(super) fn error(row: &Row, key: &str, value: f64) -> f64 {
-    let (column, side) = key.find('@').map_or((key, ""), |at| key.split_at(at));
+    let parts = Parts::of(key);
+    let Parts { metric, ending, side } = parts;
     let get = |key: &str| row.values.get(key);
     let number = |key: &str| get(key).and_then(Value::number);
-    let (metric, ending) = ["_base", "_change", "_difference"]
-        .iter()
-        .find_map(|ending| Some((column.strip_suffix(ending)?, *ending)))
-        .unwrap_or((column, ""));
-    let (tuned, base) = (format!("{metric}{side}"), format!("{metric}_base"));
+    let (tuned, base) = (parts.tuned(), parts.base());
     let counted = [&tuned, &base].iter().any(|key| matches!(get(key), Some(Value::Count(_))));
     if counted || metric == "max_abs" || metric == "accuracy_floor" {
         return 0.0;

@@ -1,22 +1,18 @@
 //! Rules over the rows of a report.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, printable};
-use crate::layer::{Filter, bare};
+use crate::layer::Filter;
 use crate::notation;
-use crate::report::{Finding, Outcome, Report, Row, Severity, Skipped, Value, Verdict};
+use crate::report::{Finding, Outcome, Report, Severity, Verdict};
 
-use super::accept::{Acceptance, Day};
-use super::sums::all;
-use super::{Crossing, Line, Rule, Subject, accuracy, words};
-
-/// What a value that could not be measured means to a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissingPolicy {
-    /// The rule fails and says why.
-    Fails,
-    /// The row is passed over and counted.
-    Allowed,
-}
+use super::accept::{Acceptance, Day, accept};
+use super::bounds::Known;
+use super::items::{Item, Items, hidden, items};
+use super::missing::{Gap, MissingPolicy};
+use super::sums::Sum;
+use super::{Crossing, Line, Rule, Subject, words};
 
 /// A rule and how it is meant.
 #[derive(Debug, Clone)]
@@ -27,7 +23,7 @@ pub struct Clause {
     pub severity: Severity,
     /// The rows it is about, beside the rule's own glob.
     pub filter: Filter,
-    /// What a value that could not be measured means.
+    /// Which values that could not be measured it passes over.
     pub missing: MissingPolicy,
 }
 
@@ -42,22 +38,18 @@ pub struct Gate {
     pub today: Day,
 }
 
-/// A named value to be judged, or what there is instead.
-pub(super) struct Item<'r> {
-    pub(super) name: String,
-    pub(super) value: Judged<'r>,
-}
-
-/// A number that may be off by its error, or why there is none.
-pub(super) enum Judged<'r> {
-    Number { row: Option<&'r Row>, value: f64, error: f64 },
-    Missing(String),
-}
-
-/// A finding with how far it lies beyond the line.
+/// A finding with how far it lies beyond the line, and why there is no value, if there is none.
 pub(super) struct Found {
     pub(super) excess: f64,
+    pub(super) gap: Option<Gap>,
     pub(super) finding: Finding,
+}
+
+/// What a rule found, and the values it could not judge: those that fail it, and those that it passes over.
+struct Judgement<'r> {
+    found: Vec<Found>,
+    missing: Vec<&'r Gap>,
+    allowed: Vec<&'r Gap>,
 }
 
 impl Gate {
@@ -71,118 +63,141 @@ impl Gate {
 
     fn verdict(&self, clause: &Clause, report: &Report) -> Result<Verdict, Error> {
         let rule = &clause.rule;
-        let items = items(clause, report)?;
-        let missing = items.iter().filter(|item| matches!(item.value, Judged::Missing(_))).count();
-        let mut found: Vec<Found> = match &rule.subject {
-            Subject::Each(key) => items.iter().filter_map(|item| each(rule.line, key, item)).collect(),
+        let all = items(clause, report)?;
+        let Judgement { mut found, missing, allowed } = match &rule.subject {
+            Subject::Each(key) => each_row(clause, rule.line, key, &all),
             Subject::All(aggregate, key, condition) => {
-                all(rule.line, *aggregate, key, *condition, &items).into_iter().collect()
+                let sum = Sum { line: rule.line, aggregate: *aggregate, key, condition: *condition };
+                one_sum(clause, &sum, &all)
             }
         };
-        if clause.missing == MissingPolicy::Fails {
-            found.extend(items.iter().filter_map(|item| unmeasured(rule.key(), item)));
+        for found in &mut found {
+            accept(&self.accepted, self.today, rule, found);
         }
-        for Found { finding, .. } in &mut found {
-            self.accept(rule, finding);
-        }
-        // The sort is stable: of equals the first in report order.
-        found.sort_by(|a, b| b.finding.outcome.cmp(&a.finding.outcome).then(b.excess.total_cmp(&a.excess)));
+        // The sort is stable: of equals the first in report order. A crossed line is told before a missing value.
+        found.sort_by(|a, b| {
+            let order = b.finding.outcome.cmp(&a.finding.outcome);
+            order.then(a.gap.is_some().cmp(&b.gap.is_some())).then(b.excess.total_cmp(&a.excess))
+        });
         let count = |outcome| found.iter().filter(|found| found.finding.outcome == outcome).count() as u64;
-        let beyond =
-            |found: &&Found| found.excess > f64::NEG_INFINITY && found.finding.outcome == Outcome::Fail;
+        let broken = |found: &&Found| found.gap.is_none() && found.finding.outcome == Outcome::Fail;
+        let mut reasons = BTreeMap::new();
+        for gap in missing.iter().chain(&allowed) {
+            *reasons.entry(gap.why.code()).or_default() += 1;
+        }
+        let remarks = [words::passed_over(&allowed, all.items.len()), hidden(all.hidden, &report.unlisted.hidden.by)];
         Ok(Verdict {
             rule: rule.text.clone(),
             severity: clause.severity,
             outcome: found.first().map_or(Outcome::Pass, |found| found.finding.outcome),
-            broken: found.iter().filter(beyond).count() as u64,
-            missing: missing as u64,
+            broken: found.iter().filter(broken).count() as u64,
+            missing: (missing.len() + allowed.len()) as u64,
+            missing_reasons: reasons,
             inconclusive: count(Outcome::Inconclusive),
             accepted: count(Outcome::Accepted),
+            hidden: all.hidden as u64,
+            remarks: remarks.into_iter().flatten().map(|remark| printable(&remark)).collect(),
             worst: found.first().map(|found| found.finding.told()),
             findings: found.into_iter().map(|found| found.finding).collect(),
         })
     }
+}
 
-    /// Turns a failure that was accepted into what it is, and says of one that no longer is until when it was.
-    fn accept(&self, rule: &Rule, finding: &mut Finding) {
-        let about =
-            |acceptance: &&Acceptance| acceptance.is_about(&rule.text, rule.key(), finding.matrix.as_deref());
-        let about: Vec<&Acceptance> = self.accepted.iter().filter(about).collect();
-        if let Some(holds) = about.iter().find(|acceptance| acceptance.holds(self.today)) {
-            let until = holds.until.map_or_else(String::new, |day| format!(" until {day}"));
-            (finding.outcome, finding.note) =
-                (Outcome::Accepted, Some(format!("accepted{until}: {}", printable(&holds.reason))));
-        } else if let Some((expired, day)) = about.first().and_then(|first| Some((first, first.until?))) {
-            finding.note = Some(format!("was accepted until {day}: {}", printable(&expired.reason)));
+/// What a rule says of each of `all`.
+fn each_row<'r>(clause: &Clause, line: Line, key: &str, all: &'r Items<'_>) -> Judgement<'r> {
+    let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
+    for item in &all.items {
+        let crossing = item.known.map(|known| line.crossing((known.low, known.high)));
+        match (crossing, &item.gap) {
+            (Some(Crossing::Clear), _) | (None, None) => {}
+            (Some(Crossing::Crossed), _) | (Some(Crossing::Unsure), None) => {
+                judgement.found.extend(crossed(line, key, item));
+            }
+            (_, Some(gap)) if clause.missing.allows(gap) => judgement.allowed.push(gap),
+            (_, Some(gap)) => {
+                judgement.missing.push(gap);
+                judgement.found.push(unmeasured(key, item, gap));
+            }
         }
     }
-}
-
-/// What a rule is about, in report order; what does not exist is passed over.
-fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Vec<Item<'r>>, Error> {
-    let rule = &clause.rule;
-    let key = rule.key();
-    let wanted =
-        |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
-    let rows: Vec<&Row> = report.rows.iter().filter(|row| wanted(&row.name)).collect();
-    let named = |skipped: &'r Skipped| (printable(bare(&skipped.tensor)), skipped);
-    // What was only read has no other number than this.
-    let others = if key == "nonfinite_count" { report.skipped.as_slice() } else { &[] };
-    let others: Vec<(String, &Skipped)> = others.iter().map(named).filter(|(name, _)| wanted(name)).collect();
-    if rows.is_empty() && others.is_empty() {
-        return Err(Error::Usage(format!("rule `{}`: no matrix of the report matches", rule.text)));
+    let judged = all.items.len() > judgement.allowed.len() || all.nothing_changed;
+    if !judged && judgement.allowed.iter().any(|gap| !clause.missing.reasons.contains(&gap.why)) {
+        judgement.found.extend(nothing_judged(key, &judgement.allowed));
     }
-    let row = |row: &'r Row| {
-        let value = match row.values.get(key) {
-            // There is nothing that could cross the line; that a matrix is gone is a column of its own.
-            Some(Value::Missing(why)) if why.is_vacuous() => return None,
-            value => value.and_then(Value::number),
-        };
-        let value = match value {
-            Some(value) => Judged::Number { row: Some(row), value, error: accuracy::error(row, key, value) },
-            None => Judged::Missing(words::reason(row, key)),
-        };
-        Some(Item { name: row.name.clone(), value })
-    };
-    let other = |(name, skipped): (String, &Skipped)| {
-        let content = skipped.content.as_ref().map(|content| content.nonfinite_count);
-        let value = match (content, &skipped.failed) {
-            (_, Some(failure)) => Judged::Missing(failure.clone()),
-            (Some(count), None) => Judged::Number { row: None, value: count as f64, error: 0.0 },
-            (None, None) => return None,
-        };
-        Some(Item { name, value })
-    };
-    Ok(rows.into_iter().filter_map(row).chain(others.into_iter().filter_map(other)).collect())
+    judgement
 }
 
-/// What a line says of one value.
-fn each(line: Line, key: &str, item: &Item<'_>) -> Option<Found> {
-    let Judged::Number { row, value, error } = item.value else { return None };
-    let told = || {
-        // What is no row is known by a count alone.
-        let count = || format!("{key} = {}", notation::count(value as u64));
-        row.map_or_else(count, |row| words::told(row, key, value))
+/// What a rule says of all as one number.
+fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, all: &'r Items<'_>) -> Judgement<'r> {
+    let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
+    let allows = |item: &Item<'_>| item.gap.as_ref().is_some_and(|gap| clause.missing.allows(gap));
+    let numbers = |keeps: &dyn Fn(&Item<'_>) -> bool| -> Vec<Known> {
+        all.items.iter().filter(|item| keeps(item)).filter_map(|item| item.known).collect()
     };
-    let (outcome, what) = match line.crossing((value - error, value + error)) {
+    // A bound that does not tell the side counts for no more than a value that is missing.
+    let (bounded, plain) = (numbers(&|_| true), numbers(&|item| !allows(item)));
+    let decides = bounded.len() == plain.len()
+        || (!bounded.is_empty() && sum.crossing(&bounded) != Crossing::Unsure);
+    let judged = if decides { bounded } else { plain };
+    for item in &all.items {
+        match &item.gap {
+            Some(_) if item.known.is_some() && (decides || !allows(item)) => {}
+            Some(gap) if allows(item) => judgement.allowed.push(gap),
+            Some(gap) => {
+                judgement.missing.push(gap);
+                judgement.found.push(unmeasured(sum.key, item, gap));
+            }
+            None => {}
+        }
+    }
+    if !judged.is_empty() {
+        judgement.found.extend(sum.finding(&judged));
+    } else if judgement.missing.is_empty() && !all.nothing_changed {
+        let what = format!("{} of {}", sum.name(), sum.key);
+        judgement.found.extend(nothing_judged(&what, &judgement.allowed));
+    }
+    judgement
+}
+
+/// What a line says of one value that does not certainly keep it.
+fn crossed(line: Line, key: &str, item: &Item<'_>) -> Option<Found> {
+    let known = item.known?;
+    let told = match (&item.gap, item.row) {
+        (Some(gap), _) => format!("{}: {} ({})", words::known(key, key, known), gap.words, gap.why.code()),
+        (None, Some(row)) => words::told(row, key, known.value),
+        // What has no row is known by a count alone.
+        (None, None) => format!("{key} = {}", notation::count(known.value as u64)),
+    };
+    let (outcome, what) = match line.crossing((known.low, known.high)) {
         Crossing::Clear => return None,
-        Crossing::Crossed => (Outcome::Fail, told()),
-        Crossing::Unsure => (Outcome::Inconclusive, unsure(&told(), error)),
+        Crossing::Crossed => (Outcome::Fail, told),
+        Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, known.high - known.value)),
     };
-    let finding = Finding { matrix: Some(item.name.clone()), outcome, what, note: None };
-    Some(Found { excess: line.excess(value), finding })
+    let finding = Finding { matrix: Some(item.name.clone()), outcome, what, missing: None, note: None };
+    Some(Found { excess: line.excess(known.value), gap: None, finding })
 }
 
-/// What is told of a value too close to its line.
-pub(super) fn unsure(told: &str, error: f64) -> String {
-    format!("{told} is too close to the line: known to ± {}", notation::real(error))
+/// What is told of a value that could not be measured: a failure, or no verdict where a bound of it is known.
+fn unmeasured(key: &str, item: &Item<'_>, gap: &Gap) -> Found {
+    let (outcome, what) = match item.known {
+        Some(known) => {
+            let told = format!("{}: {} ({})", words::known(key, key, known), gap.words, gap.why.code());
+            (Outcome::Inconclusive, words::unsure(&told, f64::INFINITY))
+        }
+        None => (Outcome::Fail, words::unmeasured(key, gap)),
+    };
+    let matrix = Some(item.name.clone());
+    let finding = Finding { matrix, outcome, what, missing: Some(gap.why.code()), note: None };
+    Found { excess: f64::NEG_INFINITY, gap: Some(gap.clone()), finding }
 }
 
-fn unmeasured(key: &str, item: &Item<'_>) -> Option<Found> {
-    let Judged::Missing(why) = &item.value else { return None };
-    let what = format!("{key} could not be measured: {why}");
-    let finding = Finding { matrix: Some(item.name.clone()), outcome: Outcome::Fail, what, note: None };
-    Some(Found { excess: f64::NEG_INFINITY, finding })
+/// A rule that has judged nothing does not pass, whatever may be missing.
+fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Found> {
+    let first = *allowed.first()?;
+    let what = format!("{what} cannot be judged: no value could be measured; {}", words::counted(allowed));
+    let missing = Some(first.why.code());
+    let finding = Finding { matrix: None, outcome: Outcome::Inconclusive, what, missing, note: None };
+    Some(Found { excess: f64::NEG_INFINITY, gap: Some(first.clone()), finding })
 }
 
 #[cfg(test)]
@@ -191,7 +206,9 @@ mod tests {
 
     use super::*;
     use crate::gate::Accepts;
-    use crate::report::{Column, Format, Measurements, SkippedContent, Source, Totals, Why};
+    use crate::report::{
+        Column, Format, Measurements, Row, Skipped, SkippedContent, Source, Totals, Unlisted, Value, Why,
+    };
 
     const fn column(key: &'static str) -> Column {
         Column { key, label: key, format: Format::Real, doc: "", range: "", source: "" }
@@ -217,7 +234,7 @@ mod tests {
     fn report() -> Report {
         let norm = Skipped {
             tensor: "norm.weight".to_owned(),
-            content: Some(SkippedContent { blake3: String::new(), nonfinite_count: 3 }),
+            content: Some(SkippedContent { blake3: String::new(), nonfinite_count: Some(3) }),
             ..Skipped::default()
         };
         Report {
@@ -239,6 +256,7 @@ mod tests {
             groups: vec![],
             notes: vec![],
             verdicts: vec![],
+            unlisted: Unlisted::default(),
         }
     }
 
@@ -254,13 +272,13 @@ mod tests {
     }
 
     fn check(rule: &str, outcome: Outcome, broken: u64, worst: Option<&str>) {
-        let verdict = judged(rule, MissingPolicy::Allowed, vec![]);
+        let verdict = judged(rule, MissingPolicy::lacking(), vec![]);
         let found = (verdict.outcome, verdict.broken, verdict.worst.as_deref());
         assert_eq!(found, (outcome, broken, worst), "{rule}");
     }
 
     fn check_error(rule: &str, part: &str) {
-        let error = gate(rule, MissingPolicy::Fails, vec![]).and_then(|gate| gate.judge(&report()));
+        let error = gate(rule, MissingPolicy::default(), vec![]).and_then(|gate| gate.judge(&report()));
         let error = error.expect_err(rule).to_string();
         assert!(error.contains(part), "{rule}: {error}");
     }
@@ -271,12 +289,12 @@ mod tests {
         check("alpha > 5", Outcome::Pass, 0, None);
         check("alpha >= 5", Outcome::Fail, 1, Some("a.1: alpha = 5.000"));
         check("a.0: alpha > 3", Outcome::Pass, 0, None);
-        check("alpha<300%", Outcome::Fail, 1, Some("a.0: alpha = 2.000"));
+        check("alpha<3", Outcome::Fail, 1, Some("a.0: alpha = 2.000"));
     }
 
     #[test]
     fn every_broken_row_is_a_finding_the_worst_first() {
-        let verdict = judged("alpha > 1", MissingPolicy::Fails, vec![]);
+        let verdict = judged("alpha > 1", MissingPolicy::default(), vec![]);
         let names: Vec<_> = verdict.findings.iter().filter_map(|finding| finding.matrix.as_deref()).collect();
         assert_eq!((names, verdict.broken, verdict.missing), (vec!["a.1", "a.0", "b"], 2, 1));
     }
@@ -302,19 +320,19 @@ mod tests {
         check("alpha < 1.99998", Outcome::Pass, 0, None);
         // A row without a floor is taken as it stands.
         check("a.1: alpha == 5", Outcome::Fail, 1, Some("a.1: alpha = 5.000"));
-        let sum = judged("sum(alpha) == 7", MissingPolicy::Allowed, vec![]);
+        let sum = judged("sum(alpha) == 7", MissingPolicy::lacking(), vec![]);
         assert_eq!((sum.outcome, sum.inconclusive, sum.blocks()), (Outcome::Inconclusive, 1, true));
-        let count = judged("count(alpha > 2) >= 2", MissingPolicy::Allowed, vec![]);
+        let count = judged("count(alpha > 2) >= 2", MissingPolicy::lacking(), vec![]);
         assert_eq!(count.outcome, Outcome::Inconclusive);
     }
 
     #[test]
     fn a_value_that_could_not_be_measured_fails_and_says_why() {
-        let verdict = judged("alpha > 9", MissingPolicy::Fails, vec![]);
+        let verdict = judged("alpha > 9", MissingPolicy::default(), vec![]);
         assert_eq!((verdict.outcome, verdict.missing, verdict.broken), (Outcome::Fail, 1, 0));
         let worst = verdict.worst.expect("a reason");
         assert!(worst.starts_with("b: alpha could not be measured: the weight holds NaN"), "{worst}");
-        assert_eq!(judged("alpha > 9", MissingPolicy::Allowed, vec![]).outcome, Outcome::Pass);
+        assert_eq!(judged("alpha > 9", MissingPolicy::lacking(), vec![]).outcome, Outcome::Pass);
     }
 
     #[test]
@@ -325,7 +343,8 @@ mod tests {
 
     fn acceptance(accepts: Accepts, matrix: Option<&str>, until: Option<Day>) -> Acceptance {
         let matrix = matrix.map(|glob| Glob::new(glob).expect("a sound glob").compile_matcher());
-        Acceptance { accepts, matrix, reason: "pruned".to_owned(), until }
+        let missing = MissingPolicy::default();
+        Acceptance { accepts, matrix, missing, reason: "pruned".to_owned(), until }
     }
 
     #[test]
@@ -333,7 +352,7 @@ mod tests {
         let day = |day| Some(Day { year: 2026, month: 11, day });
         let check = |matrix, until, expected: (Outcome, u64), part: &str| {
             let accepted = acceptance(Accepts::Column("alpha".to_owned()), matrix, until);
-            let verdict = judged("alpha > 4", MissingPolicy::Allowed, vec![accepted]);
+            let verdict = judged("alpha > 4", MissingPolicy::lacking(), vec![accepted]);
             assert_eq!((verdict.outcome, verdict.accepted), expected, "{matrix:?} {until:?}");
             assert!(verdict.worst.as_ref().is_some_and(|worst| worst.ends_with(part)), "{:?}", verdict.worst);
         };
@@ -343,15 +362,15 @@ mod tests {
         check(Some("a.*"), day(23), (Outcome::Fail, 0), "; was accepted until 2026-11-23: pruned");
         let rule = acceptance(Accepts::Rule("sum(alpha) > 1".to_owned()), None, None);
         assert_eq!(
-            judged("sum(alpha) > 1", MissingPolicy::Allowed, vec![rule.clone()]).outcome,
+            judged("sum(alpha) > 1", MissingPolicy::lacking(), vec![rule.clone()]).outcome,
             Outcome::Accepted
         );
-        assert_eq!(judged("sum(alpha) > 2", MissingPolicy::Allowed, vec![rule]).outcome, Outcome::Fail);
+        assert_eq!(judged("sum(alpha) > 2", MissingPolicy::lacking(), vec![rule]).outcome, Outcome::Fail);
     }
 
     #[test]
     fn a_warning_does_not_block() {
-        let mut gate = gate("alpha > 4", MissingPolicy::Allowed, vec![]).expect("a sound rule");
+        let mut gate = gate("alpha > 4", MissingPolicy::lacking(), vec![]).expect("a sound rule");
         gate.clauses[0].severity = Severity::Warn;
         let verdict = gate.judge(&report()).expect("rows match").remove(0);
         assert_eq!((verdict.outcome, verdict.blocks(), verdict.word()), (Outcome::Fail, false, "warn"));
@@ -367,5 +386,9 @@ mod tests {
         check_error("count(alpha) > 1", "takes a comparison");
         check_error("max(alpha > 1) > 1", "takes a column alone");
         check_error("zzz*: alpha > 1", "no matrix of the report matches");
+        check_error("alpha < 300%", "300.0 % of what? `alpha` is not a share; write a number, as in `3`; a change");
+        check_error("max(alpha) > 5%", "5.000 % of what?");
+        check_error("count(alpha > 6) > 10%", "a count is no share of anything; ask for `share(…)`");
+        check_error("share(alpha > 6%) > 10%", "6.000 % of what?");
     }
 }

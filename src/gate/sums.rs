@@ -3,62 +3,72 @@
 use crate::notation;
 use crate::report::{Finding, Outcome};
 
-use super::judge::{Found, Item, Judged, unsure};
-use super::{AGGREGATES, Aggregate, Crossing, Line};
+use super::bounds::Known;
+use super::judge::Found;
+use super::{AGGREGATES, Aggregate, Crossing, Line, words};
 
-/// What a line says of a sum over values, each of which may be off by its error.
-pub(super) fn all(
-    line: Line,
-    aggregate: Aggregate,
-    key: &str,
-    condition: Option<Line>,
-    items: &[Item<'_>],
-) -> Option<Found> {
-    let numbers: Vec<(f64, f64)> = items
-        .iter()
-        .filter_map(|item| match item.value {
-            Judged::Number { value, error, .. } => Some((value, error)),
-            Judged::Missing(_) => None,
-        })
-        .collect();
-    let met = |crossings: &[Crossing]| {
-        let of = |(x, e): &(f64, f64)| condition.map(|line| line.crossing((x - e, x + e)));
-        numbers.iter().filter(|number| of(number).is_some_and(|found| crossings.contains(&found))).count()
-            as f64
-    };
-    let n = numbers.len() as f64;
-    let total = |sign: f64| numbers.iter().map(|(x, e)| x + sign * e).sum::<f64>();
-    let most = |sign: f64| numbers.iter().map(|(x, e)| x + sign * e).fold(f64::NEG_INFINITY, f64::max);
-    let least = |sign: f64| numbers.iter().map(|(x, e)| x + sign * e).fold(f64::INFINITY, f64::min);
-    let of = |sign: f64| {
-        let met = || match sign {
-            1.0 => met(&[Crossing::Crossed, Crossing::Unsure]),
-            _ => met(&[Crossing::Crossed]),
-        };
-        match aggregate {
-            Aggregate::Count => met(),
-            Aggregate::Share => met() / n,
-            Aggregate::Mean => total(sign) / n,
-            Aggregate::Sum => total(sign),
-            Aggregate::Max => most(sign),
-            Aggregate::Min => least(sign),
-        }
-    };
-    if numbers.is_empty() && aggregate != Aggregate::Count {
-        return None;
+/// A number over many rows, and the line it is held against.
+pub(super) struct Sum<'r> {
+    pub(super) line: Line,
+    pub(super) aggregate: Aggregate,
+    pub(super) key: &'r str,
+    pub(super) condition: Option<Line>,
+}
+
+impl Sum<'_> {
+    /// On which side of the line the sum over `numbers` lies.
+    pub(super) fn crossing(&self, numbers: &[Known]) -> Crossing {
+        let Known { low, high, .. } = self.over(numbers);
+        self.line.crossing((low, high))
     }
-    let (low, high) = (of(-1.0), of(1.0));
-    let value = if condition.is_some() { low } else { of(0.0) };
-    let name = AGGREGATES.iter().find(|(_, a)| *a == aggregate).map_or("", |(name, _)| name);
-    let written =
-        if aggregate == Aggregate::Count { notation::count(value as u64) } else { notation::real(value) };
-    let told = format!("{name} of {key} = {written}");
-    let (outcome, what) = match line.crossing((low, high)) {
-        Crossing::Clear => return None,
-        Crossing::Crossed => (Outcome::Fail, told),
-        Crossing::Unsure => {
-            (Outcome::Inconclusive, unsure(&told, (high - low) / if condition.is_some() { 1.0 } else { 2.0 }))
+
+    /// What the line says of the sum over `numbers`.
+    pub(super) fn finding(&self, numbers: &[Known]) -> Option<Found> {
+        let known = self.over(numbers);
+        let (name, key) = (self.name(), self.key);
+        let told = match self.aggregate {
+            Aggregate::Count => format!("{name} of {key} = {}", notation::count(known.value as u64)),
+            Aggregate::Share => format!("{name} of {key} = {}", notation::real(known.value)),
+            _ if known.low.is_finite() && known.high.is_finite() => {
+                format!("{name} of {key} = {}", notation::real(known.value))
+            }
+            _ => words::known(key, &format!("{name} of {key}"), known),
+        };
+        let width = (known.high - known.low) / if self.condition.is_some() { 1.0 } else { 2.0 };
+        let (outcome, what) = match self.line.crossing((known.low, known.high)) {
+            Crossing::Clear => return None,
+            Crossing::Crossed => (Outcome::Fail, told),
+            Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, width)),
+        };
+        let finding = Finding { matrix: None, outcome, what, missing: None, note: None };
+        Some(Found { excess: self.line.excess(known.value), gap: None, finding })
+    }
+
+    /// The name of the aggregate.
+    pub(super) fn name(&self) -> &'static str {
+        AGGREGATES.iter().find(|(_, a)| *a == self.aggregate).map_or("", |(name, _)| name)
+    }
+
+    fn over(&self, numbers: &[Known]) -> Known {
+        let met = |crossings: &[Crossing]| {
+            let of = |known: &Known| self.condition.map(|line| line.crossing((known.low, known.high)));
+            numbers.iter().filter(|known| of(known).is_some_and(|found| crossings.contains(&found))).count()
+                as f64
+        };
+        let n = numbers.len() as f64;
+        let of = |end: &dyn Fn(&Known) -> f64, met: f64| match self.aggregate {
+            Aggregate::Count => met,
+            Aggregate::Share => met / n,
+            Aggregate::Mean => numbers.iter().map(end).sum::<f64>() / n,
+            Aggregate::Sum => numbers.iter().map(end).sum(),
+            Aggregate::Max => numbers.iter().map(end).fold(f64::NEG_INFINITY, f64::max),
+            Aggregate::Min => numbers.iter().map(end).fold(f64::INFINITY, f64::min),
+        };
+        let certain = met(&[Crossing::Crossed]);
+        Known {
+            value: of(&|known| known.value, certain),
+            low: of(&|known| known.low, certain),
+            high: of(&|known| known.high, met(&[Crossing::Crossed, Crossing::Unsure])),
         }
-    };
-    Some(Found { excess: line.excess(value), finding: Finding { matrix: None, outcome, what, note: None } })
+    }
 }

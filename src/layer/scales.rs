@@ -4,25 +4,32 @@ use std::collections::BTreeSet;
 
 use super::{Element, TensorInfo};
 use crate::matrix::Dtype;
-use crate::report::Kind;
+use crate::report::{Kind, Skipped};
 
 /// Why a tensor that scales a quantized matrix is no row of its own.
 pub const SCALES_OF_A_MATRIX: &str = "scales of a quantized matrix";
+
+impl TensorInfo {
+    /// The line of it in what was left out, where it scales `weight`.
+    pub fn scales_of(&self, weight: impl Into<String>) -> Skipped {
+        Skipped { scales: Some(weight.into()), ..self.skipped(Kind::Plain, SCALES_OF_A_MATRIX) }
+    }
+}
 
 /// What quantizers append to the name of a weight to name its scales.
 const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point"];
 
 /// Why a tensor of a quantized layer is no weight: as stored it is one only together with its scales, which are not
 /// applied yet.
-pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<(Kind, String)> {
+pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<Skipped> {
     let name = tensor.name.as_str();
     let sibling = |of: &str, is: &str| name.strip_suffix(of).map(|stem| format!("{stem}{is}"));
     let of_weight = SCALES.iter().filter_map(|ending| name.strip_suffix(ending)).map(str::to_owned);
     let of_packed =
         [sibling("scales", "qweight"), sibling(".scale_weight", ".weight"), sibling("_scale", "_packed")];
     let of_packed = of_packed.into_iter().flatten();
-    if of_weight.chain(of_packed).any(|weight| names.contains(weight.as_str())) {
-        return Some((Kind::Plain, SCALES_OF_A_MATRIX.to_owned()));
+    if let Some(weight) = of_weight.chain(of_packed).find(|weight| names.contains(weight.as_str())) {
+        return Some(tensor.scales_of(weight));
     }
     if !matches!(tensor.element, Element::Float(Dtype::F8E4M3 | Dtype::F8E5M2)) {
         return None;
@@ -32,6 +39,6 @@ pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<(
     scales.into_iter().any(|scales| names.contains(scales.as_str())).then(|| {
         let reason =
             "quantized, with scales that are read from safetensors only: convert it to that, or to bf16";
-        (Kind::Refused, reason.to_owned())
+        tensor.skipped(Kind::Refused, reason)
     })
 }

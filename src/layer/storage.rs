@@ -13,7 +13,7 @@ pub struct Encoding {
     pub epsilon: Option<f64>,
 }
 
-/// What of a stored tensor a matrix is; a matrix that is cut out of another is as that one is.
+/// What of a stored tensor a matrix is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Part {
     /// All of it, or a slice of a stack that is stored out × in.
@@ -21,4 +21,8 @@ pub enum Part {
     Whole,
     /// A slice of a stack, by its position. Nothing tells which of its sides are the outputs.
     Slice(usize),
+    /// Some rows or columns of a matrix of another shape, under a name of its own.
+    Cut,
+    /// The bytes that are stored of it, whatever they stand for: its type is that of a single byte.
+    Bytes,
 }

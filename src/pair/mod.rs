@@ -3,12 +3,14 @@
 //! Only names and shapes are looked at. A pair is never guessed: a name that could mean two matrices pairs with none.
 
 mod canonical;
+mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layer::Layer;
 
 pub use canonical::canonical;
+use keys::{called, place, tensor};
 
 /// The same logical matrix on both sides.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,31 +69,40 @@ enum Partner {
     Several,
 }
 
-/// The partner of each of `tuned`: the same name; failing that, the same canonical name; failing that, the only name that
-/// ends in the other.
+/// The partner of each of `tuned`: the same part of the same tensor; failing that, the same name; failing that, the same
+/// canonical name, of the tensor and then of the matrix; failing that, the only name that ends in the other.
 fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
-    let names: Vec<String> = base.iter().map(|layer| canonical(&layer.name)).collect();
-    let wanted: Vec<String> = tuned.iter().map(|layer| canonical(&layer.name)).collect();
     let mut partners = vec![Partner::Nowhere; tuned.len()];
-    by_name(base.iter().map(|b| b.name.as_str()), tuned.iter().map(|t| t.name.as_str()), &mut partners);
-    by_name(names.iter().map(String::as_str), wanted.iter().map(String::as_str), &mut partners);
+    let of = |layers: &[Layer], name: fn(&Layer) -> String| layers.iter().map(name).collect::<Vec<_>>();
+    for name in [place, called, tensor] {
+        by_name(&of(base, name), &of(tuned, name), &mut partners);
+    }
+    let names = of(base, |layer| canonical(&layer.name));
+    let wanted = of(tuned, |layer| canonical(&layer.name));
+    by_name(&names, &wanted, &mut partners);
     underscored(&names, &wanted, &mut partners);
     by_ending(&names, &wanted, &mut partners);
     partners
 }
 
+/// Where in the base each of `tuned` is, names of stored tensors: under the same name, or failing that under the only one
+/// that means the same.
+pub fn tensors(base: &[String], tuned: &[String]) -> Vec<Option<usize>> {
+    let mut partners = vec![Partner::Nowhere; tuned.len()];
+    by_name(base, tuned, &mut partners);
+    let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect::<Vec<_>>();
+    by_name(&canonical(base), &canonical(tuned), &mut partners);
+    partners.iter().map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
+}
+
 /// Finds the partners of equal names, each of which occurs once among those that have none.
-fn by_name<'n>(
-    names: impl Iterator<Item = &'n str>,
-    wanted: impl Iterator<Item = &'n str>,
-    partners: &mut [Partner],
-) {
+fn by_name(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     let taken = taken(partners);
     let mut known: BTreeMap<&str, [Vec<usize>; 2]> = BTreeMap::new();
-    for (b, name) in names.enumerate().filter(|(b, _)| !taken.contains(b)) {
+    for (b, name) in names.iter().enumerate().filter(|(b, _)| !taken.contains(b)) {
         known.entry(name).or_default()[0].push(b);
     }
-    for (t, name) in wanted.enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
+    for (t, name) in wanted.iter().enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
         known.entry(name).or_default()[1].push(t);
     }
     for [ours, theirs] in known.values() {

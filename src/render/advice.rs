@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::escape::{Escaped, Style};
+use super::table::Paint;
 use crate::analysis::resize::{Resized, Rule};
 use crate::notation;
 
@@ -35,6 +37,11 @@ pub struct RankPattern<'a> {
 /// # Errors
 /// What the writer says.
 pub fn write(advice: &Advice<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let style = match advice {
+        Advice::RankPattern(_) => Style::Json,
+        Advice::Unfrozen(_) | Advice::Resize(_) => Style::Text(Paint::Plain),
+    };
+    let out: &mut dyn Write = &mut Escaped::new(out, style);
     match advice {
         Advice::RankPattern(pattern) => write_pattern(pattern, out),
         Advice::Unfrozen(roles) => write_unfrozen(roles, out),

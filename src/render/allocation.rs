@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::escape::{Escaped, Style};
 use crate::report::SCHEMA;
 
 /// One number a layer, with what it was made from.
@@ -39,6 +40,7 @@ pub struct Share {
 /// # Errors
 /// What the writer says.
 pub fn write(allocation: &Allocation, out: &mut dyn Write) -> io::Result<()> {
+    let out: &mut dyn Write = &mut Escaped::new(out, Style::Json);
     let parameters: u64 = allocation.layers.iter().map(|layer| layer.parameters).sum();
     let weighed = |layer: &Share| layer.value * layer.parameters as f64;
     let mean = allocation.layers.iter().map(weighed).sum::<f64>() / parameters as f64;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::notation;
-use crate::report::{Compared, Report, Row, Standing};
+use crate::report::{Compared, Report, Row, Standing, Value, Why};
 
 use super::table::{Look, Unchanged};
 
@@ -23,6 +23,12 @@ fn changed_vectors(report: &Report) -> impl Iterator<Item = &Row> {
     let skipped: BTreeSet<&str> = report.skipped.iter().map(|skipped| skipped.tensor.as_str()).collect();
     let changed = move |row: &&Row| is(row, Standing::Measured) && skipped.contains(row.tensor.as_str());
     report.rows.iter().filter(changed)
+}
+
+/// Whether the bytes of a side are not known.
+fn is_unseen(row: &Row) -> bool {
+    let mut fates = row.values.0.iter().filter(|(column, _)| column.label.ends_with("changed"));
+    fates.any(|(_, value)| *value == Value::Missing(Why::Unseen))
 }
 
 fn is(row: &Row, standing: Standing) -> bool {
@@ -61,8 +67,9 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         format!("{} ({} → {})", row.name, before_type(row).unwrap_or_default(), row.storage())
     });
     notes.extend(retyped.map(|names| format!("retyped: {names}")));
-    let vectors: Vec<&Row> = changed_vectors(report).collect();
+    let (unseen, vectors): (Vec<&Row>, Vec<&Row>) = changed_vectors(report).partition(|row| is_unseen(row));
     notes.extend(list(&vectors, &name).map(|names| format!("changed, no matrices: {names}")));
+    notes.extend(list(&unseen, &name).map(|names| format!("! not known whether they changed: {names}")));
     for (flag, what) in [
         ("likely_permuted", "same singular values, other entries: rows or columns likely re-ordered"),
         ("likely_transposed", "same singular values, sides swapped: likely transposed"),

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::error::printable;
-use crate::report::{Format, Report, Value};
+use crate::report::{Column, Format, Report, Row, Value};
 
 /// What the cells of a column are, where they are not empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub(super) enum Kind {
     Real,
 }
 
-/// One cell. What is missing is empty; its reason is in the JSON.
+/// One cell. What is missing is empty; the last column has its reason.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell<'a> {
     Empty,
@@ -36,13 +35,16 @@ const FIXED: [(&str, Kind); 10] = [
     ("tied_to", Kind::Text),
 ];
 
+/// What stands after them: key and code of each value that could not be measured.
+const MISSING: (&str, Kind) = ("missing", Kind::Text);
+
 /// The columns by name.
 pub(super) fn columns(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
     let metrics = report.columns.iter().map(|column| match column.format {
         Format::Count => (column.key, Kind::Count),
         Format::Real | Format::Share | Format::Change => (column.key, Kind::Real),
     });
-    FIXED.into_iter().chain(metrics)
+    FIXED.into_iter().chain(metrics).chain([MISSING])
 }
 
 /// The lines, each with a cell for every column.
@@ -66,17 +68,27 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
             Some(Value::Real(x)) => Cell::Real(x),
             Some(Value::Missing(_)) | None => Cell::Empty,
         });
-        fixed.into_iter().chain(values).collect()
+        fixed.into_iter().chain(values).chain([missing(row)]).collect()
     });
     let skipped = report.skipped.iter().map(|skipped| {
-        let mut line = vec![Cell::Empty; FIXED.len() + report.columns.len()];
-        line[1] = Cell::Text(printable(&skipped.tensor).into());
+        let mut line = vec![Cell::Empty; FIXED.len() + report.columns.len() + 1];
+        line[1] = text(&skipped.tensor);
         line[6] = text(&skipped.dtype);
         line[7] = text("skipped");
         line[8] = text(&skipped.reason);
         line
     });
     rows.chain(skipped)
+}
+
+/// `alpha=too_few_values;alpha_sigma=too_few_values`.
+fn missing(row: &Row) -> Cell<'_> {
+    let code = |(column, value): &(&Column, Value)| match value {
+        Value::Missing(why) => Some(format!("{}={}", column.key, why.code())),
+        Value::Count(_) | Value::Real(_) => None,
+    };
+    let codes: Vec<String> = row.values.0.iter().filter_map(code).collect();
+    if codes.is_empty() { Cell::Empty } else { Cell::Text(codes.join(";").into()) }
 }
 
 fn text(text: &str) -> Cell<'_> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::error::printable;
 use crate::report::{Report, Severity};
 
 use super::problem::{Problem, problems};
@@ -14,6 +15,12 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for Problem { check, text, severity, .. } in problems.iter().take(MOST) {
         let command = if *severity == Severity::Warn { "warning" } else { "error" };
         writeln!(out, "::{command} title={}::{}", property(&format!("svdkit: {check}")), message(text))?;
+    }
+    let remarks = report.verdicts.iter().flat_map(|verdict| {
+        verdict.remarks.iter().map(|remark| (printable(&format!("svdkit: {}", verdict.rule)), remark))
+    });
+    for (title, remark) in remarks.take(MOST) {
+        writeln!(out, "::notice title={}::{}", property(&title), message(remark))?;
     }
     if problems.len() > MOST {
         writeln!(out, "::notice title=svdkit::{} more problems are in the report", problems.len() - MOST)?;

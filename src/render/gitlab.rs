@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use crate::error::printable;
 use crate::report::{Report, Severity};
 
 use super::problem::{Problem, problems};
@@ -29,6 +30,12 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         issue(check, matrix.as_deref().unwrap_or_default(), &format!("{check}: {text}"), severity)
     };
     let mut issues: Vec<Value> = all.iter().take(MOST).map(each).collect();
+    for verdict in &report.verdicts {
+        let check = printable(&verdict.rule);
+        let remark = |text: &String| issue(&check, "not judged", &format!("{check}: {text}"), "info");
+        // One issue a rule, whatever the numbers in it.
+        issues.extend((!verdict.remarks.is_empty()).then(|| remark(&verdict.remarks.join("; "))));
+    }
     if all.len() > MOST {
         let more = format!("{} more problems are in the report", all.len() - MOST);
         issues.push(issue("svdkit", "more", &more, "info"));

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
+use super::escape::Escaped;
+use super::inline::{Place, code, inline};
 use super::table::{Look, shorten};
 use super::{OutputFormat, comma, json};
 use crate::error::{brief, printable};
@@ -30,10 +32,15 @@ pub fn write(
     look: &Look<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let out: &mut dyn Write = &mut Escaped::new(out, super::style(format, look));
     match format {
-        OutputFormat::Json => json::write(inventory, out),
-        OutputFormat::Jsonl => json::write_each(&inventory.patterns, out),
-        OutputFormat::Csv => comma::write_patterns(&inventory.patterns, out),
+        OutputFormat::Json => return json::write(inventory, out),
+        OutputFormat::Jsonl => return json::write_each(&inventory.patterns, out),
+        _ => {}
+    }
+    let inventory = &inventory.printable();
+    match format {
+        OutputFormat::Csv => comma::write_patterns(&inventory.patterns, look.formulas, out),
         OutputFormat::Markdown => write_markdown(inventory, out),
         _ => write_table(inventory, look, out),
     }
@@ -70,14 +77,18 @@ fn write_table(inventory: &Inventory, look: &Look<'_>, out: &mut dyn Write) -> i
 }
 
 fn write_markdown(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> {
-    let escape = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
     for (word, text) in head(inventory) {
-        writeln!(out, "- {word}: {}", escape(&text))?;
+        writeln!(out, "- {word}: {}", inline(&text, Place::Line))?;
     }
     writeln!(out, "\n| {} |\n|---|--:|---|---|--:|---|", HEAD.join(" | "))?;
     for pattern in shown(inventory) {
         let [name, rest @ ..] = cells(pattern);
-        writeln!(out, "| `{}` | {} |", escape(&name), rest.map(|cell| escape(&cell)).join(" | "))?;
+        writeln!(
+            out,
+            "| {} | {} |",
+            code(&name, Place::Cell),
+            rest.map(|cell| inline(&cell, Place::Cell)).join(" | ")
+        )?;
     }
     writeln!(out, "\n{}", footer(inventory))
 }

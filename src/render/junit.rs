@@ -29,7 +29,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// A rule: one passed case if nothing is to be said of any row.
+/// A rule: one passed case if nothing is to be said of any row, and a skipped one for values that it could not judge.
 fn suite(verdict: &Verdict) -> TestSuite {
     let rule = printable(&verdict.rule);
     let mut suite = TestSuite::new(rule.clone());
@@ -45,6 +45,11 @@ fn suite(verdict: &Verdict) -> TestSuite {
         case(&rule, printable(&name), status)
     };
     suite.add_test_cases(verdict.findings.iter().take(MOST).map(of));
+    for remark in &verdict.remarks {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(remark.as_str());
+        suite.add_test_case(case(&rule, "not judged".to_owned(), status));
+    }
     if let left @ 1.. = verdict.findings.len().saturating_sub(MOST) {
         let mut status = TestCaseStatus::skipped();
         status.set_message(format!("{left} more rows are in the report; {}", told(verdict)));

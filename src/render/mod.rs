@@ -7,12 +7,14 @@ mod changes;
 #[cfg(feature = "parquet")]
 mod columnar;
 mod comma;
+mod escape;
 mod flat;
 mod fold;
 mod foot;
 mod github;
 mod gitlab;
 mod html;
+mod inline;
 pub mod inventory;
 mod json;
 mod junit;
@@ -21,10 +23,13 @@ pub mod plot;
 mod problem;
 mod table;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::report::{Column, Report};
+use escape::{Escaped, Style};
 
+pub use comma::Formulas;
 pub use fold::Experts;
 pub use table::{Layout, Look, Overflow, Paint, Unchanged};
 
@@ -72,22 +77,51 @@ pub const OUTPUT_FORMATS: &[(OutputFormat, &str, &[&str])] = &[
 /// Writes `report` as `format`. `chosen` are the columns a person wants to see, most wanted first; machine formats
 /// carry all columns, and so do people's when the user named them.
 ///
+/// Here, and nowhere else, texts that a hostile file may have chosen become harmless: JSON and Parquet give them back
+/// as they are, all other formats show them printable, and what leaves passes [`Escaped`] on its way.
+///
 /// # Errors
 /// What the writer says.
 pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+    #[cfg(feature = "parquet")]
+    if format == OutputFormat::Parquet {
+        return columnar::write(report, out);
+    }
+    let json = matches!(format, OutputFormat::Json | OutputFormat::Jsonl);
+    let out: &mut dyn Write = &mut Escaped::new(out, style(format, look));
+    let report = if json { Cow::Borrowed(report) } else { report.printable() };
+    let report = report.as_ref();
     match format {
         OutputFormat::Table => table::write(report, look, out),
         OutputFormat::Json => json::write(report, out),
         OutputFormat::Jsonl => json::write_lines(report, out),
-        OutputFormat::Csv => comma::write(report, out),
+        OutputFormat::Csv => comma::write(report, look.formulas, out),
         #[cfg(feature = "parquet")]
-        OutputFormat::Parquet => columnar::write(report, out),
+        OutputFormat::Parquet => Ok(()),
         OutputFormat::Markdown => markdown::write(report, look, out),
         OutputFormat::Html => html::write(report, look, out),
         OutputFormat::Junit => junit::write(report, out),
         OutputFormat::Github => github::write(report, out),
         OutputFormat::Gitlab => gitlab::write(report, out),
     }
+}
+
+/// How what would do harm is written in `format`.
+fn style(format: OutputFormat, look: &Look<'_>) -> Style {
+    match format {
+        OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Gitlab => Style::Json,
+        OutputFormat::Table => Style::Text(look.paint),
+        OutputFormat::Github => Style::Commands,
+        _ => Style::Text(Paint::Plain),
+    }
+}
+
+/// `value` as JSON in one line, without a raw character that hides or drives a terminal.
+pub fn json_line(value: &serde_json::Value) -> String {
+    let mut line = vec![];
+    // A vector takes everything.
+    let _ = write!(Escaped::new(&mut line, Style::Json), "{value}");
+    String::from_utf8_lossy(&line).into_owned()
 }
 
 /// The columns of `report` that `keys` name, in that order.

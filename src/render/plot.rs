@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Row, Value};
 use crate::spectrum::Spectrum;
@@ -81,7 +82,8 @@ pub fn write(
 
 /// What is drawn.
 fn title(row: &Row, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
-    let title = format!("{} · {} × {} · {}", row.name, row.shape[0], row.shape[1], row.storage());
+    let shape = format!("{} × {}", row.shape[0], row.shape[1]);
+    let title = format!("{} · {shape} · {}", printable(&row.name), printable(row.storage()));
     writeln!(out, "\n {}", paint.wrap("1", &title))
 }
 

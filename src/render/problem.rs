@@ -52,11 +52,11 @@ pub(super) fn unmeasured(report: &Report) -> Vec<Problem> {
         .collect()
 }
 
-/// The worst row of a rule and how many more there are.
+/// The worst row of a rule, how many more there are, and what the outcome does not tell.
 pub(super) fn told(verdict: &Verdict) -> String {
-    let worst = verdict.worst.as_deref().unwrap_or_default();
     let alike = |finding: &&Finding| finding.outcome == verdict.outcome;
     let rows = verdict.findings.iter().filter(alike).count();
     let more = if rows > 1 { format!(" (and {} more)", rows - 1) } else { String::new() };
-    printable(&format!("{worst}{more}"))
+    let worst = verdict.worst.iter().map(|worst| printable(&format!("{worst}{more}")));
+    worst.chain(verdict.remarks.iter().cloned()).collect::<Vec<_>>().join("; ")
 }

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::{SHORT_TAILS, UNSURE, ranges};
+use super::comma::Formulas;
 use super::fold::{self, Bunch, Experts};
 use super::{changes, foot, problem};
 use crate::error::printable;
@@ -29,6 +30,8 @@ pub struct Look<'a> {
     pub unchanged: Unchanged,
     /// What is shown of experts.
     pub experts: Experts,
+    /// What becomes of cells of a CSV that a spreadsheet would compute.
+    pub formulas: Formulas,
 }
 
 /// What a comparison shows of matrices that did not change.
@@ -262,10 +265,11 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
     for skipped in &report.skipped {
         let name = printable(&skipped.tensor);
         notes.extend(skipped.failed.iter().map(|failure| format!("! {name}: {failure}")));
-        if let Some(SkippedContent { nonfinite_count: n @ 1.., .. }) = skipped.content {
+        if let Some(SkippedContent { nonfinite_count: Some(n @ 1..), .. }) = skipped.content {
             notes.push(format!("! {name}: {} of its entries NaN or infinite", notation::count(n)));
         }
     }
+    notes.extend(unseen(report));
     notes.extend(report.notes.iter().cloned());
     notes.extend(foot::commits(report));
     if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
@@ -285,6 +289,17 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
+}
+
+/// What is not known of tensors that are no matrices, by the first of them.
+fn unseen(report: &Report) -> Option<String> {
+    let mut unseen = report.skipped.iter().filter_map(|skipped| Some((skipped, skipped.unseen.as_ref()?)));
+    let (first, why) = unseen.next()?;
+    let more = match unseen.count() {
+        0 => String::new(),
+        more => format!(" (and {} more)", notation::count(more as u64)),
+    };
+    Some(format!("! {}: {why}{more}", printable(&first.tensor)))
 }
 
 /// Says that numbers are of an update, where they are, and how an adapter's was scaled.

@@ -18,9 +18,35 @@ pub struct Skipped {
     /// What its bytes say, if they were read.
     #[serde(flatten)]
     pub content: Option<SkippedContent>,
+    /// What they do not say, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
     /// Why they could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// The weight that it scales, where it is a part of a quantized one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scales: Option<String>,
+}
+
+impl Skipped {
+    /// Notes what was found of its bytes: nothing where they cannot be told from those of others.
+    pub fn see(&mut self, found: Result<Option<SkippedContent>, String>) {
+        match found {
+            Ok(content) => {
+                self.unseen = match &content {
+                    None => Some("where its bytes lie is not known, so nothing is known of them".to_owned()),
+                    Some(SkippedContent { nonfinite_count: None, .. }) => Some(format!(
+                        "whether its entries are finite is not known: {} is not decoded",
+                        self.dtype
+                    )),
+                    Some(_) => None,
+                };
+                self.content = content;
+            }
+            Err(why) => self.failed = Some(why),
+        }
+    }
 }
 
 /// What it means for the model that a tensor was not analysed.
@@ -52,8 +78,9 @@ impl Kind {
 pub struct SkippedContent {
     /// BLAKE3 of the stored bytes, in hexadecimal.
     pub blake3: String,
-    /// How many entries are NaN or infinite.
-    pub nonfinite_count: u64,
+    /// How many entries are NaN or infinite, where it is known what they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonfinite_count: Option<u64>,
 }
 
 /// Where the weights came from.

@@ -1,5 +1,7 @@
 //! What the rules said of a report, row by row.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// What a rule said, of a row or of the whole report.
@@ -10,7 +12,7 @@ pub enum Outcome {
     Pass,
     /// What crosses the line was accepted, with a reason.
     Accepted,
-    /// A value lies too close to the line for its accuracy to tell the side.
+    /// A value lies too close to the line for its accuracy to tell the side, or there is no value at all.
     Inconclusive,
     /// Something crosses the line, or could not be measured.
     Fail,
@@ -39,10 +41,19 @@ pub struct Verdict {
     pub broken: u64,
     /// How many rows had no value to judge.
     pub missing: u64,
+    /// Why, by code, with the number of rows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing_reasons: BTreeMap<&'static str, u64>,
     /// How many lie too close to the line.
     pub inconclusive: u64,
     /// How many were accepted.
     pub accepted: u64,
+    /// How many rows the settings file hides from it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hidden: u64,
+    /// What the outcome alone does not tell: values that are missing and allowed, rows that are hidden.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// The worst offender, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst: Option<String>,
@@ -61,9 +72,17 @@ pub struct Finding {
     pub outcome: Outcome,
     /// The value that crossed the line, or why there is none.
     pub what: String,
+    /// The code of the reason, where there is no value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<&'static str>,
     /// Why it was accepted, or until when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Verdict {

@@ -88,6 +88,7 @@ impl Dense {
             element: Element::Float(Dtype::F64),
             file: 0,
             offset: 0,
+            bytes: None,
         };
         select(&[tensor], &Filter::default()).layers.remove(0)
     }

@@ -51,6 +51,7 @@ impl Memory {
             element: Element::Float(Dtype::F64),
             file: 0,
             offset: 0,
+            bytes: None,
         };
         let stored = weights.iter().map(|(name, w)| info(name, vec![w.rows(), w.cols()]));
         let thin = updates.iter().map(|(name, u)| info(name, vec![u.rows(), u.cols()]));

@@ -120,7 +120,8 @@ fn each_planted_regression_is_caught_by_its_rule_and_nothing_else_is_flagged() {
     let folder = tempfile::tempdir().unwrap();
     let (baseline, regressed) = (baseline(folder.path()), regressed(folder.path()));
     for base in [baseline.as_str(), BASE] {
-        let arguments = with_rules(&["compare", base, &regressed, "--allow-missing"]);
+        let allowed = "--allow-missing=nonfinite,absent,unpaired";
+        let arguments = with_rules(&["compare", base, &regressed, allowed]);
         check_exit(&arguments, 1, "");
         let report = json(&arguments);
         for (verdict, (rule, culprit)) in report["verdicts"].as_array().unwrap().iter().zip(RULES) {
@@ -131,10 +132,13 @@ fn each_planted_regression_is_caught_by_its_rule_and_nothing_else_is_flagged() {
         assert_eq!((&totals["measured"], &totals["compared"]["unchanged"]), (&json!(3), &json!(26)));
         let unchanged = rows(&report).iter().filter(|row| row["status"] == "unchanged");
         assert_eq!(unchanged.filter(|row| row["changed"] == 0).count(), 26);
-        // Without leave, what cannot be judged fails: the broken matrix has no rank, the dropped one no change.
-        let strict = json(&with_rules(&["compare", base, &regressed]));
-        let missing: Vec<_> = strict["verdicts"].as_array().unwrap().iter().map(|v| &v["missing"]).collect();
-        assert_eq!(missing, [2, 0, 0, 2]);
+        // Unless the reasons are named, what is lost fails: the broken matrix has no rank, the dropped one no number.
+        for leave in [&[][..], &["--allow-missing"]] {
+            let strict = json(&with_rules(&[&["compare", base, &regressed], leave].concat()));
+            let of = |key: &str| strict["verdicts"].as_array().unwrap().iter().map(|v| v[key].clone()).collect();
+            let (missing, outcomes): (Vec<Value>, Vec<Value>) = (of("missing"), of("outcome"));
+            assert_eq!((missing, outcomes), (vec![json!(2), json!(1), json!(0), json!(2)], vec![json!("fail"); 4]));
+        }
     }
 }
 
@@ -288,9 +292,14 @@ fn new_gone_reshaped_and_retyped_matrices_are_rows_that_say_so() {
     assert_eq!(reshaped["base_shape"], json!([352, 128]));
     assert!(reshaped["effective_rank_change"].is_number() && reshaped["delta_frobenius_ratio"].is_null());
     assert!(row(&report, "extra")["stable_rank"].is_number());
-    // Rules on the values of a side pass over what that side does not have; those on changes do not.
-    check_exit(&["compare", BASE, &path, "--all", "--fail-if", "stable_rank > 1e9"], 0, "");
-    check_exit(&["compare", BASE, &path, "--fail-if", "*norm: effective_rank_change < -10%"], 0, "");
+    // What is gone has no value to judge, and is not passed over unless that is allowed.
+    let all = ["compare", BASE, &path, "--all", "--fail-if", "stable_rank > 1e9"];
+    check_exit(&all, 1, "");
+    check_exit(&[&all[..], &["--allow-missing"]].concat(), 1, "");
+    check_exit(&[&all[..], &["--allow-missing=absent"]].concat(), 0, "");
+    // A vector has no rank on either side.
+    let vectors = ["compare", BASE, &path, "--fail-if", "*norm: effective_rank_change < -10%"];
+    check_exit(&vectors, 2, "has no `effective_rank_change` that could be judged");
     check_exit(&["compare", BASE, &path, "--fail-if", "lm_head: effective_rank_change < -10%"], 1, "");
     for rule in ["added > 0", "removed > 0", "reshaped > 0", "sum(removed) > 1", "count(added > 0) == 1"] {
         check_exit(&["compare", BASE, &path, "--fail-if", rule], 1, "");

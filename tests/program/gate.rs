@@ -127,14 +127,30 @@ fn each_planted_regression_is_one_finding_and_there_is_no_other() {
     let model = regressed(folder.path());
     let arguments = ["compare", "baseline.json", model.to_str().unwrap()];
     check_exit(folder.path(), &arguments, 1, "");
-    let expected = [
+    let planted = [
         ("nonfinite_count > 0", BROKEN),
         ("removed > 0", DROPPED),
         ("effective_rank_change < -10%", COLLAPSED),
         ("frobenius_norm_change > 10%", SCALED),
     ];
-    let expected = expected.map(|(rule, matrix)| (rule.to_owned(), matrix.to_owned(), "fail".to_owned()));
-    assert_eq!(findings(&json_of(folder.path(), &arguments)), expected);
+    // Numbers that the baseline has and the checkpoint lacks are lost whatever `allow-missing = true` passes over.
+    let lost = [
+        ("nonfinite_count > 0", BROKEN),
+        ("nonfinite_count > 0", DROPPED),
+        ("removed > 0", DROPPED),
+        ("effective_rank_change < -10%", COLLAPSED),
+        ("effective_rank_change < -10%", BROKEN),
+        ("effective_rank_change < -10%", DROPPED),
+        ("frobenius_norm_change > 10%", SCALED),
+        ("frobenius_norm_change > 10%", BROKEN),
+        ("frobenius_norm_change > 10%", DROPPED),
+    ];
+    let named = ["--allow-missing=nonfinite,absent,unpaired"];
+    for (more, expected) in [(&[][..], &lost[..]), (&named[..], &planted[..])] {
+        let fail = |(rule, matrix): &(&str, &str)| ((*rule).to_owned(), (*matrix).to_owned(), "fail".to_owned());
+        let expected: Vec<_> = expected.iter().map(fail).collect();
+        assert_eq!(findings(&json_of(folder.path(), &[&arguments[..], more].concat())), expected);
+    }
 }
 
 #[test]
@@ -220,8 +236,8 @@ fn without_a_decomposition_only_what_bytes_tell_can_be_asked() {
         ];
         let report = json_of(folder.path(), &[&["compare", base, model, "--no-svd"], &rules[..]].concat());
         let named: Vec<_> = findings(&report).into_iter().map(|(_, matrix, _)| matrix).collect();
-        // The matrix that is gone has no change to be measured.
-        assert_eq!(named, [BROKEN, DROPPED, SCALED, DROPPED], "{base}");
+        // The matrix that is gone has neither entries nor a change to be measured.
+        assert_eq!(named, [BROKEN, DROPPED, DROPPED, SCALED, DROPPED], "{base}");
         assert_eq!(report["settings"], json!({"svd": "none"}));
     }
     let refused = "`stable_rank` needs a decomposition; leave `--no-svd` out";

@@ -3,16 +3,25 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod addresses;
+mod blind;
 mod command;
 mod compare;
+mod content;
 mod dialects;
+mod escapes;
 mod gate;
 mod hub;
 mod inspect;
+mod links;
 mod mitigated;
+mod mutated_texts;
+mod names;
+mod outputs;
 mod page;
 mod parquet;
+mod pipes;
 mod rank;
 mod recipes;
 mod settings;
+mod signals;
 mod transcripts;

@@ -54,6 +54,19 @@ fn a_full_copy_differs_in_its_intruders_alone() {
     assert!(total(&after) < total(&before), "{} of {}", total(&after), total(&before));
 }
 
+#[cfg(unix)]
+#[test]
+fn an_empty_folder_gives_way_by_whatever_path_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    std::os::unix::fs::symlink("empty", folder.path().join("link")).unwrap();
+    let out = folder.path().join("link");
+    let only = ["--include", "*.0.self_attn.q_proj", "--mitigate", "0.5", "--out", out.to_str().unwrap()];
+    rows(&intruders(&charlm("full"), &only));
+    assert!(folder.path().join("empty/model.safetensors").is_file());
+    assert!(out.symlink_metadata().unwrap().is_symlink());
+}
+
 #[test]
 fn keeping_all_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -63,6 +63,52 @@ fn the_nearest_file_upward_is_taken_or_the_one_named() {
 }
 
 #[test]
+fn settings_from_above_are_named_and_end_where_the_work_of_others_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outer, inner) = (folder.path().join("a"), folder.path().join("a/b"));
+    fs::create_dir_all(&inner).unwrap();
+    let settings = |folder: &Path, jobs: &str| fs::write(folder.join("svdkit.toml"), jobs).unwrap();
+    settings(folder.path(), "jobs = 5");
+    let told = |folder: &Path, more: &[&str]| {
+        let output = run(folder, &[&["spectrum", BASE, "--include", "lm_head", "--no-svd"], more].concat());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = told(&inner, &[]);
+    assert!(said.starts_with("settings and rules are those of ") && said.lines().count() == 1, "{said}");
+    assert!(said.contains("svdkit.toml; `--no-config` leaves them out"), "{said}");
+    assert_eq!(told(&inner, &["-q"]), "");
+    assert_eq!(told(&inner, &["--no-config"]), "");
+    assert_eq!(told(folder.path(), &[]), "");
+    let from = |home: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+        command.args(["config", "--format", "json"]).current_dir(&inner).env_clear().env("HOME", home);
+        let lines: Vec<Value> = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        lines.iter().find(|line| line["setting"] == "jobs").unwrap()["from"].as_str().unwrap().to_owned()
+    };
+    assert!(from(Path::new("/nowhere")).ends_with("svdkit.toml"));
+    assert_eq!(from(&outer), "default");
+    settings(&outer, "jobs = 6");
+    assert!(from(&outer).ends_with("a/svdkit.toml"));
+    fs::remove_file(outer.join("svdkit.toml")).unwrap();
+    fs::write(outer.join(".git"), "gitdir: elsewhere").unwrap();
+    assert_eq!(from(Path::new("/nowhere")), "default");
+    settings(&outer, "jobs = 6");
+    assert!(from(Path::new("/nowhere")).ends_with("a/svdkit.toml"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::chown;
+        fs::remove_file(outer.join(".git")).unwrap();
+        // Only root may give away what it owns.
+        if chown(outer.join("svdkit.toml"), Some(12_345), None).is_ok() {
+            assert_eq!(from(Path::new("/nowhere")), "default");
+            settings(&outer, "jobs = 6");
+            chown(&outer, Some(12_345), None).unwrap();
+            assert_eq!(from(Path::new("/nowhere")), "default");
+        }
+    }
+}
+
+#[test]
 fn what_no_person_would_write_is_not_read_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let check = |settings: &str, part: &str| {

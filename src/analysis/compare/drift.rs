@@ -20,6 +20,7 @@ pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
     column: delta::DELTA_FROBENIUS_RATIO,
     unchanged: Value::Real(0.0),
     value: |both| match (both.update.norm(), both.base.norm()) {
+        (0.0, _) => Value::Real(0.0),
         (_, 0.0) => Value::Missing(Why::ZeroBase),
         (update, base) => Value::real(update / base),
     },
@@ -66,9 +67,10 @@ pub(super) const SIGMA_DRIFT: Drift = Drift {
 pub(super) const DELTA_SPECTRAL_RATIO: Drift = Drift {
     column: delta::DELTA_SPECTRAL_RATIO,
     unchanged: Value::Real(0.0),
-    value: |both| match both.base.largest() {
-        0.0 => Value::Missing(Why::ZeroBase),
-        first => Value::real(both.update.largest() / first),
+    value: |both| match (both.update.largest(), both.base.largest()) {
+        (0.0, _) => Value::Real(0.0),
+        (_, 0.0) => Value::Missing(Why::ZeroBase),
+        (update, base) => Value::real(update / base),
     },
 };
 

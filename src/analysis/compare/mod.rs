@@ -25,7 +25,7 @@ use directions::Directions;
 pub use columns::{FATES, Retyped, TwoSided};
 pub use content::{BLOCK, Content, equal};
 pub use drift::Drift;
-pub use vocabulary::{Fate, Half, Vocabulary};
+pub use vocabulary::{Bytes, Fate, Half, Vocabulary};
 
 /// What entries and singular values say of a pair, in the order of the report.
 pub static DRIFTS: &[Drift] = &[

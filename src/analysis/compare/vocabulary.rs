@@ -40,8 +40,19 @@ pub struct Fate {
     pub standing: Option<Standing>,
     /// Whether both store it in different types.
     pub retyped: Retyped,
-    /// How many of its entries are NaN or infinite, where they were read.
-    pub nonfinite: Option<u64>,
+    /// Whether its bytes decided that.
+    pub bytes: Bytes,
+    /// How many of its entries are NaN or infinite, or why that is not known.
+    pub nonfinite: Value,
+}
+
+/// Whether the bytes of both sides were compared, where headers do not tell how they stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bytes {
+    /// They were, or need not be.
+    Seen,
+    /// What one of them holds is not known.
+    Unseen,
 }
 
 impl Vocabulary {
@@ -107,9 +118,9 @@ impl Vocabulary {
     }
 
     /// The values of a row that is no matrix: its fate, and how many entries are not finite where that is known.
-    pub fn fates(&self, base: Option<u64>, sides: &[Fate]) -> Measurements {
+    pub fn fates(&self, base: Value, sides: &[Fate]) -> Measurements {
         let counted = self.metrics().into_iter().find(|column| column.key == NONFINITE);
-        let numbers = |count: Option<u64>| Some(Measurements(vec![(counted?, Value::Count(count?))]));
+        let numbers = |count: Value| Some(Measurements(vec![(counted?, count)]));
         let tuned: Vec<Option<Measurements>> = sides.iter().map(|side| numbers(side.nonfinite)).collect();
         let halves: Vec<Half<'_>> = sides
             .iter()
@@ -125,10 +136,16 @@ impl Vocabulary {
         let fates: Vec<&str> =
             self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
         for (column, value) in &mut values.0 {
-            let known = column.key.starts_with(NONFINITE) && value.number().is_some();
-            if !known && !fates.contains(&column.key) {
+            let told = column.key.starts_with(NONFINITE)
+                && !matches!(value, Value::Missing(Why::Unpaired | Why::NotDecomposed));
+            if !told && !fates.contains(&column.key) {
                 *value = Value::Missing(Why::Absent);
             }
+        }
+        let unseen = self.sides.iter().zip(sides).filter(|(_, fate)| fate.bytes == Bytes::Unseen);
+        let unseen: Vec<&str> = unseen.filter_map(|(side, _)| Some(side.fates.first()?.key)).collect();
+        for (_, value) in values.0.iter_mut().filter(|(column, _)| unseen.contains(&column.key)) {
+            *value = Value::Missing(Why::Unseen);
         }
         values
     }

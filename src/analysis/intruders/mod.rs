@@ -231,8 +231,10 @@ impl<'a> Sides<'a> {
     ) -> (Vec<(&'static Column, Value)>, Vec<&'static str>) {
         let entries = Entries::new();
         let of_delta = |key| Subject::new(layer, &entries, Ok(&self.delta_values)).value(key);
-        let ratio = |delta: f64, base: f64| {
-            if base > 0.0 { Value::real(delta / base) } else { Value::Missing(Why::ZeroBase) }
+        let ratio = |delta: f64, base: f64| match (delta, base) {
+            (0.0, _) => Value::Real(0.0),
+            (_, 0.0) => Value::Missing(Why::ZeroBase),
+            (delta, base) => Value::real(delta / base),
         };
         let (delta_values, base) = (&self.delta_values, &looked.base_values);
         let main = looked.left.as_ref().or(looked.right.as_ref()).map_or(&[][..], Vec::as_slice);

@@ -2,7 +2,6 @@
 //!
 //! Unknown fields are tolerated; a method whose update is not read is refused by its name.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -58,7 +57,7 @@ impl Config {
     /// Reads the file at `path`.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         super::super::probe::check(path)?;
-        let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let file = super::super::input::open(path)?;
         let mut text = Vec::new();
         file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
         let malformed = |reason: String| Error::malformed(path, reason);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::catalogue::{Catalogue, LeftOut, Weight};
 use super::weight::{Along, Decompose, Expr};
-use super::{Holds, MatrixSource, Opening, Stage};
+use super::{Holds, MatrixSource, Opening, Stage, input};
 use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, bare, natural};
 use crate::matrix::Dtype;
@@ -104,7 +104,7 @@ pub(super) fn open(
 /// The settings that lie beside the weights at `path`.
 fn beside(path: &Path) -> Option<PathBuf> {
     let folder = if path.is_dir() { path } else { path.parent()? };
-    Some(folder.join(CONFIG)).filter(|config| config.is_file())
+    Some(folder.join(CONFIG)).filter(|config| input::exists(config))
 }
 
 /// The updates that `stored` holds, and what else lies in it.

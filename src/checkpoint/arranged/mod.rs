@@ -184,7 +184,7 @@ impl Outputs<'_> {
             Axes::InOut => Arc::new(Expr::Part { of, side: Side::Columns, runs }).transposed(),
         };
         let (rows, cols) = expr.shape();
-        let layer = Layer { name, rows, cols, block, role, part: Part::Whole, ..stored.clone() };
+        let layer = Layer { name, rows, cols, block, role, part: Part::Cut, ..stored.clone() };
         Weight::new(layer, expr, None)
     }
 }

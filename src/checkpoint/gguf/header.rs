@@ -51,18 +51,20 @@ pub(super) fn read(handle: &File, file: WeightFile) -> Result<Header, Error> {
     let start = cursor.position.next_multiple_of(found.settings.alignment);
     check_places(&mut found.tensors, start, &file)?;
     let (mut tensors, mut readings) = (vec![], BTreeMap::new());
-    for Described { name, shape, type_id, offset } in found.tensors {
+    for Described { name, shape, type_id, offset, bytes } in found.tensors {
         let element = match kinds::of(type_id) {
             Some(kind) => kind.element(),
             None => Element::Other(format!("type {type_id}")),
         };
-        let reading = match kinds::of(type_id).map_or(Form::Unread, |kind| kind.form) {
-            Form::Float(_) | Form::Integers => None,
-            Form::Blocks(decoder) => Some(Reading::Blocks { decoder, offset }),
-            Form::Unread => Some(Reading::Refused(format!("blocks of {} are not decoded", element.name()))),
+        let reading = match kinds::of(type_id).map(|kind| kind.form) {
+            Some(Form::Float(_) | Form::Integers) => None,
+            Some(Form::Blocks(decoder)) => Some(Reading::Blocks { decoder, offset }),
+            None | Some(Form::Unread(_)) => {
+                Some(Reading::Refused(format!("blocks of {} are not decoded", element.name())))
+            }
         };
         readings.extend(reading.map(|reading| (name.clone(), reading)));
-        tensors.push(TensorInfo { name, shape, element, file: 0, offset });
+        tensors.push(TensorInfo { name, shape, element, file: 0, offset, bytes: Some(bytes) });
     }
     let refused = readings.values().any(|reading| matches!(reading, Reading::Refused(_)));
     let notes = if refused { vec![ADVICE.to_owned()] } else { vec![] };
@@ -82,6 +84,8 @@ struct Described {
     type_id: u32,
     /// From the start of the data, later from that of the file.
     offset: u64,
+    /// How many of the file's bytes are its own.
+    bytes: u64,
 }
 
 /// The metadata that matter.
@@ -205,14 +209,14 @@ fn described(cursor: &mut Cursor<'_>) -> Result<Described, String> {
     }
     shape.reverse();
     let (type_id, offset) = (u32::from_le_bytes(cursor.take()?), cursor.u64()?);
-    Ok(Described { name, shape, type_id, offset })
+    Ok(Described { name, shape, type_id, offset, bytes: 0 })
 }
 
 /// Makes offsets count from the start of the file, and refuses tensors that lie outside it or in each other.
 fn check_places(tensors: &mut [Described], start: u64, file: &WeightFile) -> Result<(), Error> {
     tensors.sort_by_key(|tensor| tensor.offset);
     let mut end = start;
-    for tensor in tensors {
+    for tensor in tensors.iter_mut() {
         let fail = |reason: String| Error::tensor(file.path(), &tensor.name, reason);
         let length = length(tensor).map_err(fail)?;
         let begin = start.checked_add(tensor.offset);
@@ -226,7 +230,15 @@ fn check_places(tensors: &mut [Described], start: u64, file: &WeightFile) -> Res
         if begin < end {
             return Err(fail(format!("its data start at {}, inside those of another tensor", tensor.offset)));
         }
-        (tensor.offset, end) = (begin, stop);
+        (tensor.offset, tensor.bytes, end) = (begin, length, stop);
+    }
+    // How long one of an unknown type is, only the next one tells.
+    let mut next = file.bytes();
+    for tensor in tensors.iter_mut().rev() {
+        if kinds::of(tensor.type_id).is_none() {
+            tensor.bytes = next.saturating_sub(tensor.offset);
+        }
+        next = tensor.offset;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 use candle_core::quantized::GgmlDType;
 
+use crate::checkpoint::elements::Scale;
 use crate::layer::Element;
 use crate::matrix::Dtype;
 
@@ -28,8 +29,8 @@ pub(super) enum Form {
     Blocks(GgmlDType),
     /// Numbers that are no weights.
     Integers,
-    /// Blocks that are not decoded.
-    Unread,
+    /// Blocks that are not decoded; only their scale is known.
+    Unread(Scale),
 }
 
 impl Kind {
@@ -39,7 +40,7 @@ impl Kind {
             Form::Float(dtype) => Element::Float(dtype),
             Form::Blocks(_) => Element::Coded(self.name, (8 * self.bytes).div_ceil(self.entries) as u32),
             Form::Integers => Element::Other(self.name.to_lowercase()),
-            Form::Unread => Element::Other(self.name.to_owned()),
+            Form::Unread(_) => Element::Other(self.name.to_owned()),
         }
     }
 }
@@ -49,11 +50,20 @@ pub(super) fn of(id: u32) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.id == id)
 }
 
+/// Bytes and entries of a block of the type called `name`, and where its scale lies, if it is one that is not decoded.
+pub(in crate::checkpoint) fn scale(name: &str) -> Option<(u64, u64, Scale)> {
+    KINDS.iter().filter(|kind| kind.name == name).find_map(|kind| match kind.form {
+        Form::Unread(scale) => Some((kind.bytes, kind.entries, scale)),
+        _ => None,
+    })
+}
+
 const fn kind(id: u32, name: &'static str, (entries, bytes): (u64, u64), form: Form) -> Kind {
     Kind { id, name, entries, bytes, form }
 }
 
 use Form::{Blocks, Float, Integers, Unread};
+use Scale::Half;
 
 /// All types of the specification but those that were withdrawn.
 const KINDS: &[Kind] = &[
@@ -71,26 +81,26 @@ const KINDS: &[Kind] = &[
     kind(13, "Q5_K", (256, 176), Blocks(GgmlDType::Q5K)),
     kind(14, "Q6_K", (256, 210), Blocks(GgmlDType::Q6K)),
     kind(15, "Q8_K", (256, 292), Blocks(GgmlDType::Q8K)),
-    kind(16, "IQ2_XXS", (256, 66), Unread),
-    kind(17, "IQ2_XS", (256, 74), Unread),
-    kind(18, "IQ3_XXS", (256, 98), Unread),
-    kind(19, "IQ1_S", (256, 50), Unread),
-    kind(20, "IQ4_NL", (32, 18), Unread),
-    kind(21, "IQ3_S", (256, 110), Unread),
-    kind(22, "IQ2_S", (256, 82), Unread),
-    kind(23, "IQ4_XS", (256, 136), Unread),
+    kind(16, "IQ2_XXS", (256, 66), Unread(Half(0))),
+    kind(17, "IQ2_XS", (256, 74), Unread(Half(0))),
+    kind(18, "IQ3_XXS", (256, 98), Unread(Half(0))),
+    kind(19, "IQ1_S", (256, 50), Unread(Half(0))),
+    kind(20, "IQ4_NL", (32, 18), Unread(Half(0))),
+    kind(21, "IQ3_S", (256, 110), Unread(Half(0))),
+    kind(22, "IQ2_S", (256, 82), Unread(Half(0))),
+    kind(23, "IQ4_XS", (256, 136), Unread(Half(0))),
     kind(24, "I8", (1, 1), Integers),
     kind(25, "I16", (1, 2), Integers),
     kind(26, "I32", (1, 4), Integers),
     kind(27, "I64", (1, 8), Integers),
     kind(28, "F64", (1, 8), Float(Dtype::F64)),
-    kind(29, "IQ1_M", (256, 56), Unread),
+    kind(29, "IQ1_M", (256, 56), Unread(Scale::Nibbles)),
     kind(30, "BF16", (1, 2), Float(Dtype::Bf16)),
-    kind(34, "TQ1_0", (256, 54), Unread),
-    kind(35, "TQ2_0", (256, 66), Unread),
-    kind(39, "MXFP4", (32, 17), Unread),
-    kind(40, "NVFP4", (64, 36), Unread),
-    kind(41, "Q1_0", (128, 18), Unread),
+    kind(34, "TQ1_0", (256, 54), Unread(Half(52))),
+    kind(35, "TQ2_0", (256, 66), Unread(Half(64))),
+    kind(39, "MXFP4", (32, 17), Unread(Scale::Power)),
+    kind(40, "NVFP4", (64, 36), Unread(Scale::Bytes(4))),
+    kind(41, "Q1_0", (128, 18), Unread(Half(0))),
 ];
 
 #[cfg(test)]

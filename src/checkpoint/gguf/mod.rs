@@ -5,13 +5,13 @@
 mod header;
 mod kinds;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::stored::{Parts, WeightFile};
-use super::{Choice, Format, folder, probe};
+use super::{Choice, Format, folder, input, probe};
 use crate::error::Error;
+pub(super) use kinds::scale;
 
 /// The table entry.
 pub(super) const FORMAT: Format = Format { name: "gguf", sniff, parts };
@@ -24,7 +24,7 @@ fn sniff(path: &Path, _: &Choice<'_>) -> bool {
         return folder::listing(path).is_ok_and(|names| names.iter().any(|name| name.ends_with(ENDING)));
     }
     let mut magic = [0; 4];
-    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"GGUF"
+    input::try_open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"GGUF"
 }
 
 fn parts(path: &Path, _: &Choice<'_>) -> Result<Parts, Error> {

@@ -7,17 +7,16 @@
 mod client;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tempfile::TempDir;
 
 use super::address::Address;
 use super::header::{self, Header};
 use super::stored::{Part, WeightFile};
-use super::{MatrixSource, Opening, Stage, folder, foreign, probe, safetensors};
+use super::{MatrixSource, Opening, Stage, TemporaryFolder, folder, foreign, input, probe, safetensors};
 use crate::error::{Error, brief};
 use client::{Client, encoded};
 
@@ -43,7 +42,7 @@ pub struct Remote {
     commit: String,
     client: Client,
     /// Settings, indices and headers, under the names they have in the repository.
-    shadow: TempDir,
+    shadow: TemporaryFolder,
 }
 
 /// A weight file of a repository.
@@ -71,7 +70,8 @@ impl Remote {
     /// # Errors
     /// When the hub does not answer, does not have it, or wants to know who asks.
     pub fn find(address: &Address, hub: &Hub) -> Result<Self, Error> {
-        let shadow = tempfile::tempdir().map_err(|e| Error::io(&std::env::temp_dir(), "cannot write", e))?;
+        let home = std::env::temp_dir();
+        let shadow = TemporaryFolder::new_in(&home).map_err(|e| Error::io(&home, "cannot write", e))?;
         let client = Client::new(hub);
         let revision = address.revision.as_deref().unwrap_or("main").replace('/', "%2F");
         let url = format!("{}/api/models/{}/revision/{revision}", client.endpoint(), address.repository);
@@ -188,7 +188,7 @@ impl Remote {
         }
         let file = RemoteFile { remote: Arc::clone(self), url, bytes };
         let file = WeightFile::remote(self.shown(path), bytes, file);
-        let handle = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
+        let handle = input::open(path)?;
         let Header { tensors, settings } = header::read(&handle, &file)?;
         Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None, settings })
     }

@@ -21,7 +21,7 @@ use super::MatrixSource;
 use super::config::Quantization;
 use super::stored::Stored;
 use crate::error::Error;
-use crate::layer::{self, Element, Filter, Layer, SCALES_OF_A_MATRIX, Selection, TensorInfo, bare, natural};
+use crate::layer::{self, Element, Filter, Layer, Part, Selection, TensorInfo, bare, natural};
 use crate::matrix::{Dtype, Matrix};
 use crate::report::{Kind, Skipped, SourceFile};
 
@@ -54,22 +54,30 @@ pub(super) struct Quantized {
 pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSource> {
     let tensors = stored.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let inventory = Inventory { stored: &stored, tensors, config };
-    let (mut recipes, mut refused, mut parts) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    let (mut recipes, mut refused) = (BTreeMap::<String, Recipe>::new(), BTreeMap::new());
+    // What scales which weight.
+    let mut parts: BTreeMap<String, String> = BTreeMap::new();
+    let mut names = BTreeSet::new();
     for tensor in stored.tensors().iter().filter(|tensor| !is_scale(&inventory, &tensor.name)) {
         match SCHEMES.iter().find_map(|scheme| scheme(&inventory, tensor)) {
             Some(Found::Weight(recipe))
                 if recipe.name != tensor.name && inventory.get(&recipe.name).is_some() =>
             {
-                parts.extend(recipe.parts);
+                parts.extend(recipe.parts.into_iter().map(|part| (part, tensor.name.clone())));
                 let reason = "quantized, but stored unquantized as well".to_owned();
                 refused.insert(tensor.name.clone(), (Kind::Plain, reason));
             }
+            Some(Found::Weight(recipe)) if !names.insert(recipe.name.clone()) => {
+                parts.extend(recipe.parts.into_iter().map(|part| (part, tensor.name.clone())));
+                let reason = "quantized, but stored quantized in another way as well".to_owned();
+                refused.insert(tensor.name.clone(), (Kind::Refused, reason));
+            }
             Some(Found::Weight(recipe)) => {
-                parts.extend(recipe.parts.iter().cloned());
+                parts.extend(recipe.parts.iter().map(|part| (part.clone(), recipe.name.clone())));
                 recipes.insert(tensor.name.clone(), *recipe);
             }
             Some(Found::Refused(reason, beside)) => {
-                parts.extend(beside);
+                parts.extend(beside.into_iter().map(|part| (part, tensor.name.clone())));
                 refused.insert(tensor.name.clone(), (Kind::Refused, reason));
             }
             None => {}
@@ -80,11 +88,10 @@ pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSourc
     }
     let (mut weights, mut skipped) = (vec![], vec![]);
     for tensor in stored.tensors() {
-        let reason = refused.get(&tensor.name).cloned();
-        let scales = || (Kind::Plain, SCALES_OF_A_MATRIX.to_owned());
-        let reason = reason.or_else(|| parts.contains(&tensor.name).then(scales));
-        match (reason, recipes.get(&tensor.name)) {
-            (Some((kind, reason)), _) => skipped.push(tensor.skipped(kind, reason)),
+        let refused = refused.get(&tensor.name).map(|(kind, reason)| tensor.skipped(*kind, reason));
+        let scales = || parts.get(&tensor.name).map(|weight| tensor.scales_of(weight));
+        match (refused.or_else(scales), recipes.get(&tensor.name)) {
+            (Some(line), _) => skipped.push(line),
             (None, Some(Recipe { name, shape, .. })) => weights.push(TensorInfo {
                 name: name.clone(),
                 shape: shape.clone(),
@@ -137,7 +144,7 @@ impl MatrixSource for Quantized {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        match self.recipes.get(&layer.tensor) {
+        match self.recipes.get(&layer.tensor).filter(|_| layer.part != Part::Bytes) {
             Some(recipe) => recipe.read(&self.stored, layer, rows),
             None => self.stored.read(layer, rows),
         }

@@ -7,7 +7,7 @@ use crate::checkpoint::of_base;
 use crate::error::printable;
 use crate::layer::{Filter, Layer};
 use crate::report::{
-    self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals,
+    self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
 };
 
 use super::super::run::row_of;
@@ -55,7 +55,8 @@ pub(super) fn report(
         .iter()
         .copied()
         .filter(|skipped| filter.keeps(crate::layer::bare(&skipped.tensor)))
-        .cloned()
+        // What failed has a row that says so.
+        .map(|skipped| Skipped { failed: None, ..skipped.clone() })
         .collect();
     let totals = totals(&rows, sides, (&skipped, dropped + all.len() - skipped.len()), &others);
     rows.extend(others);
@@ -81,6 +82,7 @@ pub(super) fn report(
         groups: vec![],
         notes: notes(sides),
         verdicts: vec![],
+        unlisted: Unlisted::default(),
     }
 }
 

@@ -66,21 +66,24 @@ pub(super) fn look_and_measure(
     Ok(found)
 }
 
-/// Looks at the tensors that are no matrices; rows of those that something is to be said of.
+/// Looks at the tensors that are no matrices: rows of those that something is to be said of, names of those that are the
+/// same on all sides.
 pub(super) fn look_at_others(
-    sides: &Arc<Sides>,
+    (sides, tasks): (&Arc<Sides>, &[Task]),
     filter: &Filter,
     vocabulary: &Vocabulary,
     (common, limits): (&Common, Limits),
-) -> Result<Vec<Row>, Error> {
-    let odd = Arc::new(sides.odd(filter));
+) -> Result<(Vec<Row>, Vec<String>), Error> {
+    let odd = Arc::new(sides.odd(filter, tasks));
     let jobs: Vec<Job> = odd.iter().map(|odd| read(odd.bytes())).collect();
     let work: Work<_> = {
         let (sides, odd) = (Arc::clone(sides), Arc::clone(&odd));
         Arc::new(move |i| odd[i].see(&sides))
     };
     let seen = run::all(&jobs, &work, (common, limits))?;
-    Ok(odd.iter().zip(&seen).filter_map(|(odd, seen)| odd.row(seen, vocabulary)).collect())
+    let pairs = || odd.iter().zip(&seen);
+    let unchanged = pairs().filter(|(odd, seen)| odd.is_unchanged(seen)).map(|(odd, _)| odd.name()).collect();
+    Ok((pairs().filter_map(|(odd, seen)| odd.row(seen, vocabulary)).collect(), unchanged))
 }
 
 /// Measures one row.

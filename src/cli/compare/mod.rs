@@ -16,7 +16,7 @@ use crate::analysis::compare::{self, Preserve, Settings, Vectors, Vocabulary, dr
 use crate::checkpoint::Opening;
 use crate::engine::{Job, Limits};
 use crate::error::Error;
-use crate::layer::Layer;
+use crate::layer::{Filter, Layer};
 use crate::notation;
 use crate::render::{self, Look, Unchanged};
 use crate::report::Column;
@@ -29,6 +29,7 @@ use super::run;
 use super::spectrum::Names;
 use super::{Status, remark, rules, strict};
 use look::{look_and_measure, look_at_others, measuring, read};
+use odd::Odd;
 use side::{Method, Side, name_and_path};
 use task::{Depth, Sides, Task};
 
@@ -101,8 +102,9 @@ pub(super) struct Arguments {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let outputs = if common.dry_run { Outputs::create(&[])? } else { Outputs::create(&common.output)? };
+    let mut outputs = Outputs::new(&common.output)?;
     let sides = Arc::new(open(arguments)?);
+    outputs.ready(common)?;
     let all: Vec<&Side> = sides.all().collect();
     let depth = match (arguments.no_svd, arguments.all) {
         (true, _) => Depth::Bytes,
@@ -130,10 +132,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let filter = common.filter()?;
     let (tasks, dropped) = sides.tasks(&filter);
     if tasks.is_empty() {
-        let what = if dropped > 0 {
-            format!("`--include` and `--exclude` leave none of {dropped} matrices")
-        } else {
-            "neither side holds a matrix".to_owned()
+        let what = match dropped.len() {
+            0 => "neither side holds a matrix".to_owned(),
+            all => format!("`--include` and `--exclude` leave none of {all} matrices"),
         };
         return Err(Error::malformed(Path::new(&sides.base.origin.path), what));
     }
@@ -144,14 +145,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     warn_of_filters(&sides, common);
     let begun = Instant::now();
     let found = look_and_measure(&sides, &tasks, &settings, (depth, common, limits), &method.columns)?;
-    let others = look_at_others(&sides, &filter, &vocabulary, (common, limits))?;
+    let (others, unchanged) = look_at_others((&sides, &tasks), &filter, &vocabulary, (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
     let mut report =
-        assembly::report(&sides, (&tasks, dropped, &filter), (&found, others), &vocabulary, columns);
+        assembly::report(&sides, (&tasks, dropped.len(), &filter), (&found, others), &vocabulary, columns);
     report.settings = method.settings;
     report.settings.extend(assembly::settings(&settings, weights && depth != Depth::Bytes));
+    report.unlisted.unchanged = unchanged;
+    if !gate.clauses.is_empty() && report.totals.filtered > 0 {
+        let others: Vec<String> = sides.odd(&Filter::default()).iter().map(Odd::name).collect();
+        let matrices = dropped.iter().map(String::as_str);
+        report.unlisted.hidden = rules::hidden(common, matrices, others.iter().map(String::as_str))?;
+    }
     run::judge(&mut report, common, &gate)?;
     let wanted = match (depth, weights) {
         (Depth::Bytes, _) => (&SHOWN_BYTES[..], &SHOWN_BYTES[..1]),
@@ -162,7 +169,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
     let look = Look { unchanged, ..common.look(&shown, &keys) };
-    let status = run::deliver_as(&report, &look, outputs, &|look, out| {
+    let status = run::deliver_as(&report, &look, &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)
     })?;
     Ok(strict::judged(status, common, sides.skipped(&filter)))

@@ -1,18 +1,18 @@
 //! The tensors of a comparison that are no matrices: what became of them, and whether they are finite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::analysis::compare::{Fate, Retyped, Vocabulary};
+use crate::analysis::compare::{Bytes, Fate, Retyped, Vocabulary};
 use crate::analysis::hygiene;
 use crate::checkpoint::MatrixSource;
 use crate::error::{Error, printable};
-use crate::layer::{Filter, SCALES_OF_A_MATRIX, TensorInfo, bare, natural, place};
+use crate::layer::{Filter, Layer, TensorInfo, bare, distinct, natural, place};
 use crate::pair;
-use crate::report::{Comparison, Row, Skipped, SkippedContent, Standing};
+use crate::report::{Comparison, Row, Skipped, SkippedContent, Standing, Value, Why};
 
 use super::assembly::summary;
 use super::side::{Content, Side};
-use super::task::{Sides, between};
+use super::task::{Sides, Task, between};
 
 /// A tensor that is no matrix, on all sides.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub(super) struct Odd {
     name: String,
     base: Option<Entry>,
     tuned: Vec<Option<Entry>>,
+    /// Whether the other side needs no scales for the weight that it scales.
+    stored_plainly: Vec<bool>,
 }
 
 /// The tensor of one side, and where it is stored, if it is.
@@ -33,30 +35,95 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub(super) struct SeenOdd {
     base: Option<SkippedContent>,
+    base_nonfinite: Value,
     tuned: Vec<(Fate, Option<SkippedContent>)>,
 }
 
 impl Sides {
-    /// The tensors that are no matrices and that `filter` keeps, in natural name order.
-    pub(super) fn odd(&self, filter: &Filter) -> Vec<Odd> {
-        let mut all: BTreeMap<String, Odd> = BTreeMap::new();
-        let empty =
-            |name: &str| Odd { name: name.to_owned(), base: None, tuned: vec![None; self.tuned.len()] };
-        for (name, entry) in entries(&self.base) {
-            all.entry(name.clone()).or_insert_with(|| empty(&name)).base = Some(entry);
-        }
-        for (i, (_, side)) in self.tuned.iter().enumerate() {
-            for (name, entry) in entries(side) {
-                all.entry(name.clone()).or_insert_with(|| empty(&name)).tuned[i] = Some(entry);
+    /// The tensors that are no matrices and that `filter` keeps, in natural name order. Their rows are called as none of
+    /// `tasks` is.
+    pub(super) fn odd(&self, filter: &Filter, tasks: &[Task]) -> Vec<Odd> {
+        let empty = || vec![None; self.tuned.len()];
+        let base: Vec<Entry> = entries(&self.base).collect();
+        let names = |entries: &[Entry]| -> Vec<String> {
+            entries.iter().map(|entry| entry.tensor.tensor.clone()).collect()
+        };
+        let of_base = names(&base);
+        let mut odd: Vec<Odd> =
+            base.into_iter().map(|entry| Odd { base: Some(entry), ..Odd::new(empty()) }).collect();
+        let mut added: BTreeMap<String, usize> = BTreeMap::new();
+        for (side, (_, tuned)) in self.tuned.iter().enumerate() {
+            let tuned: Vec<Entry> = entries(tuned).collect();
+            let partners = pair::tensors(&of_base, &names(&tuned));
+            for (entry, partner) in tuned.into_iter().zip(partners) {
+                // Several sides may have added the same.
+                let name = pair::canonical(&entry.tensor.tensor);
+                let known = || added.get(&name).copied().filter(|at| odd[*at].tuned[side].is_none());
+                let at = partner.or_else(known).unwrap_or(odd.len());
+                if at == odd.len() {
+                    odd.push(Odd::new(empty()));
+                    added.insert(name, at);
+                }
+                odd[at].tuned[side] = Some(entry);
             }
         }
-        let mut odd: Vec<Odd> = all.into_values().filter(|odd| filter.keeps(bare(&odd.name))).collect();
+        odd.iter_mut().for_each(|odd| odd.name = odd.tensor().to_owned());
+        odd.retain(|odd| filter.keeps(bare(&odd.name)));
         odd.sort_by(|a, b| natural(&a.name, &b.name));
+        let called: Vec<(String, String)> =
+            odd.iter().map(|odd| (printable(bare(&odd.name)), printable(&odd.name))).collect();
+        let taken = tasks.iter().map(|task| task.name.as_str()).collect();
+        odd.iter_mut().zip(distinct(&called, &taken)).for_each(|(odd, name)| odd.name = name);
+        self.without_scales_of_one_side(&mut odd);
         odd
+    }
+
+    /// Takes out what scales a weight of one side that the other stores without scales: it came with the type, or went
+    /// with it, and the row of the weight says so.
+    fn without_scales_of_one_side(&self, odd: &mut [Odd]) {
+        let plain = |side: &Side| -> BTreeSet<String> {
+            let floats = |layer: &&Layer| layer.encoding.is_none() && layer.dtype.size() > 1;
+            side.layers.iter().filter(floats).map(|layer| pair::canonical(&layer.name)).collect()
+        };
+        if odd.iter().all(|odd| odd.scales().is_none()) {
+            return;
+        }
+        let of_base = plain(&self.base);
+        let of_tuned: Vec<BTreeSet<String>> = self.tuned.iter().map(|(_, side)| plain(side)).collect();
+        for odd in odd {
+            let Some(weight) = odd.scales().map(|weight| pair::canonical(bare(weight))) else { continue };
+            odd.stored_plainly = match (&odd.base, of_base.contains(&weight)) {
+                (None, plain) => vec![plain; self.tuned.len()],
+                (Some(_), _) => {
+                    let lacks = odd.tuned.iter().map(Option::is_none);
+                    lacks.zip(&of_tuned).map(|(lacks, plain)| lacks && plain.contains(&weight)).collect()
+                }
+            };
+        }
     }
 }
 
 impl Odd {
+    /// One that no side has yet.
+    fn new(tuned: Vec<Option<Entry>>) -> Self {
+        Self { name: String::new(), base: None, stored_plainly: vec![false; tuned.len()], tuned }
+    }
+
+    /// As some side has it, the base first.
+    fn entry(&self) -> Option<&Entry> {
+        self.base.as_ref().or_else(|| self.tuned.iter().flatten().next())
+    }
+
+    /// The name of its tensor.
+    fn tensor(&self) -> &str {
+        self.entry().map_or("", |entry| &entry.tensor.tensor)
+    }
+
+    /// The weight that it scales.
+    fn scales(&self) -> Option<&str> {
+        self.entry()?.tensor.scales.as_deref()
+    }
+
     /// How many bytes are read to see it.
     pub(super) fn bytes(&self) -> u64 {
         let entries = self.base.iter().chain(self.tuned.iter().flatten());
@@ -70,26 +137,41 @@ impl Odd {
     pub(super) fn see(&self, sides: &Sides) -> Result<SeenOdd, Error> {
         let header = |entry: &Entry| (entry.tensor.shape.clone(), entry.tensor.dtype.clone());
         let base = self.base.as_ref().map(|entry| read(&sides.base, entry)).transpose()?.flatten();
-        let tuned = sides.tuned.iter().zip(&self.tuned).map(|((_, side), entry)| {
+        let tuned = sides.tuned.iter().zip(&self.tuned).zip(&self.stored_plainly);
+        let tuned = tuned.map(|(((_, side), entry), plainly)| {
             let content = entry.as_ref().map(|entry| read(side, entry)).transpose()?.flatten();
             let (standing, retyped) = between(self.base.as_ref().map(header), entry.as_ref().map(header));
-            let differs =
-                matches!((&base, &content), (Some(base), Some(tuned)) if base.blake3 != tuned.blake3);
-            let standing = match standing {
-                Some(Standing::Unchanged) if differs => Some(Standing::Measured),
-                standing => standing,
+            let nonfinite = nonfinite(entry.as_ref(), content.as_ref());
+            let same = base.as_ref().zip(content.as_ref()).map(|(base, tuned)| base.blake3 == tuned.blake3);
+            let (standing, bytes) = match (standing, same) {
+                (Some(Standing::Unchanged), Some(false)) => (Some(Standing::Measured), Bytes::Seen),
+                (Some(Standing::Unchanged), None) => (Some(Standing::Measured), Bytes::Unseen),
+                (Some(Standing::Added | Standing::Removed), _) if *plainly && is_sound(nonfinite) => {
+                    (None, Bytes::Seen)
+                }
+                (standing, _) => (standing, Bytes::Seen),
             };
-            let nonfinite = content.as_ref().map(|content| content.nonfinite_count);
-            Ok((Fate { standing, retyped, nonfinite }, content))
+            Ok((Fate { standing, retyped, bytes, nonfinite }, content))
         });
-        Ok(SeenOdd { tuned: tuned.collect::<Result<_, Error>>()?, base })
+        let tuned = tuned.collect::<Result<_, Error>>()?;
+        Ok(SeenOdd { tuned, base_nonfinite: nonfinite(self.base.as_ref(), base.as_ref()), base })
+    }
+
+    /// Its name in reports.
+    pub(super) fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// Whether it is the same on all sides, and every entry is finite.
+    pub(super) fn is_unchanged(&self, seen: &Result<SeenOdd, String>) -> bool {
+        seen.as_ref().is_ok_and(|seen| seen.tuned.iter().all(|(fate, _)| same(fate)))
     }
 
     /// Its row: none where there is nothing to say of it.
     pub(super) fn row(&self, seen: &Result<SeenOdd, String>, vocabulary: &Vocabulary) -> Option<Row> {
-        let Entry { tensor, .. } = self.base.as_ref().or(self.tuned.iter().flatten().next())?;
-        let name = printable(bare(&tensor.tensor));
-        let (block, role) = place(&name);
+        let Entry { tensor, .. } = self.entry()?;
+        let name = self.name.clone();
+        let (block, role) = place(&printable(bare(&tensor.tensor)));
         let row = Row {
             block,
             role,
@@ -110,11 +192,6 @@ impl Odd {
                 return Some(Row { comparison, failed: Some(failure.clone()), ..row });
             }
         };
-        let same = |fate: &Fate| {
-            fate.standing == Some(Standing::Unchanged)
-                && fate.retyped == Retyped::No
-                && fate.nonfinite.unwrap_or(0) == 0
-        };
         if seen.tuned.iter().all(|(fate, _)| same(fate)) {
             return None;
         }
@@ -129,29 +206,46 @@ impl Odd {
                 summary(&fates.iter().map(|fate| fate.standing).collect::<Vec<_>>()),
                 hash(&seen.base),
             )),
-            values: vocabulary.fates(seen.base.as_ref().map(|content| content.nonfinite_count), &fates),
+            values: vocabulary.fates(seen.base_nonfinite, &fates),
             ..row
         })
     }
 }
 
-/// The tensors of a side that are no matrices, by the name that pairs them.
-fn entries(side: &Side) -> impl Iterator<Item = (String, Entry)> {
+/// Whether there is nothing to say of a tensor on one side.
+fn same(fate: &Fate) -> bool {
+    matches!(fate.standing, None | Some(Standing::Unchanged))
+        && fate.retyped == Retyped::No
+        && is_sound(fate.nonfinite)
+}
+
+/// The tensors of a side that are no matrices.
+fn entries(side: &Side) -> impl Iterator<Item = Entry> {
     let stored = source(side).map_or(&[][..], MatrixSource::tensors);
     let by_name: BTreeMap<&str, &TensorInfo> =
         stored.iter().map(|stored| (stored.name.as_str(), stored)).collect();
-    // Scales are part of the matrices that are compared.
-    let others = side.others.iter().filter(|tensor| tensor.reason != SCALES_OF_A_MATRIX);
-    others.map(move |tensor| {
+    side.others.iter().map(move |tensor| {
         let stored = by_name.get(tensor.tensor.as_str()).map(|stored| (*stored).clone());
-        (pair::canonical(&tensor.tensor), Entry { tensor: tensor.clone(), stored })
+        Entry { tensor: tensor.clone(), stored }
     })
+}
+
+/// How many entries are not finite, or why that is not known.
+fn nonfinite(entry: Option<&Entry>, content: Option<&SkippedContent>) -> Value {
+    let count = content.and_then(|content| content.nonfinite_count).map(Value::Count);
+    count.unwrap_or(Value::Missing(if entry.is_some() { Why::Unseen } else { Why::Absent }))
+}
+
+/// Whether nothing is known against it.
+fn is_sound(nonfinite: Value) -> bool {
+    matches!(nonfinite, Value::Count(0) | Value::Missing(Why::Absent))
 }
 
 /// What the bytes of a tensor say: as a report has it, or as they are read.
 fn read(side: &Side, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
-    match (source(side), &entry.stored) {
-        (Some(source), Some(stored)) => hygiene::content(source, stored),
+    match (source(side), &entry.stored, &entry.tensor.failed) {
+        (Some(source), Some(stored), _) => hygiene::content(source, stored),
+        (_, _, Some(failure)) => Err(side.failed(failure)),
         _ => Ok(entry.tensor.content.clone()),
     }
 }

@@ -15,9 +15,9 @@ use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
 use crate::cli::place::{self, Place};
 use crate::cli::spectrum::{Names, bytes_settings, settings};
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection};
-use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
+use crate::metric::{HYGIENE, METRICS, Metric, RANKS, WEIGHTWATCHER};
 use crate::report::{Column, Format, Measurements, Skipped, Source, SourceFile, Value};
 
 /// One side.
@@ -162,6 +162,12 @@ impl Side {
         matches!(&self.content, Content::Saved(_, _, copies) if copies.contains(&layer.name))
     }
 
+    /// The error about what could not be read or decomposed when the report was written.
+    pub(super) fn failed(&self, failure: &str) -> Error {
+        let what = format!("could not be measured when the report was written: {}", printable(failure));
+        Error::malformed(Path::new(&self.origin.path), what)
+    }
+
     /// The weights, if it has them.
     pub(super) fn weights(&self) -> Option<&Arc<dyn MatrixSource>> {
         match &self.content {
@@ -304,7 +310,7 @@ impl Method {
     fn with_columns(mut self, reports: &[(&str, &Saved)]) -> Self {
         let shared = |key: &str| reports.iter().all(|(_, saved)| saved.columns.iter().any(|k| k == key));
         let Some((_, first)) = reports.first() else { return self };
-        let known = METRICS.iter().chain(WEIGHTWATCHER).map(|metric| &metric.column);
+        let known = METRICS.iter().chain(WEIGHTWATCHER).chain(RANKS).map(|metric| &metric.column);
         let own: Vec<&'static Column> = self.columns.clone();
         let find = |key: &String| own.iter().copied().chain(known.clone()).find(|column| column.key == key);
         let all_saved = self.settings.iter().all(|(key, _)| first.settings.contains_key(*key));

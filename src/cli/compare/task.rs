@@ -1,12 +1,12 @@
 //! The rows of a comparison before anything is measured: which matrix is which, and whether its bytes changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::analysis::compare::{Content, Retyped, equal};
-use crate::error::Error;
 use crate::checkpoint::copies;
-use crate::layer::{Filter, Layer, bare, natural};
+use crate::error::Error;
+use crate::layer::{Filter, Layer, bare, distinct, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::{Skipped, Standing};
 
@@ -52,8 +52,8 @@ impl Sides {
         std::iter::once(&self.base).chain(self.tuned.iter().map(|(_, side)| side))
     }
 
-    /// All matrices that `filter` keeps, in natural name order, and how many it drops.
-    pub(super) fn tasks(&self, filter: &Filter) -> (Vec<Task>, usize) {
+    /// All matrices that `filter` keeps, in natural name order, and the names of those that it drops.
+    pub(super) fn tasks(&self, filter: &Filter) -> (Vec<Task>, Vec<String>) {
         let empty = || vec![None; self.tuned.len()];
         let mut positions: BTreeMap<(String, String), usize> = BTreeMap::new();
         let mut tasks = vec![];
@@ -97,11 +97,24 @@ impl Sides {
                 tasks[at].tuned[side] = Some(layer);
             }
         }
-        let all = tasks.len();
-        tasks.retain(|task| filter.keeps(&task.name));
-        tasks.sort_by(|a, b| natural(&a.name, &b.name));
-        let dropped = all - tasks.len();
-        (tasks, dropped)
+        tell_apart(&mut tasks);
+        let (mut kept, dropped): (Vec<Task>, Vec<Task>) =
+            tasks.into_iter().partition(|task| filter.keeps(&task.name));
+        kept.sort_by(|a, b| natural(&a.name, &b.name));
+        (kept, dropped.into_iter().map(|task| task.name).collect())
+    }
+}
+
+/// Gives rows of one name those of their tensors: of two matrices that are called alike, one side may lack one.
+fn tell_apart(tasks: &mut [Task]) {
+    let full = |task: &Task| {
+        let own = task.base.as_ref().or_else(|| task.layer());
+        (task.name.clone(), own.map_or_else(String::new, Layer::full_name))
+    };
+    tasks.sort_by_cached_key(full);
+    let names: Vec<(String, String)> = tasks.iter().map(full).collect();
+    for (task, name) in tasks.iter_mut().zip(distinct(&names, &BTreeSet::new())) {
+        task.name = name;
     }
 }
 
@@ -181,8 +194,15 @@ pub(super) enum Depth {
 /// Looks at the bytes of a row, as far as they decide whether it changed or are all that is looked at.
 ///
 /// # Errors
-/// When a side cannot be read.
+/// When a side cannot be read, or could not be when its report was written.
 pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Error> {
+    let layers = std::iter::once(task.base.as_ref()).chain(task.tuned.iter().map(Option::as_ref));
+    for (side, layer) in sides.all().zip(layers) {
+        let row = layer.and_then(|layer| side.row(&layer.name));
+        if let Some(failure) = row.and_then(|row| row.failed.as_ref()) {
+            return Err(side.failed(failure));
+        }
+    }
     let base = known(&sides.base, task.base.as_ref());
     let mut seen = Seen { base, base_content: None, tuned: vec![], varies: false };
     let headers: Vec<_> = (0..sides.tuned.len()).map(|i| task.standing(i)).collect();

@@ -1,6 +1,5 @@
 //! `svdkit.toml`, parsed strictly: an unknown key, a wrong type or a bad glob is an error with its line.
 
-use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
+use crate::checkpoint;
 use crate::cli::options::{When, globs, size};
 use crate::error::{Error, brief, printable};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
@@ -34,7 +34,7 @@ pub(in crate::cli) struct SettingsFile {
     /// As `--memory`.
     pub memory: Option<u64>,
     /// As `--allow-missing`, for every rule that does not say it itself.
-    pub allow_missing: Option<bool>,
+    pub allow_missing: Option<MissingPolicy>,
     /// The rules, in order.
     pub rules: Vec<FileRule>,
     /// What may break them, each with its line.
@@ -75,7 +75,7 @@ struct Top {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct GateTable {
-    allow_missing: Option<bool>,
+    allow_missing: Option<Missing>,
     #[serde(default)]
     rule: Vec<RuleTable>,
     #[serde(default)]
@@ -91,7 +91,7 @@ struct RuleTable {
     include: Globs,
     #[serde(default)]
     exclude: Globs,
-    allow_missing: Option<bool>,
+    allow_missing: Option<Missing>,
 }
 
 #[derive(Deserialize)]
@@ -102,11 +102,12 @@ enum SeverityName {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct AcceptTable {
     rule: Option<String>,
     column: Option<String>,
     matrix: Option<OneGlob>,
+    allow_missing: Option<Missing>,
     reason: String,
     until: Option<Until>,
 }
@@ -135,6 +136,27 @@ impl TryFrom<String> for OneGlob {
 
     fn try_from(pattern: String) -> Result<Self, String> {
         Glob::new(&pattern).map(Self).map_err(|e| format!("glob `{}`: {}", brief(&pattern), e.kind()))
+    }
+}
+
+/// Which values may be missing: what the base lacks, too, or those of the reasons listed.
+#[derive(Deserialize)]
+#[serde(try_from = "toml::Value")]
+struct Missing(MissingPolicy);
+
+impl TryFrom<toml::Value> for Missing {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        let wrong = || "expected `true`, `false` or a list of reasons, as in [\"zero_matrix\"]".to_owned();
+        match value {
+            toml::Value::Boolean(lacking) => Ok(Self(MissingPolicy { lacking, reasons: vec![] })),
+            toml::Value::Array(codes) => {
+                let codes = codes.iter().map(|code| gate::reason(code.as_str().ok_or_else(wrong)?));
+                Ok(Self(MissingPolicy { lacking: false, reasons: codes.collect::<Result<_, _>>()? }))
+            }
+            _ => Err(wrong()),
+        }
     }
 }
 
@@ -176,8 +198,8 @@ impl SettingsFile {
     /// When it cannot be read, is no TOML, or says what makes no sense; the message names the line.
     pub(in crate::cli) fn read(path: &Path) -> Result<Self, Error> {
         let mut text = String::new();
-        let file = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        file.map_err(|e| Error::io(path, "cannot read", e))?;
+        let read = checkpoint::open_file(path)?.take(LONGEST + 1).read_to_string(&mut text);
+        read.map_err(|e| Error::io(path, "cannot read", e))?;
         if text.len() as u64 > LONGEST {
             return Err(Error::malformed(
                 path,
@@ -198,7 +220,7 @@ impl SettingsFile {
             },
             include: table.include.0,
             exclude: table.exclude.0,
-            missing: table.allow_missing.map(policy),
+            missing: table.allow_missing.map(|missing| missing.0),
         };
         let accepted = |table: Spanned<AcceptTable>| {
             let line = line_of(&text, table.span().start);
@@ -214,7 +236,7 @@ impl SettingsFile {
             color: top.color,
             jobs: top.jobs,
             memory: top.memory.map(|size| size.0),
-            allow_missing: top.gate.allow_missing,
+            allow_missing: top.gate.allow_missing.map(|missing| missing.0),
             rules: top.gate.rule.into_iter().map(rule).collect(),
             accepted: top.gate.accept.into_iter().map(accepted).collect::<Result<_, Error>>()?,
         })
@@ -224,11 +246,6 @@ impl SettingsFile {
     pub(in crate::cli) fn wrong(&self, line: usize, what: &str) -> Error {
         Error::malformed(&self.path, format!("line {line}: {}", printable(what)))
     }
-}
-
-/// What `allow-missing` means.
-pub(in crate::cli) fn policy(allowed: bool) -> MissingPolicy {
-    if allowed { MissingPolicy::Allowed } else { MissingPolicy::Fails }
 }
 
 fn acceptance(table: AcceptTable) -> Result<Acceptance, &'static str> {
@@ -243,6 +260,7 @@ fn acceptance(table: AcceptTable) -> Result<Acceptance, &'static str> {
     Ok(Acceptance {
         accepts,
         matrix: table.matrix.map(|glob| glob.0.compile_matcher()),
+        missing: table.allow_missing.map_or_else(MissingPolicy::default, |missing| missing.0),
         reason: table.reason,
         until: table.until.map(|until| until.0),
     })

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::options::{When, size};
-use crate::error::Error;
+use super::options::{When, filter, size};
+use crate::error::{Error, printable};
+use crate::gate::{self, MissingPolicy};
+use crate::layer::Filter;
+use crate::report::Why;
 
-pub(super) use file::{FileRule, SettingsFile, policy};
+pub(super) use file::{FileRule, SettingsFile};
 
 /// The name of the file that is looked for, from the working directory upward.
 pub(super) const NAME: &str = "svdkit.toml";
@@ -38,9 +41,22 @@ pub(super) struct Shared {
     /// Rules of `svdkit.toml` are judged, too.
     #[arg(long, value_name = "RULE", help_heading = "Gate")]
     pub fail_if: Vec<String>,
-    /// A value that could not be measured does not fail a rule
-    #[arg(long, help_heading = "Gate")]
-    pub allow_missing: bool,
+    /// A value that could not be measured does not fail a rule: where the base lacks it, too, or for a reason of CODE
+    ///
+    /// Without CODE: in a comparison only what the base lacks, too; in a report of one side every missing value, unless
+    /// all are. CODEs, separated by commas, stand in `missing_codes` of the report, as in nonfinite, zero_matrix,
+    /// below_floor, too_few_values, absent and unpaired (docs/cli.md has all).
+    #[arg(
+        long,
+        value_name = "CODE",
+        help_heading = "Gate",
+        num_args = 0..,
+        require_equals = true,
+        value_delimiter = ',',
+        default_missing_value = LACKING,
+        value_parser = allowance
+    )]
+    pub allow_missing: Vec<Allowance>,
 
     /// Threads [default: all the machine grants]
     #[arg(short, long, value_name = "N", help_heading = "Resources")]
@@ -59,9 +75,65 @@ pub(super) struct Shared {
     /// What the file says, once it is read.
     #[arg(skip)]
     pub file: Option<SettingsFile>,
+    /// Which globs come from the file: those of `--include`, those of `--exclude`.
+    #[arg(skip)]
+    filed: [bool; 2],
+}
+
+/// Which missing values `--allow-missing` lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowance {
+    /// What the base lacks, too.
+    Lacking,
+    /// Those of a reason.
+    Reason(Why),
+}
+
+/// What `--allow-missing` without a code stands for, as the settings file says it.
+const LACKING: &str = "true";
+
+fn allowance(text: &str) -> Result<Allowance, String> {
+    if text == LACKING { Ok(Allowance::Lacking) } else { gate::reason(text).map(Allowance::Reason) }
 }
 
 impl Shared {
+    /// What is typed of missing values; none where nothing is.
+    pub(super) fn typed_missing(&self) -> Option<MissingPolicy> {
+        let reason = |allowance: &Allowance| match allowance {
+            Allowance::Lacking => None,
+            Allowance::Reason(why) => Some(*why),
+        };
+        let typed = &self.allow_missing;
+        (!typed.is_empty()).then(|| MissingPolicy {
+            lacking: typed.contains(&Allowance::Lacking),
+            reasons: typed.iter().filter_map(reason).collect(),
+        })
+    }
+
+    /// The globs of the file that decide which matrices are looked at, the typed ones, and the file's setting in words;
+    /// none where the file decides nothing.
+    pub(super) fn filed_filter(&self) -> Result<Option<(Filter, Filter, String)>, Error> {
+        let words = match self.filed {
+            [false, false] => return Ok(None),
+            [true, false] => "`include`",
+            [false, true] => "`exclude`",
+            [true, true] => "`include` or `exclude`",
+        };
+        let of = |is: bool| {
+            let globs = |filed: bool, globs: &[String]| if filed == is { globs.to_vec() } else { vec![] };
+            let [include, exclude] = self.filed;
+            filter(&globs(include, &self.include), &globs(exclude, &self.exclude))
+        };
+        let path = self.file.as_ref().map_or_else(String::new, |file| file.path.display().to_string());
+        Ok(Some((of(true)?, of(false)?, format!("{words} of {}", printable(&path)))))
+    }
+
+    /// The file, where it was found in a folder above the working directory.
+    pub(super) fn found_above(&self) -> Option<&Path> {
+        let path = &self.file.as_ref()?.path;
+        (self.config.is_none() && path.is_absolute()).then_some(path)
+    }
+
     /// The file that these options are completed from, read and checked; none where there is none.
     pub(super) fn load(&self) -> Result<Option<SettingsFile>, Error> {
         match (&self.config, self.no_config) {
@@ -76,10 +148,11 @@ impl Shared {
         let mut shared = self.clone();
         shared.file = self.load()?;
         if let Some(file) = &shared.file {
-            for (typed, filed) in [(&mut shared.include, &file.include), (&mut shared.exclude, &file.exclude)]
-            {
+            let globs = [(&mut shared.include, &file.include), (&mut shared.exclude, &file.exclude)];
+            for (i, (typed, filed)) in globs.into_iter().enumerate() {
                 if typed.is_empty() {
                     typed.clone_from(filed);
+                    shared.filed[i] = !filed.is_empty();
                 }
             }
             shared.color = shared.color.or(file.color);
@@ -90,10 +163,39 @@ impl Shared {
     }
 }
 
-/// The nearest file of that name: in the working directory or the closest folder above it.
+/// The nearest file of that name: in the working directory or the closest folder above it, up to the root of the
+/// repository or the home folder. What another owner has put above is not obeyed.
 fn nearest() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
-    let found = here.ancestors().map(|folder| folder.join(NAME)).find(|path| path.is_file())?;
-    // As a person would write it, where it lies here.
-    Some(found.strip_prefix(&here).map_or(found.clone(), Path::to_owned))
+    let owner = owner(&here);
+    let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
+    for folder in here.ancestors() {
+        let path = folder.join(NAME);
+        let is_own = |path: &Path| folder == here || self::owner(path) == owner;
+        if !is_own(folder) {
+            return None;
+        }
+        // Whatever it is: what is not a file is refused by name when it is read.
+        if path.symlink_metadata().is_ok() {
+            // As a person would write it, where it lies here.
+            let short = path.strip_prefix(&here).map_or(path.clone(), Path::to_owned);
+            return is_own(&path).then_some(short);
+        }
+        if folder.join(".git").exists() || home.as_deref() == Some(folder) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Who owns what lies at `path`, a link itself included; nobody where the system has no owners.
+#[cfg(unix)]
+fn owner(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|data| data.uid())
+}
+
+#[cfg(not(unix))]
+fn owner(_: &Path) -> Option<u32> {
+    None
 }

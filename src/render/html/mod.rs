@@ -127,7 +127,10 @@ fn verdicts(report: &Report) -> Markup {
                 tr {
                     th { code { (verdict.rule) } }
                     @if verdict.blocks() { td.bad { (verdict.word()) } } @else { td.good { (verdict.word()) } }
-                    td { (verdict.worst.as_deref().unwrap_or("")) }
+                    td {
+                        (verdict.worst.as_deref().unwrap_or(""))
+                        @for remark in &verdict.remarks { div.note { (remark) } }
+                    }
                     td.n { (verdict.broken) } td.n { (verdict.missing) }
                 }
             } }
@@ -253,6 +256,7 @@ mod tests {
             groups: vec![],
             notes: vec![],
             verdicts: vec![],
+            unlisted: crate::report::Unlisted::default(),
         }
     }
 
@@ -270,6 +274,7 @@ mod tests {
             layout: Layout::Flat,
             paint: Paint::Plain,
             unchanged: Unchanged::Shown,
+            formulas: crate::render::Formulas::Defused,
         };
         let mut page = vec![];
         write(report, &look, &mut page).expect("a vector takes everything");

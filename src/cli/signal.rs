@@ -1,0 +1,46 @@
+//! SIGINT, SIGTERM and SIGHUP end the run with 130, whatever it is doing, and leave no unfinished file behind.
+//!
+//! Whoever asks [`is_interrupted`] now and then ends by itself and tidies its screen. What cannot ask, because it waits for
+//! a disk or hashes gigabytes, is ended from here.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::checkpoint;
+
+/// How long the run has to end by itself.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// How the process ends then.
+const CODE: i32 = 130;
+
+/// Set when the user asks to stop.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Takes signals from now on. The second ends the process at once.
+pub(super) fn listen() {
+    // Without a handler the system's own, which stops the process at once, remains.
+    let _ = ctrlc::set_handler(|| {
+        let is_second = INTERRUPTED.swap(true, Ordering::SeqCst);
+        let late = || {
+            thread::sleep(GRACE);
+            end();
+        };
+        if is_second || thread::Builder::new().spawn(late).is_err() {
+            end();
+        }
+    });
+}
+
+/// Whether the user asked to stop.
+pub(super) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Removes what is unfinished and ends the process.
+#[expect(clippy::exit, reason = "threads that wait for a disk or a pipe cannot be asked to return")]
+pub(super) fn end() -> ! {
+    checkpoint::remove_all();
+    std::process::exit(CODE)
+}

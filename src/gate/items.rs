@@ -1,0 +1,113 @@
+//! What a rule is about: the values of a report that it judges, and the rows that are hidden from it.
+
+use crate::analysis::compare::FATES;
+use crate::error::{Error, printable};
+use crate::layer::bare;
+use crate::notation;
+use crate::report::{Report, Row, Skipped, Value, Why};
+
+use super::bounds::{self, Known};
+use super::judge::Clause;
+use super::missing::{self, Gap};
+
+/// A named value to be judged: what is known of it, and why that is no number.
+pub(super) struct Item<'r> {
+    pub(super) name: String,
+    pub(super) row: Option<&'r Row>,
+    pub(super) known: Option<Known>,
+    pub(super) gap: Option<Gap>,
+}
+
+/// All that a rule is about.
+pub(super) struct Items<'r> {
+    /// In report order.
+    pub(super) items: Vec<Item<'r>>,
+    /// Whether rows were passed over because nothing of them was changed, which is as good as a number.
+    pub(super) nothing_changed: bool,
+    /// How many rows the settings file hides.
+    pub(super) hidden: usize,
+}
+
+/// What `clause` is about; what does not exist on either side is passed over.
+///
+/// # Errors
+/// [`Error::Usage`] where there is nothing: a gate that looks at nothing would always pass.
+pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>, Error> {
+    let rule = &clause.rule;
+    let key = rule.key();
+    let wanted =
+        |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
+    let rows: Vec<&Row> = report.rows.iter().filter(|row| wanted(&row.name)).collect();
+    let others = others(report, key, &wanted);
+    let hidden = &report.unlisted.hidden;
+    let count = |names: &[String]| names.iter().filter(|name| wanted(name)).count();
+    let hidden_others = if speaks_of_others(key) { count(&hidden.others) } else { 0 };
+    let hidden_rows = count(&hidden.matrices) + hidden_others;
+    let matches = rows.len() + others.len();
+    let nothing_changed = rows.iter().any(|row| row.values.get(key) == Some(Value::Missing(Why::NoUpdate)));
+    let items: Vec<Item<'r>> = rows.into_iter().filter_map(|row| of_row(row, key)).chain(others).collect();
+    if items.is_empty() && !nothing_changed {
+        let what = match (matches, hidden_rows) {
+            (0, 0) if report.totals.filtered > 0 => {
+                "no matrix of the report matches; `--include` and `--exclude` may leave it out".to_owned()
+            }
+            (0, 0) => "no matrix of the report matches".to_owned(),
+            (0, n) => format!("no matrix of the report matches, and {} hides {n} that would", hidden.by),
+            _ => format!("what matches has no `{key}` that could be judged"),
+        };
+        return Err(Error::Usage(format!("rule `{}`: {what}", rule.text())));
+    }
+    Ok(Items { items, nothing_changed, hidden: hidden_rows })
+}
+
+/// What is told of rows that the settings file hides.
+pub(super) fn hidden(hidden: usize, by: &str) -> Option<String> {
+    let rows = if hidden == 1 { "row" } else { "rows" };
+    (hidden > 0).then(|| format!("{by} hides {} {rows} from this rule", notation::count(hidden as u64)))
+}
+
+fn of_row<'r>(row: &'r Row, key: &str) -> Option<Item<'r>> {
+    let value = row.values.get(key).filter(|_| row.failed.is_none());
+    let missing = match value {
+        Some(Value::Missing(why)) if missing::is_vacuous(row, key, why) => return None,
+        Some(value) => value.number().is_none(),
+        None => true,
+    };
+    let known = value.and_then(|_| bounds::known(row, key));
+    // What is beyond every line is as good as a number.
+    let beyond = known.is_some_and(|known| known.low.is_infinite() && known.high.is_infinite());
+    let gap = (missing && !beyond).then(|| missing::gap(row, key));
+    Some(Item { name: row.name.clone(), row: Some(row), known, gap })
+}
+
+/// Tensors that are no matrices and have no row, as far as something is known of them.
+fn others<'r>(report: &Report, key: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<Item<'r>> {
+    let item = |name: String, known, gap| Item { name, row: None, known, gap };
+    if report.totals.compared.is_some() {
+        // Those that differ have rows.
+        let unchanged = report.unlisted.unchanged.iter().filter(|name| speaks_of_others(key) && wanted(name));
+        return unchanged.map(|name| item(name.clone(), Some(Known::exact(0.0)), None)).collect();
+    }
+    // What was only read has no other number than this.
+    let skipped = if key == NONFINITE { report.skipped.as_slice() } else { &[] };
+    let of = |skipped: &Skipped| {
+        let name = printable(bare(&skipped.tensor));
+        let gap = |why, words: &String| Some(Gap { why, words: words.clone(), lost: true, base: None });
+        let count = skipped.content.as_ref().and_then(|content| content.nonfinite_count);
+        match (count, &skipped.failed, &skipped.unseen) {
+            (_, Some(words), _) => Some(item(name, None, gap(Why::Failed, words))),
+            (Some(count), None, _) => Some(item(name, Some(Known::exact(count as f64)), None)),
+            (None, None, Some(words)) => Some(item(name, None, gap(Why::Unseen, words))),
+            (None, None, None) => None,
+        }
+    };
+    skipped.iter().filter_map(of).filter(|item| wanted(&item.name)).collect()
+}
+
+const NONFINITE: &str = "nonfinite_count";
+
+/// Whether a column says something of tensors that are no matrices.
+fn speaks_of_others(key: &str) -> bool {
+    let bare = key.split('@').next().unwrap_or(key);
+    bare.starts_with(NONFINITE) || FATES.iter().any(|fate| fate.key == bare)
+}

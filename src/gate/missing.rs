@@ -1,0 +1,100 @@
+//! Values that could not be measured: whether the base had one, and which of them a rule passes over.
+
+use crate::report::{Row, Standing, Value, Why};
+
+use super::accuracy::Parts;
+use super::likeliest;
+
+/// Which values that could not be measured a rule passes over; by default none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MissingPolicy {
+    /// Those that the base lacks, too; where there is no base, all.
+    pub lacking: bool,
+    /// Those of these reasons, whatever the base has.
+    pub reasons: Vec<Why>,
+}
+
+/// A value that could not be measured.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Gap {
+    /// Why.
+    pub(super) why: Why,
+    /// The same in words.
+    pub(super) words: String,
+    /// Whether the base had a value, or all that was needed for one.
+    pub(super) lost: bool,
+    /// The base's value, where there is one.
+    pub(super) base: Option<f64>,
+}
+
+impl MissingPolicy {
+    /// Passes over what the base lacks, too.
+    pub fn lacking() -> Self {
+        Self { lacking: true, reasons: vec![] }
+    }
+
+    /// Whether a rule passes over a value that is missing like this.
+    pub(super) fn allows(&self, gap: &Gap) -> bool {
+        self.reasons.contains(&gap.why) || (self.lacking && !gap.lost)
+    }
+}
+
+/// The reason that goes by `code`.
+///
+/// # Errors
+/// What is wrong, with the code that looks most like it.
+pub fn reason(code: &str) -> Result<Why, String> {
+    Why::of_code(code.trim()).ok_or_else(|| {
+        let codes = Why::ALL.map(Why::code);
+        let hint = match likeliest(code, codes.into_iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", codes.join(", ")),
+        };
+        format!("no reason is called `{code}`; {hint}")
+    })
+}
+
+/// Why a row has no value in column `key`, and what the base had there.
+pub(super) fn gap(row: &Row, key: &str) -> Gap {
+    let parts = Parts::of(key);
+    let (why, words) = match (row.values.get(key), &row.failed) {
+        (_, Some(failure)) => (Why::Failed, failure.clone()),
+        (Some(Value::Missing(why)), None) => (why, why.to_string()),
+        _ => (Why::NotApplicable, "not measured".to_owned()),
+    };
+    let base = row.values.get(&parts.base()).and_then(Value::number).filter(|_| parts.ending != "_base");
+    Gap { why, words, lost: lost(row, &parts, why), base }
+}
+
+/// Whether the base had what is missing now.
+fn lost(row: &Row, parts: &Parts<'_>, why: Why) -> bool {
+    if row.comparison.is_none() || parts.ending == "_base" {
+        return false;
+    }
+    match row.values.get(&parts.base()) {
+        _ if row.failed.is_some() => true,
+        // The base has the matrix; that nobody measured it is no reason to do without the tuned side's.
+        Some(Value::Missing(Why::NotDecomposed)) => why != Why::NotDecomposed,
+        Some(base) => base.number().is_some(),
+        // A number of the pair has no counterpart in the base: it is lost unless the base alone is the reason.
+        None => why != Why::NoUpdate && is_sound(row),
+    }
+}
+
+/// Whether the base has the matrix, finite and not of zeros alone.
+fn is_sound(row: &Row) -> bool {
+    let number = |key: &str| row.values.get(key).and_then(Value::number);
+    let has_numbers =
+        row.values.0.iter().any(|(column, value)| column.key.ends_with("_base") && value.number().is_some());
+    let is_zero = |key: &str| number(key).is_some_and(|x| x <= 0.0);
+    let nonfinite = number("nonfinite_count_base").is_some_and(|count| count > 0.0);
+    let added = row.comparison.as_ref().is_some_and(|comparison| comparison.status == Standing::Added);
+    has_numbers && !added && !nonfinite && !is_zero("spectral_norm_base") && !is_zero("max_abs_base")
+}
+
+/// Whether there is nothing that was to be measured: nothing was changed, or neither side has what the column is about.
+pub(super) fn is_vacuous(row: &Row, key: &str, why: Why) -> bool {
+    let base = row.values.get(&Parts::of(key).base());
+    let nowhere = matches!(base, None | Some(Value::Missing(Why::Absent | Why::Unpaired)));
+    why == Why::NoUpdate || (why == Why::Absent && nowhere)
+}

@@ -1,0 +1,30 @@
+//! What a matrix is known by, from the surest on: where it is stored, what it is called, what its tensor means.
+
+use super::canonical;
+use crate::error::printable;
+use crate::layer::{self, Layer, Part};
+
+/// Where a matrix is stored: no two of a checkpoint have this name, whatever they are called.
+pub(super) fn place(layer: &Layer) -> String {
+    match layer.part {
+        Part::Slice(i) => format!("{}\0{i}", layer.tensor),
+        _ if is_whole(layer) => layer.tensor.clone(),
+        _ => format!("{}\0{}", layer.tensor, layer.name),
+    }
+}
+
+/// Whether a matrix is all of its tensor: one that has another name may be a part of it, or stand for its codes.
+fn is_whole(layer: &Layer) -> bool {
+    let names = [layer.tensor.as_str(), layer::bare(&layer.tensor)];
+    layer.part == Part::Whole && names.iter().any(|name| printable(name) == layer.name)
+}
+
+/// What a matrix is called.
+pub(super) fn called(layer: &Layer) -> String {
+    layer.name.clone()
+}
+
+/// The canonical name of its tensor, which tells `emb.weight` from `emb`; of a part of one, its own.
+pub(super) fn tensor(layer: &Layer) -> String {
+    canonical(if is_whole(layer) { &layer.tensor } else { &layer.name })
+}

@@ -1,0 +1,113 @@
+//! Text that a hostile file may have chosen, as a part of Markdown: it stays the text it is.
+//!
+//! No escape stops everything that a page makes of Markdown: GitHub, for one, turns `@name` and `www.…` into links after
+//! it has read it. Only what is code is left alone. So a text of plain words stands as it is, and any other becomes code.
+
+/// Where a text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a cell of a table, which a bar would end even inside of code.
+    Cell,
+    /// In a line of its own.
+    Line,
+}
+
+/// `text` as it is where it means nothing to Markdown, else as code.
+pub(super) fn inline(text: &str, place: Place) -> String {
+    let text = text.replace(['\n', '\r'], " ");
+    if is_plain(&text) { text.replace('<', "&lt;").replace('>', "&gt;") } else { code(&text, place) }
+}
+
+/// `text` as code, between more backticks than it holds in a row.
+pub(super) fn code(text: &str, place: Place) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let text = text.replace(['\n', '\r'], " ");
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let blank = |c: Option<char>| matches!(c, Some('`' | ' '));
+    let pad = if blank(text.chars().next()) || blank(text.chars().next_back()) { " " } else { "" };
+    let text = if place == Place::Cell { text.replace('|', "\\|") } else { text };
+    format!("{fence}{pad}{text}{pad}{fence}")
+}
+
+/// Whether no part of `text` could be a mark, a link, a mention or a number of an issue.
+fn is_plain(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let links = ["://", "www.", "mailto:", "xmpp:", "](", "][", "]:", "[ ]", "[x]", "&#"];
+    if links.iter().any(|link| lower.contains(link)) {
+        return false;
+    }
+    let around =
+        |at: usize, c: char| (text[..at].chars().next_back(), text[at + c.len_utf8()..].chars().next());
+    text.char_indices().all(|(at, c)| match c {
+        // Between letters and digits it is no mark.
+        '_' => {
+            let (before, after) = around(at, c);
+            [before, after].into_iter().all(|c| c.is_some_and(|c| c.is_alphanumeric() || c == '_'))
+        }
+        // `@ model is commit …`, `? likely the same`: a sign of ours, before a blank.
+        '@' | '#' | '!' => around(at, c).1 == Some(' '),
+        '&' => around(at, c).1.is_none_or(char::is_whitespace),
+        '`' | '*' | '|' | '~' | '$' | '\\' | '^' | '{' | '}' => false,
+        _ => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(inline(text, Place::Cell), expected);
+    }
+
+    #[test]
+    fn plain_words_stay_and_all_else_is_code() {
+        for plain in [
+            "model.layers.0.self_attn.q_proj",
+            "experts.up[3]",
+            "alpha 7.1 (and 3 more)",
+            "+12 %",
+            "@ m is commit 1",
+        ] {
+            check(plain, plain);
+        }
+        check("1 < 2 > 0", "1 &lt; 2 &gt; 0");
+        check("<img src=x>", "&lt;img src=x&gt;");
+        for hostile in [
+            "[a](https://x.y)",
+            "![a](b)",
+            "https://x.y",
+            "www.x.y",
+            "a@x.y",
+            "@org/team",
+            "fixes #1",
+            "*a*",
+            "_a_",
+            "a_",
+            "~~a~~",
+            "$x$",
+            "&#64;org",
+            "&lt;b",
+            "[a][b]",
+            "[a]: b",
+            "a\\",
+            "mailto:a",
+        ] {
+            check(hostile, &format!("`{hostile}`"));
+        }
+        check("", "");
+    }
+
+    #[test]
+    fn code_ends_where_it_should() {
+        check("a`b", "``a`b``");
+        check("`a``", "``` `a`` ```");
+        check("a|`b", "``a\\|`b``");
+        assert_eq!(code("a|b", Place::Line), "`a|b`");
+        assert_eq!(code(" ", Place::Cell), "`   `");
+        assert_eq!(code("alpha < 2", Place::Cell), "`alpha < 2`");
+    }
+}
