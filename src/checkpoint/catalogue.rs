@@ -125,6 +125,11 @@ impl Catalogue {
     }
 }
 
+/// The source that stores the tensors of `source` as they are.
+pub(super) fn raw(source: &Arc<dyn MatrixSource>) -> &Arc<dyn MatrixSource> {
+    source.catalogue().map_or(source, |catalogue| raw(&catalogue.stored))
+}
+
 impl MatrixSource for Catalogue {
     fn tensors(&self) -> &[TensorInfo] {
         self.stored.tensors()

@@ -294,8 +294,7 @@ fn assembled(
     stage: Stage,
 ) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
-    let source = quantized::wrap(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
-    let source = Arc::from(source);
+    let source = quantized::open(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
     let (is_adapter, source) = adapter::open(path, source, &headers, &opening, stage)?;
     if is_adapter {

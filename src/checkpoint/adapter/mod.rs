@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::catalogue::{Catalogue, LeftOut, Weight};
+use super::catalogue::{Catalogue, LeftOut, Weight, raw};
 use super::weight::{Along, Decompose, Expr};
 use super::{Holds, MatrixSource, Opening, Stage, input};
 use crate::error::{Error, brief, printable};
@@ -116,7 +116,7 @@ fn catalogue(
 ) -> Result<Catalogue, Error> {
     let base = opening.base.as_ref();
     let layers = base.map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
-    let setting = Setting { path, source: &stored, configs, base: &layers };
+    let setting = Setting { path, source: raw(&stored), configs, base: &layers };
     let (modules, rest) = modules::sorted(path, stored.tensors())?;
     let (mut drafts, mut skipped) = (vec![], vec![]);
     for module in modules.values() {

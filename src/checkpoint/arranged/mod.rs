@@ -7,13 +7,14 @@ mod attention;
 mod layouts;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use self::layouts::{Axes, EXPERTS, Experts, FUSED, Fused, Outputs as Layout, WIDTH, Width};
 use super::catalogue::{Catalogue, LeftOut, Weight};
 use super::config::Config;
-use super::weight::{Expr, Leaf, Runs, Side};
+use super::weight::{Expr, Runs, Side};
 use super::{MatrixSource, QueriesKeysValues};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Part, Selection, bare, natural, place};
@@ -32,33 +33,37 @@ pub(super) fn open(
     let config = Config::beside(path)?;
     let Selection { layers, skipped, .. } = inner.select(&Filter::default());
     let stacks: BTreeSet<&str> = layers.iter().filter_map(stack).collect();
-    let mut left_out: Vec<LeftOut> = skipped.into_iter().map(LeftOut::tensor).collect();
-    let (mut weights, mut changed) = (Vec::with_capacity(layers.len()), false);
+    // The parts of each; none of what is as it is stored, and an empty list of biases.
+    let mut found = Vec::with_capacity(layers.len());
     for layer in &layers {
-        let outputs = Outputs { inner: &inner, layer };
+        let outputs = Outputs { inner: &inner, layer, rows: None };
         let parts = match split {
             QueriesKeysValues::Split => attention::parts(path, &outputs, &config)?,
             QueriesKeysValues::Together => None,
         };
         let biases = layer.name.strip_suffix("_bias").is_some_and(|stem| stacks.contains(stem));
-        match parts.or_else(|| experts(&outputs, &config)) {
-            _ if biases => left_out.push(LeftOut::tensor(Skipped {
-                tensor: layer.tensor.clone(),
+        found.push(if biases { Some(vec![]) } else { parts.or_else(|| experts(&outputs, &config)) });
+    }
+    if found.iter().all(Option::is_none) {
+        return Ok(inner);
+    }
+    let mut left_out: Vec<LeftOut> = skipped.into_iter().map(LeftOut::tensor).collect();
+    let mut weights = Vec::with_capacity(layers.len());
+    for (layer, parts) in layers.into_iter().zip(found) {
+        match parts {
+            None => {
+                let expr = Expr::of(&inner, &layer);
+                weights.push(Weight::new(layer, expr, None));
+            }
+            Some(parts) if parts.is_empty() => left_out.push(LeftOut::tensor(Skipped {
                 shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
                 dtype: layer.stored_type().to_owned(),
                 reason: "biases of experts".to_owned(),
+                tensor: layer.tensor,
                 ..Skipped::default()
             })),
             Some(parts) => weights.extend(parts),
-            None => {
-                weights.push(Weight::new(layer.clone(), Expr::of(&inner, layer), None));
-                continue;
-            }
         }
-        changed = true;
-    }
-    if !changed {
-        return Ok(inner);
     }
     weights.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
     // Where a part would be called as another tensor is, all are shown as they are stored.
@@ -99,11 +104,12 @@ fn experts(of: &Outputs<'_>, config: &Config) -> Option<Vec<Weight>> {
     let (Some((fused, whole)), None) = (fitting.next(), fitting.next()) else { return None };
     let owner = owner(name, fused.ending)?;
     let mut parts = vec![];
-    for (expert, offset) in whole.experts {
-        let slice = Layer { offset, rows: whole.rows, cols: whole.cols, ..layer.clone() };
+    for expert in whole.experts.clone() {
+        let rows = expert * whole.rows..(expert + 1) * whole.rows;
+        let rows = (fused.experts == Experts::Flat).then_some(rows);
+        let slice = Outputs { rows, inner: of.inner, layer };
         let named = |part: &str| pair::canonical(&format!("{owner}experts.{expert}.{part}"));
         let outputs = if fused.axes == Axes::OutIn { whole.rows } else { whole.cols };
-        let slice = Outputs { layer: &slice, ..*of };
         let part = |name: &str, first, run, period, count| {
             slice.weight(&named(name), fused.axes, Runs { first, run, period, count })
         };
@@ -127,11 +133,11 @@ fn owner<'n>(name: &'n str, ending: &str) -> Option<&'n str> {
     name.strip_suffix(ending).filter(|owner| owner.is_empty() || owner.ends_with('.'))
 }
 
-/// The matrices of one stored tensor that are cut: their common shape, and the number and position of each.
+/// The matrices of one stored tensor that are cut: their common shape, and the number of each.
 struct Whole {
     rows: usize,
     cols: usize,
-    experts: Vec<(usize, u64)>,
+    experts: Range<usize>,
 }
 
 impl Whole {
@@ -139,15 +145,11 @@ impl Whole {
         let (rows, cols) = (layer.rows, layer.cols);
         match (fused.experts, layer.part) {
             (Experts::Stacked, Part::Slice(expert)) => {
-                Some(Self { rows, cols, experts: vec![(expert, layer.offset)] })
+                Some(Self { rows, cols, experts: expert..expert + 1 })
             }
             (Experts::Flat, Part::Whole) => {
                 let count = config.number(&EXPERTS).filter(|count| rows.is_multiple_of(*count))?;
-                let rows = rows / count;
-                let size = (rows * cols * layer.dtype.size()) as u64;
-                let experts =
-                    (0..count).map(|expert| (expert, layer.offset + expert as u64 * size)).collect();
-                Some(Self { rows, cols, experts })
+                Some(Self { rows: rows / count, cols, experts: 0..count })
             }
             _ => None,
         }
@@ -163,28 +165,30 @@ impl Whole {
 }
 
 /// The outputs of a stored matrix, which may be those of several matrices.
-#[derive(Clone, Copy)]
 struct Outputs<'a> {
     inner: &'a Arc<dyn MatrixSource>,
     layer: &'a Layer,
+    /// The rows that are one matrix, where it is several below each other.
+    rows: Option<Range<usize>>,
 }
 
 impl Outputs<'_> {
     /// The matrix that has some of the outputs.
     fn weight(&self, name: &str, axes: Axes, runs: Runs) -> Weight {
-        let stored = self.layer;
         let name = printable(bare(name));
         let (block, role) = place(&name);
-        let of = Leaf { source: Arc::clone(self.inner), layer: Layer { part: Part::Whole, ..stored.clone() } };
-        let of = Arc::new(Expr::Stored(of));
+        let mut of = Expr::of(self.inner, self.layer);
+        if let Some(rows) = &self.rows {
+            of = Arc::new(Expr::Part { of, side: Side::Rows, runs: Runs::one(rows.clone()) });
+        }
         let expr = match axes {
             // All outputs as they are stored are a matrix like any other.
-            Axes::OutIn if runs.count == stored.rows => of,
+            Axes::OutIn if runs.count == of.shape().0 => of,
             Axes::OutIn => Arc::new(Expr::Part { of, side: Side::Rows, runs }),
             Axes::InOut => Arc::new(Expr::Part { of, side: Side::Columns, runs }).transposed(),
         };
         let (rows, cols) = expr.shape();
-        let layer = Layer { name, rows, cols, block, role, part: Part::Cut, ..stored.clone() };
+        let layer = Layer { name, rows, cols, block, role, part: Part::Cut, ..self.layer.clone() };
         Weight::new(layer, expr, None)
     }
 }

@@ -5,11 +5,14 @@
 mod cut;
 mod rows;
 mod scratch;
+#[cfg(test)]
+mod tests;
 mod thin;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::quantized::Decoded;
 use super::{Beyond, MatrixSource};
 use crate::error::Error;
 use crate::layer::Layer;
@@ -22,6 +25,8 @@ pub(super) use scratch::Scratch;
 pub(super) enum Expr {
     /// As a checkpoint has it.
     Stored(Leaf),
+    /// Codes with scales, as f32.
+    Decoded(Decoded),
     /// Some rows or columns of another.
     Part { of: Arc<Expr>, side: Side, runs: Runs },
     /// The other way round.
@@ -160,6 +165,7 @@ impl Expr {
     pub(super) fn shape(&self) -> (usize, usize) {
         match self {
             Self::Stored(Leaf { layer, .. }) => (layer.rows, layer.cols),
+            Self::Decoded(decoded) => decoded.shape(),
             Self::Part { of, side: Side::Rows, runs } => (runs.count, of.shape().1),
             Self::Part { of, side: Side::Columns, runs } => (of.shape().0, runs.count),
             Self::Transposed(of) => (of.shape().1, of.shape().0),
@@ -185,7 +191,8 @@ impl Expr {
     pub(super) fn entry(&self) -> Dtype {
         match (self, self.cut()) {
             (Self::Stored(Leaf { layer, .. }), _) => layer.read_as,
-            (_, Some(cut)) => cut.whole().read_as,
+            (Self::Decoded(_), _) => Dtype::F32,
+            (_, Some(cut)) => cut.of.entry(),
             _ => Dtype::F64,
         }
     }
@@ -208,6 +215,7 @@ impl Expr {
             Self::Sum(first, _, second) => first.thin_rank()?.checked_add(second.thin_rank()?),
             Self::Beyond { of, keep, .. } => Some(of.shape().0.min(of.shape().1).saturating_sub(*keep)),
             Self::Stored(_)
+            | Self::Decoded(_)
             | Self::Part { .. }
             | Self::Diagonal { .. }
             | Self::Tucker { .. }
@@ -215,9 +223,10 @@ impl Expr {
         }
     }
 
-    /// Which rows of a stored matrix it is, or which columns as rows, if it is only some of it.
+    /// Which rows of a stored matrix it is, or which columns as rows, if it is only some of it; as good as columns are
+    /// parts of parts.
     pub(super) fn runs(&self) -> Option<(Side, Runs)> {
-        self.cut().map(|cut| (cut.side, *cut.runs))
+        self.cut().map(|cut| (if cut.of.cut().is_some() { Side::Columns } else { cut.side }, *cut.runs))
     }
 
     /// The matrices whose singular vectors are needed before anything of it is known.
@@ -231,11 +240,13 @@ impl Expr {
 
     /// The rows `rows`, in the type of [`entry`](Self::entry).
     pub(super) fn read(&self, rows: Range<usize>, room: &Scratch) -> Result<Matrix, Error> {
-        if let Self::Stored(Leaf { source, layer }) = self {
-            return source.read(layer, rows);
+        match self {
+            Self::Stored(Leaf { source, layer }) => return source.read(layer, rows),
+            Self::Decoded(decoded) => return decoded.read(rows),
+            _ => {}
         }
         if let Some(cut) = self.cut() {
-            return cut.read(rows);
+            return cut.read(rows, room);
         }
         let (height, width) = self.shape();
         if rows.start > rows.end || rows.end > height {

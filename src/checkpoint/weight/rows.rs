@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Along, Expr, Leaf, Runs, Scratch, Side, Sign};
+use super::{Along, Expr, Runs, Scratch, Side, Sign};
 use crate::error::Error;
 
 /// How many rows are looked at together for the lengths of columns.
@@ -12,10 +12,10 @@ impl Expr {
     /// The entries of the rows `rows`, row by row.
     pub(super) fn rows(&self, rows: Range<usize>, room: &Scratch) -> Result<Vec<f64>, Error> {
         if let Some(cut) = self.cut() {
-            return Ok(cut.read(rows)?.to_f64());
+            return Ok(cut.read(rows, room)?.to_f64());
         }
         match self {
-            Self::Stored(Leaf { source, layer }) => Ok(source.read(layer, rows)?.to_f64()),
+            Self::Stored(_) | Self::Decoded(_) => Ok(self.read(rows, room)?.to_f64()),
             Self::Part { of, side, runs } => of.part(*side, runs, rows, room),
             Self::Transposed(of) if of.is_product() => self.multiplied(rows, room),
             Self::Transposed(of) => {

@@ -45,6 +45,7 @@ impl Expr {
                 factors.part(rows)
             }
             Self::Stored(_)
+            | Self::Decoded(_)
             | Self::Part { .. }
             | Self::Diagonal { .. }
             | Self::Tucker { .. }
