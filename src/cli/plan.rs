@@ -91,8 +91,9 @@ pub(super) fn flops(jobs: &[Job]) -> f64 {
 
 /// Writes a plan to stdout.
 pub(super) fn print(lines: &[(&'static str, String)]) -> Result<(), Error> {
-    let line = |out: &mut dyn Write, (word, text): &(&str, String)| writeln!(out, " {word:<9} {}", printable(text));
-    stdout::write(|out| lines.iter().try_for_each(|pair| line(out, pair)))
+    stdout::write(|out| {
+        lines.iter().try_for_each(|(word, text)| writeln!(out, " {word:<9} {}", printable(text)))
+    })
 }
 
 /// Operations a second of one thread on this machine now, timed once.

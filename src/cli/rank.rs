@@ -114,8 +114,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
             super::complain(&format!("{}: {}", verdict.rule, verdict.worst.as_deref().unwrap_or("broken")));
         }
-        let remarks =
-            report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
+        let remarks = report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
         for (rule, remark) in remarks.filter(|_| !common.quiet) {
             super::remark(&format!("{}: {remark}", crate::error::printable(rule)));
         }

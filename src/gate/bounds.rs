@@ -103,16 +103,11 @@ mod tests {
 
     fn row(values: &[(&'static str, Value)]) -> Row {
         let column = |key| -> &'static Column {
-            let column =
-                Column { key, label: key, format: Format::Real, doc: "", range: "", source: "" };
+            let column = Column { key, label: key, format: Format::Real, doc: "", range: "", source: "" };
             Box::leak(Box::new(column))
         };
-        let comparison = Comparison {
-            status: Standing::Measured,
-            base_shape: None,
-            base_dtype: None,
-            base_blake3: None,
-        };
+        let comparison =
+            Comparison { status: Standing::Measured, base_shape: None, base_dtype: None, base_blake3: None };
         let values = values.iter().map(|(key, value)| (column(key), *value)).collect();
         Row { values: Measurements(values), comparison: Some(comparison), ..Row::default() }
     }

@@ -85,7 +85,8 @@ impl Gate {
         for gap in missing.iter().chain(&allowed) {
             *reasons.entry(gap.why.code()).or_default() += 1;
         }
-        let remarks = [words::passed_over(&allowed, all.items.len()), hidden(all.hidden, &report.unlisted.hidden.by)];
+        let remarks =
+            [words::passed_over(&allowed, all.items.len()), hidden(all.hidden, &report.unlisted.hidden.by)];
         Ok(Verdict {
             rule: rule.text.clone(),
             severity: clause.severity,
@@ -136,8 +137,8 @@ fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, all: &'r Items<'_>) -> Judgement<
     };
     // A bound that does not tell the side counts for no more than a value that is missing.
     let (bounded, plain) = (numbers(&|_| true), numbers(&|item| !allows(item)));
-    let decides = bounded.len() == plain.len()
-        || (!bounded.is_empty() && sum.crossing(&bounded) != Crossing::Unsure);
+    let decides =
+        bounded.len() == plain.len() || (!bounded.is_empty() && sum.crossing(&bounded) != Crossing::Unsure);
     let judged = if decides { bounded } else { plain };
     for item in &all.items {
         match &item.gap {
@@ -386,7 +387,10 @@ mod tests {
         check_error("count(alpha) > 1", "takes a comparison");
         check_error("max(alpha > 1) > 1", "takes a column alone");
         check_error("zzz*: alpha > 1", "no matrix of the report matches");
-        check_error("alpha < 300%", "300.0 % of what? `alpha` is not a share; write a number, as in `3`; a change");
+        check_error(
+            "alpha < 300%",
+            "300.0 % of what? `alpha` is not a share; write a number, as in `3`; a change",
+        );
         check_error("max(alpha) > 5%", "5.000 % of what?");
         check_error("count(alpha > 6) > 10%", "a count is no share of anything; ask for `share(…)`");
         check_error("share(alpha > 6%) > 10%", "6.000 % of what?");

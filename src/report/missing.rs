@@ -89,14 +89,12 @@ impl Why {
         match self {
             Self::NonFinite => ("nonfinite", "the weight holds NaN or infinite entries"),
             Self::AllZero => ("zero_matrix", "every entry is zero"),
-            Self::BelowFloor => (
-                "below_floor",
-                "below the accuracy floor of the spectrum; `--precision exact` resolves it",
-            ),
-            Self::LowRank => (
-                "low_rank",
-                "zero by construction: the update has fewer directions than rows and columns",
-            ),
+            Self::BelowFloor => {
+                ("below_floor", "below the accuracy floor of the spectrum; `--precision exact` resolves it")
+            }
+            Self::LowRank => {
+                ("low_rank", "zero by construction: the update has fewer directions than rows and columns")
+            }
             Self::TooFewValues => ("too_few_values", "too few positive eigenvalues"),
             Self::NoTail => ("no_tail", "no candidate tail can be fitted"),
             Self::NoNoise => ("no_noise", "no resolved singular value counts as noise"),

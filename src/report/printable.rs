@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Finding, Group, Inventory, Named, Pattern, Report, Row, Skipped, Source, SourceFile,
+    Comparison, Finding, Group, Hidden, Inventory, Named, Pattern, Report, Row, Skipped, Source, SourceFile,
 };
-use super::{Update, Updates, Verdict};
+use super::{Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
 
 /// Shows every text of a report to a function. Each field is named, so that a new one cannot be forgotten; words of the
@@ -27,7 +27,7 @@ macro_rules! visit {
             #[rustfmt::skip]
             let Report {
                 schema: _, svdkit: _, command: _, model, base, tuned, settings, columns: _, rows, skipped, totals: _,
-                groups, notes, verdicts,
+                groups, notes, verdicts, unlisted,
             } = report;
             $source(model, look);
             if let Some(base) = base {
@@ -55,9 +55,9 @@ macro_rules! visit {
                     [base_dtype, base_blake3].into_iter().flatten().for_each(&mut *look);
                 }
             }
-            for Skipped { tensor, shape: _, dtype, reason, kind: _, content, failed } in skipped {
+            for Skipped { tensor, shape: _, dtype, reason, kind: _, content, unseen, failed, scales } in skipped {
                 [tensor, dtype, reason].into_iter().for_each(&mut *look);
-                failed.into_iter().for_each(&mut *look);
+                [unseen, failed, scales].into_iter().flatten().for_each(&mut *look);
                 content.into_iter().for_each(|content| look(&$($mut)? content.blake3));
             }
             for Group { by: _, name, matrices: _, values: _ } in groups {
@@ -67,15 +67,20 @@ macro_rules! visit {
             for verdict in verdicts {
                 #[rustfmt::skip]
                 let Verdict {
-                    rule, severity: _, outcome: _, broken: _, missing: _, inconclusive: _, accepted: _, worst, findings,
+                    rule, severity: _, outcome: _, broken: _, missing: _, missing_reasons: _, inconclusive: _, accepted: _,
+                    hidden: _, remarks, worst, findings,
                 } = verdict;
                 look(rule);
+                remarks.into_iter().for_each(&mut *look);
                 worst.into_iter().for_each(&mut *look);
-                for Finding { matrix, outcome: _, what, note } in findings {
+                for Finding { matrix, outcome: _, what, missing: _, note } in findings {
                     look(what);
                     [matrix, note].into_iter().flatten().for_each(&mut *look);
                 }
             }
+            let Unlisted { unchanged, hidden: Hidden { by, matrices, others } } = unlisted;
+            look(by);
+            [unchanged, matrices, others].into_iter().flatten().for_each(&mut *look);
         }
     };
 }

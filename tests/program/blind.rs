@@ -86,12 +86,18 @@ fn the_rules_of_the_page_on_ci_pass_no_checkpoint_of_zeros() {
     let page = fs::read_to_string(CI).unwrap();
     let (_, rest) = page.split_once("```toml\n").unwrap();
     fs::write(folder.path().join("svdkit.toml"), rest.split_once("```").unwrap().0).unwrap();
-    let zero = "effective_rank_change could not be measured: every entry is zero (zero_matrix); the base has ";
+    let zero =
+        "effective_rank_change could not be measured: every entry is zero (zero_matrix); the base has ";
     check(folder.path(), &["compare", "baseline.json", "zeros.safetensors"], 1, zero);
     check(folder.path(), &["compare", "baseline.json", "nan.safetensors"], 1, "(nonfinite)");
     check(folder.path(), &["compare", "baseline.json", "gone.safetensors"], 1, "(unpaired)");
     // An acceptance of a value that crosses the line accepts no value at all only where it says so.
-    check(folder.path(), &["compare", "baseline.json", "zero.safetensors"], 1, "only where the acceptance has");
+    check(
+        folder.path(),
+        &["compare", "baseline.json", "zero.safetensors"],
+        1,
+        "only where the acceptance has",
+    );
     let settings = fs::read_to_string(folder.path().join("svdkit.toml")).unwrap();
     let told = settings.replace("reason = ", "allow-missing = ['zero_matrix']\nreason = ");
     fs::write(folder.path().join("svdkit.toml"), told).unwrap();
@@ -105,7 +111,9 @@ fn a_value_that_is_lost_breaks_a_rule_unless_its_reason_is_named() {
     let folder = workplace();
     let at = folder.path();
     for base in ["baseline.json", BASE] {
-        for rule in ["effective_rank_change < -10%", "effective_rank < 2", "mean(effective_rank_change) < -90%"] {
+        for rule in
+            ["effective_rank_change < -10%", "effective_rank < 2", "mean(effective_rank_change) < -90%"]
+        {
             let check = |model: &str, leave: &str, code| {
                 let all = ["compare", base, model, "--all", "--no-vectors", "--fail-if", rule, leave];
                 check(at, &all, code, "");
@@ -138,7 +146,12 @@ fn a_reason_goes_by_its_code() {
     let folder = workplace();
     let at = folder.path();
     let near = "no reason is called `zero_matrx`; did you mean `zero_matrix`?";
-    check(at, &[&judged("copy.safetensors", "changed > 0")[..], &["--allow-missing=zero_matrx"]].concat(), 2, near);
+    check(
+        at,
+        &[&judged("copy.safetensors", "changed > 0")[..], &["--allow-missing=zero_matrx"]].concat(),
+        2,
+        near,
+    );
     let settings = |allowed: &str, code, part: &str| {
         let settings = format!("[[gate.rule]]\nfail-if = 'alpha_change > 900%'\nallow-missing = {allowed}\n");
         fs::write(at.join("svdkit.toml"), settings).unwrap();
@@ -171,7 +184,12 @@ fn what_lies_below_the_floor_is_judged_by_the_bound() {
     let at = folder.path();
     let check = |rule: &str, code, part: &str| {
         for leave in [&[][..], &["--allow-missing"]] {
-            check(at, &[&["spectrum", "direction.safetensors", "--fail-if", rule], leave].concat(), code, part);
+            check(
+                at,
+                &[&["spectrum", "direction.safetensors", "--fail-if", rule], leave].concat(),
+                code,
+                part,
+            );
         }
     };
     check("condition_number > 1e6", 1, "FAIL  model.layers.2.mlp.up_proj: condition_number ≥ ");
@@ -179,7 +197,11 @@ fn what_lies_below_the_floor_is_judged_by_the_bound() {
     check("mean(condition_number) > 1e6", 1, "FAIL  mean of condition_number ≥ ");
     check("count(condition_number > 1e6) > 0", 1, "count of condition_number = 1");
     check("share(condition_number > 1e6) > 1%", 1, "FAIL");
-    check("smallest_singular_value < 1e-5", 1, "FAIL  model.layers.2.mlp.up_proj: smallest_singular_value ≤ ");
+    check(
+        "smallest_singular_value < 1e-5",
+        1,
+        "FAIL  model.layers.2.mlp.up_proj: smallest_singular_value ≤ ",
+    );
     check("min(smallest_singular_value) < 1e-5", 1, "FAIL  min of smallest_singular_value");
     check("model.layers.2.mlp.up_proj: condition_number < 1e6", 0, "pass");
     let unsure = ["spectrum", "direction.safetensors", "--fail-if", "condition_number > 1e200"];
@@ -266,7 +288,8 @@ fn a_row_that_failed_in_a_report_is_not_compared() {
     let failed = |list: &str, key: &str, name: &str, file: &str| {
         let mut report = report.clone();
         let rows = report[list].as_array_mut().unwrap();
-        rows.iter_mut().find(|row| row[key] == name).unwrap()["failed"] = json!("cannot read: no such device");
+        rows.iter_mut().find(|row| row[key] == name).unwrap()["failed"] =
+            json!("cannot read: no such device");
         fs::write(at.join(file), report.to_string()).unwrap();
     };
     failed("rows", "name", HIT, "matrix.json");
@@ -298,7 +321,12 @@ fn a_vector_that_did_not_change_is_judged() {
     }
     check(at, &judged("vectors.safetensors", "model.norm: removed > 0"), 1, "model.norm: removed = 1");
     check(at, &judged("vectors.safetensors", "model.norm: added > 0"), 0, "pass");
-    check(at, &["compare", "vectors.safetensors", BASE, "--fail-if", "*norm: added > 0"], 1, "model.norm: added");
+    check(
+        at,
+        &["compare", "vectors.safetensors", BASE, "--fail-if", "*norm: added > 0"],
+        1,
+        "model.norm: added",
+    );
     let sides = ["compare", BASE, "--tuned", LORA, "--tuned", "a=copy.safetensors", "--no-vectors"];
     check(at, &[&sides[..], &["--fail-if", "model.norm: changed@a > 0"]].concat(), 0, "pass");
     check(at, &judged("copy.safetensors", "*norm: alpha > 0"), 2, "no matrix of the report matches");
@@ -307,8 +335,13 @@ fn a_vector_that_did_not_change_is_judged() {
 #[test]
 fn a_percentage_is_one_of_something() {
     let folder = workplace();
-    let check = |rule: &str, code, part: &str| check(folder.path(), &judged("copy.safetensors", rule), code, part);
-    check("effective_rank < 50%", 2, "50.00 % of what? `effective_rank` is not a share; write a number, as in `0.5`");
+    let check =
+        |rule: &str, code, part: &str| check(folder.path(), &judged("copy.safetensors", rule), code, part);
+    check(
+        "effective_rank < 50%",
+        2,
+        "50.00 % of what? `effective_rank` is not a share; write a number, as in `0.5`",
+    );
     check("effective_rank < 50%", 2, "a change relative to the base is `effective_rank_change`");
     check("max(alpha) > 5%", 2, "of what?");
     check("count(changed > 0) > 5%", 2, "ask for `share(…)`");
@@ -329,11 +362,23 @@ fn settings_that_hide_rows_are_told() {
         fs::write(at.join("svdkit.toml"), settings).unwrap();
         check(at, &[&judged("zero.safetensors", rule)[..], more].concat(), code, part);
     };
-    settings("exclude = ['*.mlp.*']", "changed > 0", &[], 0, "`exclude` of svdkit.toml hides 12 rows from this rule");
+    settings(
+        "exclude = ['*.mlp.*']",
+        "changed > 0",
+        &[],
+        0,
+        "`exclude` of svdkit.toml hides 12 rows from this rule",
+    );
     settings("include = ['*attn*']", "changed > 0", &[], 0, "`include` of svdkit.toml hides 23 rows");
     settings("include = ['*attn*']", "alpha < 0", &[], 0, "`include` of svdkit.toml hides 14 rows");
     settings("exclude = ['*.mlp.*']", "*attn*: changed > 0", &[], 0, "pass\n");
-    settings("exclude = ['*.mlp.*']", "*mlp*: changed > 0", &[], 2, "`exclude` of svdkit.toml hides 12 that would");
+    settings(
+        "exclude = ['*.mlp.*']",
+        "*mlp*: changed > 0",
+        &[],
+        2,
+        "`exclude` of svdkit.toml hides 12 that would",
+    );
     // What is typed needs no remark, and a rule on nothing else is an error.
     settings("", "changed > 0", &["--exclude", "*.mlp.*"], 0, "pass\n");
     settings("", "*mlp*: changed > 0", &["--exclude", "*.mlp.*"], 2, "may leave it out");

@@ -155,7 +155,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     report.settings.extend(assembly::settings(&settings, weights && depth != Depth::Bytes));
     report.unlisted.unchanged = unchanged;
     if !gate.clauses.is_empty() && report.totals.filtered > 0 {
-        let others: Vec<String> = sides.odd(&Filter::default()).iter().map(Odd::name).collect();
+        let others: Vec<String> = sides.odd(&Filter::default(), &tasks).iter().map(Odd::name).collect();
         let matrices = dropped.iter().map(String::as_str);
         report.unlisted.hidden = rules::hidden(common, matrices, others.iter().map(String::as_str))?;
     }
