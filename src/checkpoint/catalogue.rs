@@ -77,11 +77,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// The words that `missing` has for a weight that `other` lacks.
-    pub(super) fn less(
-        self,
-        other: &Self,
-        missing: impl Fn(&Layer) -> Error,
-    ) -> Result<Self, Error> {
+    pub(super) fn less(self, other: &Self, missing: impl Fn(&Layer) -> Error) -> Result<Self, Error> {
         let others: BTreeMap<&str, &Weight> =
             other.weights.iter().map(|weight| (weight.layer.name.as_str(), weight)).collect();
         let less = |weight: Weight| {
@@ -178,6 +174,10 @@ impl MatrixSource for Catalogue {
 
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
         self.weight(layer)?.expr.factors(&self.room)
+    }
+
+    fn bytes(&self, tensor: &TensorInfo, start: u64, length: u64) -> Result<Vec<u8>, Error> {
+        self.stored.bytes(tensor, start, length)
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {

@@ -119,6 +119,14 @@ pub trait MatrixSource: Send + Sync {
         Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)))
     }
 
+    /// The bytes of a stored tensor from `start` on, whatever they stand for.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn bytes(&self, tensor: &TensorInfo, _start: u64, _length: u64) -> Result<Vec<u8>, Error> {
+        Err(Error::Usage(format!("`{}` is not stored", tensor.name)))
+    }
+
     /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.
     ///
     /// # Errors

@@ -45,7 +45,8 @@ impl Pairs {
         }
         let mut left_out: Vec<LeftOut> = theirs.skipped.into_iter().map(LeftOut::tensor).collect();
         left_out.extend(unpaired.iter().flat_map(|unpaired| skipped(tuned.as_ref(), unpaired)));
-        let notes = tuned.notes().iter().cloned().chain(base.notes().iter().map(|note| of_base(note))).collect();
+        let notes =
+            tuned.notes().iter().cloned().chain(base.notes().iter().map(|note| of_base(note))).collect();
         let positions = paired.iter().enumerate().map(|(i, pair)| (pair.tuned.name.clone(), i)).collect();
         let of_base = paired.iter().enumerate().map(|(i, pair)| (pair.base.name.clone(), i)).collect();
         Self { base, tuned, paired, unpaired, left_out, notes, positions, of_base }

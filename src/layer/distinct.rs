@@ -11,7 +11,7 @@ impl Layer {
         match self.part {
             Part::Slice(i) => format!("{}[{i}]", printable(&self.tensor)),
             Part::Cut => self.name.clone(),
-            Part::Whole | Part::Bytes => printable(&self.tensor),
+            Part::Whole => printable(&self.tensor),
         }
     }
 }

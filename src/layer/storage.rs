@@ -23,6 +23,4 @@ pub enum Part {
     Slice(usize),
     /// Some rows or columns of a matrix of another shape, under a name of its own.
     Cut,
-    /// The bytes that are stored of it, whatever they stand for: its type is that of a single byte.
-    Bytes,
 }

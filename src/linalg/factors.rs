@@ -142,7 +142,8 @@ impl Factors {
     pub fn beyond(&self, count: usize) -> Result<LowRank, Error> {
         let rest = count.min(self.values.len())..self.values.len();
         let (rows, cols) = (self.left.length(), self.right.length());
-        let left = (0..rows).flat_map(|row| rest.clone().map(move |i| self.values[i] * self.left.column(i)[row]));
+        let left =
+            (0..rows).flat_map(|row| rest.clone().map(move |i| self.values[i] * self.left.column(i)[row]));
         let right = rest.clone().flat_map(|i| self.right.column(i).iter().copied());
         LowRank::new((rows, cols), rest.len(), left.collect(), right.collect())
     }

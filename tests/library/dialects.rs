@@ -30,7 +30,8 @@ const GLOBS: [&str; 7] = ["*norm", "*.0.*", "*proj", "*weight", "*[[]0]", "*lora
 
 /// A copy of a fixture beside which the same model lies again, which a note says.
 fn noted(folder: &Path, name: &str, fixture: &str) -> PathBuf {
-    let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture), folder.join(name));
+    let (from, to) =
+        (Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture), folder.join(name));
     std::fs::create_dir(&to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -66,7 +67,12 @@ fn check(source: &dyn MatrixSource, notes: &[&str], wanted: &Filter, what: &str)
     }
     // Vectors go by the same names with a base as without.
     for skipped in all.skipped.iter().filter(|skipped| skipped.reason == "1-D") {
-        assert_eq!(kept.skipped.contains(skipped), keeps(bare(&skipped.tensor)), "{what}: {}", skipped.tensor);
+        assert_eq!(
+            kept.skipped.contains(skipped),
+            keeps(bare(&skipped.tensor)),
+            "{what}: {}",
+            skipped.tensor
+        );
     }
 }
 

@@ -113,10 +113,14 @@ fn filters_count_the_same_with_and_without_a_base() {
 #[test]
 fn a_head_that_only_one_side_stores_is_compared_with_the_embedding_it_is_a_copy_of() {
     let folder = tempfile::tempdir().unwrap();
-    let [base, tied, apart] = ["base", "tied", "apart"].map(|name| folder.path().join(name).join("model.safetensors"));
+    let [base, tied, apart] =
+        ["base", "tied", "apart"].map(|name| folder.path().join(name).join("model.safetensors"));
     let (old, new) = (made(12, 5, 1), made(12, 5, 2));
     write(&base, &[("model.embed_tokens.weight", &[12, 5], old)]);
-    write(&tied, &[("lm_head.weight", &[12, 5], new.clone()), ("model.embed_tokens.weight", &[12, 5], new.clone())]);
+    write(
+        &tied,
+        &[("lm_head.weight", &[12, 5], new.clone()), ("model.embed_tokens.weight", &[12, 5], new.clone())],
+    );
     let other: Vec<f64> = new.iter().map(|x| 2.0 * x).collect();
     write(&apart, &[("lm_head.weight", &[12, 5], other), ("model.embed_tokens.weight", &[12, 5], new)]);
     let [base, tied, apart] = [&base, &tied, &apart].map(|path| text(path));
@@ -146,7 +150,8 @@ fn matrices_of_one_number_are_no_copies_of_each_other() {
     let [base, tuned] = ["base", "tuned"].map(|name| folder.path().join(name).join("model.safetensors"));
     let file = |path: &Path, constant: f64| {
         let (noise, constant) = (made(6, 4, 3), vec![constant; 24]);
-        let tensors = [("a", noise.clone()), ("b", noise), ("zero_a", constant.clone()), ("zero_b", constant)];
+        let tensors =
+            [("a", noise.clone()), ("b", noise), ("zero_a", constant.clone()), ("zero_b", constant)];
         write(path, &tensors.map(|(name, entries)| (name, &[6, 4][..], entries)));
     };
     file(&base, 0.0);

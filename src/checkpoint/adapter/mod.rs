@@ -79,7 +79,8 @@ pub(super) fn open(
     configs.all().try_for_each(|config| check_base(path, config, opening, stage))?;
     let cuts = configs.all().any(Config::cuts_base);
     if cuts && opening.adapter_init.is_some() && !configs.all().all(Config::cuts_base) {
-        let reason = "only some of its updates are of a base that KaSA cut, so `--adapter-init` does not apply";
+        let reason =
+            "only some of its updates are of a base that KaSA cut, so `--adapter-init` does not apply";
         return Err(Error::malformed(path, reason));
     }
     let adapter = catalogue(path, stored, &configs, opening)?;
@@ -123,7 +124,9 @@ fn catalogue(
         let found = module.drafts(&setting)?;
         let left = module.tensors().filter_map(|(part, tensor)| match part {
             Part::Bias => Some(tensor.skipped(Kind::Plain, "a bias, trained with the adapter")),
-            Part::Tokens => Some(tensor.skipped(Kind::Refused, "rows of an embedding that were trained alone")),
+            Part::Tokens => {
+                Some(tensor.skipped(Kind::Refused, "rows of an embedding that were trained alone"))
+            }
             _ if found.is_empty() => Some(tensor.skipped(Kind::Plain, "no update of a matrix")),
             _ => None,
         });
@@ -243,7 +246,10 @@ impl Update {
 
 /// What is said where nothing decomposes the base.
 fn undecomposed(path: &Path) -> Error {
-    Error::malformed(path, "`kasa` cut a part off the base before training, which takes a decomposition to tell")
+    Error::malformed(
+        path,
+        "`kasa` cut a part off the base before training, which takes a decomposition to tell",
+    )
 }
 
 /// Refuses what cannot be said of the original weights.

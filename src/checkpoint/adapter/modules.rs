@@ -376,15 +376,13 @@ fn flat(setting: &Setting<'_>, info: &TensorInfo) -> Result<Tensor, Error> {
 
 /// The one number that `info` holds: a float, or a whole number as Diffusers writes kohya's `alpha`.
 fn number(setting: &Setting<'_>, info: &TensorInfo) -> Result<Option<f64>, Error> {
-    let whole = matches!(&info.element, Element::Other(name) if name == "i64");
-    // Read as the float that is as wide, and taken for what its bits are.
-    let element = if whole { Element::Float(Dtype::F64) } else { info.element.clone() };
-    let number = flat(setting, &TensorInfo { element, ..info.clone() })?;
-    if number.cols() != 1 {
-        return Ok(None);
+    let is_one = info.shape.iter().all(|n| *n == 1);
+    if matches!(&info.element, Element::Other(name) if name == "i64") {
+        let bytes = if is_one { setting.source.bytes(info, 0, 8)? } else { vec![] };
+        return Ok(bytes.first_chunk().map(|bytes| i64::from_le_bytes(*bytes) as f64));
     }
-    let first = |x: &f64| if whole { x.to_bits().cast_signed() as f64 } else { *x };
-    Ok(number.all(setting.source.as_ref())?.first().map(first))
+    let number = flat(setting, info)?;
+    if is_one { Ok(number.all(setting.source.as_ref())?.first().copied()) } else { Ok(None) }
 }
 
 fn not_a_factor(setting: &Setting<'_>, info: &TensorInfo) -> Error {

@@ -6,8 +6,8 @@ use super::layouts::{ATTENTION, Attention, Axes, HEADS, KEY_VALUE_HEADS, Order, 
 use super::{Outputs, owner};
 use crate::checkpoint::catalogue::Weight;
 use crate::checkpoint::config::Config;
-use crate::error::Error;
 use crate::checkpoint::weight::Runs;
+use crate::error::Error;
 use crate::layer::{Layer, Part};
 
 /// Names of the parts.

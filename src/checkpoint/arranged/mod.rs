@@ -144,9 +144,7 @@ impl Whole {
     fn of(layer: &Layer, fused: &Fused, config: &Config) -> Option<Self> {
         let (rows, cols) = (layer.rows, layer.cols);
         match (fused.experts, layer.part) {
-            (Experts::Stacked, Part::Slice(expert)) => {
-                Some(Self { rows, cols, experts: expert..expert + 1 })
-            }
+            (Experts::Stacked, Part::Slice(expert)) => Some(Self { rows, cols, experts: expert..expert + 1 }),
             (Experts::Flat, Part::Whole) => {
                 let count = config.number(&EXPERTS).filter(|count| rows.is_multiple_of(*count))?;
                 Some(Self { rows: rows / count, cols, experts: 0..count })

@@ -6,7 +6,7 @@ use super::super::config::Quantization;
 use super::super::stored::Stored;
 use super::codebook::{Book, Number};
 use super::grid::{Grid, View};
-use super::scheme::{Scheme, Scales};
+use super::scheme::{Scales, Scheme};
 use crate::layer::{Element, TensorInfo};
 
 /// Why a weight whose scales are not there is not measured: what its codes say alone is another matrix.

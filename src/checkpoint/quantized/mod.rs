@@ -141,7 +141,8 @@ pub(super) fn open(stored: Stored, config: &Quantization) -> Arc<dyn MatrixSourc
         let tensor = scheme.codes.name.clone();
         let layer = Layer { tensor, encoding: Some(scheme.encoding()), ..layer };
         // Layers count their entries from the codes on, as f32.
-        let first = (layer.offset - scheme.codes.offset) as usize / Dtype::F32.size() / scheme.view.cols.max(1);
+        let first =
+            (layer.offset - scheme.codes.offset) as usize / Dtype::F32.size() / scheme.view.cols.max(1);
         let (stored, scheme, rows) = (Arc::clone(&stored), Arc::clone(scheme), layer.rows);
         Weight::new(layer, Arc::new(Expr::Decoded(Decoded { stored, scheme, first, rows })), None)
     };

@@ -55,7 +55,11 @@ fn stored(source: &Arc<dyn MatrixSource>, name: &str, (rows, cols): (usize, usiz
 }
 
 /// An expression of this shape with thin factors, by what `choices` say; all of it where they end.
-fn thin(source: &Arc<dyn MatrixSource>, (rows, cols): (usize, usize), choices: &mut dyn Iterator<Item = u8>) -> Arc<Expr> {
+fn thin(
+    source: &Arc<dyn MatrixSource>,
+    (rows, cols): (usize, usize),
+    choices: &mut dyn Iterator<Item = u8>,
+) -> Arc<Expr> {
     let choice = choices.next().unwrap_or(0);
     let mut again = |shape| thin(source, shape, choices);
     Arc::new(match choice % 7 {
@@ -74,7 +78,10 @@ fn thin(source: &Arc<dyn MatrixSource>, (rows, cols): (usize, usize), choices: &
             let left = Arc::new(Expr::Part { of: left, side: Side::Columns, runs: columns });
             let right = stored(source, "right", (rank + 4, cols));
             let right = Expr::Part { of: right, side: Side::Rows, runs: Runs::one(2..2 + rank) };
-            Expr::Product(Arc::new(Expr::Diagonal { of: left, by: stored(source, "by", (1, rank)) }), Arc::new(right))
+            Expr::Product(
+                Arc::new(Expr::Diagonal { of: left, by: stored(source, "by", (1, rank)) }),
+                Arc::new(right),
+            )
         }
     })
 }
@@ -146,7 +153,8 @@ fn parts_are_the_rows_and_columns_of_the_whole() {
     let expected: Vec<f64> = [1, 3, 5].iter().flat_map(|row| all[row * 8..row * 8 + 8].to_vec()).collect();
     assert_eq!(rows.read(0..3, &room).expect("made").to_f64(), expected);
     let columns = Arc::new(Expr::Part { of: whole, side: Side::Columns, runs }).transposed();
-    let expected: Vec<f64> = [1, 3, 5].iter().flat_map(|col| (0..6).map(|row| all[row * 8 + col]).collect::<Vec<_>>()).collect();
+    let expected: Vec<f64> =
+        [1, 3, 5].iter().flat_map(|col| (0..6).map(|row| all[row * 8 + col]).collect::<Vec<_>>()).collect();
     assert_eq!(columns.read(0..3, &room).expect("made").to_f64(), expected);
     assert_eq!(columns.rows(1..2, &room).expect("made"), expected[6..12]);
 }

@@ -240,7 +240,8 @@ pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Erro
     let contents = seen.tuned.iter().map(|side| &side.content).chain([&seen.base_content]);
     let varies = contents.flatten().any(Content::varies);
     let all = sides.all().zip(std::iter::once(&task.base).chain(&task.tuned));
-    let copied = || all.filter_map(|(side, layer)| Some(side.has_copies(layer.as_ref()?))).any(|copied| copied);
+    let copied =
+        || all.filter_map(|(side, layer)| Some(side.has_copies(layer.as_ref()?))).any(|copied| copied);
     seen.varies = varies || copied();
     Ok(seen)
 }
