@@ -18,3 +18,4 @@ pub mod pair;
 pub mod render;
 pub mod report;
 pub mod spectrum;
+pub mod store;

@@ -13,20 +13,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::stored::read_exact_at;
 use super::weight::Side;
-use super::{Holds, MatrixSource, TemporaryFolder, folder, header, input};
+use super::{Holds, MatrixSource, TemporaryFolder, folder, header, names_weights};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
+use crate::store::{Location, ReadAt, input};
 
 /// How much of a matrix is changed at once.
 const BLOCK: usize = 1 << 20;
-
-/// What files of weights end in.
-const WEIGHTS: [&str; 9] =
-    [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"];
 
 /// A checkpoint in the making.
 pub struct Copy {
@@ -128,7 +124,7 @@ impl Copy {
             return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let mut bytes = vec![0; layer.bytes() as usize];
-        let read = File::open(file).and_then(|file| read_exact_at(&file, &mut bytes, layer.offset));
+        let read = File::open(file).and_then(|file| ReadAt::read_at(&file, &mut bytes, layer.offset));
         read.map_err(|e| Error::io(file, "cannot read", e))?;
         Matrix::new(layer.rows, layer.cols, layer.dtype, bytes)
     }
@@ -178,7 +174,7 @@ impl Copy {
         let path = self.folder.path().join(name);
         let text = fs::read(&path).map_err(|e| Error::io(&path, "cannot read", e))?;
         let Ok(Value::Object(mut fields)) = serde_json::from_slice(&text) else {
-            return Err(Error::malformed(Path::new(name), "is no map of settings"));
+            return Err(Error::malformed(Path::new(name), "is not a map of settings"));
         };
         change(&mut fields);
         let text = serde_json::to_string_pretty(&Value::Object(fields)).unwrap_or_default();
@@ -221,8 +217,8 @@ fn contents<'a>(
     let home = or_here(if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) });
     let weights = source.files().into_iter().map(|file| file.name).collect();
     let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
-    let mut settings = if is_single { vec![] } else { folder::listing(home)? };
-    settings.retain(|name| !WEIGHTS.iter().any(|end| name.ends_with(end)));
+    let mut settings = if is_single { vec![] } else { folder::listing(&Location::disk(home))? };
+    settings.retain(|name| !names_weights(name));
     Ok((home, weights, settings))
 }
 

@@ -1,12 +1,12 @@
 //! The configuration beside a model's weights, `config.json`: what tensors do not tell about how they are stored.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
-use super::input;
 use crate::error::{Error, brief};
+use crate::store::Location;
+
+/// What it is called.
+pub(super) const NAME: &str = "config.json";
 
 /// The longest configuration that is read.
 const LONGEST: u64 = 16_000_000;
@@ -21,6 +21,7 @@ pub(super) struct Config {
     pub models: Vec<String>,
     /// How its weights are quantized.
     pub quantization: Quantization,
+    /// Its own fields, then those of its parts.
     fields: Vec<Value>,
 }
 
@@ -36,29 +37,24 @@ pub(super) struct Quantization {
 }
 
 impl Config {
-    /// The configuration that belongs to the checkpoint at `path`; nothing is known where there is none.
+    /// The configuration that belongs to the checkpoint at `location`; nothing is known where there is none.
     ///
     /// # Errors
     /// When it cannot be read, or is no JSON.
-    pub(super) fn beside(path: &Path) -> Result<Self, Error> {
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let file: PathBuf = folder.join("config.json");
-        if !input::exists(&file) {
+    pub(super) fn beside(location: &Location) -> Result<Self, Error> {
+        let file = location.folder().join(NAME);
+        if !file.is_named() {
             return Ok(Self::default());
         }
-        let mut text = Vec::new();
-        let read = input::open(&file)?.take(LONGEST + 1).read_to_end(&mut text);
-        read.map_err(|e| Error::io(&file, "cannot read", e))?;
-        if text.len() as u64 > LONGEST {
-            return Err(Error::malformed(&file, format!("more than {LONGEST} bytes are no configuration")));
-        }
-        let value: Value = serde_json::from_slice(&text).map_err(|e| {
-            Error::malformed(
-                &file,
-                format!("is not valid JSON: {}; download it again", brief(&e.to_string())),
-            )
+        let value: Value = serde_json::from_slice(&file.text("a configuration", LONGEST)?).map_err(|e| {
+            file.malformed(format!("is not valid JSON: {}; download it again", brief(&e.to_string())))
         })?;
         Ok(Self::of(value))
+    }
+
+    /// A field of its own, by its name.
+    pub(super) fn field(&self, name: &str) -> Option<&Value> {
+        self.fields.first()?.get(name)
     }
 
     /// What a parsed configuration says. Fields of an unexpected kind say nothing.

@@ -3,16 +3,16 @@
 //! Looks at names and indices; the files themselves are opened by the format that asks.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::stored::{Part, Parts};
-use super::{Choice, foreign, index, input};
+use super::{Candidate, Choice, Content, FORMATS, index, unsupported};
 use crate::error::{Error, brief};
 use crate::layer::natural;
+use crate::store::Location;
 
 /// The names that a format's files go by.
 pub(super) struct Family {
@@ -25,55 +25,50 @@ pub(super) struct Family {
 }
 
 /// Reads the header of one file.
-pub(super) type Opener<'a> = &'a (dyn Fn(&Path) -> Result<Part, Error> + Sync);
+pub(super) type Opener<'a> = &'a (dyn Fn(&Location) -> Result<Part, Error> + Sync);
 
 /// Files whose headers are read at the same time.
 const AT_ONCE: usize = 8;
 
 /// What a folder offers of one family.
 enum Layout {
-    Index(PathBuf),
-    Files(Vec<PathBuf>),
+    Index(Location),
+    Files(Vec<Location>),
     /// Indices of several checkpoints, none of a usual name.
     Several(Vec<String>),
 }
 
-/// Whether `folder` holds weights of `family`.
-pub(super) fn holds(folder: &Path, family: &Family, choice: &Choice<'_>) -> bool {
-    listing(folder).is_ok_and(|names| layout(folder, &names, family, choice).is_some())
+/// Whether a folder of files called `names` holds weights of `family`.
+pub(super) fn holds(candidate: &Candidate<'_>, names: &[String], family: &Family) -> bool {
+    layout(candidate.location, names, family, &candidate.choice).is_some()
 }
 
-/// Opens all files of the checkpoint at `path` (a file, an index or a folder) with `open`, in reading order.
-pub(super) fn open_all(
-    path: &Path,
-    family: &Family,
-    choice: &Choice<'_>,
-    open: Opener<'_>,
-) -> Result<Parts, Error> {
-    foreign::refuse_packed(path)?;
-    if path.is_file() {
-        let parts = if is_index(path) { open_shards(path, open)? } else { vec![open(path)?] };
+/// Opens all files of a checkpoint (a file, an index or a folder) with `open`, in reading order.
+pub(super) fn open_all(candidate: &Candidate<'_>, family: &Family, open: Opener<'_>) -> Result<Parts, Error> {
+    unsupported::refuse_packed(candidate)?;
+    let location = candidate.location;
+    let Content::Folder(names) = &candidate.content else {
+        let shards = is_index(&location.name());
+        let parts = if shards { open_shards(location, open)? } else { vec![open(location)?] };
         return Ok(Parts { parts, notes: vec![] });
-    }
-    let names = listing(path)?;
-    let (parts, taken) = match layout(path, &names, family, choice) {
+    };
+    let (parts, taken) = match layout(location, names, family, &candidate.choice) {
         Some(Layout::Index(index)) => (open_shards(&index, open)?, vec![index]),
         Some(Layout::Files(files)) => {
-            complete(path, &files)?;
-            (each(&files, open)?.into_iter().collect::<Result<_, _>>()?, files)
+            complete(location, &files)?;
+            (at_once(&files, open)?.into_iter().collect::<Result<_, _>>()?, files)
         }
         Some(Layout::Several(names)) => {
             let reason = format!("holds several checkpoints; name the index of one: {}", quoted(&names));
-            return Err(Error::malformed(path, reason));
+            return Err(location.malformed(reason));
         }
-        None => return Err(Error::malformed(path, "the folder holds no weights")),
+        None => return Err(location.malformed("the folder holds no weights")),
     };
-    Ok(Parts { parts, notes: twin(&names, &taken).into_iter().collect() })
+    Ok(Parts { parts, notes: twin(names, &taken).into_iter().collect() })
 }
 
 /// Whether a file is an index by its name: `….index.json`, or `….index.fp16.json` of a variant.
-pub(super) fn is_index(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+pub(super) fn is_index(name: &str) -> bool {
     let mut parts = name.rsplit('.');
     parts.next() == Some("json") && parts.take(2).any(|part| part == "index")
 }
@@ -82,9 +77,9 @@ pub(super) fn is_index(path: &Path) -> bool {
 const TWIN: &str = "consolidated";
 
 /// Says that the folder holds the model twice, if it does, and which was `taken`.
-fn twin(names: &[String], taken: &[PathBuf]) -> Option<String> {
+fn twin(names: &[String], taken: &[Location]) -> Option<String> {
     let twin = names.iter().find(|name| name.starts_with(TWIN) && name.ends_with(".safetensors"))?;
-    let name = taken.first()?.file_name()?.to_string_lossy();
+    let name = taken.first()?.name();
     let note = format!("`{}` beside it was taken to be the same model and left alone", brief(twin));
     (!name.starts_with(TWIN)).then_some(note)
 }
@@ -97,11 +92,11 @@ fn varied(name: &str, variant: Option<&str>) -> String {
     }
 }
 
-/// The variants among the files in `folder`.
-pub(super) fn variants(folder: &Path) -> BTreeSet<String> {
-    let names = listing(folder).unwrap_or_default();
+/// The variants among files called `names`.
+pub(super) fn variants(names: &[String]) -> BTreeSet<String> {
+    let endings = || FORMATS.iter().flat_map(|format| format.varied);
     let variant = |name: &String| {
-        let stem = [".safetensors", ".bin"].iter().find_map(|ending| name.strip_suffix(ending))?;
+        let stem = endings().find_map(|ending| name.strip_suffix(ending))?;
         let stem = numbered(name).map_or(stem, |series| series.stem);
         stem.rsplit_once('.').map(|(_, variant)| variant.to_owned())
     };
@@ -109,27 +104,17 @@ pub(super) fn variants(folder: &Path) -> BTreeSet<String> {
 }
 
 /// The files of `folder`, by natural name; folders and hidden files (`._model.safetensors`) left out.
-pub(super) fn listing(folder: &Path) -> Result<Vec<String>, Error> {
-    let failed = |e| Error::io(folder, "cannot list", e);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        // The files of a download cache are links; only those are followed, for a folder may hold very many files.
-        let kind = entry.file_type().map_err(failed)?;
-        let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && !is_folder {
-            names.push(name);
-        }
-    }
+pub(super) fn listing(folder: &Location) -> Result<Vec<String>, Error> {
+    let listed = folder.list()?.into_iter().filter(|listed| !listed.is_folder).map(|listed| listed.name);
+    let mut names: Vec<_> = listed.filter(|name| !name.starts_with('.')).collect();
     names.sort_by(|a, b| natural(a, b));
     Ok(names)
 }
 
-fn layout(folder: &Path, names: &[String], family: &Family, choice: &Choice<'_>) -> Option<Layout> {
+fn layout(folder: &Location, names: &[String], family: &Family, choice: &Choice<'_>) -> Option<Layout> {
     let first = |wanted: &'static [&'static str]| {
         // A folder of such a name is not passed over: what is looked for may be in it.
-        let there = |name: &String| names.contains(name) || folder.join(name).is_dir();
+        let there = |name: &String| names.contains(name) || folder.join(name).is_folder();
         wanted.iter().map(|name| varied(name, choice.variant)).find(there)
     };
     if let Some(index) = first(family.indices) {
@@ -163,13 +148,13 @@ fn layout(folder: &Path, names: &[String], family: &Family, choice: &Choice<'_>)
     (!files.is_empty()).then_some(Layout::Files(files))
 }
 
-/// All pieces of which the file at `path` is one, by its name; itself alone if its name has no number.
-pub(super) fn pieces(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Some(series) = numbered(&name) else { return Ok(vec![path.to_owned()]) };
-    let pieces: Vec<_> = series.names().map(|name| path.with_file_name(name)).collect();
+/// All pieces of which the file at `location` is one, by its name; itself alone if its name has no number.
+pub(super) fn pieces(location: &Location) -> Result<Vec<Location>, Error> {
+    let name = location.name();
+    let Some(series) = numbered(&name) else { return Ok(vec![location.clone()]) };
+    let pieces: Vec<_> = series.names().map(|name| location.beside(name)).collect();
     let there: Vec<_> = pieces.iter().filter(|piece| piece.exists()).cloned().collect();
-    complete(path.parent().unwrap_or(Path::new("")), &there)?;
+    complete(&location.parent().unwrap_or_else(|| location.clone()), &there)?;
     Ok(pieces)
 }
 
@@ -183,14 +168,13 @@ pub(super) fn quoted(names: &[impl AsRef<str>]) -> String {
 }
 
 /// Refuses shards that count themselves (`-00001-of-00003`) when one of the count is absent.
-fn complete(folder: &Path, files: &[PathBuf]) -> Result<(), Error> {
-    let names: BTreeSet<_> =
-        files.iter().filter_map(|file| file.file_name()).map(|n| n.to_string_lossy().into_owned()).collect();
+fn complete(folder: &Location, files: &[Location]) -> Result<(), Error> {
+    let names: BTreeSet<_> = files.iter().map(Location::name).collect();
     let series: BTreeSet<_> = names.iter().filter_map(|name| numbered(name)).collect();
     for series in series {
         if let Some((i, name)) = series.names().enumerate().find(|(_, name)| !names.contains(name)) {
             let reason = format!("shard {} of {} is missing: `{}`", i + 1, series.count(), brief(&name));
-            return Err(Error::malformed(folder, reason));
+            return Err(folder.malformed(reason));
         }
     }
     Ok(())
@@ -228,63 +212,67 @@ fn numbered(name: &str) -> Option<Series<'_>> {
 }
 
 /// Opens the shards that `index` names and checks that each holds what the index says.
-fn open_shards(index: &Path, open: Opener<'_>) -> Result<Vec<Part>, Error> {
-    let folder = index.parent().unwrap_or(Path::new(""));
+fn open_shards(index: &Location, open: Opener<'_>) -> Result<Vec<Part>, Error> {
     let shards = index::read(index)?;
     for shard in shards.keys() {
         if !Path::new(shard).components().all(|c| matches!(c, Component::Normal(_))) || shard.contains('\\') {
-            let reason = format!("shard `{}` lies outside the folder", brief(shard));
-            return Err(Error::malformed(index, reason));
+            return Err(index.malformed(format!("shard `{}` lies outside the folder", brief(shard))));
         }
     }
     let absent: Vec<_> =
-        shards.keys().enumerate().filter(|(_, shard)| !input::exists(&folder.join(shard))).collect();
+        shards.keys().enumerate().filter(|(_, shard)| !index.beside(shard).is_named()).collect();
     match absent[..] {
         [] => {}
         [(i, shard)] => {
             let reason = format!("shard {} of {} is missing: `{}`", i + 1, shards.len(), brief(shard));
-            return Err(Error::malformed(index, reason));
+            return Err(index.malformed(reason));
         }
         _ => {
             let names: Vec<_> = absent.iter().map(|(_, shard)| shard).collect();
             let reason =
                 format!("{} of {} shards are missing: {}", names.len(), shards.len(), quoted(&names));
-            return Err(Error::malformed(index, reason));
+            return Err(index.malformed(reason));
         }
     }
-    let files: Vec<PathBuf> = shards.keys().map(|shard| folder.join(shard)).collect();
-    each(&files, open)?.into_iter().zip(shards.values()).map(|(part, of)| agree(index, of, part?)).collect()
+    let files: Vec<Location> = shards.keys().map(|shard| index.beside(shard)).collect();
+    at_once(&files, open)?
+        .into_iter()
+        .zip(shards.values())
+        .map(|(part, of)| agree(index, of, part?))
+        .collect()
 }
 
-/// What `open` makes of each file, in their order, up to the first that fails. Several are asked for at once: of a
-/// header, most of the time goes by in waiting for a disk or a server.
-fn each(files: &[PathBuf], open: Opener<'_>) -> Result<Vec<Result<Part, Error>>, Error> {
-    let threads = files.len().clamp(1, AT_ONCE);
+/// What `open` makes of each item, in their order, up to the first that fails. Several are asked for at once: most of
+/// the time goes by in waiting for a disk or a server.
+pub(super) fn at_once<I: Sync, T: Send>(
+    items: &[I],
+    open: impl Fn(&I) -> Result<T, Error> + Sync,
+) -> Result<Vec<Result<T, Error>>, Error> {
+    let threads = items.len().clamp(1, AT_ONCE);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?;
     let failed = AtomicUsize::new(usize::MAX);
-    let open = |(i, file): (usize, &PathBuf)| {
-        let part = (i < failed.load(Ordering::Relaxed)).then(|| open(file));
-        if let Some(Err(_)) = part {
+    let open = |(i, item): (usize, &I)| {
+        let opened = (i < failed.load(Ordering::Relaxed)).then(|| open(item));
+        if let Some(Err(_)) = opened {
             failed.fetch_min(i, Ordering::Relaxed);
         }
-        part
+        opened
     };
-    let parts: Vec<_> = pool.install(|| files.par_iter().enumerate().with_max_len(1).map(open).collect());
-    Ok(parts.into_iter().map_while(|part| part).collect())
+    let all: Vec<_> = pool.install(|| items.par_iter().enumerate().with_max_len(1).map(open).collect());
+    Ok(all.into_iter().map_while(|opened| opened).collect())
 }
 
 /// `part`, if it holds all `tensors` that `index` expects in it. Tensors that the index does not name are kept:
 /// every loader reads whole shards, so they are part of the model.
-fn agree(index: &Path, tensors: &BTreeSet<String>, part: Part) -> Result<Part, Error> {
+fn agree(index: &Location, tensors: &BTreeSet<String>, part: Part) -> Result<Part, Error> {
     let found: BTreeSet<_> = part.tensors.iter().map(|tensor| &tensor.name).collect();
     let absent: Vec<_> = tensors.iter().filter(|name| !found.contains(name)).collect();
     if absent.is_empty() {
         return Ok(part);
     }
-    let shard = part.file.path().file_name().unwrap_or_default().to_string_lossy();
-    let reason = format!("shard `{}` lacks what the index promises: {}", brief(&shard), quoted(&absent));
-    Err(Error::malformed(index, reason))
+    let shard = brief(&part.file.location().name());
+    Err(index.malformed(format!("shard `{shard}` lacks what the index promises: {}", quoted(&absent))))
 }
 
 #[cfg(test)]
@@ -293,13 +281,13 @@ mod tests {
 
     #[test]
     fn no_file_is_opened_beyond_one_that_fails() {
-        let files: Vec<PathBuf> = (0..1000).map(|i| PathBuf::from(i.to_string())).collect();
+        let files: Vec<Location> = (0..1000).map(|i| Location::disk(i.to_string())).collect();
         let opened = AtomicUsize::new(0);
-        let open = |file: &Path| {
+        let open = |file: &Location| -> Result<(), Error> {
             opened.fetch_add(1, Ordering::Relaxed);
-            Err(Error::malformed(file, "is wrong"))
+            Err(file.malformed("is wrong"))
         };
-        let parts = each(&files, &open).expect("threads");
+        let parts = at_once(&files, open).expect("threads");
         // The first is that of one thread, whichever of the others comes before.
         assert_eq!(parts[0].as_ref().expect_err("is wrong").to_string(), "0: is wrong");
         assert!(opened.into_inner() < files.len());

@@ -5,16 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 
 use safetensors::tensor::Dtype as Stored;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
-use super::stored::{WeightFile, read_exact_at};
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
+use crate::store::{ReadAt, StoredFile, zeros};
 
 /// The longest header that is read: the same bound as the safetensors library's.
 pub(super) const LONGEST: u64 = 100_000_000;
@@ -37,30 +36,30 @@ pub(super) struct Header {
 }
 
 /// Reads and validates the header of `file`.
-pub(super) fn read(handle: &File, file: &WeightFile) -> Result<Header, Error> {
-    let malformed = |reason: String| Error::malformed(file.path(), reason);
+pub(super) fn read(bytes: &dyn ReadAt, file: &StoredFile) -> Result<Header, Error> {
+    let malformed = |reason: String| Error::malformed(file.describe(), reason);
     let at = |out: &mut [u8], offset| {
-        read_exact_at(handle, out, offset).map_err(|e| Error::io(file.path(), "cannot read the header", e))
+        bytes.read_at(out, offset).map_err(|e| file.location().failed("cannot read the header", e))
     };
-    if file.bytes() < 8 {
+    if file.length() < 8 {
         return Err(malformed(format!(
             "{} bytes are too few for a safetensors file, which starts with an 8-byte header length",
-            file.bytes()
+            file.length()
         )));
     }
     let mut length = [0; 8];
     at(&mut length, 0)?;
     let length = u64::from_le_bytes(length);
-    if length > file.bytes() - 8 {
+    if length > file.length() - 8 {
         return Err(malformed(format!(
             "the header claims {length} bytes, but only {} follow; the file is cut short or not safetensors",
-            file.bytes() - 8
+            file.length() - 8
         )));
     }
     if length > LONGEST {
         return Err(malformed(format!("the header claims {length} bytes; more than {LONGEST} are not read")));
     }
-    let mut text = vec![0; length as usize];
+    let mut text = zeros(length).map_err(malformed)?;
     at(&mut text, 8)?;
     let (entries, mut free) = parse(&text).map_err(malformed)?;
     Ok(Header { tensors: layout(entries, file, 8 + length)?, settings: free.remove(SETTINGS) })
@@ -163,14 +162,14 @@ impl<'de> Deserialize<'de> for Shape {
 }
 
 /// Checks that the entries tile the bytes from `start` to the end of `file`, each with the size its shape needs.
-fn layout(entries: BTreeMap<String, Entry>, file: &WeightFile, start: u64) -> Result<Vec<TensorInfo>, Error> {
+fn layout(entries: BTreeMap<String, Entry>, file: &StoredFile, start: u64) -> Result<Vec<TensorInfo>, Error> {
     let mut entries: Vec<_> = entries.into_iter().collect();
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
     let mut end = 0;
-    let available = file.bytes() - start;
+    let available = file.length() - start;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
-        let fail = |reason| Error::tensor(file.path(), &name, reason);
+        let fail = |reason| Error::tensor(file.describe(), &name, reason);
         let (from, to) = entry.data_offsets;
         let length = to
             .checked_sub(from)
@@ -193,7 +192,7 @@ fn layout(entries: BTreeMap<String, Entry>, file: &WeightFile, start: u64) -> Re
     }
     if end < available {
         return Err(Error::malformed(
-            file.path(),
+            file.describe(),
             format!("{} bytes after the last tensor belong to none", available - end),
         ));
     }

@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::Read;
-use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 
+use super::diagnose;
 use crate::error::{Error, brief};
+use crate::store::Location;
 
 /// An index longer than this is not read; that of the largest known model has some ten million bytes.
 const LONGEST: u64 = 100_000_000;
@@ -18,19 +18,13 @@ const LONGEST: u64 = 100_000_000;
 /// Shard name → names of the tensors it is to hold.
 pub(super) type Shards = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads the index at `path`.
-pub(super) fn read(path: &Path) -> Result<Shards, Error> {
-    super::probe::check(path)?;
-    let file = super::input::open(path)?;
-    let mut text = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
-    if text.len() as u64 > LONGEST {
-        return Err(Error::malformed(path, format!("an index of more than {LONGEST} bytes is not read")));
-    }
-    let index: Index = serde_json::from_slice(&text)
-        .map_err(|e| Error::malformed(path, format!("not a valid index: {}", brief(&e.to_string()))))?;
+/// Reads the index at `location`.
+pub(super) fn read(location: &Location) -> Result<Shards, Error> {
+    diagnose::check(location)?;
+    let index: Index = serde_json::from_slice(&location.text("an index", LONGEST)?)
+        .map_err(|e| location.malformed(format!("not a valid index: {}", brief(&e.to_string()))))?;
     if index.weight_map.0.is_empty() {
-        return Err(Error::malformed(path, "the index names no tensors"));
+        return Err(location.malformed("the index names no tensors"));
     }
     Ok(index.weight_map.0)
 }

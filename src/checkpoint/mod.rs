@@ -1,27 +1,22 @@
 //! Path in, matrices out. The file formats and the crates that parse them live here.
 
 mod adapter;
-mod address;
 mod altered;
 mod arranged;
-mod cache;
 mod catalogue;
 mod config;
+mod config_summary;
+mod diagnose;
 mod elements;
-mod facts;
 mod folder;
-mod foreign;
+mod format;
 mod gguf;
 mod header;
-#[cfg(feature = "hub")]
-mod hub;
 mod index;
-mod input;
 mod numpy;
 mod pairs;
 mod pickle;
 mod pipeline;
-mod probe;
 mod quantized;
 mod reading;
 mod safetensors;
@@ -33,6 +28,7 @@ mod strides;
 mod temporary;
 mod tied;
 mod torch;
+mod unsupported;
 mod weight;
 mod zip;
 
@@ -45,18 +41,15 @@ use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SourceFile, Update};
-use config::Config;
+use crate::store::Location;
+use format::{Candidate, Content};
 use stored::{Parts, Stored};
 
-pub use address::Address;
 pub use altered::Copy;
-pub use cache::Cached;
 pub use catalogue::Catalogue;
+pub use config_summary::config_summary;
 pub use elements::Elements;
-pub use facts::facts;
-#[cfg(feature = "hub")]
-pub use hub::{Hub, Remote};
-pub use input::{Identity, open as open_file};
+pub use format::{FORMATS, Format, names_weights};
 pub use pairs::{Pairs, copies, of_base};
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
@@ -199,20 +192,6 @@ pub enum Holds {
     Updates,
 }
 
-/// One way of storing a checkpoint.
-pub struct Format {
-    /// The name used in reports.
-    pub name: &'static str,
-    /// Whether `path` looks like this format.
-    sniff: fn(&Path, &Choice<'_>) -> bool,
-    /// The files at `path`, their headers read and validated.
-    parts: fn(&Path, &Choice<'_>) -> Result<Parts, Error>,
-}
-
-/// The formats, in the order they are tried.
-pub static FORMATS: &[Format] =
-    &[pipeline::FORMAT, safetensors::FORMAT, numpy::FORMAT, torch::FORMAT, gguf::FORMAT];
-
 /// Which of the files that a folder offers are meant.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Choice<'a> {
@@ -252,7 +231,11 @@ impl Opening<'_> {
 
 /// Whether `path` looks like a checkpoint of some format, sound or not.
 pub fn is_recognized(path: &Path) -> bool {
-    FORMATS.iter().any(|format| (format.sniff)(path, &Choice::default()))
+    is_recognized_at(&Location::disk(path))
+}
+
+fn is_recognized_at(location: &Location) -> bool {
+    Candidate::of(location, Choice::default()).format().is_some()
 }
 
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
@@ -268,7 +251,18 @@ pub fn open(path: &Path) -> Result<(&'static str, Arc<dyn MatrixSource>), Error>
 /// # Errors
 /// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
 pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
-    open_as(path, opening, Stage::Trained)
+    open_at(&Location::disk(path), opening)
+}
+
+/// As [`open_with`], in any store.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open_at(
+    location: &Location,
+    opening: &Opening<'_>,
+) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
+    open_as(location, opening, Stage::Trained)
 }
 
 /// Whether an adapter is what training made of it or what it was before.
@@ -279,49 +273,50 @@ enum Stage {
 }
 
 fn open_as(
-    path: &Path,
+    location: &Location,
     opening: &Opening<'_>,
     stage: Stage,
 ) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
-    probe::check(path)?;
-    foreign::refuse_slices(path)?;
-    let Some(format) = FORMATS.iter().find(|format| (format.sniff)(path, &opening.choice)) else {
-        return Err(probe::unknown(path, &opening.choice));
-    };
+    let candidate = Candidate::found(location, opening.choice)?;
+    unsupported::refuse_slices(&candidate)?;
+    let format = candidate.format().ok_or_else(|| diagnose::unknown(&candidate))?;
     if opening.base.is_none() {
-        applies(path, format, &opening.choice)?;
+        applies(&candidate, format)?;
     }
-    assembled(path, (format.name, (format.parts)(path, &opening.choice)?), opening, stage)
+    assembled(&candidate, (format.name, format.parts(&candidate)?), opening, stage)
 }
 
-/// What the files of the checkpoint at `path` hold: weights, dequantized and cut where they need it, or an adapter.
+/// What the files of a checkpoint hold: weights, dequantized and cut where they need it, or an adapter.
 fn assembled(
-    path: &Path,
+    candidate: &Candidate<'_>,
     (format, mut parts): (&'static str, Parts),
     opening: &Opening<'_>,
     stage: Stage,
 ) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
+    let location = candidate.location;
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
-    let source = quantized::open(Stored::new(path, parts)?, &Config::beside(path)?.quantization);
+    let stored = Stored::new(location, parts)?;
+    let config = candidate.config()?;
+    let source = quantized::open(stored, &config.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
-    let (is_adapter, source) = adapter::open(path, source, &headers, &opening, stage)?;
+    let (is_adapter, source) = adapter::open(location, source, &headers, &opening, stage)?;
     if is_adapter {
         return Ok((adapter::FORMAT, source));
     }
-    Ok((format, arranged::open(path, source, opening.attention)?))
+    Ok((format, arranged::open(&location.describe(), source, opening.attention, config)?))
 }
 
-/// Refuses a choice that what lies at `path` does not offer. What came of a base need not: an adapter of a pipeline's
-/// component is a single file.
-fn applies(path: &Path, format: &Format, choice: &Choice<'_>) -> Result<(), Error> {
-    let reason = match choice {
+/// Refuses a choice that a candidate does not offer. A fine-tune need not offer it: an adapter of a pipeline's component
+/// is a single file.
+fn applies(candidate: &Candidate<'_>, format: &Format) -> Result<(), Error> {
+    let reason = match candidate.choice {
         Choice { components: [_, ..], .. } if format.name != pipeline::FORMAT.name => {
             "is no pipeline of components, so `--component` does not apply"
         }
-        Choice { variant: Some(_), .. } if !path.is_dir() => {
+        Choice { variant: Some(_), .. } if matches!(candidate.content, Content::File(_)) => {
             "is no folder, so `--variant` does not apply; name the file you want"
         }
         _ => return Ok(()),
     };
-    Err(Error::malformed(path, reason))
+    Err(candidate.location.malformed(reason))
 }

@@ -4,20 +4,19 @@
 //! evaluated. Arrays of Python objects are pickles inside and are never looked at.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
 
 use super::reading::Reading;
-use super::stored::{Part, Parts, WeightFile, read_exact_at};
+use super::stored::{Part, Parts};
 use super::strides::is_countable;
 use super::zip::{Archive, Extent};
-use super::{Choice, Format, probe};
+use super::{Candidate, Content, Format, diagnose};
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
+use crate::store::ReadAt;
 
 /// The table entry.
-pub(super) const FORMAT: Format = Format { name: "numpy", sniff, parts };
+pub(super) const FORMAT: Format = Format::read("numpy", &[".npz", ".npy"], sniff, parts);
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -28,9 +27,9 @@ const LONGEST: u64 = 65_535;
 const MOST_AXES: usize = 32;
 
 /// An array, or an archive whose first entry is one.
-fn sniff(path: &Path, _: &Choice<'_>) -> bool {
-    let Ok(head) = probe::head(path) else { return false };
-    head.starts_with(MAGIC) || head.starts_with(b"PK\x03\x04") && first_entry(&head).ends_with(b".npy")
+fn sniff(candidate: &Candidate<'_>) -> bool {
+    let Content::File(head) = &candidate.content else { return false };
+    head.starts_with(MAGIC) || head.starts_with(b"PK\x03\x04") && first_entry(head).ends_with(b".npy")
 }
 
 /// The name of the first entry of an archive that starts with `head`.
@@ -39,11 +38,12 @@ fn first_entry(head: &[u8]) -> &[u8] {
     head.get(30..30 + length).unwrap_or_default()
 }
 
-fn parts(path: &Path, _: &Choice<'_>) -> Result<Parts, Error> {
-    let (handle, file) = WeightFile::open(path)?;
+fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
+    let location = candidate.location;
+    let diagnose::Opened { bytes, file, head } = diagnose::open(location)?;
     let (mut tensors, mut readings) = (vec![], BTreeMap::new());
     let mut add = |name: &str, extent: Extent| {
-        let array = array(&handle, extent).map_err(|reason| Error::tensor(path, name, reason))?;
+        let array = array(bytes.as_ref(), extent).map_err(|reason| location.tensor(name, reason))?;
         let Array { element, shape, offset, bytes, reading } = array;
         readings.extend(reading.map(|reading| (name.to_owned(), reading)));
         tensors.push(TensorInfo {
@@ -56,15 +56,16 @@ fn parts(path: &Path, _: &Choice<'_>) -> Result<Parts, Error> {
         });
         Ok::<_, Error>(())
     };
-    if probe::head(path)?.starts_with(MAGIC) {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        add(&name, Extent { offset: 0, length: file.bytes() })?;
+    if head.starts_with(MAGIC) {
+        let name = location.path().file_stem().unwrap_or_default().to_string_lossy();
+        add(&name, Extent { offset: 0, length: file.length() })?;
     } else {
-        let archive = Archive::open(&handle, &file, "numpy.savez")?;
+        let archive = Archive::open(bytes.as_ref(), &file, "numpy.savez")?;
         for entry in archive.names() {
             let Some(name) = entry.strip_suffix(".npy") else {
-                let reason = format!("entry `{}` of the archive is no array", brief(entry));
-                return Err(Error::malformed(path, reason));
+                return Err(
+                    location.malformed(format!("entry `{}` of the archive is no array", brief(entry)))
+                );
             };
             if let Some(extent) = archive.find(entry)? {
                 add(name, extent)?;
@@ -87,9 +88,9 @@ struct Array {
 }
 
 /// Reads and validates the header of the array at `extent`.
-fn array(handle: &File, extent: Extent) -> Result<Array, String> {
+fn array(bytes: &dyn ReadAt, extent: Extent) -> Result<Array, String> {
     let at = |out: &mut [u8], offset| {
-        read_exact_at(handle, out, offset).map_err(|e| format!("cannot read its header: {e}"))
+        bytes.read_at(out, offset).map_err(|e| format!("cannot read its header: {e}"))
     };
     let cut = || "its header is cut short; download the file again".to_owned();
     let mut start = [0; 12];

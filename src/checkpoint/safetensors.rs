@@ -3,57 +3,59 @@
 //! Which files make up a checkpoint is `folder`'s business, what a header may say is `header`'s.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::folder::{self, Family};
 use super::header::{self, Header};
-use super::stored::{Part, Parts, WeightFile};
-use super::{Choice, Format, input};
+use super::stored::{Part, Parts};
+use super::{Candidate, Content, Format, diagnose};
 use crate::error::Error;
+use crate::store::Location;
+
+const ENDINGS: &[&str] = &[".safetensors"];
 
 /// The table entry.
-pub(super) const FORMAT: Format = Format { name: "safetensors", sniff, parts };
+pub(super) const FORMAT: Format = Format::read("safetensors", ENDINGS, sniff, parts).in_variants(ENDINGS);
 
-pub(super) const FAMILY: Family = Family {
+const FAMILY: Family = Family {
     indices: &[
         "model.safetensors.index.json",
         "diffusion_pytorch_model.safetensors.index.json",
         "adapter_model.safetensors.index.json",
     ],
     files: &["model.safetensors", "diffusion_pytorch_model.safetensors", "adapter_model.safetensors"],
-    endings: &[".safetensors"],
+    endings: ENDINGS,
 };
 
 /// A file that starts as safetensors does or is named so, an index, or a folder that holds either.
-fn sniff(path: &Path, choice: &Choice<'_>) -> bool {
-    if path.is_dir() {
-        return folder::holds(path, &FAMILY, choice);
+fn sniff(candidate: &Candidate<'_>) -> bool {
+    let name = candidate.location.name().to_lowercase();
+    match &candidate.content {
+        Content::Folder(names) => folder::holds(candidate, names, &FAMILY),
+        Content::File(head) => {
+            let index = folder::is_index(&candidate.location.name()) && name.contains(".safetensors.index.");
+            FORMAT.names(&name) || index || looks_right(head)
+        }
     }
-    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let index = folder::is_index(path) && name.contains(".safetensors.index.");
-    name.ends_with(".safetensors") || index || looks_right(path)
 }
 
 /// Whether the first bytes are a believable header length and the start of a header.
-fn looks_right(path: &Path) -> bool {
-    let mut head = [0; 9];
-    let read = input::try_open(path).and_then(|file| super::stored::read_exact_at(&file, &mut head, 0));
-    let [length @ .., first] = head;
-    read.is_ok() && u64::from_le_bytes(length) <= header::LONGEST && first == b'{'
+fn looks_right(head: &[u8]) -> bool {
+    let length = head.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
+    length.is_some_and(|length| length <= header::LONGEST) && head.get(8) == Some(&b'{')
 }
 
-fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
-    folder::open_all(path, &FAMILY, choice, &one)
+fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
+    folder::open_all(candidate, &FAMILY, &one)
 }
 
 /// One file and the tensors its header lists.
-fn one(path: &Path) -> Result<Part, Error> {
-    super::probe::check(path)?;
+fn one(location: &Location) -> Result<Part, Error> {
+    let opened = diagnose::open(location)?;
     // A header length can be the first bytes of anything: of a pickle, when it is 640.
-    if !looks_right(path) {
-        super::probe::refuse_foreign(path)?;
+    if !looks_right(&opened.head) {
+        opened.refuse_unsupported()?;
     }
-    let (handle, file) = WeightFile::open(path)?;
-    let Header { tensors, settings } = header::read(&handle, &file)?;
+    let Header { tensors, settings } = header::read(opened.bytes.as_ref(), &opened.file)?;
+    let file = opened.file;
     Ok(Part { file, tensors, readings: BTreeMap::new(), notes: vec![], quantization: None, settings })
 }

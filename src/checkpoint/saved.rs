@@ -4,17 +4,19 @@
 //! or not ours.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::input;
 use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
 use crate::report::{Kind, SCHEMA, Skipped, SkippedContent, Value, Why};
+use crate::store::Location;
+
+/// The longest report that is read: one of half a million matrices.
+const LONGEST: u64 = 1_000_000_000;
 
 /// A report of `svdkit`.
 #[derive(Debug)]
@@ -115,11 +117,11 @@ struct Row {
 
 /// Whether the file at `path` may be a saved report: it begins like a JSON document and is no index of shards.
 pub fn is_saved(path: &Path) -> bool {
-    let index = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".index.json"));
-    let mut start = [0; 64];
+    let location = Location::disk(path);
+    let index = location.name().ends_with(".index.json");
     // What cannot be opened is for `open` to complain about.
-    let read = input::try_open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    let json = start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let start = if location.is_file() { location.head(64).unwrap_or_default() } else { vec![] };
+    let json = start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     // The eight bytes that begin a safetensors file may happen to spell anything; its ninth is a brace.
     json && !index && start.get(8) != Some(&b'{')
 }
@@ -130,9 +132,7 @@ impl Saved {
     /// # Errors
     /// When it cannot be read, is damaged, is no report of ours, or is of another schema.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut bytes = vec![];
-        let read = input::open(path)?.read_to_end(&mut bytes);
-        read.map_err(|e| Error::io(path, "cannot read", e))?;
+        let bytes = Location::disk(path).text("a report", LONGEST)?;
         let wrong = |reason: String| Error::malformed(path, reason);
         let json: Json = serde_json::from_slice(&bytes).map_err(|e| {
             let what = if e.is_eof() { "the report is cut short" } else { "is not valid JSON" };

@@ -1,139 +1,27 @@
 //! Weights at known positions in known files: what every reader ends up with.
 //!
-//! Bytes are fetched by positioned reads, never through a memory map, so that a file that shrinks or a network
-//! disk that fails is an error with a name and not a signal. Knows nothing of any format.
+//! Bytes come from a store. Knows nothing of any format.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use super::config::Quantization;
 use super::reading::{self, Reading};
-use super::{MatrixSource, input, strides};
+use super::{MatrixSource, strides};
 use crate::error::{Error, brief};
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
+use crate::store::{Location, StoredFile, unreadable, zeros};
 
 /// Columns of a matrix are read run by run where they are fewer than one in so many.
 const SPARSE: usize = 4;
 
-/// A weight file as it was when its header was read.
-#[derive(Debug)]
-pub(super) struct WeightFile {
-    path: PathBuf,
-    bytes: u64,
-    place: Place,
-}
-
-/// Where the bytes of a weight file are.
-#[derive(Debug)]
-enum Place {
-    /// On this disk, last written to then.
-    Disk(Option<SystemTime>),
-    /// On a server.
-    #[cfg(feature = "hub")]
-    Hub(super::hub::RemoteFile),
-}
-
-/// A weight file ready to be read from.
-enum Handle {
-    Disk(File),
-    #[cfg(feature = "hub")]
-    Hub(super::hub::RemoteFile),
-}
-
-impl Handle {
-    /// Fills `out` from position `offset`.
-    fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        match self {
-            Self::Disk(file) => read_exact_at(file, out, offset),
-            #[cfg(feature = "hub")]
-            Self::Hub(file) => file.read_exact_at(out, offset),
-        }
-    }
-}
-
-impl WeightFile {
-    /// Opens `path` for reading its header and notes what it looks like now.
-    pub(super) fn open(path: &Path) -> Result<(File, Self), Error> {
-        let file = input::open(path)?;
-        let metadata = file.metadata().map_err(|e| Error::io(path, "cannot read", e))?;
-        let (bytes, place) = (metadata.len(), Place::Disk(metadata.modified().ok()));
-        Ok((file, Self { path: path.to_owned(), bytes, place }))
-    }
-
-    /// A file of `bytes` on a server, called `path` in messages.
-    #[cfg(feature = "hub")]
-    pub(super) fn remote(path: PathBuf, bytes: u64, file: super::hub::RemoteFile) -> Self {
-        Self { path, bytes, place: Place::Hub(file) }
-    }
-
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Its length.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Its name without the folder.
-    fn name(&self) -> String {
-        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    }
-
-    /// Opens the file again. No handle is kept between reads: a checkpoint may have more shards than a process
-    /// may have open files, and an open costs microseconds where a matrix costs milliseconds.
-    fn reopen(&self) -> Result<Handle, String> {
-        #[cfg(feature = "hub")]
-        if let Place::Hub(file) = &self.place {
-            return Ok(Handle::Hub(file.clone()));
-        }
-        let file = input::try_open(&self.path).map_err(|e| format!("cannot open the file again: {e}"))?;
-        let metadata = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
-        if metadata.len() != self.bytes {
-            return Err(format!(
-                "the file changed while it was read: it had {} bytes and now has {}",
-                self.bytes,
-                metadata.len()
-            ));
-        }
-        if !matches!(&self.place, Place::Disk(modified) if *modified == metadata.modified().ok()) {
-            return Err("the file changed while it was read: it was written to".to_owned());
-        }
-        Ok(Handle::Disk(file))
-    }
-
-    /// Reads `length` bytes from position `offset`; says why that is not possible.
-    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, String> {
-        if offset.checked_add(length).is_none_or(|end| end > self.bytes) {
-            return Err(format!("{length} bytes at {offset} are not in the file"));
-        }
-        let handle = self.reopen()?;
-        let mut bytes = zeros(length)?;
-        handle.read_exact_at(&mut bytes, offset).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => "the file was cut short while it was read".to_owned(),
-            _ => format!("cannot read {length} bytes at {offset}: {e}"),
-        })?;
-        Ok(bytes)
-    }
-}
-
-/// So many bytes; what a server claims to have may be more than any memory holds.
-fn zeros(length: u64) -> Result<Vec<u8>, String> {
-    let fits = usize::try_from(length).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok());
-    if fits { Ok(vec![0; length as usize]) } else { Err(format!("{length} bytes do not fit into memory")) }
-}
-
 /// A file and what its header lists.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) file: WeightFile,
+    pub(super) file: StoredFile,
     pub(super) tensors: Vec<TensorInfo>,
     /// How tensors are read that are no rows of floats, by name.
     pub(super) readings: BTreeMap<String, Reading>,
@@ -157,8 +45,8 @@ pub(super) struct Parts {
 /// A checkpoint whose tensors are runs of bytes in files.
 #[derive(Debug)]
 pub(super) struct Stored {
-    root: PathBuf,
-    files: Vec<WeightFile>,
+    root: Location,
+    files: Vec<StoredFile>,
     tensors: Vec<TensorInfo>,
     readings: BTreeMap<String, Reading>,
     notes: Vec<String>,
@@ -167,11 +55,11 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Joins files, each with the tensors that its header lists, into one checkpoint at `path`.
+    /// Joins files, each with the tensors that its header lists, into one checkpoint at `root`.
     ///
     /// # Errors
     /// When two files hold a tensor of the same name.
-    pub(super) fn new(path: &Path, Parts { parts, mut notes }: Parts) -> Result<Self, Error> {
+    pub(super) fn new(root: &Location, Parts { parts, mut notes }: Parts) -> Result<Self, Error> {
         let (mut files, mut quantizations) = (Vec::with_capacity(parts.len()), vec![]);
         let (mut tensors, mut readings) = (vec![], BTreeMap::new());
         for (index, part) in parts.into_iter().enumerate() {
@@ -183,13 +71,13 @@ impl Stored {
         }
         tensors.sort_by(|a, b| natural(&a.name, &b.name).then(a.file.cmp(&b.file)));
         if let Some([a, b]) = tensors.array_windows::<2>().find(|[a, b]| a.name == b.name) {
-            let (first, second) = (files[a.file].name(), files[b.file].name());
+            let (first, second) = (files[a.file].location().name(), files[b.file].location().name());
             let name = brief(&a.name);
             let reason =
                 format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
-            return Err(Error::malformed(path, reason));
+            return Err(root.malformed(reason));
         }
-        Ok(Self { root: path.to_owned(), files, tensors, readings, notes, quantizations })
+        Ok(Self { root: root.clone(), files, tensors, readings, notes, quantizations })
     }
 
     /// What the part of the checkpoint that holds a tensor says of how it is quantized.
@@ -198,9 +86,10 @@ impl Stored {
     }
 
     /// How a file is called in reports: by its place in the folder.
-    fn name(&self, file: &WeightFile) -> String {
-        let below = file.path.strip_prefix(&self.root).ok().filter(|below| !below.as_os_str().is_empty());
-        below.map_or_else(|| file.name(), |below| below.to_string_lossy().replace('\\', "/"))
+    fn name(&self, file: &StoredFile) -> String {
+        let below = file.location().path().strip_prefix(self.root.path()).ok();
+        let below = below.filter(|below| !below.as_os_str().is_empty());
+        below.map_or_else(|| file.location().name(), |below| below.to_string_lossy().replace('\\', "/"))
     }
 
     /// Bytes of a tensor, from position `start` of its data.
@@ -217,7 +106,7 @@ impl Stored {
 
     /// What is wrong with a tensor, with its place.
     pub(super) fn malformed(&self, tensor: &TensorInfo, reason: String) -> Error {
-        let path = self.files.get(tensor.file).map_or(Path::new(""), |file| &file.path);
+        let path = self.files.get(tensor.file).map_or(Path::new(""), StoredFile::describe);
         Error::tensor(path, &tensor.name, reason)
     }
 
@@ -226,20 +115,18 @@ impl Stored {
         let Some(file) = self.files.get(layer.file) else {
             return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
-        let fail = |reason: String| Error::tensor(&file.path, &layer.tensor, reason);
+        let fail = |reason: String| Error::tensor(file.describe(), &layer.tensor, reason);
         let outside =
             || fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows));
         let inside =
-            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= file.bytes);
+            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= file.length());
         let handle = file.reopen().map_err(fail)?;
         let fetch = |offset: u64, out: &mut [u8]| {
             if !inside(offset, out.len() as u64) {
                 return Err(outside());
             }
-            handle.read_exact_at(out, offset).map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => fail("the file was cut short while it was read".to_owned()),
-                _ => fail(format!("cannot read {} bytes at {offset}: {e}", out.len())),
-            })
+            let length = out.len() as u64;
+            handle.read_at(out, offset).map_err(|e| fail(unreadable(&e, length, offset)))
         };
         if rows.start > rows.end || rows.end > layer.rows {
             return Err(outside());
@@ -277,7 +164,7 @@ impl MatrixSource for Stored {
     }
 
     fn files(&self) -> Vec<SourceFile> {
-        self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.bytes }).collect()
+        self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.length() }).collect()
     }
 
     fn notes(&self) -> &[String] {
@@ -303,10 +190,10 @@ impl MatrixSource for Stored {
     }
 
     fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {
-        let on_disk = self.files.get(layer.file).is_some_and(|file| matches!(file.place, Place::Disk(_)));
-        // Where a request is dear, or little lies between the runs, everything is read and the rest dropped.
+        let near = self.files.get(layer.file).is_some_and(|file| !file.location().is_remote());
+        // Where a request is expensive, or little lies between the runs, everything is read and the rest dropped.
         let narrow = columns.len() < layer.cols / SPARSE;
-        if !(on_disk && narrow) || self.readings.contains_key(&layer.tensor) {
+        if !(near && narrow) || self.readings.contains_key(&layer.tensor) {
             return super::narrowed(layer, rows, columns, |rows| self.read(layer, rows));
         }
         let before = (columns.start * layer.dtype.size()) as u64;
@@ -321,27 +208,4 @@ fn span(layer: &Layer, rows: &Range<usize>) -> Option<(u64, u64)> {
     let row = (layer.cols as u64).checked_mul(layer.dtype.size() as u64)?;
     let start = (rows.start as u64).checked_mul(row)?.checked_add(layer.offset)?;
     Some((start, (rows.len() as u64).checked_mul(row)?))
-}
-
-/// Fills `out` from position `offset` of `file`.
-#[cfg(unix)]
-pub(super) fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
-}
-
-/// Fills `out` from position `offset` of `file`.
-#[cfg(windows)]
-pub(super) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !out.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, out, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                out = &mut out[n..];
-                offset += n as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

@@ -3,21 +3,22 @@
 //! The pickle is read as data (`pickle`), the bytes are read where they lie (`zip`, `stored`); nothing is executed
 //! and nothing unpacked. What the pickle's objects mean is `state_dict`'s business.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::folder::{self, Family};
 use super::reading::Reading;
 use super::state_dict::{self, StoredTensor};
-use super::stored::{Part, Parts, WeightFile};
+use super::stored::{Part, Parts};
 use super::strides::{Order, SCATTERED};
 use super::zip::{Archive, Extent};
-use super::{Choice, Format, elements, pickle, probe};
+use super::{Candidate, Content, Format, diagnose, elements, pickle};
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
+use crate::store::Location;
 
 /// The table entry.
-pub(super) const FORMAT: Format = Format { name: "torch", sniff, parts };
+pub(super) const FORMAT: Format =
+    Format::read("torch", &[".bin", ".pt", ".pth", ".ckpt"], sniff, parts).in_variants(&[".bin"]);
 
 const FAMILY: Family = Family {
     indices: &["pytorch_model.bin.index.json", "diffusion_pytorch_model.bin.index.json"],
@@ -30,25 +31,25 @@ const FAMILY: Family = Family {
 const LONGEST_PICKLE: u64 = 64_000_000;
 
 /// A zip archive, an index, or a folder that holds a file of a usual name.
-fn sniff(path: &Path, choice: &Choice<'_>) -> bool {
-    if path.is_dir() {
-        return folder::holds(path, &FAMILY, choice);
+fn sniff(candidate: &Candidate<'_>) -> bool {
+    let name = candidate.location.name();
+    match &candidate.content {
+        Content::Folder(names) => folder::holds(candidate, names, &FAMILY),
+        Content::File(head) => {
+            (folder::is_index(&name) && name.contains(".bin.index.")) || head.starts_with(b"PK\x03\x04")
+        }
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    (folder::is_index(path) && name.contains(".bin.index."))
-        || probe::head(path).is_ok_and(|head| head.starts_with(b"PK\x03\x04"))
 }
 
-fn parts(path: &Path, choice: &Choice<'_>) -> Result<Parts, Error> {
-    folder::open_all(path, &FAMILY, choice, &one)
+fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
+    folder::open_all(candidate, &FAMILY, &one)
 }
 
-fn one(path: &Path) -> Result<Part, Error> {
-    probe::check(path)?;
-    probe::refuse_foreign(path)?;
-    let malformed = |reason: String| Error::malformed(path, reason);
-    let (handle, file) = WeightFile::open(path)?;
-    let archive = Archive::open(&handle, &file, "torch.save")?;
+fn one(location: &Location) -> Result<Part, Error> {
+    let malformed = |reason: String| location.malformed(reason);
+    let opened = diagnose::open(location)?;
+    opened.refuse_unsupported()?;
+    let archive = Archive::open(opened.bytes.as_ref(), &opened.file, "torch.save")?;
     let folder = pickle_folder(&archive).map_err(malformed)?;
     if let Some(order) = archive.find(&format!("{folder}byteorder"))?
         && archive.read(order, 16)? == b"big"
@@ -61,13 +62,15 @@ fn one(path: &Path) -> Result<Part, Error> {
     let extent = extent.ok_or_else(|| malformed("the archive holds no `data.pkl`".to_owned()))?;
     let object = pickle::parse(&archive.read(extent, LONGEST_PICKLE)?).map_err(malformed)?;
     let model = state_dict::model(object).map_err(malformed)?;
+    let entry = |tensor: &StoredTensor| Some(format!("{folder}data/{}", tensor.storage.as_ref()?));
+    let known = fetched(&archive, model.tensors.iter().filter_map(entry).collect(), location)?;
     let (mut tensors, mut readings) = (Vec::with_capacity(model.tensors.len()), BTreeMap::new());
     for tensor in model.tensors {
-        let extent = match &tensor.storage {
-            Some(storage) => archive.find(&format!("{folder}data/{storage}"))?,
+        let extent = match entry(&tensor) {
+            Some(name) => known.get(&name).map_or_else(|| archive.find(&name), |extent| Ok(*extent))?,
             None => None,
         };
-        let place = place(&tensor, extent).map_err(|reason| Error::tensor(path, &tensor.name, reason))?;
+        let place = place(&tensor, extent).map_err(|reason| location.tensor(&tensor.name, reason))?;
         let StoredTensor { name, shape, mut element, order, refused, .. } = tensor;
         let reading = match order {
             Order::Rows => refused.map(Reading::Refused),
@@ -92,7 +95,7 @@ fn one(path: &Path) -> Result<Part, Error> {
         let (offset, bytes) = place.map_or((0, None), |Extent { offset, length }| (offset, Some(length)));
         tensors.push(TensorInfo { name, shape, element, file: 0, offset, bytes });
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = location.name();
     let notes = match &model.others[..] {
         [] => vec![],
         others => vec![format!(
@@ -101,7 +104,19 @@ fn one(path: &Path) -> Result<Part, Error> {
             folder::quoted(others)
         )],
     };
-    Ok(Part { file, tensors, readings, notes, quantization: None, settings: None })
+    Ok(Part { file: opened.file, tensors, readings, notes, quantization: None, settings: None })
+}
+
+/// Where the entries called `names` lie, as far as that could be found, if each costs a round trip: several are asked
+/// for at once.
+fn fetched(
+    archive: &Archive<'_>,
+    names: BTreeSet<String>,
+    location: &Location,
+) -> Result<BTreeMap<String, Option<Extent>>, Error> {
+    let names: Vec<String> = if location.is_remote() { names.into_iter().collect() } else { vec![] };
+    let found = folder::at_once(&names, |name| archive.find(name))?.into_iter().map_while(Result::ok);
+    Ok(names.iter().cloned().zip(found).collect())
 }
 
 /// The folder of the archive that holds `data.pkl`, with its `/`; says what else the archive is otherwise.

@@ -3,10 +3,9 @@
 //! Says where an entry's bytes lie in the file and decompresses nothing, so no archive is larger than it looks.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
-use super::stored::{WeightFile, read_exact_at};
 use crate::error::{Error, brief};
+use crate::store::{ReadAt, StoredFile, zeros};
 
 /// A directory longer than this is not read: it would list about a million entries.
 const LONGEST: u64 = 100_000_000;
@@ -23,8 +22,8 @@ struct Entry {
 
 /// The entries of an archive.
 pub(super) struct Archive<'f> {
-    handle: &'f File,
-    file: &'f WeightFile,
+    bytes: &'f dyn ReadAt,
+    file: &'f StoredFile,
     entries: BTreeMap<String, Entry>,
     /// What writes archives of this kind without compression.
     writer: &'static str,
@@ -41,10 +40,14 @@ pub(super) struct Extent {
 
 impl<'f> Archive<'f> {
     /// Reads the directory of `file`.
-    pub(super) fn open(handle: &'f File, file: &'f WeightFile, writer: &'static str) -> Result<Self, Error> {
-        let mut archive = Self { handle, file, entries: BTreeMap::new(), writer };
+    pub(super) fn open(
+        bytes: &'f dyn ReadAt,
+        file: &'f StoredFile,
+        writer: &'static str,
+    ) -> Result<Self, Error> {
+        let mut archive = Self { bytes, file, entries: BTreeMap::new(), writer };
         let directory = archive.directory()?;
-        archive.entries = parse(&directory).map_err(|reason| Error::malformed(file.path(), reason))?;
+        archive.entries = parse(&directory).map_err(|reason| Error::malformed(file.describe(), reason))?;
         Ok(archive)
     }
 
@@ -57,7 +60,7 @@ impl<'f> Archive<'f> {
     pub(super) fn find(&self, name: &str) -> Result<Option<Extent>, Error> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
         let fail = |what: &str| {
-            Error::malformed(self.file.path(), format!("entry `{}` of the archive {what}", brief(name)))
+            Error::malformed(self.file.describe(), format!("entry `{}` of the archive {what}", brief(name)))
         };
         if entry.method != 0 {
             return Err(fail(&format!(
@@ -66,7 +69,7 @@ impl<'f> Archive<'f> {
             )));
         }
         let outside = || fail("lies outside the file; download it again");
-        let header = self.bytes(entry.header, 30).map_err(|_| outside())?;
+        let header = self.part(entry.header, 30).map_err(|_| outside())?;
         if !header.starts_with(b"PK\x03\x04") {
             return Err(fail("does not start where the directory says"));
         }
@@ -74,25 +77,29 @@ impl<'f> Archive<'f> {
         let skip = 30 + u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
         let offset = entry.header.checked_add(skip).ok_or_else(outside)?;
         let end = offset.checked_add(entry.size).ok_or_else(outside)?;
-        if end > self.file.bytes() { Err(outside()) } else { Ok(Some(Extent { offset, length: entry.size })) }
+        if end > self.file.length() {
+            Err(outside())
+        } else {
+            Ok(Some(Extent { offset, length: entry.size }))
+        }
     }
 
     /// The bytes of an entry of at most `most` bytes.
     pub(super) fn read(&self, extent: Extent, most: u64) -> Result<Vec<u8>, Error> {
         if extent.length > most {
             let reason = format!("an entry of {} bytes is not read; {most} are the most", extent.length);
-            return Err(Error::malformed(self.file.path(), reason));
+            return Err(Error::malformed(self.file.describe(), reason));
         }
-        self.bytes(extent.offset, extent.length)
+        self.part(extent.offset, extent.length)
     }
 
     /// The bytes of the central directory.
     fn directory(&self) -> Result<Vec<u8>, Error> {
-        let fail = |reason: &str| Error::malformed(self.file.path(), reason);
+        let fail = |reason: &str| Error::malformed(self.file.describe(), reason);
         let cut = "is a zip archive without an end; the file is cut short, download it again";
-        let length = self.file.bytes();
+        let length = self.file.length();
         let start = length.saturating_sub(TAIL);
-        let tail = self.bytes(start, length - start)?;
+        let tail = self.part(start, length - start)?;
         let end = tail.windows(22).rposition(|w| w.starts_with(b"PK\x05\x06")).ok_or_else(|| fail(cut))?;
         let record = &tail[end..];
         let (mut size, mut offset) = (u64::from(u32_at(record, 12)), u64::from(u32_at(record, 16)));
@@ -100,7 +107,7 @@ impl<'f> Archive<'f> {
         if let Some(locator) = end.checked_sub(20).map(|at| &tail[at..end])
             && locator.starts_with(b"PK\x06\x07")
         {
-            let large = self.bytes(u64_at(locator, 8), 56).map_err(|_| fail(cut))?;
+            let large = self.part(u64_at(locator, 8), 56).map_err(|_| fail(cut))?;
             if !large.starts_with(b"PK\x06\x06") {
                 return Err(fail(cut));
             }
@@ -109,17 +116,18 @@ impl<'f> Archive<'f> {
         if size > LONGEST || offset.checked_add(size).is_none_or(|end| end > length) {
             return Err(fail("is a zip archive whose directory is not in the file; download it again"));
         }
-        self.bytes(offset, size)
+        self.part(offset, size)
     }
 
     /// `length` bytes at `offset`, if the file has them.
-    fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
-        if offset.checked_add(length).is_none_or(|end| end > self.file.bytes()) {
-            return Err(Error::malformed(self.file.path(), "the archive points outside its file"));
+    fn part(&self, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
+        let malformed = |reason: String| Error::malformed(self.file.describe(), reason);
+        if offset.checked_add(length).is_none_or(|end| end > self.file.length()) {
+            return Err(malformed("the archive points outside its file".to_owned()));
         }
-        let mut bytes = vec![0; length as usize];
-        read_exact_at(self.handle, &mut bytes, offset)
-            .map_err(|e| Error::io(self.file.path(), "cannot read", e))?;
+        let mut bytes = zeros(length).map_err(malformed)?;
+        let read = self.bytes.read_at(&mut bytes, offset);
+        read.map_err(|e| self.file.location().failed("cannot read", e))?;
         Ok(bytes)
     }
 }

@@ -15,11 +15,11 @@ use crate::low_rank::LowRank;
 use crate::notation;
 use crate::report::{Intruders, Report, Row};
 
+use super::locate;
 use super::mitigate::{self, Request, Written};
 use super::model::Model;
 use super::options::{Common, Reading};
 use super::outputs::Outputs;
-use super::place;
 use super::run::{self, Analysis, Finished};
 use super::{Status, remark};
 
@@ -145,7 +145,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = arguments.reading.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening)?;
     if let Some(out) = &arguments.out {
-        Copy::check(&place::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
+        Copy::check(&locate::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
         outputs.add_folder("--out", out);
     }
     outputs.ready(common)?;
@@ -208,7 +208,7 @@ fn mitigate(
     let correction = |row: &Row| aside.get(&original(row))?.1.as_ref();
     let corrections: BTreeMap<&str, &LowRank> =
         report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
-    let tuned = place::locate(&arguments.tuned)?.local()?;
+    let tuned = locate::locate(&arguments.tuned)?.local()?;
     let request = Request { from: &tuned, out, rank: arguments.rank, corrections: &corrections };
     let (count, Written { kept, left_out }) = (corrections.len(), mitigate::write(&request, pairs)?);
     for name in left_out.iter().filter(|_| !arguments.common.quiet) {

@@ -1,21 +1,22 @@
 //! Opens what the user asked to look at, with what the report says of where it came from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::checkpoint::{MatrixSource, Opening, Pairs};
 use crate::error::Error;
 use crate::report::Source;
+use crate::store::Location;
 
+use super::locate::{self, Place};
 use super::options::Input;
-use super::place::{self, Place};
 
 /// A source with what the report says about it.
 pub(super) struct Model {
     /// What is analysed.
     pub source: Arc<dyn MatrixSource>,
     /// The file or folder that was opened.
-    pub path: PathBuf,
+    pub location: Location,
     /// Where it came from.
     pub origin: Source,
     /// Where the base came from, if there is one.
@@ -35,12 +36,12 @@ impl Model {
 
     /// The checkpoint at `path`, with what else is known of it.
     pub(super) fn open(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
-        Self::open_at(&place::locate(path)?, path, opening)
+        Self::open_at(&locate::locate(path)?, path, opening)
     }
 
     /// The checkpoint at `place`, which was typed as `typed`.
     pub(super) fn open_at(place: &Place, typed: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
-        let init = opening.adapter_init.map(|init| place::locate(init)?.local()).transpose()?;
+        let init = opening.adapter_init.map(|init| locate::locate(init)?.local()).transpose()?;
         let opening = Opening { adapter_init: init.as_deref(), ..opening.clone() };
         let (format, source) = place.open(&opening)?;
         let origin = Source {
@@ -49,7 +50,7 @@ impl Model {
             commit: place.commit.clone(),
             files: source.files(),
         };
-        Ok(Self { source, path: place.path.clone(), origin, base: None })
+        Ok(Self { source, location: place.location.clone(), origin, base: None })
     }
 
     /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds their differences.
@@ -64,6 +65,6 @@ impl Model {
         let tuned = Self::open(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
         let source = Arc::new(pairs.difference());
-        Ok((Self { source, path: tuned.path, origin: tuned.origin, base: Some(base.origin) }, pairs))
+        Ok((Self { source, location: tuned.location, origin: tuned.origin, base: Some(base.origin) }, pairs))
     }
 }

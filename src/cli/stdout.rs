@@ -3,8 +3,8 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::Path;
 
-use crate::checkpoint::Identity;
 use crate::error::Error;
+use crate::store::Identity;
 
 /// Writes `content` to stdout.
 ///

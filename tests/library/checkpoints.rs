@@ -59,6 +59,13 @@ fn spectrum(values: &[f64]) -> Spectrum {
     Spectrum::new(values.to_vec(), values.len(), values.len(), Route::Gram).expect("sound values")
 }
 
+/// Writes the spectra to a file.
+fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> std::io::Result<()> {
+    let mut bytes = vec![];
+    checkpoint::write_spectra(&mut bytes, spectra)?;
+    std::fs::write(path, bytes)
+}
+
 #[test]
 fn written_spectra_are_a_safetensors_file_with_the_same_bytes_each_time() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -66,9 +73,9 @@ fn written_spectra_are_a_safetensors_file_with_the_same_bytes_each_time() {
     let spectra: [(&str, &[f64]); 3] = [("layers.2.σ", &[3.0, 0.1]), ("layers.10", &[5.0]), ("empty", &[])];
     let kept = spectra.map(|(name, values)| (name, spectrum(values)));
     let named: Vec<(&str, &Spectrum)> = kept.iter().map(|(name, spectrum)| (*name, spectrum)).collect();
-    checkpoint::write_spectra(&path, &named).expect("writable");
+    write_spectra(&path, &named).expect("writable");
     let first = std::fs::read(&path).expect("written");
-    checkpoint::write_spectra(&path, &named).expect("writable again");
+    write_spectra(&path, &named).expect("writable again");
     assert_eq!(std::fs::read(&path).expect("written"), first);
 
     let parsed = safetensors::SafeTensors::deserialize(&first).expect("the library reads it");
@@ -92,8 +99,8 @@ fn written_spectra_are_a_safetensors_file_with_the_same_bytes_each_time() {
 fn two_spectra_of_one_name_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("spectra.safetensors");
-    let error = checkpoint::write_spectra(&path, &[("a", &spectrum(&[1.0])), ("a", &spectrum(&[2.0]))])
-        .expect_err("same name");
+    let error =
+        write_spectra(&path, &[("a", &spectrum(&[1.0])), ("a", &spectrum(&[2.0]))]).expect_err("same name");
     assert!(error.to_string().contains("two spectra would be called `a`") && !path.exists());
 }
 
@@ -244,8 +251,7 @@ fn a_thousand_shards_need_no_thousand_open_files() {
     for i in 0..1100 {
         let name = format!("layers.{i}.weight");
         let shard = format!("model-{:05}-of-01100.safetensors", i + 1);
-        checkpoint::write_spectra(&folder.path().join(&shard), &[(&name, &spectrum(&[f64::from(i)]))])
-            .expect("written");
+        write_spectra(&folder.path().join(&shard), &[(&name, &spectrum(&[f64::from(i)]))]).expect("written");
         map.insert(name, shard.into());
     }
     let index = serde_json::json!({ "weight_map": map }).to_string();
@@ -258,8 +264,7 @@ fn a_thousand_shards_need_no_thousand_open_files() {
 fn variants_and_hidden_files_beside_a_model_are_left_alone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let write = |name: &str, tensor: &str| {
-        checkpoint::write_spectra(&folder.path().join(name), &[(tensor, &spectrum(&[1.0]))])
-            .expect("written");
+        write_spectra(&folder.path().join(name), &[(tensor, &spectrum(&[1.0]))]).expect("written");
     };
     let names = || {
         let source = checkpoint::open(folder.path()).expect("opens").1;
@@ -279,7 +284,7 @@ fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
     for (file, tensor) in files {
         let path = folder.path().join(file);
         std::fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
-        checkpoint::write_spectra(&path, &[(tensor, &spectrum(&[1.0]))]).expect("written");
+        write_spectra(&path, &[(tensor, &spectrum(&[1.0]))]).expect("written");
     }
     folder
 }

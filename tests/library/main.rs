@@ -18,3 +18,4 @@ mod malformed_adapters;
 mod malformed_containers;
 mod oracle;
 mod quantized;
+mod stores;

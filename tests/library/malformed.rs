@@ -109,7 +109,7 @@ fn files_of_other_kinds_are_called_by_their_name() {
     check("script.pt", "is a TorchScript program; save the weights alone");
     check("documents.zip", "is a zip archive (of `letter.txt` …), but none that `torch.save` made");
     check("no-model/config.json", "is JSON text, not weights");
-    check("random.bin", "is no checkpoint that svdkit reads (diffusers, safetensors, numpy, torch, gguf)");
+    check("random.bin", "is not a checkpoint svdkit can read (diffusers, safetensors, numpy, torch, gguf)");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn open(name: &str) -> std::sync::Arc<dyn MatrixSource> {
 fn gguf_headers_that_lie_are_refused() {
     check("gguf/only-magic.gguf", "the header claims more than the file holds; the file is cut short");
     check("gguf/cut-short.gguf", "the header claims more than the file holds; the file is cut short");
-    check("gguf/magic-in-name.gguf", "is no checkpoint that svdkit reads");
+    check("gguf/magic-in-name.gguf", "is not a checkpoint svdkit can read");
     check("gguf/version-1.gguf", "is GGUF of version 1, which is no longer read; convert it again");
     check("gguf/version-9.gguf", "is GGUF of version 9; svdkit reads 2 and 3");
     check("gguf/big-endian.gguf", "is a big-endian GGUF file");

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 const CHARLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm");
-/// Where `tiny/sharded` lies.
+/// Where the other models lie.
 const FORMATS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/formats");
 const COMMIT: &str = "7ae557604adf67be50417f59c2c2f167def9a775";
 
@@ -77,10 +77,20 @@ fn starts(stream: &TcpStream) -> usize {
 
 /// The folder of which `tiny/name` is a model.
 fn shelf(name: &str) -> &'static Path {
-    Path::new(if name == "sharded" { FORMATS } else { CHARLM })
+    Path::new(if Path::new(FORMATS).join(name).is_dir() { FORMATS } else { CHARLM })
 }
 
-/// Serves the folders of `CHARLM`, and one of `FORMATS`, as `tiny/FOLDER`.
+/// All files below `folder`, by their paths in it.
+fn files(folder: &Path, prefix: &str) -> Vec<String> {
+    let Ok(listing) = fs::read_dir(folder.join(prefix)) else { return vec![] };
+    let below = |entry: fs::DirEntry| {
+        let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+        if entry.path().is_dir() { files(folder, &format!("{name}/")) } else { vec![name] }
+    };
+    listing.flat_map(|entry| below(entry.unwrap())).collect()
+}
+
+/// Serves the folders of `CHARLM` and `FORMATS` as `tiny/FOLDER`.
 fn serve(manner: Manner) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -119,10 +129,13 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
         return plain(401, b"");
     }
     if let Some(name) = path.strip_prefix("/api/models/tiny/").and_then(|rest| rest.split('/').next()) {
-        let Ok(listing) = fs::read_dir(shelf(name).join(name)) else { return plain(404, b"") };
-        let names = listing.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names = files(&shelf(name).join(name), "");
+        if names.is_empty() {
+            return plain(404, b"");
+        }
         let hostile = ["../outside".to_owned(), "/etc/x".to_owned(), "a/../../b".to_owned()];
-        let siblings: Vec<Value> = names.chain(hostile).map(|name| json!({ "rfilename": name })).collect();
+        let siblings: Vec<Value> =
+            names.into_iter().chain(hostile).map(|name| json!({ "rfilename": name })).collect();
         return plain(200, json!({ "sha": COMMIT, "siblings": siblings }).to_string().as_bytes());
     }
     let moved = path.strip_prefix("/elsewhere");
@@ -206,6 +219,45 @@ fn a_streamed_model_has_the_numbers_of_its_files() {
     check_numbers(&serve(Manner::Login), &[("HF_TOKEN", "secret")]);
 }
 
+/// The report of `model` at `server` is that of the files themselves, but for their names.
+fn check_report(server: &Server, command: &str, model: &str) {
+    let report = |model: &str| {
+        let output = svdkit(server, &[command, model, "--format", "json"], &[]);
+        assert!(output.status.success(), "{model}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let keys = ["path", "commit"];
+        keys.iter().for_each(|key| drop(report["model"].as_object_mut().unwrap().remove(*key)));
+        (report, output.stderr)
+    };
+    let (name, path) = model.split_once('/').unwrap_or((model, ""));
+    let local = shelf(name).join(name).join(path);
+    let local = local.to_str().unwrap().trim_end_matches('/');
+    assert_eq!(report(&format!("tiny/{model}")), report(local), "{model}");
+}
+
+#[test]
+fn every_format_is_streamed() {
+    let server = serve(Manner::Well);
+    for model in ["gguf/kinds.gguf", "gguf/split", "gguf/split/tiny-00002-of-00003.gguf", "pipeline"] {
+        check_report(&server, "spectrum", model);
+    }
+    for model in ["torch/model.pt", "torch/sharded", "torch/nested.ckpt", "numpy/arrays.npz"] {
+        check_report(&server, "spectrum", model);
+    }
+    check_report(&server, "spectrum", "numpy/columns.npy");
+    check_report(&server, "inspect", "torch/kinds.pth");
+    check_report(&serve(Manner::HangsUp), "spectrum", "gguf/kinds.gguf");
+    check_report(&serve(Manner::Redirects), "spectrum", "gguf/split");
+}
+
+#[test]
+fn a_streamed_gguf_file_is_fetched_tensor_by_tensor() {
+    let server = serve(Manner::Well);
+    let output = svdkit(&server, &["inspect", "tiny/gguf/kinds.gguf"], &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(server.requests.load(Ordering::Relaxed), 2, "list, header");
+}
+
 #[test]
 fn broken_connections_and_busy_servers_are_asked_again() {
     check_numbers(&serve(Manner::HangsUp), &[]);
@@ -266,7 +318,10 @@ fn servers_that_misbehave_get_one_clear_line() {
     check_line(Manner::Login, "tiny/base", "wants a login: set `HF_TOKEN`");
     check_line(Manner::Well, "tiny/nothing", "`tiny/nothing`: http://127.0.0.1:");
     check_line(Manner::Well, "tiny/base/other.safetensors", "has no such file or folder");
-    check_line(Manner::Well, "tiny/base/config.json", "which alone are read over the network");
+    check_line(Manner::Well, "tiny/base/config.json", "is JSON text, not weights");
+    check_line(Manner::Trickles, "tiny/gguf/kinds.gguf", "gave up after 5 attempts");
+    check_line(Manner::Status(404), "tiny/gguf/kinds.gguf", "kinds.gguf: http://127.0.0.1:");
+    check_line(Manner::ClaimsMore, "tiny/torch/model.pt", "tiny/torch/model.pt: ");
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn settings_of_any_kind_are_a_line_and_no_error() {
         fs::write(folder.path().join("config.json"), text).unwrap();
         inspect(path, &[])["config"]["config.json"].clone()
     };
-    assert_eq!(claims("[]"), "is no map of settings");
+    assert_eq!(claims("[]"), "is not a map of settings");
     assert_eq!(claims(r#"{"model_type": null, "bits": {"a": 1}}"#), serde_json::json!({}));
     let nested =
         claims(r#"{"text_config": {"model_type": "x\u001b[31m"}, "quantization_config": {"bits": 4}}"#);

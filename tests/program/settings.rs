@@ -117,7 +117,7 @@ fn what_no_person_would_write_is_not_read_to_its_end() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.len() < 1000 && said.contains(part), "{said}");
     };
-    check(&"# a comment\n".repeat(100_000), "more than 1048576 bytes of settings are not read");
+    check(&"# a comment\n".repeat(100_000), "a settings file of more than 1048576 bytes is not read");
     check(&format!("jobs = '{}'", "x".repeat(100_000)), "line 1, `jobs = 'xxx");
     check(&format!("include = ['[{}']", "x".repeat(100_000)), "glob `[xxx");
 }

@@ -2,7 +2,6 @@
 //!
 //! Unknown fields are tolerated; a method whose update is not read is refused by its name.
 
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use regex_automata::meta::Regex;
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, brief};
+use crate::store::Location;
 
 /// A configuration longer than this is not read; one with a rank for each of ten thousand modules has a million bytes.
 const LONGEST: u64 = 16_000_000;
@@ -54,18 +54,13 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the file at `path`.
-    pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        super::super::probe::check(path)?;
-        let file = super::super::input::open(path)?;
-        let mut text = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut text).map_err(|e| Error::io(path, "cannot read", e))?;
-        let malformed = |reason: String| Error::malformed(path, reason);
-        if text.len() as u64 > LONGEST {
-            return Err(malformed(format!("a configuration of more than {LONGEST} bytes is not read")));
-        }
+    /// Reads the file at `location`.
+    pub(super) fn read(location: &Location) -> Result<Self, Error> {
+        super::super::diagnose::check(location)?;
+        let text = location.text("a configuration", LONGEST)?;
+        let malformed = |reason: String| location.malformed(reason);
         let stored = serde_json::from_slice(&text).map_err(|e| malformed(invalid(&e)))?;
-        Self::new(path, stored).map_err(malformed)
+        Self::new(&location.describe(), stored).map_err(malformed)
     }
 
     /// The settings among `fields`, which stand in the header of the weights at `path`; none if they do not say how

@@ -13,17 +13,18 @@ mod names;
 mod rest;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::catalogue::{Catalogue, LeftOut, Weight, raw};
 use super::weight::{Along, Decompose, Expr};
-use super::{Holds, MatrixSource, Opening, Stage, input};
+use super::{Holds, MatrixSource, Opening, Stage};
 use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, bare, natural};
 use crate::matrix::Dtype;
 use crate::pair::{self, Unpaired};
 use crate::report::{self, Kind, Skipped};
+use crate::store::Location;
 use config::Config;
 use configs::Configs;
 use modules::{Draft, Setting};
@@ -49,18 +50,19 @@ struct Update {
 
 /// `stored` as an adapter, if it is one; whether it is. `headers` are the settings that stand in those of its files.
 pub(super) fn open(
-    path: &Path,
+    location: &Location,
     stored: Arc<dyn MatrixSource>,
     headers: &[String],
     opening: &Opening<'_>,
     stage: Stage,
 ) -> Result<(bool, Arc<dyn MatrixSource>), Error> {
+    let path = &location.describe();
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
     let telling = parts.map(|spelling| spelling.part).any(Part::is_telling);
-    let named = opening.adapter_config.map(Path::to_owned);
+    let named = opening.adapter_config.map(Location::disk);
     let asked = if named.is_some() { Some("--adapter-config") } else { None };
     let asked = opening.adapter_init.map(|_| "--adapter-init").or(asked);
-    let config = named.clone().or_else(|| beside(path));
+    let config = named.or_else(|| beside(location));
     let whole = stored.tensors().iter().any(|tensor| tensor.name.ends_with(".base_layer.weight"));
     let by_name = stored.files().iter().any(|file| file.name.starts_with("adapter_model"));
     if let (false, Some(option)) = (telling, asked) {
@@ -87,9 +89,9 @@ pub(super) fn open(
     // Before training KaSA's updates are zero: what it took from the base is in the base alone.
     let Some(path) = opening.adapter_init.filter(|_| !cuts) else { return Ok((true, Arc::new(adapter))) };
     // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
-    let adapter_config = if beside(path).is_some() { None } else { named.as_deref() };
+    let adapter_config = if beside(&Location::disk(path)).is_some() { None } else { opening.adapter_config };
     let opening = Opening { adapter_config, adapter_init: None, ..opening.clone() };
-    let (_, before) = super::open_as(path, &opening, Stage::Beginning)?;
+    let (_, before) = super::open_as(&Location::disk(path), &opening, Stage::Beginning)?;
     let Some(before) = before.catalogue().filter(|before| before.holds() == Holds::Updates) else {
         return Err(Error::malformed(path, "is no adapter, so `--adapter-init` does not apply"));
     };
@@ -102,10 +104,9 @@ pub(super) fn open(
     Ok((true, Arc::new(adapter.less(before, missing)?)))
 }
 
-/// The settings that lie beside the weights at `path`.
-fn beside(path: &Path) -> Option<PathBuf> {
-    let folder = if path.is_dir() { path } else { path.parent()? };
-    Some(folder.join(CONFIG)).filter(|config| input::exists(config))
+/// The settings that lie beside the weights at `location`.
+fn beside(location: &Location) -> Option<Location> {
+    Some(location.folder().join(CONFIG)).filter(Location::is_named)
 }
 
 /// The updates that `stored` holds, and what else lies in it.

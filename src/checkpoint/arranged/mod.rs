@@ -21,7 +21,7 @@ use crate::layer::{Filter, Layer, Part, Selection, bare, natural, place};
 use crate::pair;
 use crate::report::Skipped;
 
-/// `inner` with its fused tensors cut, as far as they are known; `path` is where it lies.
+/// `inner` with its fused tensors cut, as far as they are known; `path` is where it lies, `config` what it says of itself.
 ///
 /// # Errors
 /// When queries, keys and values are to be split and how they lie is not known, or is another than known.
@@ -29,8 +29,8 @@ pub(super) fn open(
     path: &Path,
     inner: Arc<dyn MatrixSource>,
     split: QueriesKeysValues,
+    config: &Config,
 ) -> Result<Arc<dyn MatrixSource>, Error> {
-    let config = Config::beside(path)?;
     let Selection { layers, skipped, .. } = inner.select(&Filter::default());
     let stacks: BTreeSet<&str> = layers.iter().filter_map(stack).collect();
     // The parts of each; none of what is as it is stored, and an empty list of biases.
@@ -38,11 +38,11 @@ pub(super) fn open(
     for layer in &layers {
         let outputs = Outputs { inner: &inner, layer, rows: None };
         let parts = match split {
-            QueriesKeysValues::Split => attention::parts(path, &outputs, &config)?,
+            QueriesKeysValues::Split => attention::parts(path, &outputs, config)?,
             QueriesKeysValues::Together => None,
         };
         let biases = layer.name.strip_suffix("_bias").is_some_and(|stem| stacks.contains(stem));
-        found.push(if biases { Some(vec![]) } else { parts.or_else(|| experts(&outputs, &config)) });
+        found.push(if biases { Some(vec![]) } else { parts.or_else(|| experts(&outputs, config)) });
     }
     if found.iter().all(Option::is_none) {
         return Ok(inner);

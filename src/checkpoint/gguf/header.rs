@@ -5,15 +5,15 @@
 //! few that matter. Reads no weights.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 
 use super::kinds::{self, Form};
 use crate::checkpoint::reading::Reading;
-use crate::checkpoint::stored::{Part, WeightFile};
+use crate::checkpoint::stored::Part;
 use crate::checkpoint::strides::is_countable;
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
+use crate::store::{ReadAt, Sequence, StoredFile};
 
 /// The longest header that is read; a vocabulary of 256,000 tokens and its merges need about twelve million bytes.
 const LONGEST: u64 = 100_000_000;
@@ -42,13 +42,13 @@ pub(super) struct Header {
 }
 
 /// Reads and validates the header of `file`.
-pub(super) fn read(handle: &File, file: WeightFile) -> Result<Header, Error> {
-    let mut cursor = Cursor::new(handle, file.bytes());
-    let mut found = match parse(&mut cursor) {
-        Ok(found) => found,
-        Err(reason) => return Err(Error::malformed(file.path(), reason)),
-    };
-    let start = cursor.position.next_multiple_of(found.settings.alignment);
+pub(super) fn read(bytes: &dyn ReadAt, file: StoredFile) -> Result<Header, Error> {
+    let mut cursor = Cursor::new(bytes, file.length());
+    let mut found = parse(&mut cursor).map_err(|reason| match cursor.failure.take() {
+        Some(e) => file.location().failed("cannot read the header", e),
+        None => Error::malformed(file.describe(), reason),
+    })?;
+    let start = cursor.sequence.position().next_multiple_of(found.settings.alignment);
     check_places(&mut found.tensors, start, &file)?;
     let (mut tensors, mut readings) = (vec![], BTreeMap::new());
     for Described { name, shape, type_id, offset, bytes } in found.tensors {
@@ -213,14 +213,14 @@ fn described(cursor: &mut Cursor<'_>) -> Result<Described, String> {
 }
 
 /// Makes offsets count from the start of the file, and refuses tensors that lie outside it or in each other.
-fn check_places(tensors: &mut [Described], start: u64, file: &WeightFile) -> Result<(), Error> {
+fn check_places(tensors: &mut [Described], start: u64, file: &StoredFile) -> Result<(), Error> {
     tensors.sort_by_key(|tensor| tensor.offset);
     let mut end = start;
     for tensor in tensors.iter_mut() {
-        let fail = |reason: String| Error::tensor(file.path(), &tensor.name, reason);
+        let fail = |reason: String| Error::tensor(file.describe(), &tensor.name, reason);
         let length = length(tensor).map_err(fail)?;
         let begin = start.checked_add(tensor.offset);
-        let stop = begin.and_then(|begin| begin.checked_add(length)).filter(|stop| *stop <= file.bytes());
+        let stop = begin.and_then(|begin| begin.checked_add(length)).filter(|stop| *stop <= file.length());
         let (Some(begin), Some(stop)) = (begin, stop) else {
             return Err(fail(format!(
                 "its {length} bytes at {} of the data are not all in the file; download it again",
@@ -233,7 +233,7 @@ fn check_places(tensors: &mut [Described], start: u64, file: &WeightFile) -> Res
         (tensor.offset, tensor.bytes, end) = (begin, length, stop);
     }
     // How long one of an unknown type is, only the next one tells.
-    let mut next = file.bytes();
+    let mut next = file.length();
     for tensor in tensors.iter_mut().rev() {
         if kinds::of(tensor.type_id).is_none() {
             tensor.bytes = next.saturating_sub(tensor.offset);
@@ -256,17 +256,18 @@ fn length(tensor: &Described) -> Result<u64, String> {
 
 /// Reads on from the start of a file, never beyond what it or a header may hold.
 struct Cursor<'f> {
-    reader: BufReader<&'f File>,
-    position: u64,
+    sequence: Sequence<'f>,
     left: u64,
     /// Whether `left` is what the file has or what a header may have.
     whole: bool,
+    /// Why the file could not be read.
+    failure: Option<io::Error>,
 }
 
 impl<'f> Cursor<'f> {
-    fn new(handle: &'f File, bytes: u64) -> Self {
-        let whole = bytes <= LONGEST;
-        Self { reader: BufReader::new(handle), position: 0, left: bytes.min(LONGEST), whole }
+    fn new(bytes: &'f dyn ReadAt, length: u64) -> Self {
+        let whole = length <= LONGEST;
+        Self { sequence: Sequence::new(bytes, length), left: length.min(LONGEST), whole, failure: None }
     }
 
     /// Accounts for the next `count` bytes.
@@ -278,14 +279,21 @@ impl<'f> Cursor<'f> {
                 format!("a header of more than {LONGEST} bytes is not read")
             }
         })?;
-        self.position += count;
         Ok(())
     }
 
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        self.advance(bytes.len() as u64)?;
+        self.sequence.take(bytes).map_err(|e| {
+            let reason = e.to_string();
+            self.failure = Some(e);
+            reason
+        })
+    }
+
     fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        self.advance(N as u64)?;
         let mut bytes = [0; N];
-        self.reader.read_exact(&mut bytes).map_err(|e| unreadable(&e))?;
+        self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -295,11 +303,8 @@ impl<'f> Cursor<'f> {
 
     fn skip(&mut self, count: u64) -> Result<(), String> {
         self.advance(count)?;
-        let skipped = io::copy(&mut self.reader.by_ref().take(count), &mut io::sink());
-        match skipped.map_err(|e| unreadable(&e))? {
-            all if all == count => Ok(()),
-            _ => Err("the file was cut short while it was read".to_owned()),
-        }
+        self.sequence.skip(count);
+        Ok(())
     }
 
     /// A name.
@@ -308,13 +313,8 @@ impl<'f> Cursor<'f> {
         if length > LONGEST_NAME {
             return Err(format!("a name of {length} bytes is not read; {LONGEST_NAME} are the most"));
         }
-        self.advance(length)?;
         let mut bytes = vec![0; length as usize];
-        self.reader.read_exact(&mut bytes).map_err(|e| unreadable(&e))?;
+        self.fill(&mut bytes)?;
         String::from_utf8(bytes).map_err(|_| "a name in the header is not UTF-8".to_owned())
     }
-}
-
-fn unreadable(error: &io::Error) -> String {
-    format!("cannot read the header: {error}")
 }

@@ -5,62 +5,53 @@
 mod header;
 mod kinds;
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
-use super::stored::{Parts, WeightFile};
-use super::{Choice, Format, folder, input, probe};
+use super::stored::Parts;
+use super::{Candidate, Content, Format, diagnose, folder};
 use crate::error::Error;
+use crate::store::Location;
+
 pub(super) use kinds::scale;
 
 /// The table entry.
-pub(super) const FORMAT: Format = Format { name: "gguf", sniff, parts };
-
-const ENDING: &str = ".gguf";
+pub(super) const FORMAT: Format = Format::read("gguf", &[".gguf"], sniff, parts);
 
 /// A file that starts as GGUF does, or a folder with files named so.
-fn sniff(path: &Path, _: &Choice<'_>) -> bool {
-    if path.is_dir() {
-        return folder::listing(path).is_ok_and(|names| names.iter().any(|name| name.ends_with(ENDING)));
+fn sniff(candidate: &Candidate<'_>) -> bool {
+    match &candidate.content {
+        Content::Folder(names) => names.iter().any(|name| FORMAT.names(name)),
+        Content::File(head) => head.starts_with(b"GGUF"),
     }
-    let mut magic = [0; 4];
-    input::try_open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == b"GGUF"
 }
 
-fn parts(path: &Path, _: &Choice<'_>) -> Result<Parts, Error> {
-    let files = files(path)?;
-    let mut parts = vec![];
-    for file in &files {
-        probe::check(file)?;
-        probe::refuse_foreign(file)?;
-        let (handle, weights) = WeightFile::open(file)?;
-        let header = header::read(&handle, weights)?;
+fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
+    let files = files(candidate)?;
+    let open = |location: &Location| {
+        let opened = diagnose::open(location)?;
+        opened.refuse_unsupported()?;
+        let header = header::read(opened.bytes.as_ref(), opened.file)?;
         if header.pieces > 1 && header.pieces != files.len() as u64 {
             let reason = format!(
                 "is one of {} pieces, which are found by their names, `…-00001-of-{:05}.gguf`; rename it back",
                 header.pieces, header.pieces
             );
-            return Err(Error::malformed(file, reason));
+            return Err(location.malformed(reason));
         }
-        parts.push(header.part);
-    }
+        Ok(header.part)
+    };
+    let parts = folder::at_once(&files, open)?.into_iter().collect::<Result<_, _>>()?;
     Ok(Parts { parts, notes: vec![] })
 }
 
-/// The file at `path`, or all pieces of the model of which it is one; the one model of a folder.
-fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    if !path.is_dir() {
-        return folder::pieces(path);
-    }
-    let names: Vec<_> = folder::listing(path)?.into_iter().filter(|name| name.ends_with(ENDING)).collect();
-    let files: Vec<_> = names.iter().map(|name| path.join(name)).collect();
-    let first = match &files[..] {
-        [] => return Err(Error::malformed(path, "the folder holds no weights")),
-        [first, ..] => folder::pieces(first)?,
-    };
-    if files.iter().any(|file| !first.contains(file)) {
+/// The file of a candidate, or all pieces of the model of which it is one; the one model of a folder.
+fn files(candidate: &Candidate<'_>) -> Result<Vec<Location>, Error> {
+    let location = candidate.location;
+    let Content::Folder(names) = &candidate.content else { return folder::pieces(location) };
+    let names: Vec<_> = names.iter().filter(|name| FORMAT.names(name)).collect();
+    let Some(first) = names.first() else { return Err(location.malformed("the folder holds no weights")) };
+    let pieces = folder::pieces(&location.join(first))?;
+    if names.iter().any(|name| !pieces.iter().any(|piece| piece.name() == **name)) {
         let reason = format!("holds several GGUF models; name the file of one: {}", folder::quoted(&names));
-        return Err(Error::malformed(path, reason));
+        return Err(location.malformed(reason));
     }
-    Ok(first)
+    Ok(pieces)
 }

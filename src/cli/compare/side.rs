@@ -11,9 +11,9 @@ use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{
     self, Holds, MatrixSource, Opening, Pairs, Saved, SavedRow, is_recognized, is_saved,
 };
+use crate::cli::locate;
 use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
-use crate::cli::place::{self, Place};
 use crate::cli::spectrum::{Names, bytes_settings, settings};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection};
@@ -47,12 +47,12 @@ pub(super) enum Content {
 impl Side {
     /// Opens `path`, whichever it is; an adapter is added to the base of `opening`.
     pub(super) fn open(path: &Path, opening: Opening<'_>) -> Result<Self, Error> {
-        let place = place::locate(path)?;
-        if is_saved(&place.path) {
-            return Self::open_saved(path, &place);
+        let place = locate::locate(path)?;
+        if let Some(here) = place.location.local().filter(|here| is_saved(here)) {
+            return Self::open_saved(path, here, place.commit.clone());
         }
-        let Model { source, origin, .. } =
-            Model::open_at(&place, path, &opening).map_err(|error| or_report(&place.path, error))?;
+        let Model { source, origin, .. } = Model::open_at(&place, path, &opening)
+            .map_err(|error| or_report(place.location.path(), error))?;
         if source.holds() == Holds::Weights {
             let Selection { layers, skipped, .. } = source.select(&Filter::default());
             return Ok(Self {
@@ -92,7 +92,7 @@ impl Side {
         self.content = Content::Weights(source);
     }
 
-    fn open_saved(typed: &Path, Place { path, commit, .. }: &Place) -> Result<Self, Error> {
+    fn open_saved(typed: &Path, path: &Path, commit: Option<String>) -> Result<Self, Error> {
         let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
         let ties = saved.rows.iter().filter_map(|row| Some([row.layer.name.clone(), row.tied_to.clone()?]));
@@ -101,12 +101,7 @@ impl Side {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = vec![SourceFile { name, bytes }];
         Ok(Self {
-            origin: Source {
-                path: typed.display().to_string(),
-                format: "svdkit report",
-                commit: commit.clone(),
-                files,
-            },
+            origin: Source { path: typed.display().to_string(), format: "svdkit report", commit, files },
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),

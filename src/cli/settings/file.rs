@@ -1,6 +1,5 @@
 //! `svdkit.toml`, parsed strictly: an unknown key, a wrong type or a bad glob is an error with its line.
 
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +8,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use crate::checkpoint;
 use crate::cli::options::{When, globs, size};
 use crate::error::{Error, brief, printable};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
 use crate::report::Severity;
+use crate::store::Location;
 
 /// More than a person writes; what is called so by mistake may be a model, or have no end.
 const LONGEST: u64 = 1 << 20;
@@ -197,15 +196,8 @@ impl SettingsFile {
     /// # Errors
     /// When it cannot be read, is no TOML, or says what makes no sense; the message names the line.
     pub(in crate::cli) fn read(path: &Path) -> Result<Self, Error> {
-        let mut text = String::new();
-        let read = checkpoint::open_file(path)?.take(LONGEST + 1).read_to_string(&mut text);
-        read.map_err(|e| Error::io(path, "cannot read", e))?;
-        if text.len() as u64 > LONGEST {
-            return Err(Error::malformed(
-                path,
-                format!("more than {LONGEST} bytes of settings are not read"),
-            ));
-        }
+        let text = Location::disk(path).text("a settings file", LONGEST)?;
+        let text = String::from_utf8(text).map_err(|_| Error::malformed(path, "is not text in UTF-8"))?;
         let top: Top = toml::from_str(&text).map_err(|e| {
             let line = e.span().map_or(1, |span| line_of(&text, span.start));
             let source = text.lines().nth(line - 1).unwrap_or_default().trim();

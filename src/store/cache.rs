@@ -3,11 +3,10 @@
 //! Only read, never written. What lies in it was put there by a download and is believed as little as any other file.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::address::Address;
-use super::input;
+use super::{Address, Location};
 use crate::error::{Error, brief};
 
 /// A checkpoint that was found in the cache.
@@ -95,11 +94,9 @@ impl Address {
 
 /// The commit in a file of `refs`: so many hexadecimal digits and nothing that could lead out of the cache.
 fn read_commit(reference: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    let file = input::open(reference)?;
-    let read = file.take(256).read_to_string(&mut text);
-    let commit = text.trim();
-    if read.is_err() || commit.len() != LONGEST || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
+    let text = Location::disk(reference).text("a reference", 256)?;
+    let commit = str::from_utf8(&text).unwrap_or_default().trim();
+    if commit.len() != LONGEST || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(Error::malformed(reference, "names no commit; download the model again"));
     }
     Ok(commit.to_owned())

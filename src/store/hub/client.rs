@@ -1,6 +1,5 @@
 //! Asking a server for bytes: parts of files, again where a connection broke, with one line to say why it failed.
 
-use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 use std::time::Duration;
@@ -47,17 +46,6 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Interrupted => f.write_str("interrupted"),
-            Self::Refused(why) | Self::Passing(why, _) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for Problem {}
-
 impl Client {
     pub(super) fn new(hub: &Hub) -> Self {
         let config = Agent::config_builder()
@@ -74,8 +62,8 @@ impl Client {
         self.hub.endpoint.trim_end_matches('/')
     }
 
-    /// A whole file of at most `most` bytes.
-    pub(super) fn text(&self, url: &str, most: u64) -> Result<Vec<u8>, Problem> {
+    /// A whole file; none if it has more than `most` bytes.
+    pub(super) fn text(&self, url: &str, most: u64) -> Result<Option<Vec<u8>>, Problem> {
         let mut attempt = 0;
         loop {
             let answer = self.ask(url, None).and_then(|answer| {
@@ -85,10 +73,7 @@ impl Client {
                 Ok(bytes)
             });
             match answer {
-                Ok(bytes) if bytes.len() as u64 > most => {
-                    return Err(Problem::Refused(format!("more than {most} bytes of text are not read")));
-                }
-                Ok(bytes) => return Ok(bytes),
+                Ok(bytes) => return Ok((bytes.len() as u64 <= most).then_some(bytes)),
                 Err(problem) => self.pause(problem, &mut attempt)?,
             }
         }

@@ -3,13 +3,12 @@
 //! Only words are looked at here. Every part of an address that was parsed is safe as a part of a path: no `..`, no
 //! empty name, no control character.
 
+use std::fmt;
+
 use crate::error::{Error, brief};
 
 /// The hub's own host.
 const HOST: &str = "huggingface.co";
-
-/// Endings of files of weights, which no model's name has.
-const WEIGHTS: [&str; 8] = [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".index.json", ".json"];
 
 /// A repository of the hub, or a part of it, at some revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Address {
                 (None, _) => refuse("is on another host; download it, or name a model of huggingface.co"),
             };
         }
-        Ok(Self::parts(text).filter(Self::is_believable))
+        Ok(Self::parts(text))
     }
 
     /// `ORG/NAME[@REV][/PATH]`.
@@ -89,15 +88,16 @@ impl Address {
         sound.then(|| Self { repository: format!("{owner}/{name}"), revision, path })
     }
 
-    /// Whether it reads like a model where nothing but its form says that it is one.
-    fn is_believable(&self) -> bool {
-        !WEIGHTS.iter().any(|ending| self.repository.ends_with(ending))
-    }
-
     /// Whether `text` may be the path of a file in a repository.
     #[cfg(feature = "hub")]
     pub(super) fn is_path(text: &str) -> bool {
         text.split('/').all(is_part)
+    }
+
+    /// An error for what needs all its files on this machine.
+    pub fn not_here(&self) -> Error {
+        let command = self.download();
+        Error::Usage(format!("`{self}` has to be on this machine for that; fetch it with `{command}`"))
     }
 
     /// The command that fetches it.
@@ -114,6 +114,15 @@ impl Address {
             command.push_str(revision);
         }
         command
+    }
+}
+
+/// As it may be typed.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.revision.as_deref().map_or_else(String::new, |revision| format!("@{revision}"));
+        let path = self.path.as_deref().map_or_else(String::new, |path| format!("/{path}"));
+        f.write_str(&brief(&format!("{}{at}{path}", self.repository)))
     }
 }
 
@@ -190,8 +199,7 @@ mod tests {
 
     #[test]
     fn what_may_be_a_path_is_no_address() {
-        for text in ["model", "/org/name", "./org/name", "../org", "org/", "org//name", "org/na me", "a/b.pt"]
-        {
+        for text in ["model", "/org/name", "./org/name", "../org", "org/", "org//name", "org/na me"] {
             check_path(text);
         }
         for text in ["org/name@../../etc", "org/name@..", "org/name/../x", "org/name@", "org/na\u{7}me"] {

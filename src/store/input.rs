@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::{Location, Refusal};
 use crate::error::Error;
 
 /// What tells one file from all others, whatever path leads to it.
@@ -52,17 +53,14 @@ impl Identity {
 ///
 /// # Errors
 /// When it is not a regular file, or cannot be opened.
-pub fn open(path: &Path) -> Result<File, Error> {
-    if let Some(kind) = fs::metadata(path).ok().as_ref().and_then(special) {
-        return Err(Error::malformed(path, format!("is {kind}, not a file")));
-    }
-    try_open(path).map_err(|e| Error::io(path, "cannot open", e))
+pub(crate) fn open(path: &Path) -> Result<File, Error> {
+    try_open(path).map_err(|e| Location::disk(path).failed("cannot open", e))
 }
 
 /// The same for callers with words of their own for what goes wrong.
 pub(super) fn try_open(path: &Path) -> io::Result<File> {
     let refuse = |metadata: &Metadata| match special(metadata) {
-        Some(kind) => Err(io::Error::other(format!("it is {kind}, not a file"))),
+        Some(kind) => Err(Refusal::Because(format!("is {kind}, not a file"))),
         None => Ok(()),
     };
     // Before it is opened, because to open a pipe is to wait for its writer; and after, because it may be another by then.
@@ -77,7 +75,7 @@ pub(super) fn try_open(path: &Path) -> io::Result<File> {
 }
 
 /// Whether something is called `path`, be it a file or what will be refused in its place.
-pub(super) fn exists(path: &Path) -> bool {
+pub(crate) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 

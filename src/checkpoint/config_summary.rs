@@ -2,12 +2,10 @@
 //!
 //! Claims for people to read. Nothing is computed from them, so a file that cannot be read is a line among the others.
 
-use std::io::Read;
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
-use super::input;
+use crate::error::Error;
+use crate::store::Location;
 
 /// Settings longer than this are not read.
 const LONGEST: u64 = 16_000_000;
@@ -70,18 +68,18 @@ const KEYS: [&str; 46] = [
     "modules_to_save",
 ];
 
-/// The claims beside the checkpoint at `path`, by file.
-pub fn facts(path: &Path) -> Map<String, Value> {
-    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+/// The claims beside the checkpoint at `location`, by file.
+pub fn config_summary(location: &Location) -> Map<String, Value> {
+    let folder = location.folder();
     let mut found = Map::new();
     for name in FILES {
         let file = folder.join(name);
-        if !input::exists(&file) {
+        if !file.is_named() {
             continue;
         }
         let claims = match read(&file) {
             Ok(Value::Object(settings)) => Value::Object(chosen(&settings)),
-            Ok(_) => Value::from("is no map of settings"),
+            Ok(_) => Value::from("is not a map of settings"),
             Err(why) => Value::from(why),
         };
         found.insert(name.to_owned(), claims);
@@ -89,13 +87,12 @@ pub fn facts(path: &Path) -> Map<String, Value> {
     found
 }
 
-fn read(file: &Path) -> Result<Value, String> {
-    let mut text = vec![];
-    let read = input::try_open(file).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text));
-    read.map_err(|e| format!("cannot be read: {e}"))?;
-    if text.len() as u64 > LONGEST {
-        return Err(format!("more than {LONGEST} bytes are not read"));
-    }
+fn read(file: &Location) -> Result<Value, String> {
+    let text = file.text("a file of settings", LONGEST).map_err(|e| match e {
+        Error::Io { source, .. } => format!("cannot be read: {source}"),
+        Error::Malformed { reason, .. } => reason,
+        other => other.to_string(),
+    })?;
     serde_json::from_slice(&text).map_err(|e| format!("is not valid JSON: {e}"))
 }
 

@@ -8,47 +8,38 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::{self, Address, Cached, MatrixSource, Opening};
+use crate::checkpoint::{self, MatrixSource, Opening};
 use crate::error::Error;
+use crate::store::{Address, Cached, Location};
+#[cfg(feature = "hub")]
+use crate::store::{Hub, Remote};
 
 /// A checkpoint that was found.
 pub(super) struct Place {
     /// Its file or folder.
-    pub path: PathBuf,
+    pub location: Location,
     /// The commit of the hub it is of, where that is known.
     pub commit: Option<String>,
-    /// The hub's, if only headers lie at `path`.
-    #[cfg(feature = "hub")]
-    remote: Option<Arc<checkpoint::Remote>>,
+    /// What it is called on the hub, if it is not on this machine.
+    remote: Option<Address>,
 }
 
 impl Place {
     fn new(path: PathBuf, commit: Option<String>) -> Self {
-        Self {
-            path,
-            commit,
-            #[cfg(feature = "hub")]
-            remote: None,
-        }
+        Self { location: Location::disk(path), commit, remote: None }
     }
 
     /// Opens it, reading headers alone; gives the format's name, too.
     pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
-        #[cfg(feature = "hub")]
-        if let Some(remote) = &self.remote {
-            return remote.open(opening);
-        }
-        checkpoint::open_with(&self.path, opening)
+        checkpoint::open_at(&self.location, opening)
     }
 
     /// The path, if all of its files are on this machine.
-    #[cfg_attr(not(feature = "hub"), expect(clippy::unnecessary_wraps, reason = "with the hub it can fail"))]
     pub(super) fn local(self) -> Result<PathBuf, Error> {
-        #[cfg(feature = "hub")]
-        if let Some(remote) = &self.remote {
-            return Err(remote.not_here());
+        match &self.remote {
+            Some(address) => Err(address.not_here()),
+            None => Ok(self.location.path().to_owned()),
         }
-        Ok(self.path)
     }
 }
 
@@ -58,7 +49,13 @@ pub(super) fn locate(typed: &Path) -> Result<Place, Error> {
     if typed.symlink_metadata().is_ok() {
         return here();
     }
-    let Some(address) = typed.to_str().map(Address::parse).transpose()?.flatten() else { return here() };
+    let address = typed.to_str().map(Address::parse).transpose()?.flatten();
+    // Of what only its form says that it is an address, the name of a file of weights says that it is not.
+    let file = |name: &str| checkpoint::names_weights(name) || name.ends_with(".json");
+    let says_so = typed.to_string_lossy().contains("://");
+    let Some(address) = address.filter(|address| says_so || !file(&address.repository)) else {
+        return here();
+    };
     let cache = cache();
     if let Some(Cached { path, commit }) = address.find(&cache)? {
         return Ok(Place::new(path, Some(commit)));
@@ -69,9 +66,8 @@ pub(super) fn locate(typed: &Path) -> Result<Place, Error> {
     }
     #[cfg(feature = "hub")]
     if let Some(hub) = hub() {
-        let remote = Arc::new(checkpoint::Remote::find(&address, &hub)?);
-        let (path, commit) = (remote.path(), Some(remote.commit().to_owned()));
-        return Ok(Place { path, commit, remote: Some(remote) });
+        let (location, commit) = Remote::find(&address, &hub)?;
+        return Ok(Place { location, commit: Some(commit), remote: Some(address) });
     }
     Err(address.absent(&cache))
 }
@@ -83,10 +79,10 @@ fn set(name: &str) -> Option<OsString> {
 
 /// How to ask the hub, unless the user wants to stay offline.
 #[cfg(feature = "hub")]
-fn hub() -> Option<checkpoint::Hub> {
+fn hub() -> Option<Hub> {
     let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
     let yes = |value: String| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str());
-    (!text("HF_HUB_OFFLINE").is_some_and(yes)).then(|| checkpoint::Hub {
+    (!text("HF_HUB_OFFLINE").is_some_and(yes)).then(|| Hub {
         endpoint: text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
         token: text("HF_TOKEN"),
         is_interrupted: super::is_interrupted,

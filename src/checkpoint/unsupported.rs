@@ -1,15 +1,37 @@
 //! What is not read, and what to do about it: tables of first bytes, of names, and of ways to quantize.
 //!
-//! Says what something is, never whether a checkpoint that is read is right.
+//! Says what something is, never whether a checkpoint that is read is right. Formats of weights that are not read stand
+//! in `FORMATS` with those that are.
 
-use std::io::Read;
-use std::path::Path;
-
-use serde::Deserialize;
-
-use super::input;
+use super::{Candidate, Content, FORMATS, Format, config, diagnose};
 use crate::error::{Error, brief};
+use crate::store::Location;
 
+/// What Keras writes.
+pub(super) const HDF5: Format = Format::refused(
+    "hdf5",
+    &[".h5"],
+    |head| head.starts_with(b"\x89HDF\r\n\x1a\n"),
+    "is an HDF5 file (Keras); save its weights with `safetensors.numpy.save_file`",
+);
+
+/// A protobuf: field 1 (the version, a small number), then field 2 (the producer's name) or 7.
+pub(super) const ONNX: Format =
+    Format::refused("onnx", &[".onnx"], |head| matches!(head, [0x08, 1..=32, 0x12 | 0x3a, ..]), EXPORTED);
+
+/// Engines of TensorRT.
+pub(super) const ENGINE: Format = Format::refused(
+    "tensorrt",
+    &[".engine", ".plan"],
+    |head| head.starts_with(b"ftrt") || head.starts_with(b"ptrt"),
+    TENSORRT,
+);
+
+/// What Flax writes; nothing at its start tells.
+pub(super) const MSGPACK: Format = Format::refused("flax", &[".msgpack"], |_| false, FLAX);
+
+const EXPORTED: &str = "is an ONNX model; point svdkit at the checkpoint it was exported from";
+const FLAX: &str = "is a Flax model; load it with `from_flax=True` and save it again";
 const TENSORRT: &str =
     "is a TensorRT engine, compiled for one GPU; point svdkit at the checkpoint it was built from";
 
@@ -20,14 +42,11 @@ const PICKLE: &str = "is a bare pickle, which runs code when it is loaded; save 
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"version https://git-lfs", "is a git-lfs pointer, not the weights; run `git lfs pull`"),
     (b"ggjt", "is a GGML file; point svdkit at the safetensors checkpoint it was made from"),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file (Keras); save its weights with `safetensors.numpy.save_file`"),
     (b"\x1f\x8b", "is compressed with gzip; unpack it with `gunzip`"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it with `unzstd`"),
     (b"\xfd7zXZ\0", "is compressed with xz; unpack it with `unxz`"),
     (b"BZh", "is compressed with bzip2; unpack it with `bunzip2`"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it"),
-    (b"ftrt", TENSORRT),
-    (b"ptrt", TENSORRT),
     (b"PAR1", "is a Parquet table, not a checkpoint"),
     (
         b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
@@ -43,6 +62,9 @@ const SIGNATURES: &[(&[u8], &str)] = &[
 
 /// What a file is, by its first bytes, if that is known and not read.
 pub(super) fn file(head: &[u8]) -> Option<&'static str> {
+    if let Some(words) = FORMATS.iter().find_map(|format| format.refuses(head)) {
+        return Some(words);
+    }
     if let Some((_, what)) = SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
         return Some(what);
     }
@@ -53,10 +75,6 @@ pub(super) fn file(head: &[u8]) -> Option<&'static str> {
     }
     if text.starts_with('{') || text.starts_with('[') {
         return Some("is JSON text, not weights; name the folder or the weight file beside it");
-    }
-    // An ONNX file is a protobuf: field 1 (the version, a small number), then field 2 (the producer's name) or 7.
-    if let [0x08, 1..=32, 0x12 | 0x3a, ..] = head {
-        return Some("is an ONNX model; point svdkit at the checkpoint it was exported from");
     }
     None
 }
@@ -108,32 +126,31 @@ const OTHERS: &[Names] = &[
     names("mp_rank_", "", MEGATRON),
     names("iter_", "", MEGATRON),
     names("pytorch_model_fsdp_", "", DISTRIBUTED),
-    names("", ".onnx", "is an ONNX model; point svdkit at the checkpoint it was exported from"),
+    names("", ".onnx", EXPORTED),
     names("", ".engine", TENSORRT),
     names("", ".plan", TENSORRT),
     names("", ".data-00000-of-00001", TENSORFLOW),
     names("saved_model.pb", "", TENSORFLOW),
-    names("flax_model.msgpack", "", "is a Flax model; load it with `from_flax=True` and save it again"),
+    names("flax_model.msgpack", "", FLAX),
     names("", ".nemo", "is a NeMo archive; unpack it with `tar`"),
 ];
 
 /// What the names of a folder say that it is, if nothing in it is read.
-pub(super) fn folder(folder: &Path, files: &[String]) -> Option<&'static str> {
-    let below = super::probe::subfolders(folder);
-    let below = below.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy());
-    let all: Vec<_> = files.iter().map(Into::into).chain(below).collect();
+pub(super) fn folder(folder: &Location, files: &[String]) -> Option<&'static str> {
+    let below = diagnose::subfolders(folder);
+    let all: Vec<_> = files.iter().cloned().chain(below.iter().map(Location::name)).collect();
     SLICES.iter().chain(OTHERS).find(|names| all.iter().any(|name| names.fit(name))).map(|names| names.what)
 }
 
 /// Refuses a file, or a folder with a file, that holds slices of tensors.
-pub(super) fn refuse_slices(path: &Path) -> Result<(), Error> {
-    let files = match path.file_name() {
-        _ if path.is_dir() => super::folder::listing(path)?,
-        Some(name) => vec![name.to_string_lossy().into_owned()],
-        None => vec![],
+pub(super) fn refuse_slices(candidate: &Candidate<'_>) -> Result<(), Error> {
+    let own = [candidate.location.name()];
+    let files = match &candidate.content {
+        Content::Folder(names) => &names[..],
+        Content::File(_) => &own,
     };
     match SLICES.iter().find(|names| files.iter().any(|name| names.fit(name))) {
-        Some(names) => Err(Error::malformed(path, names.what)),
+        Some(names) => Err(candidate.location.malformed(names.what)),
         None => Ok(()),
     }
 }
@@ -158,57 +175,23 @@ const METHODS: &[(&str, &str)] = &[
     ("spqr", "SpQR"),
 ];
 
-/// A configuration longer than this is not looked at.
-const LONGEST: u64 = 16_000_000;
-
-/// The part of a model's configuration that says how its weights are packed.
-#[derive(Deserialize)]
-struct Config {
-    quantization_config: Option<Method>,
-    quantization: Option<Mlx>,
-}
-
-#[derive(Deserialize)]
-struct Method {
-    quant_method: Option<String>,
-}
-
-/// What MLX writes.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "that both are there tells whose configuration it is")]
-struct Mlx {
-    bits: u64,
-    group_size: u64,
-}
-
-/// Refuses weights at `path` whose configuration says that they are packed in a way that is not decoded.
+/// Refuses weights whose configuration says that they are packed in a way that is not decoded.
 /// A configuration that cannot be read is no reason: the weights say themselves what they are.
-pub(super) fn refuse_packed(path: &Path) -> Result<(), Error> {
-    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-    let file = folder.join("config.json");
-    if !input::exists(&file) {
-        return Ok(());
-    }
-    let mut text = String::new();
-    let read = input::open(&file)?.take(LONGEST).read_to_string(&mut text);
-    let Some(config) = read.ok().and_then(|_| serde_json::from_str::<Config>(&text).ok()) else {
-        return Ok(());
-    };
-    if config.quantization.is_some() {
+pub(super) fn refuse_packed(candidate: &Candidate<'_>) -> Result<(), Error> {
+    let Ok(config) = candidate.config() else { return Ok(()) };
+    // That both are there tells whose configuration it is.
+    let number = |key: &str| config.field("quantization")?.get(key)?.as_u64();
+    if number("bits").and(number("group_size")).is_some() {
         let what =
             "is quantized by MLX; convert it with `mlx_lm.convert --hf-path DIR --mlx-path OUT --dequantize`";
-        return Err(Error::malformed(path, what));
+        return Err(candidate.location.malformed(what));
     }
-    let method = config.quantization_config.and_then(|method| method.quant_method).unwrap_or_default();
-    match METHODS.iter().find(|(name, _)| method == *name) {
-        Some((_, name)) => {
-            let reason = format!(
-                "`{}` says that it is quantized by {name}, which is not decoded; point svdkit at the model it was \
-                 made from",
-                brief(&file.to_string_lossy())
-            );
-            Err(Error::malformed(path, reason))
-        }
-        None => Ok(()),
-    }
+    let method = config.field("quantization_config").and_then(|method| method.get("quant_method")?.as_str());
+    let Some((_, name)) = METHODS.iter().find(|(name, _)| method == Some(*name)) else { return Ok(()) };
+    let file = candidate.location.folder().join(config::NAME).describe();
+    let reason = format!(
+        "`{}` says that it is quantized by {name}, which is not decoded; point svdkit at the model it was made from",
+        brief(&file.to_string_lossy())
+    );
+    Err(candidate.location.malformed(reason))
 }

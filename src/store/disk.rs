@@ -1,0 +1,98 @@
+//! Files of this machine.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Entry, Listed, ReadAt, Store, Version, input};
+
+/// The file system.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk;
+
+impl Store for Disk {
+    fn entry(&self, path: &Path) -> io::Result<Entry> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Ok(Entry::Folder),
+            Ok(metadata) => {
+                Ok(input::special(&metadata).map_or(Entry::File(Some(metadata.len())), Entry::Special))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Ok(fs::read_link(path).map_or(Entry::Absent, Entry::Broken))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>> {
+        // The path of the folder one is in may be written as nothing at all.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let listed = |entry: fs::DirEntry| {
+            // The files of a download cache are links; only those are followed, for a folder may hold very many files.
+            let kind = entry.file_type()?;
+            let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+            Ok(Listed { name: entry.file_name().to_string_lossy().into_owned(), is_folder })
+        };
+        fs::read_dir(folder)?.map(|entry| entry.and_then(listed)).collect()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<(Box<dyn ReadAt>, Version)> {
+        let file = input::try_open(path)?;
+        let version = version(&file.metadata()?);
+        Ok((Box::new(file), version))
+    }
+
+    fn reopen(&self, path: &Path, before: &Version) -> Result<Box<dyn ReadAt>, String> {
+        let file = input::try_open(path).map_err(|e| match e.get_ref() {
+            Some(what) => format!("the file changed while it was read: it {what}"),
+            None => format!("cannot open the file again: {e}"),
+        })?;
+        let now = file.metadata().map_err(|e| format!("cannot read the file again: {e}"))?;
+        let now = version(&now);
+        if now.length != before.length {
+            return Err(format!(
+                "the file changed while it was read: it had {} bytes and now has {}",
+                before.length, now.length
+            ));
+        }
+        if now != *before {
+            return Err("the file changed while it was read: it was written to".to_owned());
+        }
+        Ok(Box::new(file))
+    }
+
+    fn describe(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
+    fn local<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        Some(path)
+    }
+}
+
+fn version(metadata: &Metadata) -> Version {
+    Version { length: metadata.len(), modified: metadata.modified().ok() }
+}
+
+impl ReadAt for File {
+    #[cfg(unix)]
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, out, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !out.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(self, out, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    out = &mut out[n..];
+                    offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
