@@ -143,7 +143,7 @@ fn adapters_add_what_the_packages_that_saved_them_add() {
         // These say which component they change; the others leave that to whoever loads them.
         let whole = ["writers/diffusers", "writers/kohya.safetensors"].contains(&path.as_str());
         let base = if whole { "writers/pipeline" } else { "writers/pipeline/unet" };
-        let base: Arc<dyn MatrixSource> = (open(base));
+        let base: Arc<dyn MatrixSource> = open(base);
         let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
         let adapter = checkpoint::open_with(&fixtures().join(path), &opening).unwrap().1;
         let pairs = Arc::new(Pairs::new(base, adapter));
@@ -158,7 +158,7 @@ fn adapters_add_what_the_packages_that_saved_them_add() {
 
 #[test]
 fn an_adapter_of_a_part_that_is_not_named_is_not_guessed_at() {
-    let base: Arc<dyn MatrixSource> = (open("writers/pipeline"));
+    let base: Arc<dyn MatrixSource> = open("writers/pipeline");
     let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
     let adapter = checkpoint::open_with(&fixtures().join("writers/peft"), &opening).unwrap().1;
     let pairs = Arc::new(Pairs::new(base, adapter));
