@@ -35,6 +35,19 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// Entries that are NaN or infinite where a decomposition was asked for.
+    #[error("a {rows} × {cols} matrix holds entries that are NaN or infinite")]
+    NotFinite {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
+    /// A number that follows from finite ones and is too large for a double; says which.
+    #[error(
+        "overflow: {0} does not fit a double (1.8e308 at most); scale the weights down, or the adapter's alpha"
+    )]
+    Overflow(String),
     /// A decomposition that did not reach its accuracy.
     #[error("the singular values of a {rows} × {cols} matrix did not converge")]
     NotConverged {

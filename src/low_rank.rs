@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::matrix::Matrix;
+use crate::spectrum::{magnitude, scaled};
 
 /// `left · right`, a `rows` × `cols` matrix of at most [`rank`](Self::rank) directions; any scale is part of `left`.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +99,30 @@ impl LowRank {
         Self::new((self.rows, self.cols), self.rank + other.rank, left.collect(), right)
     }
 
+    /// Whether all entries of both factors are finite.
+    pub fn is_finite(&self) -> bool {
+        self.left.iter().chain(&self.right).all(|x| x.is_finite())
+    }
+
+    /// The product times `scale`, which both factors share where one alone would overflow; none where both do.
+    #[must_use]
+    pub fn times(&self, scale: f64) -> Option<Self> {
+        let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        let [left, right] = [size(&self.left), size(&self.right)];
+        if left == 0.0 || right == 0.0 || scale == 0.0 {
+            return Some(Self { left: vec![0.0; self.left.len()], ..self.clone() });
+        }
+        let exponent = magnitude(scale.abs());
+        let shared = (magnitude(left) + exponent - magnitude(right)) / 2;
+        let unit = scaled(scale, -exponent);
+        let product = Self {
+            left: self.left.iter().map(|x| scaled(x * unit, exponent - shared)).collect(),
+            right: self.right.iter().map(|x| scaled(*x, shared)).collect(),
+            ..*self
+        };
+        product.is_finite().then_some(product)
+    }
+
     /// A hash of the factors, as doubles.
     pub fn blake3(&self) -> blake3::Hash {
         let mut hash = blake3::Hasher::new();
@@ -139,6 +164,16 @@ mod tests {
         assert_eq!(product.dense(0..3).expect("its rows").to_f64(), [3.0, 4.0, 6.0, 8.0, -3.0, -4.0]);
         assert_eq!(product.dense(1..2).expect("its rows").to_f64(), [6.0, 8.0]);
         assert!(product.dense(2..4).is_err());
+    }
+
+    #[test]
+    fn a_scale_that_one_factor_cannot_bear_is_shared() {
+        let product = LowRank::new((1, 2), 1, vec![16.0], vec![2.0, -0.5]).expect("factors fit");
+        let scaled = product.times(1e308).expect("fits in two parts");
+        assert_eq!(scaled.left()[0].log2() + scaled.right()[0].log2(), 1e308f64.log2() + 5.0);
+        assert_eq!(scaled.right()[1] / scaled.right()[0], -0.25);
+        let large = LowRank::new((1, 1), 1, vec![1e300], vec![1e300]).expect("factors fit");
+        assert!(large.times(1e300).is_none() && large.times(1.0).is_some());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod comparison;
 mod intruders;
 mod inventory;
+mod labels;
 mod missing;
 mod printable;
 mod source;
@@ -16,6 +17,7 @@ use serde::{Serialize, Serializer};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
+pub use labels::Labels;
 pub use missing::Why;
 pub use source::{Kind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use verdict::{Finding, Outcome, Severity, Verdict};
@@ -68,6 +70,16 @@ impl Value {
     /// A real number; one that is not finite is missing.
     pub fn real(x: f64) -> Self {
         if x.is_finite() { Self::Real(x) } else { Self::Missing(Why::Overflow) }
+    }
+
+    /// A square of a positive number: one that a double holds with fewer digits, or as 0, is missing.
+    pub fn positive(x: f64) -> Self {
+        if x.is_normal() { Self::Real(x) } else { Self::Missing(Why::Overflow) }
+    }
+
+    /// A number between two bounds that rounding may have put a hair beyond one.
+    pub fn within(x: f64, low: f64, high: f64) -> Self {
+        if x.is_nan() { Self::Missing(Why::Overflow) } else { Self::real(x.clamp(low, high)) }
     }
 
     /// A count.
@@ -170,6 +182,9 @@ pub struct Row {
     /// Cautions that a reader of the numbers should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<&'static str>,
+    /// What another tool's tables hold beside numbers, where its names were asked for.
+    #[serde(flatten)]
+    pub labels: Option<Labels>,
     /// The numbers.
     #[serde(flatten)]
     pub values: Measurements,

@@ -20,6 +20,20 @@ pub struct Spectrum {
     rows: usize,
     cols: usize,
     route: Route,
+    exponent: i32,
+}
+
+/// `x·2^exponent`, which over- or underflows only where the result does.
+pub fn scaled(x: f64, exponent: i32) -> f64 {
+    const STEP: i32 = 1000;
+    let step = exponent.clamp(-STEP, STEP);
+    let product = x * f64::from_bits(((step + 1023) as u64) << 52);
+    if step == exponent { product } else { scaled(product, exponent - step) }
+}
+
+/// The exponent of the largest power of two that is not above a normal positive `x`.
+pub fn magnitude(x: f64) -> i32 {
+    (((x.to_bits() >> 52) & 0x7ff) as i32 - 1023).max(f64::MIN_EXP - 1)
 }
 
 impl Spectrum {
@@ -37,7 +51,49 @@ impl Spectrum {
             *value += 0.0;
         }
         values.sort_by(|a, b| b.total_cmp(a));
-        Ok(Self { values, rows, cols, route })
+        Ok(Self { values, rows, cols, route, exponent: 0 })
+    }
+
+    /// The same of values in units of `2^exponent`. They keep that unit only where σ₁ itself does not fit a double.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_units(
+        mut values: Vec<f64>,
+        (rows, cols): (usize, usize),
+        route: Route,
+        exponent: i32,
+    ) -> Result<Self, Error> {
+        let fits = values.iter().all(|s| scaled(*s, exponent).is_finite() || !s.is_finite());
+        if fits {
+            values.iter_mut().for_each(|s| *s = scaled(*s, exponent));
+        }
+        Ok(Self { exponent: if fits { 0 } else { exponent }, ..Self::new(values, rows, cols, route)? })
+    }
+
+    /// Whether the values are those of the matrix. Where σ₁ does not fit a double they are in units of a power of two:
+    /// ratios hold, and [`sized`](Self::sized) gives the size of one.
+    pub fn fits(&self) -> bool {
+        self.exponent == 0
+    }
+
+    /// The power of two that the values are in units of: 0 where they [`fits`](Self::fits).
+    pub fn exponent(&self) -> i32 {
+        self.exponent
+    }
+
+    /// The spectrum of the matrix times `2^exponent`.
+    ///
+    /// # Errors
+    /// Never: the values stay what [`new`](Self::new) asks for.
+    pub fn rescaled(&self, exponent: i32) -> Result<Self, Error> {
+        let shape = (self.rows, self.cols);
+        Self::in_units(self.values.clone(), shape, self.route, self.exponent + exponent)
+    }
+
+    /// A number in the units of the values as one in the units of the weights; infinite where that does not fit.
+    pub fn sized(&self, x: f64) -> f64 {
+        scaled(x, self.exponent)
     }
 
     /// `σ₁ ≥ σ₂ ≥ …`, `min(rows, cols)` of them.
@@ -140,6 +196,22 @@ mod tests {
         assert_eq!((long.len(), long[63].0, long[64].0, long[199].0), (200, 63, 64, 4999));
         assert!(long.is_sorted_by(|a, b| a.0 < b.0 && a.1 > b.1));
         assert!(outline(201).is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn values_that_do_not_fit_a_double_keep_their_unit() {
+        let spectrum = |exponent| {
+            Spectrum::in_units(vec![3.0, 1.0], (2, 2), Route::Direct, exponent).expect("sound values")
+        };
+        assert_eq!((spectrum(1022).values()[0], spectrum(1022).fits()), (3.0 * 2f64.powi(1022), true));
+        let large = spectrum(1023);
+        assert_eq!((large.values(), large.exponent(), large.fits()), (&[3.0, 1.0][..], 1023, false));
+        assert_eq!((large.sized(3.0), large.sized(1.0)), (f64::INFINITY, 2f64.powi(1023)));
+        assert_eq!(
+            (scaled(1.0, -1074), scaled(3.0, 2500), scaled(1e-300, 1990)),
+            (f64::from_bits(1), f64::INFINITY, 1e-300 * 2f64.powi(1000) * 2f64.powi(990))
+        );
+        assert_eq!([1.0, 1.9, 0.5, 1.7e308, 1e-310].map(magnitude), [0, 0, -1, 1023, -1022]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) const DELTA_EFFECTIVE_RANK: Column = Column {
     label: "eff. rank ΔW",
     format: Format::Real,
     doc: "effective_rank of the update ΔW",
-    range: "[1, rank]",
+    range: "[1, min(m, n)]",
     source: "Roy & Vetterli 2007; Shuttleworth et al. 2024",
 };
 
@@ -43,6 +43,6 @@ pub(super) const DELTA_STABLE_RANK: Column = Column {
     label: "stable ΔW",
     format: Format::Real,
     doc: "stable_rank of the update ΔW",
-    range: "[1, rank]",
+    range: "[1, min(m, n)]",
     source: "Rudelson & Vershynin 2007",
 };

@@ -10,6 +10,7 @@ pub mod hygiene;
 pub mod intruders;
 pub mod inventory;
 pub mod rank;
+mod rescaled;
 pub mod resize;
 pub mod spectrum;
 
@@ -25,6 +26,6 @@ pub struct Measured {
     pub flags: Vec<&'static str>,
     /// BLAKE3 of the stored bytes, in hexadecimal.
     pub blake3: String,
-    /// The singular values; none when the weight is not finite.
+    /// The singular values, whether they fit a double or not; none when the weight is not finite.
     pub spectrum: Option<Spectrum>,
 }

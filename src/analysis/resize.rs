@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::spectrum::{magnitude, scaled};
+
 /// How that script reads its parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -57,20 +59,23 @@ const EMPTY: f64 = 1e-6;
 /// `[1, min(m, n) − 1]`, and keeps one more. The script's limit is not applied.
 pub fn resize(values: &[f64], rule: Rule) -> Option<Resized> {
     let first = *values.first()?;
+    // Over a power of two near the largest: no square or sum overflows, and no bit changes.
+    let unit = magnitude(first);
+    let near = || values.iter().map(|s| scaled(*s, -unit));
     let rank = if first <= EMPTY {
         1
     } else {
         let count = match rule.method {
             Method::Ratio => values.iter().filter(|s| **s > first / rule.parameter).count(),
-            Method::Frobenius => reached(values.iter().map(|s| s * s), rule.parameter * rule.parameter) + 1,
-            Method::Cumulative => reached(values.iter().copied(), rule.parameter) + 1,
+            Method::Frobenius => reached(near().map(|s| s * s), rule.parameter * rule.parameter) + 1,
+            Method::Cumulative => reached(near(), rule.parameter) + 1,
         };
         // A matrix with one value would ask for two.
         (count.min(values.len() - 1).max(1) + 1).min(values.len())
     };
     let share = |x: fn(f64) -> f64| {
-        let total: f64 = values.iter().map(|s| x(*s)).sum();
-        if total > 0.0 { values[..rank].iter().map(|s| x(*s)).sum::<f64>() / total } else { 1.0 }
+        let total: f64 = near().map(x).sum();
+        if total > 0.0 { near().take(rank).map(x).sum::<f64>() / total } else { 1.0 }
     };
     let last = values[rank - 1];
     Some(Resized {

@@ -81,7 +81,14 @@ fn stored(source: &dyn MatrixSource, layer: &Layer, precision: Precision) -> Res
     }
     let spectrum = match (stream, &whole) {
         _ if entries.nonfinite_count() > 0 => None,
-        (Some(stream), _) => Some(stream.finish()?),
+        (Some(stream), _) => Some(match stream.finish() {
+            Ok(found) if found.largest() > 0.0 || entries.max_abs() == 0.0 => found,
+            // Squares of doubles left their range: the exact route scales first, and takes the weight whole.
+            Ok(_) | Err(Error::Overflow(_)) => {
+                linalg::singular_values(&source.read(layer, 0..layer.rows)?, Precision::Exact)?
+            }
+            Err(error) => return Err(error),
+        }),
         (None, Some(matrix)) => Some(linalg::singular_values(matrix, precision)?),
         (None, None) => None,
     };
@@ -93,6 +100,6 @@ fn product(source: &dyn MatrixSource, layer: &Layer) -> Result<Found, Error> {
     let factors = source.factors(layer)?;
     let entries = Entries::of_factors(&factors);
     let finite = entries.nonfinite_count() == 0;
-    let spectrum = if finite { Some(linalg::low_rank(&factors)?.spectrum()?) } else { None };
+    let spectrum = if finite { Some(linalg::low_rank_values(&factors)?) } else { None };
     Ok(Found { entries, spectrum, blake3: factors.blake3().to_hex().to_string() })
 }

@@ -25,8 +25,20 @@ impl Weight {
     /// The matrix, whose type and thin rank follow from what it is computed from.
     pub(super) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Update>) -> Self {
         let layer = Layer { read_as: expr.entry(), rank: expr.thin_rank(), ..layer };
-        let rank = layer.rank.map(|rank| rank as u64);
-        Self { layer, expr, update: update.map(|update| Update { rank, ..update }) }
+        Self { layer, expr, update }
+    }
+
+    /// `error` with the name of the weight, where it is of no stored tensor.
+    fn named(&self, error: Error) -> Error {
+        let Error::Overflow(what) = error else { return error };
+        let name = brief(&self.layer.name);
+        Error::Overflow(match &self.update {
+            Some(Update { scale: Some(scale), .. }) => {
+                format!("{what} of the update `{name}` (scale {scale})")
+            }
+            Some(_) => format!("{what} of the update `{name}`"),
+            None => format!("{what} of `{name}`"),
+        })
     }
 }
 
@@ -84,7 +96,9 @@ impl Catalogue {
             let layer = weight.layer;
             let same = |other: &&&Weight| (other.layer.rows, other.layer.cols) == (layer.rows, layer.cols);
             let theirs = others.get(layer.name.as_str()).filter(same).ok_or_else(|| missing(&layer))?;
-            Ok(Weight::new(layer, weight.expr.minus(Arc::clone(&theirs.expr)), weight.update))
+            let expr = weight.expr.minus(Arc::clone(&theirs.expr));
+            let rank = expr.thin_rank().map(|rank| rank as u64);
+            Ok(Weight::new(layer, expr, weight.update.map(|update| Update { rank, ..update })))
         };
         let weights = self.weights.into_iter().map(less).collect::<Result<_, Error>>()?;
         Ok(Self { weights, ..self })
@@ -173,7 +187,8 @@ impl MatrixSource for Catalogue {
     }
 
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
-        self.weight(layer)?.expr.factors(&self.room)
+        let weight = self.weight(layer)?;
+        weight.expr.factors(&self.room).map_err(|error| weight.named(error))
     }
 
     fn bytes(&self, tensor: &TensorInfo, start: u64, length: u64) -> Result<Vec<u8>, Error> {
@@ -181,6 +196,7 @@ impl MatrixSource for Catalogue {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        self.weight(layer)?.expr.read(rows, &self.room)
+        let weight = self.weight(layer)?;
+        weight.expr.read(rows, &self.room).map_err(|error| weight.named(error))
     }
 }

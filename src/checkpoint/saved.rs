@@ -52,6 +52,8 @@ pub struct SavedRow {
     pub tied_to: Option<String>,
     /// Why it could not be measured, if it could not.
     pub failed: Option<String>,
+    /// Whether its numbers are those of an update, not of a whole weight.
+    pub update: bool,
     /// Its numbers by key, in the order of the columns; none where it failed.
     pub values: Vec<(String, Value)>,
 }
@@ -107,6 +109,7 @@ struct Row {
     blake3: Option<String>,
     tied_to: Option<String>,
     failed: Option<String>,
+    update: Option<Json>,
     #[serde(default)]
     missing: BTreeMap<String, String>,
     #[serde(default)]
@@ -176,7 +179,14 @@ impl File {
             return Err(format!("`{}` is no name of a column or a setting", brief(odd)));
         }
         let mut names = BTreeSet::new();
-        let mut rows = self.rows.into_iter().map(|row| row.check(&columns)).collect::<Result<Vec<_>, _>>()?;
+        // Reports of pairs have a base, too, and rows that an adapter changed; their numbers are of both sides.
+        let single = matches!(self.command.as_str(), "spectrum" | "rank" | "farms");
+        let updates = self.base.is_some() && single;
+        let checked = |row: Row| {
+            let update = updates || (row.update.is_some() && single);
+            Ok(SavedRow { update, ..row.check(&columns)? })
+        };
+        let mut rows = self.rows.into_iter().map(checked).collect::<Result<Vec<_>, String>>()?;
         if let Some(row) = rows.iter().find(|row| !names.insert(row.layer.name.clone())) {
             return Err(format!("two rows are called `{}`", brief(&row.layer.name)));
         }
@@ -237,7 +247,12 @@ impl Row {
                 .ok_or_else(|| wrong(format!("`{key}` is {n}"))),
             Some(Json::Null) => {
                 let code = self.missing_codes.get(key).and_then(|code| Why::of_code(code));
-                let why = code.or_else(|| self.missing.get(key).and_then(|words| Why::parse(words)));
+                let words = self.missing.get(key).and_then(|words| Why::parse(words));
+                // The words tell apart what has one code.
+                let why = match (code, words) {
+                    (Some(code), Some(words)) if code.code() == words.code() => Some(words),
+                    (code, words) => code.or(words),
+                };
                 why.map(Value::Missing)
                     .ok_or_else(|| wrong(format!("`{key}` is missing without a known reason")))
             }
@@ -256,6 +271,7 @@ impl Row {
             failed: self.failed,
             blake3: self.blake3,
             tied_to: self.tied_to,
+            update: self.update.is_some(),
             layer: Layer {
                 // As `layer` makes the names of weights, so that both are called the same.
                 name: printable(&self.name),

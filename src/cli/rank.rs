@@ -182,7 +182,8 @@ fn named<'a>(name: &str, layers: &'a [Layer]) -> Result<&'a str, Error> {
 }
 
 fn draw(report: &Report, found: &Measured, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let (Some(row), Some(spectrum)) = (report.rows.first(), &found.spectrum) else { return Ok(()) };
+    let spectrum = found.spectrum.as_ref().filter(|spectrum| spectrum.fits());
+    let (Some(row), Some(spectrum)) = (report.rows.first(), spectrum) else { return Ok(()) };
     let facts: Vec<&Column> = FACTS
         .iter()
         .filter_map(|key| report.columns.iter().find(|column| column.key == *key).copied())

@@ -264,7 +264,8 @@ fn row(
     original: Option<&Layer>,
 ) -> Row {
     let found = measured.as_ref().ok();
-    let spectrum = found.and_then(|found| found.spectrum.as_ref());
+    // Values that do not fit a double cannot be drawn.
+    let spectrum = found.and_then(|found| found.spectrum.as_ref()).filter(|spectrum| spectrum.fits());
     let directions = layer.rank.unwrap_or(usize::MAX);
     let update = source.update(layer);
     let flags = found.iter().flat_map(|found| &found.flags);

@@ -9,11 +9,12 @@ use crate::analysis::{hygiene, spectrum};
 use crate::checkpoint;
 use crate::engine::Job;
 use crate::error::Error;
-use crate::layer::Layer;
+use crate::layer::{Layer, bare};
 use crate::linalg::Precision;
 use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
 use crate::render;
 use crate::render::plot::{Picture, write_picture};
+use crate::report::{Labels, Row};
 
 use super::model::Model;
 use super::options::{Common, FormatName, Input, PrecisionName, word};
@@ -97,13 +98,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     outputs.ready(common)?;
     let finished = run::report(&model, common, &analysis);
     let finished = if arguments.no_svd { finished.map_err(rules::without_svd) } else { finished };
-    let Some(Finished { report, measured }) = finished? else {
+    let Some(Finished { mut report, measured }) = finished? else {
         return Ok(Status::Fine);
     };
+    if arguments.names == Names::Weightwatcher && !arguments.no_svd {
+        report.rows.iter_mut().for_each(|row| row.labels = Some(labels(row)));
+    }
     if let Some(slot) = spectra {
         let spectra = measured
             .iter()
-            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)));
+            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)))
+            .filter(|(_, spectrum)| spectrum.fits());
         outputs.write(slot, |out| checkpoint::write_spectra(out, &spectra.collect::<Vec<_>>()));
     }
     run::deliver_with(&report, common, &analysis.shown, &mut outputs, &|look, out| {
@@ -112,7 +117,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let picture = if plot == PlotName::Esd { Picture::Esd } else { Picture::Scree };
         for (name, found) in &measured {
             let row = report.rows.iter().find(|row| row.name == *name);
-            let spectrum = found.as_ref().and_then(|found| found.spectrum.as_ref());
+            let spectrum = found.as_ref().and_then(|found| found.spectrum.as_ref()).filter(|s| s.fits());
             if let Some((row, spectrum)) = row.zip(spectrum) {
                 write_picture(row, spectrum, picture, (look.width, look.paint), out)?;
             }
@@ -144,6 +149,22 @@ pub(super) fn settings(names: Names, precision: PrecisionName) -> Vec<(&'static 
 /// The same where nothing is decomposed.
 pub(super) fn bytes_settings() -> Vec<(&'static str, String)> {
     vec![("svd", "none".to_owned())]
+}
+
+/// What WeightWatcher's table holds of a row beside numbers, as it reads a file of weights.
+fn labels(row: &Row) -> Labels {
+    let axes = row.stored_shape.as_ref().map_or(2, Vec::len);
+    let slice = row.name.ends_with(']');
+    Labels {
+        longname: if row.update.is_some() || slice { row.name.clone() } else { bare(&row.tensor).to_owned() },
+        layer_type: match axes {
+            2 => "dense",
+            4 => "conv2d",
+            _ if slice => "dense",
+            _ => "unknown",
+        },
+        has_esd: row.failed.is_none() && row.values.get("num_evals").is_some() && !row.sketch.is_empty(),
+    }
 }
 
 /// What is only read.

@@ -59,9 +59,9 @@ fn bound(row: &Row, key: &str, why: Why) -> Option<Known> {
             (f64::MAX, f64::INFINITY)
         }
         (Why::Overflow, "_change" | "_difference") => (f64::NEG_INFINITY, f64::MIN),
-        (Why::BelowFloor, "") => resolved(row, parts.metric, parts.side)?,
-        (Why::BelowFloor, "_base") => resolved(row, parts.metric, "_base")?,
-        (Why::BelowFloor, ending) => {
+        (why, "") if why.is_below_floor() => resolved(row, parts.metric, parts.side)?,
+        (why, "_base") if why.is_below_floor() => resolved(row, parts.metric, "_base")?,
+        (why, ending) if why.is_below_floor() => {
             let (tuned, base) =
                 (resolved(row, parts.metric, parts.side)?, resolved(row, parts.metric, "_base")?);
             match ending {
@@ -81,10 +81,10 @@ fn resolved(row: &Row, metric: &str, suffix: &str) -> Option<(f64, f64)> {
     let number = |metric: &str| at(metric).and_then(Value::number);
     let key = format!("{metric}{suffix}");
     match (at(metric)?, metric) {
-        (Value::Missing(Why::BelowFloor), "smallest_singular_value") => {
+        (Value::Missing(why), "smallest_singular_value") if why.is_below_floor() => {
             Some((0.0, number("accuracy_floor")?.next_down().max(0.0)))
         }
-        (Value::Missing(Why::BelowFloor), "condition_number") => {
+        (Value::Missing(why), "condition_number") if why.is_below_floor() => {
             Some((number("spectral_norm")? / number("accuracy_floor")?, f64::INFINITY))
         }
         (Value::Missing(_), _) => None,
@@ -156,7 +156,7 @@ mod tests {
             ("spectral_norm_base", Value::Real(2.0)),
             ("accuracy_floor_base", Value::Real(0.5)),
             ("smallest_singular_value_base", below),
-            ("condition_number_base", below),
+            ("condition_number_base", Value::Missing(Why::BelowExactFloor)),
             ("smallest_singular_value", Value::Real(1.0)),
             ("condition_number", Value::Real(2.0)),
             ("smallest_singular_value_change", below),

@@ -122,7 +122,7 @@ fn each_row<'r>(clause: &Clause, line: Line, key: &str, all: &'r Items<'_>) -> J
         }
     }
     let judged = all.items.len() > judgement.allowed.len() || all.nothing_changed;
-    if !judged && judgement.allowed.iter().any(|gap| !clause.missing.reasons.contains(&gap.why)) {
+    if !judged && judgement.allowed.iter().any(|gap| !clause.missing.names(gap.why)) {
         judgement.found.extend(nothing_judged(key, &judgement.allowed));
     }
     judgement

@@ -35,7 +35,12 @@ impl MissingPolicy {
 
     /// Whether a rule passes over a value that is missing like this.
     pub(super) fn allows(&self, gap: &Gap) -> bool {
-        self.reasons.contains(&gap.why) || (self.lacking && !gap.lost)
+        self.names(gap.why) || (self.lacking && !gap.lost)
+    }
+
+    /// Whether a reason is named, by its code.
+    pub(super) fn names(&self, why: Why) -> bool {
+        self.reasons.iter().any(|named| named.code() == why.code())
     }
 }
 
@@ -45,8 +50,9 @@ impl MissingPolicy {
 /// What is wrong, with the code that looks most like it.
 pub fn reason(code: &str) -> Result<Why, String> {
     Why::of_code(code.trim()).ok_or_else(|| {
-        let codes = Why::ALL.map(Why::code);
-        let hint = match likeliest(code, codes.into_iter()) {
+        let mut codes = Why::ALL.map(Why::code).to_vec();
+        codes.dedup();
+        let hint = match likeliest(code, codes.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", codes.join(", ")),
         };

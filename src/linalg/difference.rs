@@ -11,15 +11,29 @@ use crate::spectrum::{Route, Spectrum};
 /// The singular values of `tuned` − `base`, two finite weights of one shape, their entries subtracted in f64.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::Overflow`] when an entry of the difference is too large for a double.
 pub fn difference(tuned: &Matrix, base: &Matrix, precision: Precision) -> Result<Spectrum, Error> {
     let (rows, cols) = (tuned.rows(), tuned.cols());
     let operator = Operator::from(tuned).minus(&Operator::from(base))?;
+    let exactly = |operator: &Operator<'_>| match singular_values(
+        &Matrix::from_f64(rows, cols, &operator.to_f64())?,
+        Precision::Exact,
+    ) {
+        // Both sides are finite.
+        Err(Error::NotFinite { .. }) => Err(Error::Overflow("an entry of the difference".to_owned())),
+        found => found,
+    };
     if route(rows, cols, precision) == Route::Direct {
-        return singular_values(&Matrix::from_f64(rows, cols, &operator.to_f64())?, precision);
+        return exactly(&operator);
     }
-    let short = if rows < cols { operator } else { operator.transposed() };
-    spectrum(short.gram(Arch::new()), rows, cols)
+    let doubles = operator.has_doubles();
+    let short = if rows < cols { operator.clone() } else { operator.clone().transposed() };
+    match spectrum(short.gram(Arch::new()), rows, cols) {
+        // Squares may leave the range of a double where the singular values do not.
+        Ok(found) if found.largest() == 0.0 && doubles => exactly(&operator),
+        Err(Error::Overflow(_)) => exactly(&operator),
+        found => found,
+    }
 }
 
 #[cfg(test)]

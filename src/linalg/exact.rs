@@ -8,11 +8,11 @@ use std::sync::Once;
 use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
-use super::factors::{Basis, Factors};
+use super::factors::{Basis, Factors, fitting};
 use super::operator::Operator;
 use crate::error::Error;
 use crate::matrix::Matrix;
-use crate::spectrum::{Route, Spectrum};
+use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 /// From this aspect ratio on, a triangle first is cheaper than the whole.
 const LONG: usize = 2;
@@ -27,7 +27,7 @@ pub(super) fn on_one_thread() {
 /// The singular values of a finite matrix.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
 pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
     on_one_thread();
     let (rows, cols) = (matrix.rows(), matrix.cols());
@@ -36,7 +36,7 @@ pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
     // A power of two near the largest entry: no product over- or underflows, and no bit changes.
     let largest = entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !entries.iter().all(|x| x.is_finite()) {
-        return Err(failed());
+        return Err(Error::NotFinite { rows, cols });
     }
     if largest == 0.0 {
         return Spectrum::new(vec![0.0; rows.min(cols)], rows, cols, Route::Direct);
@@ -52,13 +52,15 @@ pub(super) fn singular_values(matrix: &Matrix) -> Result<Spectrum, Error> {
         tall.singular_values()
     };
     let values = values.map_err(|_| failed())?;
-    Spectrum::new(values.into_iter().map(|s| s.abs() * unit).collect(), rows, cols, Route::Direct)
+    let values = values.into_iter().map(f64::abs).collect();
+    Spectrum::in_units(values, (rows, cols), Route::Direct, magnitude(largest))
 }
 
 /// All `min(m, n)` singular triplets.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// large for a double.
 pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
     on_one_thread();
     let (rows, cols) = (operator.rows(), operator.cols());
@@ -66,12 +68,13 @@ pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
     let mut entries = operator.to_f64();
     let largest = entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !entries.iter().all(|x| x.is_finite()) {
-        return Err(failed());
+        return Err(Error::NotFinite { rows, cols });
     }
     let unit = super::power_of_two(largest);
     entries.iter_mut().for_each(|x| *x /= unit);
     let matrix = MatRef::from_row_major_slice(&entries, rows, cols);
     let svd = matrix.thin_svd().map_err(|_| failed())?;
-    let values = svd.S().column_vector().iter().map(|s| s.abs() * unit).collect();
+    let values = svd.S().column_vector().iter().map(|s| scaled(s.abs(), magnitude(largest))).collect();
+    let values = fitting(values, (rows, cols))?;
     Ok(Factors { left: Basis::of(svd.U()), values, right: Basis::of(svd.V()) })
 }

@@ -66,7 +66,8 @@ impl Basis {
         let cosines = self.columns().flat_map(|u| other.columns().map(move |v| dot(u, v)));
         let shared: f64 = cosines.map(|c| c * c).sum();
         let smaller = self.count().min(other.count());
-        (smaller > 0).then(|| shared / smaller as f64)
+        // Columns are orthonormal to rounding, which may add a hair.
+        (smaller > 0).then(|| (shared / smaller as f64).min(1.0))
     }
 
     /// Appends the columns of `more`.
@@ -121,7 +122,7 @@ impl Factors {
     /// The spectrum of a matrix that has no other singular value than these and zero.
     ///
     /// # Errors
-    /// [`Error::NotConverged`] when a value is not finite.
+    /// [`Error::NotConverged`] when a value is negative or not finite.
     pub fn spectrum(&self) -> Result<Spectrum, Error> {
         let (rows, cols) = (self.left.length(), self.right.length());
         let mut values = self.values.clone();
@@ -154,4 +155,12 @@ impl Factors {
         self.values.truncate(count);
         Self { left: self.left.truncated(count), right: self.right.truncated(count), ..self }
     }
+}
+
+/// Singular values, where all of them fit a double.
+pub(super) fn fitting(values: Vec<f64>, (rows, cols): (usize, usize)) -> Result<Vec<f64>, Error> {
+    if values.iter().all(|s| s.is_finite()) {
+        return Ok(values);
+    }
+    Err(Error::Overflow(format!("a singular value of a {rows} × {cols} matrix")))
 }

@@ -18,6 +18,9 @@ use crate::matrix::Matrix;
 /// Length of a slab along the long side.
 const SLAB: usize = 256;
 
+/// A smaller sum of squares, above zero, has lost terms that count to the range of a double: 2⁻⁹⁰⁰.
+const LEAST: f64 = f64::from_bits((1023 - 900) << 52);
+
 /// A Gram matrix in the making.
 pub(super) struct Gram {
     arch: Arch,
@@ -141,7 +144,8 @@ impl Gram {
         }
     }
 
-    /// All `padded` eigenvalues, ascending; the smallest are those of the padding. Not a number where an entry was none.
+    /// All `padded` eigenvalues, ascending; the smallest are those of the padding. Not a number where the squares leave
+    /// the range of a double, or an entry was none.
     pub(super) fn eigenvalues(mut self) -> Vec<f64> {
         let unit = match self.scale() {
             Ok(unit) => unit,
@@ -154,15 +158,19 @@ impl Gram {
         eigenvalues
     }
 
-    /// Ends the sum and divides it by the power of two that it gives, or gives a trace that is zero or no number.
+    /// Ends the sum and divides it by the power of two that it gives; or gives zero where it is, and else no number where
+    /// squares over- or underflowed.
     pub(super) fn scale(&mut self) -> Result<f64, f64> {
         self.flush();
         let (n, ld) = (self.padded, leading(self.padded));
         let entries = self.entries();
         let largest = (0..n).map(|j| entries[j * ld + j]).fold(0.0, f64::max);
         let trace: f64 = (0..n).map(|j| entries[j * ld + j]).sum();
-        if trace == 0.0 || !trace.is_finite() {
-            return Err(trace);
+        if trace == 0.0 {
+            return Err(0.0);
+        }
+        if !(trace >= LEAST && trace.is_finite()) {
+            return Err(f64::NAN);
         }
         // Near one, no square of a square over- or underflows; a power of two changes no bit.
         let unit = power_of_two(largest);

@@ -36,7 +36,8 @@ const FEWEST: usize = 8;
 /// hardly stand out from the others, that is done instead; where neither pays or ends, the matrix is decomposed whole.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// large for a double.
 pub fn leading(operator: &Operator<'_>, k: usize) -> Result<Factors, Error> {
     let short = operator.rows().min(operator.cols());
     let whole = || Ok(nonzero(exact::factors(operator)?, operator).truncated(k));

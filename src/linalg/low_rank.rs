@@ -7,24 +7,46 @@ use faer::linalg::solvers::Qr;
 use faer::{Mat, MatRef};
 
 use super::exact;
-use super::factors::{Basis, Factors};
+use super::factors::{Basis, Factors, fitting};
 use super::operator::thin;
 use crate::error::Error;
 use crate::low_rank::LowRank;
+use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 /// The singular triplets of a product, `min(rows, cols, rank)` of them; all other singular values are zero.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// large for a double.
 pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
+    let (factors, exponent) = in_units(product)?;
+    let values = factors.values.iter().map(|s| scaled(*s, exponent)).collect();
+    let values = fitting(values, (product.rows(), product.cols()))?;
+    Ok(Factors { values, ..factors })
+}
+
+/// The singular values of a product; all but `min(rows, cols, rank)` are zero.
+///
+/// # Errors
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
+pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
+    let (Factors { mut values, .. }, exponent) = in_units(product)?;
+    let (rows, cols) = (product.rows(), product.cols());
+    values.resize(rows.min(cols), 0.0);
+    Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)
+}
+
+/// The triplets, their values in units of a power of two of the given exponent.
+fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
     exact::on_one_thread();
     let failed = || Error::NotConverged { rows: product.rows(), cols: product.cols() };
     let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !product.left().iter().chain(product.right()).all(|x| x.is_finite()) {
-        return Err(failed());
+        return Err(Error::NotFinite { rows: product.rows(), cols: product.cols() });
     }
     // Powers of two near the largest entries: no product over- or underflows, and no bit changes.
-    let units = [super::power_of_two(size(product.left())), super::power_of_two(size(product.right()))];
+    let sizes = [size(product.left()), size(product.right())];
+    let units = sizes.map(super::power_of_two);
     let (left, right) = thin(product);
     let scaled = |factor: MatRef<'_, f64>, unit: f64| {
         Mat::from_fn(factor.nrows(), factor.ncols(), |i, j| factor[(i, j)] / unit)
@@ -33,12 +55,12 @@ pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
     let right = Qr::new(scaled(right.transpose(), units[1]).as_ref());
     let small = left.thin_R() * right.thin_R().transpose();
     let svd = small.thin_svd().map_err(|_| failed())?;
-    let values = svd.S().column_vector().iter().map(|s| s.abs() * units[0] * units[1]).collect();
-    Ok(Factors {
+    let factors = Factors {
         left: Basis::of((left.compute_thin_Q() * svd.U()).as_ref()),
-        values,
+        values: svd.S().column_vector().iter().map(|s| s.abs()).collect(),
         right: Basis::of((right.compute_thin_Q() * svd.V()).as_ref()),
-    })
+    };
+    Ok((factors, magnitude(sizes[0]) + magnitude(sizes[1])))
 }
 
 #[cfg(test)]

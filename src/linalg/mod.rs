@@ -46,7 +46,7 @@ pub use certificate::{BestCosine, Question};
 pub use difference::difference;
 pub use factors::{Basis, Factors};
 pub use leading::leading;
-pub use low_rank::low_rank;
+pub use low_rank::{low_rank, low_rank_values};
 pub use operator::Operator;
 pub use overlap::{Core, core, cosines, largest_angle};
 pub use places::Places;
@@ -158,19 +158,25 @@ pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
 /// The singular values of a finite matrix.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
 pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum, Error> {
     let (rows, cols) = (matrix.rows(), matrix.cols());
     if route(rows, cols, precision) == Route::Direct {
         return exact::singular_values(matrix);
     }
-    by_gram(Arch::new(), matrix)
+    match by_gram(Arch::new(), matrix) {
+        // Squares of doubles may leave their range where the singular values do not: the exact route scales first.
+        Ok(found) if found.largest() == 0.0 && matrix.dtype() == Dtype::F64 => exact::singular_values(matrix),
+        Err(Error::Overflow(_)) => exact::singular_values(matrix),
+        found => found,
+    }
 }
 
 /// All `min(m, n)` singular triplets of a finite matrix.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// large for a double.
 pub fn factors(matrix: &Matrix) -> Result<Factors, Error> {
     exact::factors(&matrix.into())
 }
@@ -227,7 +233,7 @@ impl Stream {
     /// The singular values of all rows taken.
     ///
     /// # Errors
-    /// [`Error::NotConverged`], also when an entry was not finite.
+    /// [`Error::Overflow`] when squares of entries are too large or too small for a double.
     pub fn finish(self) -> Result<Spectrum, Error> {
         spectrum(self.gram, self.rows, self.cols)
     }
@@ -246,7 +252,11 @@ fn from_eigenvalues(
     cols: usize,
 ) -> Result<Spectrum, Error> {
     let value = |x: f64| if x > 0.0 { x.sqrt() } else { x * 0.0 };
-    Spectrum::new(eigenvalues.map(value).collect(), rows, cols, Route::Gram)
+    let values: Vec<f64> = eigenvalues.map(value).collect();
+    if !values.iter().all(|s| s.is_finite()) {
+        return Err(Error::Overflow(format!("a sum of squared entries of a {rows} × {cols} matrix")));
+    }
+    Spectrum::new(values, rows, cols, Route::Gram)
 }
 
 /// The largest power of two that is not above a normal positive `x`.

@@ -37,7 +37,7 @@ impl<'a> Reference<'a> {
     /// Decomposes a finite weight; of a square one, so that `first` vectors are the cheaper ones.
     ///
     /// # Errors
-    /// [`Error::NotConverged`], also when an entry is not finite.
+    /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
     pub fn new(matrix: &'a Matrix, first: Vectors, precision: Precision) -> Result<Self, Error> {
         let (rows, cols) = (matrix.rows(), matrix.cols());
         let weight = Operator::from(matrix);

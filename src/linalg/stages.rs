@@ -44,7 +44,7 @@ impl Stopped {
 /// The fast route, also for a weight so small that it would take the exact one.
 ///
 /// # Errors
-/// [`Error::NotConverged`], also when an entry is not finite.
+/// [`Error::Overflow`], also when an entry is not finite.
 pub fn fast(weight: &Matrix) -> Result<Spectrum, Error> {
     super::by_gram(Arch::new(), weight)
 }

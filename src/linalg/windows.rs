@@ -57,11 +57,15 @@ impl Windows {
     /// takes the precision that the stored type wants.
     ///
     /// # Errors
-    /// [`Error::NotConverged`], also when an entry is not finite.
+    /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
     pub fn spectra(&self, matrix: &Matrix, precision: Precision) -> Result<Vec<Spectrum>, Error> {
         match self.route(precision) {
             Route::Direct => self.one_by_one(matrix),
-            Route::Gram => self.shared(Arch::new(), matrix),
+            Route::Gram => match self.shared(Arch::new(), matrix) {
+                // Squares may leave the range of a double where the singular values do not.
+                Err(Error::Overflow(_)) => self.one_by_one(matrix),
+                found => found,
+            },
         }
     }
 

@@ -13,7 +13,7 @@ use crate::spectrum::Spectrum;
 /// The fewest singular values whose median says anything about noise.
 const FEWEST: usize = 8;
 
-/// The noise level of a matrix and where noise ends.
+/// The noise level of a matrix and where noise ends, in the units of its spectrum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bulk {
     /// Standard deviation of the entries of the noise.
@@ -31,7 +31,7 @@ pub(super) const NOISE_SIGMA: Metric = Metric {
         range: "(0, ∞), units of the weights",
         source: "Gavish & Donoho 2014, eq. 9",
     },
-    value: |subject| subject.bulk(|_, bulk| Value::real(bulk.noise)),
+    value: |subject| subject.bulk(|spectrum, bulk| Value::real(spectrum.sized(bulk.noise))),
 };
 
 pub(super) const BULK_EDGE: Metric = Metric {
@@ -43,7 +43,7 @@ pub(super) const BULK_EDGE: Metric = Metric {
         range: "(0, ∞), units of the weights",
         source: "Marchenko & Pastur 1967; Gavish & Donoho 2014",
     },
-    value: |subject| subject.bulk(|_, bulk| Value::real(bulk.edge)),
+    value: |subject| subject.bulk(|spectrum, bulk| Value::real(spectrum.sized(bulk.edge))),
 };
 
 pub(super) const SPIKE_COUNT: Metric = Metric {

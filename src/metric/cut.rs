@@ -2,7 +2,7 @@
 
 use super::{Metric, Rounded, bulk};
 use crate::report::{Column, Format, Value, Why};
-use crate::spectrum::Spectrum;
+use crate::spectrum::{Spectrum, scaled};
 
 pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
     column: Column {
@@ -37,7 +37,7 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
             let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
             let noise = match subject.rounded {
                 Rounded::Itself => ROUNDING * epsilon * spectrum.norm() / (m * n).sqrt(),
-                Rounded::Weights(rounding) => MARGIN * rounding,
+                Rounded::Weights(rounding) => MARGIN * scaled(rounding, -spectrum.exponent()),
                 Rounded::Factors | Rounded::Codes => return Value::Missing(Why::NotApplicable),
             };
             Value::count(above(spectrum, noise * (m.sqrt() + n.sqrt())))
@@ -60,7 +60,7 @@ pub(super) const LARGEST_GAP: Metric = Metric {
         format: Format::Real,
         doc: "the largest ratio σᵢ/σᵢ₊₁ of neighbors, the last two left out; missing where it ends below what the decomposition resolves",
         range: "[1, ∞)",
-        source: "KaSA's cliff in the tail, Wang et al. 2024",
+        source: "definition",
     },
     value: |subject| {
         subject.nonzero(|spectrum| match gap(spectrum) {
@@ -78,7 +78,7 @@ pub(super) const LARGEST_GAP_AT: Metric = Metric {
         format: Format::Count,
         doc: "how many directions lie before the largest gap, a fall below what the decomposition resolves included",
         range: "[1, min(m, n) − 1]",
-        source: "KaSA's cliff in the tail, Wang et al. 2024",
+        source: "definition",
     },
     value: |subject| {
         subject.nonzero(|spectrum| {

@@ -21,6 +21,15 @@ const LEVELS: usize = 195;
 /// Where the simplex stops, in the level and in the squares.
 const TOLERANCE: f64 = 1e-4;
 
+/// Beyond so many distinct eigenvalues no two parts of the density are alike to rounding.
+const FEW: usize = 32;
+/// Values this close are one; what rounding may change of a value lies far below.
+const DISTINCT: f64 = 1e-9;
+/// More than rounding changes of a singular value, and less than any change of the weights that anybody made.
+const ROUNDING: f64 = 1e-12;
+/// What the level may move by without another part of the density having been fitted.
+const SAME: f64 = 1e-6;
+
 /// The fitted bulk.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Density {
@@ -44,10 +53,10 @@ pub(super) fn fit(values: &[f64], aspect: f64) -> Result<Density, Why> {
     let n = values.len() as f64;
     let energy: f64 = values.iter().map(|s| s * s).sum();
     let scale = (n / energy).sqrt();
-    if energy == 0.0 {
+    if values.iter().all(|s| *s == 0.0) {
         return Err(Why::AllZero);
     }
-    if !(energy.is_finite() && scale.is_finite()) {
+    if !(energy.is_normal() && scale.is_finite()) {
         return Err(Why::Overflow);
     }
     let scaled: Vec<f64> = values.iter().map(|s| (s * scale).powi(2)).collect();
@@ -69,6 +78,33 @@ pub(super) fn fit(values: &[f64], aspect: f64) -> Result<Density, Why> {
         ends: (end(-1.0) / scale.powi(2), end(1.0) / scale.powi(2)),
         softrank: end(1.0) / largest,
         spikes: scaled.iter().filter(|x| **x > end(1.0) + fluctuation).count(),
+    })
+}
+
+/// Whether singular values that differ by rounding have another bulk than `fitted`.
+///
+/// Few distinct eigenvalues make a density of separate peaks, and where two are equally high, rounding chooses the one that
+/// the bulk has to reach. Every two distinct values are moved together, and apart in both directions.
+pub(super) fn is_decided_by_rounding(values: &[f64], aspect: f64, fitted: Density) -> bool {
+    let mut group = 0;
+    let groups: Vec<usize> = (0..values.len())
+        .map(|i| {
+            group += usize::from(i > 0 && values[i - 1] - values[i] > DISTINCT * values[i - 1]);
+            group
+        })
+        .collect();
+    if group >= FEW {
+        return false;
+    }
+    let bits = usize::BITS - group.leading_zeros();
+    let all = std::iter::once(0).chain((0..bits).map(|bit| 1 << bit));
+    let patterns = all.flat_map(|mask| [(mask, ROUNDING), (mask, -ROUNDING)]);
+    patterns.into_iter().any(|(mask, step)| {
+        let moved = |(s, group): (&f64, &usize)| s * (1.0 + if group & mask == 0 { step } else { -step });
+        let moved: Vec<f64> = values.iter().zip(&groups).map(moved).collect();
+        fit(&moved, aspect).is_ok_and(|moved| {
+            (moved.sigma / fitted.sigma - 1.0).abs() > SAME || moved.spikes != fitted.spikes
+        })
     })
 }
 
@@ -211,9 +247,24 @@ mod tests {
     }
 
     #[test]
+    fn a_bulk_between_peaks_of_equal_height_is_decided_by_rounding() {
+        // λ = 6, 2, 1: over their mean 2, 2/3 and 1/3, whose places between the points of the density are alike.
+        let values = |step: f64| [6f64.sqrt() * (1.0 + step), 2f64.sqrt(), 1.0 - step];
+        let found: Vec<Density> =
+            [-1e-15, 0.0, 1e-15].map(|step| fit(&values(step), 2.0).expect("a bulk")).to_vec();
+        assert!(found.iter().any(|other| other.spikes != found[0].spikes), "{found:?}");
+        for (step, fitted) in [-1e-15, 0.0, 1e-15].into_iter().zip(&found) {
+            assert!(is_decided_by_rounding(&values(step), 2.0, *fitted), "{step:e}");
+        }
+        let plain = [3.0, 1.7, 1.0];
+        assert!(!is_decided_by_rounding(&plain, 2.0, fit(&plain, 2.0).expect("a bulk")));
+    }
+
+    #[test]
     fn what_no_bulk_can_be_fitted_to_says_so() {
         assert_eq!(fit(&[0.0; 4], 2.0), Err(Why::AllZero));
         assert_eq!(fit(&[1e200, 1e200], 2.0), Err(Why::Overflow));
+        assert_eq!(fit(&[1e-200, 1e-200], 2.0), Err(Why::Overflow));
         assert_eq!(determinant(&[1.0]), Err(Why::TooFewValues));
         assert_eq!(determinant(&[1.0; 3]), Err(Why::NoTail));
         assert!(fit(&[1.0], 1.0).is_ok());

@@ -19,7 +19,7 @@ use std::cell::OnceCell;
 
 use crate::layer::Layer;
 use crate::report::{Column, Measurements, Value, Why};
-use crate::spectrum::Spectrum;
+use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
 pub use chosen::{Chosen, chosen};
@@ -170,13 +170,30 @@ impl<'a> Subject<'a> {
         let short = |tail: &OnceCell<Result<TailFit, Why>>| {
             tail.get().is_some_and(|tail| tail.is_ok_and(|tail| tail.count < power_law::LOW_N))
         };
-        if short(&self.tail) || short(&self.peers_tail) { vec!["low_n_tail"] } else { vec![] }
+        let rounding = || {
+            let (Ok(spectrum), Some(Ok(fitted))) = (self.spectrum, self.peers_bulk.get()) else {
+                return false;
+            };
+            let aspect = self.layer.rows.max(self.layer.cols) as f64 / spectrum.values().len() as f64;
+            density::is_decided_by_rounding(spectrum.values(), aspect, *fitted)
+        };
+        let mut flags = vec![];
+        if short(&self.tail) || short(&self.peers_tail) {
+            flags.push("low_n_tail");
+        }
+        if rounding() {
+            flags.push("bulk_by_rounding");
+        }
+        flags
     }
 
     /// Why a value that is zero, or not told from zero, is not there.
     fn unresolved(&self) -> Why {
         match self.layer.rank {
             Some(rank) if rank < self.layer.rows.min(self.layer.cols) => Why::LowRank,
+            _ if self.spectrum.is_ok_and(|spectrum| spectrum.route() == Route::Direct) => {
+                Why::BelowExactFloor
+            }
             _ => Why::BelowFloor,
         }
     }
@@ -193,10 +210,10 @@ impl<'a> Subject<'a> {
         )
     }
 
-    /// A value of the eigenvalues `λ = σ²` that the decomposition resolves, ascending.
+    /// A value of the ratios of the eigenvalues `λ = σ²` that the decomposition resolves, ascending.
     fn eigenvalues(&self, value: impl FnOnce(&[f64]) -> Value) -> Value {
         self.nonzero(|spectrum| {
-            let resolved = eigenvalues(spectrum);
+            let Eigenvalues { values: resolved, .. } = eigenvalues(spectrum);
             if resolved.len() < 2 { Value::Missing(Why::TooFewValues) } else { value(&resolved) }
         })
     }
@@ -204,7 +221,11 @@ impl<'a> Subject<'a> {
     /// A value of the fitted tail.
     fn tail(&self, value: impl FnOnce(TailFit) -> Value) -> Value {
         self.nonzero(|spectrum| {
-            let tail = self.tail.get_or_init(|| tail::fit(&eigenvalues(spectrum)));
+            let tail = self.tail.get_or_init(|| {
+                let Eigenvalues { values, exponent } = eigenvalues(spectrum);
+                let fit = tail::fit(&values)?;
+                Ok(TailFit { xmin: scaled(fit.xmin, exponent), ..fit })
+            });
             tail.map_or_else(Value::Missing, value)
         })
     }
@@ -222,19 +243,37 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Eigenvalues in units of a power of two.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Eigenvalues {
+    /// Ascending.
+    pub values: Vec<f64>,
+    /// The power: 0 wherever their squares fit a double.
+    pub exponent: i32,
+}
+
 /// The eigenvalues `λ = σ²` above the accuracy floor, ascending: what is below is rounding and would spoil logarithms.
-pub fn eigenvalues(spectrum: &Spectrum) -> Vec<f64> {
-    // A square that under- or overflows is no eigenvalue to fit.
-    spectrum.resolved().iter().rev().map(|s| s * s).filter(|x| x.is_normal()).collect()
+pub fn eigenvalues(spectrum: &Spectrum) -> Eigenvalues {
+    let resolved = spectrum.resolved();
+    let fit = resolved.iter().all(|s| (s * s).is_normal());
+    let unit = if fit { 0 } else { magnitude(spectrum.largest()) };
+    Eigenvalues {
+        values: resolved.iter().rev().map(|s| scaled(*s, -unit).powi(2)).collect(),
+        exponent: 2 * (unit + spectrum.exponent()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::matrix::Dtype;
-    use crate::spectrum::Route;
 
     pub(super) fn value(metric: &Metric, values: &[f64]) -> Value {
+        value_in_units(metric, values, 0)
+    }
+
+    /// The same of values in units of a power of two.
+    fn value_in_units(metric: &Metric, values: &[f64], exponent: i32) -> Value {
         let side = values.len();
         let layer = Layer {
             name: "w".to_owned(),
@@ -253,7 +292,8 @@ mod tests {
             block: None,
             role: "w".to_owned(),
         };
-        let spectrum = Spectrum::new(values.to_vec(), side, side, Route::Direct).expect("a sound spectrum");
+        let spectrum = Spectrum::in_units(values.to_vec(), (side, side), Route::Direct, exponent);
+        let spectrum = spectrum.expect("a sound spectrum");
         (metric.value)(&Subject::new(&layer, &Entries::new(), Ok(&spectrum)))
     }
 

@@ -12,7 +12,7 @@ pub(super) const SPECTRAL_NORM: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.largest())),
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.largest()))),
 };
 
 pub(super) const FROBENIUS_NORM: Metric = Metric {
@@ -21,10 +21,10 @@ pub(super) const FROBENIUS_NORM: Metric = Metric {
         label: "‖W‖F",
         format: Format::Real,
         doc: "√Σσ²: the root of the sum of all squared entries",
-        range: "[σ₁, √rank·σ₁], units of the weights",
+        range: "[σ₁, √min(m, n)·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.norm())),
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.norm()))),
 };
 
 pub(super) const NUCLEAR_NORM: Metric = Metric {
@@ -33,13 +33,13 @@ pub(super) const NUCLEAR_NORM: Metric = Metric {
         label: "‖W‖*",
         format: Format::Real,
         doc: "Σσ: the convex stand-in for rank",
-        range: "[‖W‖F, √rank·‖W‖F], units of the weights",
+        range: "[σ₁, √min(m, n)·‖W‖F], units of the weights",
         source: "Fazel 2002",
     },
     value: |subject| {
         subject.measure(|spectrum| {
             // A thousand values that are rounding add up to something that is not there.
-            Value::real(spectrum.resolved().iter().sum())
+            Value::real(spectrum.sized(spectrum.resolved().iter().sum()))
         })
     },
 };
@@ -56,7 +56,7 @@ pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {
     value: |subject| {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Real(0.0),
-            Some(last) if *last > spectrum.floor() => Value::real(*last),
+            Some(last) if *last > spectrum.floor() => Value::real(spectrum.sized(*last)),
             _ => Value::Missing(subject.unresolved()),
         })
     },
@@ -89,7 +89,7 @@ pub(super) const ACCURACY_FLOOR: Metric = Metric {
         range: "[0, σ₁], units of the weights",
         source: "docs/numerics.md",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.floor())),
+    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.floor()))),
 };
 
 pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
@@ -115,7 +115,12 @@ pub(super) const MAX_EIGENVALUE: Metric = Metric {
         range: "[0, ∞), squared units of the weights",
         source: "WeightWatcher calls this spectral_norm",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.largest().powi(2))),
+    value: |subject| {
+        subject.measure(|spectrum| match spectrum.sized(spectrum.largest()) {
+            0.0 => Value::Real(0.0),
+            first => Value::positive(first.powi(2)),
+        })
+    },
 };
 
 pub(super) const NONFINITE_COUNT: Metric = Metric {
@@ -181,8 +186,8 @@ mod tests {
 
     #[test]
     fn what_the_route_cannot_resolve_is_missing() {
-        missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowFloor);
-        missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowFloor);
+        missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowExactFloor);
+        missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowExactFloor);
         check(&BELOW_FLOOR_COUNT, &[1.0, 0.5, 1e-17, 0.0], 2.0);
         check(&ACCURACY_FLOOR, &[2.0, 0.5, 1e-17, 0.0], 8.0 * f64::EPSILON);
         missing(&CONDITION_NUMBER, &[0.0, 0.0], Why::AllZero);

@@ -1,8 +1,9 @@
 //! The columns of the power-law tail of the eigenvalue density. How the tail is found is in `tail`.
 
+use std::f64::consts::LOG10_2;
+
 use super::Metric;
 use crate::report::{Column, Format, Value, Why};
-use crate::spectrum::Spectrum;
 
 /// A tail of fewer values carries the flag `low_n_tail`.
 pub const LOW_N: usize = 50;
@@ -40,7 +41,7 @@ pub(super) const XMIN: Metric = Metric {
         range: "(0, max_eigenvalue), squared units of the weights",
         source: "Clauset, Shalizi & Newman 2009, 3.3",
     },
-    value: |subject| subject.tail(|fit| Value::real(fit.xmin)),
+    value: |subject| subject.tail(|fit| Value::positive(fit.xmin)),
 };
 
 pub(super) const TAIL_COUNT: Metric = Metric {
@@ -77,8 +78,12 @@ pub(super) const ALPHA_WEIGHTED: Metric = Metric {
         source: "Martin & Mahoney 2021 (there α̂)",
     },
     value: |subject| {
-        let largest = subject.spectrum.map_or(0.0, Spectrum::largest);
-        subject.tail(|fit| Value::real(fit.alpha * 2.0 * largest.log10()))
+        subject.tail(|fit| {
+            subject.measure(|spectrum| {
+                let exponent = f64::from(spectrum.exponent()) * LOG10_2;
+                Value::real(fit.alpha * 2.0 * (spectrum.largest().log10() + exponent))
+            })
+        })
     },
 };
 

@@ -11,10 +11,10 @@ pub(super) const STABLE_RANK: Metric = Metric {
         label: "stable",
         format: Format::Real,
         doc: "Σσ²/σ₁²: how many directions as strong as the first would carry the energy",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Rudelson & Vershynin 2007",
     },
-    value: |subject| subject.nonzero(|spectrum| Value::real(relative(spectrum).map(|s| s * s).sum())),
+    value: |subject| subject.nonzero(|spectrum| among(spectrum, relative(spectrum).map(|s| s * s).sum())),
 };
 
 pub(super) const EFFECTIVE_RANK: Metric = Metric {
@@ -23,10 +23,10 @@ pub(super) const EFFECTIVE_RANK: Metric = Metric {
         label: "effective",
         format: Format::Real,
         doc: "exp(−Σ p ln p) with p = σ/Σσ: how many equal directions would be as spread out",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Roy & Vetterli 2007",
     },
-    value: |subject| subject.nonzero(|spectrum| Value::real(entropy(relative(spectrum)).exp())),
+    value: |subject| subject.nonzero(|spectrum| among(spectrum, entropy(relative(spectrum)).exp())),
 };
 
 pub(super) const EFFECTIVE_RANK_ENERGY: Metric = Metric {
@@ -35,11 +35,11 @@ pub(super) const EFFECTIVE_RANK_ENERGY: Metric = Metric {
         label: "eff. energy",
         format: Format::Real,
         doc: "exp(−Σ q ln q) with q = σ²/Σσ²: effective rank of the energy, at most effective_rank",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Roy & Vetterli 2007, on squared values",
     },
     value: |subject| {
-        subject.nonzero(|spectrum| Value::real(entropy(relative(spectrum).map(|s| s * s)).exp()))
+        subject.nonzero(|spectrum| among(spectrum, entropy(relative(spectrum).map(|s| s * s)).exp()))
     },
 };
 
@@ -55,7 +55,10 @@ pub(super) const ENTROPY: Metric = Metric {
     value: |subject| {
         let dtype = subject.layer.dtype;
         subject.nonzero(|spectrum| match numerical_rank(spectrum, dtype) {
-            rank @ 2.. => Value::real(entropy(relative(spectrum).map(|s| s * s)) / (rank as f64).ln()),
+            rank @ 2.. => {
+                // What lies between both floors counts in the sum and not in the rank.
+                Value::within(entropy(relative(spectrum).map(|s| s * s)) / (rank as f64).ln(), 0.0, 1.0)
+            }
             _ => Value::Missing(Why::TooFewValues),
         })
     },
@@ -67,14 +70,14 @@ pub(super) const PARTICIPATION_RATIO: Metric = Metric {
         label: "participation",
         format: Format::Real,
         doc: "(Σλ)²/Σλ² with λ = σ²: how many directions share the energy, weighed towards the strong ones",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Bell & Dean 1970",
     },
     value: |subject| {
         subject.nonzero(|spectrum| {
             let (sum, squares) =
                 relative(spectrum).map(|s| s * s).fold((0.0, 0.0), |(a, b), q| (a + q, b + q * q));
-            Value::real(sum * sum / squares)
+            among(spectrum, sum * sum / squares)
         })
     },
 };
@@ -100,10 +103,10 @@ pub(super) const INTRINSIC_RANK: Metric = Metric {
         label: "intrinsic",
         format: Format::Real,
         doc: "Σσ/σ₁: how many directions as strong as the first would carry the nuclear norm",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "nuclear over spectral norm; Fazel 2002",
     },
-    value: |subject| subject.nonzero(|spectrum| Value::real(relative(spectrum).sum())),
+    value: |subject| subject.nonzero(|spectrum| among(spectrum, relative(spectrum).sum())),
 };
 
 pub(super) const RANKME: Metric = Metric {
@@ -112,7 +115,7 @@ pub(super) const RANKME: Metric = Metric {
         label: "RankMe",
         format: Format::Real,
         doc: "exp(−Σ p ln p) with p = σ/Σσ + 1e-7 over all min(m, n) values, not renormalized",
-        range: "[1, min(m, n)], for large matrices a little more",
+        range: "[1, min(m, n)], give or take what the constant adds",
         source: "Garrido et al. 2023, eq. 2",
     },
     value: |subject| {
@@ -133,7 +136,7 @@ pub(super) const RANK_AT_90: Metric = Metric {
         label: "k 90%",
         format: Format::Count,
         doc: "the fewest leading directions that hold 90 % of Σσ²",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
     value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.90))),
@@ -145,7 +148,7 @@ pub(super) const RANK_AT_95: Metric = Metric {
         label: "k 95%",
         format: Format::Count,
         doc: "the fewest leading directions that hold 95 % of Σσ²",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
     value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.95))),
@@ -157,7 +160,7 @@ pub(super) const RANK_AT_99: Metric = Metric {
         label: "k 99%",
         format: Format::Count,
         doc: "the fewest leading directions that hold 99 % of Σσ²",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
     value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.99))),
@@ -168,6 +171,11 @@ pub(super) const RANK_AT_99: Metric = Metric {
 fn relative(spectrum: &Spectrum) -> impl Iterator<Item = f64> + Clone {
     let first = spectrum.largest();
     spectrum.resolved().iter().map(move |s| s / first)
+}
+
+/// A number of directions: rounding does not make it more than there are values.
+fn among(spectrum: &Spectrum, x: f64) -> Value {
+    Value::within(x, 1.0, spectrum.values().len() as f64)
 }
 
 /// −Σ p ln p in nats of the shares p = x/Σx, where 0 ln 0 is 0.

@@ -2,6 +2,7 @@
 
 use super::Metric;
 use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::{magnitude, scaled};
 
 pub(super) const SPECTRUM_SNR: Metric = Metric {
     column: Column {
@@ -19,11 +20,14 @@ pub(super) const SPECTRUM_SNR: Metric = Metric {
             let spread = (quantile(values, 0.75) - quantile(values, 0.25)) / NORMAL_IQR;
             let line = spread * (1.0 + (short / long).sqrt());
             let split = values.partition_point(|s| *s > line);
-            let signal: f64 = values[..split].iter().sum();
+            // Over a power of two near the largest, so that no sum overflows and no bit changes.
+            let unit = magnitude(spectrum.largest());
+            let sum = |values: &mut dyn Iterator<Item = &f64>| values.map(|s| scaled(*s, -unit)).sum::<f64>();
+            let signal = sum(&mut values[..split].iter());
             // A sum of values that are rounding would make any ratio.
-            let noise: f64 = values[split..].iter().filter(|s| **s > spectrum.floor()).sum();
+            let noise = sum(&mut values[split..].iter().filter(|s| **s > spectrum.floor()));
             if noise > 0.0 {
-                Value::real(signal / noise / spectrum.largest())
+                Value::real(scaled(signal / noise / spectrum.largest(), -spectrum.exponent()))
             } else {
                 Value::Missing(Why::NoNoise)
             }

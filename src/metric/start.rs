@@ -6,7 +6,10 @@
 //! times that bin, but compares λ with the logarithm of the bound, so that nearly every small λ passes. `Peak` repeats
 //! this, for numbers that can be compared with theirs; `PeakFixed` does what was meant.
 
+use std::f64::consts::LOG10_2;
+
 use crate::report::Why;
+use crate::spectrum::scaled;
 
 use super::tail::{self, TailFit};
 
@@ -29,16 +32,19 @@ const BINS: usize = 100;
 const BELOW: f64 = 0.95;
 const ABOVE: f64 = 1.5;
 
-/// The tail of a sample of positive values, ascending, by `rule`.
+/// The tail of a sample of positive values, ascending, by `rule`; the values are in units of `2^exponent`.
 ///
 /// # Errors
 /// [`Why::TooFewValues`] below two values, [`Why::NoTail`] where no value that the rule allows has an exponent.
-pub fn fit_by(sample: &[f64], rule: StartRule) -> Result<TailFit, Why> {
+pub fn fit_by(sample: &[f64], exponent: i32, rule: StartRule) -> Result<TailFit, Why> {
     let n = sample.len();
     match rule {
         StartRule::Ks => tail::fit(sample),
         StartRule::Median => tail::fit_within(sample, n / 2..n / 2 + 1),
-        StartRule::Peak => between(sample, |peak| (BELOW * peak).log10()),
+        StartRule::Peak => {
+            let unit = f64::from(exponent) * LOG10_2;
+            between(sample, |peak| scaled((BELOW * peak).log10() + unit, -exponent))
+        }
         StartRule::PeakFixed => between(sample, |peak| BELOW * peak),
     }
 }
@@ -72,7 +78,7 @@ mod tests {
 
     #[track_caller]
     fn check(sample: &[f64], rule: StartRule, xmin: f64) {
-        let fit = fit_by(sample, rule).expect("a tail");
+        let fit = fit_by(sample, 0, rule).expect("a tail");
         assert!((fit.xmin - xmin).abs() < 1e-12, "{rule:?}: {fit:?}");
     }
 
@@ -88,7 +94,7 @@ mod tests {
         let entries: Vec<f64> = (0..48 * 32).map(entry).collect();
         let matrix = Matrix::from_f64(48, 32, &entries).expect("sizes agree");
         let spectrum = singular_values(&matrix, Precision::Exact).expect("converges");
-        let sample = super::super::eigenvalues(&spectrum);
+        let sample = super::super::eigenvalues(&spectrum).values;
         let alpha = |start: usize| tail::fit_within(&sample, start..start + 1).expect("a tail").alpha;
         let miss = [
             alpha(21) - 3.596_251_098_567_786,
@@ -108,7 +114,7 @@ mod tests {
         check(&sample, StartRule::Ks, sample[41]);
         check(&sample, StartRule::Median, sample[40]);
         // log₁₀(0.95·2) is 0.28, so all but the first value may start a tail; meant is 1.9.
-        let (peak, fixed) = (fit_by(&sample, StartRule::Peak), fit_by(&sample, StartRule::PeakFixed));
+        let (peak, fixed) = (fit_by(&sample, 0, StartRule::Peak), fit_by(&sample, 0, StartRule::PeakFixed));
         assert_eq!(peak, fixed);
         assert!(peak.expect("a tail").xmin < 2.04);
     }
@@ -119,7 +125,7 @@ mod tests {
         let tail = (0..600).map(|i| (1.0 - (f64::from(i) + 0.5) / 600.0).powf(-0.5));
         let sample: Vec<f64> =
             tail.map(|x| if (2.0..3.0).contains(&x) { 2.0 + 1e-4 * (x - 2.0) } else { x }).collect();
-        let (peak, fixed) = (fit_by(&sample, StartRule::Peak), fit_by(&sample, StartRule::PeakFixed));
+        let (peak, fixed) = (fit_by(&sample, 0, StartRule::Peak), fit_by(&sample, 0, StartRule::PeakFixed));
         let (peak, fixed) = (peak.expect("a tail"), fixed.expect("a tail"));
         assert!(peak.xmin < 1.1 && fixed.xmin >= 1.9, "{peak:?} {fixed:?}");
     }
@@ -130,7 +136,7 @@ mod tests {
             (0..300).map(|i| 0.3 * (1.0 - (f64::from(i) + 0.5) / 300.0).powf(-0.7)).collect();
         let scaled: Vec<f64> = sample.iter().map(|x| x * 64.0).collect();
         for rule in [StartRule::Ks, StartRule::Median, StartRule::PeakFixed] {
-            let (plain, scaled) = (fit_by(&sample, rule), fit_by(&scaled, rule));
+            let (plain, scaled) = (fit_by(&sample, 0, rule), fit_by(&scaled, 0, rule));
             let (plain, scaled) = (plain.expect("a tail"), scaled.expect("a tail"));
             assert!((plain.alpha - scaled.alpha).abs() < 1e-9, "{rule:?}: {plain:?} {scaled:?}");
         }
@@ -139,9 +145,9 @@ mod tests {
     #[test]
     fn what_has_no_tail_says_so_by_every_rule() {
         for rule in [StartRule::Ks, StartRule::Median, StartRule::Peak, StartRule::PeakFixed] {
-            assert_eq!(fit_by(&[], rule), Err(Why::TooFewValues), "{rule:?}");
-            assert_eq!(fit_by(&[1.0], rule), Err(Why::TooFewValues), "{rule:?}");
-            assert!(fit_by(&[2.0; 30], rule).is_err(), "{rule:?}");
+            assert_eq!(fit_by(&[], 0, rule), Err(Why::TooFewValues), "{rule:?}");
+            assert_eq!(fit_by(&[1.0], 0, rule), Err(Why::TooFewValues), "{rule:?}");
+            assert!(fit_by(&[2.0; 30], 0, rule).is_err(), "{rule:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ use super::density::{self, Density, Determinant};
 use super::tail::{self, TailFit};
 use super::{Metric, Subject};
 use crate::report::{Column, Format, Value, Why};
+use crate::spectrum::{magnitude, scaled};
 
 /// Eigenvalues up to this take no part in the fit.
 const CUT: f64 = 1e-5;
@@ -43,12 +44,12 @@ columns! {
     "num_evals" Count "number of eigenvalues" |s| dense(s, |s| Value::count(s.layer.rows.min(s.layer.cols)));
     "sv_max" Real "σ₁" |s| of(s, |v| Value::real(v[0]));
     "sv_min" Real "the last σ" |s| of(s, |v| Value::real(v[v.len() - 1]));
-    "rank_loss" Count "how many σ do not exceed N·ε·σ₁, ε of f64" |s| of(s, |v| Value::count(v.len() - above(s, v)));
+    "rank_loss" Count "how many σ do not exceed N·ε·σ₁, ε of f64" |s| ratio(s, |v| Value::count(v.len() - above(s, v)));
     "weak_rank_loss" Count "how many eigenvalues are below 1e-6" |s| of(s, |v| Value::count(v.iter().filter(|x| *x * *x < 1e-6).count()));
-    "lambda_max" Real "σ₁²" |s| of(s, |v| Value::real(v[0] * v[0]));
+    "lambda_max" Real "σ₁²" |s| of(s, |v| square(v, v[0] * v[0]));
     "alpha" Real "exponent of the fitted tail" |s| tail(s, |fit| Value::real(fit.alpha));
     "xmin" Real "start of the tail" |s| tail(s, |fit| Value::real(fit.xmin));
-    "xmax" Real "the largest eigenvalue" |s| tail(s, |_| of(s, |v| Value::real(v[0] * v[0])));
+    "xmax" Real "the largest eigenvalue" |s| tail(s, |_| of(s, |v| square(v, v[0] * v[0])));
     "D" Real "KS distance of the tail" |s| tail(s, |fit| Value::real(fit.distance));
     "sigma" Real "(alpha − 1)/√n of the tail" |s| tail(s, |fit| Value::real(fit.sigma()));
     "num_pl_spikes" Count "number of eigenvalues in the tail" |s| tail(s, |fit| Value::count(fit.count));
@@ -63,14 +64,14 @@ columns! {
     "ERG_gap" Real "detX_num − num_pl_spikes" |s| determinant(s, |rule| tail(s, |fit| Value::real(rule.count as f64 - fit.count as f64)));
     "detX_val" Real "the eigenvalue at detX_num" |s| determinant(s, |rule| Value::real(rule.value.0));
     "detX_val_unrescaled" Real "the same, scaled to a mean of 1 (the name says the opposite)" |s| determinant(s, |rule| Value::real(rule.value.1));
-    "norm" Real "Σσ²" |s| of(s, |v| Value::real(energy(v)));
-    "log_norm" Real "log₁₀ of norm" |s| of(s, |v| log10(energy(v)));
-    "spectral_norm" Real "σ₁²" |s| of(s, |v| Value::real(v[0] * v[0]));
-    "log_spectral_norm" Real "log₁₀ of spectral_norm" |s| of(s, |v| log10(v[0] * v[0]));
+    "norm" Real "Σσ²" |s| of(s, |v| square(v, energy(v)));
+    "log_norm" Real "log₁₀ of norm" |s| of(s, |v| log10(v, energy(v)));
+    "spectral_norm" Real "σ₁²" |s| of(s, |v| square(v, v[0] * v[0]));
+    "log_spectral_norm" Real "log₁₀ of spectral_norm" |s| of(s, |v| log10(v, v[0] * v[0]));
     "alpha_weighted" Real "alpha·log₁₀ σ₁²" |s| tail(s, |fit| of(s, |v| Value::real(fit.alpha * (v[0] * v[0]).log10())));
     "log_alpha_norm" Real "log₁₀ Σλ^alpha over all eigenvalues" |s| tail(s, |fit| of(s, |v| Value::real(log_alpha_norm(v, fit.alpha))));
     "stable_rank" Real "Σσ²/σ₁²" |s| nonzero(s, |v| Value::real(energy(v) / (v[0] * v[0])));
-    "matrix_rank" Count "how many σ exceed N·ε·σ₁, ε of f64" |s| of(s, |v| Value::count(above(s, v)));
+    "matrix_rank" Count "how many σ exceed N·ε·σ₁, ε of f64" |s| ratio(s, |v| Value::count(above(s, v)));
     "entropy" Real "−Σ p ln p / ln(matrix_rank) with p = σ²/Σσ² + 1e-10" |s| nonzero(s, |v| Value::real(entropy(v, above(s, v))));
 }
 
@@ -84,21 +85,35 @@ fn of(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
     dense(subject, |subject| {
         subject.measure(|spectrum| match spectrum.values() {
             [] => Value::Missing(Why::TooFewValues),
+            _ if !spectrum.fits() => Value::Missing(Why::Overflow),
             values => value(values),
         })
     })
 }
 
+/// A value of the ratios of singular values, descending: they come over a power of two, so that no square overflows.
+fn ratio(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
+    dense(subject, |subject| {
+        subject.measure(|spectrum| {
+            let unit = magnitude(spectrum.largest());
+            let values: Vec<f64> = spectrum.values().iter().map(|s| scaled(*s, -unit)).collect();
+            if values.is_empty() { Value::Missing(Why::TooFewValues) } else { value(&values) }
+        })
+    })
+}
+
 fn nonzero(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
-    of(subject, |v| if v[0] > 0.0 { value(v) } else { Value::Missing(Why::AllZero) })
+    ratio(subject, |v| if v[0] > 0.0 { value(v) } else { Value::Missing(Why::AllZero) })
 }
 
 /// A value of the tail by WeightWatcher's rules.
 fn tail(subject: &Subject<'_>, value: impl FnOnce(TailFit) -> Value) -> Value {
     of(subject, |v| {
         let fit = subject.peers_tail.get_or_init(|| {
-            let kept: Vec<f64> =
-                v.iter().rev().map(|s| s * s).filter(|x| *x > CUT && x.is_finite()).collect();
+            let kept: Vec<f64> = v.iter().rev().map(|s| s * s).filter(|x| *x > CUT).collect();
+            if kept.iter().any(|x| x.is_infinite()) {
+                return Err(Why::Overflow);
+            }
             if kept.len() < SMALL { fit_small(&kept) } else { tail::fit(&kept) }
         });
         fit.map_or_else(Value::Missing, value)
@@ -147,12 +162,21 @@ fn above(subject: &Subject<'_>, v: &[f64]) -> usize {
     v.iter().filter(|s| **s > v[0] * long(subject) * f64::EPSILON).count()
 }
 
+/// A sum of squares of `v`, which is 0 only where they all are.
+fn square(v: &[f64], sum: f64) -> Value {
+    if v[0] > 0.0 { Value::positive(sum) } else { Value::Real(0.0) }
+}
+
 fn energy(v: &[f64]) -> f64 {
     v.iter().map(|s| s * s).sum()
 }
 
-fn log10(x: f64) -> Value {
-    if x > 0.0 { Value::real(x.log10()) } else { Value::Missing(Why::AllZero) }
+fn log10(v: &[f64], x: f64) -> Value {
+    match (v[0] > 0.0, x.is_normal()) {
+        (false, _) => Value::Missing(Why::AllZero),
+        (true, false) => Value::Missing(Why::Overflow),
+        (true, true) => Value::real(x.log10()),
+    }
 }
 
 /// In units of the largest, where no power overflows.

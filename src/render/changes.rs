@@ -71,8 +71,14 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     notes.extend(list(&vectors, &name).map(|names| format!("changed, no matrices: {names}")));
     notes.extend(list(&unseen, &name).map(|names| format!("! not known whether they changed: {names}")));
     for (flag, what) in [
-        ("likely_permuted", "same singular values, other entries: rows or columns likely re-ordered"),
+        ("signs_differ", "entries differ only in sign"),
+        ("scaled_copy", "the base's entries times one factor, to within rounding"),
+        ("likely_permuted", "the base's entries in other places: rows or columns likely re-ordered"),
         ("likely_transposed", "same singular values, sides swapped: likely transposed"),
+        (
+            "likely_rotated",
+            "same singular values, other entries: likely rotated or reflected, or re-ordered and then rounded",
+        ),
     ] {
         let rows: Vec<&Row> = report.rows.iter().filter(|row| row.flags.contains(&flag)).collect();
         notes.extend(list(&rows, &name).map(|names| format!("? {what}: {names}")));

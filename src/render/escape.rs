@@ -59,7 +59,9 @@ impl<W: Write> Escaped<W> {
             (Style::Json, '#') => last != '#',
             (Style::Text(Paint::Color), '\u{1b}') => is_color(rest),
             // At the start of a piece of text, what came last stands for all that came before.
-            (Style::Text(_), ':' | '#') if before.is_empty() => !begins_command(last.encode_utf8(&mut [0; 4]), rest),
+            (Style::Text(_), ':' | '#') if before.is_empty() => {
+                !begins_command(last.encode_utf8(&mut [0; 4]), rest)
+            }
             (Style::Text(_), ':' | '#') => !begins_command(before, rest),
             _ => !is_hidden(c),
         }

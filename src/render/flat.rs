@@ -38,13 +38,23 @@ const FIXED: [(&str, Kind); 10] = [
 /// What stands after them: key and code of each value that could not be measured.
 const MISSING: (&str, Kind) = ("missing", Kind::Text);
 
+/// What another tool's tables hold there, too, where its names were asked for.
+const LABELS: [(&str, Kind); 3] =
+    [("longname", Kind::Text), ("layer_type", Kind::Text), ("has_esd", Kind::Text)];
+
+/// What stands before the metrics of this report.
+fn before(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
+    let labelled = report.rows.iter().any(|row| row.labels.is_some());
+    FIXED.into_iter().chain(LABELS.into_iter().filter(move |_| labelled))
+}
+
 /// The columns by name.
 pub(super) fn columns(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
     let metrics = report.columns.iter().map(|column| match column.format {
         Format::Count => (column.key, Kind::Count),
         Format::Real | Format::Share | Format::Change => (column.key, Kind::Real),
     });
-    FIXED.into_iter().chain(metrics).chain([MISSING])
+    before(report).chain(metrics).chain([MISSING])
 }
 
 /// The lines, each with a cell for every column.
@@ -68,10 +78,14 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
             Some(Value::Real(x)) => Cell::Real(x),
             Some(Value::Missing(_)) | None => Cell::Empty,
         });
-        fixed.into_iter().chain(values).chain([missing(row)]).collect()
+        let labels = row.labels.iter().flat_map(|labels| {
+            let has_esd = if labels.has_esd { "true" } else { "false" };
+            [text(&labels.longname), text(labels.layer_type), text(has_esd)]
+        });
+        fixed.into_iter().chain(labels).chain(values).chain([missing(row)]).collect()
     });
     let skipped = report.skipped.iter().map(|skipped| {
-        let mut line = vec![Cell::Empty; FIXED.len() + report.columns.len() + 1];
+        let mut line = vec![Cell::Empty; before(report).count() + report.columns.len() + 1];
         line[1] = text(&skipped.tensor);
         line[6] = text(&skipped.dtype);
         line[7] = text("skipped");

@@ -11,7 +11,7 @@ use super::fold::{self, Bunch, Experts};
 use super::{changes, foot, problem};
 use crate::error::printable;
 use crate::notation;
-use crate::report::{Column, Kind, Report, Row, SkippedContent, Value, Verdict};
+use crate::report::{Column, Kind, Report, Row, SkippedContent, Value, Verdict, Why};
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -229,13 +229,17 @@ pub(super) fn shorten(text: &str, width: usize) -> String {
 }
 
 /// Flags of rows, in words.
-const CAUTIONS: [(&str, &str); 4] = [
+const CAUTIONS: [(&str, &str); 5] = [
     ("orientation_unknown", "slices of a stack: nothing tells which side of each is the outputs"),
     ("scale_assumed", "no scale is stored: 1 was taken"),
     ("rank_not_as_configured", "the configuration names another rank: that of the factors was taken"),
     (
         "moved_base",
         "training began by taking a part out of the base: this is no update to the original weights",
+    ),
+    (
+        "bulk_by_rounding",
+        "few distinct eigenvalues: rounding decides the fitted bulk, num_spikes to bulk_min",
     ),
 ];
 
@@ -257,6 +261,11 @@ fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
                 row.name,
                 notation::count(n)
             ));
+        }
+        if let Some((column, _)) =
+            row.values.0.iter().find(|(_, value)| *value == Value::Missing(Why::Overflow))
+        {
+            notes.push(format!("! {}: {} is {}", row.name, column.key, Why::Overflow));
         }
         if let Some(original) = &row.tied_to {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));

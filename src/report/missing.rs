@@ -9,8 +9,10 @@ pub enum Why {
     NonFinite,
     /// Every entry is zero.
     AllZero,
-    /// The value lies below what the decomposition resolves.
+    /// The value lies below what the fast route resolves.
     BelowFloor,
+    /// The value lies below what the exact route resolves.
+    BelowExactFloor,
     /// The way the matrix is stored leaves it fewer directions than rows and columns.
     LowRank,
     /// Fewer positive eigenvalues than the estimate needs.
@@ -47,10 +49,11 @@ pub enum Why {
 
 impl Why {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NonFinite,
         Self::AllZero,
         Self::BelowFloor,
+        Self::BelowExactFloor,
         Self::LowRank,
         Self::TooFewValues,
         Self::NoTail,
@@ -69,19 +72,28 @@ impl Why {
         Self::Degenerate,
     ];
 
-    /// The code in reports, settings and `--allow-missing`; it does not change.
+    /// The code in reports, settings and `--allow-missing`; it does not change. Both floors have one code.
     pub fn code(self) -> &'static str {
         self.told().0
     }
 
-    /// The reason with that code.
+    /// The first reason with that code.
     pub fn of_code(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|why| why.code() == code)
     }
 
     /// The reason that is written as `words`: reports once had no codes.
     pub fn parse(words: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|why| why.told().1 == words)
+        match words {
+            // As reports were written before.
+            "the result does not fit a double" => Some(Self::Overflow),
+            _ => Self::ALL.into_iter().find(|why| why.told().1 == words),
+        }
+    }
+
+    /// Whether the value lies below the floor of its route, which bounds it.
+    pub fn is_below_floor(self) -> bool {
+        matches!(self, Self::BelowFloor | Self::BelowExactFloor)
     }
 
     /// Code and words.
@@ -92,6 +104,10 @@ impl Why {
             Self::BelowFloor => {
                 ("below_floor", "below the accuracy floor of the spectrum; `--precision exact` resolves it")
             }
+            Self::BelowExactFloor => (
+                "below_floor",
+                "below the accuracy floor of the exact route, where a value cannot be told from zero",
+            ),
             Self::LowRank => {
                 ("low_rank", "zero by construction: the update has fewer directions than rows and columns")
             }
@@ -102,7 +118,10 @@ impl Why {
                 ("falls_to_floor", "the fall ends below the accuracy floor of the spectrum")
             }
             Self::NotConverged => ("not_converged", "the decomposition did not converge"),
-            Self::Overflow => ("overflow", "the result does not fit a double"),
+            Self::Overflow => (
+                "overflow",
+                "too large or too small for a double (1.8e308 to 2.2e-308); scale the weights, or the adapter's alpha",
+            ),
             Self::NotApplicable => ("not_applicable", "not defined for this row"),
             Self::Failed => ("failed", "the matrix could not be read or decomposed"),
             Self::NotDecomposed => {
@@ -131,7 +150,7 @@ mod tests {
     #[test]
     fn a_reason_is_found_by_its_code_and_by_its_words() {
         for (i, why) in Why::ALL.into_iter().enumerate() {
-            assert_eq!((why as usize, Why::of_code(why.code())), (i, Some(why)));
+            assert_eq!((why as usize, Why::of_code(why.code()).map(Why::code)), (i, Some(why.code())));
             assert_eq!(Why::parse(&why.to_string()), Some(why));
         }
         assert_eq!(Why::of_code("zero"), None);

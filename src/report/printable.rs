@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Finding, Group, Hidden, Inventory, Named, Pattern, Report, Row, Skipped, Source, SourceFile,
+    Comparison, Finding, Group, Hidden, Inventory, Labels, Named, Pattern, Report, Row, Skipped, Source,
+    SourceFile,
 };
 use super::{Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
@@ -42,8 +43,11 @@ macro_rules! visit {
                 #[rustfmt::skip]
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
-                    comparison, flags: _, values: _, sketch: _, outline: _, intruders: _,
+                    comparison, flags: _, labels, values: _, sketch: _, outline: _, intruders: _,
                 } = row;
+                if let Some(Labels { longname, layer_type: _, has_esd: _ }) = labels {
+                    look(longname);
+                }
                 [name, tensor, role, dtype].into_iter().for_each(&mut *look);
                 for text in [dequant, blake3, tied_to, failed].into_iter().flatten() {
                     look(text);

@@ -16,6 +16,13 @@ fn selection(source: &dyn MatrixSource) -> Selection {
     select(source.tensors(), &Filter::default())
 }
 
+/// Writes the file, if the spectra can be written.
+fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> std::io::Result<()> {
+    let mut bytes = vec![];
+    checkpoint::write_spectra(&mut bytes, spectra)?;
+    std::fs::write(path, bytes)
+}
+
 #[test]
 fn the_bundled_model_holds_thirty_matrices_and_nine_vectors() {
     let source = open("charlm/base");
@@ -57,13 +64,6 @@ fn an_adapter_folder_lists_its_factors() {
 /// A spectrum with these values, whatever matrix has it.
 fn spectrum(values: &[f64]) -> Spectrum {
     Spectrum::new(values.to_vec(), values.len(), values.len(), Route::Gram).expect("sound values")
-}
-
-/// Writes the spectra to a file.
-fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> std::io::Result<()> {
-    let mut bytes = vec![];
-    checkpoint::write_spectra(&mut bytes, spectra)?;
-    std::fs::write(path, bytes)
 }
 
 #[test]

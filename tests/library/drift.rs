@@ -272,10 +272,41 @@ fn reordered_rows_are_flagged_and_small_updates_are_not() {
     let flagged = |tuned: &Dense, flag| compared(&base, tuned, &SETTINGS).found.flags.contains(&flag);
     assert!(flagged(&Dense::of(9, 7, |i, j| base.at((i + 1) % 9, j)), "likely_permuted"));
     assert!(flagged(&Dense::of(9, 7, |i, j| base.at(i, 6 - j)), "likely_permuted"));
-    assert!(flagged(&base.reflected(3), "likely_permuted"));
+    assert!(flagged(&base.reflected(3), "likely_rotated"));
     assert!(flagged(&base.transposed(), "likely_transposed"));
     assert!(!flagged(&base.plus(1e-6, &Dense::seeded(9, 7, 9)), "likely_permuted"));
     assert!(!flagged(&base.plus(0.5, &Dense::seeded(9, 7, 9)), "likely_permuted"));
+}
+
+#[test]
+fn what_only_looks_like_another_weight_is_called_what_it_is() {
+    let base = Dense::seeded(8, 8, 4);
+    let orthogonal = Dense::of(8, 8, |i, j| f64::from(u8::from(i == j))).reflected(5);
+    let flags = |base: &Dense, tuned: &Dense| compared(base, tuned, &SETTINGS).found.flags;
+    let check = |base: &Dense, tuned: &Dense, expected: &[&str]| {
+        let mut found = flags(base, tuned);
+        found.retain(|flag| *flag != "low_n_tail");
+        assert_eq!(found, expected);
+    };
+    let signed = |sign: fn(usize, usize) -> bool| {
+        Dense::of(8, 8, |i, j| if sign(i, j) { -base.at(i, j) } else { base.at(i, j) })
+    };
+    check(&base, &signed(|_, _| true), &["signs_differ"]);
+    check(&base, &signed(|i, _| i == 3), &["signs_differ"]);
+    check(&base, &signed(|i, j| i % 2 == 1 || j == 0), &["signs_differ"]);
+    check(&base, &signed(|i, j| (i, j) == (7, 7)), &["signs_differ"]);
+    check(&base, &base.plus(1.0, &base), &["scaled_copy"]);
+    check(&base, &base.plus(-4.0, &base), &["scaled_copy"]);
+    check(&base, &base.plus(0.3, &base), &["scaled_copy"]);
+    check(&base, &Dense::of(8, 8, |i, j| base.at((3 * i) % 8, (5 * j) % 8)), &["likely_permuted"]);
+    check(&base, &base.transposed(), &["likely_transposed"]);
+    check(&base, &base.reflected(2), &["likely_rotated"]);
+    // Equal singular values alone are no other order of rows.
+    check(&orthogonal, &orthogonal.reflected(6), &["likely_rotated"]);
+    check(&base, &base.plus(0.5, &Dense::seeded(8, 8, 9)), &[]);
+    let zero = Dense::of(8, 8, |_, _| 0.0);
+    check(&zero, &base, &[]);
+    check(&base, &zero, &[]);
 }
 
 #[test]

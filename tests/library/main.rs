@@ -18,4 +18,5 @@ mod malformed_adapters;
 mod malformed_containers;
 mod oracle;
 mod quantized;
+mod ranges;
 mod stores;

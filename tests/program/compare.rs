@@ -346,8 +346,8 @@ fn reports_that_do_not_fit_are_refused_with_what_differs() {
     check_exit(&["compare", &exact, BASE], 0, "");
     let update = folder.path().join("update.json").to_str().unwrap().to_owned();
     assert!(svdkit(&["spectrum", FULL, "--base", BASE, "-o", &update]).status.success());
-    refused(&update, "holds the numbers of an update");
-    check_exit(&["compare", &path, &update], 2, "only one holds the numbers of an update");
+    refused(&update, "holds the numbers of updates");
+    check_exit(&["compare", &path, &update], 2, "holds the numbers of updates");
     let comparison = folder.path().join("comparison.json").to_str().unwrap().to_owned();
     assert!(svdkit(&["compare", BASE, BASE, "-o", &comparison]).status.success());
     refused(&comparison, "is a report of `compare`");

@@ -70,7 +70,7 @@ impl Directions {
         }
         let column = |j: usize| self.left.column(j)[..base].iter().zip(&self.right.column(j)[..base]);
         let sum: f64 = (0..tuned).flat_map(column).map(|(u, v)| u * v).sum();
-        Value::real(sum / base.min(tuned) as f64)
+        Value::within(sum / base.min(tuned) as f64, -1.0, 1.0)
     }
 
     /// One less the mean cosine of the tuned side's vectors, each matched by `cosine`.
@@ -79,7 +79,8 @@ impl Directions {
             return Value::Missing(Why::Degenerate);
         }
         let both = |j: &usize| cosine(self.left.column(*j), *j) + cosine(self.right.column(*j), *j);
-        Value::real(1.0 - determined.iter().map(both).sum::<f64>() / (2 * determined.len()) as f64)
+        let mean = determined.iter().map(both).sum::<f64>() / (2 * determined.len()) as f64;
+        Value::within(1.0 - mean, 0.0, 1.0)
     }
 
     /// `‖U₀ₖᵀUₖ‖F²/k`.
@@ -88,7 +89,7 @@ impl Directions {
             return Value::Missing(Why::AllZero);
         }
         let squares = (0..self.top).flat_map(|j| &cosines.column(j)[..self.top]).map(|x| x * x);
-        Value::real(squares.sum::<f64>() / self.top as f64)
+        Value::within(squares.sum::<f64>() / self.top as f64, 0.0, 1.0)
     }
 
     fn angle(&self, side: usize) -> Value {
@@ -130,8 +131,7 @@ fn directed(both: &Both<'_>, value: impl FnOnce(&Directions) -> Value) -> Value 
 fn share(both: &Both<'_>, energy: impl FnOnce(&Directions) -> f64) -> Value {
     match both.update.norm() {
         0.0 => Value::Missing(Why::NoUpdate),
-        // Rounding may leave a share a hair below nothing.
-        norm => directed(both, |directions| Value::real((energy(directions) / (norm * norm)).max(0.0))),
+        norm => directed(both, |directions| Value::within(energy(directions) / (norm * norm), 0.0, 1.0)),
     }
 }
 
@@ -256,7 +256,12 @@ pub(super) const PRINCIPAL_RANK: Drift = Drift {
         source: "setting",
     },
     unchanged: Value::Missing(Why::NoUpdate),
-    value: |both| directed(both, |directions| Value::count(directions.principal)),
+    value: |both| {
+        directed(both, |directions| match directions.principal {
+            0 => Value::Missing(Why::AllZero),
+            rank => Value::count(rank),
+        })
+    },
 };
 
 pub(super) const PRINCIPAL_SHARE: Drift = Drift {

@@ -3,7 +3,7 @@
 use super::super::delta;
 use super::Both;
 use crate::report::{Column, Format, Value, Why};
-use crate::spectrum::Spectrum;
+use crate::spectrum::{Spectrum, scaled};
 
 /// A column of a pair and the function that fills it.
 #[derive(Debug)]
@@ -60,7 +60,8 @@ pub(super) const SIGMA_DRIFT: Drift = Drift {
     value: |both| {
         let pairs = both.tuned.values().iter().zip(both.base.values());
         let n = both.base.values().len() as f64;
-        Value::real(pairs.map(|(tuned, base)| (tuned - base).abs() / n).sum())
+        let moved = pairs.map(|(tuned, base)| (tuned - base).abs() / n).sum();
+        Value::real(scaled(moved, both.exponent))
     },
 };
 
@@ -92,7 +93,7 @@ pub(super) const DELTA_RANK_AT_90: Drift = Drift {
         label: "k 90% ΔW",
         format: Format::Count,
         doc: "rank_at_90 of the update ΔW",
-        range: "[1, rank]",
+        range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
     unchanged: Value::Missing(Why::NoUpdate),

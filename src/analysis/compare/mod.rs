@@ -6,6 +6,7 @@ mod columns;
 mod content;
 mod directions;
 mod drift;
+mod likeness;
 mod vocabulary;
 
 use std::cell::OnceCell;
@@ -19,8 +20,9 @@ use crate::metric::{Entries, Metric, Subject};
 use crate::report::{Measurements, Standing, Value, Why};
 use crate::spectrum::Spectrum;
 
-use super::spectrum;
+use super::{rescaled, spectrum};
 use directions::Directions;
+use likeness::Change;
 
 pub use columns::{FATES, Retyped, TwoSided};
 pub use content::{BLOCK, Content, equal};
@@ -200,6 +202,8 @@ pub struct Both<'a> {
     /// The update as its metrics see it.
     subject: Subject<'a>,
     directions: Option<&'a Directions>,
+    /// All spectra are those of the weights over this power of two.
+    exponent: i32,
 }
 
 impl Both<'_> {
@@ -219,10 +223,37 @@ fn drifts(
     factors: &OnceCell<Factors>,
     settings: &Settings,
 ) -> Result<Vec<Value>, Error> {
-    let all = || drifts_of(settings.vectors);
     let (Some(base), Some(tuned_spectrum)) = (&base.spectrum, &tuned.spectrum) else {
-        return Ok(all().map(|_| Value::Missing(Why::NonFinite)).collect());
+        return Ok(drifts_of(settings.vectors).map(|_| Value::Missing(Why::NonFinite)).collect());
     };
+    let unit = rescaled::unit([base, tuned_spectrum].map(rescaled::size_of_spectrum));
+    let (values, flag) = if unit == 0 {
+        drifts_within((weight, base), (tuned_weight, tuned_spectrum), factors, (settings, 0))?
+    } else {
+        // Ratios of weights near the ends of a double's range are those of weights near one.
+        let near = |source| rescaled::Rescaled { source, exponent: -unit };
+        let (base_source, source) = (near(weight.source), near(tuned_weight.source));
+        let added = tuned_weight.added.map(|(source, layer)| (near(source), layer));
+        let added = added.as_ref().map(|(source, layer)| (source as &dyn MatrixSource, *layer));
+        drifts_within(
+            (Weight { source: &base_source, ..weight }, &base.rescaled(-unit)?),
+            (Weight { source: &source, added, ..tuned_weight }, &tuned_spectrum.rescaled(-unit)?),
+            &OnceCell::new(),
+            (settings, unit),
+        )?
+    };
+    tuned.flags.extend(flag);
+    Ok(values)
+}
+
+/// The same of weights over a power of two, whose squares all fit a double.
+fn drifts_within(
+    (weight, base): (Weight<'_>, &Spectrum),
+    (tuned_weight, tuned_spectrum): (Weight<'_>, &Spectrum),
+    factors: &OnceCell<Factors>,
+    (settings, exponent): (&Settings, i32),
+) -> Result<(Vec<Value>, Option<&'static str>), Error> {
+    let all = || drifts_of(settings.vectors);
     let layer = weight.layer;
     let (update, spectrum) = update(weight, tuned_weight, settings)?;
     let directions = match &update {
@@ -244,13 +275,17 @@ fn drifts(
         update: &spectrum,
         subject: Subject::new(layer, &entries, Ok(&spectrum)),
         directions: directions.as_ref(),
+        exponent,
     };
-    let permuted = same_values(base, tuned_spectrum) && spectrum.norm() > MOVED * base.norm();
     let values = all().map(|drift| (drift.value)(&both)).collect();
-    if permuted {
-        tuned.flags.push("likely_permuted");
+    if spectrum.largest() == 0.0 || base.largest() == 0.0 {
+        return Ok((values, None));
     }
-    Ok(values)
+    let change = Change {
+        same_values: same_values(base, tuned_spectrum),
+        moved: spectrum.norm() > MOVED * base.norm(),
+    };
+    Ok((values, likeness::flag(weight, tuned_weight, change)?))
 }
 
 /// What was added to a weight, and its singular values: exactly, where an adapter stores it as such. It is in memory
@@ -273,7 +308,7 @@ fn update(
         return Ok((None, linalg::difference(&tuned, &base, precision)?));
     };
     if layer.rank.is_some() {
-        let spectrum = linalg::low_rank(&source.factors(layer)?)?.spectrum()?;
+        let spectrum = linalg::low_rank_values(&source.factors(layer)?)?;
         return Ok((if vectors { Some(whole(source, layer)?) } else { None }, spectrum));
     }
     let update = whole(source, layer)?;
@@ -295,7 +330,9 @@ const MOVED: f64 = 0.01;
 
 fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
     let close = |(a, b): (&f64, &f64)| (a - b).abs() <= SAME * base.largest();
-    base.largest() > 0.0 && base.values().iter().zip(tuned.values()).all(close)
+    base.largest() > 0.0
+        && base.exponent() == tuned.exponent()
+        && base.values().iter().zip(tuned.values()).all(close)
 }
 
 /// What comparing `tuned` weights with a base costs.

@@ -75,7 +75,7 @@ pub static FARMS: &[Metric] = &[
             range: "(0, ∞), squared units of the weights",
             source: PAPER,
         },
-        value: |pooled| single(pooled, |tail| Value::real(tail.xmin)),
+        value: |pooled| single(pooled, |tail| Value::positive(tail.xmin)),
     },
     Metric {
         column: Column {

@@ -16,11 +16,11 @@ use crate::layer::Layer;
 use crate::linalg::{self, Cost, Precision};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::metric::{Entries, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
+use crate::metric::{Eigenvalues, Entries, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
 use crate::report::{Measurements, Why};
-use crate::spectrum::Spectrum;
+use crate::spectrum::{Spectrum, scaled};
 
-use super::Measured;
+use super::{Measured, rescaled};
 
 pub use columns::FARMS;
 pub use sampling::windows;
@@ -75,14 +75,21 @@ pub struct Pooled {
 pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
     let weight = Weight::read(source, layer)?;
     let (pooled, spectrum) = if weight.is_finite() {
-        let (spectrum, samples) = weight.spectra(layer, settings)?;
-        let fit = |sample: &[f64]| match spectrum.largest() {
-            0.0 => Err(Why::AllZero),
-            _ => fit_by(sample, settings.start),
+        let unit = weight.unit();
+        let near = if unit == 0 { None } else { Some(weight.rescaled(-unit)?) };
+        let (spectrum, samples) = near.as_ref().unwrap_or(&weight).spectra(layer, settings)?;
+        let fit = |sample: &[f64], exponent: i32| {
+            if spectrum.largest() == 0.0 {
+                return Err(Why::AllZero);
+            }
+            let exponent = exponent + 2 * unit;
+            let tail = fit_by(sample, exponent, settings.start)?;
+            Ok(TailFit { xmin: scaled(tail.xmin, exponent), ..tail })
         };
-        let tails = samples.iter().map(|sample| fit(sample)).collect();
-        let whole = fit(&eigenvalues(&spectrum));
-        (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum))
+        let tails = samples.iter().map(|sample| fit(sample, 0)).collect();
+        let Eigenvalues { values, exponent } = eigenvalues(&spectrum);
+        let whole = fit(&values, exponent);
+        (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum.rescaled(unit)?))
     } else {
         let none = Why::NonFinite;
         (Pooled { tails: Err(none), whole: Err(none), ..plan(layer, settings) }, None)
@@ -117,6 +124,22 @@ impl Weight {
         entries.nonfinite_count() == 0
     }
 
+    /// The exponent of the unit it is measured in: 0 unless it is far from one.
+    fn unit(&self) -> i32 {
+        rescaled::unit([match self {
+            Self::Dense(matrix) => rescaled::size_of(matrix),
+            Self::Factors(factors) => rescaled::size_of_product(factors),
+        }])
+    }
+
+    /// The same times `2^exponent`.
+    fn rescaled(&self, exponent: i32) -> Result<Self, Error> {
+        Ok(match self {
+            Self::Dense(matrix) => Self::Dense(rescaled::matrix(matrix, exponent)?),
+            Self::Factors(factors) => Self::Factors(rescaled::product(factors, exponent)?),
+        })
+    }
+
     /// Of the stored bytes; of factors, as doubles.
     fn blake3(&self) -> String {
         let hash = match self {
@@ -133,7 +156,7 @@ impl Weight {
         let grid = || windows(settings, layer.rows, layer.cols);
         match self {
             Self::Factors(factors) => {
-                let whole = linalg::low_rank(factors)?.spectrum()?;
+                let whole = linalg::low_rank_values(factors)?;
                 Ok((whole, vec![pool(&update::spectra(factors, &grid())?)]))
             }
             Self::Dense(matrix) => {
@@ -193,7 +216,9 @@ fn plan(layer: &Layer, settings: &Settings) -> Pooled {
 
 /// The eigenvalues of several spectra, ascending; of each those above its own floor.
 fn pool(spectra: &[Spectrum]) -> Vec<f64> {
-    let mut pooled: Vec<f64> = spectra.iter().flat_map(eigenvalues).collect();
+    // The weight is near one; a window all of whose squares underflow beside it has nothing to add.
+    let near = spectra.iter().map(eigenvalues).filter(|found| found.exponent == 0);
+    let mut pooled: Vec<f64> = near.flat_map(|found| found.values).collect();
     pooled.sort_unstable_by(f64::total_cmp);
     pooled
 }

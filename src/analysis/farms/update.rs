@@ -12,7 +12,7 @@ pub(super) fn spectra(factors: &LowRank, windows: &Windows) -> Result<Vec<Spectr
     for top in &windows.rows.starts {
         for left in &windows.cols.starts {
             let window = cut(factors, (*top, &windows.rows), (*left, &windows.cols))?;
-            spectra.push(linalg::low_rank(&window)?.spectrum()?);
+            spectra.push(linalg::low_rank_values(&window)?);
         }
     }
     Ok(spectra)

@@ -16,9 +16,9 @@ use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Entries, Subject};
 use crate::pair::Pair;
 use crate::report::{Column, Direction, Intruders, Measurements, Value, Why};
-use crate::spectrum::Spectrum;
+use crate::spectrum::{Spectrum, scaled};
 
-use super::{Measured, delta};
+use super::{Measured, delta, rescaled};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,15 +143,20 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
             Measured { values: Measurements(missing.collect()), flags: vec![], blake3, spectrum: None };
         return Ok(Found { measured, intruders: Intruders::default(), correction: None });
     }
-    let sides = Sides::new(&base, &change, pair.base.dtype)?;
-    let looked = sides.look(options)?;
+    // Everything but the size of a direction is a ratio, and those of weights near one are the same.
+    let unit = rescaled::unit([rescaled::size_of(&base), change.size()]);
+    let near =
+        if unit == 0 { None } else { Some((rescaled::matrix(&base, -unit)?, change.rescaled(-unit)?)) };
+    let (base, change) = near.as_ref().map_or((&base, &change), |(base, change)| (base, change));
+    let sides = Sides::new(base, change, pair.base.dtype)?;
+    let looked = sides.look(options, unit)?;
     let (values, flags) = sides.values(&looked, options, &pair.tuned);
     let correction = match options.mitigate {
         Some(keep) => looked.correction(keep, (base.rows(), base.cols()), options.epsilon)?,
         None => None,
     };
     let measured = Measured { values: Measurements(values), flags, blake3, spectrum: None };
-    Ok(Found { measured, intruders: looked.intruders(options), correction })
+    Ok(Found { measured, intruders: looked.intruders(options)?, correction })
 }
 
 fn change(pairs: &Pairs, Pair { tuned, .. }: &Pair) -> Result<Change, Error> {
@@ -161,6 +166,25 @@ fn change(pairs: &Pairs, Pair { tuned, .. }: &Pair) -> Result<Change, Error> {
         (Holds::Updates, None) => Change::Dense(source.read(tuned, 0..tuned.rows)?),
         (Holds::Weights, _) => Change::Tuned(source.read(tuned, 0..tuned.rows)?),
     })
+}
+
+impl Change {
+    /// The exponent of its largest entry.
+    fn size(&self) -> Option<i32> {
+        match self {
+            Self::Tuned(matrix) | Self::Dense(matrix) => rescaled::size_of(matrix),
+            Self::Thin(product) => rescaled::size_of_product(product),
+        }
+    }
+
+    /// The same times `2^exponent`.
+    fn rescaled(&self, exponent: i32) -> Result<Self, Error> {
+        Ok(match self {
+            Self::Tuned(matrix) => Self::Tuned(rescaled::matrix(matrix, exponent)?),
+            Self::Dense(matrix) => Self::Dense(rescaled::matrix(matrix, exponent)?),
+            Self::Thin(product) => Self::Thin(rescaled::product(product, exponent)?),
+        })
+    }
 }
 
 /// A pair as operators, with the singular values of its update.
@@ -187,14 +211,15 @@ impl<'a> Sides<'a> {
             }
             Change::Thin(product) => {
                 let delta = Operator::from(product);
-                (weight.clone().plus(&delta)?, delta, linalg::low_rank(product)?.spectrum()?)
+                (weight.clone().plus(&delta)?, delta, linalg::low_rank_values(product)?)
             }
         };
         Ok(Self { base, precision, tuned, delta, delta_values })
     }
 
-    /// The leading directions and how close the base's singular vectors come to them.
-    fn look(&self, options: &Options) -> Result<Looked, Error> {
+    /// The leading directions and how close the base's singular vectors come to them; the sides are in units of
+    /// `2^unit`.
+    fn look(&self, options: &Options, unit: i32) -> Result<Looked, Error> {
         let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
         let factors = linalg::leading(subject, options.k)?;
         // Not before: what both keep of a Gram matrix is the largest thing here.
@@ -219,7 +244,7 @@ impl<'a> Sides<'a> {
             Side::Right => leading.right.overlap(&factors.right),
             Side::Left | Side::Both => leading.left.overlap(&factors.left),
         };
-        Ok(Looked { factors, left, right, overlap, base_values: base.into_spectrum() })
+        Ok(Looked { factors, left, right, overlap, base_values: base.into_spectrum(), unit })
     }
 
     /// All columns and flags.
@@ -277,6 +302,8 @@ struct Looked {
     right: Option<Vec<BestCosine>>,
     overlap: Option<f64>,
     base_values: Spectrum,
+    /// The exponent of the power of two that singular values are in units of.
+    unit: i32,
 }
 
 impl Looked {
@@ -286,11 +313,14 @@ impl Looked {
         let square = |s: f64| (s / largest) * (s / largest);
         let all: f64 = self.factors.values.iter().map(|s| square(*s)).sum();
         let intruders = indices(cosines, epsilon).map(|i| square(self.factors.values[i]));
-        Value::real(intruders.fold(0.0, |sum, square| sum + square) / all)
+        Value::within(intruders.fold(0.0, |sum, square| sum + square) / all, 0.0, 1.0)
     }
 
     /// What the report says of single directions.
-    fn intruders(&self, options: &Options) -> Intruders {
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] where the size of a direction does not fit a double.
+    fn intruders(&self, options: &Options) -> Result<Intruders, Error> {
         let main = self.left.as_ref().or(self.right.as_ref()).map_or(&[][..], Vec::as_slice);
         let count = |epsilon: f64| indices(main, epsilon).count() as u64;
         let swept = |epsilon: &f64| (*epsilon, count(*epsilon));
@@ -299,18 +329,23 @@ impl Looked {
             cosines.iter().flatten().enumerate().map(move |(i, cosine)| Direction {
                 side,
                 index: i as u64 + 1,
-                singular_value: self.factors.values[i],
+                singular_value: scaled(self.factors.values[i], self.unit),
                 best_cosine: [cosine.lower, cosine.upper],
                 base_index: cosine.index.map(|j| j as u64 + 1),
                 intruder: cosine.upper < options.epsilon,
             })
         });
-        Intruders {
+        let directions: Vec<Direction> =
+            if options.detail == Detail::Directions { directions.collect() } else { vec![] };
+        if directions.iter().any(|direction| direction.singular_value.is_infinite()) {
+            return Err(Error::Overflow("the singular value of a direction".to_owned()));
+        }
+        Ok(Intruders {
             indices: indices(main, options.epsilon).map(|i| i as u64 + 1).collect(),
             sweep: options.sweep.iter().map(swept).collect(),
-            directions: if options.detail == Detail::Directions { directions.collect() } else { vec![] },
+            directions,
             energy_kept: None,
-        }
+        })
     }
 
     /// `(keep − 1)·Σ σᵢ·uᵢ·vᵢᵀ` over the intruders.
@@ -321,8 +356,9 @@ impl Looked {
             return Ok(None);
         }
         let Factors { left, values, right } = &self.factors;
-        let left = (0..shape.0)
-            .flat_map(|row| intruders.iter().map(move |i| (keep - 1.0) * values[*i] * left.column(*i)[row]));
+        let size = |i: usize| scaled((keep - 1.0) * values[i], self.unit);
+        let left =
+            (0..shape.0).flat_map(|row| intruders.iter().map(move |i| size(*i) * left.column(*i)[row]));
         let right = intruders.iter().flat_map(|i| right.column(*i).iter().copied());
         LowRank::new(shape, intruders.len(), left.collect(), right.collect()).map(Some)
     }

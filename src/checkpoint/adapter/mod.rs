@@ -224,7 +224,7 @@ impl Update {
         let update = report::Update {
             kind: draft.kind,
             scale: draft.scale,
-            rank: None,
+            rank: expr.thin_rank().map(|rank| rank as u64),
             tensors: draft.tensors,
             flags: draft.flags.into_iter().chain(caution).collect(),
         };

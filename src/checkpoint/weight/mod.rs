@@ -3,6 +3,8 @@
 //! Expressions are compared, never their readers: `(b + d) − b` is `d` because both `b` are the same expression.
 
 mod cut;
+mod finite;
+mod lengths;
 mod rows;
 mod scratch;
 #[cfg(test)]
@@ -254,7 +256,11 @@ impl Expr {
         }
         let mut bytes = super::space(rows.len(), width)?;
         for block in super::blocks(rows.clone(), width) {
-            bytes.extend(self.rows(block, room)?.iter().flat_map(|x| x.to_le_bytes()));
+            let entries = self.rows(block.clone(), room)?;
+            if self.overflows(&block, &entries, room)? {
+                return Err(Error::Overflow("an entry".to_owned()));
+            }
+            bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
         }
         Matrix::new(rows.len(), width, Dtype::F64, bytes)
     }

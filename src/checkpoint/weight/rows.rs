@@ -2,11 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Along, Expr, Runs, Scratch, Side, Sign};
+use super::{Expr, Runs, Scratch, Side, Sign};
 use crate::error::Error;
-
-/// How many rows are looked at together for the lengths of columns.
-const BLOCK: usize = 256;
 
 impl Expr {
     /// The entries of the rows `rows`, row by row.
@@ -53,7 +50,7 @@ impl Expr {
                 }
                 Ok(entries)
             }
-            Self::Rescaled { of, lengths, along } => self.rescaled(of, lengths, *along, rows, room),
+            Self::Rescaled { of, lengths, along } => self.rescaled(of, (lengths, *along), rows, room),
         }
     }
 
@@ -86,43 +83,6 @@ impl Expr {
             Side::Columns => {
                 for row in rows {
                     (0..runs.count).for_each(|i| take(row * width + runs.at(i), 1));
-                }
-            }
-        }
-        Ok(entries)
-    }
-
-    fn rescaled(
-        &self,
-        of: &Self,
-        lengths: &Self,
-        along: Along,
-        rows: Range<usize>,
-        room: &Scratch,
-    ) -> Result<Vec<f64>, Error> {
-        let (height, width) = of.shape();
-        let lengths = lengths.rows(0..1, room)?;
-        let mut entries = of.rows(rows.clone(), room)?;
-        let lines = entries.chunks_exact_mut(width.max(1));
-        match along {
-            Along::Rows => {
-                for (line, length) in lines.zip(&lengths[rows]) {
-                    let factor = length / line.iter().map(|x| x * x).sum::<f64>().sqrt();
-                    line.iter_mut().for_each(|x| *x *= factor);
-                }
-            }
-            Along::Columns(group) => {
-                let norms = room.numbers(self, || {
-                    let mut sums = vec![0.0; width / group];
-                    for first in (0..height).step_by(BLOCK) {
-                        let block = of.rows(first..height.min(first + BLOCK), room)?;
-                        block.iter().enumerate().for_each(|(i, x)| sums[i % width / group] += x * x);
-                    }
-                    Ok(sums.into_iter().map(f64::sqrt).collect())
-                })?;
-                let factors: Vec<f64> = lengths.iter().zip(norms.iter()).map(|(m, norm)| m / norm).collect();
-                for line in lines {
-                    line.iter_mut().enumerate().for_each(|(j, x)| *x *= factors[j / group]);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Thin factors of an expression, without forming it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::rows::transpose;
 use super::{Expr, Scratch, Sign};
@@ -21,7 +22,16 @@ impl Expr {
         match self {
             Self::Product(left, right) => {
                 let (rank, cols) = right.shape();
-                LowRank::new((rows.len(), cols), rank, left.rows(rows, room)?, right.rows(0..rank, room)?)
+                let product = |left: &Self| {
+                    let (left, right) = (left.rows(rows.clone(), room)?, right.rows(0..rank, room)?);
+                    LowRank::new((rows.len(), cols), rank, left, right)
+                };
+                let found = product(left)?;
+                if found.is_finite() || !self.is_finite(rows.clone(), room)? {
+                    return Ok(found);
+                }
+                let (left, scale) = left.unscaled().ok_or_else(overflow)?;
+                product(&left)?.times(scale).ok_or_else(overflow)
             }
             Self::Transposed(of) => {
                 let factors = of.factors(room)?;
@@ -30,7 +40,13 @@ impl Expr {
                 let left = left[rows.start * rank..rows.end * rank].to_vec();
                 LowRank::new((rows.len(), factors.rows()), rank, left, transpose(factors.left(), rank))
             }
-            Self::Scaled(of, by) => of.factors_of(rows, room)?.scaled(*by),
+            Self::Scaled(of, by) => {
+                let found = of.factors_of(rows.clone(), room)?.scaled(*by)?;
+                if found.is_finite() || !self.is_finite(rows.clone(), room)? {
+                    return Ok(found);
+                }
+                of.factors_of(rows, room)?.times(*by).ok_or_else(overflow)
+            }
             Self::Sum(first, sign, second) => {
                 let (first, second) = (first.factors_of(rows.clone(), room)?, second.factors_of(rows, room)?);
                 first.plus(&second, if *sign == Sign::Plus { 1.0 } else { -1.0 })
@@ -50,6 +66,18 @@ impl Expr {
             | Self::Diagonal { .. }
             | Self::Tucker { .. }
             | Self::Rescaled { .. } => Err(Error::Usage("not stored as a product".to_owned())),
+        }
+    }
+
+    /// A factor without the number that it is multiplied by, and that: where it overflows, both factors bear it.
+    fn unscaled(&self) -> Option<(Arc<Self>, f64)> {
+        match self {
+            Self::Scaled(of, by) => Some((Arc::clone(of), *by)),
+            Self::Diagonal { of, by } => {
+                let (of, scale) = of.unscaled()?;
+                Some((Arc::new(Self::Diagonal { of, by: Arc::clone(by) }), scale))
+            }
+            _ => None,
         }
     }
 
@@ -87,4 +115,8 @@ impl Expr {
         let right = transpose(&pairs(cols(first), cols(second)), rank);
         LowRank::new(self.shape(), rank, left, right)
     }
+}
+
+fn overflow() -> Error {
+    Error::Overflow("a factor".to_owned())
 }

@@ -1,6 +1,7 @@
 //! `svdkit compare`: what changed from one checkpoint, or saved report, to another.
 
 mod assembly;
+mod kind;
 mod look;
 mod odd;
 mod side;
@@ -106,6 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let sides = Arc::new(open(arguments)?);
     outputs.ready(common)?;
     let all: Vec<&Side> = sides.all().collect();
+    kind::alike(&all)?;
     let depth = match (arguments.no_svd, arguments.all) {
         (true, _) => Depth::Bytes,
         (false, true) => Depth::Everything,

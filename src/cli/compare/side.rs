@@ -276,11 +276,6 @@ impl Method {
                 saved.command
             ));
         }
-        if let Some(base) = &saved.base {
-            return refuse(format!(
-                "holds the numbers of an update to {base}, not of weights; write one of the other side with `svdkit spectrum MODEL --base {base} -o FILE.json`"
-            ));
-        }
         let word = |key: &str| saved.settings.get(key).map_or("", String::as_str);
         if word("svd") == "none" {
             let what = "was made with `--no-svd`, so it has no numbers to compare with; give `--no-svd` here, too, or write it again without";
@@ -329,9 +324,6 @@ fn same_method(first: (&str, &Saved), other: (&str, &Saved)) -> Result<(), Error
     };
     if first.1.command != other.1.command {
         return refuse(format!("by `{}` and by `{}`", first.1.command, other.1.command));
-    }
-    if first.1.base.is_some() != other.1.base.is_some() {
-        return refuse("only one holds the numbers of an update to a base".to_owned());
     }
     match differences(&first.1.settings, &other.1.settings).as_slice() {
         [] => Ok(()),

@@ -1,0 +1,105 @@
+//! A weight that only looks like another one: the base's entries under other signs, times a factor, in other places, or
+//! turned as a whole.
+
+use super::Weight;
+use super::content::BLOCK;
+use crate::error::Error;
+use crate::matrix::{Dtype, Matrix};
+
+/// How the singular values and the size of the change stand to the base's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    /// Whether all singular values are the base's, to within [`SAME`](super::SAME).
+    pub(super) same_values: bool,
+    /// Whether the entries moved by more than what may leave the values where they are by itself.
+    pub(super) moved: bool,
+}
+
+/// The flag of a `tuned` weight whose entries follow from those of a `base` of the same shape in a simple way.
+pub(super) fn flag(
+    base: Weight<'_>,
+    tuned: Weight<'_>,
+    change: Change,
+) -> Result<Option<&'static str>, Error> {
+    if each(base, tuned, |a, b| a.abs().total_cmp(&b.abs()).is_eq())? {
+        return Ok(Some("signs_differ"));
+    }
+    if !change.moved {
+        return Ok(None);
+    }
+    if let Some(factor) = factor(base, tuned)? {
+        let rounding = 2.0 * base.layer.dtype.coarser(tuned.layer.dtype).epsilon();
+        let copied = |a: f64, b: f64| (b - factor * a).abs() <= rounding * (factor * a).abs();
+        if each(base, tuned, copied)? {
+            return Ok(Some("scaled_copy"));
+        }
+    }
+    if !change.same_values {
+        return Ok(None);
+    }
+    let whole = |of: Weight<'_>| of.source.read(of.layer, 0..of.layer.rows);
+    let dtype = base.layer.dtype.coarser(tuned.layer.dtype);
+    let (base, tuned) = (Grid::new(&whole(base)?, dtype), Grid::new(&whole(tuned)?, dtype));
+    Ok(Some(match () {
+        () if tuned.bits == base.transposed().bits => "likely_transposed",
+        () if tuned.rows() == base.rows() && tuned.transposed().rows() == base.transposed().rows() => {
+            "likely_permuted"
+        }
+        () => "likely_rotated",
+    }))
+}
+
+/// Whether `holds` of every pair of entries, the base's first; stops reading at the first of which it does not.
+fn each(base: Weight<'_>, tuned: Weight<'_>, holds: impl Fn(f64, f64) -> bool) -> Result<bool, Error> {
+    for rows in tuned.layer.blocks(BLOCK) {
+        let (a, b) = (base.source.read(base.layer, rows.clone())?, tuned.source.read(tuned.layer, rows)?);
+        if !a.to_f64().into_iter().zip(b.to_f64()).all(|(a, b)| holds(a, b)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What the largest of the base's first entries was multiplied by; none where all of these are zero.
+fn factor(base: Weight<'_>, tuned: Weight<'_>) -> Result<Option<f64>, Error> {
+    let Some(rows) = tuned.layer.blocks(BLOCK).next() else { return Ok(None) };
+    let (a, b) = (base.source.read(base.layer, rows.clone())?, tuned.source.read(tuned.layer, rows)?);
+    let pairs = a.to_f64().into_iter().zip(b.to_f64());
+    let largest = pairs.max_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
+    Ok(largest.filter(|(a, b)| *a != 0.0 && *b != 0.0).map(|(a, b)| b / a))
+}
+
+/// The entries of a matrix as bits, rounded to a type so that a copy in another one has the same.
+struct Grid {
+    cols: usize,
+    bits: Vec<u64>,
+}
+
+impl Grid {
+    fn new(matrix: &Matrix, dtype: Dtype) -> Self {
+        let entries = matrix.to_f64();
+        // What is not rounded to a type is only equal where it is stored alike.
+        let rounded = Matrix::rounded(matrix.rows(), matrix.cols(), dtype, &entries).ok();
+        let entries = rounded.map_or(entries, |rounded| rounded.to_f64());
+        // −0 equals 0.
+        Self { cols: matrix.cols(), bits: entries.iter().map(|x| (x + 0.0).to_bits()).collect() }
+    }
+
+    fn transposed(&self) -> Self {
+        let column = |j: usize| self.bits.iter().skip(j).step_by(self.cols.max(1)).copied();
+        Self { cols: self.bits.len() / self.cols.max(1), bits: (0..self.cols).flat_map(column).collect() }
+    }
+
+    /// The entries of each row in ascending order, and the rows in ascending order: the same however rows and columns
+    /// are ordered.
+    fn rows(&self) -> Vec<Vec<u64>> {
+        let sorted = |row: &[u64]| {
+            let mut row = row.to_vec();
+            row.sort_unstable();
+            row
+        };
+        let mut rows: Vec<Vec<u64>> = self.bits.chunks(self.cols.max(1)).map(sorted).collect();
+        rows.sort_unstable();
+        rows
+    }
+}
