@@ -125,8 +125,8 @@ proptest! {
 #[test]
 fn rows_and_columns_have_the_lengths_they_are_given() {
     let source: Arc<dyn MatrixSource> = Arc::new(Made);
-    let room = Scratch::default();
     for (along, count) in [(Along::Rows, 6), (Along::Columns(1), 4), (Along::Columns(2), 2)] {
+        let room = Scratch::default();
         let lengths = stored(&source, "lengths", (1, count));
         let of = stored(&source, "of", (6, 4));
         let rescaled = Expr::Rescaled { of, lengths: Arc::clone(&lengths), along };
