@@ -56,6 +56,16 @@ pub enum Error {
         /// Columns of the matrix.
         cols: usize,
     },
+    /// A decomposition that fails the test against its own matrix.
+    #[error(
+        "the singular values found for a {rows} × {cols} matrix contradict its entries: a fault of svdkit, please report it"
+    )]
+    Contradicted {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+    },
     /// A request that makes no sense: a bad rule, column, glob or option.
     #[error("{}", printable(.0))]
     Usage(String),

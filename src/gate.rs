@@ -5,6 +5,7 @@
 mod accept;
 mod accuracy;
 mod bounds;
+mod clause;
 mod items;
 mod judge;
 mod missing;
@@ -20,7 +21,8 @@ use crate::notation;
 use crate::report::{Column, Format};
 
 pub use accept::{Acceptance, Accepts, Day};
-pub use judge::{Clause, Gate};
+pub use clause::Clause;
+pub use judge::Gate;
 pub use missing::{MissingPolicy, reason};
 
 /// A parsed `[GLOB:] COLUMN OP NUMBER[%]` or `[GLOB:] AGGREGATE(COLUMN [OP NUMBER]) OP NUMBER[%]`.

@@ -21,6 +21,8 @@ pub struct Spectrum {
     cols: usize,
     route: Route,
     exponent: i32,
+    /// What rounding is relative to, where that is more than σ₁; in the units of the values.
+    size: f64,
 }
 
 /// `x·2^exponent`, which over- or underflows only where the result does.
@@ -51,7 +53,7 @@ impl Spectrum {
             *value += 0.0;
         }
         values.sort_by(|a, b| b.total_cmp(a));
-        Ok(Self { values, rows, cols, route, exponent: 0 })
+        Ok(Self { values, rows, cols, route, exponent: 0, size: 0.0 })
     }
 
     /// The same of values in units of `2^exponent`. They keep that unit only where σ₁ itself does not fit a double.
@@ -71,6 +73,12 @@ impl Spectrum {
         Ok(Self { exponent: if fits { 0 } else { exponent }, ..Self::new(values, rows, cols, route)? })
     }
 
+    /// The same, computed from terms of this size, which may cancel each other: rounding is relative to them.
+    #[must_use]
+    pub fn of_terms(self, size: f64) -> Self {
+        Self { size, ..self }
+    }
+
     /// Whether the values are those of the matrix. Where σ₁ does not fit a double they are in units of a power of two:
     /// ratios hold, and [`sized`](Self::sized) gives the size of one.
     pub fn fits(&self) -> bool {
@@ -87,8 +95,10 @@ impl Spectrum {
     /// # Errors
     /// Never: the values stay what [`new`](Self::new) asks for.
     pub fn rescaled(&self, exponent: i32) -> Result<Self, Error> {
-        let shape = (self.rows, self.cols);
-        Self::in_units(self.values.clone(), shape, self.route, self.exponent + exponent)
+        let (shape, exponent) = ((self.rows, self.cols), self.exponent + exponent);
+        let spectrum = Self::in_units(self.values.clone(), shape, self.route, exponent)?;
+        let size = if spectrum.fits() { scaled(self.size, exponent) } else { self.size };
+        Ok(spectrum.of_terms(size))
     }
 
     /// A number in the units of the values as one in the units of the weights; infinite where that does not fit.
@@ -164,11 +174,12 @@ impl Spectrum {
     /// The smallest singular value that still carries information: anything below is rounding of the route.
     ///
     /// `Gram`: the eigenvalues are exact to about `max(m,n)·ε·σ₁²`, so `σ₁·√(max(m,n)·ε)`; `Direct`: `σ₁·max(m,n)·ε`, ε of f64.
+    /// Where the matrix is a sum of larger terms, their size takes the place of `σ₁`.
     pub fn floor(&self) -> f64 {
         let rounding = self.rows.max(self.cols) as f64 * f64::EPSILON;
         match self.route {
             Route::Gram => self.largest() * rounding.sqrt(),
-            Route::Direct => self.largest() * rounding,
+            Route::Direct => self.largest().max(self.size) * rounding,
         }
     }
 }

@@ -79,7 +79,7 @@ impl Copy {
             return Err(Error::malformed(from, reason));
         }
         // What is copied at the end of the run is an input from its start.
-        let (home, weights, settings) = contents(from, source)?;
+        let Contents { home, weights, settings, .. } = Contents::of(from, source)?;
         weights.iter().chain(&settings).try_for_each(|name| input::open(&home.join(name)).map(drop))?;
         let out = &followed(out);
         let there = out.ancestors().skip(1).map(or_here).find(|folder| folder.exists());
@@ -98,10 +98,7 @@ impl Copy {
         let failed = |e| Error::io(out, "cannot write", e);
         fs::create_dir_all(beside).map_err(failed)?;
         let folder = TemporaryFolder::new_in(beside).map_err(failed)?;
-        let (home, weights, settings) = contents(from, source)?;
-        let bounds = Bounds::of(home);
-        let (settings, left_out): (Vec<String>, Vec<String>) =
-            settings.into_iter().partition(|name| bounds.hold(&home.join(name)));
+        let Contents { home, weights, settings, left_out } = Contents::of(from, source)?;
         let places = |name: &String| (home.join(name), folder.path().join(name));
         let files: Vec<_> = weights.iter().map(places).collect();
         for (from, to) in files.iter().cloned().chain(settings.iter().map(places)) {
@@ -209,17 +206,26 @@ impl Bounds {
     }
 }
 
-/// What a copy of the checkpoint at `from` consists of: its folder, and the names there of its weights and its settings.
-fn contents<'a>(
-    from: &'a Path,
-    source: &dyn MatrixSource,
-) -> Result<(&'a Path, Vec<String>, Vec<String>), Error> {
-    let home = or_here(if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) });
-    let weights = source.files().into_iter().map(|file| file.name).collect();
-    let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
-    let mut settings = if is_single { vec![] } else { folder::listing(&Location::disk(home))? };
-    settings.retain(|name| !names_weights(name));
-    Ok((home, weights, settings))
+/// What a copy of a checkpoint consists of.
+struct Contents<'a> {
+    home: &'a Path,
+    weights: Vec<String>,
+    settings: Vec<String>,
+    /// Links beside the weights that leave the folder.
+    left_out: Vec<String>,
+}
+
+impl<'a> Contents<'a> {
+    fn of(from: &'a Path, source: &dyn MatrixSource) -> Result<Self, Error> {
+        let home = or_here(if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) });
+        let weights = source.files().into_iter().map(|file| file.name).collect();
+        let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
+        let mut beside = if is_single { vec![] } else { folder::listing(&Location::disk(home))? };
+        beside.retain(|name| !names_weights(name));
+        let bounds = Bounds::of(home);
+        let (settings, left_out) = beside.into_iter().partition(|name| bounds.hold(&home.join(name)));
+        Ok(Self { home, weights, settings, left_out })
+    }
 }
 
 /// An existing folder by its own path: a link or `.` cannot be replaced.

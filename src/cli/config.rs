@@ -10,8 +10,9 @@ use crate::notation;
 use crate::render::json_line;
 use crate::report::Severity;
 
-use super::options::{When, limits, set_color, word};
+use super::options::{limits, set_color, word};
 use super::settings::{FileRule, NAME, Shared};
+use super::values::When;
 use super::{Status, print};
 
 /// Says what is set, and by what: the command line, `svdkit.toml` or a default.

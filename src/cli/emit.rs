@@ -15,10 +15,10 @@ use crate::render::advice::{self, Advice, RankPattern};
 use crate::report::Row;
 use crate::spectrum::Spectrum;
 
-use super::options::percent;
 use super::outputs::{Outputs, Slot};
 use super::remark;
 use super::run::Finished;
+use super::values::percent;
 
 /// Advice that other tools read.
 #[derive(Debug, Args)]

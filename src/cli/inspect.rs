@@ -8,14 +8,15 @@ use crate::analysis::inventory::{self, inventory};
 use crate::checkpoint;
 use crate::error::Error;
 use crate::render::inventory::{FORMATS, write};
-use crate::render::{Look, OutputFormat, Paint};
+use crate::render::{OutputFormat, Paint, TableStyle};
 use crate::report::{Inventory, SCHEMA};
 
 use super::Status;
 use super::model::Model;
-use super::options::{FormatName, Reading, When, filter, formulas, look, set_color};
+use super::options::{FormatName, Reading, formulas, look, set_color};
 use super::outputs::Outputs;
 use super::stdout;
+use super::values::{When, filter};
 
 /// Lists what a checkpoint holds: its tensors by pattern, their sizes, what would be measured and what left out and why, its
 /// files, and what the settings beside it claim. Reads headers alone.
@@ -73,8 +74,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         patterns,
         totals,
     };
-    let look = Look { formulas: formulas(arguments.csv_raw), ..look() };
-    let plain = Look { paint: Paint::Plain, ..look.clone() };
+    let look = TableStyle { formulas: formulas(arguments.csv_raw), ..look() };
+    let plain = TableStyle { paint: Paint::Plain, ..look.clone() };
     outputs.write_reports(&|format, out| write(&inventory, format, &plain, out));
     stdout::write(|out| write(&inventory, arguments.format.into(), &look, out))?;
     Ok(outputs.status(Status::Fine))

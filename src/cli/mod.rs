@@ -9,6 +9,7 @@ mod explain;
 mod farms;
 mod inspect;
 mod intruders;
+mod jobs;
 mod locate;
 mod man;
 mod mitigate;
@@ -26,6 +27,7 @@ mod skipped;
 mod spectrum;
 mod stdout;
 mod strict;
+mod values;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;

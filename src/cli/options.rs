@@ -5,8 +5,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use serde::Deserialize;
 use sysinfo::System;
 
 use crate::checkpoint::{Choice, Opening, QueriesKeysValues};
@@ -14,10 +12,11 @@ use crate::engine::Limits;
 use crate::error::{Error, printable};
 use crate::layer::Filter;
 use crate::linalg::{self, Precision};
-use crate::render::{Experts, Formulas, Layout, Look, OutputFormat, Overflow, Paint, Unchanged};
+use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
 
 use super::remark;
 use super::settings::Shared;
+use super::values::{When, filter};
 
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
@@ -183,18 +182,6 @@ pub(super) fn word(choice: &impl ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// When to do something that a terminal likes and a file does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum When {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
 /// Width of a table that goes into a file or a pipe.
 const PLAIN_WIDTH: usize = 100;
 /// A wider table is not easier to read: more columns come only up to here.
@@ -224,8 +211,8 @@ impl Common {
     }
 
     /// How the table looks on stdout.
-    pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> Look<'a> {
-        Look {
+    pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> TableStyle<'a> {
+        TableStyle {
             columns: match self.columns.as_slice() {
                 [] => shown.to_vec(),
                 [word] if word == "all" => all.to_vec(),
@@ -249,12 +236,12 @@ pub(super) fn formulas(raw: bool) -> Formulas {
 }
 
 /// How stdout likes to be written to, whatever it gets.
-pub(super) fn look() -> Look<'static> {
+pub(super) fn look() -> TableStyle<'static> {
     let stdout = std::io::stdout();
     let width = terminal_size::terminal_size_of(&stdout)
         .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
     let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
-    Look {
+    TableStyle {
         width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
         columns: vec![],
         overflow: Overflow::Drop,
@@ -285,22 +272,6 @@ pub(super) fn limits(shared: &Shared) -> Limits {
     }
 }
 
-/// What `include` keeps, or everything, without what `exclude` drops.
-pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
-    let include = if include.is_empty() { None } else { Some(globs(include)?) };
-    Ok(Filter { include, exclude: globs(exclude)? })
-}
-
-/// Globs as one set.
-pub(super) fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = GlobBuilder::new(pattern).build();
-        set.add(glob.map_err(|e| Error::Usage(format!("glob `{pattern}`: {}", e.kind())))?);
-    }
-    set.build().map_err(|e| Error::Usage(e.to_string()))
-}
-
 /// Half of the memory that this process may still take, its control group's limit included.
 fn half_of_free() -> u64 {
     // Where the system does not tell, a size that every machine that holds a model has.
@@ -310,62 +281,4 @@ fn half_of_free() -> u64 {
     let free = system.available_memory();
     let granted = system.cgroup_limits().map_or(free, |limits| limits.free_memory.min(free));
     granted / 2
-}
-
-/// `0.8` or `80%`: a share of one, not zero.
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    let (number, scale) = text.trim().strip_suffix('%').map_or((text.trim(), 1.0), |number| (number, 100.0));
-    let share = number.trim().parse::<f64>().ok().map(|x| x / scale);
-    share
-        .filter(|x| *x > 0.0 && *x <= 1.0)
-        .ok_or_else(|| "a share is above 0 and at most 1, as in 0.95 or 95%".to_owned())
-}
-
-/// `50%` or `50`.
-pub(super) fn percent(text: &str) -> Result<f64, String> {
-    let number = text.trim().strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
-    number
-        .ok()
-        .filter(|x| *x > 0.0 && *x <= 100.0)
-        .ok_or_else(|| "a percentage is above 0 and at most 100".to_owned())
-}
-
-/// `8G`, `512MiB`, `1.5 GB`: decimal and binary prefixes both mean powers of 1024, as in most tools that take a size.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let unit = unit.trim().to_ascii_lowercase();
-    let power = match unit.trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        _ => return Err(format!("`{unit}` is no unit of memory; try 8G or 512MiB")),
-    };
-    let number: f64 =
-        number.parse().map_err(|_| "a size is a number and a unit, as in 8G or 512MiB".to_owned())?;
-    let bytes = number * 1024f64.powi(power);
-    if bytes >= 1.0 { Ok(bytes as u64) } else { Err("no work fits into less than a byte".to_owned()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str, expected: Option<u64>) {
-        assert_eq!(size(text).ok(), expected, "{text}");
-    }
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        check("8G", Some(8 << 30));
-        check("512MiB", Some(512 << 20));
-        check("1.5 kb", Some(1536));
-        check("100", Some(100));
-        check("0", None);
-        check("8X", None);
-        check("G", None);
-    }
 }

@@ -116,7 +116,7 @@ impl Outputs {
         if let Some((option, path)) = &self.folder {
             taken.push((option, Identity::of(path)));
         }
-        for Output { option, path, .. } in self.files.iter() {
+        for Output { option, path, .. } in &self.files {
             let refuse = |what: String| Err(Error::malformed(path, what));
             let place = followed(path);
             let file = Identity::of(&place);

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::checkpoint::MatrixSource;
 use crate::engine::{Job, Limits};
 use crate::error::{Error, printable};
 use crate::layer::{Layer, Selection};
@@ -11,20 +10,13 @@ use crate::linalg::{self, Precision};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 
-use super::run::Analysis;
 use super::stdout;
 
 /// What would be done, with an estimate from a small decomposition timed here and now.
-pub(super) fn write(
-    source: &dyn MatrixSource,
-    selection: &Selection,
-    analysis: &Analysis,
-    limits: Limits,
-) -> Result<(), Error> {
-    let jobs: Vec<Job> = selection.layers.iter().map(|layer| analysis.job(source, layer)).collect();
+pub(super) fn write(selection: &Selection, jobs: &[Job], limits: Limits) -> Result<(), Error> {
     let stored = selection.layers.iter().map(Layer::bytes).sum();
     let layers: Vec<&Layer> = selection.layers.iter().collect();
-    print(&lines(&layers, &jobs, limits, &Reading { bytes: stored, skipped: selection.skipped.len() }))
+    print(&lines(&layers, jobs, limits, &Reading { bytes: stored, skipped: selection.skipped.len() }))
 }
 
 /// What else than decompositions a plan tells.

@@ -12,15 +12,16 @@ use crate::gate;
 use crate::layer::Layer;
 use crate::linalg::Precision;
 use crate::metric::{Chosen, RANKS, chosen};
-use crate::render::{self, Look, OutputFormat};
+use crate::render::{self, OutputFormat, TableStyle};
 use crate::report::{Column, Report};
 
 use super::Status;
 use super::emit::{self, Emit, Spoken};
 use super::model::Model;
-use super::options::{Common, Input, PrecisionName, share, word};
+use super::options::{Common, Input, PrecisionName, word};
 use super::outputs::Outputs;
 use super::run::{self, Analysis, Finished};
+use super::values::share;
 
 /// Columns of the table, most wanted first; those of `--energy` come before.
 const SHOWN: [&str; 12] = [
@@ -118,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         for (rule, remark) in remarks.filter(|_| !common.quiet) {
             super::remark(&format!("{}: {remark}", crate::error::printable(rule)));
         }
-        let content = |_: &Look<'_>, out: &mut dyn Write| match &spoken {
+        let content = |_: &TableStyle<'_>, out: &mut dyn Write| match &spoken {
             Spoken::Advice(advice) => render::advice::write(advice, out),
             Spoken::None | Spoken::Failed => Ok(()),
         };
@@ -181,7 +182,7 @@ fn named<'a>(name: &str, layers: &'a [Layer]) -> Result<&'a str, Error> {
     Err(Error::Usage(format!("no matrix is called `{}`{hint}", crate::error::brief(name))))
 }
 
-fn draw(report: &Report, found: &Measured, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn draw(report: &Report, found: &Measured, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     let spectrum = found.spectrum.as_ref().filter(|spectrum| spectrum.fits());
     let (Some(row), Some(spectrum)) = (report.rows.first(), spectrum) else { return Ok(()) };
     let facts: Vec<&Column> = FACTS

@@ -9,8 +9,9 @@ use crate::layer::Filter;
 use crate::metric::{HYGIENE, METRICS, WEIGHTWATCHER};
 use crate::report::{Column, Hidden, Severity};
 
-use super::options::{Common, filter};
+use super::options::Common;
 use super::settings::{FileRule, SettingsFile};
+use super::values::filter;
 use super::{explain, remark};
 
 /// What a report of `command` with `columns` is judged by; a column that `--columns` or `--sort` names and that is none

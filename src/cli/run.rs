@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
 use crate::checkpoint::{self, MatrixSource};
-use crate::engine::{self, Job, Limits};
+use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::layer::{Filter, Layer, Selection, bare};
@@ -18,11 +17,11 @@ use crate::notation;
 use crate::render;
 use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Unlisted, Verdict};
 
+use super::jobs::{Work, run_jobs};
 use super::model::Model;
 use super::options::Common;
 use super::outputs::Outputs;
 use super::plan;
-use super::progress::Progress;
 use super::{Status, complain, remark, rules, skipped, stdout, strict};
 
 /// What a command brings: its columns and the function that measures one matrix.
@@ -75,7 +74,9 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     }
     let limits = common.limits();
     if common.dry_run {
-        plan::write(source.as_ref(), &selection, analysis, limits)?;
+        let jobs: Vec<Job> =
+            selection.layers.iter().map(|layer| analysis.job(source.as_ref(), layer)).collect();
+        plan::write(&selection, &jobs, limits)?;
         return Ok(None);
     }
     if common.verbose {
@@ -140,11 +141,11 @@ pub(super) fn deliver_with(
 /// The same with a look that the command chose.
 pub(super) fn deliver_as(
     report: &Report,
-    look: &render::Look<'_>,
+    look: &render::TableStyle<'_>,
     outputs: &mut Outputs,
     content: Content<'_>,
 ) -> Result<Status, Error> {
-    let plain = render::Look { paint: render::Paint::Plain, ..look.clone() };
+    let plain = render::TableStyle { paint: render::Paint::Plain, ..look.clone() };
     outputs.write_reports(&|format, out| render::write(report, format, &plain, out));
     if super::is_interrupted() {
         return Err(Error::Interrupted);
@@ -163,7 +164,7 @@ pub(super) fn deliver_as(
 }
 
 /// Writes to stdout, in the given look.
-pub(super) type Content<'a> = &'a dyn Fn(&render::Look<'_>, &mut dyn Write) -> std::io::Result<()>;
+pub(super) type Content<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(
@@ -180,35 +181,11 @@ fn measure_all(
         Arc::new(move |i| measure(source.as_ref(), &layers[i]))
     };
     let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
-    for (i, result) in originals.into_iter().zip(all(&jobs, &work, (common, limits))?) {
+    for (i, result) in originals.into_iter().zip(run_jobs(&jobs, &work, (common, limits))?) {
         measured[i] = Some(result.map(Arc::new));
     }
     let shared = |i: usize| measured[tied[i].unwrap_or(i)].clone();
     Ok((0..layers.len()).map(|i| shared(i).unwrap_or_else(|| Err("not measured".to_owned()))).collect())
-}
-
-/// Does one job of several, by its position.
-pub(super) type Work<T> = Arc<dyn Fn(usize) -> Result<T, Error> + Send + Sync>;
-
-/// Does all of `jobs`, with progress shown; what failed comes as words.
-pub(super) fn all<T: Send + 'static>(
-    jobs: &[Job],
-    work: &Work<T>,
-    (common, limits): (&Common, Limits),
-) -> Result<Vec<Result<T, String>>, Error> {
-    let mut progress = Progress::new(jobs, common.quiet);
-    let mut watch = |event| {
-        progress.update(event);
-        if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let results = engine::map(jobs, limits, work, &mut watch);
-    progress.finish();
-    let words = |result| match result {
-        Some(Ok(found)) => Ok(found),
-        Some(Err(error)) => Err(Error::to_string(&error)),
-        None => Err("svdkit failed on this matrix; that is a bug worth reporting".to_owned()),
-    };
-    Ok(results?.into_iter().map(words).collect())
 }
 
 fn assemble(

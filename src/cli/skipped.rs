@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::layer::TensorInfo;
 use crate::report::{Skipped, SkippedContent};
 
+use super::jobs::{Work, run_jobs};
 use super::options::Common;
-use super::run::{Work, all};
 
 /// Hashes what is no matrix, and counts what of it is not finite.
 pub(super) fn look(
@@ -39,7 +39,7 @@ pub(super) fn look(
             None => Ok(None),
         })
     };
-    let found = all(&jobs, &work, (common, limits))?;
+    let found = run_jobs(&jobs, &work, (common, limits))?;
     for ((skipped, found), is_stored) in skipped.iter_mut().zip(found).zip(is_stored) {
         if is_stored {
             skipped.see(found);

@@ -19,7 +19,7 @@ pub(super) fn write(content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> R
 /// Writes `text` to stdout.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(super) fn print(text: &[u8]) -> Result<(), Error> {
     write(|out| out.write_all(text))
 }

@@ -10,7 +10,7 @@ use crate::error::printable;
 use crate::report::Outcome;
 
 use super::Rule;
-use super::judge::Found;
+use super::clause::Found;
 use super::missing::{Gap, MissingPolicy};
 
 /// A day of the calendar.

@@ -7,7 +7,7 @@ use crate::notation;
 use crate::report::{Report, Row, Skipped, Value, Why};
 
 use super::bounds::{self, Known};
-use super::judge::Clause;
+use super::clause::Clause;
 use super::missing::{self, Gap};
 
 /// A named value to be judged: what is known of it, and why that is no number.
@@ -21,7 +21,7 @@ pub(super) struct Item<'r> {
 /// All that a rule is about.
 pub(super) struct Items<'r> {
     /// In report order.
-    pub(super) items: Vec<Item<'r>>,
+    pub(super) all: Vec<Item<'r>>,
     /// Whether rows were passed over because nothing of them was changed, which is as good as a number.
     pub(super) nothing_changed: bool,
     /// How many rows the settings file hides.
@@ -57,7 +57,7 @@ pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>
         };
         return Err(Error::Usage(format!("rule `{}`: {what}", rule.text())));
     }
-    Ok(Items { items, nothing_changed, hidden: hidden_rows })
+    Ok(Items { all: items, nothing_changed, hidden: hidden_rows })
 }
 
 /// What is told of rows that the settings file hides.

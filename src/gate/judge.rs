@@ -3,29 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, printable};
-use crate::layer::Filter;
 use crate::notation;
-use crate::report::{Finding, Outcome, Report, Severity, Verdict};
+use crate::report::{Finding, Outcome, Report, Verdict};
 
 use super::accept::{Acceptance, Day, accept};
 use super::bounds::Known;
+use super::clause::{Clause, Found};
 use super::items::{Item, Items, hidden, items};
-use super::missing::{Gap, MissingPolicy};
+use super::missing::Gap;
 use super::sums::Sum;
-use super::{Crossing, Line, Rule, Subject, words};
-
-/// A rule and how it is meant.
-#[derive(Debug, Clone)]
-pub struct Clause {
-    /// The failing condition.
-    pub rule: Rule,
-    /// What breaking it means.
-    pub severity: Severity,
-    /// The rows it is about, beside the rule's own glob.
-    pub filter: Filter,
-    /// Which values that could not be measured it passes over.
-    pub missing: MissingPolicy,
-}
+use super::{Crossing, Line, Subject, words};
 
 /// All that a report is judged by.
 #[derive(Debug, Clone)]
@@ -36,13 +23,6 @@ pub struct Gate {
     pub accepted: Vec<Acceptance>,
     /// The day on which it is judged.
     pub today: Day,
-}
-
-/// A finding with how far it lies beyond the line, and why there is no value, if there is none.
-pub(super) struct Found {
-    pub(super) excess: f64,
-    pub(super) gap: Option<Gap>,
-    pub(super) finding: Finding,
 }
 
 /// What a rule found, and the values it could not judge: those that fail it, and those that it passes over.
@@ -63,12 +43,12 @@ impl Gate {
 
     fn verdict(&self, clause: &Clause, report: &Report) -> Result<Verdict, Error> {
         let rule = &clause.rule;
-        let all = items(clause, report)?;
+        let items = items(clause, report)?;
         let Judgement { mut found, missing, allowed } = match &rule.subject {
-            Subject::Each(key) => each_row(clause, rule.line, key, &all),
+            Subject::Each(key) => each_row(clause, rule.line, key, &items),
             Subject::All(aggregate, key, condition) => {
                 let sum = Sum { line: rule.line, aggregate: *aggregate, key, condition: *condition };
-                one_sum(clause, &sum, &all)
+                one_sum(clause, &sum, &items)
             }
         };
         for found in &mut found {
@@ -86,7 +66,7 @@ impl Gate {
             *reasons.entry(gap.why.code()).or_default() += 1;
         }
         let remarks =
-            [words::passed_over(&allowed, all.items.len()), hidden(all.hidden, &report.unlisted.hidden.by)];
+            [words::passed_over(&allowed, items.all.len()), hidden(items.hidden, &report.unlisted.hidden.by)];
         Ok(Verdict {
             rule: rule.text.clone(),
             severity: clause.severity,
@@ -96,7 +76,7 @@ impl Gate {
             missing_reasons: reasons,
             inconclusive: count(Outcome::Inconclusive),
             accepted: count(Outcome::Accepted),
-            hidden: all.hidden as u64,
+            hidden: items.hidden as u64,
             remarks: remarks.into_iter().flatten().map(|remark| printable(&remark)).collect(),
             worst: found.first().map(|found| found.finding.told()),
             findings: found.into_iter().map(|found| found.finding).collect(),
@@ -104,10 +84,10 @@ impl Gate {
     }
 }
 
-/// What a rule says of each of `all`.
-fn each_row<'r>(clause: &Clause, line: Line, key: &str, all: &'r Items<'_>) -> Judgement<'r> {
+/// What a rule says of each of `items`.
+fn each_row<'r>(clause: &Clause, line: Line, key: &str, items: &'r Items<'_>) -> Judgement<'r> {
     let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
-    for item in &all.items {
+    for item in &items.all {
         let crossing = item.known.map(|known| line.crossing((known.low, known.high)));
         match (crossing, &item.gap) {
             (Some(Crossing::Clear), _) | (None, None) => {}
@@ -121,7 +101,7 @@ fn each_row<'r>(clause: &Clause, line: Line, key: &str, all: &'r Items<'_>) -> J
             }
         }
     }
-    let judged = all.items.len() > judgement.allowed.len() || all.nothing_changed;
+    let judged = items.all.len() > judgement.allowed.len() || items.nothing_changed;
     if !judged && judgement.allowed.iter().any(|gap| !clause.missing.names(gap.why)) {
         judgement.found.extend(nothing_judged(key, &judgement.allowed));
     }
@@ -129,18 +109,18 @@ fn each_row<'r>(clause: &Clause, line: Line, key: &str, all: &'r Items<'_>) -> J
 }
 
 /// What a rule says of all as one number.
-fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, all: &'r Items<'_>) -> Judgement<'r> {
+fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, items: &'r Items<'_>) -> Judgement<'r> {
     let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
     let allows = |item: &Item<'_>| item.gap.as_ref().is_some_and(|gap| clause.missing.allows(gap));
     let numbers = |keeps: &dyn Fn(&Item<'_>) -> bool| -> Vec<Known> {
-        all.items.iter().filter(|item| keeps(item)).filter_map(|item| item.known).collect()
+        items.all.iter().filter(|item| keeps(item)).filter_map(|item| item.known).collect()
     };
     // A bound that does not tell the side counts for no more than a value that is missing.
     let (bounded, plain) = (numbers(&|_| true), numbers(&|item| !allows(item)));
     let decides =
         bounded.len() == plain.len() || (!bounded.is_empty() && sum.crossing(&bounded) != Crossing::Unsure);
     let judged = if decides { bounded } else { plain };
-    for item in &all.items {
+    for item in &items.all {
         match &item.gap {
             Some(_) if item.known.is_some() && (decides || !allows(item)) => {}
             Some(gap) if allows(item) => judgement.allowed.push(gap),
@@ -153,7 +133,7 @@ fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, all: &'r Items<'_>) -> Judgement<
     }
     if !judged.is_empty() {
         judgement.found.extend(sum.finding(&judged));
-    } else if judgement.missing.is_empty() && !all.nothing_changed {
+    } else if judgement.missing.is_empty() && !items.nothing_changed {
         let what = format!("{} of {}", sum.name(), sum.key);
         judgement.found.extend(nothing_judged(&what, &judgement.allowed));
     }
@@ -205,8 +185,12 @@ fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Found> {
 mod tests {
     use globset::Glob;
 
+    use super::super::Rule;
+    use super::super::missing::MissingPolicy;
     use super::*;
     use crate::gate::Accepts;
+    use crate::layer::Filter;
+    use crate::report::Severity;
     use crate::report::{
         Column, Format, Measurements, Row, Skipped, SkippedContent, Source, Totals, Unlisted, Value, Why,
     };

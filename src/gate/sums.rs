@@ -4,7 +4,7 @@ use crate::notation;
 use crate::report::{Finding, Outcome};
 
 use super::bounds::Known;
-use super::judge::Found;
+use super::clause::Found;
 use super::{AGGREGATES, Aggregate, Crossing, Line, words};
 
 /// A number over many rows, and the line it is held against.

@@ -4,6 +4,8 @@
 //! While the eigenvalue is alone in its bracket the secant through both ends guesses it; a guess that keeps landing on
 //! one side has the other end's value made smaller. After a number of steps only halving is trusted.
 
+use std::ops::Range;
+
 /// Secant steps before only halving is trusted.
 const SECANTS: u32 = 24;
 
@@ -39,8 +41,8 @@ enum End {
     High,
 }
 
-/// The first bracket of every eigenvalue.
-pub(super) fn brackets(grid: &[Point], n: usize) -> Vec<Bracket> {
+/// The first bracket of each of these eigenvalues.
+pub(super) fn brackets(grid: &[Point], wanted: Range<usize>) -> Vec<Bracket> {
     let mut above = 1;
     let bracket = |i: usize| {
         while above + 1 < grid.len() && grid[above].below <= i {
@@ -48,7 +50,7 @@ pub(super) fn brackets(grid: &[Point], n: usize) -> Vec<Bracket> {
         }
         Bracket { low: grid[above - 1], high: grid[above], steps: 0, moved: None }
     };
-    (0..n).map(bracket).collect()
+    wanted.map(bracket).collect()
 }
 
 impl Bracket {
@@ -63,6 +65,11 @@ impl Bracket {
 
     pub(super) fn middle(&self) -> f64 {
         0.5 * (self.low.x + self.high.x)
+    }
+
+    /// The eigenvalue, as far as a closed bracket tells: zero where it may be zero.
+    pub(super) fn value(&self) -> f64 {
+        if self.low.x == 0.0 { 0.0 } else { self.middle() }
     }
 
     /// Whether the eigenvalue is alone in its bracket.

@@ -9,9 +9,11 @@
 use faer::{Mat, Side};
 use rayon::prelude::*;
 
+use super::audit;
 use super::bounds::{EQUAL, Eigenvalues, Ritz, clusters, lower, upper};
 use super::factors::{Basis, Factors};
-use super::orthogonal::{self, dot, project};
+use super::orthogonal::project;
+use super::vector::dot;
 
 /// Steps after which whole decompositions are cheaper.
 const PATIENCE: usize = 96;
@@ -130,7 +132,7 @@ impl Run {
         self.diagonal.push(dot(self.basis.column(self.diagonal.len()), image));
         project(&self.basis, &mut next);
         project(&self.basis, &mut next);
-        let beta = orthogonal::norm(&next);
+        let beta = super::vector::norm(&next);
         self.beside.push(beta);
         if beta > error {
             next.iter_mut().for_each(|x| *x /= beta);
@@ -168,9 +170,11 @@ impl Run {
             _ => 0.0,
         });
         let found = t.self_adjoint_eigen(Side::Lower).ok()?;
+        let values: Vec<f64> = found.S().column_vector().iter().copied().collect();
+        audit::eigenvectors(t.as_ref(), found.U(), &values).ok()?;
         let beta = self.beside[n - 1];
         let ritz = |i: usize| Ritz {
-            value: found.S().column_vector()[i],
+            value: values[i],
             first: found.U()[(0, i)],
             residual: beta * found.U()[(n - 1, i)],
         };

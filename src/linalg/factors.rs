@@ -2,7 +2,7 @@
 
 use faer::MatRef;
 
-use super::orthogonal::dot;
+use super::vector::dot;
 use crate::error::Error;
 use crate::low_rank::LowRank;
 use crate::spectrum::{Route, Spectrum};

@@ -7,6 +7,7 @@
 
 use pulp::Arch;
 
+use super::audit::{self, Contradiction, Invariants};
 use super::band::Square;
 use super::chase::Band;
 use super::kernel::{self, Lower, OVERHANG, Panels, Product};
@@ -146,16 +147,27 @@ impl Gram {
 
     /// All `padded` eigenvalues, ascending; the smallest are those of the padding. Not a number where the squares leave
     /// the range of a double, or an entry was none.
-    pub(super) fn eigenvalues(mut self) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// When they contradict the matrix.
+    pub(super) fn eigenvalues(mut self) -> Result<Vec<f64>, Contradiction> {
         let unit = match self.scale() {
             Ok(unit) => unit,
-            Err(trace) => return vec![trace; self.padded],
+            Err(trace) => return Ok(vec![trace; self.padded]),
         };
+        let sums = self.invariants();
         self.reduce();
-        let (diagonal, subdiagonal) = self.chase();
-        let mut eigenvalues = tridiagonal::eigenvalues(self.arch, &diagonal, &subdiagonal);
+        let (diagonal, coupling) = self.chase();
+        let mut eigenvalues = tested(self.arch, &sums, &diagonal, &coupling)?;
         eigenvalues.iter_mut().for_each(|x| *x *= unit);
-        eigenvalues
+        Ok(eigenvalues)
+    }
+
+    /// What the reduction must leave as it is.
+    pub(super) fn invariants(&mut self) -> Invariants {
+        let (n, ld) = (self.padded, leading(self.padded));
+        let entries = &*self.entries();
+        Invariants::of_columns(n, |j| &entries[j * ld + j..j * ld + n])
     }
 
     /// Ends the sum and divides it by the power of two that it gives; or gives zero where it is, and else no number where
@@ -231,6 +243,21 @@ impl Gram {
     }
 }
 
+/// The eigenvalues, ascending, of the tridiagonal matrix that one with these invariants became.
+pub(super) fn tested(
+    arch: Arch,
+    sums: &Invariants,
+    diagonal: &[f64],
+    coupling: &[f64],
+) -> Result<Vec<f64>, Contradiction> {
+    let n = diagonal.len();
+    sums.agree(&Invariants::of_tridiagonal(diagonal, coupling), n)?;
+    let eigenvalues = tridiagonal::eigenvalues(arch, diagonal, coupling);
+    sums.agree(&Invariants::of_eigenvalues(&eigenvalues), n)?;
+    audit::counts(diagonal, coupling, 0, &eigenvalues)?;
+    Ok(eigenvalues)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::kernel::tests::{machines, noise};
@@ -271,7 +298,9 @@ mod tests {
         let entries: Vec<f64> = noise(3).take(side * long).collect();
         for arch in machines() {
             let spectrum = |entries: &[f64]| {
-                Gram::of(arch, &Matrix::from_f64(long, side, entries).expect("sizes agree")).eigenvalues()
+                Gram::of(arch, &Matrix::from_f64(long, side, entries).expect("sizes agree"))
+                    .eigenvalues()
+                    .expect("sound")
             };
             let before = spectrum(&entries);
             assert!(spectrum(&vec![f64::NAN; side * long]).iter().all(|x| x.is_nan()));

@@ -6,7 +6,8 @@
 //! their space. Distant eigenvalues need not be told to the same call: their vectors are orthogonal by themselves.
 
 use super::factors::Basis;
-use super::orthogonal::{norm, project};
+use super::orthogonal::project;
+use super::vector::norm;
 
 /// Solutions before an eigenvalue is given up.
 const SOLUTIONS: usize = 6;
@@ -148,8 +149,8 @@ mod tests {
     use pulp::Arch;
 
     use super::super::kernel::tests::noise;
-    use super::super::orthogonal::dot;
     use super::super::tridiagonal::eigenvalues;
+    use super::super::vector::dot;
     use super::*;
 
     /// All vectors in one call: orthonormal, and each belongs to its value.

@@ -12,11 +12,13 @@
 
 use faer::Mat;
 
+use super::dense::{Triplets, triplets};
 use super::exact;
 use super::factors::{Basis, Factors};
 use super::operator::Operator;
 use super::orthogonal::{self, Split};
 use super::reduced::Reduced;
+use super::vector::norm;
 use crate::error::Error;
 
 /// A triplet is found when `‖Wᵀu − σv‖` is below this share of `σ₁`.
@@ -121,13 +123,14 @@ fn krylov(operator: &Operator<'_>, k: usize, steps: usize) -> Option<Factors> {
         if space.right.count() < look_at && !ended {
             continue;
         }
-        let inner = space.inner.thin_svd().ok()?;
-        let values: Vec<f64> = inner.S().column_vector().iter().copied().collect();
+        let inner = triplets(space.inner.as_ref())?;
+        let values = inner.values.clone();
         let wanted = k.min(values.len());
         let largest = values.first().copied().unwrap_or(0.0);
-        let worst = (0..wanted).map(|i| space.residual(inner.U().col(i))).fold(0.0, f64::max) / largest;
+        let worst = (0..wanted).map(|i| space.residual(inner.left.col(i))).fold(0.0, f64::max) / largest;
         if ended || (worst <= TOLERANCE && wanted == k) {
-            return Some(nonzero(space.triplets(&inner, wanted, values), operator));
+            let found = nonzero(space.triplets(&inner, wanted, values), operator);
+            return holds(operator, &transposed, &found, width).then_some(found);
         }
         if let Some((earlier, residual)) = before {
             let (gained, missing) = ((residual / worst).ln(), (worst / TOLERANCE).ln());
@@ -155,7 +158,7 @@ impl Space {
     fn grow(&mut self, operator: &Operator<'_>, transposed: &Operator<'_>, width: usize, scale: &mut f64) {
         let image = multiply(operator, &self.next, width);
         let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
-        *scale = image.columns().map(orthogonal::norm).fold(*scale, larger);
+        *scale = image.columns().map(norm).fold(*scale, larger);
         let Split { inside, fresh, outside } = orthogonal::split(&self.left, &image, *scale);
         let (rows, cols) = (self.left.count(), self.right.count());
         self.inner =
@@ -179,13 +182,32 @@ impl Space {
     }
 
     /// The first `count` triplets.
-    fn triplets(&self, inner: &faer::linalg::solvers::Svd<f64>, count: usize, values: Vec<f64>) -> Factors {
-        let of = |basis: &Basis, coefficients: faer::MatRef<'_, f64>| {
+    fn triplets(&self, inner: &Triplets, count: usize, values: Vec<f64>) -> Factors {
+        let of = |basis: &Basis, coefficients: &Mat<f64>| {
             Basis::of((basis.as_mat() * coefficients.subcols(0, count)).as_ref())
         };
-        let (left, right) = (of(&self.left, inner.U()), of(&self.right, inner.V()));
+        let (left, right) = (of(&self.left, &inner.left), of(&self.right, &inner.right));
         Factors { left, values, right }.truncated(count)
     }
+}
+
+/// Whether triplets fit the operator and their bases are orthonormal: what the recurrence said of them, from products.
+fn holds(operator: &Operator<'_>, transposed: &Operator<'_>, found: &Factors, width: usize) -> bool {
+    let Factors { left, values, right } = found;
+    let allowed = 2.0 * TOLERANCE * values.first().copied().unwrap_or(0.0);
+    let fits = |operator: &Operator<'_>, from: &Basis, to: &Basis| {
+        let image = multiply(operator, from, width);
+        image.columns().zip(to.columns()).zip(values).all(|((image, to), value)| {
+            let miss: Vec<f64> = image.iter().zip(to).map(|(x, y)| x - value * y).collect();
+            super::vector::norm(&miss) <= allowed
+        })
+    };
+    let orthonormal = |basis: &Basis| {
+        let product = |i: usize, j: usize| super::vector::dot(basis.column(i), basis.column(j));
+        let off = |i: usize, j: usize| (product(i, j) - f64::from(u8::from(i == j))).abs();
+        (0..basis.count()).all(|i| (0..=i).all(|j| off(i, j) <= TOLERANCE))
+    };
+    orthonormal(left) && orthonormal(right) && fits(operator, right, left) && fits(transposed, left, right)
 }
 
 /// The operator times each of at most `width` columns.
@@ -211,6 +233,7 @@ fn start(length: usize, width: usize) -> Basis {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dense::on_one_thread;
     use super::super::kernel::tests::noise;
     use super::super::operator::tests::{random, update};
     use super::*;
@@ -233,7 +256,7 @@ mod tests {
 
     #[track_caller]
     fn hold(name: &str, operator: &Operator<'_>, k: usize, found: &Factors) {
-        exact::on_one_thread();
+        on_one_thread();
         let whole = nonzero(exact::factors(operator).expect("converges"), operator).truncated(k);
         let largest = whole.values.first().copied().unwrap_or(0.0);
         assert_eq!(found.values.len(), whole.values.len(), "{name}: {:?}", found.values);
@@ -242,10 +265,11 @@ mod tests {
         for (i, (s, expected)) in found.values.iter().zip(&whole.values).enumerate() {
             assert!((s - expected).abs() <= 1e-11 * largest, "{name}: σ{i} is {s}, not {expected}");
             let (u, v) = (found.left.column(i), found.right.column(i));
-            let forth = (0..rows).map(|r| orthogonal::dot(&entries[r * cols..][..cols], v) - s * u[r]);
+            let forth =
+                (0..rows).map(|r| super::super::vector::dot(&entries[r * cols..][..cols], v) - s * u[r]);
             let back =
                 (0..cols).map(|c| (0..rows).map(|r| entries[r * cols + c] * u[r]).sum::<f64>() - s * v[c]);
-            let misses = [forth.collect::<Vec<_>>(), back.collect()].map(|miss| orthogonal::norm(&miss));
+            let misses = [forth.collect::<Vec<_>>(), back.collect()].map(|miss| norm(&miss));
             let [small, large] = if misses[0] <= misses[1] { misses } else { [misses[1], misses[0]] };
             assert!(small <= 1e-13 * largest, "{name}: triplet {i} is off by {small:e} on its better side");
             assert!(large <= 2.0 * TOLERANCE * largest, "{name}: triplet {i} is off by {large:e}");
@@ -253,7 +277,7 @@ mod tests {
         for basis in [&found.left, &found.right] {
             let defect = |i: usize, j: usize| {
                 let unit = f64::from(u8::from(i == j));
-                (orthogonal::dot(basis.column(i), basis.column(j)) - unit).abs()
+                (super::super::vector::dot(basis.column(i), basis.column(j)) - unit).abs()
             };
             let worst = (0..basis.count()).flat_map(|i| (0..=i).map(move |j| (i, j)));
             let worst = worst.map(|(i, j)| defect(i, j)).fold(0.0, f64::max);

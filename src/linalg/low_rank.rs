@@ -3,12 +3,13 @@
 //! `L·R` with `L = Q₁·T₁` and `Rᵀ = Q₂·T₂` is `Q₁·(T₁·T₂ᵀ)·Q₂ᵀ`: two thin QR factorizations and the decomposition of a
 //! small square give the triplets to rounding of `σ₁`, in `(m + n)·r²` operations.
 
-use faer::linalg::solvers::Qr;
-use faer::{Mat, MatRef};
+use faer::{Col, Mat, MatRef};
 
-use super::exact;
+use super::audit::{self, Contradiction};
+use super::dense::{on_one_thread, triplets};
 use super::factors::{Basis, Factors, fitting};
 use super::operator::thin;
+use super::qr::Qr;
 use crate::error::Error;
 use crate::low_rank::LowRank;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
@@ -16,7 +17,7 @@ use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 /// The singular triplets of a product, `min(rows, cols, rank)` of them; all other singular values are zero.
 ///
 /// # Errors
-/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// [`Error::Contradicted`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
 /// large for a double.
 pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
     let (factors, exponent) = in_units(product)?;
@@ -33,13 +34,25 @@ pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
     let (Factors { mut values, .. }, exponent) = in_units(product)?;
     let (rows, cols) = (product.rows(), product.cols());
     values.resize(rows.min(cols), 0.0);
-    Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)
+    let spectrum = Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)?;
+    let size = terms(product, exponent);
+    Ok(if spectrum.fits() { spectrum.of_terms(scaled(size, exponent)) } else { spectrum.of_terms(size) })
+}
+
+/// `√Σ‖lⱼ‖²‖rⱼ‖²` of the product's terms `lⱼ·rⱼᵀ`, in units of a power of two. Each is rounded to its own size, so where
+/// they cancel each other, rounding stays.
+fn terms(product: &LowRank, exponent: i32) -> f64 {
+    let (left, right) = thin(product);
+    let square = |j: usize| {
+        let size = left.col(j).norm_l2() * scaled(right.row(j).norm_l2(), -exponent);
+        size * size
+    };
+    (0..product.rank()).map(square).sum::<f64>().sqrt()
 }
 
 /// The triplets, their values in units of a power of two of the given exponent.
 fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
-    exact::on_one_thread();
-    let failed = || Error::NotConverged { rows: product.rows(), cols: product.cols() };
+    on_one_thread();
     let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !product.left().iter().chain(product.right()).all(|x| x.is_finite()) {
         return Err(Error::NotFinite { rows: product.rows(), cols: product.cols() });
@@ -51,20 +64,28 @@ fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
     let scaled = |factor: MatRef<'_, f64>, unit: f64| {
         Mat::from_fn(factor.nrows(), factor.ncols(), |i, j| factor[(i, j)] / unit)
     };
-    let left = Qr::new(scaled(left, units[0]).as_ref());
-    let right = Qr::new(scaled(right.transpose(), units[1]).as_ref());
-    let small = left.thin_R() * right.thin_R().transpose();
-    let svd = small.thin_svd().map_err(|_| failed())?;
-    let factors = Factors {
-        left: Basis::of((left.compute_thin_Q() * svd.U()).as_ref()),
-        values: svd.S().column_vector().iter().map(|s| s.abs()).collect(),
-        right: Basis::of((right.compute_thin_Q() * svd.V()).as_ref()),
-    };
+    let (thin_left, thin_right) = (scaled(left, units[0]), scaled(right.transpose(), units[1]));
+    let (left, right) = (Qr::of(thin_left.as_ref()), Qr::of(thin_right.as_ref()));
+    let small = left.triangle() * right.triangle().transpose();
+    let contradicted = || Error::Contradicted { rows: product.rows(), cols: product.cols() };
+    let found = triplets(small.as_ref()).ok_or_else(contradicted)?;
+    let (left, right) = (left.times(found.left.as_ref()), right.times(found.right.as_ref()));
+    // The product with a vector of signs, through the factors and through the triplets.
+    let probe = audit::signs(product.cols(), 0);
+    let inside = right.transpose() * &probe;
+    let inside = Col::from_fn(inside.nrows(), |i| found.values[i] * inside[i]);
+    let miss = (&thin_left * (thin_right.transpose() * &probe) - &left * inside).norm_l2();
+    let size = thin_left.norm_l2() * thin_right.norm_l2();
+    audit::holds(miss <= audit::allowed(product.rows().max(product.cols())) * size)
+        .map_err(|Contradiction| contradicted())?;
+    let factors =
+        Factors { left: Basis::of(left.as_ref()), values: found.values, right: Basis::of(right.as_ref()) };
     Ok((factors, magnitude(sizes[0]) + magnitude(sizes[1])))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::exact;
     use super::super::kernel::tests::noise;
     use super::*;
 
@@ -112,5 +133,26 @@ mod tests {
         }
         let infinite = LowRank::new((1, 1), 1, vec![f64::INFINITY], vec![1.0]).expect("sizes agree");
         assert!(low_rank(&infinite).is_err());
+    }
+    #[test]
+    fn terms_that_cancel_leave_rounding_below_the_floor() {
+        // `b·aᵀ + b·(c − a)ᵀ` is of rank one, and far smaller than either term.
+        let (rows, cols) = (40, 30);
+        let (b, a, c): (Vec<f64>, Vec<f64>, Vec<f64>) =
+            (noise(1).take(rows).collect(), noise(2).take(cols).collect(), noise(3).take(cols).collect());
+        let rest = a.iter().zip(&c).map(|(a, c)| 1e-12 * c - a);
+        let left = b.iter().flat_map(|x| [*x, *x]).collect();
+        let product = LowRank::new((rows, cols), 2, left, a.iter().copied().chain(rest).collect());
+        let product = product.expect("sizes agree");
+        let found = low_rank_values(&product).expect("sound");
+        assert!(found.values()[0] > found.floor() && found.values()[1] <= found.floor(), "{found:?}");
+        let halved = LowRank::new(
+            (rows, cols),
+            2,
+            product.left().to_vec(),
+            product.right().iter().map(|x| x * 2f64.powi(-700)).collect(),
+        );
+        let halved = low_rank_values(&halved.expect("sizes agree")).expect("sound");
+        assert!((halved.floor() / found.floor() * 2f64.powi(700) - 1.0).abs() < 1e-12);
     }
 }

@@ -2,17 +2,24 @@
 //!
 //! A new block is split into what a basis `Q` already spans and what is new: `Y = Q·C + X·R`, with `X` orthonormal and
 //! orthogonal to `Q`. Gram–Schmidt loses orthogonality in proportion to what it cancels; doing it twice restores it to
-//! rounding ("twice is enough", Giraud, Langou & Rozložník 2005). A column of which nothing new is left adds no column.
+//! rounding ("twice is enough", Giraud, Langou & Rozložník 2005), provided that the second time cancels little; where it
+//! cancels more, as in a column that is rounding for the most part, it is done once more. A column of which nothing new
+//! is left adds no column.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, Par};
 
 use super::factors::Basis;
+use super::vector::norm;
 
 /// What is left of a column is rounding when it is smaller than this share of the largest column seen.
 const NEGLIGIBLE: f64 = 1e-14;
 /// The second pass starts from unit columns; one that loses more than this was in the span but for rounding.
 const SPANNED: f64 = 1e-3;
+/// A pass in which every column keeps this much of its length was the last one needed.
+const KEPT: f64 = 0.5;
+/// Passes beyond which none can be needed: the third starts from columns that are orthonormal to many digits.
+const PASSES: usize = 4;
 
 /// A block in terms of a basis and of new orthonormal columns.
 pub(super) struct Split {
@@ -28,11 +35,17 @@ pub(super) struct Split {
 pub(super) fn split(basis: &Basis, block: &Basis, scale: f64) -> Split {
     let mut rest = block.as_mat().to_owned();
     let mut inside = remove(basis, &mut rest);
-    let (mut fresh, mut outside) = orthonormal(&rest, NEGLIGIBLE * scale);
-    let more = remove(basis, &mut fresh);
-    let (fresh, unit) = orthonormal(&fresh, SPANNED);
-    matmul(inside.as_mut(), Accum::Add, &more, &outside, 1.0, Par::Seq);
-    outside = &unit * &outside;
+    let (mut fresh, mut outside, _) = orthonormal(&rest, NEGLIGIBLE * scale);
+    for _ in 1..PASSES {
+        let more = remove(basis, &mut fresh);
+        let (cleared, unit, least) = orthonormal(&fresh, SPANNED);
+        matmul(inside.as_mut(), Accum::Add, &more, &outside, 1.0, Par::Seq);
+        outside = &unit * &outside;
+        fresh = cleared;
+        if least >= KEPT {
+            break;
+        }
+    }
     Split { inside, fresh: Basis::of(fresh.as_ref()), outside }
 }
 
@@ -44,12 +57,13 @@ fn remove(basis: &Basis, rest: &mut Mat<f64>) -> Mat<f64> {
     coefficients
 }
 
-/// Orthonormal columns that span `block` and the coefficients of its columns on them; a column of which no more than
-/// `floor` is new adds none.
-fn orthonormal(block: &Mat<f64>, floor: f64) -> (Mat<f64>, Mat<f64>) {
+/// Orthonormal columns that span `block`, the coefficients of its columns on them, and the least that was new in one; a
+/// column of which no more than `floor` is new adds none.
+fn orthonormal(block: &Mat<f64>, floor: f64) -> (Mat<f64>, Mat<f64>, f64) {
     let (length, width) = block.shape();
     let mut basis = Basis::empty(length);
     let mut coefficients = Mat::zeros(width, width);
+    let mut least = f64::INFINITY;
     for j in 0..width {
         let mut column: Vec<f64> = block.col(j).iter().copied().collect();
         for _ in 0..2 {
@@ -61,11 +75,12 @@ fn orthonormal(block: &Mat<f64>, floor: f64) -> (Mat<f64>, Mat<f64>) {
         if norm > floor {
             column.iter_mut().for_each(|x| *x /= norm);
             coefficients[(basis.count(), j)] = norm;
+            least = least.min(norm);
             basis.push(&column);
         }
     }
     let count = basis.count();
-    (basis.as_mat().to_owned(), coefficients.subrows(0, count).to_owned())
+    (basis.as_mat().to_owned(), coefficients.subrows(0, count).to_owned(), least)
 }
 
 /// Takes the part in the span of `basis` away from one column and gives its coefficients.
@@ -78,23 +93,6 @@ pub(super) fn project(basis: &Basis, column: &mut [f64]) -> Vec<f64> {
     matmul(found.as_mut(), Accum::Replace, basis.as_mat().transpose(), rest.as_ref(), 1.0, Par::Seq);
     matmul(rest.as_mut(), Accum::Add, basis.as_mat(), found.as_ref(), -1.0, Par::Seq);
     coefficients
-}
-
-/// Euclidean length.
-pub(super) fn norm(column: &[f64]) -> f64 {
-    dot(column, column).sqrt()
-}
-
-/// Inner product, in eight sums that run side by side.
-pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-    for (x, y) in x.iter().zip(y) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f64>() + x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum::<f64>()
 }
 
 #[cfg(test)]

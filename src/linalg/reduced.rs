@@ -7,11 +7,11 @@
 use pulp::Arch;
 
 use super::factors::{Basis, Factors};
+use super::gram::tested;
 use super::inverse::Tridiagonal;
 use super::operator::Operator;
-use super::orthogonal::norm;
 use super::reflections::Reflections;
-use super::tridiagonal;
+use super::vector::norm;
 use crate::error::Error;
 use crate::spectrum::Spectrum;
 
@@ -29,13 +29,14 @@ pub(super) struct Reduced {
 }
 
 impl Reduced {
-    /// Of an operator of no more rows than columns; none where it is zero or not finite.
+    /// Of an operator of no more rows than columns; none where it is zero or not finite, or fails its test.
     pub(super) fn of(operator: &Operator<'_>) -> Option<Self> {
         let arch = Arch::new();
         let mut gram = operator.gram(arch);
         let unit = gram.scale().ok()?;
+        let sums = gram.invariants();
         let (diagonal, coupling, reflections) = gram.tridiagonal();
-        let mut eigenvalues = tridiagonal::eigenvalues(arch, &diagonal, &coupling);
+        let mut eigenvalues = tested(arch, &sums, &diagonal, &coupling).ok()?;
         eigenvalues.reverse();
         eigenvalues.truncate(operator.rows());
         Some(Self { reflections, tridiagonal: Tridiagonal { diagonal, coupling }, eigenvalues, unit })

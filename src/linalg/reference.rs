@@ -3,6 +3,7 @@
 
 use super::bounds::Eigenvalues;
 use super::certificate::{BestCosine, Question, by_vectors, certified};
+use super::dense::on_one_thread;
 use super::factors::{Basis, Factors};
 use super::leading::{TOLERANCE, leading};
 use super::operator::Operator;
@@ -86,7 +87,7 @@ impl<'a> Reference<'a> {
         directions: &Basis,
         question: Question<'_>,
     ) -> Result<Vec<BestCosine>, Error> {
-        exact::on_one_thread();
+        on_one_thread();
         let weight = towards(&self.weight, vectors);
         if weight.rows().min(weight.cols()) > SMALL_SIDE
             && let Some(found) = self.without_vectors(vectors, directions, question)

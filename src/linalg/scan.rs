@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use super::bounds::{EQUAL, clusters};
 use super::certificate::BestCosine;
 use super::factors::Basis;
-use super::orthogonal::{dot, norm};
 use super::reduced::Reduced;
+use super::vector::{dot, norm};
 use crate::spectrum::{Route, Spectrum};
 
 /// Most singular vectors taken together: they are made orthogonal to each other one by one.

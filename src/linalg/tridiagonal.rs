@@ -9,6 +9,9 @@
 //! to converge. Every eigenvalue's steps are its own, so the bits depend neither on the number of threads nor on its
 //! neighbours.
 //!
+//! The singular values of a bidiagonal matrix are the eigenvalues above zero of a tridiagonal one (Golub & Kahan 1965)
+//! and are counted in the same way.
+//!
 //! Absolute, not relative accuracy: an eigenvalue far below `‖T‖` is right to `ε·‖T‖` only.
 
 use super::bracket::{Bracket, Point, brackets};
@@ -44,16 +47,46 @@ pub(super) fn eigenvalues(arch: Arch, diagonal: &[f64], coupling: &[f64]) -> Vec
         return vec![0.0; n];
     }
     let problem = Scaled::new(arch, diagonal, coupling, norm);
-    let grid = problem.grid(low / problem.unit, high / problem.unit);
-    let starts: Vec<Bracket> = brackets(&grid, n);
-    let mut found = vec![0.0; n];
-    found.par_chunks_mut(TASK).enumerate().for_each(|(task, out)| {
-        let first = task * TASK;
-        problem.close(first, &starts[first..first + out.len()], out);
-    });
-    // Two neighbours within rounding of each other may have come out in the other order.
-    found.sort_by(f64::total_cmp);
-    found.iter().map(|x| x * problem.unit).collect()
+    // Beyond the discs by more than rounding, so that the count there is sure.
+    problem.found(low / problem.unit - 32.0 * problem.finest, 0, high / problem.unit)
+}
+
+/// The singular values, ascending, of the upper bidiagonal matrix with this diagonal and `n − 1` entries above it.
+///
+/// With the two interleaved beside a diagonal of zeros, every `±σ` is an eigenvalue: as many lie below zero as above it,
+/// and only the upper half is sought. What is not told from zero is zero.
+pub(super) fn singular_values(arch: Arch, diagonal: &[f64], above: &[f64]) -> Vec<f64> {
+    let n = diagonal.len();
+    let coupling = interleaved(diagonal, above);
+    let high = (0..=coupling.len())
+        .map(|i| {
+            i.checked_sub(1).map_or(0.0, |i| coupling[i].abs()) + coupling.get(i).map_or(0.0, |e| e.abs())
+        })
+        .fold(0.0, f64::max);
+    if high == 0.0 {
+        return vec![0.0; n];
+    }
+    let problem = Scaled::new(arch, &vec![0.0; 2 * n], &coupling, high);
+    problem.found(0.0, n, high / problem.unit)
+}
+
+/// `d₁ e₁ d₂ e₂ …`: what stands beside the zero diagonal of the Golub–Kahan matrix.
+pub(super) fn interleaved(diagonal: &[f64], above: &[f64]) -> Vec<f64> {
+    let above = above.iter().map(Some).chain(std::iter::repeat(None));
+    diagonal.iter().zip(above).flat_map(|(d, e)| std::iter::once(*d).chain(e.copied())).collect()
+}
+
+/// How many eigenvalues lie below `x`, one point at a time, by the ratios of neighbouring minors: a second opinion on
+/// what was found, which shares no line with it.
+pub(super) fn below(diagonal: &[f64], coupling: &[f64], x: f64) -> usize {
+    let mut ratio = 1.0;
+    let step = |k: usize| {
+        let squared = if k > 0 { coupling[k - 1].powi(2) } else { 0.0 };
+        ratio = diagonal[k] - x - squared / ratio;
+        ratio = if ratio == 0.0 { f64::MIN_POSITIVE } else { ratio };
+        ratio < 0.0
+    };
+    (0..diagonal.len()).map(step).filter(|negative| *negative).count()
 }
 
 /// The matrix divided by `unit`, a power of two near its norm.
@@ -80,6 +113,20 @@ impl Scaled {
         }
     }
 
+    /// The eigenvalues from `low` to `high`, in units of the original; `below` of them all lie below `low`.
+    fn found(&self, low: f64, below: usize, high: f64) -> Vec<f64> {
+        let grid = self.grid(low, below, high);
+        let starts: Vec<Bracket> = brackets(&grid, below..self.diagonal.len());
+        let mut found = vec![0.0; starts.len()];
+        found.par_chunks_mut(TASK).enumerate().for_each(|(task, out)| {
+            let first = task * TASK;
+            self.close(below + first, &starts[first..first + out.len()], out);
+        });
+        // Two neighbours within rounding of each other may have come out in the other order.
+        found.sort_by(f64::total_cmp);
+        found.iter().map(|x| x * self.unit).collect()
+    }
+
     fn points(&self, xs: &[f64; POINTS]) -> [Point; POINTS] {
         let mut told = Told { below: [0.0; POINTS], value: [0.0; POINTS], power: [0.0; POINTS] };
         self.arch.dispatch(Count { diagonal: &self.diagonal, coupling: &self.coupling, xs, told: &mut told });
@@ -92,11 +139,11 @@ impl Scaled {
     }
 
     /// Points between `low` and `high`, both included, denser where eigenvalues crowd; their counts never fall.
-    fn grid(&self, low: f64, high: f64) -> Vec<Point> {
+    fn grid(&self, low: f64, below: usize, high: f64) -> Vec<Point> {
         let n = self.diagonal.len();
-        // Beyond the discs by more than rounding, so that the counts there are sure; their values are not needed.
+        // The counts at the ends are sure; their values are not needed.
         let end = |x, below| Point { x, below, value: 0.0, power: 0.0 };
-        let mut grid = vec![end(low - 32.0 * self.finest, 0), end(high + 32.0 * self.finest, n)];
+        let mut grid = vec![end(low, below), end(high + 32.0 * self.finest, n)];
         for round in 0..ROUNDS {
             let mut xs = vec![];
             let mut crowded = 0;
@@ -113,7 +160,7 @@ impl Scaled {
                 }
             }
             // A few crowded ones are found faster one by one.
-            if xs.is_empty() || (round > 1 && crowded * 8 < n) {
+            if xs.is_empty() || (round > 1 && crowded * 8 < n - below) {
                 break;
             }
             grid.extend(self.all(&xs));
@@ -151,7 +198,7 @@ impl Scaled {
                 if let Some((i, bracket)) = lane {
                     bracket.shrink(first + *i, point);
                     if bracket.is_closed(self.finest) {
-                        out[*i] = bracket.middle();
+                        out[*i] = bracket.value();
                         *lane = waiting.next().map(|i| (i, brackets[i]));
                     }
                 }
@@ -255,22 +302,12 @@ mod tests {
     /// The naive twin: one point at a time, by ratios of neighbouring polynomials, halving only.
     /// A dense solver is a worse twin: faer's is off by a hundred roundings where 40-digit arithmetic confirms this one.
     fn naive(diagonal: &[f64], coupling: &[f64]) -> Vec<f64> {
-        let below = |x: f64| {
-            let mut ratio = 1.0;
-            let step = |k: usize| {
-                let squared = if k > 0 { coupling[k - 1].powi(2) } else { 0.0 };
-                ratio = diagonal[k] - x - squared / ratio;
-                ratio = if ratio == 0.0 { f64::MIN_POSITIVE } else { ratio };
-                ratio < 0.0
-            };
-            (0..diagonal.len()).map(step).filter(|negative| *negative).count()
-        };
         let bound = 3.0 * diagonal.iter().chain(coupling).fold(0.0f64, |m, x| m.max(x.abs()));
         let eigenvalue = |i: usize| {
             let (mut low, mut high) = (-bound, bound);
             for _ in 0..200 {
                 let middle = 0.5 * (low + high);
-                if below(middle) > i { high = middle } else { low = middle }
+                if below(diagonal, coupling, middle) > i { high = middle } else { low = middle }
             }
             low
         };

@@ -14,12 +14,13 @@ use std::ops::Range;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::cost::eigenvalue_cost;
 use super::exact;
 use super::gram::Gram;
 use super::kernel::{self, BAND_SLACK, Lower, Panels, Product};
 use super::places::{Places, halving};
 use super::workspace::Buffer;
-use super::{Cost, Precision, cost, eigenvalue_cost};
+use super::{Cost, Precision, cost};
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::escape::{Escaped, Style};
-use super::table::Paint;
+use super::style::Paint;
 use crate::analysis::resize::{Resized, Rule};
 use crate::notation;
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use crate::notation;
 use crate::report::{Compared, Report, Row, Standing, Value, Why};
 
-use super::table::{Look, Unchanged};
+use super::style::{TableStyle, Unchanged};
 
 /// How many matrices are named before the rest is counted.
 const NAMED: usize = 8;
 
 /// The rows that a person wants to see.
-pub(super) fn shown<'r>(report: &'r Report, look: &Look<'_>) -> Vec<&'r Row> {
+pub(super) fn shown<'r>(report: &'r Report, look: &TableStyle<'_>) -> Vec<&'r Row> {
     let unchanged = |row: &Row| look.unchanged == Unchanged::Hidden && is(row, Standing::Unchanged);
     // Of a vector that changed no more is known than that, which a note says.
     let vectors: BTreeSet<&str> = changed_vectors(report).map(|row| row.name.as_str()).collect();

@@ -7,16 +7,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::flat::{self, Cell};
+use super::style::Formulas;
 use crate::report::{Kind, Pattern, Report};
-
-/// What becomes of text that a spreadsheet would compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Formulas {
-    /// It gets an apostrophe in front.
-    Defused,
-    /// It stays, for programs that read the file.
-    Kept,
-}
 
 pub(super) fn write(report: &Report, formulas: Formulas, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::table::Paint;
+use super::style::Paint;
 use crate::error::{begins_command, is_hidden};
 
 /// How a character that may not leave as it is, is written.
@@ -114,7 +114,8 @@ mod tests {
         check(plain, "\u{1b}[1mx\u{1b}[0m", r"\u{1b}[1mx\u{1b}[0m");
         check(Style::Commands, "::error::a\u{7}\n", "::error::a\\u{7}\n");
         let mut out = vec![];
-        writeln!(Escaped::new(&mut out, plain), "a::b\n  ::error::x {}", "::y").expect("a vector");
+        let blanks = " ";
+        writeln!(Escaped::new(&mut out, plain), "a::b\n {blanks}::error::x ::y").expect("a vector");
         assert_eq!(String::from_utf8(out).expect("text"), "a::b\n  \\u{3a}:error::x \\u{3a}:y\n");
     }
 

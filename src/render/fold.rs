@@ -4,18 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::cell::{UNSURE, cell, is_unsure, number};
-use super::table::{Layout, Look};
+use super::style::{Experts, Layout, TableStyle};
 use crate::layer::place;
 use crate::report::{Column, Format, Report, Row, Value};
-
-/// What the table shows of experts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Experts {
-    /// One line for all of one projection in one block, where these are many.
-    Folded,
-    /// A line each.
-    Apart,
-}
 
 /// From so many on experts are folded.
 const MANY: usize = 8;
@@ -38,7 +29,7 @@ pub(super) struct Bunch<'r> {
 }
 
 /// The lines of `rows`, each at the place of its first row.
-pub(super) fn bunches<'r>(rows: &[&'r Row], look: &Look<'_>) -> Vec<Bunch<'r>> {
+pub(super) fn bunches<'r>(rows: &[&'r Row], look: &TableStyle<'_>) -> Vec<Bunch<'r>> {
     let fold = look.experts == Experts::Folded && look.layout == Layout::Grouped;
     let keys: Vec<Option<String>> =
         rows.iter().map(|row| all_experts(&row.name).filter(|_| fold && row.failed.is_none())).collect();
@@ -116,7 +107,7 @@ impl Bunch<'_> {
 }
 
 /// The experts that stand farthest from the others of their line, in words.
-pub(super) fn notes(report: &Report, rows: &[&Row], look: &Look<'_>) -> Vec<String> {
+pub(super) fn notes(report: &Report, rows: &[&Row], look: &TableStyle<'_>) -> Vec<String> {
     let mut bunches = bunches(rows, look);
     bunches.retain(|bunch| bunch.rows.len() > 1);
     let columns: Vec<&'static Column> = super::columns(report, &look.columns).collect();

@@ -7,7 +7,8 @@ use unicode_width::UnicodeWidthStr;
 
 use super::escape::Escaped;
 use super::inline::{Place, code, inline};
-use super::table::{Look, shorten};
+use super::style::TableStyle;
+use super::table::shorten;
 use super::{OutputFormat, comma, json};
 use crate::error::{brief, printable};
 use crate::notation;
@@ -29,7 +30,7 @@ const LONGEST_LIST: usize = 12;
 pub fn write(
     inventory: &Inventory,
     format: OutputFormat,
-    look: &Look<'_>,
+    look: &TableStyle<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let out: &mut dyn Write = &mut Escaped::new(out, super::style(format, look));
@@ -46,7 +47,7 @@ pub fn write(
     }
 }
 
-fn write_table(inventory: &Inventory, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn write_table(inventory: &Inventory, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     for (word, text) in head(inventory) {
         wrapped(&word, &text, look.width, out)?;
     }

@@ -9,7 +9,8 @@ use crate::report::{Column, Report, Row, Verdict};
 use super::cell;
 use super::inline::{Place, code, inline};
 use super::problem;
-use super::table::{self, Look};
+use super::style::TableStyle;
+use super::table;
 use super::{changes, foot};
 
 /// Findings of one rule that are listed.
@@ -19,7 +20,7 @@ const ROWS: usize = 500;
 /// Bytes of both tables: GitHub refuses a summary of more than 1 MiB, whatever names it consists of.
 const BYTES: usize = 384 << 10;
 
-pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     if !report.verdicts.is_empty() {
         write_verdicts(&report.verdicts, out)?;
     }
@@ -80,7 +81,7 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn write_rows(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn write_rows(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     let columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     let labels: Vec<String> = columns.iter().map(|column| cell_of(column.label)).collect();
     let rule = "--:|".repeat(columns.len());

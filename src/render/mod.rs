@@ -21,6 +21,7 @@ mod junit;
 mod markdown;
 pub mod plot;
 mod problem;
+mod style;
 mod table;
 
 use std::borrow::Cow;
@@ -29,9 +30,7 @@ use std::io::{self, Write};
 use crate::report::{Column, Report};
 use escape::{Escaped, Style};
 
-pub use comma::Formulas;
-pub use fold::Experts;
-pub use table::{Layout, Look, Overflow, Paint, Unchanged};
+pub use style::{Experts, Formulas, Layout, Overflow, Paint, TableStyle, Unchanged};
 
 /// The formats a report can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +77,16 @@ pub const OUTPUT_FORMATS: &[(OutputFormat, &str, &[&str])] = &[
 /// carry all columns, and so do people's when the user named them.
 ///
 /// Here, and nowhere else, texts that a hostile file may have chosen become harmless: JSON and Parquet give them back
-/// as they are, all other formats show them printable, and what leaves passes [`Escaped`] on its way.
+/// as they are, all other formats show them printable, and what leaves passes `Escaped` on its way.
 ///
 /// # Errors
 /// What the writer says.
-pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(
+    report: &Report,
+    format: OutputFormat,
+    look: &TableStyle<'_>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     #[cfg(feature = "parquet")]
     if format == OutputFormat::Parquet {
         return columnar::write(report, out);
@@ -107,7 +111,7 @@ pub fn write(report: &Report, format: OutputFormat, look: &Look<'_>, out: &mut d
 }
 
 /// How what would do harm is written in `format`.
-fn style(format: OutputFormat, look: &Look<'_>) -> Style {
+fn style(format: OutputFormat, look: &TableStyle<'_>) -> Style {
     match format {
         OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Gitlab => Style::Json,
         OutputFormat::Table => Style::Text(look.paint),

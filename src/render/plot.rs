@@ -12,7 +12,7 @@ use crate::report::{Column, Row, Value};
 use crate::spectrum::Spectrum;
 
 use super::cell;
-use super::table::Paint;
+use super::style::Paint;
 
 pub use spectrum::{Picture, write_picture};
 

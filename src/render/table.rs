@@ -6,78 +6,12 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::{SHORT_TAILS, UNSURE, ranges};
-use super::comma::Formulas;
-use super::fold::{self, Bunch, Experts};
+use super::fold::{self, Bunch};
+use super::style::{Layout, Overflow, TableStyle};
 use super::{changes, foot, problem};
 use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Kind, Report, Row, SkippedContent, Value, Verdict, Why};
-
-/// How a person wants to see the report.
-#[derive(Debug, Clone)]
-pub struct Look<'a> {
-    /// Widest line, in characters.
-    pub width: usize,
-    /// Keys of the columns, most wanted first.
-    pub columns: Vec<&'a str>,
-    /// What to do when the columns do not fit.
-    pub overflow: Overflow,
-    /// How rows are laid out.
-    pub layout: Layout,
-    /// Whether escape sequences may be used.
-    pub paint: Paint,
-    /// What a comparison shows of matrices that did not change.
-    pub unchanged: Unchanged,
-    /// What is shown of experts.
-    pub experts: Experts,
-    /// What becomes of cells of a CSV that a spreadsheet would compute.
-    pub formulas: Formulas,
-}
-
-/// What a comparison shows of matrices that did not change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unchanged {
-    /// A line each, like the others.
-    Shown,
-    /// Their number at the foot.
-    Hidden,
-}
-
-/// What to do when the chosen columns are wider than the line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overflow {
-    /// Leave out the least wanted.
-    Drop,
-    /// Show all of them: the user asked for these.
-    Keep,
-}
-
-/// How rows are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// Under a line for each block of the model.
-    Grouped,
-    /// Full names, in the order of the report.
-    Flat,
-}
-
-/// Whether escape sequences may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paint {
-    /// Bold headings, dim notes, a red or green verdict.
-    Color,
-    /// Text alone.
-    Plain,
-}
-
-impl Paint {
-    pub(super) fn wrap(self, code: &str, text: &str) -> String {
-        match self {
-            Self::Color => format!("\x1b[{code}m{text}\x1b[0m"),
-            Self::Plain => text.to_owned(),
-        }
-    }
-}
 
 const SPARK: usize = 12;
 /// Reasons that the footer tells apart.
@@ -86,7 +20,7 @@ const REASONS: usize = 4;
 const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
 const SHORTEST_NAME: usize = 24;
 
-pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     let rows = changes::shown(report, look);
     if !rows.is_empty() {
         write_rows(report, &fold::bunches(&rows, look), look, out)?;
@@ -105,7 +39,12 @@ enum Line {
     Row(String),
 }
 
-fn write_rows(report: &Report, shown: &[Bunch<'_>], look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn write_rows(
+    report: &Report,
+    shown: &[Bunch<'_>],
+    look: &TableStyle<'_>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let lines = lines(shown, look.layout);
     let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     // The name takes what the other columns leave, but never less than a name needs to be told from its neighbours.
@@ -244,7 +183,7 @@ const CAUTIONS: [(&str, &str); 5] = [
 ];
 
 /// What a reader must know beside the numbers.
-fn notes(report: &Report, look: &Look<'_>) -> Vec<String> {
+fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
     let mut notes = vec![];
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
@@ -376,7 +315,7 @@ pub(super) fn footer(report: &Report) -> String {
     parts.join(" · ")
 }
 
-fn write_verdicts(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn write_verdicts(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     if report.verdicts.is_empty() {
         return Ok(());
     }

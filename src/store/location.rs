@@ -141,7 +141,7 @@ impl Location {
             Entry::Folder => return Err(self.malformed("is a folder, not a file")),
             Entry::File(_) | Entry::Broken(_) | Entry::Absent => {}
         }
-        let text = self.store.whole(&self.path, most).map_err(|e| self.failed("cannot read", e))?;
+        let text = self.store.whole(&self.path, most).map_err(|e| self.failed("cannot open", e))?;
         text.ok_or_else(|| self.malformed(format!("{what} of more than {most} bytes is not read")))
     }
 

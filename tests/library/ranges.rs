@@ -114,7 +114,7 @@ impl Known<'_> {
             .iter()
             .fold(bounds, |b, s| b.split(s).next().unwrap());
         if bounds == "0 or 1" {
-            return assert!(x == 0.0 || x == 1.0, "{what}: {} is {x}", column.key);
+            return assert!([0.0, 1.0].contains(&x), "{what}: {} is {x}", column.key);
         }
         let inner = &bounds[1..bounds.len() - 1];
         // The comma between the ends is the one outside parentheses.
@@ -177,7 +177,7 @@ fn matrices((rows, cols): (usize, usize), seed: u32) -> Vec<(&'static str, Vec<f
         ("ones", of(&mut |_, _| 0.7)),
         ("rank one", of(&mut |i, j| left[i] * right[j])),
         ("half zero", of(&mut |i, _| if 2 * i < rows { 0.0 } else { next() })),
-        ("graded", of(&mut |i, j| graded() * 0.05f64.powi((i + j) as i32))),
+        ("graded", of(&mut |i, j| graded() * 0.05f64.powf((i + j) as f64))),
         ("two blocks", of(&mut |i, j| if (i < rows / 2) == (j < cols / 2) { 0.3 } else { 0.0 })),
         ("hadamard", of(&mut |i, j| if (i & j).count_ones() % 2 == 0 { 0.25 } else { -0.25 })),
         ("zero", of(&mut |_, _| 0.0)),
@@ -210,6 +210,10 @@ fn tuned((rows, cols): (usize, usize), base: &[f64], seed: u32) -> Vec<(&'static
 
 const SHAPES: [(usize, usize); 5] = [(1, 7), (8, 8), (12, 5), (9, 16), (24, 24)];
 const SCALES: [f64; 7] = [1.0, 1e-300, 1e-160, 1e-9, 1e140, 1e300, 7e306];
+
+fn side((source, layer): &(Memory, Layer)) -> Side<'_> {
+    Side::Weight(Weight { source, layer, added: None })
+}
 
 #[test]
 fn the_metrics_of_a_matrix_lie_in_their_ranges() {
@@ -266,9 +270,6 @@ fn the_numbers_of_a_pair_lie_in_their_ranges() {
                         preserve,
                         top: TOP,
                     };
-                    fn side((source, layer): &(Memory, Layer)) -> Side<'_> {
-                        Side::Weight(Weight { source, layer, added: None })
-                    }
                     let found =
                         measure(Some(side(&base)), &[Some((side(&other), Standing::Measured))], &settings);
                     let found = found.unwrap().tuned.remove(0).unwrap();

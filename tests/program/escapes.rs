@@ -309,7 +309,8 @@ fn numbers_of_a_csv_stay_and_raw_cells_are_as_they_are() {
     check("raw", "text", &raw);
     let numbers = |text: &str| -> Vec<Vec<String>> {
         let lines = csv(text).into_iter().filter(|line| line[7] == "measured");
-        lines.map(|line| line[10..].to_vec()).collect()
+        // The last cell has the codes of what is missing.
+        lines.map(|line| line[10..line.len() - 1].to_vec()).collect()
     };
     assert_eq!(numbers(&safe), numbers(&raw));
     assert!(

@@ -25,6 +25,7 @@ mod rank;
 mod recipes;
 mod settings;
 mod signals;
+mod structured;
 mod transcripts;
 mod updates;
 mod weightwatcher;

@@ -18,7 +18,7 @@ use damage::{Random, damage, setting};
 /// Cases of an ordinary test run.
 const CASES: u64 = 1_000;
 /// The longest that one case may take.
-const SLOWEST: Duration = Duration::from_secs(60);
+const SLOWEST: Duration = Duration::from_mins(1);
 
 /// What only the program reads, and how it is asked; `FILE` stands for the damaged file.
 const PROGRAM: &[(&str, &[&str])] = &[

@@ -2,6 +2,7 @@
 
 #![cfg(unix)]
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -18,7 +19,8 @@ fn many(folder: &Path) -> PathBuf {
         let begin = data.len();
         data.extend((1..=6u8).flat_map(|n| (f32::from(n) + i as f32).to_le_bytes()));
         let end = data.len();
-        header += &format!(
+        let _ = write!(
+            header,
             r#","layers.{i}.w.weight":{{"dtype":"F32","shape":[2,3],"data_offsets":[{begin},{end}]}}"#
         );
     }

@@ -165,7 +165,7 @@ fn a_bad_file_is_told_by_line_with_the_way_out() {
 fn a_file_that_is_not_there_or_no_text_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("binary.toml"), [b'a', 0xff]).unwrap();
-    for (path, part) in [("none.toml", "cannot read"), ("binary.toml", "UTF-8"), (".", "cannot read")] {
+    for (path, part) in [("none.toml", "cannot open"), ("binary.toml", "UTF-8"), (".", "folder")] {
         let output = run(folder.path(), &["config", "--config", path]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains(part), "{path}: {said}");

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::analysis::compare::{Outcome, Settings, Vectors, Vocabulary, cost, measure};
 use crate::analysis::hygiene;
+use crate::cli::jobs::{Work, run_jobs};
 use crate::cli::options::Common;
-use crate::cli::run::{self, Work};
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
 use crate::report::{Column, Measurements, Row, Standing};
 
 use super::assembly::Found;
+use super::odd::{Odd, SeenOdd};
 use super::side::{self, Side};
 use super::task::{self, Depth, Seen, Sides, Task};
 
@@ -29,7 +30,7 @@ pub(super) fn look_and_measure(
         let (sides, tasks) = (Arc::clone(sides), Arc::clone(&shared));
         Arc::new(move |i| task::see(&sides, &tasks[i], depth))
     };
-    let seen = run::all(&jobs, &work, (common, limits))?;
+    let seen = run_jobs(&jobs, &work, (common, limits))?;
     let wanted = |seen: &Seen| {
         let changed = |standing| !matches!(standing, None | Some(Standing::Unchanged | Standing::Removed));
         let same = |standing| depth == Depth::Everything && standing == Some(Standing::Unchanged);
@@ -53,7 +54,7 @@ pub(super) fn look_and_measure(
             outcome(&sides, &tasks[at], &standings[at], depth, &settings, &columns)
         })
     };
-    let outcomes = run::all(&jobs, &work, (common, limits))?;
+    let outcomes = run_jobs(&jobs, &work, (common, limits))?;
     for (at, outcome) in originals.iter().zip(outcomes) {
         found[*at].outcome = Some(outcome.map(Arc::new));
     }
@@ -80,9 +81,10 @@ pub(super) fn look_at_others(
         let (sides, odd) = (Arc::clone(sides), Arc::clone(&odd));
         Arc::new(move |i| odd[i].see(&sides))
     };
-    let seen = run::all(&jobs, &work, (common, limits))?;
+    let seen = run_jobs(&jobs, &work, (common, limits))?;
     let pairs = || odd.iter().zip(&seen);
-    let unchanged = pairs().filter(|(odd, seen)| odd.is_unchanged(seen)).map(|(odd, _)| odd.name()).collect();
+    let same = |(_, seen): &(&Odd, &Result<SeenOdd, String>)| seen.as_ref().is_ok_and(SeenOdd::is_unchanged);
+    let unchanged = pairs().filter(same).map(|(odd, _)| odd.name()).collect();
     Ok((pairs().filter_map(|(odd, seen)| odd.row(seen, vocabulary)).collect(), unchanged))
 }
 

@@ -19,7 +19,7 @@ use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
 use crate::notation;
-use crate::render::{self, Look, Unchanged};
+use crate::render::{self, TableStyle, Unchanged};
 use crate::report::Column;
 
 use super::model::Model;
@@ -170,7 +170,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let shown = shown(&report.columns, &names, wanted);
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
-    let look = Look { unchanged, ..common.look(&shown, &keys) };
+    let look = TableStyle { unchanged, ..common.look(&shown, &keys) };
     let status = run::deliver_as(&report, &look, &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)
     })?;

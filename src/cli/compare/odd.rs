@@ -92,12 +92,11 @@ impl Sides {
         let of_tuned: Vec<BTreeSet<String>> = self.tuned.iter().map(|(_, side)| plain(side)).collect();
         for odd in odd {
             let Some(weight) = odd.scales().map(|weight| pair::canonical(bare(weight))) else { continue };
-            odd.stored_plainly = match (&odd.base, of_base.contains(&weight)) {
-                (None, plain) => vec![plain; self.tuned.len()],
-                (Some(_), _) => {
-                    let lacks = odd.tuned.iter().map(Option::is_none);
-                    lacks.zip(&of_tuned).map(|(lacks, plain)| lacks && plain.contains(&weight)).collect()
-                }
+            odd.stored_plainly = if odd.base.is_some() {
+                let lacks = odd.tuned.iter().map(Option::is_none);
+                lacks.zip(&of_tuned).map(|(lacks, plain)| lacks && plain.contains(&weight)).collect()
+            } else {
+                vec![of_base.contains(&weight); self.tuned.len()]
             };
         }
     }
@@ -162,11 +161,6 @@ impl Odd {
         self.name.clone()
     }
 
-    /// Whether it is the same on all sides, and every entry is finite.
-    pub(super) fn is_unchanged(&self, seen: &Result<SeenOdd, String>) -> bool {
-        seen.as_ref().is_ok_and(|seen| seen.tuned.iter().all(|(fate, _)| same(fate)))
-    }
-
     /// Its row: none where there is nothing to say of it.
     pub(super) fn row(&self, seen: &Result<SeenOdd, String>, vocabulary: &Vocabulary) -> Option<Row> {
         let Entry { tensor, .. } = self.entry()?;
@@ -192,7 +186,7 @@ impl Odd {
                 return Some(Row { comparison, failed: Some(failure.clone()), ..row });
             }
         };
-        if seen.tuned.iter().all(|(fate, _)| same(fate)) {
+        if seen.is_unchanged() {
             return None;
         }
         let fates: Vec<Fate> = seen.tuned.iter().map(|(fate, _)| *fate).collect();
@@ -209,6 +203,13 @@ impl Odd {
             values: vocabulary.fates(seen.base_nonfinite, &fates),
             ..row
         })
+    }
+}
+
+impl SeenOdd {
+    /// Whether it is the same on all sides, and every entry is finite.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.tuned.iter().all(|(fate, _)| same(fate))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use crate::cli::options::{When, globs, size};
+use crate::cli::values::{When, globs, size};
 use crate::error::{Error, brief, printable};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
 use crate::report::Severity;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::options::{When, filter, size};
+use super::values::{When, filter, size};
 use crate::error::{Error, printable};
 use crate::gate::{self, MissingPolicy};
 use crate::layer::Filter;

@@ -21,7 +21,8 @@ use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Report};
 
-use super::table::{self, Look};
+use super::style::TableStyle;
+use super::table;
 use kinds::Kinds;
 use standout::{NEWS, Standing};
 use views::Model;
@@ -38,7 +39,7 @@ const WORST: usize = 12;
 /// So many columns can be looked at against depth.
 const VIEWS: usize = 24;
 
-pub(super) fn write(report: &Report, look: &Look<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     let shown: Vec<&'static Column> = super::columns(report, &look.columns).collect();
     let keys: Vec<&str> = shown.iter().map(|column| column.key).collect();
     let kinds = Kinds::new(report);
@@ -266,7 +267,7 @@ mod tests {
     }
 
     fn page(report: &Report) -> String {
-        let look = Look {
+        let look = TableStyle {
             experts: crate::render::Experts::Folded,
             width: 100,
             columns: report.columns.iter().map(|column| column.key).take(6).collect(),

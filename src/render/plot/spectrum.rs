@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Canvas, EDGE, HEIGHTS, MARGIN, NARROWEST, title, write_positions, write_words};
 use crate::notation;
-use crate::render::table::Paint;
+use crate::render::style::Paint;
 use crate::report::{Row, Value};
 use crate::spectrum::Spectrum;
 

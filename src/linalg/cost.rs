@@ -1,0 +1,112 @@
+//! What decompositions are expected to take, from shapes alone, and so which route a weight takes.
+
+use super::{Precision, STREAM_BYTES, band};
+use crate::matrix::Dtype;
+use crate::spectrum::Route;
+
+/// Up to this short side and this many entries the exact way costs a few milliseconds, and nothing is lost. Beyond, it
+/// takes five times as long as the fast one, which thousands of experts of 512 rows would notice.
+const SMALL_SIDE: usize = 256;
+const SMALL_ENTRIES: usize = 1 << 24;
+
+/// What a decomposition is expected to take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cost {
+    /// Floating-point operations, weighed so that each takes equally long.
+    pub flops: f64,
+    /// Peak memory in bytes, the stored weight included.
+    pub bytes: u64,
+}
+
+/// Which route a weight of this shape takes.
+pub(super) fn route(rows: usize, cols: usize, precision: Precision) -> Route {
+    let small = rows.min(cols) <= SMALL_SIDE && rows.saturating_mul(cols) <= SMALL_ENTRIES;
+    if precision == Precision::Exact || small { Route::Direct } else { Route::Gram }
+}
+
+/// What the singular values of a weight cost, from its shape and the type its entries are read as.
+pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    let entries = long * short;
+    let read = entries * read_as.size() as f64;
+    // The weights stand for what was measured beside the products, which run at the machine's speed.
+    let (flops, bytes) = match route(rows, cols, precision) {
+        Route::Gram => {
+            let eigenvalues = eigenvalue_cost(rows.min(cols));
+            (long * short * short + eigenvalues.flops, read + eigenvalues.bytes as f64)
+        }
+        Route::Direct => {
+            // A one-stage reduction runs at memory speed: about a quarter of the products' rate.
+            let products = (2.0 * long * short * short + 2.0 * short.powi(3)).min(4.0 * long * short * short);
+            (4.0 * products, read + 16.0 * entries)
+        }
+    };
+    // Reading, hashing, widening; and what follows the singular values.
+    Cost { flops: flops + 50.0 * entries + 20_000.0 * short, bytes: bytes as u64 }
+}
+
+/// What the singular values cost where the vectors are asked after, too: the reflections are kept.
+pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
+    let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
+    let kept = match route(rows, cols, precision) {
+        Route::Gram => 4 * (rows.min(cols) as u64).pow(2),
+        Route::Direct => 0,
+    };
+    Cost { flops: 1.1 * flops, bytes: bytes + kept }
+}
+
+/// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
+pub(super) fn eigenvalue_cost(side: usize) -> Cost {
+    let (short, padded, wide) = (side as f64, band::padded(side) as f64, band::width(side) as f64);
+    // The two small stages run at a fraction of the speed of the products.
+    let small = 16.0 * padded * padded * wide + 130.0 * padded * padded;
+    let bytes = 8.0 * padded * (padded + 6.0 * wide + 512.0);
+    Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
+}
+
+/// What a few dozen products with blocks of vectors cost, to find `k` leading triplets or to hold `k` vectors against a
+/// weight.
+pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
+    // Products with a narrow block run at about a third of the speed of others.
+    const PRODUCTS: f64 = 3.0 * 40.0;
+    let (block, sides) = ((k + 4).next_multiple_of(16) as f64, rows as f64 + cols as f64);
+    Cost {
+        flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block,
+        bytes: (8.0 * 24.0 * block * sides) as u64,
+    }
+}
+
+/// What the singular values of a product of two thin factors cost.
+pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
+    let (sides, rank) = ((rows + cols) as f64, rank as f64);
+    // Two factorizations, their orthogonal factors and a small decomposition, at a sixth of the products' rate.
+    let flops = 6.0 * (6.0 * sides * rank * rank + 20.0 * rank.powi(3));
+    // The factors, what they were read from, their copies and bases.
+    Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
+}
+
+/// What all singular triplets of a weight cost.
+pub fn factors_cost(rows: usize, cols: usize) -> Cost {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
+    let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
+    // The entries, a copy to be overwritten, both bases and the solver's own.
+    Cost {
+        flops,
+        bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64,
+    }
+}
+
+/// Whether a weight of this shape can come in blocks of rows.
+pub(super) fn streams(rows: usize, cols: usize, precision: Precision) -> bool {
+    rows >= cols && route(rows, cols, precision) == Route::Gram
+}
+
+/// The same as [`cost`], for a weight that comes in blocks of rows if it can.
+pub fn streamed_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
+    let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
+    let read = rows as u64 * cols as u64 * read_as.size() as u64;
+    let never_held =
+        if streams(rows, cols, precision) { read.saturating_sub(STREAM_BYTES as u64) } else { 0 };
+    Cost { flops, bytes: bytes.saturating_sub(never_held) }
+}

@@ -1,0 +1,85 @@
+//! How a person wants to see a report: width, columns, colors, what is left out.
+
+/// How a person wants to see the report.
+#[derive(Debug, Clone)]
+pub struct TableStyle<'a> {
+    /// Widest line, in characters.
+    pub width: usize,
+    /// Keys of the columns, most wanted first.
+    pub columns: Vec<&'a str>,
+    /// What to do when the columns do not fit.
+    pub overflow: Overflow,
+    /// How rows are laid out.
+    pub layout: Layout,
+    /// Whether escape sequences may be used.
+    pub paint: Paint,
+    /// What a comparison shows of matrices that did not change.
+    pub unchanged: Unchanged,
+    /// What is shown of experts.
+    pub experts: Experts,
+    /// What becomes of cells of a CSV that a spreadsheet would compute.
+    pub formulas: Formulas,
+}
+
+/// What a comparison shows of matrices that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// A line each, like the others.
+    Shown,
+    /// Their number at the foot.
+    Hidden,
+}
+
+/// What to do when the chosen columns are wider than the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Leave out the least wanted.
+    Drop,
+    /// Show all of them: the user asked for these.
+    Keep,
+}
+
+/// How rows are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Under a line for each block of the model.
+    Grouped,
+    /// Full names, in the order of the report.
+    Flat,
+}
+
+/// Whether escape sequences may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// Bold headings, dim notes, a red or green verdict.
+    Color,
+    /// Text alone.
+    Plain,
+}
+
+impl Paint {
+    pub(super) fn wrap(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Color => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Plain => text.to_owned(),
+        }
+    }
+}
+
+/// What the table shows of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Experts {
+    /// One line for all of one projection in one block, where these are many.
+    Folded,
+    /// A line each.
+    Apart,
+}
+
+/// What becomes of text that a spreadsheet would compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Formulas {
+    /// It gets an apostrophe in front.
+    Defused,
+    /// It stays, for programs that read the file.
+    Kept,
+}
