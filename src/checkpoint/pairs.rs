@@ -114,10 +114,11 @@ impl Pairs {
         let ours = self.base.select(&Filter::default());
         let weights = ours.layers.into_iter().map(|layer| {
             let base = Expr::of(&self.base, &layer);
-            let Some(added) = self.tuned_of(&layer) else { return Weight::new(layer, base, None) };
+            let own = self.base.update(&layer);
+            let Some(added) = self.tuned_of(&layer) else { return Weight::new(layer, base, own) };
             let tuned = Expr::of(&self.tuned, added);
             let expr = if self.tuned.holds() == Holds::Updates { tuned.plus(base) } else { tuned };
-            Weight::new(layer, expr, self.tuned.update(added))
+            Weight::new(layer, expr, self.tuned.update(added).or(own))
         });
         let left_out = ours.skipped.into_iter().map(LeftOut::tensor).chain(self.left_out.iter().cloned());
         Catalogue::new(Arc::clone(&self.base), Holds::Weights, weights.collect(), left_out.collect())

@@ -261,9 +261,14 @@ fn less_its_beginning_an_adapter_is_an_update_to_the_original_weights() {
             assert_eq!(since.read(layer, 2..3).unwrap().to_f64(), differences);
         }
     }
+    let other = fixture("dialects/gpt2");
+    let opening = Opening { adapter_init: Some(&other), ..Opening::default() };
+    let message = checkpoint::open_with(&fixture("charlm/lora-r16"), &opening).err().unwrap().to_string();
+    let expected = "gpt2: has no update of `model.layers.0.mlp.down_proj` (128 × 352)";
+    assert!(message.contains(expected), "{message}");
     let opening = Opening { adapter_init: Some(&before), ..Opening::default() };
     let message = checkpoint::open_with(&fixture("dialects/kasa"), &opening).err().unwrap().to_string();
-    assert!(message.contains("lora-r4: has no update of `model.layers.0.mlp.up_proj` (8 × 6)"), "{message}");
+    assert!(message.contains("give the base itself with `--base`"), "{message}");
 }
 
 #[test]
