@@ -12,9 +12,8 @@ const HEAD: usize = 512;
 /// Refuses what cannot be a checkpoint whatever its bytes say: absent, empty, not a file or folder.
 pub(super) fn check(location: &Location) -> Result<(), Error> {
     match location.entry()? {
-        Entry::Folder => Ok(()),
         Entry::File(Some(0)) => Err(location.malformed("the file is empty; download or save it again")),
-        Entry::File(_) => Ok(()),
+        Entry::Folder | Entry::File(_) => Ok(()),
         Entry::Special(kind) => Err(location.malformed(format!("is {kind}, not a file or folder"))),
         Entry::Broken(target) => {
             let target = brief(&target.to_string_lossy());

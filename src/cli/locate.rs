@@ -51,7 +51,9 @@ pub(super) fn locate(typed: &Path) -> Result<Place, Error> {
     }
     let address = typed.to_str().map(Address::parse).transpose()?.flatten();
     // Of what only its form says that it is an address, the name of a file of weights says that it is not.
-    let file = |name: &str| checkpoint::names_weights(name) || name.ends_with(".json");
+    let file = |name: &str| {
+        checkpoint::names_weights(name) || Path::new(name).extension().is_some_and(|end| end == "json")
+    };
     let says_so = typed.to_string_lossy().contains("://");
     let Some(address) = address.filter(|address| says_so || !file(&address.repository)) else {
         return here();

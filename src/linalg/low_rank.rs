@@ -20,7 +20,7 @@ use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 /// [`Error::Contradicted`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
 /// large for a double.
 pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
-    let (factors, exponent) = in_units(product)?;
+    let Units { factors, exponent, .. } = in_units(product)?;
     let values = factors.values.iter().map(|s| scaled(*s, exponent)).collect();
     let values = fitting(values, (product.rows(), product.cols()))?;
     Ok(Factors { values, ..factors })
@@ -31,27 +31,25 @@ pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
 /// # Errors
 /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
 pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
-    let (Factors { mut values, .. }, exponent) = in_units(product)?;
+    let Units { factors: Factors { mut values, .. }, exponent, terms } = in_units(product)?;
     let (rows, cols) = (product.rows(), product.cols());
     values.resize(rows.min(cols), 0.0);
     let spectrum = Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)?;
-    let size = terms(product, exponent);
-    Ok(if spectrum.fits() { spectrum.of_terms(scaled(size, exponent)) } else { spectrum.of_terms(size) })
+    let terms = if spectrum.fits() { scaled(terms, exponent) } else { terms };
+    Ok(spectrum.of_terms(terms))
 }
 
-/// `√Σ‖lⱼ‖²‖rⱼ‖²` of the product's terms `lⱼ·rⱼᵀ`, in units of a power of two. Each is rounded to its own size, so where
-/// they cancel each other, rounding stays.
-fn terms(product: &LowRank, exponent: i32) -> f64 {
-    let (left, right) = thin(product);
-    let square = |j: usize| {
-        let size = left.col(j).norm_l2() * scaled(right.row(j).norm_l2(), -exponent);
-        size * size
-    };
-    (0..product.rank()).map(square).sum::<f64>().sqrt()
+/// What was found of a product, in units of `2^exponent`.
+struct Units {
+    factors: Factors,
+    exponent: i32,
+    /// `√Σ‖lⱼ‖²‖rⱼ‖²` of the terms `lⱼ·rⱼᵀ`. Each is rounded to its own size, so where they cancel each other, rounding
+    /// stays.
+    terms: f64,
 }
 
-/// The triplets, their values in units of a power of two of the given exponent.
-fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
+/// The triplets and their size, near one.
+fn in_units(product: &LowRank) -> Result<Units, Error> {
     on_one_thread();
     let size = |entries: &[f64]| entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if !product.left().iter().chain(product.right()).all(|x| x.is_finite()) {
@@ -80,7 +78,9 @@ fn in_units(product: &LowRank) -> Result<(Factors, i32), Error> {
         .map_err(|Contradiction| contradicted())?;
     let factors =
         Factors { left: Basis::of(left.as_ref()), values: found.values, right: Basis::of(right.as_ref()) };
-    Ok((factors, magnitude(sizes[0]) + magnitude(sizes[1])))
+    let square = |j: usize| (thin_left.col(j).norm_l2() * thin_right.col(j).norm_l2()).powi(2);
+    let terms = (0..product.rank()).map(square).sum::<f64>().sqrt();
+    Ok(Units { factors, exponent: magnitude(sizes[0]) + magnitude(sizes[1]), terms })
 }
 
 #[cfg(test)]
