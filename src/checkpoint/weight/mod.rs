@@ -7,8 +7,6 @@ mod finite;
 mod lengths;
 mod rows;
 mod scratch;
-#[cfg(test)]
-mod tests;
 mod thin;
 
 use std::ops::Range;
@@ -265,3 +263,6 @@ impl Expr {
         Matrix::new(rows.len(), width, Dtype::F64, bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;
