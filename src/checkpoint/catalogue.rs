@@ -1,8 +1,8 @@
 //! Weights with what each is computed from, and all that was left out: what every dialect takes and gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::weight::{Expr, Runs, Scratch, Side};
 use super::{Holds, MatrixSource};
@@ -64,8 +64,8 @@ pub struct Catalogue {
     weights: Vec<Weight>,
     left_out: Vec<LeftOut>,
     notes: Vec<String>,
-    /// Position in `weights`, by name and tensor: some files have a name twice but for `.weight`.
-    positions: BTreeMap<(String, String), usize>,
+    /// Position in `weights`, by name; made when a weight is first asked for.
+    positions: OnceLock<HashMap<String, usize>>,
     /// The same with its fused tensors left as they are stored, where this one cuts them.
     fused: Option<Arc<dyn MatrixSource>>,
     room: Scratch,
@@ -79,10 +79,17 @@ impl Catalogue {
         weights: Vec<Weight>,
         left_out: Vec<LeftOut>,
     ) -> Self {
-        let key = |weight: &Weight| (weight.layer.name.clone(), weight.layer.tensor.clone());
-        let positions = weights.iter().enumerate().map(|(i, weight)| (key(weight), i)).collect();
         let notes = stored.notes().to_vec();
-        Self { stored, holds, weights, left_out, notes, positions, fused: None, room: Scratch::default() }
+        Self {
+            stored,
+            holds,
+            weights,
+            left_out,
+            notes,
+            positions: OnceLock::new(),
+            fused: None,
+            room: Scratch::default(),
+        }
     }
 
     /// The same, less what `other` holds of each weight; what `other` says beside its weights is not this one's.
@@ -120,8 +127,9 @@ impl Catalogue {
     }
 
     fn get(&self, layer: &Layer) -> Option<&Weight> {
-        let key = (layer.name.clone(), layer.tensor.clone());
-        self.positions.get(&key).map(|i| &self.weights[*i])
+        let names =
+            || self.weights.iter().enumerate().map(|(i, weight)| (weight.layer.name.clone(), i)).collect();
+        self.positions.get_or_init(names).get(&layer.name).map(|i| &self.weights[*i])
     }
 
     fn weight(&self, layer: &Layer) -> Result<&Weight, Error> {

@@ -2,7 +2,7 @@
 //! updates added.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::catalogue::{Catalogue, LeftOut, Weight};
 use super::weight::Expr;
@@ -25,8 +25,8 @@ pub struct Pairs {
     notes: Vec<String>,
     /// Position in `paired`, by the tuned layer's name.
     positions: BTreeMap<String, usize>,
-    /// The same by the base's.
-    of_base: BTreeMap<String, usize>,
+    /// The same by the base's, made when it is first asked for.
+    of_base: OnceLock<BTreeMap<String, usize>>,
 }
 
 impl Pairs {
@@ -48,8 +48,7 @@ impl Pairs {
         let notes =
             tuned.notes().iter().cloned().chain(base.notes().iter().map(|note| of_base(note))).collect();
         let positions = paired.iter().enumerate().map(|(i, pair)| (pair.tuned.name.clone(), i)).collect();
-        let of_base = paired.iter().enumerate().map(|(i, pair)| (pair.base.name.clone(), i)).collect();
-        Self { base, tuned, paired, unpaired, left_out, notes, positions, of_base }
+        Self { base, tuned, paired, unpaired, left_out, notes, positions, of_base: OnceLock::new() }
     }
 
     /// The checkpoint that was started from.
@@ -83,7 +82,8 @@ impl Pairs {
 
     /// The matrix of the tuned side that `layer` of the base is paired with.
     pub fn tuned_of(&self, layer: &Layer) -> Option<&Layer> {
-        self.of_base.get(&layer.name).map(|i| &self.paired[*i].tuned)
+        let names = || self.paired.iter().enumerate().map(|(i, pair)| (pair.base.name.clone(), i)).collect();
+        self.of_base.get_or_init(names).get(&layer.name).map(|i| &self.paired[*i].tuned)
     }
 
     /// The updates: tuned − base, or what the adapter adds. They have the names of the tuned side.

@@ -157,7 +157,7 @@ fn catalogue(
     }
     left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
     let moved = |config: &Config| config.moved_base().is_some() && !(config.cuts_base() && base.is_some());
-    let caution = configs.all().any(moved).then_some(MOVED_BASE);
+    let caution = (opening.adapter_init.is_none() && configs.all().any(moved)).then_some(MOVED_BASE);
     let weights = updates.into_iter().map(|update| update.weight(path, opening, caution));
     let weights = weights.collect::<Result<_, Error>>()?;
     Ok(Catalogue::new(stored, Holds::Updates, weights, left_out))

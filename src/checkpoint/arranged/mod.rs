@@ -6,6 +6,7 @@
 mod attention;
 mod layouts;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
@@ -36,7 +37,7 @@ pub(super) fn open(
     // The parts of each; none of what is as it is stored, and an empty list of biases.
     let mut found = Vec::with_capacity(layers.len());
     for layer in &layers {
-        let outputs = Outputs { inner: &inner, layer, rows: None };
+        let outputs = Outputs { inner: &inner, layer, rows: None, of: OnceCell::new() };
         let parts = match split {
             QueriesKeysValues::Split => attention::parts(path, &outputs, config)?,
             QueriesKeysValues::Together => None,
@@ -107,7 +108,7 @@ fn experts(of: &Outputs<'_>, config: &Config) -> Option<Vec<Weight>> {
     for expert in whole.experts.clone() {
         let rows = expert * whole.rows..(expert + 1) * whole.rows;
         let rows = (fused.experts == Experts::Flat).then_some(rows);
-        let slice = Outputs { rows, inner: of.inner, layer };
+        let slice = Outputs { rows, inner: of.inner, layer, of: OnceCell::new() };
         let named = |part: &str| pair::canonical(&format!("{owner}experts.{expert}.{part}"));
         let outputs = if fused.axes == Axes::OutIn { whole.rows } else { whole.cols };
         let part = |name: &str, first, run, period, count| {
@@ -168,6 +169,8 @@ struct Outputs<'a> {
     layer: &'a Layer,
     /// The rows that are one matrix, where it is several below each other.
     rows: Option<Range<usize>>,
+    /// The matrix, once a part of it was asked for.
+    of: OnceCell<Arc<Expr>>,
 }
 
 impl Outputs<'_> {
@@ -175,10 +178,11 @@ impl Outputs<'_> {
     fn weight(&self, name: &str, axes: Axes, runs: Runs) -> Weight {
         let name = printable(bare(name));
         let (block, role) = place(&name);
-        let mut of = Expr::of(self.inner, self.layer);
-        if let Some(rows) = &self.rows {
-            of = Arc::new(Expr::Part { of, side: Side::Rows, runs: Runs::one(rows.clone()) });
-        }
+        let whole = || match (Expr::of(self.inner, self.layer), &self.rows) {
+            (of, Some(rows)) => Arc::new(Expr::Part { of, side: Side::Rows, runs: Runs::one(rows.clone()) }),
+            (of, None) => of,
+        };
+        let of = Arc::clone(self.of.get_or_init(whole));
         let expr = match axes {
             // All outputs as they are stored are a matrix like any other.
             Axes::OutIn if runs.count == of.shape().0 => of,

@@ -146,10 +146,12 @@ impl Side {
             return checkpoint::tied(source.as_ref(), layers);
         }
         let original = |layer: &Layer| {
-            let name = self.row(&layer.name)?.tied_to.as_deref()?;
-            layers.iter().position(|other| other.name == name)
+            let own = self.row(&layer.name).and_then(|row| row.tied_to.clone());
+            own.unwrap_or_else(|| layer.name.clone())
         };
-        layers.iter().map(original).collect()
+        let mut first: BTreeMap<String, usize> = BTreeMap::new();
+        let found = layers.iter().enumerate().map(|(i, layer)| *first.entry(original(layer)).or_insert(i));
+        found.enumerate().map(|(i, first)| (first != i).then_some(first)).collect()
     }
 
     /// Whether a report calls a matrix a copy of another, or another a copy of it.

@@ -65,8 +65,12 @@ impl Sides {
         let mut loose = vec![];
         for (side, (_, tuned)) in self.tuned.iter().enumerate() {
             let (pairs, mut left) = pair::pairs(&self.base.layers, &tuned.layers);
-            // A row of its own, against what it is a copy of.
-            for Pair { base, tuned } in copies(&pairs, &mut left, |layers| tuned.tied(layers)) {
+            // A head that one side alone stores has a row of its own, against the embedding that it is a copy of.
+            let (mut heads, rest) = left.into_iter().partition(is_head);
+            left = rest;
+            let found = copies(&pairs, &mut heads, |layers| tuned.tied(layers));
+            left.extend(heads);
+            for Pair { base, tuned } in found {
                 let at = *added.entry(pair::canonical(&tuned.name)).or_insert_with(|| {
                     tasks.push(Task { name: tuned.name.clone(), base: Some(base), tuned: empty() });
                     tasks.len() - 1
@@ -103,6 +107,16 @@ impl Sides {
         kept.sort_by(|a, b| natural(&a.name, &b.name));
         (kept, dropped.into_iter().map(|task| task.name).collect())
     }
+}
+
+/// What the output layers of language models are called.
+const HEADS: [&str; 4] = ["lm_head", "embed_out", "output", "head"];
+
+/// Whether only the tuned side stores it, and it is a model's output layer.
+fn is_head(unpaired: &Unpaired) -> bool {
+    let (Unpaired::Added(layer) | Unpaired::Ambiguous(layer)) = unpaired else { return false };
+    let name = pair::canonical(&layer.name);
+    HEADS.contains(&name.rsplit('.').next().unwrap_or_default())
 }
 
 /// Gives rows of one name those of their tensors: of two matrices that are called alike, one side may lack one.
