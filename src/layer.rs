@@ -19,7 +19,7 @@ use crate::report::{Kind, Skipped};
 pub use distinct::distinct;
 pub use natural::natural;
 pub use scales::SCALES_OF_A_MATRIX;
-pub use storage::{Axes, Cut, Encoding, Part};
+pub use storage::{Encoding, Part};
 
 /// A tensor's element type: one we can widen or decode, or the name of one we cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -66,6 +66,39 @@ impl LowRank {
         &self.right
     }
 
+    /// The same times a number.
+    ///
+    /// # Errors
+    /// None: the factors fit.
+    pub fn scaled(self, by: f64) -> Result<Self, Error> {
+        let left = self.left.into_iter().map(|x| x * by).collect();
+        Self::new((self.rows, self.cols), self.rank, left, self.right)
+    }
+
+    /// Its rows `rows`.
+    ///
+    /// # Errors
+    /// When they are not rows of it.
+    pub fn part(&self, rows: Range<usize>) -> Result<Self, Error> {
+        let left = self.left.get(rows.start * self.rank..rows.end * self.rank).unwrap_or_default();
+        Self::new((rows.len(), self.cols), self.rank, left.to_vec(), self.right.clone())
+    }
+
+    /// `self + sign · other`, of the rank of both together.
+    ///
+    /// # Errors
+    /// When they are of different shapes.
+    pub fn plus(&self, other: &Self, sign: f64) -> Result<Self, Error> {
+        let row = |factors: &Self, row: usize| row * factors.rank..(row + 1) * factors.rank;
+        let shared = 0..if self.rows == other.rows { self.rows } else { 0 };
+        let left = shared.flat_map(|i| {
+            let theirs = other.left[row(other, i)].iter().map(|x| sign * x);
+            self.left[row(self, i)].iter().copied().chain(theirs)
+        });
+        let right = [&self.right[..], &other.right[..]].concat();
+        Self::new((self.rows, self.cols), self.rank + other.rank, left.collect(), right)
+    }
+
     /// Whether all entries of both factors are finite.
     pub fn is_finite(&self) -> bool {
         self.left.iter().chain(&self.right).all(|x| x.is_finite())

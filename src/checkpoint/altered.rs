@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::weight::Side;
 use super::{Holds, MatrixSource, TemporaryFolder, folder, header, names_weights};
 use crate::error::{Error, brief};
-use crate::layer::{Axes, Filter, Layer, Part};
+use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::store::{Location, ReadAt, input};
@@ -61,10 +62,9 @@ impl Copy {
                 "is a link out of the adapter's folder, which is not copied; put the file itself there";
             return Err(Error::malformed(&from.join(CONFIG), reason));
         }
-        let scattered = |layer: &Layer| match layer.part {
-            Part::Whole | Part::Slice(_) | Part::Bytes => layer.encoding.is_some(),
-            Part::Cut(cut) => layer.encoding.is_some() || cut.axes == Axes::InOut,
-        };
+        let runs = |layer: &Layer| source.catalogue().and_then(|catalogue| catalogue.runs(layer));
+        let scattered =
+            |layer: &Layer| layer.encoding.is_some() || matches!(runs(layer), Some((Side::Columns, _)));
         // Updates are written as factors of their own.
         if source.holds() == Holds::Weights
             && let Some(layer) = source.select(&Filter::default()).layers.into_iter().find(scattered)
@@ -136,6 +136,7 @@ impl Copy {
         };
         let failed = |e| Error::io(to, "cannot write", e);
         let mut file = File::options().write(true).open(to).map_err(failed)?;
+        let runs = source.catalogue().and_then(|catalogue| catalogue.runs(layer));
         for rows in layer.blocks(BLOCK) {
             let mut entries = source.read(layer, rows.clone())?.to_f64();
             let change = change.dense(rows.clone())?.to_f64();
@@ -144,10 +145,7 @@ impl Copy {
             let rounded = rounded.map_err(|reason| Error::tensor(from, &layer.tensor, reason.to_string()))?;
             let line = layer.cols * layer.dtype.size();
             for (row, bytes) in rows.zip(rounded.bytes().chunks_exact(line)) {
-                let at = match layer.part {
-                    Part::Cut(cut) => cut.output(row),
-                    Part::Whole | Part::Slice(_) | Part::Bytes => row,
-                };
+                let at = runs.map_or(row, |(_, runs)| runs.at(row));
                 let at = layer.offset + (at * line) as u64;
                 file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes)).map_err(failed)?;
             }

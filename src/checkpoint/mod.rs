@@ -3,7 +3,7 @@
 mod adapter;
 mod altered;
 mod arranged;
-mod combined;
+mod catalogue;
 mod config;
 mod config_summary;
 mod diagnose;
@@ -14,7 +14,7 @@ mod gguf;
 mod header;
 mod index;
 mod numpy;
-mod patched;
+mod pairs;
 mod pickle;
 mod pipeline;
 mod quantized;
@@ -29,6 +29,7 @@ mod temporary;
 mod tied;
 mod torch;
 mod unsupported;
+mod weight;
 mod zip;
 
 use std::ops::Range;
@@ -45,11 +46,11 @@ use format::{Candidate, Content};
 use stored::{Parts, Stored};
 
 pub use altered::Copy;
-pub use combined::{Combined, Pairs, What};
+pub use catalogue::Catalogue;
 pub use config_summary::config_summary;
 pub use elements::Elements;
 pub use format::{FORMATS, Format, names_weights};
-pub use patched::Patched;
+pub use pairs::{Pairs, copies, of_base};
 pub use saved::{Saved, SavedRow, is_saved};
 pub use spectra::write_spectra;
 pub use temporary::{TemporaryFile, TemporaryFolder, remove_all};
@@ -83,6 +84,16 @@ pub trait MatrixSource: Send + Sync {
         None
     }
 
+    /// The same as a catalogue, if it is one.
+    fn catalogue(&self) -> Option<&Catalogue> {
+        None
+    }
+
+    /// Whether a matrix of another checkpoint has to be decomposed before anything of `layer` is read.
+    fn decomposes(&self, _layer: &Layer) -> bool {
+        false
+    }
+
     /// The checkpoint that stores its tensors, where its matrices are computed of several.
     fn stored(&self) -> Option<&dyn MatrixSource> {
         None
@@ -99,6 +110,14 @@ pub trait MatrixSource: Send + Sync {
     /// As for [`read`](Self::read).
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
         Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)))
+    }
+
+    /// The bytes of a stored tensor from `start` on, whatever they stand for.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn bytes(&self, tensor: &TensorInfo, _start: u64, _length: u64) -> Result<Vec<u8>, Error> {
+        Err(Error::Usage(format!("`{}` is not stored", tensor.name)))
     }
 
     /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.
@@ -182,6 +201,9 @@ pub struct Choice<'a> {
     pub components: &'a [String],
 }
 
+/// What all singular triplets of a matrix but the first so many add up to.
+pub type Beyond = fn(&Matrix, usize) -> Result<LowRank, Error>;
+
 /// What else is known of a checkpoint when it is opened; most of it matters to adapters only.
 #[derive(Clone, Default)]
 pub struct Opening<'a> {
@@ -193,6 +215,8 @@ pub struct Opening<'a> {
     pub adapter_init: Option<&'a Path>,
     /// The checkpoint that an adapter changes.
     pub base: Option<Arc<dyn MatrixSource>>,
+    /// Decomposes a matrix of the base, for adapters that cut its last directions off (KaSA).
+    pub beyond: Option<Beyond>,
     /// What becomes of queries, keys and values that one tensor holds.
     pub attention: QueriesKeysValues,
 }
@@ -201,7 +225,7 @@ impl Opening<'_> {
     /// The same for a base, which is no adapter.
     #[must_use]
     pub fn of_base(&self) -> Self {
-        Self { choice: self.choice, attention: self.attention, ..Self::default() }
+        Self { choice: self.choice, attention: self.attention, beyond: self.beyond, ..Self::default() }
     }
 }
 
@@ -218,7 +242,7 @@ fn is_recognized_at(location: &Location) -> bool {
 ///
 /// # Errors
 /// When nothing is there, or nothing that can be read; the message says what it is and what to try.
-pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+pub fn open(path: &Path) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     open_with(path, &Opening::default())
 }
 
@@ -226,7 +250,7 @@ pub fn open(path: &Path) -> Result<(&'static str, Box<dyn MatrixSource>), Error>
 ///
 /// # Errors
 /// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
-pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     open_at(&Location::disk(path), opening)
 }
 
@@ -237,30 +261,45 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Bo
 pub fn open_at(
     location: &Location,
     opening: &Opening<'_>,
-) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
+    open_as(location, opening, Stage::Trained)
+}
+
+/// Whether an adapter is what training made of it or what it was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Beginning,
+    Trained,
+}
+
+fn open_as(
+    location: &Location,
+    opening: &Opening<'_>,
+    stage: Stage,
+) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     let candidate = Candidate::found(location, opening.choice)?;
     unsupported::refuse_slices(&candidate)?;
     let format = candidate.format().ok_or_else(|| diagnose::unknown(&candidate))?;
     if opening.base.is_none() {
         applies(&candidate, format)?;
     }
-    assembled(&candidate, format.name, format.parts(&candidate)?, opening)
+    assembled(&candidate, (format.name, format.parts(&candidate)?), opening, stage)
 }
 
 /// What the files of a checkpoint hold: weights, dequantized and cut where they need it, or an adapter.
 fn assembled(
     candidate: &Candidate<'_>,
-    format: &'static str,
-    mut parts: Parts,
+    (format, mut parts): (&'static str, Parts),
     opening: &Opening<'_>,
-) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    stage: Stage,
+) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
     let location = candidate.location;
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
     let stored = Stored::new(location, parts)?;
     let config = candidate.config()?;
-    let source = quantized::wrap(stored, &config.quantization);
+    let source = quantized::open(stored, &config.quantization);
     let opening = Opening { base: opening.base.clone().map(as_stored), ..opening.clone() };
-    let (is_adapter, source) = adapter::open(location, source, &headers, &opening)?;
+    let (is_adapter, source) = adapter::open(location, source, &headers, &opening, stage)?;
     if is_adapter {
         return Ok((adapter::FORMAT, source));
     }

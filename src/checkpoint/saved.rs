@@ -48,6 +48,8 @@ pub struct SavedRow {
     pub layer: Layer,
     /// BLAKE3 of its bytes.
     pub blake3: Option<String>,
+    /// The matrix that it is a copy of.
+    pub tied_to: Option<String>,
     /// Why it could not be measured, if it could not.
     pub failed: Option<String>,
     /// Whether its numbers are those of an update, not of a whole weight.
@@ -105,6 +107,7 @@ struct Row {
     dtype: String,
     dequant: Option<String>,
     blake3: Option<String>,
+    tied_to: Option<String>,
     failed: Option<String>,
     update: Option<Json>,
     #[serde(default)]
@@ -267,6 +270,7 @@ impl Row {
             values,
             failed: self.failed,
             blake3: self.blake3,
+            tied_to: self.tied_to,
             update: self.update.is_some(),
             layer: Layer {
                 // As `layer` makes the names of weights, so that both are called the same.

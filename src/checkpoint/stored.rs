@@ -182,8 +182,11 @@ impl MatrixSource for Stored {
     }
 
     fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let reading = self.readings.get(&layer.tensor).filter(|_| layer.part != layer::Part::Bytes);
-        self.read_as(layer, rows, reading)
+        self.read_as(layer, rows, self.readings.get(&layer.tensor))
+    }
+
+    fn bytes(&self, tensor: &TensorInfo, start: u64, length: u64) -> Result<Vec<u8>, Error> {
+        self.bytes(tensor, start, length)
     }
 
     fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side, totals};
-use crate::checkpoint::{Copy, Pairs, What};
+use crate::checkpoint::{Copy, Pairs};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -143,7 +143,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let mut outputs = Outputs::new(&common.output)?;
     let opening = arguments.reading.opening();
-    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening, What::Delta)?;
+    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening)?;
     if let Some(out) = &arguments.out {
         Copy::check(&locate::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
         outputs.add_folder("--out", out);
@@ -190,7 +190,7 @@ fn complete(report: &mut Report, aside: &BTreeMap<String, (Intruders, Option<Low
         row.intruders = aside.get(original).map(|(intruders, _)| intruders.clone());
     }
     report.groups = totals::groups(&report.rows);
-    report.notes = totals::summary(&report.rows, options);
+    report.notes.splice(0..0, totals::summary(&report.rows, options));
 }
 
 /// Writes the mitigated copy and notes how.

@@ -6,6 +6,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::checkpoint::{self, MatrixSource, Opening};
 use crate::error::Error;
@@ -29,7 +30,7 @@ impl Place {
     }
 
     /// Opens it, reading headers alone; gives the format's name, too.
-    pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Box<dyn MatrixSource>), Error> {
+    pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
         checkpoint::open_at(&self.location, opening)
     }
 

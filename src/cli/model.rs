@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::{Combined, MatrixSource, Opening, Pairs, What};
+use crate::checkpoint::{MatrixSource, Opening, Pairs};
 use crate::error::Error;
 use crate::report::Source;
 use crate::store::Location;
@@ -30,7 +30,7 @@ impl Model {
         let Some(base) = &input.base else {
             return Ok((Self::open(&input.model, &opening)?, None));
         };
-        let (model, pairs) = Self::open_pair(base, &input.model, &opening, What::Delta)?;
+        let (model, pairs) = Self::open_pair(base, &input.model, &opening)?;
         Ok((model, Some(pairs)))
     }
 
@@ -50,22 +50,21 @@ impl Model {
             commit: place.commit.clone(),
             files: source.files(),
         };
-        Ok(Self { source: Arc::from(source), location: place.location.clone(), origin, base: None })
+        Ok(Self { source, location: place.location.clone(), origin, base: None })
     }
 
-    /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds `what` of them.
+    /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds their differences.
     /// What else is known of the tuned one, if it is an adapter, is in `opening`.
     pub(super) fn open_pair(
         base: &Path,
         tuned: &Path,
         opening: &Opening<'_>,
-        what: What,
     ) -> Result<(Self, Arc<Pairs>), Error> {
         let base = Self::open(base, &opening.of_base())?;
         let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
         let tuned = Self::open(tuned, &opening)?;
         let pairs = Arc::new(Pairs::new(base.source, tuned.source));
-        let source = Arc::new(Combined::new(Arc::clone(&pairs), what));
+        let source = Arc::new(pairs.difference());
         Ok((Self { source, location: tuned.location, origin: tuned.origin, base: Some(base.origin) }, pairs))
     }
 }

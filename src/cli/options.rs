@@ -11,7 +11,7 @@ use crate::checkpoint::{Choice, Opening, QueriesKeysValues};
 use crate::engine::Limits;
 use crate::error::{Error, printable};
 use crate::layer::Filter;
-use crate::linalg::Precision;
+use crate::linalg::{self, Precision};
 use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
 
 use super::remark;
@@ -58,6 +58,7 @@ impl Reading {
             adapter_config: self.adapter_config.as_deref(),
             adapter_init: self.adapter_init.as_deref(),
             base: None,
+            beyond: Some(|matrix, count| linalg::factors(matrix)?.beyond(count)),
             attention: if self.split_qkv { QueriesKeysValues::Split } else { QueriesKeysValues::Together },
         }
     }

@@ -12,6 +12,7 @@ use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::layer::{Filter, Layer, Selection, bare};
+use crate::linalg;
 use crate::notation;
 use crate::render;
 use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Unlisted, Verdict};
@@ -39,6 +40,18 @@ pub(super) struct Analysis {
     pub measure: Measure,
 }
 
+impl Analysis {
+    /// What one matrix costs, with the decomposition of another that it may take to read it.
+    pub(super) fn job(&self, source: &dyn MatrixSource, layer: &Layer) -> Job {
+        let job = (self.cost)(layer);
+        if !source.decomposes(layer) {
+            return job;
+        }
+        let before = linalg::factors_cost(layer.rows, layer.cols);
+        Job { flops: job.flops + before.flops, bytes: job.bytes.max(before.bytes) }
+    }
+}
+
 /// Measures one matrix of a source.
 pub(super) type Measure = Arc<dyn Fn(&dyn MatrixSource, &Layer) -> Result<Measured, Error> + Send + Sync>;
 
@@ -61,7 +74,8 @@ pub(super) fn report(model: &Model, common: &Common, analysis: &Analysis) -> Res
     }
     let limits = common.limits();
     if common.dry_run {
-        let jobs: Vec<Job> = selection.layers.iter().map(|layer| (analysis.cost)(layer)).collect();
+        let jobs: Vec<Job> =
+            selection.layers.iter().map(|layer| analysis.job(source.as_ref(), layer)).collect();
         plan::write(&selection, &jobs, limits)?;
         return Ok(None);
     }
@@ -176,7 +190,7 @@ fn measure_all(
     (common, analysis, limits): (&Common, &Analysis, Limits),
 ) -> Result<Vec<Result<Arc<Measured>, String>>, Error> {
     let originals: Vec<usize> = (0..layers.len()).filter(|i| tied[*i].is_none()).collect();
-    let jobs: Vec<Job> = originals.iter().map(|i| (analysis.cost)(&layers[*i])).collect();
+    let jobs: Vec<Job> = originals.iter().map(|i| analysis.job(source.as_ref(), &layers[*i])).collect();
     let work: Work<Measured> = {
         let (source, measure) = (Arc::clone(source), Arc::clone(&analysis.measure));
         let layers: Vec<Layer> = originals.iter().map(|i| layers[*i].clone()).collect();

@@ -10,8 +10,8 @@ impl Layer {
     pub fn full_name(&self) -> String {
         match self.part {
             Part::Slice(i) => format!("{}[{i}]", printable(&self.tensor)),
-            Part::Cut(_) => self.name.clone(),
-            Part::Whole | Part::Bytes => printable(&self.tensor),
+            Part::Cut => self.name.clone(),
+            Part::Whole => printable(&self.tensor),
         }
     }
 }

@@ -21,41 +21,6 @@ pub enum Part {
     Whole,
     /// A slice of a stack, by its position. Nothing tells which of its sides are the outputs.
     Slice(usize),
-    /// Some rows or columns of a matrix of another shape.
-    Cut(Cut),
-    /// The bytes that are stored of it, whatever they stand for: its type is that of a single byte.
-    Bytes,
-}
-
-/// Which rows (or columns) of a matrix of `rows` × `cols` another is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// Rows of the matrix that is cut.
-    pub rows: usize,
-    /// Its columns.
-    pub cols: usize,
-    /// How it is stored.
-    pub axes: Axes,
-    /// The first output taken.
-    pub first: usize,
-    /// How many outputs that lie side by side are taken at once.
-    pub run: usize,
-    /// From the start of one run to that of the next.
-    pub period: usize,
-}
-
-impl Cut {
-    /// Where output `i` of the part lies among the outputs of the whole.
-    pub fn output(&self, i: usize) -> usize {
-        self.first + i / self.run * self.period + i % self.run
-    }
-}
-
-/// The order of the sides of a stored matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Axes {
-    /// Outputs × inputs, as a linear layer has them.
-    OutIn,
-    /// Inputs × outputs.
-    InOut,
+    /// Some rows or columns of a matrix of another shape, under a name of its own.
+    Cut,
 }

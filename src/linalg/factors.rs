@@ -4,6 +4,7 @@ use faer::MatRef;
 
 use super::vector::dot;
 use crate::error::Error;
+use crate::low_rank::LowRank;
 use crate::spectrum::{Route, Spectrum};
 
 /// Columns of equal length, one after the other in memory; orthonormal wherever a decomposition made them.
@@ -133,6 +134,19 @@ impl Factors {
     #[must_use]
     pub(super) fn transposed(self) -> Self {
         Self { left: self.right, values: self.values, right: self.left }
+    }
+
+    /// What all triplets but the first `count` add up to.
+    ///
+    /// # Errors
+    /// None: the factors fit.
+    pub fn beyond(&self, count: usize) -> Result<LowRank, Error> {
+        let rest = count.min(self.values.len())..self.values.len();
+        let (rows, cols) = (self.left.length(), self.right.length());
+        let left =
+            (0..rows).flat_map(|row| rest.clone().map(move |i| self.values[i] * self.left.column(i)[row]));
+        let right = rest.clone().flat_map(|i| self.right.column(i).iter().copied());
+        LowRank::new((rows, cols), rest.len(), left.collect(), right.collect())
     }
 
     /// Only the first `count` triplets.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use svdkit::analysis::spectrum::measure;
-use svdkit::checkpoint::{self, Combined, MatrixSource, Opening, Pairs, What};
+use svdkit::checkpoint::{self, MatrixSource, Opening, Pairs};
 use svdkit::layer::{Filter, Layer};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::metric::METRICS;
@@ -61,9 +61,7 @@ fn updates_in_every_spelling_have_the_spectra_of_their_dense_products() {
         let with = case["base"].as_bool().unwrap().then_some(&base);
         let adapter = open(&format!("dialects/{}", case["path"].as_str().unwrap()), with);
         let source: Arc<dyn MatrixSource> = match with {
-            Some(base) => {
-                Arc::new(Combined::new(Arc::new(Pairs::new(Arc::clone(base), adapter)), What::Delta))
-            }
+            Some(base) => Arc::new(Pairs::new(Arc::clone(base), adapter).difference()),
             None => adapter,
         };
         let selection = source.select(&Filter::default());
@@ -104,19 +102,22 @@ fn base_and_update_have_the_spectrum_of_the_weight_that_peft_merged() {
     for name in ADAPTERS.iter().chain(&["full"]) {
         let tuned = open(&format!("charlm/{name}"), Some(&base));
         let pairs = Arc::new(Pairs::new(Arc::clone(&base), tuned));
-        let [tuned, delta] = [What::Tuned, What::Delta].map(|what| Combined::new(Arc::clone(&pairs), what));
+        let (merged, delta) = (pairs.merged(), pairs.difference());
+        let all = layers(&merged);
         let rows = oracle["fine_tunes"][name]["rows"].as_object().unwrap();
         let mut seen = 0;
-        for (tuned_layer, delta_layer) in layers(&tuned).iter().zip(&layers(&delta)) {
+        for delta_layer in &layers(&delta) {
+            let name_of_base = &pairs.get(&delta_layer.name).unwrap().base.name;
+            let tuned_layer = all.iter().find(|layer| layer.name == *name_of_base).unwrap();
             let Some(row) = rows.get(&format!("{}.weight", tuned_layer.name)) else { continue };
             seen += 1;
             let what = format!("{name} {}", tuned_layer.name);
-            let whole = measure(&tuned, tuned_layer, Precision::Exact, METRICS).unwrap();
+            let whole = measure(&merged, tuned_layer, Precision::Exact, METRICS).unwrap();
             close(whole.spectrum.unwrap().values(), &numbers(&row["sigma"]), 1e-9, &what);
             let change = measure(&delta, delta_layer, Precision::Exact, METRICS).unwrap().values;
             let weight = measure(
                 base.as_ref(),
-                &pairs.get(&tuned_layer.name).unwrap().base,
+                &pairs.get(&delta_layer.name).unwrap().base,
                 Precision::Exact,
                 METRICS,
             );
@@ -260,9 +261,14 @@ fn less_its_beginning_an_adapter_is_an_update_to_the_original_weights() {
             assert_eq!(since.read(layer, 2..3).unwrap().to_f64(), differences);
         }
     }
+    let other = fixture("dialects/gpt2");
+    let opening = Opening { adapter_init: Some(&other), ..Opening::default() };
+    let message = checkpoint::open_with(&fixture("charlm/lora-r16"), &opening).err().unwrap().to_string();
+    let expected = "gpt2: has no update of `model.layers.0.mlp.down_proj` (128 × 352)";
+    assert!(message.contains(expected), "{message}");
     let opening = Opening { adapter_init: Some(&before), ..Opening::default() };
     let message = checkpoint::open_with(&fixture("dialects/kasa"), &opening).err().unwrap().to_string();
-    assert!(message.contains("lora-r4: has no update of `model.layers.0.mlp.up_proj` (8 × 6)"), "{message}");
+    assert!(message.contains("give the base itself with `--base`"), "{message}");
 }
 
 #[test]

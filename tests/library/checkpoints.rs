@@ -7,7 +7,7 @@ use svdkit::layer::{Filter, Layer, Selection, select};
 use svdkit::matrix::Matrix;
 use svdkit::spectrum::{Route, Spectrum};
 
-fn open(path: &str) -> Box<dyn MatrixSource> {
+fn open(path: &str) -> std::sync::Arc<dyn MatrixSource> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
     checkpoint::open(&path).expect("a sound checkpoint opens").1
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use svdkit::checkpoint::{self, Choice, Combined, MatrixSource, Opening, Pairs, What};
+use svdkit::checkpoint::{self, Choice, MatrixSource, Opening, Pairs};
 use svdkit::layer::Filter;
 use svdkit::linalg::{Precision, singular_values};
 
@@ -16,7 +16,7 @@ fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"))
 }
 
-fn open(path: &str) -> Box<dyn MatrixSource> {
+fn open(path: &str) -> Arc<dyn MatrixSource> {
     checkpoint::open(&fixtures().join(path)).unwrap().1
 }
 
@@ -143,26 +143,26 @@ fn adapters_add_what_the_packages_that_saved_them_add() {
         // These say which component they change; the others leave that to whoever loads them.
         let whole = ["writers/diffusers", "writers/kohya.safetensors"].contains(&path.as_str());
         let base = if whole { "writers/pipeline" } else { "writers/pipeline/unet" };
-        let base: Arc<dyn MatrixSource> = Arc::from(open(base));
+        let base: Arc<dyn MatrixSource> = open(base);
         let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
         let adapter = checkpoint::open_with(&fixtures().join(path), &opening).unwrap().1;
-        let pairs = Arc::new(Pairs::new(base, Arc::from(adapter)));
+        let pairs = Arc::new(Pairs::new(base, adapter));
         let mut expected = rows(expected);
         if !whole {
             let inside = expected.as_object().unwrap().iter();
             expected = inside.map(|(name, x)| (name.replacen("unet.", "", 1), x.clone())).collect();
         }
-        agree(&Combined::new(pairs, What::Delta), &expected, path, &[]);
+        agree(&pairs.difference(), &expected, path, &[]);
     }
 }
 
 #[test]
 fn an_adapter_of_a_part_that_is_not_named_is_not_guessed_at() {
-    let base: Arc<dyn MatrixSource> = Arc::from(open("writers/pipeline"));
+    let base: Arc<dyn MatrixSource> = open("writers/pipeline");
     let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
     let adapter = checkpoint::open_with(&fixtures().join("writers/peft"), &opening).unwrap().1;
-    let pairs = Arc::new(Pairs::new(base, Arc::from(adapter)));
-    let skipped = Combined::new(pairs, What::Delta).select(&Filter::default()).skipped;
+    let pairs = Arc::new(Pairs::new(base, adapter));
+    let skipped = pairs.difference().select(&Filter::default()).skipped;
     // Both the UNet and the autoencoder have blocks of these names.
     assert_eq!(skipped.len(), 10);
     assert!(skipped.iter().all(|s| s.tensor.contains(".conv1.") && s.reason.contains("in several ways")));

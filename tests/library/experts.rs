@@ -14,7 +14,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn source(name: &str, attention: QueriesKeysValues) -> Box<dyn MatrixSource> {
+fn source(name: &str, attention: QueriesKeysValues) -> std::sync::Arc<dyn MatrixSource> {
     let opening = Opening { attention, ..Opening::default() };
     open_with(&fixture(&format!("experts/{name}")), &opening).unwrap().1
 }

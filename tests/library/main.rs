@@ -6,6 +6,7 @@ mod accuracy;
 mod adapters;
 mod checkpoints;
 mod conformance;
+mod dialects;
 mod drift;
 mod experts;
 mod farms;

@@ -29,7 +29,7 @@ fn check(name: &str, expected: &str) {
     check_path(&bad(name), expected);
 }
 
-fn open(path: &Path) -> Box<dyn MatrixSource> {
+fn open(path: &Path) -> std::sync::Arc<dyn MatrixSource> {
     checkpoint::open(path).expect("opens").1
 }
 

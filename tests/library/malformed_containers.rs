@@ -30,7 +30,7 @@ fn check(name: &str, expected: &str) {
     check_with(&bad(name), Choice::default(), expected);
 }
 
-fn open(name: &str) -> Box<dyn MatrixSource> {
+fn open(name: &str) -> std::sync::Arc<dyn MatrixSource> {
     checkpoint::open(&bad(name)).expect("opens").1
 }
 

@@ -12,7 +12,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn source(name: &str) -> Box<dyn MatrixSource> {
+fn source(name: &str) -> std::sync::Arc<dyn MatrixSource> {
     open(&fixture(&format!("quantized/{name}"))).unwrap().1
 }
 
@@ -131,7 +131,7 @@ fn save(folder: &Path, tensors: &[(&str, &str, &[usize], Vec<u8>)], config: &str
 fn made(
     tensors: &[(&str, &str, &[usize], Vec<u8>)],
     config: &str,
-) -> (tempfile::TempDir, Result<Box<dyn MatrixSource>, String>) {
+) -> (tempfile::TempDir, Result<std::sync::Arc<dyn MatrixSource>, String>) {
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), tensors, config);
     let opened = open(folder.path()).map(|(_, source)| source).map_err(|error| error.to_string());

@@ -35,7 +35,7 @@ fn memory(path: &str) -> Location {
     Location::new(Arc::new(Memory::new("memory", files(&path))), name)
 }
 
-fn open(location: &Location) -> (&'static str, Box<dyn MatrixSource>) {
+fn open(location: &Location) -> (&'static str, Arc<dyn MatrixSource>) {
     checkpoint::open_at(location, &Opening::default()).unwrap()
 }
 

@@ -7,6 +7,7 @@ mod blind;
 mod command;
 mod compare;
 mod content;
+mod dialects;
 mod escapes;
 mod gate;
 mod hub;

@@ -16,6 +16,7 @@ pub struct Content {
     /// BLAKE3 of the entries as read, in hexadecimal.
     pub blake3: String,
     entries: Entries,
+    varies: bool,
 }
 
 impl Content {
@@ -27,15 +28,25 @@ impl Content {
         if layer.rank.is_some() {
             let factors = source.factors(layer)?;
             let blake3 = factors.blake3().to_hex().to_string();
-            return Ok(Self { blake3, entries: Entries::of_factors(&factors) });
+            let varies = [factors.left(), factors.right()].iter().all(|side| side.iter().any(|x| *x != 0.0));
+            return Ok(Self { blake3, entries: Entries::of_factors(&factors), varies });
         }
         let (mut hash, mut entries) = (blake3::Hasher::new(), Entries::new());
+        let (mut first, mut varies) = (None, false);
         for rows in layer.blocks(BLOCK) {
             let rows = source.read(layer, rows)?;
+            let size = rows.dtype().size();
+            let first = first.get_or_insert_with(|| rows.bytes().get(..size).unwrap_or_default().to_vec());
+            varies = varies || rows.bytes().chunks_exact(size).any(|entry| entry != &first[..]);
             hash.update(rows.bytes());
             entries.push(&rows);
         }
-        Ok(Self { blake3: hash.finalize().to_hex().to_string(), entries })
+        Ok(Self { blake3: hash.finalize().to_hex().to_string(), entries, varies })
+    }
+
+    /// Whether it is not one number throughout; of a product, whether neither factor is zero.
+    pub fn varies(&self) -> bool {
+        self.varies
     }
 
     /// How many entries are NaN or infinite.

@@ -109,9 +109,14 @@ impl Config {
         self.stored.use_dora == Some(true)
     }
 
+    /// Whether KaSA cut the smallest directions off the base's matrices when training began.
+    pub(super) fn cuts_base(&self) -> bool {
+        self.stored.kasa_config.as_ref().is_some_and(|config| !config.is_null())
+    }
+
     /// The method that moved the base when training began, so that the updates do not apply to the original weights.
     pub(super) fn moved_base(&self) -> Option<&str> {
-        if self.stored.kasa_config.as_ref().is_some_and(|config| !config.is_null()) {
+        if self.cuts_base() {
             return Some("kasa");
         }
         let init = self.stored.init_lora_weights.as_ref()?.as_str()?;

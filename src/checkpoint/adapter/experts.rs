@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::super::weight::Expr;
 use super::config::Config;
+use super::factor::Product;
 use super::modules::{Draft, Module, Setting};
-use super::recipe::{Between, Product, Recipe, Slice};
 use crate::error::{Error, brief};
 use crate::layer::Layer;
 use crate::pair;
@@ -59,30 +60,22 @@ pub(super) fn drafts(
     let rank = product.down.rows() / found.experts;
     let scale = config.scale(&found.name, rank);
     let differs = config.rank(&found.name).is_some_and(|configured| configured != rank);
-    let latest = Arc::default();
-    let draft = |expert| {
-        let product = Product {
-            up: product.up.clone(),
-            up_lies: false,
-            down: product.down.clone(),
-            between: Between::Nothing,
-            slice: Some(Slice { expert, of: found.experts, latest: Arc::clone(&latest) }),
-            transposed: found.transposed,
-        };
+    let draft = |(expert, expr): (usize, Arc<Expr>)| {
         let name = if found.experts > 1 { format!("{}[{expert}]", found.name) } else { found.name.clone() };
         let flags = if differs { vec!["rank_not_as_configured"] } else { vec![] };
         Draft {
             name,
             kind: "lora",
-            recipe: Recipe::Product(Box::new(product)),
-            scale,
+            expr: if found.transposed { expr.transposed() } else { expr },
+            scale: Some(scale),
             magnitude: None,
+            linear: false,
             dtype: module.dtype(),
             flags,
             tensors: module.names(),
         }
     };
-    Ok(Some((0..found.experts).map(draft).collect()))
+    Ok(Some(product.experts(setting.source, found.experts, scale).enumerate().map(draft).collect()))
 }
 
 /// Name of the matrices of a parameter.

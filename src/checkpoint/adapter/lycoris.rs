@@ -2,29 +2,30 @@
 //!
 //! Both products of two matrices of rank r have thin factors of rank r², so they are decomposed like any other update.
 
+use std::sync::Arc;
+
+use super::super::weight::Expr;
+use super::factor::{Between, Product};
 use super::modules::{Module, Setting, tensor};
 use super::names::{Part, Piece, Side};
-use super::recipe::{Between, Operand, Product, Recipe};
 use crate::error::Error;
 
 /// The kind, the update and the rank that scales it.
-type Found = (&'static str, Recipe, Option<usize>);
+type Found = (&'static str, Arc<Expr>, Option<usize>);
 
 /// LoHa: `(A₁B₁) ∘ (A₂B₂)`.
 pub(super) fn hadamard(module: &Module<'_>, setting: &Setting<'_>) -> Result<Found, Error> {
     let first = product(module, setting, |piece| Part::Hada(Side::First, piece))?;
     let second = product(module, setting, |piece| Part::Hada(Side::Second, piece))?;
+    let rank = first.rank();
+    let name = first.down.name().to_owned();
+    let [first, second] = [first, second].map(|product| product.expr(setting.source, 1.0));
     if first.shape() != second.shape() {
         let ((a, b), (c, d)) = (first.shape(), second.shape());
         let reason = format!("makes a matrix of {a} × {b}, but `hada_w2_b` one of {c} × {d}");
-        return Err(Error::tensor(setting.path, first.down.name(), reason));
+        return Err(Error::tensor(setting.path, &name, reason));
     }
-    let rank = first.rank();
-    Ok((
-        "loha",
-        Recipe::Hadamard(Operand::Product(Box::new(first)), Operand::Product(Box::new(second))),
-        Some(rank),
-    ))
+    Ok(("loha", Arc::new(Expr::Hadamard(first, second)), Some(rank)))
 }
 
 /// LoKr: `W₁ ⊗ W₂`, each whole or itself a product.
@@ -36,18 +37,18 @@ pub(super) fn kronecker(module: &Module<'_>, setting: &Setting<'_>) -> Result<Fo
             return Err(Error::tensor(setting.path, &part.name, reason));
         }
         if module.get(whole).is_some() {
-            return Ok((Operand::Whole(module.factor(setting, whole, whole)?), None));
+            return Ok((module.factor(setting, whole, whole)?.expr(setting.source), None));
         }
         let product = product(module, setting, |piece| Part::Lokr(side, piece))?;
         let rank = product.rank();
-        Ok::<_, Error>((Operand::Product(Box::new(product)), Some(rank)))
+        Ok::<_, Error>((product.expr(setting.source, 1.0), Some(rank)))
     };
     let ((first, one), (second, two)) = (operand(Side::First)?, operand(Side::Second)?);
     let ((a, b), (c, d)) = (first.shape(), second.shape());
     if a.checked_mul(c).is_none() || b.checked_mul(d).is_none() {
         return Err(Error::malformed(setting.path, format!("an update of {a}·{c} × {b}·{d} is too large")));
     }
-    Ok(("lokr", Recipe::Kronecker(first, second), two.or(one)))
+    Ok(("lokr", Arc::new(Expr::Kronecker(first, second)), two.or(one)))
 }
 
 /// One of the two matrices, from its factors and, for a convolution, the kernel between them.
@@ -73,5 +74,5 @@ fn product(
         return Err(Error::tensor(setting.path, up.name(), reason));
     }
     let between = kernel.map_or(Between::Nothing, Between::Kernel);
-    Ok(Product { up, up_lies: lies, down, between, slice: None, transposed: false })
+    Ok(Product { up, up_lies: lies, down, between, transposed: false })
 }

@@ -6,35 +6,30 @@
 mod config;
 mod configs;
 mod experts;
+mod factor;
 mod lycoris;
-mod magnitude;
 mod modules;
 mod names;
-mod recipe;
 mod rest;
-mod since;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Holds, MatrixSource, Opening};
+use super::catalogue::{Catalogue, LeftOut, Weight, raw};
+use super::weight::{Along, Decompose, Expr};
+use super::{Holds, MatrixSource, Opening, Stage};
 use crate::error::{Error, brief, printable};
-use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
-use crate::low_rank::LowRank;
-use crate::matrix::{Dtype, Matrix};
+use crate::layer::{self, Filter, Layer, bare, natural};
+use crate::matrix::Dtype;
 use crate::pair::{self, Unpaired};
-use crate::report::{self, Kind, Skipped, SourceFile};
+use crate::report::{self, Kind, Skipped};
 use crate::store::Location;
 use config::Config;
 use configs::Configs;
-use magnitude::Along;
 use modules::{Draft, Setting};
 use names::Part;
-use recipe::Recipe;
-use rest::{Baseless, whole_weights};
-use since::Since;
+use rest::{Baseless, WHOLE, whole_weights};
 
 /// The name that reports give adapters, whatever file holds them.
 pub(super) const FORMAT: &str = "adapter";
@@ -53,26 +48,14 @@ struct Update {
     base: Option<Layer>,
 }
 
-/// An adapter whose names and shapes have been understood.
-struct Adapter {
-    stored: Box<dyn MatrixSource>,
-    base: Option<Arc<dyn MatrixSource>>,
-    /// In natural name order.
-    updates: Vec<Update>,
-    skipped: Vec<Skipped>,
-    /// Position in `updates`, by the layer's name.
-    positions: BTreeMap<String, usize>,
-    /// A caution that holds for every update.
-    caution: Option<&'static str>,
-}
-
 /// `stored` as an adapter, if it is one; whether it is. `headers` are the settings that stand in those of its files.
 pub(super) fn open(
     location: &Location,
-    stored: Box<dyn MatrixSource>,
+    stored: Arc<dyn MatrixSource>,
     headers: &[String],
     opening: &Opening<'_>,
-) -> Result<(bool, Box<dyn MatrixSource>), Error> {
+    stage: Stage,
+) -> Result<(bool, Arc<dyn MatrixSource>), Error> {
     let path = &location.describe();
     let parts = stored.tensors().iter().filter_map(|tensor| names::parse(&tensor.name));
     let telling = parts.map(|spelling| spelling.part).any(Part::is_telling);
@@ -95,16 +78,30 @@ pub(super) fn open(
         Some(file) => Configs::whole(Config::read(&file)?),
         None => Configs::of_headers(path, headers)?,
     };
-    if opening.base.is_some() {
-        configs.all().try_for_each(|config| check_base(path, config, opening))?;
+    configs.all().try_for_each(|config| check_base(path, config, opening, stage))?;
+    let cuts = configs.all().any(Config::cuts_base);
+    if cuts && opening.adapter_init.is_some() && !configs.all().all(Config::cuts_base) {
+        let reason =
+            "only some of its updates are of a base that KaSA cut, so `--adapter-init` does not apply";
+        return Err(Error::malformed(path, reason));
     }
-    let adapter = Box::new(Adapter::new(path, stored, &configs, opening.base.clone())?);
-    let Some(path) = opening.adapter_init else { return Ok((true, adapter)) };
+    let adapter = catalogue(path, stored, &configs, opening)?;
+    // Before training KaSA's updates are zero: what it took from the base is in the base alone.
+    let Some(path) = opening.adapter_init.filter(|_| !cuts) else { return Ok((true, Arc::new(adapter))) };
     // Beside an adapter's beginning there may be no configuration: it was scaled as it is now.
     let adapter_config = if beside(&Location::disk(path)).is_some() { None } else { opening.adapter_config };
     let opening = Opening { adapter_config, adapter_init: None, ..opening.clone() };
-    let (_, before) = super::open_with(path, &opening)?;
-    Ok((true, Box::new(Since::new(adapter, before, path)?)))
+    let (_, before) = super::open_as(&Location::disk(path), &opening, Stage::Beginning)?;
+    let Some(before) = before.catalogue().filter(|before| before.holds() == Holds::Updates) else {
+        return Err(Error::malformed(path, "is no adapter, so `--adapter-init` does not apply"));
+    };
+    // The update to the original weights, where the initialization took a part out of the base (PiSSA, OLoRA, CorDA):
+    // s·(B·A − B₀·A₀), of at most twice the rank.
+    let missing = |layer: &Layer| {
+        let reason = format!("has no update of `{}` ({} × {})", brief(&layer.name), layer.rows, layer.cols);
+        Error::malformed(path, reason)
+    };
+    Ok((true, Arc::new(adapter.less(before, missing)?)))
 }
 
 /// The settings that lie beside the weights at `location`.
@@ -112,182 +109,65 @@ fn beside(location: &Location) -> Option<Location> {
     Some(location.folder().join(CONFIG)).filter(Location::is_named)
 }
 
-impl Adapter {
-    fn new(
-        path: &Path,
-        stored: Box<dyn MatrixSource>,
-        configs: &Configs,
-        base: Option<Arc<dyn MatrixSource>>,
-    ) -> Result<Self, Error> {
-        let layers = base.as_ref().map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
-        let setting = Setting { path, source: stored.as_ref(), configs, base: &layers };
-        let (modules, rest) = modules::sorted(path, stored.tensors())?;
-        let (mut drafts, mut skipped) = (vec![], vec![]);
-        for module in modules.values() {
-            let found = module.drafts(&setting)?;
-            let left = module.tensors().filter_map(|(part, tensor)| match part {
-                Part::Bias => Some(tensor.skipped(Kind::Plain, "a bias, trained with the adapter")),
-                Part::Tokens => {
-                    Some(tensor.skipped(Kind::Refused, "rows of an embedding that were trained alone"))
-                }
-                _ if found.is_empty() => Some(tensor.skipped(Kind::Plain, "no update of a matrix")),
-                _ => None,
-            });
-            skipped.extend(left);
-            drafts.extend(found);
-        }
-        let (whole, others) = whole_weights(&rest);
-        drafts.extend(whole);
-        skipped.extend(others);
-        let mut updates: Vec<Update> = drafts.into_iter().map(Update::new).collect();
-        if base.is_some() {
-            find_bases(&mut updates, &layers);
-        }
-        updates.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
-        if let Some([a, b]) = updates.array_windows::<2>().find(|[a, b]| a.layer.name == b.layer.name) {
-            let reason = format!("changes the same matrix as `{}`", brief(&b.layer.tensor));
-            return Err(Error::tensor(path, &a.layer.tensor, reason));
-        }
-        let (updates, baseless): (Vec<Update>, Vec<Update>) =
-            updates.into_iter().partition(|update| update.base.is_some() || !update.needs_base());
-        let reasons = Baseless { configs, given: base.is_some() };
-        skipped.extend(baseless.iter().flat_map(|update| reasons.skip(update, stored.tensors())));
-        skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-        let positions =
-            updates.iter().enumerate().map(|(i, update)| (update.layer.name.clone(), i)).collect();
-        let caution = configs.all().find_map(Config::moved_base).map(|_| MOVED_BASE);
-        Ok(Self { stored, base, updates, skipped, positions, caution })
-    }
-
-    fn get(&self, layer: &Layer) -> Result<&Update, Error> {
-        let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name)));
-        self.positions.get(&layer.name).map(|i| &self.updates[*i]).ok_or_else(missing)
-    }
-
-    /// Whether everything that is stored of an update is finite.
-    fn is_finite(&self, draft: &Draft) -> Result<bool, Error> {
-        let stored = self.stored.tensors().iter().filter(|tensor| draft.tensors.contains(&tensor.name));
-        for tensor in stored.filter_map(recipe::Tensor::new) {
-            if !tensor.all(self.stored.as_ref())?.iter().all(|x| x.is_finite()) {
-                return Ok(false);
+/// The updates that `stored` holds, and what else lies in it.
+fn catalogue(
+    path: &Path,
+    stored: Arc<dyn MatrixSource>,
+    configs: &Configs,
+    opening: &Opening<'_>,
+) -> Result<Catalogue, Error> {
+    let base = opening.base.as_ref();
+    let layers = base.map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
+    let setting = Setting { path, source: raw(&stored), configs, base: &layers };
+    let (modules, rest) = modules::sorted(path, stored.tensors())?;
+    let (mut drafts, mut skipped) = (vec![], vec![]);
+    for module in modules.values() {
+        let found = module.drafts(&setting)?;
+        let left = module.tensors().filter_map(|(part, tensor)| match part {
+            Part::Bias => Some(tensor.skipped(Kind::Plain, "a bias, trained with the adapter")),
+            Part::Tokens => {
+                Some(tensor.skipped(Kind::Refused, "rows of an embedding that were trained alone"))
             }
-        }
-        Ok(true)
+            _ if found.is_empty() => Some(tensor.skipped(Kind::Plain, "no update of a matrix")),
+            _ => None,
+        });
+        skipped.extend(left);
+        drafts.extend(found);
     }
-
-    /// Whether `entries`, some of them not finite, come of stored numbers that all are.
-    fn overflows(&self, update: &Update, rows: Range<usize>, entries: &[f64]) -> Result<bool, Error> {
-        let all_finite = |entries: &[f64]| entries.iter().all(|x| x.is_finite());
-        let (draft, stored) = (&update.draft, self.stored.as_ref());
-        if let Some((source, layer)) = self.base.as_deref().zip(update.base.as_ref())
-            && update.needs_base()
-            && !all_finite(&source.read(layer, rows.clone())?.to_f64())
-        {
-            return Ok(false);
-        }
-        // A row of zeros has no length that DoRA could change: what it makes of it is no number, and no overflow.
-        let of_zeros = draft.magnitude.is_some()
-            && !entries.iter().any(|x| x.is_infinite())
-            && all_finite(&draft.recipe.dense(stored, rows, draft.scale)?);
-        Ok(!of_zeros && self.is_finite(draft)?)
+    let (whole, others) = whole_weights(&setting, &rest);
+    drafts.extend(whole);
+    skipped.extend(others);
+    let named = |line: Skipped| LeftOut { name: bare(&pair::canonical(&line.tensor)).to_owned(), line };
+    let mut left_out: Vec<LeftOut> = skipped.into_iter().map(named).collect();
+    let mut updates: Vec<Update> = drafts.into_iter().map(Update::new).collect();
+    if base.is_some() {
+        find_bases(&mut updates, &layers);
     }
-
-    /// The given rows of an update.
-    fn entries(&self, update: &Update, rows: Range<usize>) -> Result<Vec<f64>, Error> {
-        let (Update { draft, base, .. }, stored) = (update, self.stored.as_ref());
-        let weight = self.base.as_deref().zip(base.as_ref());
-        match (weight, &draft.magnitude) {
-            (Some(weight), Some(magnitude)) => {
-                magnitude.apply((stored, &draft.recipe, draft.scale), weight, rows)
-            }
-            (Some((source, weight)), None) if matches!(draft.recipe, Recipe::Replacement(_)) => {
-                let mut entries = draft.recipe.dense(stored, rows.clone(), draft.scale)?;
-                let weights = source.read(weight, rows)?.to_f64();
-                entries.iter_mut().zip(weights).for_each(|(new, old)| *new -= old);
-                Ok(entries)
-            }
-            _ => draft.recipe.dense(stored, rows, draft.scale),
-        }
+    updates.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
+    if let Some([a, b]) = updates.array_windows::<2>().find(|[a, b]| a.layer.name == b.layer.name) {
+        let reason = format!("changes the same matrix as `{}`", brief(&b.layer.tensor));
+        return Err(Error::tensor(path, &a.layer.tensor, reason));
     }
-}
-
-impl MatrixSource for Adapter {
-    fn tensors(&self) -> &[TensorInfo] {
-        self.stored.tensors()
+    let (updates, baseless): (Vec<Update>, Vec<Update>) =
+        updates.into_iter().partition(|update| update.base.is_some() || !update.needs_base());
+    let reasons = Baseless { configs, given: base.is_some() };
+    for Update { layer, draft, .. } in &baseless {
+        let lines = reasons.skip(draft, stored.tensors());
+        left_out.extend(lines.into_iter().map(|line| LeftOut { name: layer.name.clone(), line }));
     }
-
-    fn stored(&self) -> Option<&dyn MatrixSource> {
-        Some(self.stored.as_ref())
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        self.stored.files()
-    }
-
-    fn holds(&self) -> Holds {
-        Holds::Updates
-    }
-
-    fn select(&self, filter: &Filter) -> Selection {
-        let layers = self.updates.iter().map(|update| &update.layer);
-        let layers: Vec<Layer> = layers.filter(|layer| filter.keeps(&layer.name)).cloned().collect();
-        let skipped = self.skipped.iter().filter(|skipped| filter.keeps(&skipped.tensor));
-        let skipped: Vec<Skipped> = skipped.cloned().collect();
-        let all = self.updates.len() + self.skipped.len();
-        Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
-    }
-
-    fn update(&self, layer: &Layer) -> Option<report::Update> {
-        let Update { layer, draft, .. } = self.get(layer).ok()?;
-        Some(report::Update {
-            kind: draft.kind,
-            scale: (!matches!(draft.recipe, Recipe::Replacement(_))).then_some(draft.scale),
-            rank: layer.rank.map(|rank| rank as u64),
-            tensors: draft.tensors.clone(),
-            flags: draft.flags.iter().copied().chain(self.caution).collect(),
-        })
-    }
-
-    fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
-        let Update { layer, draft, .. } = self.get(layer)?;
-        if layer.rank.is_none() {
-            return Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)));
-        }
-        let found = draft.recipe.factors(self.stored.as_ref(), draft.scale)?;
-        if found.is_finite() || !self.is_finite(draft)? {
-            return Ok(found);
-        }
-        let shared = draft.recipe.factors(self.stored.as_ref(), 1.0)?.times(draft.scale);
-        shared.ok_or_else(|| Error::Overflow(format!("a factor of the update `{}`", brief(&layer.name))))
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let update = self.get(layer)?;
-        let layer = &update.layer;
-        if rows.start > rows.end || rows.end > layer.rows {
-            let reason = format!("rows {}..{} of {}", rows.start, rows.end, layer.rows);
-            return Err(Error::Usage(format!("`{}`: {reason}", layer.name)));
-        }
-        let mut bytes = super::space(rows.len(), layer.cols)?;
-        for block in super::blocks(rows.clone(), layer.cols) {
-            let entries = self.entries(update, block.clone())?;
-            if entries.iter().any(|x| !x.is_finite()) && self.overflows(update, block, &entries)? {
-                let what =
-                    format!("an entry of the update `{}` (scale {})", brief(&layer.name), update.draft.scale);
-                return Err(Error::Overflow(what));
-            }
-            bytes.extend(entries.iter().flat_map(|x| x.to_le_bytes()));
-        }
-        Matrix::new(rows.len(), layer.cols, Dtype::F64, bytes)
-    }
+    left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
+    let moved = |config: &Config| config.moved_base().is_some() && !(config.cuts_base() && base.is_some());
+    let caution = (opening.adapter_init.is_none() && configs.all().any(moved)).then_some(MOVED_BASE);
+    let weights = updates.into_iter().map(|update| update.weight(path, opening, caution));
+    let weights = weights.collect::<Result<_, Error>>()?;
+    Ok(Catalogue::new(stored, Holds::Updates, weights, left_out))
 }
 
 impl Update {
     fn new(draft: Draft) -> Self {
-        let (rows, cols) = draft.recipe.shape();
+        let (rows, cols) = draft.expr.shape();
         let name = printable(&draft.name);
         let (block, role) = layer::place(&name);
-        let rank = if draft.magnitude.is_some() { None } else { draft.recipe.rank() };
         let layer = Layer {
             tensor: draft.tensors.first().cloned().unwrap_or_default(),
             name,
@@ -300,7 +180,7 @@ impl Update {
             read_as: Dtype::F64,
             file: 0,
             offset: 0,
-            rank,
+            rank: None,
             order: 0,
             block,
             role,
@@ -310,15 +190,52 @@ impl Update {
 
     /// Whether it means nothing without the weight it changes.
     fn needs_base(&self) -> bool {
-        self.draft.magnitude.is_some() || matches!(self.draft.recipe, Recipe::Replacement(_))
+        self.draft.magnitude.is_some() || self.draft.kind == WHOLE
+    }
+
+    /// What is added to the base, by all that is known.
+    fn weight(
+        self,
+        path: &Path,
+        opening: &Opening<'_>,
+        caution: Option<&'static str>,
+    ) -> Result<Weight, Error> {
+        let Self { layer, draft, base } = self;
+        let weight = opening.base.as_ref().zip(base).map(|(source, base)| (Expr::of(source, &base), base));
+        let expr = match (weight, draft.magnitude) {
+            (Some((weight, _)), Some((lengths, along))) => {
+                let of = draft.expr.plus(Arc::clone(&weight));
+                Arc::new(Expr::Rescaled { of, lengths, along }).minus(weight)
+            }
+            (Some((weight, _)), None) if draft.kind == WHOLE => draft.expr.minus(weight),
+            (Some((weight, base)), None) if draft.kind == "kasa" => {
+                let Some(by) = opening.beyond else { return Err(undecomposed(path)) };
+                if base.stored_shape.len() != 2 {
+                    let reason = "is of a convolution, whose base KaSA cuts in a way that is not known";
+                    return Err(Error::tensor(path, &layer.tensor, reason));
+                }
+                // As many directions as the update has were cut off, the smallest.
+                let short = base.rows.min(base.cols);
+                let keep = short - draft.expr.directions().unwrap_or(short).min(short);
+                draft.expr.minus(Arc::new(Expr::Beyond { of: weight, keep, by: Decompose(by) }))
+            }
+            _ => draft.expr,
+        };
+        let update = report::Update {
+            kind: draft.kind,
+            scale: draft.scale,
+            rank: expr.thin_rank().map(|rank| rank as u64),
+            tensors: draft.tensors,
+            flags: draft.flags.into_iter().chain(caution).collect(),
+        };
+        Ok(Weight::new(layer, expr, Some(update)))
     }
 
     /// Turns the update of a linear layer, to be stored the other way round.
     fn turn(&mut self) {
-        let Recipe::Product(product) = &mut self.draft.recipe else { return };
-        product.transposed = !product.transposed;
-        if let Some(magnitude) = &mut self.draft.magnitude {
-            magnitude.along = match magnitude.along {
+        self.draft.expr = Arc::clone(&self.draft.expr).transposed();
+        if let Some((_, along)) = &mut self.draft.magnitude {
+            *along = match along {
                 Along::Rows => Along::Columns(1),
                 Along::Columns(_) => Along::Rows,
             };
@@ -326,19 +243,34 @@ impl Update {
         std::mem::swap(&mut self.layer.rows, &mut self.layer.cols);
         self.layer.stored_shape.reverse();
     }
+}
 
-    /// Whether it is of a linear layer, of which only the configuration says how it is stored.
-    fn is_linear(&self) -> bool {
-        let Recipe::Product(product) = &self.draft.recipe else { return false };
-        product.down.shape().len() == 2
-            && product.slice.is_none()
-            && !product.down.name().contains("embedding")
-    }
+/// What is said where nothing decomposes the base.
+fn undecomposed(path: &Path) -> Error {
+    Error::malformed(
+        path,
+        "`kasa` cut a part off the base before training, which takes a decomposition to tell",
+    )
 }
 
 /// Refuses what cannot be said of the original weights.
-fn check_base(path: &Path, config: &Config, opening: &Opening<'_>) -> Result<(), Error> {
-    if let (Some(init), None) = (config.moved_base(), opening.adapter_init) {
+fn check_base(path: &Path, config: &Config, opening: &Opening<'_>, stage: Stage) -> Result<(), Error> {
+    if opening.base.is_none() {
+        if config.cuts_base() && opening.adapter_init.is_some() {
+            let reason = "KaSA cut the smallest directions off the base before training, which `--adapter-init` does \
+                          not tell; give the base itself with `--base`";
+            return Err(Error::malformed(path, reason));
+        }
+        return Ok(());
+    }
+    if config.cuts_base() && config.is_dora() {
+        let reason = "`use_dora` rescales a base that KaSA cut, which svdkit does not read";
+        return Err(Error::malformed(path, reason));
+    }
+    let is_known = opening.adapter_init.is_some()
+        || stage == Stage::Beginning
+        || config.cuts_base() && opening.beyond.is_some();
+    if let Some(init) = config.moved_base().filter(|_| !is_known) {
         let reason = format!(
             "`{}` took a part out of the base before training, so the update is not one to the original weights; give \
              the adapter as it was before training with `--adapter-init`, or leave out the base to see what the \
@@ -369,7 +301,7 @@ fn find_bases(updates: &mut [Update], base: &[Layer]) {
             continue;
         };
         let (ours, theirs) = ((update.layer.rows, update.layer.cols), (pair.base.rows, pair.base.cols));
-        if ours != theirs && (ours.1, ours.0) == theirs && update.is_linear() {
+        if ours != theirs && (ours.1, ours.0) == theirs && update.draft.linear {
             update.turn();
         }
         if pair::is_underscored(&update.layer.name) {

@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::MatrixSource;
+use super::super::weight::{Along, Expr};
 use super::config::Config;
 use super::configs::Configs;
-use super::magnitude::{Along, Magnitude};
+use super::factor::{Between, Product, Tensor};
 use super::names::{self, Method, Part, Side};
-use super::recipe::{Between, Product, Recipe, Tensor};
 use super::{experts, lycoris};
 use crate::error::{Error, brief};
 use crate::layer::{Element, Layer, TensorInfo};
@@ -22,7 +23,7 @@ pub(super) struct Setting<'a> {
     /// What was opened.
     pub(super) path: &'a Path,
     /// The stored tensors.
-    pub(super) source: &'a dyn MatrixSource,
+    pub(super) source: &'a Arc<dyn MatrixSource>,
     /// What it says of its updates.
     pub(super) configs: &'a Configs,
     /// The matrices of the base; none without one.
@@ -44,9 +45,14 @@ pub(super) struct Draft {
     pub(super) name: String,
     /// What it is in the words of the report.
     pub(super) kind: &'static str,
-    pub(super) recipe: Recipe,
-    pub(super) scale: f64,
-    pub(super) magnitude: Option<Magnitude>,
+    /// The update; of a whole weight, that; of one that is rescaled, what is added before that.
+    pub(super) expr: Arc<Expr>,
+    /// What factors were multiplied by.
+    pub(super) scale: Option<f64>,
+    /// The lengths that rows or columns of base + update get: DoRA, Liu et al. 2024.
+    pub(super) magnitude: Option<(Arc<Expr>, Along)>,
+    /// Whether it is of a linear layer, of which only the configuration says how it is stored.
+    pub(super) linear: bool,
     /// The coarsest type among its factors.
     pub(super) dtype: Dtype,
     pub(super) flags: Vec<&'static str>,
@@ -118,7 +124,7 @@ impl<'t> Module<'t> {
         }
         let kronecker = method == Method::Lokr;
         if kronecker || method == Method::Hada {
-            let (kind, recipe, rank) = if kronecker {
+            let (kind, expr, rank) = if kronecker {
                 lycoris::kronecker(self, setting)?
             } else {
                 lycoris::hadamard(self, setting)?
@@ -126,7 +132,8 @@ impl<'t> Module<'t> {
             let configured = || self.config(setting).and_then(|config| config.rank(&self.model_name()));
             let scaled_by = if kronecker { configured().or(rank) } else { rank };
             let scale = self.scale(setting, scaled_by)?;
-            return Ok(vec![self.draft(setting, kind, recipe, scale)?]);
+            let expr = Arc::new(Expr::Scaled(expr, scale.scale));
+            return Ok(vec![self.draft(setting, kind, Form::plain(expr), scale)?]);
         }
         let embedding = method == Method::Embedding;
         if embedding || method == Method::Lora {
@@ -135,14 +142,24 @@ impl<'t> Module<'t> {
                 return Ok(drafts);
             }
             let scale = self.scale(setting, Some(product.rank()))?;
-            let kind = if let Between::Diagonal(_) = product.between { "kasa" } else { "lora" };
-            return Ok(vec![self.draft(setting, kind, Recipe::Product(Box::new(product)), scale)?]);
+            let cut = self.config(setting).is_some_and(Config::cuts_base);
+            let kasa = cut || matches!(product.between, Between::Diagonal(_));
+            let kind = if kasa { "kasa" } else { "lora" };
+            let form = Form {
+                expr: product.expr(setting.source, scale.scale),
+                transposed: product.transposed,
+                positions: product.down.shape()[2..].iter().product(),
+                linear: product.down.shape().len() == 2 && !product.down.name().contains("embedding"),
+            };
+            return Ok(vec![self.draft(setting, kind, form, scale)?]);
         }
         let Some(difference) = self.get(Part::Difference) else { return Ok(vec![]) };
-        let matrix = Tensor::new(difference).filter(|_| difference.shape.len() > 1);
-        let recipe = matrix.map(Recipe::Difference);
+        let Some(matrix) = Tensor::new(difference).filter(|_| difference.shape.len() > 1) else {
+            return Ok(vec![]);
+        };
+        let expr = Arc::new(Expr::Scaled(matrix.expr(setting.source), 1.0));
         let scale = Scale { scale: 1.0, flags: vec![] };
-        recipe.map_or(Ok(vec![]), |recipe| Ok(vec![self.draft(setting, "difference", recipe, scale)?]))
+        Ok(vec![self.draft(setting, "difference", Form::plain(expr), scale)?])
     }
 
     /// The factors of a LoRA module.
@@ -178,7 +195,7 @@ impl<'t> Module<'t> {
         }
         let linear = down.shape().len() == 2;
         let transposed = embedding || (linear && self.config(setting).is_some_and(Config::is_transposed));
-        Ok(Product { up, up_lies: false, down, between, slice: None, transposed })
+        Ok(Product { up, up_lies: false, down, between, transposed })
     }
 
     /// A factor of two or more axes, none of them empty.
@@ -248,11 +265,15 @@ impl<'t> Module<'t> {
         &self,
         setting: &Setting<'_>,
         kind: &'static str,
-        recipe: Recipe,
+        form: Form,
         Scale { scale, flags }: Scale,
     ) -> Result<Draft, Error> {
-        let magnitude = self.magnitude(setting, &recipe)?;
-        let (rows, cols) = recipe.shape();
+        let magnitude = if kind == "difference" && self.get(Part::Magnitude).is_none() {
+            None
+        } else {
+            self.magnitude(setting, &form)?
+        };
+        let (rows, cols) = form.expr.shape();
         if rows.checked_mul(cols).is_none() {
             let reason = format!("an update of {rows} × {cols} is too large");
             return Err(Error::malformed(setting.path, reason));
@@ -261,9 +282,10 @@ impl<'t> Module<'t> {
         Ok(Draft {
             name: pair::canonical(&self.name),
             kind,
-            recipe,
-            scale,
+            expr: form.expr,
+            scale: Some(scale),
             magnitude,
+            linear: form.linear,
             dtype: self.dtype(),
             flags,
             tensors: self.names(),
@@ -287,9 +309,9 @@ impl<'t> Module<'t> {
     }
 
     /// The lengths of DoRA, where there are any.
-    fn magnitude(&self, setting: &Setting<'_>, recipe: &Recipe) -> Result<Option<Magnitude>, Error> {
+    fn magnitude(&self, setting: &Setting<'_>, form: &Form) -> Result<Option<(Arc<Expr>, Along)>, Error> {
         let Some(info) = self.get(Part::Magnitude) else {
-            if self.config(setting).is_some_and(Config::is_dora) && !matches!(recipe, Recipe::Difference(_)) {
+            if self.config(setting).is_some_and(Config::is_dora) {
                 let (_, first) = self.tensors().next().unzip();
                 let name = first.map_or(self.name.as_str(), |tensor| tensor.name.as_str());
                 let reason = "has no `lora_magnitude_vector` beside it, though `use_dora` is true";
@@ -298,17 +320,13 @@ impl<'t> Module<'t> {
             return Ok(None);
         };
         let lengths = flat(setting, info)?;
-        let (rows, cols) = recipe.shape();
-        let (turned, positions) = match recipe {
-            Recipe::Product(product) => (product.transposed, product.down.shape()[2..].iter().product()),
-            _ => (false, 1),
-        };
+        let (rows, cols) = form.expr.shape();
         // `dora_scale` of kohya and LyCORIS says by its shape what it is of; PEFT's is one number an output.
         let of_inputs =
             matches!(info.shape[..], [1, inputs, ..] if inputs > 1) && info.name.ends_with("dora_scale");
         let along = match () {
-            () if of_inputs => Along::Columns(positions),
-            () if turned => Along::Columns(1),
+            () if of_inputs => Along::Columns(form.positions),
+            () if form.transposed => Along::Columns(1),
             () => Along::Rows,
         };
         let expected = match along {
@@ -319,7 +337,24 @@ impl<'t> Module<'t> {
             let reason = format!("{:?} is not a length each of {expected}", info.shape);
             return Err(Error::tensor(setting.path, &info.name, reason));
         }
-        Ok(Some(Magnitude::new(lengths, along)))
+        Ok(Some((lengths.expr(setting.source), along)))
+    }
+}
+
+/// An update as its factors have it.
+struct Form {
+    expr: Arc<Expr>,
+    /// Whether it was turned, as the weight is stored input × output.
+    transposed: bool,
+    /// Positions of a convolution's kernel for one input.
+    positions: usize,
+    /// Whether it is of a linear layer.
+    linear: bool,
+}
+
+impl Form {
+    fn plain(expr: Arc<Expr>) -> Self {
+        Self { expr, transposed: false, positions: 1, linear: false }
     }
 }
 
@@ -341,15 +376,13 @@ fn flat(setting: &Setting<'_>, info: &TensorInfo) -> Result<Tensor, Error> {
 
 /// The one number that `info` holds: a float, or a whole number as Diffusers writes kohya's `alpha`.
 fn number(setting: &Setting<'_>, info: &TensorInfo) -> Result<Option<f64>, Error> {
-    let whole = matches!(&info.element, Element::Other(name) if name == "i64");
-    // Read as the float that is as wide, and taken for what its bits are.
-    let element = if whole { Element::Float(Dtype::F64) } else { info.element.clone() };
-    let number = flat(setting, &TensorInfo { element, ..info.clone() })?;
-    if number.cols() != 1 {
-        return Ok(None);
+    let is_one = info.shape.iter().all(|n| *n == 1);
+    if matches!(&info.element, Element::Other(name) if name == "i64") {
+        let bytes = if is_one { setting.source.bytes(info, 0, 8)? } else { vec![] };
+        return Ok(bytes.first_chunk().map(|bytes| i64::from_le_bytes(*bytes) as f64));
     }
-    let first = |x: &f64| if whole { x.to_bits().cast_signed() as f64 } else { *x };
-    Ok(number.all(setting.source)?.first().map(first))
+    let number = flat(setting, info)?;
+    if is_one { Ok(number.all(setting.source.as_ref())?.first().copied()) } else { Ok(None) }
 }
 
 fn not_a_factor(setting: &Setting<'_>, info: &TensorInfo) -> Error {

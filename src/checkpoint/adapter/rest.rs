@@ -1,17 +1,19 @@
 //! What lies in an adapter beside its factors: whole weights, biases, and updates that nothing can be said of.
 
-use super::Update;
+use super::super::weight::Expr;
 use super::config::Config;
 use super::configs::Configs;
-use super::modules::Draft;
-use super::recipe::Recipe;
+use super::modules::{Draft, Setting};
 use crate::error::printable;
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::pair;
 use crate::report::{Kind, Skipped};
 
+/// The kind of a whole weight, of which the base's has to be taken away.
+pub(super) const WHOLE: &str = "replacement";
+
 /// Whole weights that were saved with the adapter, and what else lies beside the factors.
-pub(super) fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
+pub(super) fn whole_weights(setting: &Setting<'_>, rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
     const BASE: [&str; 2] = [".base_layer.", ".original_module."];
     let (own, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
         rest.iter().partition(|tensor| BASE.iter().any(|part| tensor.name.contains(part)));
@@ -22,13 +24,14 @@ pub(super) fn whole_weights(rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) 
     );
     let draft = |layer: Layer| Draft {
         name: pair::canonical(&layer.name),
-        kind: "replacement",
-        scale: 1.0,
+        kind: WHOLE,
+        expr: Expr::of(setting.source, &layer),
+        scale: None,
         magnitude: None,
+        linear: false,
         dtype: layer.dtype,
         flags: vec![],
         tensors: vec![layer.tensor.clone()],
-        recipe: Recipe::Replacement(layer),
     };
     (layers.into_iter().map(draft).collect(), skipped)
 }
@@ -41,8 +44,8 @@ pub(super) struct Baseless<'a> {
 }
 
 impl Baseless<'_> {
-    pub(super) fn skip(&self, update: &Update, tensors: &[TensorInfo]) -> Vec<Skipped> {
-        let what = if update.draft.magnitude.is_some() {
+    pub(super) fn skip(&self, draft: &Draft, tensors: &[TensorInfo]) -> Vec<Skipped> {
+        let what = if draft.magnitude.is_some() {
             "DoRA rescales the weight it is added to"
         } else {
             "a whole weight, saved with the adapter"
@@ -53,7 +56,7 @@ impl Baseless<'_> {
             Some(base) => format!("{what}; give `--base {}`", printable(&base.to_string_lossy())),
             None => format!("{what}; give `--base`"),
         };
-        let names = &update.draft.tensors;
+        let names = &draft.tensors;
         tensors
             .iter()
             .filter(|tensor| names.contains(&tensor.name))

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::layouts::{ATTENTION, Attention, HEADS, KEY_VALUE_HEADS, Order, WIDTH};
-use super::{owner, piece};
+use super::layouts::{ATTENTION, Attention, Axes, HEADS, KEY_VALUE_HEADS, Order, WIDTH};
+use super::{Outputs, owner};
+use crate::checkpoint::catalogue::Weight;
 use crate::checkpoint::config::Config;
+use crate::checkpoint::weight::Runs;
 use crate::error::Error;
-use crate::layer::{Axes, Cut, Layer, Part};
+use crate::layer::{Layer, Part};
 
 /// Names of the parts.
 const PARTS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
@@ -15,7 +17,12 @@ const PARTS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
 ///
 /// # Errors
 /// When it seems to and the model is none whose layout is known, or its configuration does not fit.
-pub(super) fn parts(path: &Path, layer: &Layer, config: &Config) -> Result<Option<Vec<Layer>>, Error> {
+pub(super) fn parts(
+    path: &Path,
+    outputs: &Outputs<'_>,
+    config: &Config,
+) -> Result<Option<Vec<Weight>>, Error> {
+    let layer = outputs.layer;
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     if layer.part != Part::Whole || !ATTENTION.iter().any(|known| last(known.ending) == last(&layer.name)) {
         return Ok(None);
@@ -32,7 +39,7 @@ pub(super) fn parts(path: &Path, layer: &Layer, config: &Config) -> Result<Optio
             crate::error::brief(model)
         ));
     };
-    match split(layer, known, config) {
+    match split(outputs, known, config) {
         Some(parts) => Ok(Some(parts)),
         None => fail(format!(
             "{} × {} does not fit the heads that `config.json` tells of; leave out `--split-qkv`",
@@ -41,7 +48,8 @@ pub(super) fn parts(path: &Path, layer: &Layer, config: &Config) -> Result<Optio
     }
 }
 
-fn split(layer: &Layer, known: &Attention, config: &Config) -> Option<Vec<Layer>> {
+fn split(of: &Outputs<'_>, known: &Attention, config: &Config) -> Option<Vec<Weight>> {
+    let layer: &Layer = of.layer;
     let (inputs, outputs) = match known.axes {
         Axes::OutIn => (layer.cols, layer.rows),
         Axes::InOut => (layer.rows, layer.cols),
@@ -62,8 +70,7 @@ fn split(layer: &Layer, known: &Attention, config: &Config) -> Option<Vec<Layer>
         Order::ByHead => [0, head, 2 * head].map(|first| (first, head, 3 * head, queries)),
     };
     let parts = PARTS.iter().zip(spans).map(|(name, (first, run, period, count))| {
-        let cut = Cut { rows: layer.rows, cols: layer.cols, axes: known.axes, first, run, period };
-        piece(layer, &format!("{stem}{name}"), cut, count)
+        of.weight(&format!("{stem}{name}"), known.axes, Runs { first, run, period, count })
     });
     Some(parts.collect())
 }

@@ -1,6 +1,15 @@
 //! How model types store several matrices in one tensor: tables, made from the models' published code.
 
-use crate::layer::Axes::{self, InOut, OutIn};
+use Axes::{InOut, OutIn};
+
+/// The order of the sides of a stored matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Axes {
+    /// Outputs × inputs, as a linear layer has them.
+    OutIn,
+    /// Inputs × outputs.
+    InOut,
+}
 
 /// What lies side by side among the outputs of a stored matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,25 +6,21 @@
 mod attention;
 mod layouts;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::layouts::{EXPERTS, Experts, FUSED, Fused, Outputs, WIDTH, Width};
+use self::layouts::{Axes, EXPERTS, Experts, FUSED, Fused, Outputs as Layout, WIDTH, Width};
+use super::catalogue::{Catalogue, LeftOut, Weight};
 use super::config::Config;
+use super::weight::{Expr, Runs, Side};
 use super::{MatrixSource, QueriesKeysValues};
 use crate::error::{Error, printable};
-use crate::layer::{Axes, Cut, Filter, Layer, Part, Selection, TensorInfo, bare, natural, place};
-use crate::matrix::Matrix;
+use crate::layer::{Filter, Layer, Part, Selection, bare, natural, place};
 use crate::pair;
-use crate::report::{Skipped, SourceFile};
-
-/// A checkpoint whose fused tensors are cut.
-struct Arranged {
-    inner: Arc<dyn MatrixSource>,
-    selection: Selection,
-}
+use crate::report::Skipped;
 
 /// `inner` with its fused tensors cut, as far as they are known; `path` is where it lies, `config` what it says of itself.
 ///
@@ -32,48 +28,52 @@ struct Arranged {
 /// When queries, keys and values are to be split and how they lie is not known, or is another than known.
 pub(super) fn open(
     path: &Path,
-    inner: Box<dyn MatrixSource>,
+    inner: Arc<dyn MatrixSource>,
     split: QueriesKeysValues,
     config: &Config,
-) -> Result<Box<dyn MatrixSource>, Error> {
-    let Selection { layers, mut skipped, .. } = inner.select(&Filter::default());
+) -> Result<Arc<dyn MatrixSource>, Error> {
+    let Selection { layers, skipped, .. } = inner.select(&Filter::default());
     let stacks: BTreeSet<&str> = layers.iter().filter_map(stack).collect();
-    let (mut cut, mut changed) = (Vec::with_capacity(layers.len()), false);
+    // The parts of each; none of what is as it is stored, and an empty list of biases.
+    let mut found = Vec::with_capacity(layers.len());
     for layer in &layers {
+        let outputs = Outputs { inner: &inner, layer, rows: None, of: OnceCell::new() };
         let parts = match split {
-            QueriesKeysValues::Split => attention::parts(path, layer, config)?,
+            QueriesKeysValues::Split => attention::parts(path, &outputs, config)?,
             QueriesKeysValues::Together => None,
         };
         let biases = layer.name.strip_suffix("_bias").is_some_and(|stem| stacks.contains(stem));
-        match parts.or_else(|| experts(layer, config)) {
-            _ if biases => skipped.push(Skipped {
-                tensor: layer.tensor.clone(),
+        found.push(if biases { Some(vec![]) } else { parts.or_else(|| experts(&outputs, config)) });
+    }
+    if found.iter().all(Option::is_none) {
+        return Ok(inner);
+    }
+    let mut left_out: Vec<LeftOut> = skipped.into_iter().map(LeftOut::tensor).collect();
+    let mut weights = Vec::with_capacity(layers.len());
+    for (layer, parts) in layers.into_iter().zip(found) {
+        match parts {
+            None => {
+                let expr = Expr::of(&inner, &layer);
+                weights.push(Weight::new(layer, expr, None));
+            }
+            Some(parts) if parts.is_empty() => left_out.push(LeftOut::tensor(Skipped {
                 shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
                 dtype: layer.stored_type().to_owned(),
                 reason: "biases of experts".to_owned(),
+                tensor: layer.tensor,
                 ..Skipped::default()
-            }),
-            Some(parts) => cut.extend(parts),
-            None => {
-                cut.push(layer.clone());
-                continue;
-            }
+            })),
+            Some(parts) => weights.extend(parts),
         }
-        changed = true;
     }
-    if !changed {
-        return Ok(inner);
-    }
-    cut.sort_by(|a, b| natural(&a.name, &b.name));
+    weights.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
     // Where a part would be called as another tensor is, all are shown as they are stored.
-    if cut.array_windows::<2>().any(|[a, b]| a.name == b.name) {
+    if weights.array_windows::<2>().any(|[a, b]| a.layer.name == b.layer.name) {
         return Ok(inner);
     }
-    skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-    Ok(Box::new(Arranged {
-        inner: Arc::from(inner),
-        selection: Selection { layers: cut, skipped, filtered: 0 },
-    }))
+    left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
+    let holds = inner.holds();
+    Ok(Arc::new(Catalogue::new(Arc::clone(&inner), holds, weights, left_out).of_fused(inner)))
 }
 
 /// The name of the stack that a layer is a slice of.
@@ -83,7 +83,8 @@ fn stack(layer: &Layer) -> Option<&str> {
 }
 
 /// The matrices of experts that `layer` holds, if its layout is known.
-fn experts(layer: &Layer, config: &Config) -> Option<Vec<Layer>> {
+fn experts(of: &Outputs<'_>, config: &Config) -> Option<Vec<Weight>> {
+    let layer = of.layer;
     let name = stack(layer).unwrap_or(&layer.name);
     let stored_as = |model: &String| layer.scheme().map(|scheme| format!("{model}/{scheme}"));
     let own = |fused: &&Fused, model: &String| fused.models.contains(&model.as_str());
@@ -104,22 +105,23 @@ fn experts(layer: &Layer, config: &Config) -> Option<Vec<Layer>> {
     let (Some((fused, whole)), None) = (fitting.next(), fitting.next()) else { return None };
     let owner = owner(name, fused.ending)?;
     let mut parts = vec![];
-    for (expert, offset) in whole.experts {
-        let slice = Layer { offset, ..layer.clone() };
+    for expert in whole.experts.clone() {
+        let rows = expert * whole.rows..(expert + 1) * whole.rows;
+        let rows = (fused.experts == Experts::Flat).then_some(rows);
+        let slice = Outputs { rows, inner: of.inner, layer, of: OnceCell::new() };
         let named = |part: &str| pair::canonical(&format!("{owner}experts.{expert}.{part}"));
         let outputs = if fused.axes == Axes::OutIn { whole.rows } else { whole.cols };
         let part = |name: &str, first, run, period, count| {
-            let cut = Cut { rows: whole.rows, cols: whole.cols, axes: fused.axes, first, run, period };
-            piece(&slice, &named(name), cut, count)
+            slice.weight(&named(name), fused.axes, Runs { first, run, period, count })
         };
         let half = outputs / 2;
         match fused.outputs {
-            Outputs::One(name) => parts.push(part(name, 0, outputs, outputs, outputs)),
+            Layout::One(name) => parts.push(part(name, 0, outputs, outputs, outputs)),
             _ if !outputs.is_multiple_of(2) => return None,
-            Outputs::Halves([one, other]) => {
+            Layout::Halves([one, other]) => {
                 parts.extend([part(one, 0, half, half, half), part(other, half, half, half, half)]);
             }
-            Outputs::Alternating([one, other]) => {
+            Layout::Alternating([one, other]) => {
                 parts.extend([part(one, 0, 1, 2, half), part(other, 1, 1, 2, half)]);
             }
         }
@@ -132,27 +134,21 @@ fn owner<'n>(name: &'n str, ending: &str) -> Option<&'n str> {
     name.strip_suffix(ending).filter(|owner| owner.is_empty() || owner.ends_with('.'))
 }
 
-/// The matrices of one stored tensor that are cut: their common shape, and the number and position of each.
+/// The matrices of one stored tensor that are cut: their common shape, and the number of each.
 struct Whole {
     rows: usize,
     cols: usize,
-    experts: Vec<(usize, u64)>,
+    experts: Range<usize>,
 }
 
 impl Whole {
     fn of(layer: &Layer, fused: &Fused, config: &Config) -> Option<Self> {
         let (rows, cols) = (layer.rows, layer.cols);
         match (fused.experts, layer.part) {
-            (Experts::Stacked, Part::Slice(expert)) => {
-                Some(Self { rows, cols, experts: vec![(expert, layer.offset)] })
-            }
+            (Experts::Stacked, Part::Slice(expert)) => Some(Self { rows, cols, experts: expert..expert + 1 }),
             (Experts::Flat, Part::Whole) => {
                 let count = config.number(&EXPERTS).filter(|count| rows.is_multiple_of(*count))?;
-                let rows = rows / count;
-                let size = (rows * cols * layer.dtype.size()) as u64;
-                let experts =
-                    (0..count).map(|expert| (expert, layer.offset + expert as u64 * size)).collect();
-                Some(Self { rows, cols, experts })
+                Some(Self { rows: rows / count, cols, experts: 0..count })
             }
             _ => None,
         }
@@ -167,92 +163,34 @@ impl Whole {
     }
 }
 
-/// The part of `slice` that has `outputs` of its outputs.
-fn piece(slice: &Layer, name: &str, cut: Cut, outputs: usize) -> Layer {
-    let inputs = if cut.axes == Axes::OutIn { cut.cols } else { cut.rows };
-    let name = printable(bare(name));
-    let (block, role) = place(&name);
-    // All outputs as they are stored are a matrix like any other.
-    let plain = cut.axes == Axes::OutIn && outputs == cut.rows;
-    let part = if plain { Part::Whole } else { Part::Cut(cut) };
-    Layer { name, rows: outputs, cols: inputs, block, role, part, ..slice.clone() }
+/// The outputs of a stored matrix, which may be those of several matrices.
+struct Outputs<'a> {
+    inner: &'a Arc<dyn MatrixSource>,
+    layer: &'a Layer,
+    /// The rows that are one matrix, where it is several below each other.
+    rows: Option<Range<usize>>,
+    /// The matrix, once a part of it was asked for.
+    of: OnceCell<Arc<Expr>>,
 }
 
-impl MatrixSource for Arranged {
-    fn tensors(&self) -> &[TensorInfo] {
-        self.inner.tensors()
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        self.inner.files()
-    }
-
-    fn notes(&self) -> &[String] {
-        self.inner.notes()
-    }
-
-    fn select(&self, filter: &Filter) -> Selection {
-        let Selection { layers, skipped, .. } = &self.selection;
-        let all = layers.len() + skipped.len();
-        let layers: Vec<Layer> = layers.iter().filter(|layer| filter.keeps(&layer.name)).cloned().collect();
-        let skipped = skipped.iter().filter(|skipped| filter.keeps(bare(&skipped.tensor)));
-        let skipped: Vec<Skipped> = skipped.cloned().collect();
-        Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
-    }
-
-    fn fused(&self) -> Option<&Arc<dyn MatrixSource>> {
-        Some(&self.inner)
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let Part::Cut(cut) = layer.part else { return self.inner.read(layer, rows) };
-        let outside = || Error::Usage(format!("rows {}..{} of `{}`", rows.start, rows.end, layer.name));
-        if rows.start > rows.end || rows.end > layer.rows {
-            return Err(outside());
-        }
-        let whole = Layer { rows: cut.rows, cols: cut.cols, part: Part::Whole, ..layer.clone() };
-        let bytes = match cut.axes {
-            Axes::OutIn => self.rows(&whole, cut, rows.clone())?,
-            Axes::InOut => self.columns(&whole, cut, rows.clone())?,
+impl Outputs<'_> {
+    /// The matrix that has some of the outputs.
+    fn weight(&self, name: &str, axes: Axes, runs: Runs) -> Weight {
+        let name = printable(bare(name));
+        let (block, role) = place(&name);
+        let whole = || match (Expr::of(self.inner, self.layer), &self.rows) {
+            (of, Some(rows)) => Arc::new(Expr::Part { of, side: Side::Rows, runs: Runs::one(rows.clone()) }),
+            (of, None) => of,
         };
-        Matrix::new(rows.len(), layer.cols, layer.read_as, bytes)
-    }
-}
-
-impl Arranged {
-    /// Outputs that are stored as rows.
-    fn rows(&self, whole: &Layer, cut: Cut, outputs: Range<usize>) -> Result<Vec<u8>, Error> {
-        let line = whole.cols * whole.read_as.size();
-        let mut bytes = Vec::with_capacity(outputs.len() * line);
-        for block in super::blocks(outputs, whole.cols * cut.period.div_ceil(cut.run.max(1))) {
-            let Some(last) = block.clone().last() else { continue };
-            let first = cut.output(block.start);
-            let read = self.inner.read(whole, first..cut.output(last) + 1)?;
-            for output in block {
-                let at = (cut.output(output) - first) * line;
-                bytes.extend_from_slice(&read.bytes()[at..at + line]);
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// Outputs that are stored as columns, as rows.
-    fn columns(&self, whole: &Layer, cut: Cut, outputs: Range<usize>) -> Result<Vec<u8>, Error> {
-        let size = whole.read_as.size();
-        let line = whole.rows * size;
-        let mut bytes = vec![0; outputs.len() * line];
-        let Some(last) = outputs.clone().last() else { return Ok(bytes) };
-        let first = cut.output(outputs.start);
-        let columns = first..cut.output(last) + 1;
-        for block in super::blocks(0..whole.rows, columns.len()) {
-            let read = self.inner.window(whole, block.clone(), columns.clone())?;
-            for (row, stored) in block.zip(read.bytes().chunks_exact(columns.len() * size)) {
-                for (i, output) in outputs.clone().enumerate() {
-                    let (from, to) = ((cut.output(output) - first) * size, i * line + row * size);
-                    bytes[to..to + size].copy_from_slice(&stored[from..from + size]);
-                }
-            }
-        }
-        Ok(bytes)
+        let of = Arc::clone(self.of.get_or_init(whole));
+        let expr = match axes {
+            // All outputs as they are stored are a matrix like any other.
+            Axes::OutIn if runs.count == of.shape().0 => of,
+            Axes::OutIn => Arc::new(Expr::Part { of, side: Side::Rows, runs }),
+            Axes::InOut => Arc::new(Expr::Part { of, side: Side::Columns, runs }).transposed(),
+        };
+        let (rows, cols) = expr.shape();
+        let layer = Layer { name, rows, cols, block, role, part: Part::Cut, ..self.layer.clone() };
+        Weight::new(layer, expr, None)
     }
 }

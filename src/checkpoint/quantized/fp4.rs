@@ -3,7 +3,7 @@
 
 use super::codebook::{Book, Number};
 use super::inventory::{Found, Inventory, NO_FIT, NO_SCALES, is, scaled};
-use super::recipe::{Overall, Recipe, Use};
+use super::scheme::{Overall, Scheme, Use};
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
 
@@ -24,8 +24,8 @@ pub(super) fn blocks(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<F
         return Some(Found::Refused(NO_SCALES.to_owned(), vec![]));
     };
     let shape = [outer, &[count * bytes * 2]].concat();
-    let recipe = scaled(stem.to_owned(), shape, (tensor, Book::E2m1), scales, None);
-    Some(finish(recipe, MX, vec![scales.name.clone()]))
+    let scheme = scaled(stem.to_owned(), shape, (tensor, Book::E2m1), scales, None);
+    Some(finish(scheme, MX, vec![scales.name.clone()]))
 }
 
 /// ModelOpt and compressed-tensors: `….weight` or `….weight_packed` of [rows, columns / 2] bytes.
@@ -42,36 +42,36 @@ pub(super) fn packed(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<F
     };
     let [outer @ .., bytes] = tensor.shape.as_slice() else { return None };
     let shape = [outer, &[bytes * 2]].concat();
-    let recipe = scaled(stem.to_owned(), shape, (tensor, Book::E2m1), scales, None);
+    let scheme = scaled(stem.to_owned(), shape, (tensor, Book::E2m1), scales, None);
     if scales.element != Element::Float(Dtype::F8E4M3) {
-        return Some(finish(recipe, MX, parts));
+        return Some(finish(scheme, MX, parts));
     }
     let multiply = inventory.first(stem, &["_scale_2"]).map(|tensor| (tensor, Use::Multiply));
     let divide = || inventory.first(stem, &["_global_scale"]).map(|tensor| (tensor, Use::Divide));
     let Some((overall, use_)) = multiply.or_else(divide) else {
         return Some(Found::Refused(NO_SCALES.to_owned(), parts));
     };
-    let recipe = recipe.and_then(|recipe| {
+    let scheme = scheme.and_then(|scheme| {
         let count: usize = overall.shape.iter().product();
-        let number = Number::of(&overall.element).filter(|_| count == 1 || count == recipe.view.slices);
+        let number = Number::of(&overall.element).filter(|_| count == 1 || count == scheme.view.slices);
         let number = number.ok_or_else(|| NO_FIT.to_owned())?;
-        Ok(Recipe { overall: Some(Overall { tensor: overall.clone(), number, use_ }), ..recipe })
+        Ok(Scheme { overall: Some(Overall { tensor: overall.clone(), number, use_ }), ..scheme })
     });
-    Some(finish(recipe, NV, parts))
+    Some(finish(scheme, NV, parts))
 }
 
 /// The weight under its scheme's name, if its scales lie as that has them.
-fn finish(recipe: Result<Recipe, String>, (scheme, group, number): Kind, parts: Vec<String>) -> Found {
-    let fits = |recipe: &Recipe| {
-        recipe.view.cols.is_multiple_of(group)
-            && recipe.scales.as_ref().is_some_and(|scales| {
+fn finish(scheme: Result<Scheme, String>, (label, group, number): Kind, parts: Vec<String>) -> Found {
+    let fits = |scheme: &Scheme| {
+        scheme.view.cols.is_multiple_of(group)
+            && scheme.scales.as_ref().is_some_and(|scales| {
                 scales.number == number
-                    && (scales.grid.rows, scales.grid.cols) == (recipe.view.rows, recipe.view.cols / group)
+                    && (scales.grid.rows, scales.grid.cols) == (scheme.view.rows, scheme.view.cols / group)
             })
     };
-    match recipe {
-        Ok(recipe) if fits(&recipe) => {
-            Found::Weight(Box::new(Recipe { scheme: scheme.to_owned(), parts, ..recipe }))
+    match scheme {
+        Ok(scheme) if fits(&scheme) => {
+            Found::Weight(Box::new(Scheme { label: label.to_owned(), parts, ..scheme }))
         }
         Ok(_) => Found::Refused(NO_FIT.to_owned(), parts),
         Err(reason) => Found::Refused(reason, parts),

@@ -4,7 +4,7 @@
 use super::codebook::Book;
 use super::grid::View;
 use super::inventory::{Found, Inventory, NO_SCALES, scaled};
-use super::recipe::Recipe;
+use super::scheme::Scheme;
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
 
@@ -21,7 +21,7 @@ const TYPES: [(&str, Book, &str); 4] = [
 
 /// The FP8 weight that `tensor` is, if its entries are not plainly those stored.
 pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Found> {
-    let (_, book, scheme) = *TYPES.iter().find(|(name, ..)| *name == tensor.element.name())?;
+    let (_, book, label) = *TYPES.iter().find(|(name, ..)| *name == tensor.element.name())?;
     if tensor.shape.len() < 2 {
         return None;
     }
@@ -29,30 +29,30 @@ pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Fou
     let beside = inventory.first(name, &SCALES);
     // ComfyUI puts the word before.
     let before = || inventory.get(&format!("{}.scale_weight", name.strip_suffix(".weight")?));
-    let Some(scales) = beside.or_else(before) else { return alone(inventory, tensor, (book, scheme)) };
+    let Some(scales) = beside.or_else(before) else { return alone(inventory, tensor, (book, label)) };
     let block = inventory.quantization(tensor).block;
-    let recipe = scaled(name.to_owned(), tensor.shape.clone(), (tensor, book), scales, block);
-    Some(match recipe {
-        Ok(recipe) => {
-            let scheme = format!("{scheme} {}", recipe.scheme);
-            Found::Weight(Box::new(Recipe { scheme, ..recipe }))
+    let scheme = scaled(name.to_owned(), tensor.shape.clone(), (tensor, book), scales, block);
+    Some(match scheme {
+        Ok(scheme) => {
+            let label = format!("{label} {}", scheme.label);
+            Found::Weight(Box::new(Scheme { label, ..scheme }))
         }
         Err(reason) => Found::Refused(reason, vec![scales.name.clone()]),
     })
 }
 
 /// A weight without scales: plain, unless the configuration says that there should be some.
-fn alone(inventory: &Inventory<'_>, tensor: &TensorInfo, (book, scheme): (Book, &str)) -> Option<Found> {
+fn alone(inventory: &Inventory<'_>, tensor: &TensorInfo, (book, label): (Book, &str)) -> Option<Found> {
     if inventory.quantization(tensor).method.is_some() {
         return Some(Found::Refused(NO_SCALES.to_owned(), vec![]));
     }
     match tensor.element {
         Element::Float(_) | Element::Coded(..) => None,
-        Element::Other(_) => Some(Found::Weight(Box::new(Recipe {
+        Element::Other(_) => Some(Found::Weight(Box::new(Scheme {
             name: tensor.name.clone(),
             shape: tensor.shape.clone(),
             view: View::of(&tensor.shape)?,
-            scheme: scheme.to_owned(),
+            label: label.to_owned(),
             codes: tensor.clone(),
             book,
             scales: None,

@@ -4,7 +4,7 @@
 use super::super::stored::Stored;
 use super::codebook::Book;
 use super::inventory::{Found, Inventory, NO_FIT, NO_SCALES, is, scaled};
-use super::recipe::{Recipe, ZeroCodes, Zeros};
+use super::scheme::{Scheme, ZeroCodes, Zeros};
 use crate::layer::TensorInfo;
 
 /// What may follow a weight's name in those of its parts.
@@ -21,15 +21,15 @@ pub(super) fn bytes(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Fo
     let name = tensor.name.as_str();
     let scales = inventory.first(name, &["_scale"])?;
     let parts = inventory.parts(name, &PARTS);
-    let recipe = scaled(name.to_owned(), tensor.shape.clone(), (tensor, Book::Signed), scales, None);
-    let recipe = recipe.and_then(|recipe| match inventory.first(name, &["_zero_point"]) {
+    let scheme = scaled(name.to_owned(), tensor.shape.clone(), (tensor, Book::Signed), scales, None);
+    let scheme = scheme.and_then(|scheme| match inventory.first(name, &["_zero_point"]) {
         Some(zeros) if is(zeros, "i8") && zeros.shape == scales.shape => {
-            Ok(Recipe { zeros: Some(Zeros { tensor: zeros.clone(), stored: ZeroCodes::Bytes }), ..recipe })
+            Ok(Scheme { zeros: Some(Zeros { tensor: zeros.clone(), stored: ZeroCodes::Bytes }), ..scheme })
         }
         Some(_) => Err(NO_FIT.to_owned()),
-        None => Ok(recipe),
+        None => Ok(scheme),
     });
-    Some(finish(recipe, parts))
+    Some(finish(scheme, parts))
 }
 
 /// `….weight_packed` of words with `….weight_scale` and `….weight_shape`.
@@ -50,7 +50,7 @@ fn unpacked(
     codes: &TensorInfo,
     scales: &TensorInfo,
     shape: &TensorInfo,
-) -> Result<Recipe, String> {
+) -> Result<Scheme, String> {
     let no_fit = || NO_FIT.to_owned();
     let shape = axes(inventory.stored, shape).ok_or_else(no_fit)?;
     let ([outer @ .., cols], [stored @ .., words]) = (shape.as_slice(), codes.shape.as_slice()) else {
@@ -63,23 +63,23 @@ fn unpacked(
         return Err("packed integers of a width that is not unpacked; save the model in bf16".to_owned());
     };
     let book = Book::Offset(bits);
-    let mut recipe = scaled(stem.to_owned(), shape.clone(), (codes, book), scales, None)?;
-    let Some(grid) = recipe.scales.as_ref().map(|scales| scales.grid) else { return Err(no_fit()) };
+    let mut scheme = scaled(stem.to_owned(), shape.clone(), (codes, book), scales, None)?;
+    let Some(grid) = scheme.scales.as_ref().map(|scales| scales.grid) else { return Err(no_fit()) };
     if let Some(zeros) = inventory.first(stem, &["_zero_point"]) {
         let down = (grid.rows * bits as usize).div_ceil(32);
-        let own = if recipe.view.slices > 1 { vec![recipe.view.slices, down] } else { vec![down] };
+        let own = if scheme.view.slices > 1 { vec![scheme.view.slices, down] } else { vec![down] };
         if !is(zeros, "i32") || zeros.shape != [own, vec![grid.cols]].concat() {
             return Err(no_fit());
         }
-        recipe.zeros = Some(Zeros { tensor: zeros.clone(), stored: ZeroCodes::PackedDown });
+        scheme.zeros = Some(Zeros { tensor: zeros.clone(), stored: ZeroCodes::PackedDown });
     }
     if let Some(groups) = inventory.first(stem, &["_g_idx"]) {
-        if !is(groups, "i32") || groups.shape != [recipe.view.cols] {
+        if !is(groups, "i32") || groups.shape != [scheme.view.cols] {
             return Err(no_fit());
         }
-        recipe.groups = Some(groups.clone());
+        scheme.groups = Some(groups.clone());
     }
-    Ok(recipe)
+    Ok(scheme)
 }
 
 /// The axes that a `weight_shape` names, if their product is a number of this machine.
@@ -100,12 +100,12 @@ fn axes(stored: &Stored, tensor: &TensorInfo) -> Option<Vec<usize>> {
 }
 
 /// The weight under its scheme's name.
-fn finish(recipe: Result<Recipe, String>, parts: Vec<String>) -> Found {
-    match recipe {
-        Ok(recipe) => {
-            let sign = if recipe.zeros.is_some() { " zp" } else { "" };
-            let scheme = format!("int{} {}{sign}", recipe.book.bits(), recipe.scheme);
-            Found::Weight(Box::new(Recipe { scheme, parts, ..recipe }))
+fn finish(scheme: Result<Scheme, String>, parts: Vec<String>) -> Found {
+    match scheme {
+        Ok(scheme) => {
+            let sign = if scheme.zeros.is_some() { " zp" } else { "" };
+            let label = format!("int{} {}{sign}", scheme.book.bits(), scheme.label);
+            Found::Weight(Box::new(Scheme { label, parts, ..scheme }))
         }
         Err(reason) => Found::Refused(reason, parts),
     }

@@ -6,7 +6,7 @@ use super::super::config::Quantization;
 use super::super::stored::Stored;
 use super::codebook::{Book, Number};
 use super::grid::{Grid, View};
-use super::recipe::{Recipe, Scales};
+use super::scheme::{Scales, Scheme};
 use crate::layer::{Element, TensorInfo};
 
 /// Why a weight whose scales are not there is not measured: what its codes say alone is another matrix.
@@ -19,7 +19,7 @@ pub(super) const NO_FIT: &str = "quantized, but its scales do not fit its shape;
 #[derive(Debug)]
 pub(super) enum Found {
     /// A weight that can be read.
-    Weight(Box<Recipe>),
+    Weight(Box<Scheme>),
     /// One that cannot, why, and what lies beside it.
     Refused(String, Vec<String>),
 }
@@ -67,7 +67,7 @@ pub(super) fn scaled(
     (codes, book): (&TensorInfo, Book),
     scales: &TensorInfo,
     configured: Option<(usize, usize)>,
-) -> Result<Recipe, String> {
+) -> Result<Scheme, String> {
     let no_fit = || NO_FIT.to_owned();
     let view = View::of(&shape).ok_or_else(no_fit)?;
     let number = Number::of(&scales.element).ok_or_else(no_fit)?;
@@ -75,11 +75,11 @@ pub(super) fn scaled(
     if shape.contains(&0) {
         return Err("empty".to_owned());
     }
-    Ok(Recipe {
+    Ok(Scheme {
         name,
         shape,
         view,
-        scheme: grid.name(view),
+        label: grid.name(view),
         codes: codes.clone(),
         book,
         scales: Some(Scales { tensor: scales.clone(), number, grid }),

@@ -1,6 +1,6 @@
 //! Quantized weights in safetensors: codes and scales as one matrix of the numbers that they stand for.
 //!
-//! One file a family of schemes finds the tensors that make up a weight; `recipe` computes its entries. A weight whose
+//! One file a family of schemes finds the tensors that make up a weight; `scheme` computes its entries. A weight whose
 //! scales are not there, or do not fit, is never read without them.
 
 mod codebook;
@@ -10,26 +10,29 @@ mod fp8;
 mod grid;
 mod integers;
 mod inventory;
-mod recipe;
+mod scheme;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use self::inventory::{Found, Inventory};
-use self::recipe::Recipe;
-use super::MatrixSource;
+use self::scheme::Scheme;
+use super::catalogue::{Catalogue, LeftOut, Weight};
 use super::config::Quantization;
 use super::stored::Stored;
+use super::weight::Expr;
+use super::{Holds, MatrixSource};
 use crate::error::Error;
-use crate::layer::{self, Element, Filter, Layer, Part, Selection, TensorInfo, bare, natural};
+use crate::layer::{self, Element, Filter, Layer, TensorInfo, natural};
 use crate::matrix::{Dtype, Matrix};
-use crate::report::{Kind, Skipped, SourceFile};
+use crate::report::Kind;
 
 /// Finds the weight whose codes a tensor holds.
-type Scheme = fn(&Inventory<'_>, &TensorInfo) -> Option<Found>;
+type Find = fn(&Inventory<'_>, &TensorInfo) -> Option<Found>;
 
 /// The schemes, in the order they are tried.
-const SCHEMES: [Scheme; 7] = [
+const SCHEMES: [Find; 7] = [
     foreign::packed,
     foreign::bitsandbytes,
     fp4::blocks,
@@ -39,42 +42,66 @@ const SCHEMES: [Scheme; 7] = [
     fp8::find,
 ];
 
-/// A checkpoint some of whose weights are quantized.
-pub(super) struct Quantized {
-    stored: Stored,
-    /// What is stored as it is, and each quantized weight under its own name and shape.
-    weights: Vec<TensorInfo>,
-    /// By the name of the tensor that holds the codes.
-    recipes: BTreeMap<String, Recipe>,
-    /// Tensors that are no rows, and why.
-    skipped: Vec<Skipped>,
+/// A weight that is decoded: its codes and what lies beside them in one checkpoint.
+#[derive(Clone)]
+pub(super) struct Decoded {
+    stored: Arc<Stored>,
+    scheme: Arc<Scheme>,
+    /// Which of the tensor's rows are its own.
+    first: usize,
+    rows: usize,
+}
+
+impl Decoded {
+    /// Rows and columns.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        (self.rows, self.scheme.view.cols)
+    }
+
+    /// The rows `rows`, in f32.
+    pub(super) fn read(&self, rows: Range<usize>) -> Result<Matrix, Error> {
+        self.scheme.read(&self.stored, self.first + rows.start..self.first + rows.end.min(self.rows))
+    }
+}
+
+impl PartialEq for Decoded {
+    fn eq(&self, other: &Self) -> bool {
+        let same = Arc::ptr_eq(&self.stored, &other.stored) && Arc::ptr_eq(&self.scheme, &other.scheme);
+        same && self.first == other.first
+    }
+}
+
+impl std::fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.scheme.name)
+    }
 }
 
 /// `stored` with its quantized weights put together, if there are any.
-pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSource> {
+pub(super) fn open(stored: Stored, config: &Quantization) -> Arc<dyn MatrixSource> {
     let tensors = stored.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let inventory = Inventory { stored: &stored, tensors, config };
-    let (mut recipes, mut refused) = (BTreeMap::<String, Recipe>::new(), BTreeMap::new());
+    let (mut schemes, mut refused) = (BTreeMap::<String, Scheme>::new(), BTreeMap::new());
     // What scales which weight.
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
     let mut names = BTreeSet::new();
     for tensor in stored.tensors().iter().filter(|tensor| !is_scale(&inventory, &tensor.name)) {
-        match SCHEMES.iter().find_map(|scheme| scheme(&inventory, tensor)) {
-            Some(Found::Weight(recipe))
-                if recipe.name != tensor.name && inventory.get(&recipe.name).is_some() =>
+        match SCHEMES.iter().find_map(|find| find(&inventory, tensor)) {
+            Some(Found::Weight(scheme))
+                if scheme.name != tensor.name && inventory.get(&scheme.name).is_some() =>
             {
-                parts.extend(recipe.parts.into_iter().map(|part| (part, tensor.name.clone())));
+                parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
                 let reason = "quantized, but stored unquantized as well".to_owned();
                 refused.insert(tensor.name.clone(), (Kind::Plain, reason));
             }
-            Some(Found::Weight(recipe)) if !names.insert(recipe.name.clone()) => {
-                parts.extend(recipe.parts.into_iter().map(|part| (part, tensor.name.clone())));
+            Some(Found::Weight(scheme)) if !names.insert(scheme.name.clone()) => {
+                parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
                 let reason = "quantized, but stored quantized in another way as well".to_owned();
                 refused.insert(tensor.name.clone(), (Kind::Refused, reason));
             }
-            Some(Found::Weight(recipe)) => {
-                parts.extend(recipe.parts.iter().map(|part| (part.clone(), recipe.name.clone())));
-                recipes.insert(tensor.name.clone(), *recipe);
+            Some(Found::Weight(scheme)) => {
+                parts.extend(scheme.parts.iter().map(|part| (part.clone(), scheme.name.clone())));
+                schemes.insert(tensor.name.clone(), *scheme);
             }
             Some(Found::Refused(reason, beside)) => {
                 parts.extend(beside.into_iter().map(|part| (part, tensor.name.clone())));
@@ -83,16 +110,16 @@ pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSourc
             None => {}
         }
     }
-    if recipes.is_empty() && refused.is_empty() {
-        return Box::new(stored);
+    if schemes.is_empty() && refused.is_empty() {
+        return Arc::new(stored);
     }
     let (mut weights, mut skipped) = (vec![], vec![]);
     for tensor in stored.tensors() {
         let refused = refused.get(&tensor.name).map(|(kind, reason)| tensor.skipped(*kind, reason));
         let scales = || parts.get(&tensor.name).map(|weight| tensor.scales_of(weight));
-        match (refused.or_else(scales), recipes.get(&tensor.name)) {
+        match (refused.or_else(scales), schemes.get(&tensor.name)) {
             (Some(line), _) => skipped.push(line),
-            (None, Some(Recipe { name, shape, .. })) => weights.push(TensorInfo {
+            (None, Some(Scheme { name, shape, .. })) => weights.push(TensorInfo {
                 name: name.clone(),
                 shape: shape.clone(),
                 element: Element::Float(Dtype::F32),
@@ -101,7 +128,29 @@ pub(super) fn wrap(stored: Stored, config: &Quantization) -> Box<dyn MatrixSourc
             (None, None) => weights.push(tensor.clone()),
         }
     }
-    Box::new(Quantized { stored, weights, recipes, skipped })
+    let by_name: BTreeMap<String, Arc<Scheme>> =
+        schemes.into_values().map(|scheme| (scheme.name.clone(), Arc::new(scheme))).collect();
+    let stored = Arc::new(stored);
+    let whole: Arc<dyn MatrixSource> = Arc::<Stored>::clone(&stored);
+    let selection = layer::select(&weights, &Filter::default());
+    let weight = |layer: Layer| {
+        let Some(scheme) = by_name.get(&layer.tensor) else {
+            let expr = Expr::of(&whole, &layer);
+            return Weight::new(layer, expr, None);
+        };
+        let tensor = scheme.codes.name.clone();
+        let layer = Layer { tensor, encoding: Some(scheme.encoding()), ..layer };
+        // Layers count their entries from the codes on, as f32.
+        let first =
+            (layer.offset - scheme.codes.offset) as usize / Dtype::F32.size() / scheme.view.cols.max(1);
+        let (stored, scheme, rows) = (Arc::clone(&stored), Arc::clone(scheme), layer.rows);
+        Weight::new(layer, Arc::new(Expr::Decoded(Decoded { stored, scheme, first, rows })), None)
+    };
+    let weights = selection.layers.into_iter().map(weight).collect();
+    skipped.extend(selection.skipped);
+    skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
+    let left_out = skipped.into_iter().map(LeftOut::tensor).collect();
+    Arc::new(Catalogue::new(Arc::clone(&whole), Holds::Weights, weights, left_out))
 }
 
 /// Whether a tensor holds scales of another, so that its FP8 numbers are no weight.
@@ -110,52 +159,4 @@ fn is_scale(inventory: &Inventory<'_>, name: &str) -> bool {
     stem.is_some_and(|stem| {
         ["", "_packed"].iter().any(|end| inventory.get(&format!("{stem}{end}")).is_some())
     })
-}
-
-impl MatrixSource for Quantized {
-    fn tensors(&self) -> &[TensorInfo] {
-        self.stored.tensors()
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        self.stored.files()
-    }
-
-    fn notes(&self) -> &[String] {
-        self.stored.notes()
-    }
-
-    fn select(&self, filter: &Filter) -> Selection {
-        let mut selection = layer::select(&self.weights, filter);
-        let names: BTreeMap<&str, &Recipe> =
-            self.recipes.values().map(|recipe| (recipe.name.as_str(), recipe)).collect();
-        for layer in &mut selection.layers {
-            if let Some(recipe) = names.get(layer.tensor.as_str()) {
-                layer.tensor.clone_from(&recipe.codes.name);
-                layer.encoding = Some(recipe.encoding());
-            }
-        }
-        let kept = self.skipped.iter().filter(|skipped| filter.keeps(bare(&skipped.tensor)));
-        let before = selection.skipped.len();
-        selection.skipped.extend(kept.cloned());
-        selection.filtered += self.skipped.len() - (selection.skipped.len() - before);
-        selection.skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-        selection
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        match self.recipes.get(&layer.tensor).filter(|_| layer.part != Part::Bytes) {
-            Some(recipe) => recipe.read(&self.stored, layer, rows),
-            None => self.stored.read(layer, rows),
-        }
-    }
-
-    fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {
-        match self.recipes.get(&layer.tensor) {
-            Some(recipe) => {
-                super::narrowed(layer, rows, columns, |rows| recipe.read(&self.stored, layer, rows))
-            }
-            None => self.stored.window(layer, rows, columns),
-        }
-    }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::analysis::compare::{Half, Outcome, Preserve, Settings, Vectors, Vocabulary};
+use crate::checkpoint::of_base;
+use crate::error::printable;
 use crate::layer::{Filter, Layer};
 use crate::report::{
     self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
@@ -78,10 +80,26 @@ pub(super) fn report(
         skipped,
         totals,
         groups: vec![],
-        notes: vec![],
+        notes: notes(sides),
         verdicts: vec![],
         unlisted: Unlisted::default(),
     }
+}
+
+/// What a reader should know of how the files of all sides were chosen, each note once.
+fn notes(sides: &Sides) -> Vec<String> {
+    let mut notes: Vec<String> = vec![];
+    let several = sides.tuned.len() > 1;
+    let tuned = sides.tuned.iter().flat_map(|(name, side)| {
+        side.notes().into_iter().map(move |note| if several { format!("{name}: {note}") } else { note })
+    });
+    for note in tuned.chain(sides.base.notes().iter().map(|note| of_base(note))) {
+        let note = printable(&note);
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
 }
 
 fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Option<Row> {

@@ -144,15 +144,17 @@ pub(super) fn measuring(sides: &Sides, task: &Task, settings: &Settings) -> Job 
     Job { flops: cost.flops, bytes: cost.bytes }
 }
 
-/// For each row the first earlier one with the same bytes on all sides, type and shape.
+/// For each row the first earlier one with the same bytes on all sides, type and shape; as in `checkpoint::tied`, what
+/// is one number throughout on every side is nobody's copy.
 fn copies(tasks: &[Task], found: &[Found]) -> Vec<Option<usize>> {
     let mut first = std::collections::BTreeMap::new();
     (0..tasks.len())
         .map(|i| {
-            let (seen, layer) = (found[i].seen.as_ref().ok()?, tasks[i].layer()?);
+            let layer = tasks[i].layer()?;
+            let seen = found[i].seen.as_ref().ok().filter(|seen| seen.varies)?;
             let hashes: Vec<&String> =
                 seen.tuned.iter().map(|side| side.blake3.as_ref()).collect::<Option<_>>()?;
-            let key = (seen.base.as_ref()?, hashes, layer.rows, layer.cols, layer.dtype.name());
+            let key = (seen.base.as_ref()?, hashes, layer.rows, layer.cols, layer.stored_type());
             let original = *first.entry(key).or_insert(i);
             (original != i).then_some(original)
         })

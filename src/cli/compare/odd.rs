@@ -256,7 +256,7 @@ fn source(side: &Side) -> Option<&dyn MatrixSource> {
     match &side.content {
         Content::Weights(source) => Some(source.as_ref()),
         // An adapter changes no tensor that is no matrix.
-        Content::Adapter(patched, _) => Some(patched.base().as_ref()),
+        Content::Adapter(pairs, _) => Some(pairs.base().as_ref()),
         Content::Saved(..) => None,
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use crate::analysis::compare::{self, Weight};
-use crate::checkpoint::{Holds, MatrixSource, Opening, Patched, Saved, SavedRow, is_recognized, is_saved};
+use crate::checkpoint::{
+    self, Holds, MatrixSource, Opening, Pairs, Saved, SavedRow, is_recognized, is_saved,
+};
 use crate::cli::locate;
 use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
@@ -37,9 +39,9 @@ pub(super) enum Content {
     /// Weights.
     Weights(Arc<dyn MatrixSource>),
     /// Weights that an adapter makes of a base.
-    Adapter(Arc<Patched>, Arc<dyn MatrixSource>),
-    /// The report of an earlier run, with the positions of its rows by name.
-    Saved(Saved, BTreeMap<String, usize>),
+    Adapter(Arc<Pairs>, Arc<dyn MatrixSource>),
+    /// The report of an earlier run, with the positions of its rows by name, and the rows that are copies or have some.
+    Saved(Saved, BTreeMap<String, usize>, BTreeSet<String>),
 }
 
 impl Side {
@@ -67,18 +69,18 @@ impl Side {
                 "is an adapter; name the checkpoint that it changes with `--base`",
             ));
         };
-        let patched = Patched::new(Arc::clone(&base), source);
-        if patched.is_empty() {
+        let pairs = Pairs::new(Arc::clone(&base), source);
+        if pairs.paired().is_empty() {
             return Err(Error::malformed(
                 path,
                 "is an adapter of another model: none of its updates fits the base",
             ));
         }
-        let Selection { layers, skipped, .. } = patched.select(&Filter::default());
+        let merged = pairs.merged();
+        let Selection { layers, skipped, .. } = merged.select(&Filter::default());
         let others = base.select(&Filter::default()).skipped;
-        let patched = Arc::new(patched);
-        let source: Arc<dyn MatrixSource> = Arc::<Patched>::clone(&patched);
-        Ok(Self { origin, layers, skipped, others, content: Content::Adapter(patched, source) })
+        let content = Content::Adapter(Arc::new(pairs), Arc::new(merged));
+        Ok(Self { origin, layers, skipped, others, content })
     }
 
     /// Shows fused tensors as they are stored.
@@ -93,6 +95,8 @@ impl Side {
     fn open_saved(typed: &Path, path: &Path, commit: Option<String>) -> Result<Self, Error> {
         let saved = Saved::open(path)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
+        let ties = saved.rows.iter().filter_map(|row| Some([row.layer.name.clone(), row.tied_to.clone()?]));
+        let copies = ties.flatten().collect();
         let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = vec![SourceFile { name, bytes }];
@@ -101,7 +105,7 @@ impl Side {
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),
-            content: Content::Saved(saved, positions),
+            content: Content::Saved(saved, positions, copies),
         })
     }
 
@@ -109,7 +113,7 @@ impl Side {
     pub(super) fn saved(&self) -> Option<&Saved> {
         match &self.content {
             Content::Weights(_) | Content::Adapter(..) => None,
-            Content::Saved(saved, _) => Some(saved),
+            Content::Saved(saved, ..) => Some(saved),
         }
     }
 
@@ -117,7 +121,7 @@ impl Side {
     pub(super) fn row(&self, name: &str) -> Option<&SavedRow> {
         match &self.content {
             Content::Weights(_) | Content::Adapter(..) => None,
-            Content::Saved(saved, positions) => saved.rows.get(*positions.get(name)?),
+            Content::Saved(saved, positions, _) => saved.rows.get(*positions.get(name)?),
         }
     }
 
@@ -129,6 +133,30 @@ impl Side {
             Some((*column, *value))
         };
         Measurements(columns.iter().filter_map(value).collect())
+    }
+
+    /// What a reader should know of how its files were chosen.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.weights().map_or_else(Vec::new, |source| source.notes().to_vec())
+    }
+
+    /// For each of `layers` the first earlier one that it is a copy of.
+    pub(super) fn tied(&self, layers: &[Layer]) -> Vec<Option<usize>> {
+        if let Some(source) = self.weights() {
+            return checkpoint::tied(source.as_ref(), layers);
+        }
+        let original = |layer: &Layer| {
+            let own = self.row(&layer.name).and_then(|row| row.tied_to.clone());
+            own.unwrap_or_else(|| layer.name.clone())
+        };
+        let mut first: BTreeMap<String, usize> = BTreeMap::new();
+        let found = layers.iter().enumerate().map(|(i, layer)| *first.entry(original(layer)).or_insert(i));
+        found.enumerate().map(|(i, first)| (first != i).then_some(first)).collect()
+    }
+
+    /// Whether a report calls a matrix a copy of another, or another a copy of it.
+    pub(super) fn has_copies(&self, layer: &Layer) -> bool {
+        matches!(&self.content, Content::Saved(_, _, copies) if copies.contains(&layer.name))
     }
 
     /// The error about what could not be read or decomposed when the report was written.
@@ -322,8 +350,8 @@ pub(super) fn half<'a>(
 ) -> compare::Side<'a> {
     let Some(source) = side.weights() else { return compare::Side::Saved(saved) };
     let added = match &side.content {
-        Content::Adapter(patched, _) if base.weights().is_some_and(|w| Arc::ptr_eq(w, patched.base())) => {
-            patched.added_to(layer).map(|(adapter, added)| (adapter.as_ref(), added))
+        Content::Adapter(pairs, _) if base.weights().is_some_and(|w| Arc::ptr_eq(w, pairs.base())) => {
+            pairs.tuned_of(layer).map(|added| (pairs.tuned().as_ref(), added))
         }
         _ => None,
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::analysis::compare::{Content, Retyped, equal};
+use crate::checkpoint::copies;
 use crate::error::Error;
 use crate::layer::{Filter, Layer, bare, distinct, natural};
 use crate::pair::{self, Pair, Unpaired};
@@ -61,8 +62,21 @@ impl Sides {
             tasks.push(Task { name: layer.name.clone(), base: Some(layer.clone()), tuned: empty() });
         }
         let mut added: BTreeMap<String, usize> = BTreeMap::new();
+        let mut loose = vec![];
         for (side, (_, tuned)) in self.tuned.iter().enumerate() {
-            let (pairs, left) = pair::pairs(&self.base.layers, &tuned.layers);
+            let (pairs, mut left) = pair::pairs(&self.base.layers, &tuned.layers);
+            // A head that one side alone stores has a row of its own, against the embedding that it is a copy of.
+            let (mut heads, rest) = left.into_iter().partition(is_head);
+            left = rest;
+            let found = copies(&pairs, &mut heads, |layers| tuned.tied(layers));
+            left.extend(heads);
+            for Pair { base, tuned } in found {
+                let at = *added.entry(pair::canonical(&tuned.name)).or_insert_with(|| {
+                    tasks.push(Task { name: tuned.name.clone(), base: Some(base), tuned: empty() });
+                    tasks.len() - 1
+                });
+                tasks[at].tuned[side] = Some(tuned);
+            }
             let reshaped = left.iter().filter_map(|unpaired| match unpaired {
                 Unpaired::Reshaped(pair) => Some(pair),
                 Unpaired::Added(_) | Unpaired::Ambiguous(_) | Unpaired::Removed(_) => None,
@@ -72,8 +86,10 @@ impl Sides {
                     tasks[*at].tuned[side] = Some(tuned.clone());
                 }
             }
-            for unpaired in &left {
-                let (Unpaired::Added(layer) | Unpaired::Ambiguous(layer)) = unpaired else { continue };
+            loose.extend(left.into_iter().map(|unpaired| (side, unpaired)));
+        }
+        for (side, unpaired) in loose {
+            if let Unpaired::Added(layer) | Unpaired::Ambiguous(layer) = unpaired {
                 // Several of one side may go by one name in the other dialect.
                 let name = pair::canonical(&layer.name);
                 let known = added.get(&name).copied().filter(|at| tasks[*at].tuned[side].is_none());
@@ -82,7 +98,7 @@ impl Sides {
                     tasks.len() - 1
                 });
                 added.insert(name, at);
-                tasks[at].tuned[side] = Some(layer.clone());
+                tasks[at].tuned[side] = Some(layer);
             }
         }
         tell_apart(&mut tasks);
@@ -91,6 +107,16 @@ impl Sides {
         kept.sort_by(|a, b| natural(&a.name, &b.name));
         (kept, dropped.into_iter().map(|task| task.name).collect())
     }
+}
+
+/// What the output layers of language models are called.
+const HEADS: [&str; 4] = ["lm_head", "embed_out", "output", "head"];
+
+/// Whether only the tuned side stores it, and it is a model's output layer.
+fn is_head(unpaired: &Unpaired) -> bool {
+    let (Unpaired::Added(layer) | Unpaired::Ambiguous(layer)) = unpaired else { return false };
+    let name = pair::canonical(&layer.name);
+    HEADS.contains(&name.rsplit('.').next().unwrap_or_default())
 }
 
 /// Gives rows of one name those of their tensors: of two matrices that are called alike, one side may lack one.
@@ -151,6 +177,8 @@ pub(super) struct Seen {
     pub(super) base_content: Option<Content>,
     /// Each tuned side.
     pub(super) tuned: Vec<SeenSide>,
+    /// Whether some side is known not to be one number throughout.
+    pub(super) varies: bool,
 }
 
 /// What the bytes of one side say.
@@ -189,7 +217,8 @@ pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Erro
             return Err(side.failed(failure));
         }
     }
-    let mut seen = Seen { base: known(&sides.base, task.base.as_ref()), base_content: None, tuned: vec![] };
+    let base = known(&sides.base, task.base.as_ref());
+    let mut seen = Seen { base, base_content: None, tuned: vec![], varies: false };
     let headers: Vec<_> = (0..sides.tuned.len()).map(|i| task.standing(i)).collect();
     let undecided = headers.iter().any(|(standing, _)| *standing == Some(Standing::Unchanged));
     if let Some(base) =
@@ -222,6 +251,12 @@ pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Erro
         }
         seen.tuned.push(SeenSide { standing, retyped, blake3, content });
     }
+    let contents = seen.tuned.iter().map(|side| &side.content).chain([&seen.base_content]);
+    let varies = contents.flatten().any(Content::varies);
+    let all = sides.all().zip(std::iter::once(&task.base).chain(&task.tuned));
+    let copied =
+        || all.filter_map(|(side, layer)| Some(side.has_copies(layer.as_ref()?))).any(|copied| copied);
+    seen.varies = varies || copied();
     Ok(seen)
 }
 

@@ -8,11 +8,11 @@ use super::super::stored::Stored;
 use super::codebook::{Book, Number};
 use super::grid::{Grid, View};
 use crate::error::Error;
-use crate::layer::{Encoding, Layer, TensorInfo};
+use crate::layer::{Encoding, TensorInfo};
 use crate::matrix::{Dtype, Matrix};
 
 /// Numbers that codes are multiplied by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scales {
     pub tensor: TensorInfo,
     pub number: Number,
@@ -20,7 +20,7 @@ pub(super) struct Scales {
 }
 
 /// A number for a whole matrix, beside the scales of its blocks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Overall {
     pub tensor: TensorInfo,
     pub number: Number,
@@ -35,7 +35,7 @@ pub(super) enum Use {
 }
 
 /// The codes that stand for zero, one for each block.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Zeros {
     pub tensor: TensorInfo,
     pub stored: ZeroCodes,
@@ -51,15 +51,15 @@ pub(super) enum ZeroCodes {
 }
 
 /// All that is known of one quantized weight, its parts checked against each other.
-#[derive(Debug, Clone)]
-pub(super) struct Recipe {
+#[derive(Debug, Clone, PartialEq)]
+pub(in super::super) struct Scheme {
     /// Name of the weight as a model stores it that is not quantized.
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
     pub view: View,
     /// The scheme, as reports name it.
-    pub scheme: String,
+    pub label: String,
     pub codes: TensorInfo,
     pub book: Book,
     pub scales: Option<Scales>,
@@ -81,34 +81,31 @@ struct Beside {
     overall: Vec<f64>,
 }
 
-impl Recipe {
+impl Scheme {
     /// How reports describe it.
     pub(super) fn encoding(&self) -> Encoding {
         Encoding {
             stored: self.codes.element.name().to_owned(),
-            scheme: self.scheme.clone(),
+            scheme: self.label.clone(),
             bits: self.book.bits(),
             epsilon: self.book.epsilon(),
         }
     }
 
-    /// The rows `rows` of `layer`, which is this weight or a slice of it with its offset counted in entries of f32.
+    /// The rows `wanted` of the tensor, those of all its matrices one after the other.
     ///
     /// # Errors
     /// When they are not rows of it, or a part cannot be read.
-    pub(super) fn read(&self, stored: &Stored, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let view = self.view;
-        let start = (layer.offset - self.codes.offset) as usize / Dtype::F32.size();
-        let from = start + rows.start * layer.cols;
-        let to = start + rows.end * layer.cols;
-        if rows.end > layer.rows || rows.start > rows.end || !from.is_multiple_of(view.cols) {
-            let reason = format!("rows {}..{} of {} are not in it", rows.start, rows.end, layer.rows);
-            return Err(Error::Usage(format!("`{}`: {reason}", layer.name)));
+    pub(super) fn read(&self, stored: &Stored, wanted: Range<usize>) -> Result<Matrix, Error> {
+        let View { slices, rows, cols } = self.view;
+        if wanted.start > wanted.end || wanted.end > slices * rows {
+            let reason = format!("rows {}..{} are not in it", wanted.start, wanted.end);
+            return Err(Error::Usage(format!("`{}`: {reason}", self.name)));
         }
-        let wanted = from / view.cols..to / view.cols;
+        let count = wanted.len();
         let values = self.book.values();
-        let mut bytes = Vec::with_capacity((to - from) * Dtype::F32.size());
-        for block in super::super::blocks(wanted, view.cols) {
+        let mut bytes = Vec::with_capacity(count * cols * Dtype::F32.size());
+        for block in super::super::blocks(wanted, cols) {
             let beside = self.beside(stored, &block)?;
             let codes = stored.bytes(
                 &self.codes,
@@ -119,7 +116,7 @@ impl Recipe {
                 self.decode(row, codes, &values, &beside, &mut bytes);
             }
         }
-        Matrix::new(rows.len(), layer.cols, Dtype::F32, bytes)
+        Matrix::new(count, cols, Dtype::F32, bytes)
     }
 
     /// Bytes of the codes of one row; packed codes fill whole bytes or words.
