@@ -205,9 +205,9 @@ impl<'a> Subject<'a> {
 
     /// A value of the spectrum; none where larger terms have cancelled each other and nothing rises above the floor.
     fn measure(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
-        self.known(|spectrum| match spectrum.largest() > 0.0 || spectrum.floor() <= 0.0 {
-            true => value(spectrum),
-            false => Value::Missing(Why::BelowExactFloor),
+        self.known(|spectrum| {
+            let nothing_rises = spectrum.largest() <= 0.0 && spectrum.floor() > 0.0;
+            if nothing_rises { Value::Missing(Why::BelowExactFloor) } else { value(spectrum) }
         })
     }
 

@@ -23,7 +23,7 @@ fn oracle(name: &str) -> Value {
 
 fn open(path: &str, base: Option<&Arc<dyn MatrixSource>>) -> Arc<dyn MatrixSource> {
     let opening = Opening { base: base.cloned(), ..Opening::default() };
-    Arc::from(checkpoint::open_with(&fixture(path), &opening).unwrap().1)
+    checkpoint::open_with(&fixture(path), &opening).unwrap().1
 }
 
 fn layers(source: &dyn MatrixSource) -> Vec<Layer> {
@@ -282,7 +282,7 @@ fn a_copy_that_only_the_tuned_side_stores_is_paired_with_its_original() {
             bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
         }
         std::fs::write(&path, bytes).unwrap();
-        let base: Arc<dyn MatrixSource> = Arc::from(checkpoint::open(&path).unwrap().1);
+        let base: Arc<dyn MatrixSource> = checkpoint::open(&path).unwrap().1;
         let pairs = Pairs::new(base, open("formats/tied.safetensors", None));
         let both = |pair: &Pair| format!("{}={}", pair.base.name, pair.tuned.name);
         (pairs.paired().iter().map(both).collect::<Vec<_>>(), pairs.unpaired().len())

@@ -103,10 +103,10 @@ fn check(tuned: &str) {
     let text = std::fs::read_to_string(fixture("oracle/intruders_charlm.json")).unwrap();
     let oracle: Json = serde_json::from_str(&text).unwrap();
     let expected = &oracle["fine_tunes"][tuned];
-    let base: Arc<dyn MatrixSource> = Arc::from(checkpoint::open(&fixture("charlm/base")).unwrap().1);
+    let base: Arc<dyn MatrixSource> = checkpoint::open(&fixture("charlm/base")).unwrap().1;
     let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
     let source = checkpoint::open_with(&fixture("charlm").join(tuned), &opening).unwrap().1;
-    let pairs = Pairs::new(base, Arc::from(source));
+    let pairs = Pairs::new(base, source);
     let mut total = 0;
     for (tensor, row) in expected["rows"].as_object().unwrap() {
         let name = tensor.strip_suffix(".weight").unwrap();

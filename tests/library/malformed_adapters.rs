@@ -183,7 +183,7 @@ fn experts_that_could_be_several_things_are_refused() {
     let base = tempfile::tempdir().unwrap();
     let open = |tensors: Tensors<'_>| -> Option<Arc<dyn MatrixSource>> {
         write(&base.path().join("model.safetensors"), tensors);
-        Some(Arc::from(checkpoint::open(base.path()).unwrap().1))
+        Some(checkpoint::open(base.path()).unwrap().1)
     };
     let both =
         r#"{"r": 2, "target_parameters": ["e.up_experts", "e.gate_experts"], "peft_version": "0.18.0"}"#;

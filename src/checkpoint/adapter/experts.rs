@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::super::weight::Expr;
 use super::config::Config;
 use super::factor::Product;
-use super::modules::{Draft, Module, Setting};
+use super::module::{Draft, Module, Setting};
 use crate::error::{Error, brief};
 use crate::layer::Layer;
 use crate::pair;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::weight::Expr;
 use super::factor::{Between, Product};
-use super::modules::{Module, Setting, tensor};
+use super::module::{Module, Setting, tensor};
 use super::names::{Part, Piece, Side};
 use crate::error::Error;
 

@@ -8,6 +8,7 @@ mod configs;
 mod experts;
 mod factor;
 mod lycoris;
+mod module;
 mod modules;
 mod names;
 mod rest;
@@ -27,7 +28,7 @@ use crate::report::{self, Kind, Skipped};
 use crate::store::Location;
 use config::Config;
 use configs::Configs;
-use modules::{Draft, Setting};
+use module::{Draft, Setting};
 use names::Part;
 use rest::{Baseless, WHOLE, whole_weights};
 

@@ -3,7 +3,7 @@
 use super::super::weight::Expr;
 use super::config::Config;
 use super::configs::Configs;
-use super::modules::{Draft, Setting};
+use super::module::{Draft, Setting};
 use crate::error::printable;
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::pair;

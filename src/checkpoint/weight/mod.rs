@@ -22,6 +22,7 @@ pub(super) use scratch::Scratch;
 
 /// A matrix, by what it is computed from. Everything computed is f64.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "each stands behind an `Arc` of its own; most are leaves")]
 pub(super) enum Expr {
     /// As a checkpoint has it.
     Stored(Leaf),

@@ -35,6 +35,7 @@ pub(super) struct Side {
 }
 
 /// What can be read of a side.
+#[expect(clippy::large_enum_variant, reason = "there is one for each side of a run")]
 pub(super) enum Content {
     /// Weights.
     Weights(Arc<dyn MatrixSource>),
