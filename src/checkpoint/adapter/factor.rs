@@ -139,3 +139,21 @@ impl Product {
         })
     }
 }
+
+/// An update as its factors have it.
+pub(super) struct Form {
+    pub(super) expr: Arc<Expr>,
+    /// Whether it was turned, as the weight is stored input × output.
+    pub(super) transposed: bool,
+    /// Positions of a convolution's kernel for one input.
+    pub(super) positions: usize,
+    /// Whether it is of a linear layer.
+    pub(super) linear: bool,
+}
+
+impl Form {
+    /// An entrywise or Kronecker product, or what is stored as it is.
+    pub(super) fn plain(expr: Arc<Expr>) -> Self {
+        Self { expr, transposed: false, positions: 1, linear: false }
+    }
+}

@@ -10,7 +10,7 @@ use super::super::MatrixSource;
 use super::super::weight::{Along, Expr};
 use super::config::Config;
 use super::configs::Configs;
-use super::factor::{Between, Product, Tensor};
+use super::factor::{Between, Form, Product, Tensor};
 use super::names::{self, Method, Part, Side};
 use super::{experts, lycoris};
 use crate::error::{Error, brief};
@@ -338,23 +338,6 @@ impl<'t> Module<'t> {
             return Err(Error::tensor(setting.path, &info.name, reason));
         }
         Ok(Some((lengths.expr(setting.source), along)))
-    }
-}
-
-/// An update as its factors have it.
-struct Form {
-    expr: Arc<Expr>,
-    /// Whether it was turned, as the weight is stored input × output.
-    transposed: bool,
-    /// Positions of a convolution's kernel for one input.
-    positions: usize,
-    /// Whether it is of a linear layer.
-    linear: bool,
-}
-
-impl Form {
-    fn plain(expr: Arc<Expr>) -> Self {
-        Self { expr, transposed: false, positions: 1, linear: false }
     }
 }
 
