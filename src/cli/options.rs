@@ -263,14 +263,14 @@ pub(super) fn set_color(choice: Option<When>) {
     choice.write_global();
 }
 
-/// No machine has more cores, and each thread takes memory.
-const MOST_THREADS: usize = 1024;
+/// Threads that wait look for work at each other, so that more of them than a machine has cores only cost time.
+const MOST_THREADS: usize = 256;
 
 /// Threads and memory: as chosen, or what the machine grants.
 pub(super) fn limits(shared: &Shared) -> Limits {
     let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Limits {
-        threads: shared.jobs.map_or_else(granted, NonZeroUsize::get).min(MOST_THREADS),
+        threads: shared.jobs.map_or_else(granted, NonZeroUsize::get).min(MOST_THREADS.max(granted())),
         memory: shared.memory.unwrap_or_else(half_of_free),
     }
 }

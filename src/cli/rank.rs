@@ -113,7 +113,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let spoken = emit::advise(emissions, &mut outputs, &arguments.emit, &finished, manner);
     if let Spoken::Advice(_) | Spoken::Failed = spoken {
         for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
-            super::complain(&format!("{}: {}", verdict.rule, verdict.worst.as_deref().unwrap_or("broken")));
+            let worst = verdict.worst.as_deref().unwrap_or("broken");
+            super::remark(&format!("{} {}: {worst}", verdict.word(), verdict.rule));
         }
         if !run::is_rows_alone(&common) {
             run::tell_remarks(report, &common);

@@ -95,7 +95,7 @@ fn every_command_keeps_its_exit_code() {
             "effective_rank > 0",
         ],
         1,
-        "error: effective_rank > 0: lm_head: effective_rank = 23.05\n",
+        "FAIL effective_rank > 0: lm_head: effective_rank = 23.05\n",
     );
     check(&[&["intruders", BASE, LORA, "--fail-if", "intruder_count >= 0"], &one[..]].concat(), 1, "");
     for arguments in [

@@ -2,12 +2,50 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic is what a fuzzer looks for")]
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use svdkit::checkpoint;
 use svdkit::layer::Filter;
+
+/// The most that one allocation may ask for, in bytes.
+const MOST: usize = 128 << 20;
+
+/// Ends the process at an allocation that no input here justifies. libFuzzer's `-malloc_limit_mb` needs a sanitizer's hooks.
+struct Limited;
+
+#[global_allocator]
+static ALLOCATOR: Limited = Limited;
+
+fn limit(bytes: usize) {
+    if bytes > MOST {
+        std::process::abort();
+    }
+}
+
+// SAFETY: all is left to the allocator of the system.
+unsafe impl GlobalAlloc for Limited {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        limit(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        limit(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        limit(size);
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+}
 
 /// A folder of this process.
 pub fn folder() -> &'static Path {
