@@ -157,5 +157,9 @@ mod tests {
         );
         let halved = low_rank_values(&halved.expect("sizes agree")).expect("sound");
         assert!((halved.floor() / found.floor() * 2f64.powi(700) - 1.0).abs() < 1e-12);
+        let left = b.iter().flat_map(|x| [*x, -*x]).collect();
+        let nothing = LowRank::new((rows, cols), 2, left, [&a[..], &a[..]].concat()).expect("sizes agree");
+        let found = low_rank_values(&nothing).expect("sound");
+        assert!(found.largest() == 0.0 && found.floor() > 0.0, "{found:?}");
     }
 }

@@ -310,6 +310,9 @@ mod tests {
         assert_eq!(fit(&[]), Err(Why::TooFewValues));
         assert_eq!(fit(&[1.0]), Err(Why::TooFewValues));
         assert_eq!(fit(&[2.0; 30]), Err(Why::NoTail));
+        // Equal but for rounding of their decomposition.
+        let near: Vec<f64> = (0..30).map(|i| 2.0 + f64::from(i % 5) * 4.0 * f64::EPSILON).collect();
+        assert_eq!(fit(&near), Err(Why::NoTail));
     }
 
     #[test]

@@ -115,6 +115,9 @@ mod tests {
         check("-2", "'-2");
         check(" \"=cmd|' /C calc'!A0", "' \"=cmd|' /C calc'!A0");
         check("＝1", "'＝1");
+        check("﹢1", "'﹢1");
+        check("“=1”", "'“=1”");
+        check("|=1", "'|=1");
         check("'=1", "''=1");
         check("'a", "''a");
         check("a;=1;b", "a\\u{3b}=1;b");

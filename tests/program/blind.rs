@@ -142,6 +142,18 @@ fn a_value_that_is_lost_breaks_a_rule_unless_its_reason_is_named() {
 }
 
 #[test]
+fn a_matrix_that_is_gone_breaks_rules_on_the_pair_unless_that_is_named() {
+    let folder = workplace();
+    let judged = |rule, allowed| ["compare", BASE, "gone.safetensors", "-q", "--fail-if", rule, allowed];
+    for rule in
+        ["alignment < 0.5", "delta_frobenius_ratio > 0.5", "mean(alignment) < 0.5", "delta_stable_rank < 1"]
+    {
+        check(folder.path(), &judged(rule, "--allow-missing"), 1, "unpaired");
+        check(folder.path(), &judged(rule, "--allow-missing=unpaired"), 0, "unpaired");
+    }
+}
+
+#[test]
 fn a_reason_goes_by_its_code() {
     let folder = workplace();
     let at = folder.path();
