@@ -1,5 +1,33 @@
 //! svdkit reads a model checkpoint matrix by matrix and says what its singular values say.
 //!
+//! The program is [`cli`]; what it joins can be used by itself. A checkpoint is opened, its matrices are selected, and each
+//! is read and decomposed:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use svdkit::checkpoint;
+//! use svdkit::layer::Filter;
+//! use svdkit::linalg::{self, Precision};
+//!
+//! # fn main() -> Result<(), svdkit::error::Error> {
+//! let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/charlm/base");
+//! let (format, model) = checkpoint::open(&path)?;
+//! assert_eq!(format, "safetensors");
+//!
+//! let selection = model.select(&Filter::default());
+//! assert_eq!((selection.layers.len(), selection.skipped.len()), (30, 9));
+//! for layer in &selection.layers {
+//!     let matrix = model.read(layer, 0..layer.rows)?;
+//!     let spectrum = linalg::singular_values(&matrix, Precision::Fast)?;
+//!     // σ₁ ≥ σ₂ ≥ … ≥ 0, one for each of the shorter side; what lies below the floor is rounding.
+//!     assert_eq!(spectrum.values().len(), layer.rows.min(layer.cols));
+//!     assert!(spectrum.largest() > spectrum.floor());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The modules and the direction of their imports are drawn in `docs/architecture.md`.
 
 pub mod analysis;
