@@ -48,6 +48,10 @@ pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>
     let items: Vec<Item<'r>> = rows.into_iter().filter_map(|row| of_row(row, key)).chain(others).collect();
     if items.is_empty() && !nothing_changed {
         let what = match (matches, hidden_rows) {
+            (0, 0) if rule.glob.as_ref().is_some_and(|glob| glob.glob().glob().ends_with(".weight")) => {
+                "no matrix of the report matches; names in reports leave out the `.weight` at the end"
+                    .to_owned()
+            }
             (0, 0) if report.totals.filtered > 0 => {
                 "no matrix of the report matches; `--include` and `--exclude` may leave it out".to_owned()
             }

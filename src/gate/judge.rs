@@ -371,6 +371,7 @@ mod tests {
         check_error("count(alpha) > 1", "takes a comparison");
         check_error("max(alpha > 1) > 1", "takes a column alone");
         check_error("zzz*: alpha > 1", "no matrix of the report matches");
+        check_error("b.weight: alpha > 1", "names in reports leave out the `.weight`");
         check_error(
             "alpha < 300%",
             "300.0 % of what? `alpha` is not a share; write a number, as in `3`; a change",
