@@ -246,6 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn a_share_that_is_held_exactly_is_held() {
+        let check = |leading: f64, count: usize, ones: usize| {
+            let values = [vec![leading; count], vec![1.0; ones]].concat();
+            let side = values.len();
+            let spectrum = Spectrum::new(values, side, side, Route::Direct).expect("sound values");
+            assert_eq!(energy_rank(&spectrum, 0.5), count, "{leading}");
+        };
+        // Half of the energy each; the last digits of the sums differ.
+        check(3.0, 1, 9);
+        check(7.0, 1, 49);
+        check(7f64.sqrt(), 3, 21);
+    }
+
+    #[test]
     fn rounding_is_no_direction() {
         let mut values = vec![1e-14; 200];
         values[0] = 1.0;

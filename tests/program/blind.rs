@@ -2,61 +2,29 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
+use crate::harness::{BASE, json_in, planted, svdkit_in};
+
 const LORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/lora-r4");
 const CI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci.md");
 const HIT: &str = "model.layers.2.mlp.up_proj";
 const NAN: [u8; 2] = [0xc0, 0x7f];
 
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(folder).env_clear().output().unwrap()
-}
-
 #[track_caller]
 fn check(folder: &Path, arguments: &[&str], code: i32, part: &str) {
-    let output = run(folder, arguments);
+    let output = svdkit_in(folder, arguments);
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     assert!(said.contains(part), "{arguments:?}: {said}");
 }
 
-fn json_of(folder: &Path, arguments: &[&str]) -> Value {
-    let output = run(folder, &[arguments, &["--format", "json"]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-/// The bundled model, each tensor, with its columns, as `change` leaves it; dropped where that is nothing.
-fn model(folder: &Path, name: &str, change: impl Fn(&str, usize, Vec<u8>) -> Option<Vec<u8>>) {
-    let bytes = fs::read(Path::new(BASE).join("model.safetensors")).unwrap();
-    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let tensors: Map<String, Value> = serde_json::from_slice(&bytes[8..start]).unwrap();
-    let (mut header, mut data) = (Map::new(), vec![]);
-    for (tensor, info) in tensors.iter().filter(|(name, _)| *name != "__metadata__") {
-        let at = |i: usize| start + info["data_offsets"][i].as_u64().unwrap() as usize;
-        let width = info["shape"].as_array().unwrap().last().unwrap().as_u64().unwrap() as usize;
-        let bare = tensor.strip_suffix(".weight").unwrap();
-        let Some(stored) = change(bare, width, bytes[at(0)..at(1)].to_vec()) else { continue };
-        let mut info = info.clone();
-        info["data_offsets"] = json!([data.len(), data.len() + stored.len()]);
-        header.insert(tensor.clone(), info);
-        data.extend(stored);
-    }
-    let header = Value::Object(header).to_string().into_bytes();
-    let file = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat();
-    fs::write(folder.join(name), file).unwrap();
-}
-
 /// The same with one matrix as `change` leaves it.
 fn hit(folder: &Path, name: &str, change: impl Fn(usize, Vec<u8>) -> Vec<u8>) {
-    model(folder, name, |tensor, width, bytes| {
+    planted(folder, name, |tensor, width, bytes| {
         Some(if tensor == HIT { change(width, bytes) } else { bytes })
     });
 }
@@ -65,11 +33,11 @@ fn hit(folder: &Path, name: &str, change: impl Fn(usize, Vec<u8>) -> Vec<u8>) {
 fn workplace() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    assert!(run(at, &["spectrum", BASE, "-q", "-o", "baseline.json"]).status.success());
-    model(at, "zeros.safetensors", |_, _, bytes| Some(vec![0; bytes.len()]));
-    model(at, "nan.safetensors", |_, _, bytes| Some(NAN.repeat(bytes.len() / 2)));
-    model(at, "copy.safetensors", |_, _, bytes| Some(bytes));
-    model(at, "gone.safetensors", |name, _, bytes| (name != HIT).then_some(bytes));
+    assert!(svdkit_in(at, &["spectrum", BASE, "-q", "-o", "baseline.json"]).status.success());
+    planted(at, "zeros.safetensors", |_, _, bytes| Some(vec![0; bytes.len()]));
+    planted(at, "nan.safetensors", |_, _, bytes| Some(NAN.repeat(bytes.len() / 2)));
+    planted(at, "copy.safetensors", |_, _, bytes| Some(bytes));
+    planted(at, "gone.safetensors", |name, _, bytes| (name != HIT).then_some(bytes));
     hit(at, "zero.safetensors", |_, bytes| vec![0; bytes.len()]);
     hit(at, "rows.safetensors", |width, bytes| [&vec![0; 6 * width][..], &bytes[6 * width..]].concat());
     hit(at, "direction.safetensors", |width, bytes| bytes[..2 * width].repeat(bytes.len() / (2 * width)));
@@ -132,7 +100,7 @@ fn a_value_that_is_lost_breaks_a_rule_unless_its_reason_is_named() {
     // What the baseline lacks, too, is covered.
     hit(at, "nan-0.safetensors", |_, bytes| [&NAN[..], &bytes[2..]].concat());
     hit(at, "nan-1.safetensors", |_, bytes| [&bytes[..2], &NAN[..], &bytes[4..]].concat());
-    assert!(run(at, &["spectrum", "nan-0.safetensors", "-q", "-o", "nan.json"]).status.success());
+    assert!(svdkit_in(at, &["spectrum", "nan-0.safetensors", "-q", "-o", "nan.json"]).status.success());
     let rule = ["--fail-if", "effective_rank_change < -10%"];
     let both = [&["compare", "nan.json", "nan-1.safetensors"], &rule[..]].concat();
     check(at, &both, 1, "");
@@ -179,7 +147,7 @@ fn a_reason_goes_by_its_code() {
     check(at, &judged("zero.safetensors", "alpha_change > 900%"), 0, "");
     // A report that was written before reasons had codes is as good.
     fs::remove_file(at.join("svdkit.toml")).unwrap();
-    let mut report = json_of(at, &["spectrum", "zero.safetensors"]);
+    let mut report = json_in(at, &["spectrum", "zero.safetensors"]);
     for row in report["rows"].as_array_mut().unwrap() {
         if let Some(codes) = row.as_object_mut().unwrap().remove("missing_codes") {
             assert_eq!(codes["alpha"], "zero_matrix");
@@ -310,7 +278,7 @@ fn a_row_that_failed_in_a_report_is_not_compared() {
         for sides in [["baseline.json", file], [file, "baseline.json"], [file, BASE]] {
             let arguments = [&["compare"], &sides[..], &["--fail-if", "changed > 0"]].concat();
             check(at, &arguments, 2, "could not be measured when the report was written: cannot read");
-            assert_eq!(json_of(at, &arguments)["totals"]["failed"], 1, "{sides:?}");
+            assert_eq!(json_in(at, &arguments)["totals"]["failed"], 1, "{sides:?}");
         }
     }
 }
@@ -319,7 +287,7 @@ fn a_row_that_failed_in_a_report_is_not_compared() {
 fn a_vector_that_did_not_change_is_judged() {
     let folder = workplace();
     let at = folder.path();
-    model(at, "vectors.safetensors", |name, _, bytes| (name != "model.norm").then_some(bytes));
+    planted(at, "vectors.safetensors", |name, _, bytes| (name != "model.norm").then_some(bytes));
     for column in ["changed", "added", "removed", "reshaped", "retyped", "nonfinite_count"] {
         for name in ["model.norm", "*norm", "model.layers.{0,3}.input_layernorm"] {
             let rule = format!("{name}: {column} > 0");
@@ -391,6 +359,11 @@ fn settings_that_hide_rows_are_told() {
         2,
         "`exclude` of svdkit.toml hides 12 that would",
     );
+    // Rows alone have no place for it: stderr does.
+    for format in ["csv", "jsonl"] {
+        let hides = "`exclude` of svdkit.toml hides";
+        settings("exclude = ['*.mlp.*']", "changed > 0", &["--format", format], 0, hides);
+    }
     // What is typed needs no remark, and a rule on nothing else is an error.
     settings("", "changed > 0", &["--exclude", "*.mlp.*"], 0, "pass\n");
     settings("", "*mlp*: changed > 0", &["--exclude", "*.mlp.*"], 2, "may leave it out");

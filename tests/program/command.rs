@@ -3,32 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
-
-fn svdkit(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap()
-}
-
-fn stdout(arguments: &[&str]) -> String {
-    let output = svdkit(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(arguments: &[&str]) -> Value {
-    serde_json::from_str(&stdout(arguments)).unwrap()
-}
-
-fn check_exit(arguments: &[&str], code: i32, stderr: &str) {
-    let output = svdkit(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    assert!(said.contains(stderr), "{arguments:?}: {said}");
-}
+use crate::harness::{BASE, check_exit, json, stdout, svdkit};
 
 /// A copy of the bundled model's file with bytes replaced: (tensor, entry, the two bytes of a bf16).
 fn altered(folder: &Path, changes: &[(&str, usize, [u8; 2])]) -> PathBuf {
@@ -51,7 +29,7 @@ fn every_tensor_of_the_file_is_in_the_report() {
     let stored: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
     let stored: BTreeSet<&str> =
         stored.as_object().unwrap().keys().map(String::as_str).filter(|k| *k != "__metadata__").collect();
-    let report = json(&["spectrum", BASE, "--format", "json"]);
+    let report = json(&["spectrum", BASE]);
     let named = |list: &str| {
         report[list].as_array().unwrap().iter().map(|x| x["tensor"].as_str().unwrap()).collect::<Vec<_>>()
     };
@@ -101,7 +79,7 @@ fn a_report_has_the_documented_keys_and_no_other() {
         "missing_codes",
         "sketch",
     ];
-    let report = json(&["spectrum", BASE, "--format", "json", "--fail-if", "alpha > 1e9", "--allow-missing"]);
+    let report = json(&["spectrum", BASE, "--fail-if", "alpha > 1e9", "--allow-missing"]);
     let top = [
         "schema", "svdkit", "command", "model", "settings", "columns", "rows", "skipped", "totals",
         "verdicts",
@@ -128,7 +106,7 @@ fn every_tensor_of_an_adapter_is_in_the_report_with_the_scale_used() {
     for (adapter, base) in [("charlm/pattern", None), ("dialects/kohya.safetensors", Some("dialects/base"))] {
         let at = |path: &str| format!("{}/fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
         let (path, base) = (at(adapter), base.map(at));
-        let mut arguments = vec!["spectrum", &path, "--format", "json"];
+        let mut arguments = vec!["spectrum", &path];
         arguments.extend(base.iter().flat_map(|base| ["--base", base]));
         let report = json(&arguments);
         let source = svdkit::checkpoint::open(Path::new(&path)).unwrap().1;
@@ -176,7 +154,7 @@ fn nan_and_infinity_are_findings_and_the_rest_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let tensor = "model.layers.1.mlp.up_proj.weight";
     let path = altered(folder.path(), &[(tensor, 7, [0xc0, 0x7f]), (tensor, 9, [0x80, 0xff])]);
-    let report = json(&["spectrum", path.to_str().unwrap(), "--format", "json"]);
+    let report = json(&["spectrum", path.to_str().unwrap()]);
     let rows = report["rows"].as_array().unwrap();
     let row = rows.iter().find(|row| row["tensor"] == tensor).unwrap();
     assert_eq!(row["nonfinite_count"], 2);
@@ -208,7 +186,7 @@ fn files_appear_complete_or_not_at_all() {
 fn spectra_are_saved_under_the_rows_names() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spectra.safetensors");
-    let report = json(&["spectrum", BASE, "--format", "json", "--singular-values", path.to_str().unwrap()]);
+    let report = json(&["spectrum", BASE, "--singular-values", path.to_str().unwrap()]);
     let bytes = fs::read(path).unwrap();
     let saved = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     for row in report["rows"].as_array().unwrap() {
@@ -236,7 +214,7 @@ fn what_cannot_be_looked_at_exits_with_2_and_one_line() {
 
 #[test]
 fn a_filter_counts_what_it_leaves_out() {
-    let report = json(&["spectrum", BASE, "--format", "json", "--include", "*.mlp.*", "--exclude", "*.3.*"]);
+    let report = json(&["spectrum", BASE, "--include", "*.mlp.*", "--exclude", "*.3.*"]);
     assert_eq!(report["rows"].as_array().unwrap().len(), 9);
     assert_eq!(report["totals"]["filtered"], 30);
 }
@@ -245,7 +223,7 @@ fn a_filter_counts_what_it_leaves_out() {
 fn sorting_puts_the_asked_for_first_and_the_missing_last() {
     let folder = tempfile::tempdir().unwrap();
     let path = altered(folder.path(), &[("lm_head.weight", 0, [0xc0, 0x7f])]);
-    let report = json(&["spectrum", path.to_str().unwrap(), "--format", "json", "--sort", "-spectral_norm"]);
+    let report = json(&["spectrum", path.to_str().unwrap(), "--sort", "-spectral_norm"]);
     let rows = report["rows"].as_array().unwrap();
     let norms: Vec<Option<f64>> = rows.iter().map(|row| row["spectral_norm"].as_f64()).collect();
     assert!(norms.windows(2).all(|pair| pair[0] >= pair[1]), "{norms:?}");
@@ -269,7 +247,7 @@ fn every_command_gets_a_man_page() {
 
 #[test]
 fn every_column_of_a_report_is_explained() {
-    let report = json(&["spectrum", BASE, "--format", "json", "--include", "lm_head"]);
+    let report = json(&["spectrum", BASE, "--include", "lm_head"]);
     for key in report["columns"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()) {
         assert!(stdout(&["explain", key]).contains("Source: "), "{key}");
     }

@@ -2,31 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 
-const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
+use crate::harness::{BASE, check_exit, json, svdkit};
+
 const FULL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
 const LORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/lora-r4");
-
-fn svdkit(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap()
-}
-
-fn check_exit(arguments: &[&str], code: i32, stderr: &str) {
-    let output = svdkit(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    assert!(said.contains(stderr), "{arguments:?}: {said}");
-}
-
-/// The JSON report, whatever the rules said.
-fn json(arguments: &[&str]) -> Value {
-    let output = svdkit(&[arguments, &["--format", "json"]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
-}
 
 fn rows(report: &Value) -> &[Value] {
     report["rows"].as_array().unwrap()

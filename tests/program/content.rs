@@ -3,57 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use serde_json::{Map, Value, json};
 use svdkit::checkpoint::open;
 use svdkit::layer::TensorInfo;
 
-/// A tensor to be written: name, type, shape, bytes.
-type Stored = (String, &'static str, Vec<usize>, Vec<u8>);
-
-fn svdkit(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(folder).env_clear().output().unwrap()
-}
-
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let output = svdkit(folder, &[arguments, &["--format", "json"]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-fn list<'r>(report: &'r Value, key: &str) -> &'r [Value] {
-    report[key].as_array().unwrap()
-}
-
-/// The rows of which `column` is not zero, by their tensors.
-fn told<'r>(report: &'r Value, column: &str) -> Vec<&'r str> {
-    let told = list(report, "rows").iter().filter(|row| row[column].as_f64().is_some_and(|x| x > 0.0));
-    told.map(|row| row["tensor"].as_str().unwrap()).collect()
-}
-
-fn save(path: &Path, tensors: &[Stored]) {
-    let (mut header, mut data) = (Map::new(), vec![]);
-    for (name, dtype, shape, bytes) in tensors {
-        let offsets = [data.len(), data.len() + bytes.len()];
-        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": offsets}));
-        data.extend_from_slice(bytes);
-    }
-    let header = Value::Object(header).to_string().into_bytes();
-    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
-}
-
-fn stored(name: &str, dtype: &'static str, shape: &[usize], bytes: Vec<u8>) -> Stored {
-    (name.to_owned(), dtype, shape.to_vec(), bytes)
-}
-
-/// Floats that differ from those of another seed.
-fn floats(count: usize, seed: usize) -> Vec<u8> {
-    (0..count)
-        .flat_map(|i| (((i * 37 + seed * 11) % 97) as f32 / 50.0 - 1.0 + i as f32).to_le_bytes())
-        .collect()
-}
+use crate::harness::{Stored, floats, json_in, list, save, stored, svdkit_in, told};
 
 fn halves(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|x| (x.to_bits() >> 16).to_le_bytes()[..2].to_vec()).collect()
@@ -112,7 +66,8 @@ fn check_told(base: &[Stored], tuned: &[Stored], column: &str, expected: &[&str]
         let file = format!("{name}.safetensors");
         for (options, report) in [(vec![], "full"), (vec!["--no-svd"], "bytes")] {
             let report = format!("{name}.{report}.json");
-            let output = svdkit(folder.path(), &[&["spectrum", &file, "-o", &report], &options[..]].concat());
+            let output =
+                svdkit_in(folder.path(), &[&["spectrum", &file, "-o", &report], &options[..]].concat());
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
     }
@@ -126,11 +81,11 @@ fn check_told(base: &[Stored], tuned: &[Stored], column: &str, expected: &[&str]
         ("a.full.json", "b.full.json", &[]),
         ("a.bytes.json", "b.bytes.json", &["--no-svd"]),
     ] {
-        let report = json(folder.path(), &[&["compare", base, tuned], options].concat());
+        let report = json_in(folder.path(), &[&["compare", base, tuned], options].concat());
         assert_eq!(told(&report, column), expected, "{column}: {base} {tuned} {options:?}");
         let rule = format!("{column} > 0");
         let rules = [&["compare", base, tuned, "--fail-if", &rule, "--allow-missing"][..], options].concat();
-        let output = svdkit(folder.path(), &rules);
+        let output = svdkit_in(folder.path(), &rules);
         let code = i32::from(!expected.is_empty());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{column}: {base} {tuned} {options:?}: {said}");
@@ -234,13 +189,17 @@ fn what_is_not_known_of_a_type_is_said_and_breaks_a_rule() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     save(&path("a.safetensors"), &[weight(), stored("u", "F7_X", &[3], vec![1, 2, 3, 4, 5])]);
-    let report = json(folder.path(), &["spectrum", "a.safetensors"]);
+    let report = json_in(folder.path(), &["spectrum", "a.safetensors"]);
     let line = &list(&report, "skipped")[0];
     assert!(line["blake3"].is_string() && line.get("nonfinite_count").is_none(), "{line}");
     assert_eq!(line["unseen"], "whether its entries are finite is not known: f7_x is not decoded");
     let rule = ["--fail-if", "nonfinite_count > 0"];
     for command in [&["spectrum", "a.safetensors"][..], &["compare", "a.safetensors", "a.safetensors"]] {
-        assert_eq!(svdkit(folder.path(), &[command, &rule].concat()).status.code(), Some(1), "{command:?}");
+        assert_eq!(
+            svdkit_in(folder.path(), &[command, &rule].concat()).status.code(),
+            Some(1),
+            "{command:?}"
+        );
     }
 }
 
@@ -280,7 +239,7 @@ fn check_every_byte(name: &str) {
         let mut changed = original.clone();
         changed[*offset as usize] ^= 2;
         fs::write(&files[*file], changed).unwrap();
-        let report = json(folder.path(), &["compare", &base, &tuned, "--no-svd"]);
+        let report = json_in(folder.path(), &["compare", &base, &tuned, "--no-svd"]);
         fs::write(&files[*file], original).unwrap();
         let failed =
             list(&report, "rows").iter().any(|row| row["tensor"] == **tensor && row.get("failed").is_some());
@@ -336,7 +295,7 @@ fn blocks_without_a_decoder_are_compared_and_their_scales_searched() {
     let changed = [&sound[..17], &[1]].concat();
     gguf(&folder.path().join("b.gguf"), 20, 32, &changed);
     gguf(&folder.path().join("c.gguf"), 20, 32, &[&[0, 0x7e], &sound[2..]].concat());
-    let compare = |a: &str, b: &str| json(folder.path(), &["compare", a, b]);
+    let compare = |a: &str, b: &str| json_in(folder.path(), &["compare", a, b]);
     assert_eq!(told(&compare("a.gguf", "b.gguf"), "changed"), ["blocks"]);
     assert_eq!(told(&compare("a.gguf", "b.gguf"), "nonfinite_count"), [""; 0]);
     let report = compare("a.gguf", "c.gguf");

@@ -2,23 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 
+use crate::harness::{json, svdkit};
+
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 const FULL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
-
-fn svdkit(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap()
-}
-
-#[track_caller]
-fn report(arguments: &[&str]) -> Value {
-    let output = svdkit(&[arguments, &["--format", "json"]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
-}
 
 fn notes(report: &Value) -> Vec<&str> {
     report["notes"].as_array().map_or_else(Vec::new, |notes| notes.iter().filter_map(Value::as_str).collect())
@@ -80,17 +70,17 @@ fn notes_on_either_side_are_kept_by_every_command() {
     let note = "`consolidated.safetensors` beside it was taken to be the same model and left alone";
     let of_base = format!("base: {note}");
     let full = text(&full);
-    assert_eq!(notes(&report(&["spectrum", full, "--no-svd"])), [note]);
-    assert_eq!(notes(&report(&["spectrum", full, "--no-svd", "--base", BASE])), [note]);
+    assert_eq!(notes(&json(&["spectrum", full, "--no-svd"])), [note]);
+    assert_eq!(notes(&json(&["spectrum", full, "--no-svd", "--base", BASE])), [note]);
     for command in [["compare", "--no-svd"], ["intruders", "-k=1"], ["compare", "--no-vectors"]] {
-        let found = report(&[command[0], text(&base), full, command[1], "--include", "*.0.self_attn.q_proj"]);
+        let found = json(&[command[0], text(&base), full, command[1], "--include", "*.0.self_attn.q_proj"]);
         let found = notes(&found);
         assert!(found.ends_with(&[note, of_base.as_str()]), "{command:?}: {found:?}");
     }
     let lora = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/lora-r4");
-    assert_eq!(notes(&report(&["spectrum", lora, "--base", text(&base)])), [of_base.as_str()]);
-    assert_eq!(notes(&report(&["compare", text(&base), lora, "--no-svd"])), [of_base.as_str()]);
-    let sides = report(&["compare", BASE, full, "--tuned", &format!("other={full}"), "--no-svd"]);
+    assert_eq!(notes(&json(&["spectrum", lora, "--base", text(&base)])), [of_base.as_str()]);
+    assert_eq!(notes(&json(&["compare", text(&base), lora, "--no-svd"])), [of_base.as_str()]);
+    let sides = json(&["compare", BASE, full, "--tuned", &format!("other={full}"), "--no-svd"]);
     assert_eq!(notes(&sides), [format!("full: {note}"), format!("other: {note}")]);
 }
 
@@ -98,15 +88,15 @@ fn notes_on_either_side_are_kept_by_every_command() {
 fn filters_count_the_same_with_and_without_a_base() {
     for filter in [&["--exclude", "*norm"][..], &["--exclude", "*norm.weight"], &["--include", "*.0.*"]] {
         let of = |more: &[&str]| {
-            let totals = report(&[&["spectrum", FULL, "--no-svd"], filter, more].concat())["totals"].clone();
+            let totals = json(&[&["spectrum", FULL, "--no-svd"], filter, more].concat())["totals"].clone();
             ["measured", "skipped", "filtered"].map(|key| totals[key].as_u64().unwrap())
         };
         let (plain, update) = (of(&[]), of(&["--base", BASE]));
         assert_eq!(plain, update, "{filter:?}");
-        let compared = report(&[&["compare", BASE, FULL, "--no-svd"], filter].concat());
+        let compared = json(&[&["compare", BASE, FULL, "--no-svd"], filter].concat());
         assert_eq!(compared["totals"]["filtered"], plain[2], "{filter:?}");
     }
-    let totals = &report(&["spectrum", FULL, "--no-svd", "--base", BASE, "--exclude", "*norm"])["totals"];
+    let totals = &json(&["spectrum", FULL, "--no-svd", "--base", BASE, "--exclude", "*norm"])["totals"];
     assert_eq!([&totals["filtered"], &totals["skipped"]], [9, 0]);
 }
 
@@ -124,9 +114,9 @@ fn a_head_that_only_one_side_stores_is_compared_with_the_embedding_it_is_a_copy_
     let other: Vec<f64> = new.iter().map(|x| 2.0 * x).collect();
     write(&apart, &[("lm_head.weight", &[12, 5], other), ("model.embed_tokens.weight", &[12, 5], new)]);
     let [base, tied, apart] = [&base, &tied, &apart].map(|path| text(path));
-    let status = |arguments: &[&str]| row(&report(arguments), "lm_head")["status"].clone();
-    let update = report(&["spectrum", tied, "--base", base]);
-    let compared = report(&["compare", base, tied]);
+    let status = |arguments: &[&str]| row(&json(arguments), "lm_head")["status"].clone();
+    let update = json(&["spectrum", tied, "--base", base]);
+    let compared = json(&["compare", base, tied]);
     for found in [&update, &compared] {
         assert_eq!(row(found, "model.embed_tokens")["tied_to"], "lm_head");
     }
@@ -140,7 +130,7 @@ fn a_head_that_only_one_side_stores_is_compared_with_the_embedding_it_is_a_copy_
     // A head of its own is not what the embedding was.
     assert_eq!(status(&["compare", base, apart]), "added");
     // One row a name.
-    let both = report(&["compare", base, apart, "--tuned", tied]);
+    let both = json(&["compare", base, apart, "--tuned", tied]);
     assert_eq!(both["rows"].as_array().unwrap().len(), 2, "{both}");
 }
 
@@ -160,7 +150,7 @@ fn matrices_of_one_number_are_no_copies_of_each_other() {
     svdkit(&["spectrum", text(&base), "-o", text(&saved)]);
     for from in [text(&base), text(&saved)] {
         for with in [text(&base), text(&tuned)] {
-            let compared = report(&["compare", from, with, "--all"]);
+            let compared = json(&["compare", from, with, "--all"]);
             let tied = ["a", "b", "zero_a", "zero_b"].map(|name| row(&compared, name)["tied_to"].clone());
             assert_eq!(tied, [json!(null), json!("a"), json!(null), json!(null)], "{from} {with}");
         }
@@ -205,7 +195,7 @@ fn kasas_update_to_the_original_weights_is_exact_with_the_base() {
     let [base, tuned] = kasa(folder.path());
     let (base, tuned) = (text(&base), text(&tuned));
     for more in [&[][..], &["--adapter-init", tuned]] {
-        let found = report(&[&["spectrum", tuned, "--base", base], more].concat());
+        let found = json(&[&["spectrum", tuned, "--base", base], more].concat());
         let norm = SIGMA.iter().map(|x| x * x).sum::<f64>().sqrt();
         let row = row(&found, "model.w");
         let near = |key: &str, expected: f64| {
@@ -217,7 +207,7 @@ fn kasas_update_to_the_original_weights_is_exact_with_the_base() {
         near("nuclear_norm", SIGMA.iter().sum());
         assert_eq!((&row["update"]["rank"], is_moved(row)), (&json!(8), false), "{row}");
     }
-    let compared = report(&["compare", base, tuned]);
+    let compared = json(&["compare", base, tuned]);
     let ratio = row(&compared, "model.w")["delta_frobenius_ratio"].as_f64().unwrap();
     assert!((ratio - RATIO).abs() < 1e-9, "{ratio}");
 }
@@ -227,7 +217,7 @@ fn without_the_base_kasa_is_shown_as_its_factors_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let [_, tuned] = kasa(folder.path());
     let tuned = text(&tuned);
-    let plain = report(&["spectrum", tuned]);
+    let plain = json(&["spectrum", tuned]);
     assert!(is_moved(row(&plain, "model.w")));
     let refused = svdkit(&["spectrum", tuned, "--adapter-init", tuned]);
     let said = String::from_utf8_lossy(&refused.stderr);
@@ -249,8 +239,8 @@ fn an_adapters_beginning_may_still_say_how_it_was_initialized() {
         at(&now, 21);
         at(&init, 31);
         let [base, now, init] = [&base, &now, &init].map(|path| text(path));
-        let alone = report(&["spectrum", now, "--adapter-init", init]);
-        let with = report(&["spectrum", now, "--adapter-init", init, "--base", base]);
+        let alone = json(&["spectrum", now, "--adapter-init", init]);
+        let with = json(&["spectrum", now, "--adapter-init", init, "--base", base]);
         let norm = |report: &Value| row(report, "model.w")["frobenius_norm"].clone();
         assert!(norm(&with).is_f64() && norm(&with) == norm(&alone), "{method}");
         assert!(!is_moved(row(&with, "model.w")), "{method}");

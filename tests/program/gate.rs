@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
+use crate::harness::{BASE, check_exit_in, json_in, planted, svdkit_in};
+
 const FULL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
 
 const COLLAPSED: &str = "model.layers.2.mlp.up_proj";
@@ -38,54 +38,12 @@ fail-if = "frobenius_norm_change > 10%"
 fn workplace(settings: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("svdkit.toml"), settings).unwrap();
-    assert!(run(folder.path(), &["spectrum", BASE, "-q", "-o", "baseline.json"]).status.success());
+    assert!(svdkit_in(folder.path(), &["spectrum", BASE, "-q", "-o", "baseline.json"]).status.success());
     folder
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(folder).env_clear().output().unwrap()
-}
-
-fn check_exit(folder: &Path, arguments: &[&str], code: i32, stderr: &str) {
-    let output = run(folder, arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    assert!(said.contains(stderr), "{arguments:?}: {said}");
-}
-
 fn stdout(folder: &Path, arguments: &[&str]) -> String {
-    String::from_utf8(run(folder, arguments).stdout).unwrap()
-}
-
-fn json_of(folder: &Path, arguments: &[&str]) -> Value {
-    let output = run(folder, &[arguments, &["--format", "json"]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-/// The bundled model's tensors, each as the change leaves it, in a file of that name; none where it is dropped.
-fn planted(folder: &Path, name: &str, change: impl Fn(&str, usize, Vec<u8>) -> Option<Vec<u8>>) -> PathBuf {
-    let bytes = fs::read(Path::new(BASE).join("model.safetensors")).unwrap();
-    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let tensors: Map<String, Value> = serde_json::from_slice(&bytes[8..start]).unwrap();
-    let (mut header, mut data) = (Map::new(), vec![]);
-    for (tensor, info) in tensors.iter().filter(|(name, _)| *name != "__metadata__") {
-        let at = |i: usize| start + info["data_offsets"][i].as_u64().unwrap() as usize;
-        let cols = info["shape"].as_array().unwrap().last().unwrap().as_u64().unwrap() as usize;
-        let bare = tensor.strip_suffix(".weight").unwrap();
-        let Some(stored) = change(bare, cols, bytes[at(0)..at(1)].to_vec()) else { continue };
-        let offsets = [data.len(), data.len() + stored.len()];
-        header.insert(
-            tensor.clone(),
-            json!({"dtype": "BF16", "shape": info["shape"], "data_offsets": offsets}),
-        );
-        data.extend(stored);
-    }
-    let header = Value::Object(header).to_string().into_bytes();
-    let path = folder.join(name);
-    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
-    path
+    String::from_utf8(svdkit_in(folder, arguments).stdout).unwrap()
 }
 
 fn scaled(bytes: &[u8], by: f32) -> Vec<u8> {
@@ -126,7 +84,7 @@ fn each_planted_regression_is_one_finding_and_there_is_no_other() {
     let folder = workplace(SETTINGS);
     let model = regressed(folder.path());
     let arguments = ["compare", "baseline.json", model.to_str().unwrap()];
-    check_exit(folder.path(), &arguments, 1, "");
+    check_exit_in(folder.path(), &arguments, 1, "");
     let rules =
         ["nonfinite_count > 0", "removed > 0", "effective_rank_change < -10%", "frobenius_norm_change > 10%"];
     let planted = [(0, BROKEN), (1, DROPPED), (2, COLLAPSED), (3, SCALED)];
@@ -139,7 +97,7 @@ fn each_planted_regression_is_one_finding_and_there_is_no_other() {
             (rules[*rule].to_owned(), (*matrix).to_owned(), "fail".to_owned())
         };
         let expected: Vec<_> = expected.iter().map(fail).collect();
-        assert_eq!(findings(&json_of(folder.path(), &[&arguments[..], more].concat())), expected);
+        assert_eq!(findings(&json_in(folder.path(), &[&arguments[..], more].concat())), expected);
     }
 }
 
@@ -148,8 +106,8 @@ fn an_untouched_copy_passes_with_nothing_decomposed() {
     let folder = workplace(SETTINGS);
     let copy = planted(folder.path(), "copy.safetensors", |_, _, bytes| Some(bytes));
     let arguments = ["compare", "baseline.json", copy.to_str().unwrap(), "--fail-if", "changed > 0"];
-    check_exit(folder.path(), &arguments, 0, "");
-    let report = json_of(folder.path(), &arguments);
+    check_exit_in(folder.path(), &arguments, 0, "");
+    let report = json_in(folder.path(), &arguments);
     assert_eq!(
         (&report["totals"]["measured"], &report["totals"]["compared"]["unchanged"]),
         (&json!(0), &json!(30))
@@ -173,7 +131,7 @@ fn a_vector_that_changed_or_is_not_finite_is_seen() {
         for more in [&[][..], &["--no-svd"]] {
             let judged = |model: &str, rule: &str| {
                 let report =
-                    json_of(folder.path(), &[&["compare", base, model, "--fail-if", rule], more].concat());
+                    json_in(folder.path(), &[&["compare", base, model, "--fail-if", rule], more].concat());
                 findings(&report).into_iter().map(|(_, matrix, _)| matrix).collect::<Vec<_>>()
             };
             assert_eq!(judged(nan, "nonfinite_count > 0"), [NORM], "{base} {more:?}");
@@ -182,10 +140,10 @@ fn a_vector_that_changed_or_is_not_finite_is_seen() {
         }
     }
     // NaN on both sides is no change, and still no health.
-    check_exit(folder.path(), &["compare", nan, nan, "--fail-if", "changed > 0"], 0, "");
-    check_exit(folder.path(), &["compare", nan, nan, "--fail-if", "nonfinite_count > 0"], 1, "");
-    check_exit(folder.path(), &["spectrum", nan, "--fail-if", "nonfinite_count > 0"], 1, "");
-    check_exit(
+    check_exit_in(folder.path(), &["compare", nan, nan, "--fail-if", "changed > 0"], 0, "");
+    check_exit_in(folder.path(), &["compare", nan, nan, "--fail-if", "nonfinite_count > 0"], 1, "");
+    check_exit_in(folder.path(), &["spectrum", nan, "--fail-if", "nonfinite_count > 0"], 1, "");
+    check_exit_in(
         folder.path(),
         &["spectrum", nan, "--no-svd", "--fail-if", "*norm: nonfinite_count > 0"],
         1,
@@ -207,7 +165,7 @@ fn nan_in_complex_numbers_is_seen() {
     let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &numbers].concat();
     fs::write(folder.path().join("model.safetensors"), file).unwrap();
     let arguments = ["spectrum", "model.safetensors", "--no-svd", "--fail-if", "nonfinite_count > 0"];
-    check_exit(folder.path(), &arguments, 1, "");
+    check_exit_in(folder.path(), &arguments, 1, "");
 }
 
 #[test]
@@ -224,31 +182,31 @@ fn without_a_decomposition_only_what_bytes_tell_can_be_asked() {
             "--fail-if",
             "max_abs_change > 10%",
         ];
-        let report = json_of(folder.path(), &[&["compare", base, model, "--no-svd"], &rules[..]].concat());
+        let report = json_in(folder.path(), &[&["compare", base, model, "--no-svd"], &rules[..]].concat());
         let named: Vec<_> = findings(&report).into_iter().map(|(_, matrix, _)| matrix).collect();
         // The matrix that is gone has neither entries nor a change to be measured.
         assert_eq!(named, [BROKEN, DROPPED, DROPPED, SCALED, DROPPED], "{base}");
         assert_eq!(report["settings"], json!({"svd": "none"}));
     }
     let refused = "`stable_rank` needs a decomposition; leave `--no-svd` out";
-    check_exit(folder.path(), &["spectrum", BASE, "--no-svd", "--fail-if", "stable_rank < 2"], 2, refused);
+    check_exit_in(folder.path(), &["spectrum", BASE, "--no-svd", "--fail-if", "stable_rank < 2"], 2, refused);
     let rule = "effective_rank_change < 0";
-    check_exit(
+    check_exit_in(
         folder.path(),
         &["compare", BASE, FULL, "--no-svd", "--fail-if", rule],
         2,
         "leave `--no-svd` out",
     );
     let several = ["compare", BASE, FULL, "--tuned", FULL, "--no-svd", "--fail-if", "nonfinite_count > 0"];
-    check_exit(folder.path(), &several, 2, "did you mean `nonfinite_count@full`?");
-    assert!(run(folder.path(), &["spectrum", BASE, "--no-svd", "-o", "bytes.json"]).status.success());
-    check_exit(folder.path(), &["compare", "bytes.json", FULL], 2, "was made with `--no-svd`");
-    check_exit(folder.path(), &["compare", "bytes.json", FULL, "--no-svd"], 0, "");
+    check_exit_in(folder.path(), &several, 2, "did you mean `nonfinite_count@full`?");
+    assert!(svdkit_in(folder.path(), &["spectrum", BASE, "--no-svd", "-o", "bytes.json"]).status.success());
+    check_exit_in(folder.path(), &["compare", "bytes.json", FULL], 2, "was made with `--no-svd`");
+    check_exit_in(folder.path(), &["compare", "bytes.json", FULL, "--no-svd"], 0, "");
     let zeros = planted(folder.path(), "zeros.safetensors", |name, _, bytes| {
         Some(if name == SCALED { vec![0; bytes.len()] } else { bytes })
     });
     let arguments = ["spectrum", zeros.to_str().unwrap(), "--no-svd", "--fail-if", "max_abs == 0"];
-    assert_eq!(findings(&json_of(folder.path(), &arguments))[0].1, SCALED);
+    assert_eq!(findings(&json_in(folder.path(), &arguments))[0].1, SCALED);
 }
 
 #[test]
@@ -266,8 +224,8 @@ fn a_rule_in_the_file_is_meant_as_the_file_says() {
         "#,
     );
     let arguments = ["compare", "baseline.json", FULL, "--no-vectors"];
-    check_exit(folder.path(), &arguments, 0, "");
-    let report = json_of(folder.path(), &arguments);
+    check_exit_in(folder.path(), &arguments, 0, "");
+    let report = json_in(folder.path(), &arguments);
     let found: Vec<_> = findings(&report).into_iter().map(|(_, matrix, outcome)| (matrix, outcome)).collect();
     assert!(found.iter().all(|(matrix, outcome)| matrix.contains(".0.") && outcome == "fail"), "{found:?}");
     assert_eq!((&report["verdicts"][0]["severity"], found.is_empty()), (&json!("warn"), false));
@@ -276,16 +234,16 @@ fn a_rule_in_the_file_is_meant_as_the_file_says() {
     );
     // Typed, the same rule is no mere warning.
     let typed = [&arguments[..], &["--fail-if", "spectral_norm_change > 2%"]].concat();
-    check_exit(folder.path(), &typed, 1, "");
-    check_exit(
+    check_exit_in(folder.path(), &typed, 1, "");
+    check_exit_in(
         folder.path(),
         &[&arguments[..], &["--fail-if", "changed > 0", "--no-config"]].concat(),
         1,
         "",
     );
     // Rules of a comparison are no business of another command, and it says so.
-    check_exit(folder.path(), &["spectrum", BASE], 0, "is not judged: `spectrum` has no such column");
-    check_exit(
+    check_exit_in(folder.path(), &["spectrum", BASE], 0, "is not judged: `spectrum` has no such column");
+    check_exit_in(
         folder.path(),
         &["compare", "baseline.json", FULL, "--no-svd"],
         2,
@@ -306,8 +264,8 @@ fn what_is_accepted_passes_until_its_day_is_over() {
             Some(if name == COLLAPSED { bytes[..2 * cols].repeat(bytes.len() / (2 * cols)) } else { bytes })
         });
         let arguments = ["compare", "baseline.json", model.to_str().unwrap()];
-        let code = run(folder.path(), &arguments).status.code().unwrap();
-        (code, json_of(folder.path(), &arguments)["verdicts"][2].clone())
+        let code = svdkit_in(folder.path(), &arguments).status.code().unwrap();
+        (code, json_in(folder.path(), &arguments)["verdicts"][2].clone())
     };
     let (code, accepted) = verdict("2999-12-31");
     assert_eq!((code, &accepted["outcome"], &accepted["accepted"]), (0, &json!("accepted"), &json!(1)));
@@ -330,11 +288,11 @@ fn a_change_that_accuracy_does_not_tell_is_no_verdict() {
     let model = permuted.to_str().unwrap();
     for rule in ["effective_rank_change < 0", "effective_rank_change > 0", "frobenius_norm_change != 0"] {
         let arguments = ["compare", "baseline.json", model, "--fail-if", rule];
-        check_exit(folder.path(), &arguments, 1, "");
+        check_exit_in(folder.path(), &arguments, 1, "");
         let expected = (rule.to_owned(), COLLAPSED.to_owned(), "inconclusive".to_owned());
-        assert_eq!(findings(&json_of(folder.path(), &arguments)), [expected]);
+        assert_eq!(findings(&json_in(folder.path(), &arguments)), [expected]);
     }
-    check_exit(
+    check_exit_in(
         folder.path(),
         &["compare", "baseline.json", model, "--fail-if", "effective_rank_change < -0.1%"],
         0,

@@ -10,6 +10,7 @@ mod content;
 mod dialects;
 mod escapes;
 mod gate;
+mod harness;
 mod hub;
 mod inspect;
 mod links;

@@ -4,57 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use svdkit::checkpoint::open;
 use tempfile::TempDir;
 
-/// A tensor to be written: name, type, shape, bytes.
-type Stored = (String, &'static str, Vec<usize>, Vec<u8>);
-
-fn svdkit(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(folder).env_clear().output().unwrap()
-}
-
-fn json(folder: &Path, arguments: &[&str]) -> Value {
-    let output = svdkit(folder, &[arguments, &["--format", "json"]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-fn list<'r>(report: &'r Value, key: &str) -> &'r [Value] {
-    report[key].as_array().unwrap()
-}
-
-/// The rows of which `column` is not zero, by their tensors.
-fn told<'r>(report: &'r Value, column: &str) -> Vec<&'r str> {
-    let told = list(report, "rows").iter().filter(|row| row[column].as_f64().is_some_and(|x| x > 0.0));
-    told.map(|row| row["tensor"].as_str().unwrap()).collect()
-}
-
-fn save(path: &Path, tensors: &[Stored]) {
-    let (mut header, mut data) = (Map::new(), vec![]);
-    for (name, dtype, shape, bytes) in tensors {
-        let offsets = [data.len(), data.len() + bytes.len()];
-        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": offsets}));
-        data.extend_from_slice(bytes);
-    }
-    let header = Value::Object(header).to_string().into_bytes();
-    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
-}
-
-fn stored(name: &str, dtype: &'static str, shape: &[usize], bytes: Vec<u8>) -> Stored {
-    (name.to_owned(), dtype, shape.to_vec(), bytes)
-}
-
-/// Floats that differ from those of another seed.
-fn floats(count: usize, seed: usize) -> Vec<u8> {
-    (0..count)
-        .flat_map(|i| (((i * 37 + seed * 11) % 97) as f32 / 50.0 - 1.0 + i as f32).to_le_bytes())
-        .collect()
-}
+use crate::harness::{Stored, floats, json_in, list, save, stored, svdkit_in, told};
 
 /// What no checkpoint may do without in these tests.
 fn weight() -> Stored {
@@ -135,11 +90,11 @@ const NONE: Choice = |_| false;
 fn reports(folder: &Path) -> Vec<Value> {
     for side in ["a", "b"] {
         let (model, report) = (format!("{side}.safetensors"), format!("{side}.json"));
-        let output = svdkit(folder, &["spectrum", &model, "--no-svd", "-o", &report]);
+        let output = svdkit_in(folder, &["spectrum", &model, "--no-svd", "-o", &report]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let pairs = [("a.safetensors", "b.safetensors"), ("a.json", "b.safetensors"), ("a.json", "b.json")];
-    pairs.iter().map(|(a, b)| json(folder, &["compare", a, b, "--no-svd"])).collect()
+    pairs.iter().map(|(a, b)| json_in(folder, &["compare", a, b, "--no-svd"])).collect()
 }
 
 fn check_accounts(
@@ -266,7 +221,7 @@ fn every_command_accounts_for_every_tensor_whatever_it_is_called() {
         &["compare", model, model],
         &["compare", model, model, "--no-svd", "--include", "*"],
     ] {
-        let report = json(folder.path(), command);
+        let report = json_in(folder.path(), command);
         let (rows, skipped) = (list(&report, "rows"), list(&report, "skipped"));
         let names: BTreeSet<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
         assert_eq!(names.len(), rows.len(), "{command:?}: {names:?}");
@@ -276,7 +231,7 @@ fn every_command_accounts_for_every_tensor_whatever_it_is_called() {
         }
         assert_eq!(found, held, "{command:?}");
     }
-    let totals = json(folder.path(), &["inspect", model])["totals"].clone();
+    let totals = json_in(folder.path(), &["inspect", model])["totals"].clone();
     assert_eq!(
         (&totals["tensors"], &totals["matrices"], &totals["skipped"]),
         (&json!(10), &json!(10), &json!(2))
@@ -289,7 +244,7 @@ fn a_model_with_names_alike_is_equal_to_itself_and_its_report_readable() {
     alike(&folder);
     let model = "m.safetensors";
     let run = |arguments: &[&str]| {
-        let output = svdkit(folder.path(), arguments);
+        let output = svdkit_in(folder.path(), arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     run(&["spectrum", model, "-o", "m.json", "--singular-values", "s.safetensors"]);
@@ -297,7 +252,7 @@ fn a_model_with_names_alike_is_equal_to_itself_and_its_report_readable() {
     assert_eq!(spectra.tensors().len(), 10);
     for (base, tuned) in [(model, model), ("m.json", model), (model, "m.json"), ("m.json", "m.json")] {
         run(&["compare", base, tuned, "--fail-if", "changed > 0"]);
-        let report = json(folder.path(), &["compare", base, tuned]);
+        let report = json_in(folder.path(), &["compare", base, tuned]);
         assert_eq!(list(&report, "rows").len(), 10, "{base} {tuned}");
     }
 }
@@ -310,9 +265,9 @@ fn parts_of_one_tensor_are_each_their_own() {
         let Ok((_, source)) = open(&model) else { continue };
         let matrices = source.select(&svdkit::layer::Filter::default()).layers.len();
         let model = model.to_str().unwrap();
-        assert!(svdkit(folder.path(), &["spectrum", model, "--no-svd", "-o", "m.json"]).status.success());
+        assert!(svdkit_in(folder.path(), &["spectrum", model, "--no-svd", "-o", "m.json"]).status.success());
         for (base, tuned) in [(model, model), ("m.json", model), ("m.json", "m.json")] {
-            let report = json(folder.path(), &["compare", base, tuned, "--no-svd"]);
+            let report = json_in(folder.path(), &["compare", base, tuned, "--no-svd"]);
             assert_eq!(report["totals"]["compared"]["unchanged"], matrices, "{base} {tuned}");
             assert_eq!(list(&report, "rows").len(), matrices, "{base} {tuned}");
         }

@@ -3,13 +3,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::{Map, Value, json};
 
-fn svdkit(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap()
-}
+use crate::harness::svdkit;
 
 /// The JSON report; nothing that was printed blames the solver or the file.
 #[track_caller]
@@ -209,6 +206,7 @@ fn an_adapters_scale_that_overflows_is_told() {
         ("alpha", 1.7e308, 1.0, "F32"),
         ("shared", 1.7e308, 2f64.powi(40), "F32"),
         ("factors", 2.0, 2f64.powi(700), "F64"),
+        ("tiny factors", 2.0, 2f64.powi(-700), "F64"),
     ] {
         let path = adapter(name, alpha, size, dtype, &[]);
         for command in ["spectrum", "rank", "farms"] {

@@ -4,18 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+
+use crate::harness::stdout;
 
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 
-fn svdkit(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn page(model: &str) -> String {
-    svdkit(&["spectrum", model, "--format", "html"])
+    stdout(&["spectrum", model, "--format", "html"])
 }
 
 /// A checkpoint of 4 × 4 matrices with these names.
@@ -64,7 +59,7 @@ fn the_page_is_well_formed_and_names_every_tensor() {
     let page = page(BASE);
     tags(&page);
     let report: serde_json::Value =
-        serde_json::from_str(&svdkit(&["spectrum", BASE, "--format", "json"])).unwrap();
+        serde_json::from_str(&stdout(&["spectrum", BASE, "--format", "json"])).unwrap();
     for row in report["rows"].as_array().unwrap() {
         assert!(page.contains(row["name"].as_str().unwrap()), "{}", row["name"]);
     }

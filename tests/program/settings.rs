@@ -2,20 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
+use crate::harness::svdkit_in;
 
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(folder).env_clear().output().unwrap()
-}
+const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 
 /// Value and origin of a setting, as `svdkit config` with `arguments` says it in `folder`.
 fn set(folder: &Path, arguments: &[&str], setting: &str) -> (String, String) {
-    let output = run(folder, &[&["config", "--format", "json"], arguments].concat());
+    let output = svdkit_in(folder, &[&["config", "--format", "json"], arguments].concat());
     let lines: Vec<Value> = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
     let line = lines.iter().find(|line| line["setting"] == setting).unwrap();
@@ -41,7 +38,7 @@ fn what_is_typed_beats_the_file_and_the_file_beats_defaults() {
     check(&["--fail-if", "alpha > 9"], "gate.rule", "alpha > 9", "--fail-if");
     check(&["--allow-missing"], "gate.allow-missing", "true", "--allow-missing");
     let names = |arguments: &[&str]| {
-        let output = run(folder.path(), &[&["spectrum", BASE, "--format", "csv"], arguments].concat());
+        let output = svdkit_in(folder.path(), &[&["spectrum", BASE, "--format", "csv"], arguments].concat());
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(names(&["--no-config"]).contains("\nlm_head,") && !names(&[]).contains("\nlm_head,"));
@@ -70,7 +67,8 @@ fn settings_from_above_are_named_and_end_where_the_work_of_others_begins() {
     let settings = |folder: &Path, jobs: &str| fs::write(folder.join("svdkit.toml"), jobs).unwrap();
     settings(folder.path(), "jobs = 5");
     let told = |folder: &Path, more: &[&str]| {
-        let output = run(folder, &[&["spectrum", BASE, "--include", "lm_head", "--no-svd"], more].concat());
+        let output =
+            svdkit_in(folder, &[&["spectrum", BASE, "--include", "lm_head", "--no-svd"], more].concat());
         String::from_utf8(output.stderr).unwrap()
     };
     let said = told(&inner, &[]);
@@ -113,7 +111,7 @@ fn what_no_person_would_write_is_not_read_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let check = |settings: &str, part: &str| {
         fs::write(folder.path().join("svdkit.toml"), settings).unwrap();
-        let output = run(folder.path(), &["config"]);
+        let output = svdkit_in(folder.path(), &["config"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.len() < 1000 && said.contains(part), "{said}");
     };
@@ -127,7 +125,7 @@ fn a_bad_file_is_told_by_line_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
     let check = |settings: &str, part: &str| {
         fs::write(folder.path().join("svdkit.toml"), settings).unwrap();
-        let output = run(folder.path(), &["spectrum", BASE, "--include", "lm_head"]);
+        let output = svdkit_in(folder.path(), &["spectrum", BASE, "--include", "lm_head"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{settings}: {said}");
         assert!(said.starts_with("error: svdkit.toml: line ") && said.contains(part), "{settings}: {said}");
@@ -166,7 +164,7 @@ fn a_file_that_is_not_there_or_no_text_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("binary.toml"), [b'a', 0xff]).unwrap();
     for (path, part) in [("none.toml", "cannot open"), ("binary.toml", "UTF-8"), (".", "folder")] {
-        let output = run(folder.path(), &["config", "--config", path]);
+        let output = svdkit_in(folder.path(), &["config", "--config", path]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains(part), "{path}: {said}");
     }

@@ -1,25 +1,14 @@
 //! Numbers of updates beside those of whole weights: refused in every command, direction and mixture.
 
 use std::fs;
-use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use crate::harness::{check_exit, svdkit};
 
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 const FULL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
 const LORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/lora-r4");
-
-fn svdkit(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap()
-}
-
-#[track_caller]
-fn check_exit(arguments: &[&str], code: i32, stderr: &str) {
-    let output = svdkit(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    assert!(said.contains(stderr), "{arguments:?}: {said}");
-}
 
 #[test]
 fn numbers_of_updates_are_not_compared_with_those_of_weights() {

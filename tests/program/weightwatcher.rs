@@ -3,18 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
-fn run(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::harness::stdout;
 
 fn rows(path: &str) -> Vec<Value> {
-    let text = run(&["spectrum", path, "--names", "weightwatcher", "--format", "json"]);
+    let text = stdout(&["spectrum", path, "--names", "weightwatcher", "--format", "json"]);
     let mut report: Value = serde_json::from_str(&text).unwrap();
     serde_json::from_value(report["rows"].take()).unwrap()
 }
@@ -58,13 +53,14 @@ fn every_row_has_the_words_of_weightwatchers_table() {
     for (found, (name, kind, esd)) in found.iter().zip(expected) {
         assert_eq!(found, &[json!(name), json!(kind), json!(esd)]);
     }
-    let csv = run(&["spectrum", &path, "--names", "weightwatcher", "--format", "csv"]);
+    let csv = stdout(&["spectrum", &path, "--names", "weightwatcher", "--format", "csv"]);
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     let at = lines[0].iter().position(|name| *name == "longname").unwrap();
     assert_eq!(lines[0][at..at + 4], ["longname", "layer_type", "has_esd", "layer_id"]);
     assert_eq!(lines[3][at..at + 3], ["blocks.0.fc", "dense", "true"]);
     assert!(lines.iter().all(|line| line.len() == lines[0].len()));
-    for plain in [run(&["spectrum", &path, "--format", "csv"]), run(&["spectrum", &path, "--format", "json"])]
+    for plain in
+        [stdout(&["spectrum", &path, "--format", "csv"]), stdout(&["spectrum", &path, "--format", "json"])]
     {
         assert!(!plain.contains("longname") && !plain.contains("has_esd"));
     }
