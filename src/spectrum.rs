@@ -75,10 +75,14 @@ impl Spectrum {
         Ok(Self { exponent: if fits { 0 } else { exponent }, ..Self::new(values, rows, cols, route)? })
     }
 
-    /// The same, computed from terms of this size, which may cancel each other: rounding is relative to them.
+    /// The same, computed from terms of this size, which may cancel each other: rounding is relative to them. What cannot
+    /// be told from zero is zero, as on the exact route.
     #[must_use]
     pub fn of_terms(self, size: f64) -> Self {
-        Self { size, ..self }
+        let mut spectrum = Self { size, ..self };
+        let floor = spectrum.floor();
+        spectrum.values.iter_mut().filter(|s| **s <= floor).for_each(|s| *s = 0.0);
+        spectrum
     }
 
     /// Whether the values are those of the matrix. Where σ₁ does not fit a double they are in units of a power of two:

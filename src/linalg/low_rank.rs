@@ -34,9 +34,6 @@ pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
     let Units { factors: Factors { mut values, .. }, exponent, terms } = in_units(product)?;
     let (rows, cols) = (product.rows(), product.cols());
     values.resize(rows.min(cols), 0.0);
-    // What cannot be told from zero is zero, as on the exact route.
-    let rounding = rows.max(cols) as f64 * f64::EPSILON * terms;
-    values.iter_mut().filter(|s| **s <= rounding).for_each(|s| *s = 0.0);
     let spectrum = Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)?;
     let terms = if spectrum.fits() { scaled(terms, exponent) } else { terms };
     Ok(spectrum.of_terms(terms))

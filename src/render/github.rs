@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use crate::error::printable;
 use crate::report::{Report, Severity};
 
 use super::problem::{Problem, problems};
@@ -17,7 +16,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "::{command} title={}::{}", property(&format!("svdkit: {check}")), message(text))?;
     }
     let remarks = report.verdicts.iter().flat_map(|verdict| {
-        verdict.remarks.iter().map(|remark| (printable(&format!("svdkit: {}", verdict.rule)), remark))
+        verdict.remarks.iter().map(|remark| (format!("svdkit: {}", verdict.rule), remark))
     });
     for (title, remark) in remarks.take(MOST) {
         writeln!(out, "::notice title={}::{}", property(&title), message(remark))?;

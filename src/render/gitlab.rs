@@ -5,7 +5,6 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::error::printable;
 use crate::report::{Report, Severity};
 
 use super::problem::{Problem, problems};
@@ -31,8 +30,8 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     };
     let mut issues: Vec<Value> = all.iter().take(MOST).map(each).collect();
     for verdict in &report.verdicts {
-        let check = printable(&verdict.rule);
-        let remark = |text: &String| issue(&check, "not judged", &format!("{check}: {text}"), "info");
+        let check = &verdict.rule;
+        let remark = |text: &String| issue(check, "not judged", &format!("{check}: {text}"), "info");
         // One issue a rule, whatever the numbers in it.
         issues.extend((!verdict.remarks.is_empty()).then(|| remark(&verdict.remarks.join("; "))));
     }

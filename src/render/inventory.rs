@@ -10,7 +10,7 @@ use super::inline::{Place, code, inline};
 use super::style::TableStyle;
 use super::table::shorten;
 use super::{OutputFormat, comma, json};
-use crate::error::{brief, printable};
+use crate::error::brief;
 use crate::notation;
 use crate::report::{Fate, Inventory, Kind, Pattern, Source, Updates};
 
@@ -140,8 +140,7 @@ fn head(inventory: &Inventory) -> Vec<(String, String)> {
 fn model(source: &Source) -> String {
     let bytes = source.files.iter().map(|file| file.bytes).sum();
     let files = if source.files.len() == 1 { "1 file" } else { &format!("{} files", source.files.len()) };
-    let mut text =
-        format!("{} · {} · {files} · {}", printable(&source.path), source.format, notation::bytes(bytes));
+    let mut text = format!("{} · {} · {files} · {}", source.path, source.format, notation::bytes(bytes));
     if let Some(commit) = &source.commit {
         text.push_str(" · commit ");
         text.push_str(commit);
@@ -151,11 +150,8 @@ fn model(source: &Source) -> String {
 
 /// The names of the files, the middle left out of a long list.
 fn files(source: &Source) -> String {
-    let names: Vec<String> = source
-        .files
-        .iter()
-        .map(|file| format!("{} ({})", printable(&file.name), notation::bytes(file.bytes)))
-        .collect();
+    let names: Vec<String> =
+        source.files.iter().map(|file| format!("{} ({})", file.name, notation::bytes(file.bytes))).collect();
     match names.as_slice() {
         [first, second, .., last] if names.len() > LONGEST_LIST => format!("{first}, {second}, …, {last}"),
         _ => names.join(", "),

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use crate::error::printable;
 use crate::report::{Finding, Outcome, Report, Severity, Verdict};
 
 use super::problem::{told, unmeasured};
@@ -31,29 +30,29 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// A rule: one passed case if nothing is to be said of any row, and a skipped one for values that it could not judge.
 fn suite(verdict: &Verdict) -> TestSuite {
-    let rule = printable(&verdict.rule);
+    let rule = &verdict.rule;
     let mut suite = TestSuite::new(rule.clone());
     if verdict.findings.is_empty() {
-        suite.add_test_case(case(&rule, "every matrix".to_owned(), TestCaseStatus::success()));
+        suite.add_test_case(case(rule, "every matrix".to_owned(), TestCaseStatus::success()));
     }
     let of = |finding: &Finding| {
         let name = finding.matrix.clone().unwrap_or_else(|| "every matrix".to_owned());
         let counts = verdict.severity == Severity::Error && finding.outcome != Outcome::Accepted;
         let mut skipped = TestCaseStatus::skipped();
-        skipped.set_message(printable(&finding.told()));
-        let status = if counts { bad(NonSuccessKind::Failure, printable(&finding.told())) } else { skipped };
-        case(&rule, printable(&name), status)
+        skipped.set_message(finding.told());
+        let status = if counts { bad(NonSuccessKind::Failure, finding.told()) } else { skipped };
+        case(rule, name, status)
     };
     suite.add_test_cases(verdict.findings.iter().take(MOST).map(of));
     for remark in &verdict.remarks {
         let mut status = TestCaseStatus::skipped();
         status.set_message(remark.as_str());
-        suite.add_test_case(case(&rule, "not judged".to_owned(), status));
+        suite.add_test_case(case(rule, "not judged".to_owned(), status));
     }
     if let left @ 1.. = verdict.findings.len().saturating_sub(MOST) {
         let mut status = TestCaseStatus::skipped();
         status.set_message(format!("{left} more rows are in the report; {}", told(verdict)));
-        suite.add_test_case(case(&rule, "more".to_owned(), status));
+        suite.add_test_case(case(rule, "more".to_owned(), status));
     }
     suite
 }

@@ -1,6 +1,5 @@
 //! What a build server is told of a report: each row that a rule does not pass, and each matrix that could not be measured.
 
-use crate::error::printable;
 use crate::report::{Finding, Outcome, Report, Severity, Verdict};
 
 /// One thing that is wrong.
@@ -31,9 +30,9 @@ pub(super) fn problems(report: &Report) -> Vec<Problem> {
 fn of_rule(verdict: &Verdict) -> Vec<Problem> {
     let counts = |finding: &&Finding| matches!(finding.outcome, Outcome::Fail | Outcome::Inconclusive);
     let problem = |finding: &Finding| Problem {
-        check: printable(&verdict.rule),
+        check: verdict.rule.clone(),
         matrix: finding.matrix.clone(),
-        text: printable(&finding.told()),
+        text: finding.told(),
         severity: verdict.severity,
     };
     verdict.findings.iter().filter(counts).map(problem).collect()
@@ -45,8 +44,8 @@ pub(super) fn unmeasured(report: &Report) -> Vec<Problem> {
         .failures()
         .map(|(name, why)| Problem {
             check: "could not be measured".to_owned(),
-            matrix: Some(printable(name)),
-            text: printable(&format!("{name}: {why}")),
+            matrix: Some(name.to_owned()),
+            text: format!("{name}: {why}"),
             severity: Severity::Error,
         })
         .collect()
@@ -57,6 +56,6 @@ pub(super) fn told(verdict: &Verdict) -> String {
     let alike = |finding: &&Finding| finding.outcome == verdict.outcome;
     let rows = verdict.findings.iter().filter(alike).count();
     let more = if rows > 1 { format!(" (and {} more)", rows - 1) } else { String::new() };
-    let worst = verdict.worst.iter().map(|worst| printable(&format!("{worst}{more}")));
+    let worst = verdict.worst.iter().map(|worst| format!("{worst}{more}"));
     worst.chain(verdict.remarks.iter().cloned()).collect::<Vec<_>>().join("; ")
 }

@@ -9,7 +9,6 @@ use super::cell::{SHORT_TAILS, UNSURE, ranges};
 use super::fold::{self, Bunch};
 use super::style::{Layout, Overflow, TableStyle};
 use super::{changes, foot, problem};
-use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Kind, Report, Row, SkippedContent, Value, Verdict, Why};
 
@@ -211,7 +210,7 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
         }
     }
     for skipped in &report.skipped {
-        let name = printable(&skipped.tensor);
+        let name = &skipped.tensor;
         notes.extend(skipped.failed.iter().map(|failure| format!("! {name}: {failure}")));
         if let Some(SkippedContent { nonfinite_count: Some(n @ 1..), .. }) = skipped.content {
             notes.push(format!("! {name}: {} of its entries NaN or infinite", notation::count(n)));
@@ -247,7 +246,7 @@ fn unseen(report: &Report) -> Option<String> {
         0 => String::new(),
         more => format!(" (and {} more)", notation::count(more as u64)),
     };
-    Some(format!("! {}: {why}{more}", printable(&first.tensor)))
+    Some(format!("! {}: {why}{more}", first.tensor))
 }
 
 /// Says that numbers are of an update, where they are, and how an adapter's was scaled.
@@ -321,8 +320,7 @@ fn write_verdicts(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -
     }
     writeln!(out)?;
     let widest = |of: &dyn Fn(&Verdict) -> usize| report.verdicts.iter().map(of).max().unwrap_or(0);
-    let (rules, words) =
-        (widest(&|verdict| printable(&verdict.rule).width()), widest(&|verdict| verdict.word().len()));
+    let (rules, words) = (widest(&|verdict| verdict.rule.width()), widest(&|verdict| verdict.word().len()));
     for verdict in &report.verdicts {
         let pad = |width: usize, taken: usize| " ".repeat(width - taken);
         let color = match verdict.word() {
@@ -331,7 +329,7 @@ fn write_verdicts(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -
             _ => "33",
         };
         let word = look.paint.wrap(color, verdict.word());
-        let text = printable(&verdict.rule);
+        let text = &verdict.rule;
         let (rule, after) = (pad(rules, text.width()), pad(words, verdict.word().len()));
         let line = format!(" {text}{rule}  {word}{after}  {}", problem::told(verdict));
         writeln!(out, "{}", line.trim_end())?;

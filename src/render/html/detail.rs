@@ -119,7 +119,7 @@ fn remarks(row: &Row) -> Markup {
             @if *flag == "low_n_tail" { "~ the tail holds fewer than 50 values: read its exponent with its error." } @else { (flag) }
         } }
         @if row.tensor != row.name && row.tensor.strip_suffix(".weight") != Some(&row.name) {
-            p.note { "Stored as " code { (crate::error::printable(&row.tensor)) } @if let Some(shape) = &row.stored_shape { " " (format!("{shape:?}")) } }
+            p.note { "Stored as " code { (row.tensor) } @if let Some(shape) = &row.stored_shape { " " (format!("{shape:?}")) } }
         }
     }
 }

@@ -17,7 +17,6 @@ use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Report};
 
@@ -52,7 +51,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     let body = body(model, &shown).into_string();
     // Nobody who writes a tensor's name can know this word, which depends on the whole page.
     let nonce = blake3::hash(body.as_bytes()).to_hex();
-    let title = format!("{} · svdkit {}", printable(&report.model.path), report.command);
+    let title = format!("{} · svdkit {}", report.model.path, report.command);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
     );
@@ -83,8 +82,8 @@ fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
             header {
                 div {
                     p.brand { "svdkit " (report.command) }
-                    h1 { (printable(&report.model.path)) }
-                    @if let Some(base) = &report.base { p { "against " (printable(&base.path)) } }
+                    h1 { (report.model.path) }
+                    @if let Some(base) = &report.base { p { "against " (base.path) } }
                     p.note { (table::footer(report)) }
                     @for note in &report.notes { p.note { (note) } }
                 }

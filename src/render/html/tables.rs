@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use crate::error::printable;
 use crate::notation;
 use crate::report::{Column, Report, Source, Value};
 
@@ -80,7 +79,7 @@ pub(super) fn skipped(report: &Report) -> Markup {
         div.wide { table {
             thead { tr { th { "tensor" } th { "shape" } th { "dtype" } th { "reason" } } }
             tbody { @for skipped in &report.skipped {
-                tr { th { (printable(&skipped.tensor)) } td { (format!("{:?}", skipped.shape)) } td { (skipped.dtype) } td { (skipped.reason) } }
+                tr { th { (skipped.tensor) } td { (format!("{:?}", skipped.shape)) } td { (skipped.dtype) } td { (skipped.reason) } }
             } }
         } }
     }
