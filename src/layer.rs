@@ -4,6 +4,7 @@
 
 mod distinct;
 mod natural;
+mod plain;
 mod scales;
 mod storage;
 

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Elements, MatrixSource};
 use crate::error::Error;
-use crate::layer::{Element, Layer, Part, TensorInfo};
+use crate::layer::{Element, Layer, TensorInfo};
 use crate::matrix::Dtype;
 use crate::metric::HYGIENE;
 use crate::report::SkippedContent;
@@ -75,26 +75,5 @@ fn rows(tensor: &TensorInfo) -> Option<Layer> {
     };
     let product = |sides: &[usize]| sides.iter().try_fold(1, |n: usize, side| n.checked_mul(*side));
     let (outer, inner) = tensor.shape.split_at(outer.min(tensor.shape.len()));
-    Some(layer(tensor, (product(outer)?, product(inner)?), dtype))
-}
-
-/// `tensor` as a matrix of this shape and type.
-fn layer(tensor: &TensorInfo, (rows, cols): (usize, usize), dtype: Dtype) -> Layer {
-    Layer {
-        name: tensor.name.clone(),
-        tensor: tensor.name.clone(),
-        stored_shape: tensor.shape.clone(),
-        rows,
-        cols,
-        dtype,
-        encoding: None,
-        part: Part::Whole,
-        read_as: dtype,
-        file: tensor.file,
-        offset: tensor.offset,
-        rank: None,
-        order: 0,
-        block: None,
-        role: String::new(),
-    }
+    Some(tensor.as_matrix((product(outer)?, product(inner)?), dtype))
 }

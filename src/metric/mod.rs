@@ -283,23 +283,7 @@ mod tests {
     /// The same of values in units of a power of two.
     fn value_in_units(metric: &Metric, values: &[f64], exponent: i32) -> Value {
         let side = values.len();
-        let layer = Layer {
-            name: "w".to_owned(),
-            tensor: "w".to_owned(),
-            stored_shape: vec![side, side],
-            rows: side,
-            cols: side,
-            dtype: Dtype::F64,
-            encoding: None,
-            part: crate::layer::Part::default(),
-            read_as: Dtype::F64,
-            file: 0,
-            offset: 0,
-            rank: None,
-            order: 0,
-            block: None,
-            role: "w".to_owned(),
-        };
+        let layer = Layer::plain("w", (side, side), Dtype::F64);
         let spectrum = Spectrum::in_units(values.to_vec(), (side, side), Route::Direct, exponent);
         let spectrum = spectrum.expect("a sound spectrum");
         (metric.value)(&Subject::new(&layer, &Entries::new(), Ok(&spectrum)))

@@ -243,27 +243,10 @@ fn bare(name: &str) -> Option<(&'static [&'static str], &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::Part;
     use crate::matrix::Dtype;
 
     fn layers(names: &[(&str, usize)]) -> Vec<Layer> {
-        let layer = |(name, rows): &(&str, usize)| Layer {
-            name: (*name).to_owned(),
-            tensor: (*name).to_owned(),
-            stored_shape: vec![*rows, 2],
-            rows: *rows,
-            cols: 2,
-            dtype: Dtype::F32,
-            encoding: None,
-            part: Part::default(),
-            read_as: Dtype::F32,
-            file: 0,
-            offset: 0,
-            rank: None,
-            order: 0,
-            block: None,
-            role: String::new(),
-        };
+        let layer = |(name, rows): &(&str, usize)| Layer::plain(name, (*rows, 2), Dtype::F32);
         names.iter().map(layer).collect()
     }
 

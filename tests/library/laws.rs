@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use svdkit::layer::{Layer, Part};
+use svdkit::layer::Layer;
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, fit_tail};
@@ -78,23 +78,7 @@ impl Dense {
 }
 
 fn measure(spectrum: &Spectrum, entries: &Entries, metrics: &'static [Metric]) -> Measurements {
-    let layer = Layer {
-        name: "w".to_owned(),
-        tensor: "w".to_owned(),
-        stored_shape: vec![spectrum.rows(), spectrum.cols()],
-        rows: spectrum.rows(),
-        cols: spectrum.cols(),
-        dtype: Dtype::F64,
-        encoding: None,
-        part: Part::default(),
-        read_as: Dtype::F64,
-        file: 0,
-        offset: 0,
-        rank: None,
-        order: 0,
-        block: None,
-        role: "w".to_owned(),
-    };
+    let layer = Layer::plain("w", (spectrum.rows(), spectrum.cols()), Dtype::F64);
     Subject::new(&layer, entries, Ok(spectrum)).evaluate(metrics)
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use svdkit::analysis::spectrum::measure;
 use svdkit::checkpoint;
-use svdkit::layer::{Filter, Layer, Part, select};
+use svdkit::layer::{Filter, Layer, select};
 use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, energy_shares};
@@ -139,23 +139,7 @@ fn check_golden(
     metrics: &'static [Metric],
     expected: &[(&str, f64)],
 ) {
-    let layer = Layer {
-        name: "golden".to_owned(),
-        tensor: "golden".to_owned(),
-        stored_shape: vec![rows, cols],
-        rows,
-        cols,
-        dtype: Dtype::F64,
-        encoding: None,
-        part: Part::default(),
-        read_as: Dtype::F64,
-        file: 0,
-        offset: 0,
-        rank: None,
-        order: 0,
-        block: None,
-        role: "golden".to_owned(),
-    };
+    let layer = Layer::plain("golden", (rows, cols), Dtype::F64);
     let spectrum =
         singular_values(&Matrix::from_f64(rows, cols, entries).unwrap(), Precision::Exact).unwrap();
     let raw = Entries::new();

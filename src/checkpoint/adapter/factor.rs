@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::MatrixSource;
 use super::super::weight::{Expr, Leaf, Runs, Side};
 use crate::error::Error;
-use crate::layer::{Element, Layer, Part, TensorInfo};
+use crate::layer::{Element, Layer, TensorInfo};
 
 /// A stored tensor as a matrix.
 #[derive(Debug, Clone)]
@@ -29,23 +29,7 @@ impl Tensor {
 
     fn shaped(info: &TensorInfo, rows: usize, cols: usize) -> Option<Self> {
         let Element::Float(dtype) = info.element else { return None };
-        let layer = Layer {
-            name: info.name.clone(),
-            tensor: info.name.clone(),
-            stored_shape: info.shape.clone(),
-            rows,
-            cols,
-            dtype,
-            encoding: None,
-            part: Part::default(),
-            read_as: dtype,
-            file: info.file,
-            offset: info.offset,
-            rank: None,
-            order: 0,
-            block: None,
-            role: String::new(),
-        };
+        let layer = info.as_matrix((rows, cols), dtype);
         Some(Self { layer })
     }
 

@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 use super::{Along, Expr, Leaf, Runs, Scratch, Side, Sign};
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
-use crate::layer::{Layer, Part, TensorInfo};
+use crate::layer::{Layer, TensorInfo};
 use crate::matrix::{Dtype, Matrix};
 use crate::report::SourceFile;
 
@@ -33,24 +33,8 @@ impl MatrixSource for Made {
     }
 }
 
-fn stored(source: &Arc<dyn MatrixSource>, name: &str, (rows, cols): (usize, usize)) -> Arc<Expr> {
-    let layer = Layer {
-        name: name.to_owned(),
-        tensor: name.to_owned(),
-        stored_shape: vec![rows, cols],
-        rows,
-        cols,
-        dtype: Dtype::F64,
-        encoding: None,
-        part: Part::Whole,
-        read_as: Dtype::F64,
-        file: 0,
-        offset: 0,
-        rank: None,
-        order: 0,
-        block: None,
-        role: String::new(),
-    };
+fn stored(source: &Arc<dyn MatrixSource>, name: &str, shape: (usize, usize)) -> Arc<Expr> {
+    let layer = Layer::plain(name, shape, Dtype::F64);
     Arc::new(Expr::Stored(Leaf { source: Arc::clone(source), layer }))
 }
 

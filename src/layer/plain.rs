@@ -1,0 +1,39 @@
+//! Matrices by shape and type alone, without a place in a model.
+
+use super::{Layer, Part, TensorInfo};
+use crate::matrix::Dtype;
+
+impl Layer {
+    /// A matrix of this shape, stored as rows of `dtype` from the start of the first file.
+    pub fn plain(name: &str, (rows, cols): (usize, usize), dtype: Dtype) -> Self {
+        Self {
+            name: name.to_owned(),
+            tensor: name.to_owned(),
+            stored_shape: vec![rows, cols],
+            rows,
+            cols,
+            dtype,
+            encoding: None,
+            part: Part::Whole,
+            read_as: dtype,
+            file: 0,
+            offset: 0,
+            rank: None,
+            order: 0,
+            block: None,
+            role: String::new(),
+        }
+    }
+}
+
+impl TensorInfo {
+    /// The tensor as one matrix of this shape and type, whatever its axes.
+    pub fn as_matrix(&self, shape: (usize, usize), dtype: Dtype) -> Layer {
+        Layer {
+            stored_shape: self.shape.clone(),
+            file: self.file,
+            offset: self.offset,
+            ..Layer::plain(&self.name, shape, dtype)
+        }
+    }
+}
