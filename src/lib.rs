@@ -8,7 +8,7 @@
 //!
 //! use svdkit::checkpoint;
 //! use svdkit::layer::Filter;
-//! use svdkit::linalg::{self, Precision};
+//! use svdkit::solver::{self, Precision};
 //!
 //! # fn main() -> Result<(), svdkit::error::Error> {
 //! let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/charlm/base");
@@ -19,7 +19,7 @@
 //! assert_eq!((selection.layers.len(), selection.skipped.len()), (30, 9));
 //! for layer in &selection.layers {
 //!     let matrix = model.read(layer, 0..layer.rows)?;
-//!     let spectrum = linalg::singular_values(&matrix, Precision::Fast)?;
+//!     let spectrum = solver::singular_values(&matrix, Precision::Fast)?;
 //!     // σ₁ ≥ σ₂ ≥ … ≥ 0, one for each of the shorter side; what lies below the floor is rounding.
 //!     assert_eq!(spectrum.values().len(), layer.rows.min(layer.cols));
 //!     assert!(spectrum.largest() > spectrum.floor());
@@ -45,5 +45,6 @@ pub mod notation;
 pub mod pair;
 pub mod render;
 pub mod report;
+pub mod solver;
 pub mod spectrum;
 pub mod store;

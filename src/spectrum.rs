@@ -5,7 +5,7 @@
 use crate::error::Error;
 
 /// How the values were found, which decides how small a value they resolve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Route {
     /// From the eigenvalues of the Gram matrix: errors grow like `σ₁²/σ`.
     Gram,

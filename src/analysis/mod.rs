@@ -10,7 +10,6 @@ pub mod hygiene;
 pub mod intruders;
 pub mod inventory;
 pub mod rank;
-mod rescaled;
 pub mod resize;
 pub mod spectrum;
 

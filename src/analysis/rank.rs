@@ -3,9 +3,9 @@
 use crate::checkpoint::{Holds, MatrixSource, Pairs};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{Precision, STREAM_BYTES};
 use crate::metric::{Chosen, RANKS, Rounded};
 use crate::report::Measurements;
+use crate::solver::{BLOCK_BYTES, Precision};
 
 use super::Measured;
 use super::spectrum::measure_with;
@@ -44,7 +44,7 @@ pub fn measure(
 fn rounding(source: &dyn MatrixSource, layer: &Layer, epsilon: f64) -> Result<f64, Error> {
     const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
     let (mut squares, mut largest) = (0f64, 0f64);
-    for rows in layer.blocks(STREAM_BYTES) {
+    for rows in layer.blocks(BLOCK_BYTES) {
         let entries = source.read(layer, rows)?.to_f64();
         let powers = entries.iter().map(|x| f64::from_bits(x.to_bits() & EXPONENT));
         // Relative to the largest, so that squares neither over- nor underflow.

@@ -9,10 +9,10 @@ use crate::analysis::farms::{self, Convolution, FARMS, Settings};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::Precision;
 use crate::metric::StartRule;
 use crate::notation;
 use crate::render;
+use crate::solver::Precision;
 
 use super::Status;
 use super::allocate::Allocate;

@@ -152,14 +152,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let aside = Aside::default();
     let analysis = {
         let (aside, options, pairs) = (Arc::clone(&aside), options.clone(), Arc::clone(&pairs));
-        let k = options.k;
+        let (planned, k) = (Arc::clone(&pairs), options.k);
         Analysis {
             command: "intruders",
             columns: intruders::columns_of(options.side),
             shown: SHOWN.to_vec(),
             settings: settings(arguments),
             cost: Box::new(move |layer: &Layer| {
-                let cost = intruders::cost(layer, k);
+                let cost = intruders::cost(&planned, layer, k);
                 Job { flops: cost.flops, bytes: cost.bytes }
             }),
             measure: Arc::new(move |_, layer| {

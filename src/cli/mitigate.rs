@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::{Copy, Holds, MatrixSource, Pairs};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer};
-use crate::linalg;
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report;
+use crate::solver::{self, Basis};
 
 /// Where PEFT puts the settings of an adapter.
 const CONFIG: &str = "adapter_config.json";
@@ -86,7 +86,7 @@ fn refactored(
     }
     let right = [product.right(), correction.right()].concat();
     let sum = LowRank::new(shape, columns(product) + columns(correction), left, right)?;
-    let factors = linalg::low_rank(&sum)?;
+    let factors = solver::all_vectors(&sum)?;
     let largest = factors.values.first().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
     let energy = |values: &[f64]| values.iter().map(|s| (s / largest) * (s / largest)).sum::<f64>();
     let all = energy(&factors.values);
@@ -97,9 +97,8 @@ fn refactored(
         let size = kept.values.get(i).map_or(0.0, |s| (s / scale.abs()).sqrt());
         column.map_or(0.0, |x| x * size)
     };
-    let entry = |basis: &linalg::Basis, row: usize, i: usize| {
-        at((i < kept.values.len()).then(|| basis.column(i)[row]), i)
-    };
+    let entry =
+        |basis: &Basis, row: usize, i: usize| at((i < kept.values.len()).then(|| basis.column(i)[row]), i);
     let left = (0..shape.0).flat_map(|row| (0..rank).map(move |i| (row, i)));
     let left = left.map(|(row, i)| entry(&kept.left, row, i) * scale.signum()).collect();
     let right = (0..rank).flat_map(|i| (0..shape.1).map(move |row| (row, i)));

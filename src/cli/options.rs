@@ -11,8 +11,8 @@ use crate::checkpoint::{Choice, Opening, QueriesKeysValues};
 use crate::engine::Limits;
 use crate::error::{Error, printable};
 use crate::layer::Filter;
-use crate::linalg::{self, Precision};
 use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
+use crate::solver::{self, Precision};
 
 use super::remark;
 use super::settings::Shared;
@@ -58,7 +58,7 @@ impl Reading {
             adapter_config: self.adapter_config.as_deref(),
             adapter_init: self.adapter_init.as_deref(),
             base: None,
-            beyond: Some(|matrix, count| linalg::factors(matrix)?.beyond(count)),
+            beyond: Some(|matrix, count| solver::all_vectors(matrix)?.beyond(count)),
             attention: if self.split_qkv { QueriesKeysValues::Split } else { QueriesKeysValues::Together },
         }
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use crate::engine::{Job, Limits};
 use crate::error::{Error, printable};
 use crate::layer::{Layer, Selection};
-use crate::linalg::{self, Precision};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
+use crate::solver::{self, Form, Need, Precision};
 
 use super::stdout;
 
@@ -105,11 +105,12 @@ fn timed() -> f64 {
     };
     let entries: Vec<u8> = (0..SIDE * SIDE).flat_map(|_| (entry() as f32).to_le_bytes()).collect();
     let Ok(matrix) = Matrix::new(SIDE, SIDE, Dtype::F32, entries) else { return 1e9 };
-    let flops = linalg::cost(SIDE, SIDE, Dtype::F32, Precision::Fast).flops;
+    let form = Form::whole((SIDE, SIDE), Dtype::F32, Precision::Fast);
+    let flops = solver::cost(&form, Need::Values).flops;
     let mut best = f64::INFINITY;
     for _ in 0..3 {
         let begun = Instant::now();
-        if linalg::singular_values(&matrix, Precision::Fast).is_ok() {
+        if solver::singular_values(&matrix, Precision::Fast).is_ok() {
             best = best.min(begun.elapsed().as_secs_f64());
         }
     }

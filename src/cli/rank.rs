@@ -10,10 +10,10 @@ use crate::engine::Job;
 use crate::error::Error;
 use crate::gate;
 use crate::layer::Layer;
-use crate::linalg::Precision;
 use crate::metric::{Chosen, RANKS, chosen};
 use crate::render::{self, OutputFormat, TableStyle};
 use crate::report::{Column, Report};
+use crate::solver::Precision;
 
 use super::Status;
 use super::emit::{self, Emit, Spoken};

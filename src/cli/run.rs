@@ -12,10 +12,10 @@ use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::layer::{Filter, Layer, Selection, bare};
-use crate::linalg;
 use crate::notation;
 use crate::render;
 use crate::report::{self, Column, Measurements, Report, Row, Skipped, Totals, Unlisted, Verdict};
+use crate::solver::{self, Form, Need, Operand, Precision};
 
 use super::jobs::{Work, run_jobs};
 use super::model::Model;
@@ -47,7 +47,8 @@ impl Analysis {
         if !source.decomposes(layer) {
             return job;
         }
-        let before = linalg::factors_cost(layer.rows, layer.cols);
+        let whole = Form { operand: Operand::Whole, ..Form::of(layer, Precision::Fast) };
+        let before = solver::cost(&whole, Need::Vectors);
         Job { flops: job.flops + before.flops, bytes: job.bytes.max(before.bytes) }
     }
 }

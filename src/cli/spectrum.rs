@@ -10,11 +10,11 @@ use crate::checkpoint;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::{Layer, bare};
-use crate::linalg::Precision;
 use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
 use crate::render;
 use crate::render::plot::{Picture, write_picture};
 use crate::report::{Labels, Row};
+use crate::solver::Precision;
 
 use super::model::Model;
 use super::options::{Common, FormatName, Input, PrecisionName, word};

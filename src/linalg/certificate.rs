@@ -187,9 +187,10 @@ mod tests {
     use super::super::leading::leading;
     use super::super::operator::tests::{random, update};
     use super::super::reduced::times;
-    use super::super::{Precision, Reference, Vectors, exact, operator::Operator, singular_values};
+    use super::super::{Reference, Vectors, exact, operator::Operator};
     use super::*;
     use crate::matrix::Matrix;
+    use crate::spectrum::Route;
 
     fn products<'a>(weight: &'a Operator<'_>) -> impl Fn(&Basis) -> Basis + 'a {
         let transposed = weight.clone().transposed();
@@ -209,7 +210,7 @@ mod tests {
             ),
         ];
         for (weight, directions) in sides {
-            let spectrum = singular_values(base, Precision::Fast).expect("converges");
+            let spectrum = exact::singular_values(base).expect("converges");
             let exact = by_vectors(&exact::factors(&weight).expect("converges"), &directions);
             let eigenvalues = Eigenvalues::new(&spectrum, weight.rows());
             for epsilon in [0.3, 0.5, 0.7, 0.9] {
@@ -289,7 +290,7 @@ mod tests {
             let tuned = Operator::from(&base).plus(&Operator::from(&update)).expect("one shape");
             let directions = leading(&tuned, 10).expect("converges").left;
             let weight = Operator::from(&base);
-            let reference = Reference::new(&base, Vectors::Left, Precision::Fast).expect("converges");
+            let reference = Reference::new(&base, Vectors::Left, Route::Gram).expect("converges");
             let found =
                 reference.best_cosines(Vectors::Left, &directions, Question::Value).expect("converges");
             let expected = by_vectors(&exact::factors(&weight).expect("converges"), &directions);
@@ -308,7 +309,7 @@ mod tests {
         direction[399] = 1.0;
         let mut directions = Basis::empty(400);
         directions.push(&direction);
-        let reference = Reference::new(&base, Vectors::Left, Precision::Fast).expect("converges");
+        let reference = Reference::new(&base, Vectors::Left, Route::Gram).expect("converges");
         let found = reference.best_cosines(Vectors::Left, &directions, Question::Below(&[0.5]));
         assert!(found.expect("converges")[0].upper < 1e-12);
     }

@@ -1,13 +1,8 @@
-//! What decompositions are expected to take, from shapes alone, and so which route a weight takes.
+//! What decompositions are expected to take, from shapes alone.
 
-use super::{Precision, STREAM_BYTES, band};
+use super::band;
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
-
-/// Up to this short side and this many entries the exact way costs a few milliseconds, and nothing is lost. Beyond, it
-/// takes five times as long as the fast one, which thousands of experts of 512 rows would notice.
-const SMALL_SIDE: usize = 256;
-const SMALL_ENTRIES: usize = 1 << 24;
 
 /// What a decomposition is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,19 +13,13 @@ pub struct Cost {
     pub bytes: u64,
 }
 
-/// Which route a weight of this shape takes.
-pub(super) fn route(rows: usize, cols: usize, precision: Precision) -> Route {
-    let small = rows.min(cols) <= SMALL_SIDE && rows.saturating_mul(cols) <= SMALL_ENTRIES;
-    if precision == Precision::Exact || small { Route::Direct } else { Route::Gram }
-}
-
 /// What the singular values of a weight cost, from its shape and the type its entries are read as.
-pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
+pub fn cost(rows: usize, cols: usize, read_as: Dtype, route: Route) -> Cost {
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
     let entries = long * short;
     let read = entries * read_as.size() as f64;
     // The weights stand for what was measured beside the products, which run at the machine's speed.
-    let (flops, bytes) = match route(rows, cols, precision) {
+    let (flops, bytes) = match route {
         Route::Gram => {
             let eigenvalues = eigenvalue_cost(rows.min(cols));
             (long * short * short + eigenvalues.flops, read + eigenvalues.bytes as f64)
@@ -46,9 +35,9 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> C
 }
 
 /// What the singular values cost where the vectors are asked after, too: the reflections are kept.
-pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
-    let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
-    let kept = match route(rows, cols, precision) {
+pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, route: Route) -> Cost {
+    let Cost { flops, bytes } = cost(rows, cols, read_as, route);
+    let kept = match route {
         Route::Gram => 4 * (rows.min(cols) as u64).pow(2),
         Route::Direct => 0,
     };
@@ -95,18 +84,4 @@ pub fn factors_cost(rows: usize, cols: usize) -> Cost {
         flops,
         bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64,
     }
-}
-
-/// Whether a weight of this shape can come in blocks of rows.
-pub(super) fn streams(rows: usize, cols: usize, precision: Precision) -> bool {
-    rows >= cols && route(rows, cols, precision) == Route::Gram
-}
-
-/// The same as [`cost`], for a weight that comes in blocks of rows if it can.
-pub fn streamed_cost(rows: usize, cols: usize, read_as: Dtype, precision: Precision) -> Cost {
-    let Cost { flops, bytes } = cost(rows, cols, read_as, precision);
-    let read = rows as u64 * cols as u64 * read_as.size() as u64;
-    let never_held =
-        if streams(rows, cols, precision) { read.saturating_sub(STREAM_BYTES as u64) } else { 0 };
-    Cost { flops, bytes: bytes.saturating_sub(never_held) }
 }

@@ -4,7 +4,7 @@
 //! on every instruction set.
 
 use super::kernel::tests::{machines, noise};
-use super::{Precision, by_gram, singular_values};
+use super::{by_gram, exact};
 use crate::matrix::Matrix;
 
 /// The `count` values of family `mode` (1–6) with condition number `condition`, the largest 1.
@@ -84,7 +84,7 @@ fn the_exact_route_is_right_to_lapacks_own_threshold_at_any_scale() {
     // Near the ends of the doubles; 1e-290 keeps the smallest of the planted entries normal.
     for scale in [1.0, 1e-290, 1e-20, 1e20, 1e300] {
         every(scale, |matrix, values, name| {
-            let found = singular_values(matrix, Precision::Exact).expect("converges");
+            let found = exact::singular_values(matrix).expect("converges");
             let unit = f64::EPSILON * matrix.rows().max(matrix.cols()) as f64;
             for (found, value) in found.values().iter().zip(values) {
                 let ratio = (found / scale - value).abs() / unit;

@@ -32,6 +32,11 @@ const PATIENCE: usize = 160;
 /// A short side of fewer blocks than this is decomposed whole.
 const FEWEST: usize = 8;
 
+/// Whether so many triplets of a matrix of this shape are sought by products; a shorter side costs less decomposed whole.
+pub fn by_products(rows: usize, cols: usize, k: usize) -> bool {
+    rows.min(cols) >= FEWEST * width(k)
+}
+
 /// The `k` largest singular triplets, or as many as there are above rounding.
 ///
 /// Where the iteration promises to take longer than making the Gram matrix tridiagonal, as it does where the wanted values
@@ -41,9 +46,8 @@ const FEWEST: usize = 8;
 /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
 /// large for a double.
 pub fn leading(operator: &Operator<'_>, k: usize) -> Result<Factors, Error> {
-    let short = operator.rows().min(operator.cols());
     let whole = || Ok(nonzero(exact::factors(operator)?, operator).truncated(k));
-    if short < FEWEST * width(k) {
+    if !by_products(operator.rows(), operator.cols(), k) {
         return whole();
     }
     if operator.has_doubles() {

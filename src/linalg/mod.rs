@@ -1,4 +1,5 @@
-//! Decompositions. faer lives here; nothing else knows how a spectrum is found.
+//! Decompositions. faer lives here; nothing else knows how a spectrum is found. Which route a weight takes is not chosen
+//! here: `solver` does that, and says so with a [`Route`].
 //!
 //! The fast route: a weight's Gram matrix (`gram`), made a band matrix (`band`), made tridiagonal (`chase`), whose
 //! eigenvalues are counted out (`tridiagonal`); `σ = √λ`. All but the last two stages is matrix products (`kernel`,
@@ -17,7 +18,6 @@ mod certificate;
 mod chase;
 mod cost;
 mod dense;
-mod difference;
 mod exact;
 mod factors;
 mod gram;
@@ -41,6 +41,7 @@ mod scan;
 pub mod stages;
 #[cfg(test)]
 mod structured;
+mod sum;
 mod tridiagonal;
 mod vector;
 mod windows;
@@ -52,49 +53,26 @@ use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 use audit::Contradiction;
-use cost::{route, streams};
 use gram::Gram;
 
 pub use certificate::{BestCosine, Question};
-pub use cost::{Cost, cost, factors_cost, low_rank_cost, products_cost, reference_cost, streamed_cost};
-pub use difference::difference;
+pub use cost::{Cost, cost, factors_cost, low_rank_cost, products_cost, reference_cost};
 pub use factors::{Basis, Factors};
-pub use leading::leading;
+pub use leading::{by_products, leading};
 pub use low_rank::{low_rank, low_rank_values};
-pub use operator::Operator;
-pub use overlap::{Core, core, cosines, largest_angle};
+pub use operator::{Operator, Terms};
+pub use overlap::Core;
 pub use places::Places;
 pub use reference::{Reference, Vectors};
+pub use sum::sum_values;
 pub use windows::Windows;
-
-/// How exact the small singular values have to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// The fast route: relative error about `ε·(σ₁/σ)²`.
-    #[default]
-    Fast,
-    /// Every value to rounding of `σ₁`.
-    Exact,
-}
-
-impl Precision {
-    /// What a weight stored as `dtype` takes: squares of doubles may overflow, and who stores doubles wants them.
-    #[must_use]
-    pub fn of(self, dtype: Dtype) -> Self {
-        if dtype == Dtype::F64 { Self::Exact } else { self }
-    }
-}
-
-/// How much of a weight that can come in blocks of rows is best read at once.
-pub const STREAM_BYTES: usize = 8 << 20;
 
 /// The singular values of a finite matrix.
 ///
 /// # Errors
 /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
-pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum, Error> {
-    let (rows, cols) = (matrix.rows(), matrix.cols());
-    if route(rows, cols, precision) == Route::Direct {
+pub fn singular_values(matrix: &Matrix, route: Route) -> Result<Spectrum, Error> {
+    if route == Route::Direct {
         return exact::singular_values(matrix);
     }
     match by_gram(Arch::new(), matrix) {
@@ -110,8 +88,8 @@ pub fn singular_values(matrix: &Matrix, precision: Precision) -> Result<Spectrum
 /// # Errors
 /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
 /// large for a double.
-pub fn factors(matrix: &Matrix) -> Result<Factors, Error> {
-    exact::factors(&matrix.into())
+pub fn factors<'a>(of: impl Into<Operator<'a>>) -> Result<Factors, Error> {
+    exact::factors(&of.into())
 }
 
 /// The fast route on a given instruction set.
@@ -127,9 +105,9 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// For a weight of this shape, where the fast route can take it in blocks of rows.
-    pub fn new(rows: usize, cols: usize, precision: Precision) -> Option<Self> {
-        streams(rows, cols, precision).then(|| Self { gram: Gram::new(Arch::new(), cols), rows, cols })
+    /// For a weight of no more columns than rows.
+    pub fn new(rows: usize, cols: usize) -> Self {
+        Self { gram: Gram::new(Arch::new(), cols), rows, cols }
     }
 
     /// Takes the next rows.
@@ -189,7 +167,7 @@ mod tests {
     /// Fast against exact, on every instruction set: within the accuracy that a spectrum of the fast route claims.
     #[track_caller]
     fn check(matrix: &Matrix) {
-        let exact = singular_values(matrix, Precision::Exact).expect("converges");
+        let exact = singular_values(matrix, Route::Direct).expect("converges");
         let rounding = matrix.rows().max(matrix.cols()) as f64 * f64::EPSILON;
         let first = exact.largest();
         for arch in machines() {
@@ -266,7 +244,7 @@ mod tests {
         let matrix = f32_matrix(rows, cols, noise(4));
         let whole = fast(&matrix).expect("converges");
         for step in [1, 100, 256, 700] {
-            let mut stream = Stream::new(rows, cols, Precision::Fast).expect("tall");
+            let mut stream = Stream::new(rows, cols);
             for block in matrix.bytes().chunks(step * cols * 4) {
                 stream.push(
                     &Matrix::new(block.len() / cols / 4, cols, Dtype::F32, block.to_vec())
@@ -296,7 +274,7 @@ mod tests {
             let plain: Vec<f64> = noise(8).take(12 * 7).collect();
             let of = |entries: &[f64]| {
                 let matrix = Matrix::from_f64(12, 7, entries).expect("sizes agree");
-                singular_values(&matrix, Precision::Exact).expect("converges").values().to_vec()
+                singular_values(&matrix, Route::Direct).expect("converges").values().to_vec()
             };
             for (s, expected) in of(&entries).iter().zip(of(&plain)) {
                 assert!((s / scale - expected).abs() < 1e-12 * expected, "{scale:e}");

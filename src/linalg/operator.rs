@@ -41,6 +41,17 @@ enum Term<'a> {
     LowRank(&'a LowRank),
 }
 
+/// What an operator is a sum of.
+#[derive(Debug, Clone, Copy)]
+pub enum Terms<'a> {
+    /// One stored matrix alone.
+    Stored(&'a Matrix),
+    /// One product of thin factors alone.
+    Product(&'a LowRank),
+    /// Several of these, or one that is subtracted or transposed.
+    Several,
+}
+
 /// Which way round the terms are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -111,6 +122,15 @@ impl<'a> Operator<'a> {
     /// Number of columns.
     pub fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// What it is a sum of.
+    pub fn terms(&self) -> Terms<'a> {
+        match (&self.terms[..], self.side) {
+            ([(1.0, Term::Stored(matrix))], Side::AsStored) => Terms::Stored(matrix),
+            ([(1.0, Term::LowRank(product))], Side::AsStored) => Terms::Product(product),
+            _ => Terms::Several,
+        }
     }
 
     /// All entries, row-major: for the routes that need a dense copy.

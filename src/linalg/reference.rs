@@ -4,12 +4,12 @@
 use super::bounds::Eigenvalues;
 use super::certificate::{BestCosine, Question, by_vectors, certified};
 use super::dense::on_one_thread;
+use super::exact;
 use super::factors::{Basis, Factors};
 use super::leading::{TOLERANCE, leading};
 use super::operator::Operator;
 use super::reduced::{Reduced, times};
 use super::scan::{Seen, scanned};
-use super::{Precision, exact, route};
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::spectrum::{Route, Spectrum};
@@ -39,10 +39,10 @@ impl<'a> Reference<'a> {
     ///
     /// # Errors
     /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
-    pub fn new(matrix: &'a Matrix, first: Vectors, precision: Precision) -> Result<Self, Error> {
+    pub fn new(matrix: &'a Matrix, first: Vectors, route: Route) -> Result<Self, Error> {
         let (rows, cols) = (matrix.rows(), matrix.cols());
         let weight = Operator::from(matrix);
-        if route(rows, cols, precision) == Route::Direct {
+        if route == Route::Direct {
             return Ok(Self { weight, spectrum: exact::singular_values(matrix)?, reduced: None });
         }
         let short = match rows.cmp(&cols) {
@@ -55,7 +55,7 @@ impl<'a> Reference<'a> {
                 let spectrum = reduced.spectrum(rows, cols)?;
                 Ok(Self { weight, spectrum, reduced: Some((short, reduced)) })
             }
-            None => Ok(Self { weight, spectrum: super::singular_values(matrix, precision)?, reduced: None }),
+            None => Ok(Self { weight, spectrum: super::singular_values(matrix, route)?, reduced: None }),
         }
     }
 

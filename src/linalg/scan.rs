@@ -83,10 +83,10 @@ pub(super) fn scanned(reduced: &Reduced, spectrum: &Spectrum, seen: &Seen<'_>) -
 #[cfg(test)]
 mod tests {
     use super::super::certificate::by_vectors;
+    use super::super::exact;
     use super::super::leading::leading;
     use super::super::operator::Operator;
     use super::super::operator::tests::{random, update};
-    use super::super::{Precision, exact, singular_values};
     use super::*;
     use crate::matrix::Matrix;
 
@@ -94,7 +94,7 @@ mod tests {
     #[track_caller]
     fn check(name: &str, base: &Matrix, share: f64, slack: f64) {
         let change = update(base.rows(), base.cols(), 5, share, 9);
-        let spectrum = singular_values(base, Precision::Exact).expect("converges");
+        let spectrum = exact::singular_values(base).expect("converges");
         // The accuracy that comes with the eigenvalues.
         let spectrum = Spectrum::new(spectrum.values().to_vec(), base.rows(), base.cols(), Route::Gram);
         let spectrum = spectrum.expect("sound values");

@@ -20,15 +20,13 @@ use super::gram::Gram;
 use super::kernel::{self, BAND_SLACK, Lower, Panels, Product};
 use super::places::{Places, halving};
 use super::workspace::Buffer;
-use super::{Cost, Precision, cost};
+use super::{Cost, cost};
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::spectrum::{Route, Spectrum};
 
 /// Windows whose eigenvalues are sought at the same time. A constant, so that memory does not depend on the threads.
 const TOGETHER: usize = 4;
-/// Up to this short side a window takes the exact way. Lower than for a whole matrix: there are hundreds of them.
-const SMALL_SIDE: usize = 128;
 /// Rows or columns summed at once.
 const SLAB: usize = 256;
 
@@ -54,13 +52,12 @@ impl Windows {
         self.rows.starts.len() * self.cols.starts.len()
     }
 
-    /// The spectra of all windows of a finite matrix, row by row. Like [`singular_values`](super::singular_values), it
-    /// takes the precision that the stored type wants.
+    /// The spectra of all windows of a finite matrix, row by row.
     ///
     /// # Errors
     /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
-    pub fn spectra(&self, matrix: &Matrix, precision: Precision) -> Result<Vec<Spectrum>, Error> {
-        match self.route(precision) {
+    pub fn spectra(&self, matrix: &Matrix, route: Route) -> Result<Vec<Spectrum>, Error> {
+        match route {
             Route::Direct => self.one_by_one(matrix),
             Route::Gram => match self.shared(Arch::new(), matrix) {
                 // Squares may leave the range of a double where the singular values do not.
@@ -71,12 +68,12 @@ impl Windows {
     }
 
     /// What the spectra of all windows cost, themselves included; the matrix is not counted.
-    pub fn cost(&self, read_as: Dtype, precision: Precision) -> Cost {
+    pub fn cost(&self, read_as: Dtype, route: Route) -> Cost {
         let windows = self.count() as f64;
         let spectra = 8 * (self.count() * self.rows.length.min(self.cols.length)) as u64;
-        match self.route(precision) {
+        match route {
             Route::Direct => {
-                let one = cost(self.rows.length, self.cols.length, read_as, Precision::Exact);
+                let one = cost(self.rows.length, self.cols.length, read_as, route);
                 Cost { flops: windows * one.flops, bytes: spectra + TOGETHER as u64 * one.bytes }
             }
             Route::Gram => {
@@ -89,11 +86,6 @@ impl Windows {
                 }
             }
         }
-    }
-
-    fn route(&self, precision: Precision) -> Route {
-        let small = self.rows.length.min(self.cols.length) <= SMALL_SIDE;
-        if precision == Precision::Exact || small { Route::Direct } else { Route::Gram }
     }
 
     /// Every window on its own, exactly.
@@ -380,7 +372,7 @@ mod tests {
         let windows = Windows { rows: places(300, &[0, 130, 260, 390]), cols: places(300, &[0, 150, 300]) };
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            pool.install(|| windows.spectra(&matrix, Precision::Fast)).expect("converges")
+            pool.install(|| windows.spectra(&matrix, Route::Gram)).expect("converges")
         };
         let one = run(1);
         assert_eq!((one.len(), &one), (12, &run(3)));
@@ -391,8 +383,8 @@ mod tests {
         let entries: Vec<f64> = noise(4).take(30 * 20).collect();
         let matrix = Matrix::from_f64(30, 20, &entries).expect("sizes agree");
         let windows = Windows { rows: places(12, &[0, 18]), cols: places(8, &[0, 12]) };
-        let spectra = windows.spectra(&matrix, Precision::Fast).expect("converges");
+        let spectra = windows.spectra(&matrix, Route::Direct).expect("converges");
         let last = windows.cut(&matrix, (18, 12)).expect("inside");
-        assert_eq!(spectra[3], singular_values(&last, Precision::Exact).expect("converges"));
+        assert_eq!(spectra[3], singular_values(&last, Route::Direct).expect("converges"));
     }
 }

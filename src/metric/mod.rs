@@ -5,7 +5,6 @@ mod bulk;
 mod chosen;
 mod cut;
 mod density;
-mod entries;
 mod factoring;
 mod norm;
 mod power_law;
@@ -19,11 +18,11 @@ use std::cell::OnceCell;
 
 use crate::layer::Layer;
 use crate::report::{Column, Measurements, Value, Why};
+use crate::solver::Entries;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
 pub use chosen::{Chosen, chosen};
-pub use entries::Entries;
 pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
 pub use start::{StartRule, fit_by};

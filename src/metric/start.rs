@@ -73,8 +73,8 @@ fn peak(sample: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::{Precision, singular_values};
     use crate::matrix::Matrix;
+    use crate::solver::{Precision, singular_values};
 
     #[track_caller]
     fn check(sample: &[f64], rule: StartRule, xmin: f64) {

@@ -14,9 +14,9 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::matrix_free::eigen::{PartialEigenParams, partial_svd, partial_svd_scratch};
 use faer::{Col, Mat, MatRef, Par};
 use svdkit::linalg::stages::{self, Peak, Stopped};
-use svdkit::linalg::{Operator, Precision, leading, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::fit_tail;
+use svdkit::solver::{Operator, Precision, leading, singular_values};
 
 /// Sides of the square weights whose stages are timed.
 const SIDES: [usize; 4] = [768, 1024, 2048, 4096];

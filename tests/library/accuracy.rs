@@ -4,8 +4,9 @@ use std::path::Path;
 
 use svdkit::checkpoint;
 use svdkit::layer::{Filter, select};
-use svdkit::linalg::{Precision, singular_values, stages};
+use svdkit::linalg::stages;
 use svdkit::matrix::{Dtype, Matrix, bf16_bytes};
+use svdkit::solver::{Precision, singular_values};
 
 /// A seeded stream of normal numbers.
 fn normal(seed: u64) -> impl Iterator<Item = f64> {

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use svdkit::analysis::spectrum::measure;
 use svdkit::checkpoint::{self, MatrixSource, Opening, Pairs};
 use svdkit::layer::{Filter, Layer};
-use svdkit::linalg::{Precision, singular_values};
 use svdkit::metric::METRICS;
 use svdkit::pair::Pair;
 use svdkit::report::Measurements;
+use svdkit::solver::{Precision, singular_values};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)

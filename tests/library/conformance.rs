@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use svdkit::checkpoint::{self, Choice, MatrixSource, Opening, Pairs};
 use svdkit::layer::Filter;
-use svdkit::linalg::{Precision, singular_values};
+use svdkit::solver::{Precision, singular_values};
 
 /// The largest difference, as a share of σ₁, from what the reference gives.
 const TOLERANCE: f64 = 1e-6;

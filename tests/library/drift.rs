@@ -10,10 +10,10 @@ use svdkit::analysis::compare::{
 use svdkit::checkpoint::MatrixSource;
 use svdkit::error::Error;
 use svdkit::layer::{Element, Filter, Layer, TensorInfo, select};
-use svdkit::linalg::{Precision, factors};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::METRICS;
 use svdkit::report::{SourceFile, Standing, Value, Why};
+use svdkit::solver::{Precision, all_vectors};
 
 /// A checkpoint of one f64 matrix.
 struct Memory(Dense);
@@ -167,7 +167,7 @@ fn subspaces_overlap_as_the_peers_compute_it() {
 fn alignment_is_the_product_of_the_polar_factors() {
     let [base, tuned] = [Dense::seeded(9, 6, 1), Dense::seeded(9, 6, 2)];
     let polar = |of: &Dense| {
-        let svd = factors(&Matrix::from_f64(of.rows, of.cols, &of.entries).unwrap()).unwrap();
+        let svd = all_vectors(&Matrix::from_f64(of.rows, of.cols, &of.entries).unwrap()).unwrap();
         Dense::of(of.rows, of.cols, |i, j| {
             (0..6).map(|k| svd.left.column(k)[i] * svd.right.column(k)[j]).sum()
         })
@@ -202,7 +202,7 @@ fn a_scaled_weight_has_only_moved_along_its_own_directions() {
 
 /// `U·diag(d)·Vᵀ` of the singular vectors of `base`.
 fn in_its_basis(base: &Dense, core: impl Fn(usize, usize) -> f64) -> Dense {
-    let svd = factors(&Matrix::from_f64(base.rows, base.cols, &base.entries).unwrap()).unwrap();
+    let svd = all_vectors(&Matrix::from_f64(base.rows, base.cols, &base.entries).unwrap()).unwrap();
     let k = svd.values.len();
     let u = Dense::of(base.rows, k, |i, j| svd.left.column(j)[i]);
     let v = Dense::of(k, base.cols, |i, j| svd.right.column(i)[j]);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use svdkit::checkpoint::{MatrixSource, Opening, QueriesKeysValues, open_with};
 use svdkit::layer::{Filter, Layer, Part};
-use svdkit::linalg::{Precision, singular_values};
 use svdkit::pair::canonical;
+use svdkit::solver::{Precision, singular_values};
 
 type Spectra = BTreeMap<String, Vec<f64>>;
 

@@ -12,11 +12,11 @@ use svdkit::analysis::farms::{Convolution, Settings, measure, windows};
 use svdkit::checkpoint::MatrixSource;
 use svdkit::error::Error;
 use svdkit::layer::{Element, Filter, Layer, TensorInfo};
-use svdkit::linalg::Precision;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::StartRule;
 use svdkit::report::{Measurements, SourceFile};
-use svdkit::spectrum::Spectrum;
+use svdkit::solver::Precision;
+use svdkit::spectrum::{Route, Spectrum};
 
 /// One tensor of doubles in memory.
 struct Golden(TensorInfo, Vec<f64>);
@@ -108,7 +108,7 @@ fn the_golden_windows_hold_the_peers_eigenvalues() {
     let entries = Matrix::from_f64(48, 32, &matrix.1).unwrap();
     let grid = windows(&settings(StartRule::Ks), 48, 32);
     assert_eq!((&grid.rows.starts, &grid.cols.starts), (&vec![0, 16, 32], &vec![0, 8, 16]));
-    let spectra = grid.spectra(&entries, Precision::Exact).unwrap();
+    let spectra = grid.spectra(&entries, Route::Direct).unwrap();
     let squares: Vec<f64> = spectra.iter().flat_map(Spectrum::values).map(|s| s * s).collect();
     let (sum, largest) = (squares.iter().sum::<f64>(), squares.iter().copied().fold(0.0, f64::max));
     assert_eq!(squares.len(), 144);

@@ -13,10 +13,10 @@ use svdkit::analysis::intruders::{Cosines, Detail, Found, Of, Options, Side, mea
 use svdkit::checkpoint::{self, Holds, MatrixSource, Opening, Pairs};
 use svdkit::error::Error;
 use svdkit::layer::{Element, Filter, Layer, Selection, TensorInfo, select};
-use svdkit::linalg::{Operator, leading};
 use svdkit::low_rank::LowRank;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::report::SourceFile;
+use svdkit::solver::{Operator, leading};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)

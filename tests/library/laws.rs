@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use svdkit::layer::Layer;
-use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
-use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, fit_tail};
+use svdkit::metric::{METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, fit_tail};
 use svdkit::report::Measurements;
+use svdkit::solver::{Entries, Precision, singular_values};
 use svdkit::spectrum::{Route, Spectrum};
 
 /// A matrix of computed entries, row-major.

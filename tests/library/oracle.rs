@@ -9,10 +9,10 @@ use serde_json::Value as Json;
 use svdkit::analysis::spectrum::measure;
 use svdkit::checkpoint;
 use svdkit::layer::{Filter, Layer, select};
-use svdkit::linalg::{Precision, singular_values};
 use svdkit::matrix::{Dtype, Matrix};
-use svdkit::metric::{Entries, METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, energy_shares};
+use svdkit::metric::{METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, energy_shares};
 use svdkit::report::Measurements;
+use svdkit::solver::{Entries, Precision, singular_values};
 
 /// Columns that only arithmetic separates from the peer's; the others depend on the choice of a tail.
 const EXACT: [&str; 13] = [

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use svdkit::checkpoint::{MatrixSource, open};
 use svdkit::layer::Filter;
-use svdkit::linalg::{Precision, singular_values};
+use svdkit::solver::{Precision, singular_values};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)

@@ -13,10 +13,10 @@ use svdkit::analysis::{farms, spectrum};
 use svdkit::checkpoint::{MatrixSource, Pairs};
 use svdkit::error::Error;
 use svdkit::layer::{Element, Filter, Layer, TensorInfo, select};
-use svdkit::linalg::Precision;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{METRICS, RANKS, StartRule, chosen};
 use svdkit::report::{Column, Measurements, SourceFile, Standing, Value};
+use svdkit::solver::Precision;
 
 /// A checkpoint of one f64 matrix.
 struct Memory {

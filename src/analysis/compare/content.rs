@@ -4,8 +4,9 @@ use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Matrix;
-use crate::metric::{Entries, Metric, Subject};
+use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, Why};
+use crate::solver::Entries;
 
 /// How much of a matrix is in memory at once.
 pub const BLOCK: usize = 8 << 20;

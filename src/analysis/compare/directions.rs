@@ -6,10 +6,10 @@ use super::super::delta;
 use super::drift::Drift;
 use super::{Both, Preserve, Settings};
 use crate::error::Error;
-use crate::linalg::{self, Basis, Core, Factors};
 use crate::matrix::Matrix;
 use crate::metric::energy_rank;
 use crate::report::{Column, Format, Value, Why};
+use crate::solver::{Basis, Core, Factors};
 use crate::spectrum::Spectrum;
 
 /// The two sides' singular vectors against each other, and the update in the base's basis.
@@ -41,17 +41,17 @@ impl Directions {
     ) -> Result<Self, Error> {
         let spectra = [base.spectrum()?, tuned.spectrum()?];
         let top = spectra.iter().map(|spectrum| spectrum.resolved().len()).fold(settings.top, usize::min);
-        let angle = |a, b| -> Result<f64, Error> {
-            let (cosine, sine) = linalg::largest_angle(a, b, top)?;
+        let angle = |a: &Basis, b| -> Result<f64, Error> {
+            let (cosine, sine) = a.largest_angle(b, top)?;
             Ok(sine.atan2(cosine).to_degrees())
         };
         let angles = [angle(&base.left, &tuned.left)?, angle(&base.right, &tuned.right)?];
         let [base_values, tuned_values] = spectra;
         Ok(Self {
-            left: linalg::cosines(&base.left, &tuned.left),
-            right: linalg::cosines(&base.right, &tuned.right),
+            left: base.left.cosines(&tuned.left),
+            right: base.right.cosines(&tuned.right),
             principal: settings.preserve.rank(&base_values),
-            core: linalg::core(base, update),
+            core: base.core(update),
             base: base_values,
             tuned: tuned_values,
             top,

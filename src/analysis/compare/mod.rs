@@ -14,13 +14,13 @@ use std::cell::OnceCell;
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Cost, Factors, Precision};
 use crate::matrix::{Dtype, Matrix};
-use crate::metric::{Entries, Metric, Subject};
+use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, Standing, Value, Why};
+use crate::solver::{self, Cost, Entries, Factors, Form, Need, Operand, Operator, Precision, unit};
 use crate::spectrum::Spectrum;
 
-use super::{rescaled, spectrum};
+use super::spectrum;
 use directions::Directions;
 use likeness::Change;
 
@@ -226,12 +226,12 @@ fn drifts(
     let (Some(base), Some(tuned_spectrum)) = (&base.spectrum, &tuned.spectrum) else {
         return Ok(drifts_of(settings.vectors).map(|_| Value::Missing(Why::NonFinite)).collect());
     };
-    let unit = rescaled::unit([base, tuned_spectrum].map(rescaled::size_of_spectrum));
+    let unit = unit::common([base, tuned_spectrum].map(unit::of_spectrum));
     let (values, flag) = if unit == 0 {
         drifts_within((weight, base), (tuned_weight, tuned_spectrum), factors, (settings, 0))?
     } else {
         // Ratios of weights near the ends of a double's range are those of weights near one.
-        let near = |source| rescaled::Rescaled { source, exponent: -unit };
+        let near = |source| unit::Rescaled { source, exponent: -unit };
         let (base_source, source) = (near(weight.source), near(tuned_weight.source));
         let added = tuned_weight.added.map(|(source, layer)| (near(source), layer));
         let added = added.as_ref().map(|(source, layer)| (source as &dyn MatrixSource, *layer));
@@ -258,7 +258,7 @@ fn drifts_within(
     let (update, spectrum) = update(weight, tuned_weight, settings)?;
     let directions = match &update {
         Some(update) if settings.vectors == Vectors::All => {
-            let whole = |of: Weight<'_>| linalg::factors(&of.source.read(of.layer, 0..of.layer.rows)?);
+            let whole = |of: Weight<'_>| solver::all_vectors(&of.source.read(of.layer, 0..of.layer.rows)?);
             if factors.get().is_none() {
                 // The cell is empty, so nothing is refused.
                 let _ = factors.set(whole(weight)?);
@@ -301,18 +301,19 @@ fn update(
         let precision = settings.precision.of(base.layer.dtype.coarser(tuned.layer.dtype));
         if vectors {
             let update = content::difference((base.source, base.layer), (tuned.source, tuned.layer))?;
-            let spectrum = linalg::singular_values(&update, precision)?;
+            let spectrum = solver::singular_values(&update, precision)?;
             return Ok((Some(update), spectrum));
         }
         let (base, tuned) = (whole(base.source, base.layer)?, whole(tuned.source, tuned.layer)?);
-        return Ok((None, linalg::difference(&tuned, &base, precision)?));
+        let update = Operator::from(&tuned).minus(&Operator::from(&base))?;
+        return Ok((None, solver::singular_values(update, precision)?));
     };
     if layer.rank.is_some() {
-        let spectrum = linalg::low_rank_values(&source.factors(layer)?)?;
+        let spectrum = solver::singular_values(&source.factors(layer)?, settings.precision)?;
         return Ok((if vectors { Some(whole(source, layer)?) } else { None }, spectrum));
     }
     let update = whole(source, layer)?;
-    let spectrum = linalg::singular_values(&update, settings.precision.of(layer.dtype))?;
+    let spectrum = solver::singular_values(&update, settings.precision.of(layer.dtype))?;
     Ok((Some(update), spectrum))
 }
 
@@ -337,19 +338,23 @@ fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
 
 /// What comparing `tuned` weights with a base costs.
 pub fn cost(base: &Layer, tuned: &[&Layer], settings: &Settings) -> Cost {
-    let values = |layer: &Layer, read_as| {
-        linalg::cost(layer.rows, layer.cols, read_as, settings.precision.of(layer.dtype))
-    };
-    let mut cost = values(base, base.read_as);
+    let form = |layer| Form::of(layer, settings.precision).kept();
+    let mut cost = solver::cost(&form(base), Need::Values);
     let entries = base.len() as u64;
     for layer in tuned {
-        let (own, update) = (values(layer, layer.read_as), values(base, Dtype::F64));
+        let update = Form {
+            operand: Operand::Terms,
+            read_as: Dtype::F64,
+            precision: settings.precision.of(base.dtype.coarser(layer.dtype)),
+            ..form(base)
+        };
+        let (own, update) = (solver::cost(&form(layer), Need::Values), solver::cost(&update, Need::Values));
         cost.flops += own.flops + update.flops;
         cost.bytes = cost.bytes.max(own.bytes).max(update.bytes);
     }
     if settings.vectors == Vectors::All && !tuned.is_empty() {
         let (short, long) = (base.rows.min(base.cols) as f64, base.rows.max(base.cols) as f64);
-        let factors = linalg::factors_cost(base.rows, base.cols);
+        let factors = solver::cost(&Form { operand: Operand::Whole, ..form(base) }, Need::Vectors);
         // Cosines of both sides, the update in both bases and in their product.
         let products = 2.0 * (3.0 * long * short * short + 2.0 * short.powi(3));
         cost.flops += factors.flops + (factors.flops + products) * tuned.len() as f64;

@@ -6,8 +6,8 @@
 
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Cost, Precision};
-use crate::matrix::{Dtype, Matrix};
+use crate::matrix::Matrix;
+use crate::solver::{self, Cost, Form, Need, Precision};
 use crate::spectrum::Spectrum;
 
 use super::{Convolution, Settings};
@@ -58,9 +58,9 @@ impl Blocks {
         self.count() * self.rows * self.cols
     }
 
-    /// What their spectra cost, themselves included.
-    pub(super) fn cost(&self, read_as: Dtype, precision: Precision) -> Cost {
-        let one = linalg::cost(self.rows, self.cols, read_as, precision);
+    /// What their spectra cost, themselves included, of a matrix in memory.
+    pub(super) fn cost(&self, whole: &Form) -> Cost {
+        let one = solver::cost(&Form { rows: self.rows, cols: self.cols, ..*whole }, Need::Values);
         let spectra = 8 * (self.count() * self.rows.min(self.cols)) as u64;
         Cost { flops: self.count() as f64 * one.flops, bytes: spectra + one.bytes }
     }
@@ -68,7 +68,7 @@ impl Blocks {
     /// For each group the spectra of its blocks, position by position.
     pub(super) fn spectra(&self, folded: &Matrix, precision: Precision) -> Result<Vec<Vec<Spectrum>>, Error> {
         let group = |g: usize| {
-            let block = |p: usize| linalg::singular_values(&self.block(folded, g, p)?, precision);
+            let block = |p: usize| solver::singular_values(&self.block(folded, g, p)?, precision);
             (0..self.positions).map(block).collect()
         };
         (0..self.groups).map(group).collect()

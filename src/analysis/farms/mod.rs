@@ -8,19 +8,16 @@
 mod columns;
 mod kernels;
 mod sampling;
-mod update;
 
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Cost, Precision};
-use crate::low_rank::LowRank;
-use crate::matrix::Matrix;
-use crate::metric::{Eigenvalues, Entries, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
+use crate::metric::{Eigenvalues, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
 use crate::report::{Measurements, Why};
+use crate::solver::{self, Cost, Form, Held, Need, Precision, unit};
 use crate::spectrum::{Spectrum, scaled};
 
-use super::{Measured, rescaled};
+use super::Measured;
 
 pub use columns::FARMS;
 pub use sampling::windows;
@@ -73,11 +70,12 @@ pub struct Pooled {
 /// # Errors
 /// When the layer cannot be read or a decomposition does not converge.
 pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
-    let weight = Weight::read(source, layer)?;
-    let (pooled, spectrum) = if weight.is_finite() {
-        let unit = weight.unit();
+    let weight = Held::read(source, layer)?;
+    let (pooled, spectrum) = if weight.entries().nonfinite_count() == 0 {
+        // 0 unless it is far from one.
+        let unit = unit::common([weight.exponent()]);
         let near = if unit == 0 { None } else { Some(weight.rescaled(-unit)?) };
-        let (spectrum, samples) = near.as_ref().unwrap_or(&weight).spectra(layer, settings)?;
+        let (spectrum, samples) = spectra(near.as_ref().unwrap_or(&weight), layer, settings)?;
         let fit = |sample: &[f64], exponent: i32| {
             if spectrum.largest() == 0.0 {
                 return Err(Why::AllZero);
@@ -98,79 +96,18 @@ pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) ->
     Ok(Measured { values, flags: flags(&pooled), blake3: weight.blake3(), spectrum })
 }
 
-/// A weight in memory: as it is, or as thin factors.
-enum Weight {
-    Dense(Matrix),
-    Factors(LowRank),
-}
-
-impl Weight {
-    fn read(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
-        match layer.rank {
-            Some(_) => source.factors(layer).map(Self::Factors),
-            None => source.read(layer, 0..layer.rows).map(Self::Dense),
-        }
+/// The spectrum of the whole, and the eigenvalues that one tail each is fitted to, ascending: of all windows
+/// together, or of each row of blocks.
+fn spectra(weight: &Held, layer: &Layer, settings: &Settings) -> Result<(Spectrum, Vec<Vec<f64>>), Error> {
+    let precision = settings.precision.of(layer.dtype);
+    let whole = solver::singular_values(weight, precision)?;
+    if let (Some(blocks), Held::Dense(matrix)) = (kernels::blocks(layer, settings), weight) {
+        let spectra = blocks.spectra(matrix, precision)?;
+        let scaled = |spectra: &Vec<Spectrum>| pool(spectra).iter().map(|x| x * kernels::SCALE).collect();
+        return Ok((whole, spectra.iter().map(scaled).collect()));
     }
-
-    fn is_finite(&self) -> bool {
-        let entries = match self {
-            Self::Factors(factors) => Entries::of_factors(factors),
-            Self::Dense(matrix) => {
-                let mut entries = Entries::new();
-                entries.push(matrix);
-                entries
-            }
-        };
-        entries.nonfinite_count() == 0
-    }
-
-    /// The exponent of the unit it is measured in: 0 unless it is far from one.
-    fn unit(&self) -> i32 {
-        rescaled::unit([match self {
-            Self::Dense(matrix) => rescaled::size_of(matrix),
-            Self::Factors(factors) => rescaled::size_of_product(factors),
-        }])
-    }
-
-    /// The same times `2^exponent`.
-    fn rescaled(&self, exponent: i32) -> Result<Self, Error> {
-        Ok(match self {
-            Self::Dense(matrix) => Self::Dense(rescaled::matrix(matrix, exponent)?),
-            Self::Factors(factors) => Self::Factors(rescaled::product(factors, exponent)?),
-        })
-    }
-
-    /// Of the stored bytes; of factors, as doubles.
-    fn blake3(&self) -> String {
-        let hash = match self {
-            Self::Dense(matrix) => blake3::hash(matrix.bytes()),
-            Self::Factors(factors) => factors.blake3(),
-        };
-        hash.to_hex().to_string()
-    }
-
-    /// The spectrum of the whole, and the eigenvalues that one tail each is fitted to, ascending: of all windows
-    /// together, or of each row of blocks.
-    fn spectra(&self, layer: &Layer, settings: &Settings) -> Result<(Spectrum, Vec<Vec<f64>>), Error> {
-        let precision = settings.precision.of(layer.dtype);
-        let grid = || windows(settings, layer.rows, layer.cols);
-        match self {
-            Self::Factors(factors) => {
-                let whole = linalg::low_rank_values(factors)?;
-                Ok((whole, vec![pool(&update::spectra(factors, &grid())?)]))
-            }
-            Self::Dense(matrix) => {
-                let whole = linalg::singular_values(matrix, precision)?;
-                let Some(blocks) = kernels::blocks(layer, settings) else {
-                    return Ok((whole, vec![pool(&grid().spectra(matrix, precision)?)]));
-                };
-                let spectra = blocks.spectra(matrix, precision)?;
-                let scaled =
-                    |spectra: &Vec<Spectrum>| pool(spectra).iter().map(|x| x * kernels::SCALE).collect();
-                Ok((whole, spectra.iter().map(scaled).collect()))
-            }
-        }
-    }
+    let grid = windows(settings, layer.rows, layer.cols);
+    Ok((whole, vec![pool(&weight.windows(&grid, precision)?)]))
 }
 
 /// Cautions for whoever reads the values.
@@ -186,16 +123,11 @@ fn flags(pooled: &Pooled) -> Vec<&'static str> {
 
 /// What measuring `layer` costs.
 pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
-    let precision = settings.precision.of(layer.dtype);
-    let grid = windows(settings, layer.rows, layer.cols);
-    let whole = match layer.rank {
-        Some(rank) => linalg::low_rank_cost(layer.rows, layer.cols, rank),
-        None => linalg::cost(layer.rows, layer.cols, layer.read_as, precision),
-    };
-    let windows = match (layer.rank, kernels::blocks(layer, settings)) {
-        (Some(rank), _) => update::cost(rank, &grid),
-        (None, Some(blocks)) => blocks.cost(layer.read_as, precision),
-        (None, None) => grid.cost(layer.read_as, precision),
+    let form = Form::of(layer, settings.precision).kept();
+    let whole = solver::cost(&form, Need::Values);
+    let windows = match kernels::blocks(layer, settings) {
+        Some(blocks) => blocks.cost(&form),
+        None => solver::cost(&form, Need::Windows(&windows(settings, layer.rows, layer.cols))),
     };
     // One after the other, but the buffers of the first are kept for what comes next.
     Cost { flops: whole.flops + windows.flops, bytes: whole.bytes + windows.bytes }

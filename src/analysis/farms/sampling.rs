@@ -5,7 +5,7 @@
 //! most n. Where the peers would start before the matrix, because a wide window does not fit, the window shrinks here
 //! with its aspect ratio kept.
 
-use crate::linalg::{Places, Windows};
+use crate::solver::{Places, Windows};
 
 use super::Settings;
 

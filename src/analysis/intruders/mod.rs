@@ -10,15 +10,17 @@ pub mod totals;
 use crate::checkpoint::{Holds, Pairs};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, BestCosine, Cost, Factors, Operator, Precision, Question, Reference, Vectors};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
-use crate::metric::{Entries, Subject};
-use crate::pair::Pair;
+use crate::metric::Subject;
 use crate::report::{Column, Direction, Intruders, Measurements, Value, Why};
+use crate::solver::{
+    self, BestCosine, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, Question,
+    Vectors, unit,
+};
 use crate::spectrum::{Spectrum, scaled};
 
-use super::{Measured, delta, rescaled};
+use super::{Measured, delta};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,15 +95,19 @@ pub struct Found {
 /// The flag of rows whose cosines are known between bounds only.
 pub const BOUNDS: &str = "cosine_bounds";
 
-/// What a pair costs.
-pub fn cost(layer: &Layer, k: usize) -> Cost {
-    let values = linalg::reference_cost(layer.rows, layer.cols, layer.dtype, Precision::Fast.of(layer.dtype));
-    let products = linalg::products_cost(layer.rows, layer.cols, k);
-    let spectra = if layer.rank.is_some() { 1.0 } else { 2.0 };
+/// What the pair costs whose tuned side is called like `layer`, its update.
+pub fn cost(pairs: &Pairs, layer: &Layer, k: usize) -> Cost {
+    let base = pairs.get(&layer.name).map_or(layer, |pair| &pair.base);
+    let form = Form { operand: Operand::Whole, read_as: layer.dtype, ..Form::of(base, Precision::Fast) };
+    let update = layer.rank.map_or(Operand::Terms, Operand::Factors);
+    let update = solver::cost(&Form { operand: update, ..form }, Need::Values);
+    let directions = solver::cost(&Form { operand: Operand::Terms, ..form }, Need::Leading(k));
+    let cosines = solver::cost(&form, Need::Cosines(k));
+    // The update's values take less than what is kept of the base afterwards.
     let stored = layer.len() as u64 * layer.dtype.size() as u64;
     Cost {
-        flops: spectra * values.flops + 3.0 * products.flops,
-        bytes: stored + values.bytes + products.bytes,
+        flops: update.flops + directions.flops + cosines.flops,
+        bytes: stored + cosines.bytes + directions.bytes,
     }
 }
 
@@ -111,13 +117,6 @@ pub fn columns_of(side: Side) -> Vec<&'static Column> {
     columns::COLUMNS.iter().chain(right).collect()
 }
 
-/// What the tuned side holds.
-enum Change {
-    Tuned(Matrix),
-    Dense(Matrix),
-    Thin(LowRank),
-}
-
 /// Looks for intruders in the pair whose tuned side is called `name`.
 ///
 /// # Errors
@@ -125,18 +124,9 @@ enum Change {
 pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Error> {
     let pair = pairs.get(name)?;
     let base = pairs.base().read(&pair.base, 0..pair.base.rows)?;
-    let change = change(pairs, pair)?;
-    let dense = |matrix: &Matrix| {
-        let mut entries = Entries::new();
-        entries.push(matrix);
-        entries.nonfinite_count()
-    };
-    let (nonfinite, blake3) = match &change {
-        Change::Tuned(matrix) | Change::Dense(matrix) => (dense(matrix), blake3::hash(matrix.bytes())),
-        Change::Thin(product) => (Entries::of_factors(product).nonfinite_count(), product.blake3()),
-    };
-    let blake3 = blake3.to_hex().to_string();
-    if dense(&base) + nonfinite > 0 {
+    let change = Held::read(pairs.tuned().as_ref(), &pair.tuned)?;
+    let blake3 = change.blake3();
+    if Entries::of(&base).nonfinite_count() + change.entries().nonfinite_count() > 0 {
         let missing =
             columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
         let measured =
@@ -144,12 +134,14 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
         return Ok(Found { measured, intruders: Intruders::default(), correction: None });
     }
     // Everything but the size of a direction is a ratio, and those of weights near one are the same.
-    let unit = rescaled::unit([rescaled::size_of(&base), change.size()]);
-    let near =
-        if unit == 0 { None } else { Some((rescaled::matrix(&base, -unit)?, change.rescaled(-unit)?)) };
+    let exponent = unit::common([unit::of_matrix(&base), change.exponent()]);
+    let near = match exponent {
+        0 => None,
+        _ => Some((unit::matrix(&base, -exponent)?, change.rescaled(-exponent)?)),
+    };
     let (base, change) = near.as_ref().map_or((&base, &change), |(base, change)| (base, change));
-    let sides = Sides::new(base, change, pair.base.dtype)?;
-    let looked = sides.look(options, unit)?;
+    let sides = Sides::new(base, (pairs.tuned().holds(), change), pair.base.dtype)?;
+    let looked = sides.look(options, exponent)?;
     let (values, flags) = sides.values(&looked, options, &pair.tuned);
     let correction = match options.mitigate {
         Some(keep) => looked.correction(keep, (base.rows(), base.cols()), options.epsilon)?,
@@ -157,34 +149,6 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
     };
     let measured = Measured { values: Measurements(values), flags, blake3, spectrum: None };
     Ok(Found { measured, intruders: looked.intruders(options)?, correction })
-}
-
-fn change(pairs: &Pairs, Pair { tuned, .. }: &Pair) -> Result<Change, Error> {
-    let source = pairs.tuned();
-    Ok(match (source.holds(), tuned.rank) {
-        (Holds::Updates, Some(_)) => Change::Thin(source.factors(tuned)?),
-        (Holds::Updates, None) => Change::Dense(source.read(tuned, 0..tuned.rows)?),
-        (Holds::Weights, _) => Change::Tuned(source.read(tuned, 0..tuned.rows)?),
-    })
-}
-
-impl Change {
-    /// The exponent of its largest entry.
-    fn size(&self) -> Option<i32> {
-        match self {
-            Self::Tuned(matrix) | Self::Dense(matrix) => rescaled::size_of(matrix),
-            Self::Thin(product) => rescaled::size_of_product(product),
-        }
-    }
-
-    /// The same times `2^exponent`.
-    fn rescaled(&self, exponent: i32) -> Result<Self, Error> {
-        Ok(match self {
-            Self::Tuned(matrix) => Self::Tuned(rescaled::matrix(matrix, exponent)?),
-            Self::Dense(matrix) => Self::Dense(rescaled::matrix(matrix, exponent)?),
-            Self::Thin(product) => Self::Thin(rescaled::product(product, exponent)?),
-        })
-    }
 }
 
 /// A pair as operators, with the singular values of its update.
@@ -197,23 +161,15 @@ struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    fn new(base: &'a Matrix, change: &'a Change, stored: Dtype) -> Result<Self, Error> {
+    fn new(base: &'a Matrix, (holds, change): (Holds, &'a Held), stored: Dtype) -> Result<Self, Error> {
         let precision = Precision::Fast.of(stored);
-        let weight = Operator::from(base);
-        let (tuned, delta, delta_values) = match change {
-            Change::Tuned(matrix) => {
-                let tuned = Operator::from(matrix);
-                (tuned.clone(), tuned.minus(&weight)?, linalg::difference(matrix, base, precision)?)
-            }
-            Change::Dense(matrix) => {
-                let delta = Operator::from(matrix);
-                (weight.clone().plus(&delta)?, delta, linalg::singular_values(matrix, Precision::Fast)?)
-            }
-            Change::Thin(product) => {
-                let delta = Operator::from(product);
-                (weight.clone().plus(&delta)?, delta, linalg::low_rank_values(product)?)
-            }
+        let (weight, change) = (Operator::from(base), Operator::from(change));
+        let (tuned, delta, of_delta) = match holds {
+            Holds::Weights => (change.clone(), change.minus(&weight)?, precision),
+            // Computed entries are doubles and known no better for it.
+            Holds::Updates => (weight.plus(&change)?, change, Precision::Fast),
         };
+        let delta_values = solver::singular_values(delta.clone(), of_delta)?;
         Ok(Self { base, precision, tuned, delta, delta_values })
     }
 
@@ -221,10 +177,10 @@ impl<'a> Sides<'a> {
     /// `2^unit`.
     fn look(&self, options: &Options, unit: i32) -> Result<Looked, Error> {
         let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
-        let factors = linalg::leading(subject, options.k)?;
+        let factors = solver::leading(subject, options.k)?;
         // Not before: what both keep of a Gram matrix is the largest thing here.
         let first = if options.side == Side::Right { Vectors::Right } else { Vectors::Left };
-        let base = Reference::new(self.base, first, self.precision)?;
+        let base = solver::reference(self.base, first, self.precision)?;
         let limits: Vec<f64> =
             std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
         let question = match options.cosines {

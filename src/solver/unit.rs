@@ -3,33 +3,32 @@
 
 use std::ops::Range;
 
+use super::entries::Entries;
 use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::{Layer, TensorInfo};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::metric::Entries;
 use crate::report::SourceFile;
 use crate::spectrum::{Spectrum, magnitude, scaled};
 
 /// Sums of thousands of products of numbers from 2⁻³⁰⁰ to 2³⁰⁰ fit a double, and all of f32 lies within.
 const FAR: i32 = 300;
 
-/// The exponent of the unit for weights of these sizes: 0 where the largest is not far from one.
-pub(super) fn unit(sizes: impl IntoIterator<Item = Option<i32>>) -> i32 {
+/// The exponent of the common unit of weights of these sizes: 0 where the largest is not far from one.
+pub fn common(sizes: impl IntoIterator<Item = Option<i32>>) -> i32 {
     let size = sizes.into_iter().flatten().max().unwrap_or(0);
     if size.abs() > FAR { size } else { 0 }
 }
 
 /// The exponent of the largest entry; none of zeros.
-pub(super) fn size_of(matrix: &Matrix) -> Option<i32> {
-    let mut entries = Entries::new();
-    entries.push(matrix);
+pub fn of_matrix(matrix: &Matrix) -> Option<i32> {
+    let entries = Entries::of(matrix);
     (entries.max_abs() > 0.0).then(|| magnitude(entries.max_abs()))
 }
 
 /// The exponent that entries of a product have at most, but for its rank; none of zeros.
-pub(super) fn size_of_product(product: &LowRank) -> Option<i32> {
+pub(super) fn of_product(product: &LowRank) -> Option<i32> {
     match [product.left(), product.right()].map(largest) {
         [left, right] if left > 0.0 && right > 0.0 => Some(magnitude(left) + magnitude(right)),
         _ => None,
@@ -37,7 +36,7 @@ pub(super) fn size_of_product(product: &LowRank) -> Option<i32> {
 }
 
 /// The exponent of the largest singular value; none of zeros.
-pub(super) fn size_of_spectrum(spectrum: &Spectrum) -> Option<i32> {
+pub fn of_spectrum(spectrum: &Spectrum) -> Option<i32> {
     (spectrum.largest() > 0.0).then(|| magnitude(spectrum.largest()) + spectrum.exponent())
 }
 
@@ -46,8 +45,11 @@ fn largest(entries: &[f64]) -> f64 {
     entries.iter().fold(0.0, |largest, x| largest.max(x.abs()))
 }
 
-/// A matrix times `2^exponent`.
-pub(super) fn matrix(matrix: &Matrix, exponent: i32) -> Result<Matrix, Error> {
+/// A matrix times `2^exponent`, as doubles.
+///
+/// # Errors
+/// None: the shape stays.
+pub fn matrix(matrix: &Matrix, exponent: i32) -> Result<Matrix, Error> {
     let entries: Vec<f64> = matrix.to_f64().iter().map(|x| scaled(*x, exponent)).collect();
     Matrix::from_f64(matrix.rows(), matrix.cols(), &entries)
 }
@@ -66,9 +68,11 @@ pub(super) fn product(product: &LowRank, exponent: i32) -> Result<LowRank, Error
 }
 
 /// A source whose matrices are multiplied by `2^exponent`.
-pub(super) struct Rescaled<'a> {
-    pub(super) source: &'a dyn MatrixSource,
-    pub(super) exponent: i32,
+pub struct Rescaled<'a> {
+    /// The matrices.
+    pub source: &'a dyn MatrixSource,
+    /// The power of two.
+    pub exponent: i32,
 }
 
 impl MatrixSource for Rescaled<'_> {

@@ -19,6 +19,13 @@ impl Entries {
         Self::default()
     }
 
+    /// Those of a whole matrix.
+    pub fn of(matrix: &Matrix) -> Self {
+        let mut entries = Self::new();
+        entries.push(matrix);
+        entries
+    }
+
     /// Takes the next rows of the matrix.
     pub fn push(&mut self, rows: &Matrix) {
         // On bits without the sign, floats are ordered like integers, and what is not finite comes last.

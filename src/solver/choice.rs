@@ -1,0 +1,323 @@
+//! The one choice: by which procedure a need is met, and so what it costs. From headers alone.
+
+use crate::layer::Layer;
+use crate::linalg::{self, Cost, Operator, Terms, Windows};
+use crate::matrix::Dtype;
+use crate::spectrum::Route;
+
+/// Up to this short side and this many entries the exact way costs a few milliseconds, and nothing is lost. Beyond, it
+/// takes five times as long as the fast one, which thousands of experts of 512 rows would notice.
+const SMALL_SIDE: usize = 256;
+const SMALL_ENTRIES: usize = 1 << 24;
+
+/// Up to this short side a window takes the exact way. Lower than for a whole matrix: there are hundreds of them.
+const SMALL_WINDOW: usize = 128;
+
+/// How much of a weight that comes in blocks of rows is read at once.
+pub const BLOCK_BYTES: usize = 8 << 20;
+
+/// How exact the small singular values have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// The fast route: relative error about `ε·(σ₁/σ)²`.
+    #[default]
+    Fast,
+    /// Every value to rounding of `σ₁`.
+    Exact,
+}
+
+impl Precision {
+    /// What a weight stored as `dtype` takes: squares of doubles may overflow, and who stores doubles wants them.
+    #[must_use]
+    pub fn of(self, dtype: Dtype) -> Self {
+        if dtype == Dtype::F64 { Self::Exact } else { self }
+    }
+}
+
+/// What is known of a matrix before it is read, as far as it decides how it is decomposed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Form {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// How it comes.
+    pub operand: Operand,
+    /// The type its entries are read as.
+    pub read_as: Dtype,
+    /// What its stored type takes.
+    pub precision: Precision,
+}
+
+/// How a matrix comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operand {
+    /// Read for this alone, so that rows need not be kept.
+    Rows,
+    /// In memory.
+    Whole,
+    /// As thin factors of so many directions.
+    Factors(usize),
+    /// As several matrices in memory, to be added or subtracted.
+    Terms,
+}
+
+/// What is asked of a matrix beside its entries, of which every reading tells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Need<'a> {
+    /// Its singular values.
+    Values,
+    /// Those of each of these parts of it.
+    Windows(&'a Windows),
+    /// Its singular values, its `k` largest triplets, and the cosines of `k` directions with all of its singular vectors.
+    Cosines(usize),
+    /// Its `k` largest triplets.
+    Leading(usize),
+    /// All of its triplets.
+    Vectors,
+}
+
+/// How a need is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Procedure {
+    /// By two thin QR factorizations and the decomposition of a small square.
+    Factors,
+    /// By a Gram matrix that is summed while rows are read.
+    Stream,
+    /// By a Gram matrix of what is in memory.
+    Gram,
+    /// By the entries themselves, all of them in memory.
+    Direct,
+    /// By products with a few vectors at a time.
+    Products,
+}
+
+impl Procedure {
+    /// The route that singular values then say they have come.
+    pub fn route(self) -> Route {
+        match self {
+            Self::Stream | Self::Gram => Route::Gram,
+            Self::Factors | Self::Direct | Self::Products => Route::Direct,
+        }
+    }
+}
+
+impl Form {
+    /// A matrix in memory, read as `read_as`.
+    pub fn whole((rows, cols): (usize, usize), read_as: Dtype, precision: Precision) -> Self {
+        Self { rows, cols, operand: Operand::Whole, read_as, precision }
+    }
+
+    /// A matrix of a checkpoint that is read for one need alone.
+    pub fn of(layer: &Layer, precision: Precision) -> Self {
+        Self {
+            rows: layer.rows,
+            cols: layer.cols,
+            operand: layer.rank.map_or(Operand::Rows, Operand::Factors),
+            read_as: layer.read_as,
+            // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
+            precision: precision.of(layer.dtype),
+        }
+    }
+
+    /// The same, kept in memory for several needs.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        let operand = if self.operand == Operand::Rows { Operand::Whole } else { self.operand };
+        Self { operand, ..self }
+    }
+
+    /// What is in memory.
+    pub(super) fn in_memory(operator: &Operator<'_>, precision: Precision) -> Self {
+        let (operand, read_as) = match operator.terms() {
+            Terms::Stored(matrix) => (Operand::Whole, matrix.dtype()),
+            Terms::Product(product) => (Operand::Factors(product.rank()), Dtype::F64),
+            Terms::Several => (Operand::Terms, Dtype::F64),
+        };
+        Self { rows: operator.rows(), cols: operator.cols(), operand, read_as, precision }
+    }
+}
+
+/// By which procedure a need is met.
+pub fn procedure(form: &Form, need: Need<'_>) -> Procedure {
+    let squared = |small: bool| {
+        if small || form.precision == Precision::Exact { Procedure::Direct } else { Procedure::Gram }
+    };
+    match (need, form.operand) {
+        (Need::Leading(k), _) if linalg::by_products(form.rows, form.cols, k) => Procedure::Products,
+        (Need::Values | Need::Windows(_) | Need::Vectors, Operand::Factors(_)) => Procedure::Factors,
+        (Need::Leading(_) | Need::Vectors, _) => Procedure::Direct,
+        (Need::Windows(windows), _) => squared(windows.rows.length.min(windows.cols.length) <= SMALL_WINDOW),
+        (Need::Values | Need::Cosines(_), operand) => {
+            let (rows, cols) = (form.rows, form.cols);
+            let small = rows.min(cols) <= SMALL_SIDE && rows.saturating_mul(cols) <= SMALL_ENTRIES;
+            match (squared(small), operand) {
+                (Procedure::Gram, Operand::Rows) if need == Need::Values && rows >= cols => Procedure::Stream,
+                (procedure, _) => procedure,
+            }
+        }
+    }
+}
+
+/// What meeting a need costs by the procedure that it is met by, the matrix itself included, where it is not a sum.
+pub fn cost(form: &Form, need: Need<'_>) -> Cost {
+    let Form { rows, cols, operand, read_as, .. } = *form;
+    let procedure = procedure(form, need);
+    let rank = if let Operand::Factors(rank) = operand { rank } else { rows.min(cols) };
+    match (need, procedure) {
+        (Need::Leading(k), Procedure::Products) => linalg::products_cost(rows, cols, k),
+        (Need::Values | Need::Vectors, Procedure::Factors) => linalg::low_rank_cost(rows, cols, rank),
+        (Need::Vectors | Need::Leading(_), _) => linalg::factors_cost(rows, cols),
+        (Need::Windows(windows), Procedure::Factors) => {
+            let (count, (rows, cols)) = (windows.count(), (windows.rows.length, windows.cols.length));
+            let one = linalg::low_rank_cost(rows, cols, rank);
+            let spectra = 8 * (count * rows.min(cols)) as u64;
+            Cost { flops: count as f64 * one.flops, bytes: spectra + one.bytes }
+        }
+        (Need::Windows(windows), _) => windows.cost(read_as, procedure.route()),
+        (Need::Cosines(k), _) => {
+            let products = linalg::products_cost(rows, cols, k);
+            let Cost { flops, bytes } = linalg::reference_cost(rows, cols, read_as, procedure.route());
+            Cost { flops: flops + 2.0 * products.flops, bytes }
+        }
+        (Need::Values, _) => {
+            let Cost { flops, bytes } = linalg::cost(rows, cols, read_as, procedure.route());
+            let read = rows as u64 * cols as u64 * read_as.size() as u64;
+            let never_held =
+                if procedure == Procedure::Stream { read.saturating_sub(BLOCK_BYTES as u64) } else { 0 };
+            Cost { flops, bytes: bytes.saturating_sub(never_held) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Held, reference, singular_values};
+    use super::Procedure::{Direct, Factors, Gram, Products, Stream};
+    use super::*;
+    use crate::linalg::{Places, Vectors};
+    use crate::low_rank::LowRank;
+    use crate::matrix::Matrix;
+
+    fn square(length: usize) -> Windows {
+        let places = Places { length, starts: vec![0] };
+        Windows { rows: places.clone(), cols: places }
+    }
+
+    /// `expected`: of values, of windows of 128 and of 129, of cosines, of leading triplets and of all.
+    #[track_caller]
+    fn check((rows, cols): (usize, usize), precision: Precision, operand: Operand, expected: [Procedure; 6]) {
+        let form = Form { operand, ..Form::whole((rows, cols), Dtype::Bf16, precision) };
+        let (small, large) = (square(128), square(129));
+        let needs = [
+            Need::Values,
+            Need::Windows(&small),
+            Need::Windows(&large),
+            Need::Cosines(10),
+            Need::Leading(10),
+            Need::Vectors,
+        ];
+        assert_eq!(needs.map(|need| procedure(&form, need)), expected, "{form:?}");
+    }
+
+    #[test]
+    fn shape_need_precision_and_how_a_matrix_comes_decide() {
+        use Operand::{Rows, Terms, Whole};
+        use Precision::{Exact, Fast};
+        for operand in [Rows, Whole, Terms] {
+            // Ten triplets take blocks of 16 vectors, eight of them at least.
+            check((127, 999), Fast, operand, [Direct, Direct, Gram, Direct, Direct, Direct]);
+            for (rows, cols) in [(256, 256), (256, 1 << 16), (1 << 16, 256)] {
+                check((rows, cols), Fast, operand, [Direct, Direct, Gram, Direct, Products, Direct]);
+            }
+            for (rows, cols) in [(256, 256), (4096, 4096), (4096, 128), (128, 1 << 20)] {
+                check((rows, cols), Exact, operand, [Direct, Direct, Direct, Direct, Products, Direct]);
+            }
+            for (rows, cols) in [(257, 300), (256, (1 << 16) + 1), (4096, 14336)] {
+                check((rows, cols), Fast, operand, [Gram, Direct, Gram, Gram, Products, Direct]);
+            }
+        }
+        for (rows, cols) in [(257, 257), ((1 << 16) + 1, 256), (14336, 4096)] {
+            check((rows, cols), Fast, Rows, [Stream, Direct, Gram, Gram, Products, Direct]);
+            check((rows, cols), Fast, Whole, [Gram, Direct, Gram, Gram, Products, Direct]);
+            check((rows, cols), Fast, Terms, [Gram, Direct, Gram, Gram, Products, Direct]);
+        }
+        for operand in [1, 16, 256].map(Operand::Factors) {
+            check((9, 9), Fast, operand, [Factors, Factors, Factors, Direct, Direct, Factors]);
+            check((999, 999), Fast, operand, [Factors, Factors, Factors, Gram, Products, Factors]);
+            check((999, 999), Exact, operand, [Factors, Factors, Factors, Direct, Products, Factors]);
+        }
+    }
+
+    #[test]
+    fn doubles_are_always_decomposed_exactly() {
+        let layer = |dtype| Layer::plain("w", (999, 999), dtype);
+        let of = |layer: &Layer| procedure(&Form::of(layer, Precision::Fast), Need::Values);
+        assert_eq!([Dtype::F64, Dtype::Bf16].map(|dtype| of(&layer(dtype))), [Direct, Stream]);
+        // Computed as doubles of what is known to less.
+        assert_eq!(of(&Layer { read_as: Dtype::F64, ..layer(Dtype::Bf16) }), Stream);
+        assert_eq!(of(&Layer { rank: Some(8), ..layer(Dtype::F64) }), Factors);
+    }
+
+    /// Entries that look random, as f32.
+    fn matrix((rows, cols): (usize, usize)) -> Matrix {
+        let entry = |i: usize| (((i * 7919 + 13) % 10_007) as f32 / 5_000.0 - 1.0).to_le_bytes();
+        Matrix::new(rows, cols, Dtype::F32, (0..rows * cols).flat_map(entry).collect()).expect("sizes agree")
+    }
+
+    #[test]
+    fn what_is_planned_for_is_the_route_that_a_run_takes() {
+        for shape @ (rows, cols) in [(40, 30), (300, 280), (280, 300)] {
+            for precision in [Precision::Fast, Precision::Exact] {
+                let (one, other) = (matrix(shape), matrix((rows, cols)));
+                let form = Form::whole(shape, Dtype::F32, precision);
+                let found = singular_values(&one, precision).expect("converges").route();
+                assert_eq!(
+                    cost(&form, Need::Values),
+                    linalg::cost(rows, cols, Dtype::F32, found),
+                    "{form:?}"
+                );
+
+                let sum = Operator::from(&one).plus(&Operator::from(&other)).expect("one shape");
+                let terms = Form { operand: Operand::Terms, read_as: Dtype::F64, ..form };
+                let found = singular_values(sum, precision).expect("converges").route();
+                assert_eq!(
+                    cost(&terms, Need::Values),
+                    linalg::cost(rows, cols, Dtype::F64, found),
+                    "{terms:?}"
+                );
+
+                let found = reference(&one, Vectors::Left, precision).expect("converges").into_spectrum();
+                let planned = cost(&form, Need::Cosines(0)).bytes;
+                let expected = linalg::reference_cost(rows, cols, Dtype::F32, found.route());
+                assert_eq!(planned, expected.bytes, "{form:?}");
+
+                let held = Held::Dense(one);
+                for length in [30, 140].into_iter().filter(|length| *length <= rows.min(cols)) {
+                    let windows = square(length);
+                    let found = held.windows(&windows, precision).expect("converges")[0].route();
+                    let planned = cost(&form, Need::Windows(&windows));
+                    assert_eq!(planned, windows.cost(Dtype::F32, found), "{form:?}, {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn thin_factors_cost_what_their_rank_says() {
+        let (shape, rank) = ((300, 280), 4);
+        let product = LowRank::new(shape, rank, vec![0.5; 300 * rank], vec![0.25; rank * 280]);
+        let held = Held::Thin(product.expect("sizes agree"));
+        let form =
+            Form { operand: Operand::Factors(rank), ..Form::whole(shape, Dtype::F32, Precision::Fast) };
+        let found = singular_values(&held, Precision::Fast).expect("converges");
+        assert_eq!(found.route(), procedure(&form, Need::Values).route());
+        assert_eq!(found.resolved().len(), 1);
+        assert_eq!(cost(&form, Need::Values), linalg::low_rank_cost(300, 280, rank));
+        assert_eq!(cost(&form, Need::Vectors), linalg::low_rank_cost(300, 280, rank));
+        assert!(
+            cost(&form, Need::Values).flops
+                < cost(&Form { operand: Operand::Whole, ..form }, Need::Values).flops
+        );
+    }
+}

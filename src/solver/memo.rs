@@ -1,0 +1,40 @@
+//! What was decomposed before: singular values by content.
+
+use crate::matrix::Dtype;
+use crate::spectrum::{Route, Spectrum};
+
+/// What singular values depend on, and all of it: values by one route are no answer to who asks for the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Content<'a> {
+    /// BLAKE3 of the entries as read, row-major, or of thin factors as doubles; in hexadecimal.
+    pub blake3: &'a str,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// The type that the entries are read as.
+    pub read_as: Dtype,
+    /// The route that the need for the values names.
+    pub route: Route,
+}
+
+/// Keeps singular values.
+pub trait Memo: Send + Sync {
+    /// The values of this content, if they are kept.
+    fn recall(&self, content: &Content<'_>) -> Option<Spectrum>;
+
+    /// Keeps the values of this content.
+    fn keep(&self, content: &Content<'_>, values: &Spectrum);
+}
+
+/// Keeps nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoMemo;
+
+impl Memo for NoMemo {
+    fn recall(&self, _: &Content<'_>) -> Option<Spectrum> {
+        None
+    }
+
+    fn keep(&self, _: &Content<'_>, _: &Spectrum) {}
+}

@@ -1,0 +1,45 @@
+//! Decompositions of what is in memory: a matrix, a product of thin factors, or a sum of such.
+
+use super::choice::{Form, Need, Precision, procedure};
+use crate::error::Error;
+use crate::linalg::{self, Factors, Operator, Reference, Terms, Vectors};
+use crate::matrix::Matrix;
+use crate::spectrum::Spectrum;
+
+/// The singular values of a finite matrix.
+///
+/// # Errors
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when an entry of a sum is too
+/// large for a double.
+pub fn singular_values<'a>(of: impl Into<Operator<'a>>, precision: Precision) -> Result<Spectrum, Error> {
+    let operator = of.into();
+    let route = procedure(&Form::in_memory(&operator, precision), Need::Values).route();
+    match operator.terms() {
+        Terms::Stored(matrix) => linalg::singular_values(matrix, route),
+        Terms::Product(product) => linalg::low_rank_values(product),
+        Terms::Several => linalg::sum_values(&operator, route),
+    }
+}
+
+/// All `min(m, n)` singular triplets of a finite matrix; of a product those of its directions.
+///
+/// # Errors
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
+/// large for a double.
+pub fn all_vectors<'a>(of: impl Into<Operator<'a>>) -> Result<Factors, Error> {
+    let operator = of.into();
+    match operator.terms() {
+        Terms::Product(product) => linalg::low_rank(product),
+        Terms::Stored(_) | Terms::Several => linalg::factors(operator),
+    }
+}
+
+/// A finite weight that directions are held against; of a square one, so that `first` vectors are the cheaper ones.
+///
+/// # Errors
+/// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
+pub fn reference(matrix: &Matrix, first: Vectors, precision: Precision) -> Result<Reference<'_>, Error> {
+    // How many directions there will be decides nothing.
+    let need = Need::Cosines(0);
+    Reference::new(matrix, first, procedure(&Form::in_memory(&matrix.into(), precision), need).route())
+}

@@ -1,0 +1,24 @@
+//! From a weight and what is asked of it to numbers: the one place where a route is chosen.
+//!
+//! `choice` says from headers alone by which procedure a need is met, and what that costs; everything else here asks it and
+//! does what it says, so that a plan and a run cannot disagree. `reading` reads a weight once, `memory` and `held` decompose
+//! what is in memory. Nothing here knows what the numbers mean.
+
+mod choice;
+mod entries;
+mod held;
+mod memo;
+mod memory;
+mod reading;
+pub mod unit;
+
+pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, procedure};
+pub use entries::Entries;
+pub use held::Held;
+pub use memo::{Content, Memo, NoMemo};
+pub use memory::{all_vectors, reference, singular_values};
+pub use reading::{Reading, read};
+
+pub use crate::linalg::{
+    Basis, BestCosine, Core, Cost, Factors, Operator, Places, Question, Reference, Vectors, Windows, leading,
+};

@@ -1,0 +1,203 @@
+//! One matrix of a checkpoint, read once: its hash, what its entries say, and its singular values.
+
+use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
+use super::entries::Entries;
+use super::held::Held;
+use super::memo::{Content, Memo};
+use super::memory::singular_values;
+use crate::checkpoint::MatrixSource;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::linalg::Stream;
+use crate::spectrum::Spectrum;
+
+/// What one reading of a matrix tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// What its entries say.
+    pub entries: Entries,
+    /// BLAKE3 of the bytes as read, in hexadecimal; of factors, as doubles.
+    pub blake3: String,
+    /// Its singular values; none where an entry is not finite.
+    pub spectrum: Option<Spectrum>,
+}
+
+/// Reads a matrix and finds its singular values, unless `memo` has them.
+///
+/// # Errors
+/// When it cannot be read or its decomposition does not converge.
+pub fn read(
+    source: &dyn MatrixSource,
+    layer: &Layer,
+    precision: Precision,
+    memo: &dyn Memo,
+) -> Result<Reading, Error> {
+    let form = Form::of(layer, precision);
+    if procedure(&form, Need::Values) == Procedure::Stream {
+        return streamed(source, layer, &form, memo);
+    }
+    let held = Held::read(source, layer)?;
+    let (entries, blake3) = (held.entries(), held.blake3());
+    let find = || singular_values(&held, form.precision);
+    let spectrum = finite(&entries).then(|| recalled(memo, &blake3, &form, find)).transpose()?;
+    Ok(Reading { entries, blake3, spectrum })
+}
+
+/// The same in blocks of rows: the matrix is never in memory whole.
+fn streamed(
+    source: &dyn MatrixSource,
+    layer: &Layer,
+    form: &Form,
+    memo: &dyn Memo,
+) -> Result<Reading, Error> {
+    let (mut entries, mut hash) = (Entries::new(), blake3::Hasher::new());
+    let mut stream = Stream::new(layer.rows, layer.cols);
+    for rows in layer.blocks(BLOCK_BYTES) {
+        let rows = source.read(layer, rows)?;
+        entries.push(&rows);
+        hash.update(rows.bytes());
+        if finite(&entries) {
+            stream.push(&rows);
+        }
+    }
+    let blake3 = hash.finalize().to_hex().to_string();
+    let find = || match stream.finish() {
+        Ok(found) if found.largest() > 0.0 || entries.max_abs() == 0.0 => Ok(found),
+        // Squares of doubles left their range: the exact route scales first, and takes the weight whole.
+        Ok(_) | Err(Error::Overflow(_)) => {
+            singular_values(&source.read(layer, 0..layer.rows)?, Precision::Exact)
+        }
+        Err(error) => Err(error),
+    };
+    let spectrum = finite(&entries).then(|| recalled(memo, &blake3, form, find)).transpose()?;
+    Ok(Reading { entries, blake3, spectrum })
+}
+
+fn finite(entries: &Entries) -> bool {
+    entries.nonfinite_count() == 0
+}
+
+/// The values of this content, found only where they are not kept.
+fn recalled(
+    memo: &dyn Memo,
+    blake3: &str,
+    form: &Form,
+    find: impl FnOnce() -> Result<Spectrum, Error>,
+) -> Result<Spectrum, Error> {
+    let Form { rows, cols, read_as, .. } = *form;
+    let content = Content { blake3, rows, cols, read_as, route: procedure(form, Need::Values).route() };
+    match memo.recall(&content) {
+        Some(spectrum) => Ok(spectrum),
+        None => find().inspect(|found| memo.keep(&content, found)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::Range;
+    use std::sync::Mutex;
+
+    use super::super::NoMemo;
+    use super::*;
+    use crate::layer::TensorInfo;
+    use crate::linalg;
+    use crate::matrix::{Dtype, Matrix};
+    use crate::report::SourceFile;
+    use crate::spectrum::Route;
+
+    /// A matrix of ones beside a diagonal, and how many rows each read asked for.
+    struct Counted {
+        layer: Layer,
+        reads: Mutex<Vec<usize>>,
+    }
+
+    impl Counted {
+        fn new(shape: (usize, usize), dtype: Dtype) -> Self {
+            Self { layer: Layer::plain("w", shape, dtype), reads: Mutex::default() }
+        }
+
+        fn read(&self, precision: Precision, memo: &dyn Memo) -> (Reading, Vec<usize>) {
+            let reading = read(self, &self.layer, precision, memo).expect("converges");
+            (reading, std::mem::take(&mut *self.reads.lock().expect("one thread")))
+        }
+    }
+
+    impl MatrixSource for Counted {
+        fn tensors(&self) -> &[TensorInfo] {
+            &[]
+        }
+
+        fn files(&self) -> Vec<SourceFile> {
+            vec![]
+        }
+
+        fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+            self.reads.lock().expect("one thread").push(rows.len());
+            let entry = |(i, j): (usize, usize)| 1.0 + if i == j { i as f64 } else { 0.0 };
+            let entries = rows.clone().flat_map(|i| (0..layer.cols).map(move |j| (i, j))).map(entry);
+            Matrix::rounded(rows.len(), layer.cols, layer.dtype, &entries.collect::<Vec<_>>())
+        }
+    }
+
+    #[test]
+    fn what_is_planned_to_be_streamed_is_never_in_memory_whole() {
+        // Five blocks, all of them alike but for the last.
+        let (rows, cols) = (32_800, 257);
+        let tall = Counted::new((rows, cols), Dtype::F32);
+        let form = Form::of(&tall.layer, Precision::Fast);
+        assert_eq!(procedure(&form, Need::Values), Procedure::Stream);
+        let (reading, reads) = tall.read(Precision::Fast, &NoMemo);
+        assert!(reads.len() > 4 && reads.iter().all(|rows| rows * cols * 4 <= BLOCK_BYTES), "{reads:?}");
+        assert_eq!(reading.spectrum.map(|spectrum| spectrum.route()), Some(Route::Gram));
+        let held = linalg::cost(rows, cols, Dtype::F32, Route::Gram);
+        let never_held = (rows * cols * 4 - BLOCK_BYTES) as u64;
+        assert_eq!(super::super::cost(&form, Need::Values).bytes, held.bytes - never_held);
+
+        for (shape, dtype) in [((257, 300), Dtype::F32), ((300, 257), Dtype::F64), ((40, 30), Dtype::F32)] {
+            let whole = Counted::new(shape, dtype);
+            let form = Form::of(&whole.layer, Precision::Fast);
+            let (reading, reads) = whole.read(Precision::Fast, &NoMemo);
+            assert_eq!(reads, [shape.0], "{form:?}");
+            let route = procedure(&form, Need::Values).route();
+            assert_eq!(reading.spectrum.map(|spectrum| spectrum.route()), Some(route), "{form:?}");
+        }
+    }
+
+    /// Keeps everything.
+    #[derive(Default)]
+    struct Kept(Mutex<BTreeMap<(String, bool), Spectrum>>);
+
+    impl Kept {
+        fn key(content: &Content<'_>) -> (String, bool) {
+            (content.blake3.to_owned(), content.route == Route::Gram)
+        }
+    }
+
+    impl Memo for Kept {
+        fn recall(&self, content: &Content<'_>) -> Option<Spectrum> {
+            self.0.lock().expect("one thread").get(&Self::key(content)).cloned()
+        }
+
+        fn keep(&self, content: &Content<'_>, values: &Spectrum) {
+            self.0.lock().expect("one thread").insert(Self::key(content), values.clone());
+        }
+    }
+
+    #[test]
+    fn values_are_recalled_by_content_and_by_the_route_of_the_need() {
+        for shape in [(300, 280), (280, 300)] {
+            let (source, memo) = (Counted::new(shape, Dtype::F32), Kept::default());
+            let (fast, _) = source.read(Precision::Fast, &memo);
+            let (exact, _) = source.read(Precision::Exact, &memo);
+            let routes = [&fast, &exact].map(|reading| reading.spectrum.as_ref().map(Spectrum::route));
+            assert_eq!(routes, [Some(Route::Gram), Some(Route::Direct)]);
+            // What is kept is what is given, each to its own need.
+            let other = Spectrum::new(vec![7.0; 280], shape.0, shape.1, Route::Gram).expect("sound values");
+            let key = (fast.blake3.clone(), true);
+            memo.0.lock().expect("one thread").insert(key, other.clone());
+            assert_eq!(source.read(Precision::Fast, &memo).0, Reading { spectrum: Some(other), ..fast });
+            assert_eq!(source.read(Precision::Exact, &memo).0, exact);
+        }
+    }
+}
