@@ -17,7 +17,7 @@ use crate::layer::Layer;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, Standing, Value, Why};
-use crate::solver::{self, Cost, Entries, Factors, Form, Need, Operand, Operator, Precision, unit};
+use crate::solver::{self, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, unit};
 use crate::spectrum::Spectrum;
 
 use super::spectrum;
@@ -107,6 +107,24 @@ pub struct Weight<'a> {
     pub layer: &'a Layer,
     /// The adapter's matrix that was added to the base to make it, where that is what it is compared with.
     pub added: Option<(&'a dyn MatrixSource, &'a Layer)>,
+}
+
+impl Weight<'_> {
+    /// What is known before it is read of the update that made `tuned` of this weight.
+    fn update(&self, tuned: &Weight<'_>, settings: &Settings) -> Form {
+        let precision = settings.precision;
+        let Some((_, layer)) = tuned.added else {
+            let dtype = self.layer.dtype.coarser(tuned.layer.dtype);
+            let own = Form::of(self.layer, precision);
+            return Form {
+                operand: Operand::Terms,
+                read_as: Dtype::F64,
+                precision: precision.of(dtype),
+                ..own
+            };
+        };
+        Form::of(layer, precision).kept()
+    }
 }
 
 /// What was found of one side.
@@ -297,8 +315,8 @@ fn update(
 ) -> Result<(Option<Matrix>, Spectrum), Error> {
     let whole = |source: &dyn MatrixSource, layer: &Layer| source.read(layer, 0..layer.rows);
     let vectors = settings.vectors == Vectors::All;
+    let precision = base.update(&tuned, settings).precision;
     let Some((source, layer)) = tuned.added else {
-        let precision = settings.precision.of(base.layer.dtype.coarser(tuned.layer.dtype));
         if vectors {
             let update = content::difference((base.source, base.layer), (tuned.source, tuned.layer))?;
             let spectrum = solver::singular_values(&update, precision)?;
@@ -308,13 +326,12 @@ fn update(
         let update = Operator::from(&tuned).minus(&Operator::from(&base))?;
         return Ok((None, solver::singular_values(update, precision)?));
     };
-    if layer.rank.is_some() {
-        let spectrum = solver::singular_values(&source.factors(layer)?, settings.precision)?;
-        return Ok((if vectors { Some(whole(source, layer)?) } else { None }, spectrum));
-    }
-    let update = whole(source, layer)?;
-    let spectrum = solver::singular_values(&update, settings.precision.of(layer.dtype))?;
-    Ok((Some(update), spectrum))
+    let update = Held::read(source, layer)?;
+    let spectrum = solver::singular_values(&update, precision)?;
+    Ok(match update {
+        Held::Dense(update) => (Some(update), spectrum),
+        Held::Thin(_) => (if vectors { Some(whole(source, layer)?) } else { None }, spectrum),
+    })
 }
 
 /// The columns of a pair.
@@ -336,31 +353,30 @@ fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
         && base.values().iter().zip(tuned.values()).all(close)
 }
 
-/// What comparing `tuned` weights with a base costs.
-pub fn cost(base: &Layer, tuned: &[&Layer], settings: &Settings) -> Cost {
-    let form = |layer| Form::of(layer, settings.precision).kept();
-    let mut cost = solver::cost(&form(base), Need::Values);
-    let entries = base.len() as u64;
-    for layer in tuned {
-        let update = Form {
-            operand: Operand::Terms,
-            read_as: Dtype::F64,
-            precision: settings.precision.of(base.dtype.coarser(layer.dtype)),
-            ..form(base)
-        };
-        let (own, update) = (solver::cost(&form(layer), Need::Values), solver::cost(&update, Need::Values));
-        cost.flops += own.flops + update.flops;
-        cost.bytes = cost.bytes.max(own.bytes).max(update.bytes);
-    }
-    if settings.vectors == Vectors::All && !tuned.is_empty() {
-        let (short, long) = (base.rows.min(base.cols) as f64, base.rows.max(base.cols) as f64);
-        let factors = solver::cost(&Form { operand: Operand::Whole, ..form(base) }, Need::Vectors);
+/// What it costs at most to measure each of `tuned` and its way from `base`.
+pub fn cost(base: Option<Side<'_>>, tuned: &[Side<'_>], settings: &Settings) -> Cost {
+    let weight = |side| if let Side::Weight(weight) = side { Some(weight) } else { None };
+    let base = base.and_then(weight);
+    let tuned: Vec<Weight<'_>> = tuned.iter().copied().filter_map(weight).collect();
+    let form = |of: &Weight<'_>| Form::of(of.layer, settings.precision).kept();
+    let mut forms: Vec<Form> = base.iter().chain(&tuned).map(form).collect();
+    forms.extend(base.iter().flat_map(|base| tuned.iter().map(|tuned| base.update(tuned, settings))));
+    let costs = forms.iter().map(|form| solver::cost(form, Need::Values));
+    let mut cost = costs.fold(Cost { flops: 0.0, bytes: 0 }, |sum, one| Cost {
+        flops: sum.flops + one.flops,
+        bytes: sum.bytes.max(one.bytes),
+    });
+    let pair = base.filter(|_| settings.vectors == Vectors::All && !tuned.is_empty());
+    if let Some(base @ Weight { layer, .. }) = pair {
+        let (short, long) = (layer.rows.min(layer.cols) as f64, layer.rows.max(layer.cols) as f64);
+        let factors = solver::cost(&Form { operand: Operand::Whole, ..form(&base) }, Need::Vectors);
         // Cosines of both sides, the update in both bases and in their product.
         let products = 2.0 * (3.0 * long * short * short + 2.0 * short.powi(3));
         cost.flops += factors.flops + (factors.flops + products) * tuned.len() as f64;
         // The update and the base's factors wait while the tuned side is decomposed.
+        let (entries, read_as) = (layer.len() as u64, layer.read_as.size() as u64);
         let waiting = 8 * entries + (8.0 * (long + short) * short) as u64;
-        cost.bytes = cost.bytes.max(factors.bytes + entries * base.read_as.size() as u64 + waiting);
+        cost.bytes = cost.bytes.max(factors.bytes + entries * read_as + waiting);
     }
     cost
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::analysis::compare::{Outcome, Settings, Vectors, Vocabulary, cost, measure};
+use crate::analysis::compare::{Outcome, Settings, Vocabulary, cost, measure};
 use crate::analysis::hygiene;
 use crate::cli::jobs::{Work, run_jobs};
 use crate::cli::options::Common;
@@ -128,20 +128,13 @@ pub(super) fn read(bytes: u64) -> Job {
 
 /// What it costs to measure a row at most.
 pub(super) fn measuring(sides: &Sides, task: &Task, settings: &Settings) -> Job {
-    let weights = |side: &Side| side.weights().is_some();
-    let tuned: Vec<&Layer> = sides
-        .tuned
-        .iter()
-        .zip(&task.tuned)
-        .filter_map(|((_, side), layer)| layer.as_ref().filter(|_| weights(side)))
-        .collect();
-    let Some(base) = task.base.as_ref().filter(|_| weights(&sides.base)).or(tuned.first().copied()) else {
-        return Job { flops: 1.0, bytes: 1 };
-    };
-    let alone = Settings { vectors: Vectors::None, ..*settings };
-    let pair = task.base.is_some() && weights(&sides.base);
-    let cost = cost(base, if pair { &tuned } else { &[] }, if pair { settings } else { &alone });
-    Job { flops: cost.flops, bytes: cost.bytes }
+    let none = Measurements::default();
+    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &none, &sides.base));
+    let tuned = sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), layer)| {
+        layer.as_ref().map(|layer| side::half(side, layer, &none, &sides.base))
+    });
+    let cost = cost(base, &tuned.collect::<Vec<_>>(), settings);
+    Job { flops: cost.flops.max(1.0), bytes: cost.bytes.max(1) }
 }
 
 /// For each row the first earlier one with the same bytes on all sides, type and shape; as in `checkpoint::tied`, what
