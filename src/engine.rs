@@ -48,7 +48,7 @@ pub enum Event {
 /// jobs to end with the process.
 ///
 /// # Errors
-/// [`Error::Interrupted`] when `watch` broke, [`Error::Usage`] when the threads cannot be had.
+/// [`Error::Interrupted`] when `watch` broke, [`Error::Resources`] when the threads cannot be had.
 pub fn map<T: Send + 'static>(
     jobs: &[Job],
     limits: Limits,
@@ -59,7 +59,7 @@ pub fn map<T: Send + 'static>(
         .num_threads(limits.threads.max(1))
         .thread_name(|i| format!("svdkit-{i}"))
         .build()
-        .map_err(|e| Error::Usage(format!("cannot start {} threads: {e}", limits.threads)))?;
+        .map_err(|e| Error::Resources(format!("cannot start {} threads: {e}", limits.threads)))?;
     let queue = Arc::new(Mutex::new(Queue::new(jobs, limits)));
     let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
     let (send, receive) = mpsc::channel();

@@ -2,6 +2,7 @@
 //!
 //! An `Error` means "could not look"; a problem with the weights themselves is a finding in the report, not an error.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Why something could not be read, understood or computed.
@@ -66,15 +67,108 @@ pub enum Error {
         /// Columns of the matrix.
         cols: usize,
     },
-    /// A request that makes no sense: a bad rule, column, glob or option.
+    /// A request that makes no sense: a bad rule, glob or option.
     #[error("{}", printable(.0))]
     Usage(String),
+    /// A column that the report does not have.
+    #[error("{}{}", at.as_ref().map_or_else(String::new, |at| format!("{at}: ")), printable(problem))]
+    Column {
+        /// Which file names it, and in which line, where it was not typed.
+        at: Option<Place>,
+        /// The column's key.
+        key: String,
+        /// What is wrong, and what to try.
+        problem: String,
+    },
+    /// A rule that cannot be judged on the report.
+    #[error("rule `{}`: {}", printable(rule), printable(problem))]
+    Rule {
+        /// The rule as it was written.
+        rule: String,
+        /// Why.
+        problem: String,
+    },
+    /// What the hub or its cache does not give.
+    #[error("{}", printable(.0))]
+    Remote(String),
+    /// Memory or threads that the machine does not give.
+    #[error("{}", printable(.0))]
+    Resources(String),
+    /// Arguments that do not belong together: a fault of the code that calls.
+    #[error("{}", printable(.0))]
+    Contract(String),
     /// The user stopped the run.
     #[error("interrupted")]
     Interrupted,
 }
 
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: line {}", printable(&self.path.to_string_lossy()), self.line)
+    }
+}
+
+/// What sort of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ErrorKind {
+    /// The operating system refused.
+    Io,
+    /// A file, or a tensor in it, does not hold what it promises.
+    Malformed,
+    /// Numbers that cannot be computed, or not as exactly as promised.
+    Numeric,
+    /// What was asked for makes no sense.
+    Usage,
+    /// The hub, its cache or the network.
+    Remote,
+    /// Memory or threads.
+    Resources,
+    /// A fault of the program.
+    Internal,
+    /// The user stopped the run.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// The code for programs; it does not change.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::Malformed => "malformed",
+            Self::Numeric => "numeric",
+            Self::Usage => "usage",
+            Self::Remote => "remote",
+            Self::Resources => "resources",
+            Self::Internal => "internal",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 impl Error {
+    /// What sort of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } => ErrorKind::Io,
+            Self::Malformed { .. } | Self::Tensor { .. } => ErrorKind::Malformed,
+            Self::NotFinite { .. } | Self::Overflow(_) | Self::NotConverged { .. } => ErrorKind::Numeric,
+            Self::Usage(_) | Self::Column { .. } | Self::Rule { .. } => ErrorKind::Usage,
+            Self::Remote(_) => ErrorKind::Remote,
+            Self::Resources(_) => ErrorKind::Resources,
+            Self::Contradicted { .. } | Self::Contract(_) => ErrorKind::Internal,
+            Self::Interrupted => ErrorKind::Interrupted,
+        }
+    }
+
     /// An [`Error::Io`] for `path`.
     pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), action, source }
@@ -152,6 +246,12 @@ mod tests {
         for error in [
             Error::malformed(Path::new("a"), "unknown field `\u{9b}2J`"),
             Error::Usage("`\u{9b}2J\r`".to_owned()),
+            Error::Column {
+                at: Some(Place { path: "\u{7}".into(), line: 1 }),
+                key: String::new(),
+                problem: "\u{9b}".to_owned(),
+            },
+            Error::Rule { rule: "\u{9b}".to_owned(), problem: "\u{9b}".to_owned() },
             Error::Tensor { path: "a".into(), tensor: "\u{85}".to_owned(), reason: "\u{2028}".to_owned() },
             Error::io(Path::new("a"), "cannot read", std::io::Error::other("\u{7f}")),
         ] {

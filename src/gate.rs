@@ -145,9 +145,9 @@ impl Rule {
     /// Parses `text` against the columns a report will have.
     ///
     /// # Errors
-    /// [`Error::Usage`] that says which part is wrong and, for a column, the nearest right one.
+    /// [`Error::Rule`] that says which part is wrong; [`Error::Column`] with the nearest right one.
     pub fn parse(text: &str, columns: &[&'static Column]) -> Result<Self, Error> {
-        let wrong = |what: &str| Error::Usage(format!("rule `{text}`: {what}"));
+        let wrong = |what: &str| Error::Rule { rule: text.to_owned(), problem: what.to_owned() };
         let (left, line) = comparison(text).map_err(|what| wrong(&what))?;
         let line = line.ok_or_else(|| {
             wrong("no comparison; write `[GLOB:] COLUMN OP NUMBER`, as in `stable_rank < 2`")
@@ -256,7 +256,7 @@ fn percent(line: Line, column: &Column, columns: &[&'static Column]) -> Result<(
 /// The column of that key.
 ///
 /// # Errors
-/// [`Error::Usage`] with the nearest key.
+/// [`Error::Column`] with the nearest key.
 pub fn column(key: &str, columns: &[&'static Column]) -> Result<&'static Column, Error> {
     let found = columns.iter().copied().find(|column| column.key == key);
     found.ok_or_else(|| unknown(key, columns.iter().map(|column| column.key)))
@@ -265,14 +265,14 @@ pub fn column(key: &str, columns: &[&'static Column]) -> Result<&'static Column,
 /// `key`, if it is one of `keys`.
 ///
 /// # Errors
-/// [`Error::Usage`] with the one that looks most like it.
+/// [`Error::Column`] with the one that looks most like it.
 pub fn nearest<'k>(key: &str, keys: &[&'k str]) -> Result<&'k str, Error> {
     keys.iter().copied().find(|known| *known == key).ok_or_else(|| unknown(key, keys.iter().copied()))
 }
 
 fn unknown<'k>(key: &str, keys: impl Iterator<Item = &'k str>) -> Error {
     let hint = likeliest(key, keys).map_or_else(String::new, |key| format!("; did you mean `{key}`?"));
-    Error::Usage(format!("no column is called `{key}`{hint}"))
+    Error::Column { at: None, key: key.to_owned(), problem: format!("no column is called `{key}`{hint}") }
 }
 
 /// The one of `known` that looks most like `word`, if any looks like it.

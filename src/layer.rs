@@ -15,11 +15,10 @@ use globset::GlobSet;
 
 use crate::error::printable;
 use crate::matrix::Dtype;
-use crate::report::{Kind, Skipped};
+use crate::report::{Flag, SkipKind, Skipped};
 
 pub use distinct::distinct;
 pub use natural::natural;
-pub use scales::SCALES_OF_A_MATRIX;
 pub use storage::{Encoding, Part};
 
 /// A tensor's element type: one we can widen or decode, or the name of one we cannot.
@@ -64,7 +63,7 @@ pub struct TensorInfo {
 
 impl TensorInfo {
     /// The line of it in what was left out.
-    pub fn skipped(&self, kind: Kind, reason: impl Into<String>) -> Skipped {
+    pub fn skipped(&self, kind: SkipKind, reason: impl Into<String>) -> Skipped {
         Skipped {
             tensor: self.name.clone(),
             shape: self.shape.iter().map(|n| *n as u64).collect(),
@@ -156,8 +155,8 @@ impl Layer {
     }
 
     /// What a reader of its numbers should know of how it is stored.
-    pub fn flag(&self) -> Option<&'static &'static str> {
-        matches!(self.part, Part::Slice(_)).then_some(&"orientation_unknown")
+    pub fn flag(&self) -> Option<Flag> {
+        matches!(self.part, Part::Slice(_)).then_some(Flag::OrientationUnknown)
     }
 
     /// Spacing of 1.0 as stored; none where rounding is not relative.
@@ -230,12 +229,12 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
 }
 
 /// What is lost with a tensor that holds no matrix: a weight has two axes, and entries that are no masks or indices.
-fn kind(tensor: &TensorInfo) -> Kind {
+fn kind(tensor: &TensorInfo) -> SkipKind {
     let axes = tensor.shape.iter().filter(|n| **n != 1).count();
     let plain = tensor.bytes.is_some() && axes < 2
         || tensor.shape.contains(&0)
         || ["bool", "i64", "u64"].contains(&tensor.element.name());
-    if plain { Kind::Plain } else { Kind::Refused }
+    if plain { SkipKind::Plain } else { SkipKind::Refused }
 }
 
 /// The matrices that one tensor holds, or why it holds none.

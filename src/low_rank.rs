@@ -32,7 +32,7 @@ impl LowRank {
     ) -> Result<Self, Error> {
         let fits = |factor: &[f64], side: usize| side.checked_mul(rank) == Some(factor.len());
         if !fits(&left, rows) || !fits(&right, cols) {
-            return Err(Error::Usage(format!(
+            return Err(Error::Contract(format!(
                 "{} and {} entries are no factors of rank {rank} of a {rows} × {cols} matrix",
                 left.len(),
                 right.len()
@@ -138,7 +138,7 @@ impl LowRank {
     /// When they are not rows of it.
     pub fn dense(&self, rows: Range<usize>) -> Result<Matrix, Error> {
         let Some(left) = self.left.get(rows.start * self.rank..rows.end * self.rank) else {
-            return Err(Error::Usage(format!("rows {}..{} of {}", rows.start, rows.end, self.rows)));
+            return Err(Error::Contract(format!("rows {}..{} of {}", rows.start, rows.end, self.rows)));
         };
         let mut product = vec![0.0; rows.len() * self.cols];
         if self.rank > 0 && self.cols > 0 {

@@ -100,7 +100,7 @@ impl Matrix {
     pub fn new(rows: usize, cols: usize, dtype: Dtype, bytes: Vec<u8>) -> Result<Self, Error> {
         let expected = rows.checked_mul(cols).and_then(|n| n.checked_mul(dtype.size()));
         if expected != Some(bytes.len()) {
-            return Err(Error::Usage(format!(
+            return Err(Error::Contract(format!(
                 "{} bytes cannot hold {rows} × {cols} entries of {dtype}",
                 bytes.len()
             )));

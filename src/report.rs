@@ -2,7 +2,9 @@
 //!
 //! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
+mod coded;
 mod comparison;
+mod flag;
 mod intruders;
 mod inventory;
 mod labels;
@@ -15,11 +17,12 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 pub use comparison::{Compared, Comparison, Named, Standing};
+pub use flag::Flag;
 pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
-pub use missing::Why;
-pub use source::{Kind, Skipped, SkippedContent, Source, SourceFile, Update};
+pub use missing::MissingReason;
+pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use verdict::{Finding, Outcome, Severity, Verdict};
 
 /// Version of the report's schema; it changes when a reader would have to.
@@ -63,23 +66,23 @@ pub enum Value {
     /// A finite real number.
     Real(f64),
     /// Could not be measured.
-    Missing(Why),
+    Missing(MissingReason),
 }
 
 impl Value {
     /// A real number; one that is not finite is missing.
     pub fn real(x: f64) -> Self {
-        if x.is_finite() { Self::Real(x) } else { Self::Missing(Why::Overflow) }
+        if x.is_finite() { Self::Real(x) } else { Self::Missing(MissingReason::Overflow) }
     }
 
     /// A square of a positive number: one that a double holds with fewer digits, or as 0, is missing.
     pub fn positive(x: f64) -> Self {
-        if x.is_normal() { Self::Real(x) } else { Self::Missing(Why::Overflow) }
+        if x.is_normal() { Self::Real(x) } else { Self::Missing(MissingReason::Overflow) }
     }
 
     /// A number between two bounds that rounding may have put a hair beyond one.
     pub fn within(x: f64, low: f64, high: f64) -> Self {
-        if x.is_nan() { Self::Missing(Why::Overflow) } else { Self::real(x.clamp(low, high)) }
+        if x.is_nan() { Self::Missing(MissingReason::Overflow) } else { Self::real(x.clamp(low, high)) }
     }
 
     /// A count.
@@ -132,9 +135,10 @@ impl Serialize for Measurements {
             })
         };
         if missing().next().is_some() {
-            let object = |of: &dyn Fn(Why) -> String| -> serde_json::Map<String, serde_json::Value> {
-                missing().map(|(key, why)| (key, of(why).into())).collect()
-            };
+            let object =
+                |of: &dyn Fn(MissingReason) -> String| -> serde_json::Map<String, serde_json::Value> {
+                    missing().map(|(key, why)| (key, of(why).into())).collect()
+                };
             map.serialize_entry("missing", &object(&|why| why.to_string()))?;
             map.serialize_entry("missing_codes", &object(&|why| why.code().to_owned()))?;
         }
@@ -181,7 +185,7 @@ pub struct Row {
     pub comparison: Option<Comparison>,
     /// Cautions that a reader of the numbers should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<&'static str>,
+    pub flags: Vec<Flag>,
     /// What another tool's tables hold beside numbers, where its names were asked for.
     #[serde(flatten)]
     pub labels: Option<Labels>,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{Holds, MatrixSource};
 use crate::error::printable;
-use crate::layer::{Element, Filter, Layer, SCALES_OF_A_MATRIX, Selection, TensorInfo, natural};
-use crate::report::{Contents, Fate, Kind, Pattern, Update, Updates};
+use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, natural};
+use crate::report::{Contents, Fate, Pattern, SkipKind, Update, Updates};
 
 /// The tensors of a checkpoint by pattern, their sums, and those of an adapter's updates.
 pub struct Inventory {
@@ -18,7 +18,7 @@ pub struct Inventory {
 }
 
 /// What becomes of one tensor, how many matrices are made of it, and why it is skipped.
-type Becomes = (Fate, u64, Option<(Kind, String)>);
+type Becomes = (Fate, u64, Option<(SkipKind, String)>);
 
 /// Looks at what `source` lists. No weight is read.
 pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
@@ -63,7 +63,7 @@ pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
         pattern.parameters = pattern.parameters.saturating_add(held);
         pattern.bytes = pattern.bytes.zip(bytes(tensor)).and_then(|(sum, bytes)| sum.checked_add(bytes));
     }
-    let refused = selection.skipped.iter().filter(|skipped| skipped.kind == Kind::Refused).count();
+    let refused = selection.skipped.iter().filter(|skipped| skipped.kind == SkipKind::Refused).count();
     let totals = Contents {
         tensors: source.tensors().len() as u64,
         parameters: patterns.iter().fold(0, |sum, pattern| sum.saturating_add(pattern.parameters)),
@@ -81,7 +81,7 @@ fn unpacked(source: &dyn MatrixSource) -> BTreeMap<String, u64> {
     let Selection { layers, skipped, .. } = source.select(&Filter::default());
     let codes = layers.into_iter().filter(|layer| layer.encoding.is_some());
     let codes = codes.map(|layer| (layer.tensor.clone(), layer.parameters() as u64));
-    let scales = skipped.into_iter().filter(|other| other.reason == SCALES_OF_A_MATRIX);
+    let scales = skipped.into_iter().filter(|other| other.scales.is_some());
     let mut unpacked = BTreeMap::new();
     for (tensor, weights) in codes.chain(scales.map(|other| (other.tensor, 0))) {
         *unpacked.entry(tensor).or_default() += weights;
@@ -90,7 +90,7 @@ fn unpacked(source: &dyn MatrixSource) -> BTreeMap<String, u64> {
 }
 
 /// A pattern of no tensor yet.
-fn first(name: String, tensor: &TensorInfo, fate: Fate, reason: Option<(Kind, String)>) -> Pattern {
+fn first(name: String, tensor: &TensorInfo, fate: Fate, reason: Option<(SkipKind, String)>) -> Pattern {
     let role = name.split_once("#.").map_or(name.as_str(), |(_, role)| role).to_owned();
     let (kind, reason) = reason.unzip();
     Pattern {

@@ -13,7 +13,7 @@ pub mod rank;
 pub mod resize;
 pub mod spectrum;
 
-use crate::report::Measurements;
+use crate::report::{Flag, Measurements};
 use crate::spectrum::Spectrum;
 
 /// What was found about one matrix.
@@ -22,7 +22,7 @@ pub struct Measured {
     /// The numbers, in the order of the command's columns.
     pub values: Measurements,
     /// Cautions for whoever reads the numbers.
-    pub flags: Vec<&'static str>,
+    pub flags: Vec<Flag>,
     /// BLAKE3 of the stored bytes, in hexadecimal.
     pub blake3: String,
     /// The singular values, whether they fit a double or not; none when the weight is not finite.

@@ -4,7 +4,7 @@ use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Rounded, Subject};
-use crate::report::{Measurements, Why};
+use crate::report::{Measurements, MissingReason};
 use crate::solver::{self, Cost, Form, Need, NoMemo, Precision, Reading};
 
 use super::Measured;
@@ -41,7 +41,8 @@ pub fn measure_with(
     evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
 ) -> Result<Measured, Error> {
     let Reading { entries, spectrum, blake3 } = solver::read(source, layer, precision, &NoMemo)?;
-    let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(Why::NonFinite)).rounded(rounded);
+    let subject =
+        Subject::new(layer, &entries, spectrum.as_ref().ok_or(MissingReason::NonFinite)).rounded(rounded);
     let values = evaluate(&subject);
     Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
 }

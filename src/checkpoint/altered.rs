@@ -118,7 +118,7 @@ impl Copy {
     /// When it cannot be read.
     pub fn stored(&self, layer: &Layer) -> Result<Matrix, Error> {
         let Some((_, file)) = self.files.get(layer.file) else {
-            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let mut bytes = vec![0; layer.bytes() as usize];
         let read = File::open(file).and_then(|file| ReadAt::read_at(&file, &mut bytes, layer.offset));
@@ -132,7 +132,7 @@ impl Copy {
     /// When the sum does not fit the type, or reading or writing fails.
     pub fn add(&self, source: &dyn MatrixSource, layer: &Layer, change: &LowRank) -> Result<(), Error> {
         let Some((from, to)) = self.files.get(layer.file) else {
-            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let failed = |e| Error::io(to, "cannot write", e);
         let mut file = File::options().write(true).open(to).map_err(failed)?;

@@ -133,7 +133,7 @@ impl Catalogue {
     }
 
     fn weight(&self, layer: &Layer) -> Result<&Weight, Error> {
-        let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name)));
+        let missing = || Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name)));
         self.get(layer).ok_or_else(missing)
     }
 

@@ -250,7 +250,7 @@ pub(super) fn at_once<I: Sync, T: Send>(
 ) -> Result<Vec<Result<T, Error>>, Error> {
     let threads = items.len().clamp(1, AT_ONCE);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|e| Error::Usage(format!("cannot start {threads} threads: {e}")))?;
+    let pool = pool.map_err(|e| Error::Resources(format!("cannot start {threads} threads: {e}")))?;
     let failed = AtomicUsize::new(usize::MAX);
     let open = |(i, item): (usize, &I)| {
         let opened = (i < failed.load(Ordering::Relaxed)).then(|| open(item));

@@ -109,7 +109,7 @@ pub trait MatrixSource: Send + Sync {
     /// # Errors
     /// As for [`read`](Self::read).
     fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
-        Err(Error::Usage(format!("`{}` is not stored as a product", layer.name)))
+        Err(Error::Contract(format!("`{}` is not stored as a product", layer.name)))
     }
 
     /// The bytes of a stored tensor from `start` on, whatever they stand for.
@@ -117,7 +117,7 @@ pub trait MatrixSource: Send + Sync {
     /// # Errors
     /// As for [`read`](Self::read).
     fn bytes(&self, tensor: &TensorInfo, _start: u64, _length: u64) -> Result<Vec<u8>, Error> {
-        Err(Error::Usage(format!("`{}` is not stored", tensor.name)))
+        Err(Error::Contract(format!("`{}` is not stored", tensor.name)))
     }
 
     /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.
@@ -163,7 +163,7 @@ fn blocks(rows: Range<usize>, cols: usize) -> impl Iterator<Item = Range<usize>>
 fn space(rows: usize, cols: usize) -> Result<Vec<u8>, Error> {
     let (mut bytes, needed) = (vec![], rows.checked_mul(cols).and_then(|n| n.checked_mul(8)));
     if needed.is_none_or(|needed| bytes.try_reserve_exact(needed).is_err()) {
-        return Err(Error::Usage(format!("{rows} × {cols} doubles do not fit into memory")));
+        return Err(Error::Resources(format!("{rows} × {cols} doubles do not fit into memory")));
     }
     Ok(bytes)
 }

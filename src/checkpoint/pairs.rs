@@ -10,7 +10,7 @@ use super::{Holds, MatrixSource, tied};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, natural};
 use crate::pair::{self, Pair, Unpaired};
-use crate::report::{Kind, Skipped};
+use crate::report::{SkipKind, Skipped};
 
 /// Two checkpoints whose matrices have been paired by name.
 pub struct Pairs {
@@ -76,7 +76,7 @@ impl Pairs {
     /// # Errors
     /// When there is none.
     pub fn get(&self, name: &str) -> Result<&Pair, Error> {
-        let missing = || Error::Usage(format!("`{}` belongs to another checkpoint", brief(name)));
+        let missing = || Error::Contract(format!("`{}` belongs to another checkpoint", brief(name)));
         self.positions.get(name).map(|i| &self.paired[*i]).ok_or_else(missing)
     }
 
@@ -179,7 +179,7 @@ fn skipped(tuned: &dyn MatrixSource, unpaired: &Unpaired) -> Vec<LeftOut> {
         dtype: dtype.to_owned(),
         reason: reason.clone(),
         // With the right base it would be measured.
-        kind: if matches!(unpaired, Unpaired::Ambiguous(_)) { Kind::Refused } else { Kind::Unpaired },
+        kind: if matches!(unpaired, Unpaired::Ambiguous(_)) { SkipKind::Refused } else { SkipKind::Unpaired },
         ..Skipped::default()
     };
     let lines: Vec<Skipped> = match tuned.update(layer) {

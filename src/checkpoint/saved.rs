@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
-use crate::report::{Kind, SCHEMA, Skipped, SkippedContent, Value, Why};
+use crate::report::{MissingReason, SCHEMA, SkipKind, Skipped, SkippedContent, Value};
 use crate::store::Location;
 
 /// The longest report that is read: one of half a million matrices.
@@ -88,7 +88,7 @@ struct NoMatrix {
     dtype: String,
     reason: String,
     #[serde(default)]
-    kind: Kind,
+    kind: SkipKind,
     blake3: Option<String>,
     nonfinite_count: Option<u64>,
     unseen: Option<String>,
@@ -246,20 +246,17 @@ impl Row {
                 .or_else(|| n.as_f64().map(Value::real))
                 .ok_or_else(|| wrong(format!("`{key}` is {n}"))),
             Some(Json::Null) => {
-                let code = self.missing_codes.get(key).and_then(|code| Why::of_code(code));
-                let words = self.missing.get(key).and_then(|words| Why::parse(words));
-                // The words tell apart what has one code.
-                let why = match (code, words) {
-                    (Some(code), Some(words)) if code.code() == words.code() => Some(words),
-                    (code, words) => code.or(words),
-                };
+                let code = self.missing_codes.get(key).and_then(|code| MissingReason::of_code(code));
+                let why = self.missing.get(key).and_then(|words| reason(words)).or(code);
                 why.map(Value::Missing)
                     .ok_or_else(|| wrong(format!("`{key}` is missing without a known reason")))
             }
             _ => Err(wrong(format!("lacks the number `{}`", brief(key)))),
         };
         let values = match &self.failed {
-            Some(_) => columns.iter().map(|key| (key.clone(), Value::Missing(Why::Failed))).collect(),
+            Some(_) => {
+                columns.iter().map(|key| (key.clone(), Value::Missing(MissingReason::Failed))).collect()
+            }
             None => {
                 columns.iter().map(|key| Ok((key.clone(), value(key)?))).collect::<Result<_, String>>()?
             }
@@ -291,6 +288,15 @@ impl Row {
                 role: printable(&self.role),
             },
         })
+    }
+}
+
+/// The reason that is written as `words`.
+fn reason(words: &str) -> Option<MissingReason> {
+    match words {
+        // As reports were written before.
+        "the result does not fit a double" => Some(MissingReason::Overflow),
+        _ => MissingReason::ALL.iter().copied().find(|reason| reason.to_string() == words),
     }
 }
 

@@ -98,7 +98,7 @@ impl Stored {
     /// As for reading a matrix.
     pub(super) fn bytes(&self, tensor: &TensorInfo, start: u64, length: u64) -> Result<Vec<u8>, Error> {
         let Some(file) = self.files.get(tensor.file) else {
-            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&tensor.name))));
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&tensor.name))));
         };
         let read = file.read(tensor.offset.saturating_add(start), length);
         read.map_err(|reason| self.malformed(tensor, reason))
@@ -113,7 +113,7 @@ impl Stored {
     /// The rows `rows` of `layer`, which lie in their file as `reading` has it, or one after the other.
     fn read_as(&self, layer: &Layer, rows: Range<usize>, reading: Option<&Reading>) -> Result<Matrix, Error> {
         let Some(file) = self.files.get(layer.file) else {
-            return Err(Error::Usage(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let fail = |reason: String| Error::tensor(file.describe(), &layer.tensor, reason);
         let outside =

@@ -36,7 +36,7 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
                         ));
                     }
                 }
-                Err(error) => return Err(file.wrong(filed.line, &error.to_string())),
+                Err(error) => return Err(file.placed(filed.line, error)),
             }
         }
         check_accepted(file, typed)?;
@@ -70,28 +70,29 @@ pub(super) fn hidden<'n>(
 
 /// An error about a column that needs a decomposition, where none is made, says so.
 pub(super) fn without_svd(error: Error) -> Error {
-    let text = error.to_string();
-    let Some((before, rest)) = text.split_once("no column is called `") else { return error };
     // Of several tuned sides each has a column of its own.
     let is_left = |key: &str| {
         let bare = key.split('@').next().unwrap_or(key);
         HYGIENE.iter().map(|metric| &metric.column).chain(&FATES).any(|column| column.key == bare)
     };
-    match rest.split('`').next() {
-        Some(key) if explain::is_known(key) && !is_left(key) => {
-            Error::Usage(format!("{before}`{key}` needs a decomposition; leave `--no-svd` out"))
+    match error {
+        Error::Column { at, key, .. } if explain::is_known(&key) && !is_left(&key) => {
+            let problem = format!("`{key}` needs a decomposition; leave `--no-svd` out");
+            Error::Column { at, key, problem }
         }
-        _ => error,
+        other => other,
     }
 }
 
 /// An error about a rule says where the rule stands, if it was not typed.
 pub(super) fn placed(error: Error, common: &Common) -> Error {
-    let text = error.to_string();
-    let file = common.shared.file.as_ref();
-    let filed = file.and_then(|file| Some((file, file.rules.iter().find(|rule| text.contains(&rule.text))?)));
-    match filed.filter(|(_, rule)| !common.shared.fail_if.contains(&rule.text)) {
-        Some((file, rule)) => file.wrong(rule.line, &format!("{text}; `--no-config` leaves this file out")),
+    let Error::Rule { rule, .. } = &error else { return error };
+    let file = common.shared.file.as_ref().filter(|_| !common.shared.fail_if.contains(rule));
+    let filed = file.and_then(|file| Some((file, file.rules.iter().find(|filed| filed.text == *rule)?)));
+    match filed {
+        Some((file, filed)) => {
+            file.wrong(filed.line, &format!("{error}; `--no-config` leaves this file out"))
+        }
         None => error,
     }
 }

@@ -269,8 +269,8 @@ fn row(
         failed: measured.as_ref().err().cloned(),
         flags: flags
             .chain(update.iter().flat_map(|update| &update.flags))
-            .chain(layer.flag())
             .copied()
+            .chain(layer.flag())
             .collect(),
         update,
         values: found.map_or_else(Measurements::default, |found| found.values.clone()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{brief, printable};
-use crate::report::{Kind, Skipped};
+use crate::report::{SkipKind, Skipped};
 
 use super::options::Common;
 use super::{Status, complain};
@@ -14,7 +14,7 @@ pub(super) fn judged<'a>(
     common: &Common,
     skipped: impl IntoIterator<Item = &'a Skipped>,
 ) -> Status {
-    let refused = skipped.into_iter().filter(|skipped| skipped.kind == Kind::Refused);
+    let refused = skipped.into_iter().filter(|skipped| skipped.kind == SkipKind::Refused);
     // Two sides of a comparison may leave out the same tensor.
     let refused: BTreeMap<&str, &str> =
         refused.map(|skipped| (skipped.tensor.as_str(), skipped.reason.as_str())).collect();

@@ -2,7 +2,7 @@
 //!
 //! A change from nothing is beyond any line; what lies below the accuracy floor is no larger than the floor.
 
-use crate::report::{Row, Value, Why};
+use crate::report::{MissingReason, Row, Value};
 
 use super::accuracy::{self, Parts};
 
@@ -44,21 +44,21 @@ pub(super) fn known(row: &Row, key: &str) -> Option<Known> {
     }
 }
 
-fn bound(row: &Row, key: &str, why: Why) -> Option<Known> {
+fn bound(row: &Row, key: &str, why: MissingReason) -> Option<Known> {
     let parts = Parts::of(key);
     let (tuned, base) = (parts.tuned(), parts.base());
     let number = |key: &str| row.values.get(key).and_then(Value::number);
     let range = match (why, parts.ending) {
-        (Why::ZeroBase, "_change") => {
+        (MissingReason::ZeroBase, "_change") => {
             let beyond = f64::INFINITY.copysign(number(&tuned)?);
             (beyond, beyond)
         }
         // The ratio of an update's size to that of zeros.
-        (Why::ZeroBase, "") => (f64::INFINITY, f64::INFINITY),
-        (Why::Overflow, "_change" | "_difference") if number(&tuned)? > number(&base)? => {
+        (MissingReason::ZeroBase, "") => (f64::INFINITY, f64::INFINITY),
+        (MissingReason::Overflow, "_change" | "_difference") if number(&tuned)? > number(&base)? => {
             (f64::MAX, f64::INFINITY)
         }
-        (Why::Overflow, "_change" | "_difference") => (f64::NEG_INFINITY, f64::MIN),
+        (MissingReason::Overflow, "_change" | "_difference") => (f64::NEG_INFINITY, f64::MIN),
         (why, "") if why.is_below_floor() => resolved(row, parts.metric, parts.side)?,
         (why, "_base") if why.is_below_floor() => resolved(row, parts.metric, "_base")?,
         (why, ending) if why.is_below_floor() => {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_lies_below_the_floor_is_bounded_by_it() {
-        let below = Value::Missing(Why::BelowFloor);
+        let below = Value::Missing(MissingReason::BelowFloor);
         let row = row(&[
             ("spectral_norm", Value::Real(2.0)),
             ("accuracy_floor", Value::Real(0.5)),
@@ -151,12 +151,12 @@ mod tests {
 
     #[test]
     fn a_side_below_the_floor_bounds_a_change_from_it() {
-        let below = Value::Missing(Why::BelowFloor);
+        let below = Value::Missing(MissingReason::BelowFloor);
         let row = row(&[
             ("spectral_norm_base", Value::Real(2.0)),
             ("accuracy_floor_base", Value::Real(0.5)),
             ("smallest_singular_value_base", below),
-            ("condition_number_base", Value::Missing(Why::BelowExactFloor)),
+            ("condition_number_base", Value::Missing(MissingReason::BelowExactFloor)),
             ("smallest_singular_value", Value::Real(1.0)),
             ("condition_number", Value::Real(2.0)),
             ("smallest_singular_value_change", below),
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_change_from_nothing_is_beyond_any_line() {
-        let from_zero = Value::Missing(Why::ZeroBase);
+        let from_zero = Value::Missing(MissingReason::ZeroBase);
         let row = row(&[
             ("zero_rows_base", Value::Count(0)),
             ("zero_rows", Value::Count(3)),
@@ -180,8 +180,8 @@ mod tests {
             ("delta_frobenius_ratio", from_zero),
             ("norm_base", Value::Real(1e-300)),
             ("norm", Value::Real(1e300)),
-            ("norm_change", Value::Missing(Why::Overflow)),
-            ("alpha_change", Value::Missing(Why::NonFinite)),
+            ("norm_change", Value::Missing(MissingReason::Overflow)),
+            ("alpha_change", Value::Missing(MissingReason::NonFinite)),
         ]);
         check(&row, "zero_rows_change", Some((f64::INFINITY, f64::INFINITY)));
         check(&row, "trace_change", Some((f64::NEG_INFINITY, f64::NEG_INFINITY)));

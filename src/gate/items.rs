@@ -4,7 +4,7 @@ use crate::analysis::compare::FATES;
 use crate::error::{Error, printable};
 use crate::layer::bare;
 use crate::notation;
-use crate::report::{Report, Row, Skipped, Value, Why};
+use crate::report::{MissingReason, Report, Row, Skipped, Value};
 
 use super::bounds::{self, Known};
 use super::clause::Clause;
@@ -31,7 +31,7 @@ pub(super) struct Items<'r> {
 /// What `clause` is about; what does not exist on either side is passed over.
 ///
 /// # Errors
-/// [`Error::Usage`] where there is nothing: a gate that looks at nothing would always pass.
+/// [`Error::Rule`] where there is nothing: a gate that looks at nothing would always pass.
 pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>, Error> {
     let rule = &clause.rule;
     let key = rule.key();
@@ -44,7 +44,8 @@ pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>
     let hidden_others = if speaks_of_others(key) { count(&hidden.others) } else { 0 };
     let hidden_rows = count(&hidden.matrices) + hidden_others;
     let matches = rows.len() + others.len();
-    let nothing_changed = rows.iter().any(|row| row.values.get(key) == Some(Value::Missing(Why::NoUpdate)));
+    let nothing_changed =
+        rows.iter().any(|row| row.values.get(key) == Some(Value::Missing(MissingReason::NoUpdate)));
     let items: Vec<Item<'r>> = rows.into_iter().filter_map(|row| of_row(row, key)).chain(others).collect();
     if items.is_empty() && !nothing_changed {
         let what = match (matches, hidden_rows) {
@@ -59,7 +60,7 @@ pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>
             (0, n) => format!("no matrix of the report matches, and {} hides {n} that would", hidden.by),
             _ => format!("what matches has no `{key}` that could be judged"),
         };
-        return Err(Error::Usage(format!("rule `{}`: {what}", rule.text())));
+        return Err(Error::Rule { rule: rule.text().to_owned(), problem: what });
     }
     Ok(Items { all: items, nothing_changed, hidden: hidden_rows })
 }
@@ -99,9 +100,9 @@ fn others<'r>(report: &Report, key: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<
         let gap = |why, words: &String| Some(Gap { why, words: words.clone(), lost: true, base: None });
         let count = skipped.content.as_ref().and_then(|content| content.nonfinite_count);
         match (count, &skipped.failed, &skipped.unseen) {
-            (_, Some(words), _) => Some(item(name, None, gap(Why::Failed, words))),
+            (_, Some(words), _) => Some(item(name, None, gap(MissingReason::Failed, words))),
             (Some(count), None, _) => Some(item(name, Some(Known::exact(count as f64)), None)),
-            (None, None, Some(words)) => Some(item(name, None, gap(Why::Unseen, words))),
+            (None, None, Some(words)) => Some(item(name, None, gap(MissingReason::Unseen, words))),
             (None, None, None) => None,
         }
     };

@@ -36,7 +36,7 @@ impl Gate {
     /// What each rule says of `report`.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a rule is about no row: a gate that looks at nothing would always pass.
+    /// [`Error::Rule`] when a rule is about no row: a gate that looks at nothing would always pass.
     pub fn judge(&self, report: &Report) -> Result<Vec<Verdict>, Error> {
         self.clauses.iter().map(|clause| self.verdict(clause, report)).collect()
     }
@@ -192,7 +192,8 @@ mod tests {
     use crate::layer::Filter;
     use crate::report::Severity;
     use crate::report::{
-        Column, Format, Measurements, Row, Skipped, SkippedContent, Source, Totals, Unlisted, Value, Why,
+        Column, Format, Measurements, MissingReason, Row, Skipped, SkippedContent, Source, Totals, Unlisted,
+        Value,
     };
 
     const fn column(key: &'static str) -> Column {
@@ -234,7 +235,7 @@ mod tests {
             rows: vec![
                 row("a.0", Value::Real(2.0)),
                 row("a.1", Value::Real(5.0)),
-                row("b", Value::Missing(Why::NonFinite)),
+                row("b", Value::Missing(MissingReason::NonFinite)),
             ],
             skipped: vec![norm],
             totals: Totals::default(),

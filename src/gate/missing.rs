@@ -1,6 +1,6 @@
 //! Values that could not be measured: whether the base had one, and which of them a rule passes over.
 
-use crate::report::{Row, Standing, Value, Why};
+use crate::report::{MissingReason, Row, Standing, Value};
 
 use super::accuracy::Parts;
 use super::likeliest;
@@ -11,14 +11,14 @@ pub struct MissingPolicy {
     /// Those that the base lacks, too; where there is no base, all.
     pub lacking: bool,
     /// Those of these reasons, whatever the base has.
-    pub reasons: Vec<Why>,
+    pub reasons: Vec<MissingReason>,
 }
 
 /// A value that could not be measured.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Gap {
     /// Why.
-    pub(super) why: Why,
+    pub(super) why: MissingReason,
     /// The same in words.
     pub(super) words: String,
     /// Whether the base had a value, or all that was needed for one.
@@ -38,9 +38,9 @@ impl MissingPolicy {
         self.names(gap.why) || (self.lacking && !gap.lost)
     }
 
-    /// Whether a reason is named, by its code.
-    pub(super) fn names(&self, why: Why) -> bool {
-        self.reasons.iter().any(|named| named.code() == why.code())
+    /// Whether a reason is named.
+    pub(super) fn names(&self, why: MissingReason) -> bool {
+        self.reasons.iter().any(|named| named.covers(why))
     }
 }
 
@@ -48,10 +48,9 @@ impl MissingPolicy {
 ///
 /// # Errors
 /// What is wrong, with the code that looks most like it.
-pub fn reason(code: &str) -> Result<Why, String> {
-    Why::of_code(code.trim()).ok_or_else(|| {
-        let mut codes = Why::ALL.map(Why::code).to_vec();
-        codes.dedup();
+pub fn reason(code: &str) -> Result<MissingReason, String> {
+    MissingReason::of_code(code.trim()).ok_or_else(|| {
+        let codes: Vec<&str> = MissingReason::ALL.iter().map(|reason| reason.code()).collect();
         let hint = match likeliest(code, codes.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", codes.join(", ")),
@@ -64,26 +63,26 @@ pub fn reason(code: &str) -> Result<Why, String> {
 pub(super) fn gap(row: &Row, key: &str) -> Gap {
     let parts = Parts::of(key);
     let (why, words) = match (row.values.get(key), &row.failed) {
-        (_, Some(failure)) => (Why::Failed, failure.clone()),
+        (_, Some(failure)) => (MissingReason::Failed, failure.clone()),
         (Some(Value::Missing(why)), None) => (why, why.to_string()),
-        _ => (Why::NotApplicable, "not measured".to_owned()),
+        _ => (MissingReason::NotApplicable, "not measured".to_owned()),
     };
     let base = row.values.get(&parts.base()).and_then(Value::number).filter(|_| parts.ending != "_base");
     Gap { why, words, lost: lost(row, &parts, why), base }
 }
 
 /// Whether the base had what is missing now.
-fn lost(row: &Row, parts: &Parts<'_>, why: Why) -> bool {
+fn lost(row: &Row, parts: &Parts<'_>, why: MissingReason) -> bool {
     if row.comparison.is_none() || parts.ending == "_base" {
         return false;
     }
     match row.values.get(&parts.base()) {
         _ if row.failed.is_some() => true,
         // The base has the matrix; that nobody measured it is no reason to do without the tuned side's.
-        Some(Value::Missing(Why::NotDecomposed)) => why != Why::NotDecomposed,
+        Some(Value::Missing(MissingReason::NotDecomposed)) => why != MissingReason::NotDecomposed,
         Some(base) => base.number().is_some(),
         // A number of the pair has no counterpart in the base: it is lost unless the base alone is the reason.
-        None => why != Why::NoUpdate && is_sound(row),
+        None => why != MissingReason::NoUpdate && is_sound(row),
     }
 }
 
@@ -102,8 +101,9 @@ fn is_sound(row: &Row) -> bool {
 }
 
 /// Whether there is nothing that was to be measured: nothing was changed, or neither side has what the column is about.
-pub(super) fn is_vacuous(row: &Row, key: &str, why: Why) -> bool {
+pub(super) fn is_vacuous(row: &Row, key: &str, why: MissingReason) -> bool {
     let base = row.values.get(&Parts::of(key).base());
-    let nowhere = matches!(base, None | Some(Value::Missing(Why::Absent | Why::Unpaired)));
-    why == Why::NoUpdate || (why == Why::Absent && nowhere)
+    let nowhere =
+        matches!(base, None | Some(Value::Missing(MissingReason::Absent | MissingReason::Unpaired)));
+    why == MissingReason::NoUpdate || (why == MissingReason::Absent && nowhere)
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use super::{Element, TensorInfo};
 use crate::matrix::Dtype;
-use crate::report::{Kind, Skipped};
+use crate::report::{SkipKind, Skipped};
 
 /// Why a tensor that scales a quantized matrix is no row of its own.
-pub const SCALES_OF_A_MATRIX: &str = "scales of a quantized matrix";
+const SCALES_OF_A_MATRIX: &str = "scales of a quantized matrix";
 
 impl TensorInfo {
     /// The line of it in what was left out, where it scales `weight`.
     pub fn scales_of(&self, weight: impl Into<String>) -> Skipped {
-        Skipped { scales: Some(weight.into()), ..self.skipped(Kind::Plain, SCALES_OF_A_MATRIX) }
+        Skipped { scales: Some(weight.into()), ..self.skipped(SkipKind::Plain, SCALES_OF_A_MATRIX) }
     }
 }
 
@@ -39,6 +39,6 @@ pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<S
     scales.into_iter().any(|scales| names.contains(scales.as_str())).then(|| {
         let reason =
             "quantized, with scales that are read from safetensors only: convert it to that, or to bf16";
-        tensor.skipped(Kind::Refused, reason)
+        tensor.skipped(SkipKind::Refused, reason)
     })
 }

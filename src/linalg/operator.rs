@@ -94,7 +94,7 @@ impl<'a> Operator<'a> {
 
     fn with(mut self, sign: f64, other: &Self) -> Result<Self, Error> {
         if (self.rows, self.cols, self.side) != (other.rows, other.cols, other.side) {
-            return Err(Error::Usage(format!(
+            return Err(Error::Contract(format!(
                 "a {} × {} matrix cannot be added to a {} × {} one",
                 other.rows, other.cols, self.rows, self.cols
             )));

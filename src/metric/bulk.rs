@@ -7,7 +7,7 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::Metric;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 use crate::spectrum::Spectrum;
 
 /// The fewest singular values whose median says anything about noise.
@@ -65,15 +65,15 @@ pub(super) const SPIKE_COUNT: Metric = Metric {
 ///
 /// # Errors
 /// Where there are too few values, or half of them are below what the decomposition resolves.
-pub(super) fn fit(spectrum: &Spectrum) -> Result<Bulk, Why> {
+pub(super) fn fit(spectrum: &Spectrum) -> Result<Bulk, MissingReason> {
     let n = spectrum.values().len();
     if n < FEWEST {
-        return Err(Why::TooFewValues);
+        return Err(MissingReason::TooFewValues);
     }
     let values = spectrum.values();
     let median = f64::midpoint(values[(n - 1) / 2], values[n / 2]);
     if values[n / 2] <= spectrum.floor() {
-        return Err(Why::BelowFloor);
+        return Err(MissingReason::BelowFloor);
     }
     let (short, long) = (n as f64, spectrum.rows().max(spectrum.cols()) as f64);
     let noise = median / (long * median_of_law(short / long)).sqrt();
@@ -168,10 +168,13 @@ mod tests {
     fn a_mostly_empty_spectrum_has_no_noise_level() {
         let mut values = vec![0.0; 10];
         values[0] = 1.0;
-        assert_eq!(fit(&Spectrum::new(values, 10, 10, Route::Direct).expect("sound")), Err(Why::BelowFloor));
+        assert_eq!(
+            fit(&Spectrum::new(values, 10, 10, Route::Direct).expect("sound")),
+            Err(MissingReason::BelowFloor)
+        );
         assert_eq!(
             fit(&Spectrum::new(vec![1.0], 1, 10, Route::Direct).expect("sound")),
-            Err(Why::TooFewValues)
+            Err(MissingReason::TooFewValues)
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Where a spectrum may be cut: how many values stand above a line that noise or rounding draws, and where it falls off.
 
 use super::{Metric, Rounded, bulk};
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 use crate::spectrum::{Spectrum, scaled};
 
 pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
@@ -32,13 +32,15 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         source: "heuristic: rounding as independent noise, Marchenko & Pastur 1967",
     },
     value: |subject| {
-        let Some(epsilon) = subject.layer.epsilon() else { return Value::Missing(Why::NotApplicable) };
+        let Some(epsilon) = subject.layer.epsilon() else {
+            return Value::Missing(MissingReason::NotApplicable);
+        };
         subject.measure(|spectrum| {
             let (m, n) = (spectrum.rows() as f64, spectrum.cols() as f64);
             let noise = match subject.rounded {
                 Rounded::Itself => ROUNDING * epsilon * spectrum.norm() / (m * n).sqrt(),
                 Rounded::Weights(rounding) => MARGIN * scaled(rounding, -spectrum.exponent()),
-                Rounded::Factors | Rounded::Codes => return Value::Missing(Why::NotApplicable),
+                Rounded::Factors | Rounded::Codes => return Value::Missing(MissingReason::NotApplicable),
             };
             Value::count(above(spectrum, noise * (m.sqrt() + n.sqrt())))
         })
@@ -65,8 +67,8 @@ pub(super) const LARGEST_GAP: Metric = Metric {
     value: |subject| {
         subject.nonzero(|spectrum| match gap(spectrum) {
             Some((_, Step::Resolved(ratio))) => Value::real(ratio),
-            Some((_, Step::ToFloor)) => Value::Missing(Why::FallsToFloor),
-            None => Value::Missing(Why::TooFewValues),
+            Some((_, Step::ToFloor)) => Value::Missing(MissingReason::FallsToFloor),
+            None => Value::Missing(MissingReason::TooFewValues),
         })
     },
 };
@@ -82,7 +84,7 @@ pub(super) const LARGEST_GAP_AT: Metric = Metric {
     },
     value: |subject| {
         subject.nonzero(|spectrum| {
-            gap(spectrum).map_or(Value::Missing(Why::TooFewValues), |(at, _)| Value::count(at))
+            gap(spectrum).map_or(Value::Missing(MissingReason::TooFewValues), |(at, _)| Value::count(at))
         })
     },
 };
@@ -133,17 +135,17 @@ mod tests {
         check(&LARGEST_GAP, &[8.0, 4.0, 1.0, 0.5], 4.0);
         check(&LARGEST_GAP_AT, &[8.0, 4.0, 1.0, 0.5], 2.0);
         check(&LARGEST_GAP_AT, &[8.0, 4.0, 2.0, 0.1], 1.0);
-        missing(&LARGEST_GAP, &[2.0, 1.0], Why::TooFewValues);
+        missing(&LARGEST_GAP, &[2.0, 1.0], MissingReason::TooFewValues);
     }
 
     #[test]
     fn a_fall_to_nothing_has_a_place_and_no_ratio() {
         for values in [[3.0, 2.0, 0.0, 0.0], [3.0, 2.0, 1e-17, 1e-18]] {
             check(&LARGEST_GAP_AT, &values, 2.0);
-            missing(&LARGEST_GAP, &values, Why::FallsToFloor);
+            missing(&LARGEST_GAP, &values, MissingReason::FallsToFloor);
         }
         check(&LARGEST_GAP_AT, &[1.0, 0.0], 1.0);
-        missing(&LARGEST_GAP_AT, &[0.0, 0.0], Why::AllZero);
+        missing(&LARGEST_GAP_AT, &[0.0, 0.0], MissingReason::AllZero);
     }
 
     #[test]
@@ -153,7 +155,7 @@ mod tests {
         // ω of a square matrix is 2.858, the median 10.5.
         values[19] = 30.1;
         check(&GAVISH_DONOHO_RANK, &values, 1.0);
-        missing(&GAVISH_DONOHO_RANK, &[1.0; 7], Why::TooFewValues);
+        missing(&GAVISH_DONOHO_RANK, &[1.0; 7], MissingReason::TooFewValues);
     }
 
     #[test]

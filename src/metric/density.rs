@@ -6,7 +6,7 @@
 
 use std::f64::consts::PI;
 
-use crate::report::Why;
+use crate::report::MissingReason;
 
 /// Bandwidth of the triangular kernel.
 const BANDWIDTH: f64 = 0.1;
@@ -48,16 +48,16 @@ pub(super) struct Density {
 /// Fits the bulk of a matrix with these singular values, the longer side being `aspect` times the shorter.
 ///
 /// # Errors
-/// [`Why::AllZero`]; [`Why::TooFewValues`] where no point of the density is kept.
-pub(super) fn fit(values: &[f64], aspect: f64) -> Result<Density, Why> {
+/// [`MissingReason::AllZero`]; [`MissingReason::TooFewValues`] where no point of the density is kept.
+pub(super) fn fit(values: &[f64], aspect: f64) -> Result<Density, MissingReason> {
     let n = values.len() as f64;
     let energy: f64 = values.iter().map(|s| s * s).sum();
     let scale = (n / energy).sqrt();
     if values.iter().all(|s| *s == 0.0) {
-        return Err(Why::AllZero);
+        return Err(MissingReason::AllZero);
     }
     if !(energy.is_normal() && scale.is_finite()) {
-        return Err(Why::Overflow);
+        return Err(MissingReason::Overflow);
     }
     let scaled: Vec<f64> = values.iter().map(|s| (s * scale).powi(2)).collect();
     let largest = scaled.iter().copied().fold(0.0, f64::max);
@@ -67,7 +67,7 @@ pub(super) fn fit(values: &[f64], aspect: f64) -> Result<Density, Why> {
     } else {
         kernel_density(&scaled.iter().map(|x| x.sqrt()).collect::<Vec<_>>())
     };
-    let target = Target::new(curve, aspect).ok_or(Why::TooFewValues)?;
+    let target = Target::new(curve, aspect).ok_or(MissingReason::TooFewValues)?;
     let sigma = target.level((largest / (1.0 + 1.0 / aspect.sqrt()).powi(2)).sqrt());
     let end = |sign: f64| (sigma * (1.0 + sign / aspect.sqrt())).powi(2);
     // The root of a width is no width; it is repeated here because the count depends on it.
@@ -209,11 +209,11 @@ pub(super) struct Determinant {
 /// The determinant rule on singular values in descending order.
 ///
 /// # Errors
-/// [`Why::NoTail`] where all are equal, [`Why::TooFewValues`] below two.
-pub(super) fn determinant(values: &[f64]) -> Result<Determinant, Why> {
-    let [first, .., last] = values else { return Err(Why::TooFewValues) };
+/// [`MissingReason::NoTail`] where all are equal, [`MissingReason::TooFewValues`] below two.
+pub(super) fn determinant(values: &[f64]) -> Result<Determinant, MissingReason> {
+    let [first, .., last] = values else { return Err(MissingReason::TooFewValues) };
     if last >= first {
-        return Err(Why::NoTail);
+        return Err(MissingReason::NoTail);
     }
     let mean = values.iter().map(|s| s * s).sum::<f64>() / values.len() as f64;
     let mut product = 0.0;
@@ -228,7 +228,7 @@ pub(super) fn determinant(values: &[f64]) -> Result<Determinant, Why> {
     if value.is_finite() && mean.is_finite() && mean > 0.0 {
         Ok(Determinant { count, value: (value, value / mean) })
     } else {
-        Err(Why::Overflow)
+        Err(MissingReason::Overflow)
     }
 }
 
@@ -262,11 +262,11 @@ mod tests {
 
     #[test]
     fn what_no_bulk_can_be_fitted_to_says_so() {
-        assert_eq!(fit(&[0.0; 4], 2.0), Err(Why::AllZero));
-        assert_eq!(fit(&[1e200, 1e200], 2.0), Err(Why::Overflow));
-        assert_eq!(fit(&[1e-200, 1e-200], 2.0), Err(Why::Overflow));
-        assert_eq!(determinant(&[1.0]), Err(Why::TooFewValues));
-        assert_eq!(determinant(&[1.0; 3]), Err(Why::NoTail));
+        assert_eq!(fit(&[0.0; 4], 2.0), Err(MissingReason::AllZero));
+        assert_eq!(fit(&[1e200, 1e200], 2.0), Err(MissingReason::Overflow));
+        assert_eq!(fit(&[1e-200, 1e-200], 2.0), Err(MissingReason::Overflow));
+        assert_eq!(determinant(&[1.0]), Err(MissingReason::TooFewValues));
+        assert_eq!(determinant(&[1.0; 3]), Err(MissingReason::NoTail));
         assert!(fit(&[1.0], 1.0).is_ok());
     }
 

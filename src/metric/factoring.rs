@@ -69,7 +69,7 @@ fn saved(spectrum: &Spectrum, rank: usize) -> f64 {
 mod tests {
     use super::super::tests::{check, missing};
     use super::*;
-    use crate::report::Why;
+    use crate::report::MissingReason;
     use crate::spectrum::Route;
 
     #[test]
@@ -88,6 +88,6 @@ mod tests {
         check(&SAVED_AT_95, &[1.0; 4], -1.0);
         check(&SAVED_AT_90, &[9.0, 0.1, 0.1, 0.1], 0.5);
         check(&BREAK_EVEN_RANK, &[1.0; 4], 2.0);
-        missing(&SAVED_AT_99, &[0.0; 4], Why::AllZero);
+        missing(&SAVED_AT_99, &[0.0; 4], MissingReason::AllZero);
     }
 }

@@ -17,7 +17,7 @@ mod weightwatcher;
 use std::cell::OnceCell;
 
 use crate::layer::Layer;
-use crate::report::{Column, Measurements, Value, Why};
+use crate::report::{Column, Flag, Measurements, MissingReason, Value};
 use crate::solver::Entries;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
@@ -119,17 +119,21 @@ pub enum Rounded {
 pub struct Subject<'a> {
     layer: &'a Layer,
     entries: &'a Entries,
-    spectrum: Result<&'a Spectrum, Why>,
+    spectrum: Result<&'a Spectrum, MissingReason>,
     rounded: Rounded,
-    tail: OnceCell<Result<TailFit, Why>>,
-    peers_tail: OnceCell<Result<TailFit, Why>>,
-    bulk: OnceCell<Result<Bulk, Why>>,
-    peers_bulk: OnceCell<Result<density::Density, Why>>,
+    tail: OnceCell<Result<TailFit, MissingReason>>,
+    peers_tail: OnceCell<Result<TailFit, MissingReason>>,
+    bulk: OnceCell<Result<Bulk, MissingReason>>,
+    peers_bulk: OnceCell<Result<density::Density, MissingReason>>,
 }
 
 impl<'a> Subject<'a> {
     /// A matrix with its singular values, or why there are none.
-    pub fn new(layer: &'a Layer, entries: &'a Entries, spectrum: Result<&'a Spectrum, Why>) -> Self {
+    pub fn new(
+        layer: &'a Layer,
+        entries: &'a Entries,
+        spectrum: Result<&'a Spectrum, MissingReason>,
+    ) -> Self {
         Self {
             layer,
             entries,
@@ -161,12 +165,12 @@ impl<'a> Subject<'a> {
     /// The value of one of [`METRICS`] alone.
     pub fn value(&self, key: &str) -> Value {
         let metric = METRICS.iter().find(|metric| metric.column.key == key);
-        metric.map_or(Value::Missing(Why::NotApplicable), |metric| (metric.value)(self))
+        metric.map_or(Value::Missing(MissingReason::NotApplicable), |metric| (metric.value)(self))
     }
 
     /// Cautions for whoever reads the values.
-    pub fn flags(&self) -> Vec<&'static str> {
-        let short = |tail: &OnceCell<Result<TailFit, Why>>| {
+    pub fn flags(&self) -> Vec<Flag> {
+        let short = |tail: &OnceCell<Result<TailFit, MissingReason>>| {
             tail.get().is_some_and(|tail| tail.is_ok_and(|tail| tail.count < power_law::LOW_N))
         };
         let rounding = || {
@@ -178,22 +182,22 @@ impl<'a> Subject<'a> {
         };
         let mut flags = vec![];
         if short(&self.tail) || short(&self.peers_tail) {
-            flags.push("low_n_tail");
+            flags.push(Flag::LowNTail);
         }
         if rounding() {
-            flags.push("bulk_by_rounding");
+            flags.push(Flag::BulkByRounding);
         }
         flags
     }
 
     /// Why a value that is zero, or not told from zero, is not there.
-    fn unresolved(&self) -> Why {
+    fn unresolved(&self) -> MissingReason {
         match self.layer.rank {
-            Some(rank) if rank < self.layer.rows.min(self.layer.cols) => Why::LowRank,
+            Some(rank) if rank < self.layer.rows.min(self.layer.cols) => MissingReason::LowRank,
             _ if self.spectrum.is_ok_and(|spectrum| spectrum.route() == Route::Direct) => {
-                Why::BelowExactFloor
+                MissingReason::BelowExactFloor
             }
-            _ => Why::BelowFloor,
+            _ => MissingReason::BelowFloor,
         }
     }
 
@@ -206,22 +210,22 @@ impl<'a> Subject<'a> {
     fn measure(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
         self.known(|spectrum| {
             let nothing_rises = spectrum.largest() <= 0.0 && spectrum.floor() > 0.0;
-            if nothing_rises { Value::Missing(Why::BelowExactFloor) } else { value(spectrum) }
+            if nothing_rises { Value::Missing(MissingReason::BelowExactFloor) } else { value(spectrum) }
         })
     }
 
     /// A value that an all-zero matrix does not have.
     fn nonzero(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
-        self.measure(
-            |spectrum| if spectrum.largest() > 0.0 { value(spectrum) } else { Value::Missing(Why::AllZero) },
-        )
+        self.measure(|spectrum| {
+            if spectrum.largest() > 0.0 { value(spectrum) } else { Value::Missing(MissingReason::AllZero) }
+        })
     }
 
     /// A value of the ratios of the eigenvalues `λ = σ²` that the decomposition resolves, ascending.
     fn eigenvalues(&self, value: impl FnOnce(&[f64]) -> Value) -> Value {
         self.nonzero(|spectrum| {
             let Eigenvalues { values: resolved, .. } = eigenvalues(spectrum);
-            if resolved.len() < 2 { Value::Missing(Why::TooFewValues) } else { value(&resolved) }
+            if resolved.len() < 2 { Value::Missing(MissingReason::TooFewValues) } else { value(&resolved) }
         })
     }
 
@@ -243,7 +247,7 @@ impl<'a> Subject<'a> {
             let bulk = self.bulk.get_or_init(|| bulk::fit(spectrum));
             match *bulk {
                 Ok(bulk) => value(spectrum, bulk),
-                Err(Why::BelowFloor) => Value::Missing(self.unresolved()),
+                Err(MissingReason::BelowFloor) => Value::Missing(self.unresolved()),
                 Err(why) => Value::Missing(why),
             }
         })
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[track_caller]
-    pub(super) fn missing(metric: &Metric, values: &[f64], why: Why) {
+    pub(super) fn missing(metric: &Metric, values: &[f64], why: MissingReason) {
         assert_eq!(value(metric, values), Value::Missing(why), "{}", metric.column.key);
     }
 

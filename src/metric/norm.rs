@@ -1,7 +1,7 @@
 //! Sizes of a matrix: norms, extreme singular values and their ratio.
 
 use super::Metric;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 
 pub(super) const SPECTRAL_NORM: Metric = Metric {
     column: Column {
@@ -73,7 +73,7 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
     },
     value: |subject| {
         subject.measure(|spectrum| match spectrum.values().last() {
-            _ if spectrum.largest() == 0.0 => Value::Missing(Why::AllZero),
+            _ if spectrum.largest() == 0.0 => Value::Missing(MissingReason::AllZero),
             Some(last) if *last > spectrum.floor() => Value::real(spectrum.largest() / last),
             _ => Value::Missing(subject.unresolved()),
         })
@@ -158,7 +158,7 @@ pub(super) const MAX_ABS: Metric = Metric {
     },
     value: |subject| match subject.layer.rank {
         // Its entries were never computed.
-        Some(_) => Value::Missing(Why::NotApplicable),
+        Some(_) => Value::Missing(MissingReason::NotApplicable),
         None => Value::real(subject.entries.max_abs()),
     },
 };
@@ -186,11 +186,11 @@ mod tests {
 
     #[test]
     fn what_the_route_cannot_resolve_is_missing() {
-        missing(&CONDITION_NUMBER, &[1.0, 0.0], Why::BelowExactFloor);
-        missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], Why::BelowExactFloor);
+        missing(&CONDITION_NUMBER, &[1.0, 0.0], MissingReason::BelowExactFloor);
+        missing(&SMALLEST_SINGULAR_VALUE, &[1.0, 1e-17], MissingReason::BelowExactFloor);
         check(&BELOW_FLOOR_COUNT, &[1.0, 0.5, 1e-17, 0.0], 2.0);
         check(&ACCURACY_FLOOR, &[2.0, 0.5, 1e-17, 0.0], 8.0 * f64::EPSILON);
-        missing(&CONDITION_NUMBER, &[0.0, 0.0], Why::AllZero);
+        missing(&CONDITION_NUMBER, &[0.0, 0.0], MissingReason::AllZero);
         check(&SPECTRAL_NORM, &[0.0, 0.0], 0.0);
         check(&FROBENIUS_NORM, &[0.0, 0.0], 0.0);
     }

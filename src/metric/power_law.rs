@@ -3,7 +3,7 @@
 use std::f64::consts::LOG10_2;
 
 use super::Metric;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 
 /// A tail of fewer values carries the flag `low_n_tail`.
 pub const LOW_N: usize = 50;
@@ -104,7 +104,7 @@ pub(super) const ALPHA_HILL: Metric = Metric {
             if sum > 0.0 {
                 Value::real(1.0 + (logs.len() - start) as f64 / sum)
             } else {
-                Value::Missing(Why::NoTail)
+                Value::Missing(MissingReason::NoTail)
             }
         })
     },

@@ -2,7 +2,7 @@
 
 use super::Metric;
 use crate::matrix::Dtype;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 use crate::spectrum::Spectrum;
 
 pub(super) const STABLE_RANK: Metric = Metric {
@@ -59,7 +59,7 @@ pub(super) const ENTROPY: Metric = Metric {
                 // What lies between both floors counts in the sum and not in the rank.
                 Value::within(entropy(relative(spectrum).map(|s| s * s)) / (rank as f64).ln(), 0.0, 1.0)
             }
-            _ => Value::Missing(Why::TooFewValues),
+            _ => Value::Missing(MissingReason::TooFewValues),
         })
     },
 };
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_zero_matrix_has_rank_zero_and_no_other() {
         check(&NUMERICAL_RANK, &[0.0, 0.0], 0.0);
-        missing(&STABLE_RANK, &[0.0, 0.0], Why::AllZero);
-        missing(&ENTROPY, &[1.0], Why::TooFewValues);
+        missing(&STABLE_RANK, &[0.0, 0.0], MissingReason::AllZero);
+        missing(&ENTROPY, &[1.0], MissingReason::TooFewValues);
     }
 }

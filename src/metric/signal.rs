@@ -1,7 +1,7 @@
 //! Spectrum's ratio of signal to noise, by which that package chooses what to train.
 
 use super::Metric;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 use crate::spectrum::{magnitude, scaled};
 
 pub(super) const SPECTRUM_SNR: Metric = Metric {
@@ -29,7 +29,7 @@ pub(super) const SPECTRUM_SNR: Metric = Metric {
             if noise > 0.0 {
                 Value::real(scaled(signal / noise / spectrum.largest(), -spectrum.exponent()))
             } else {
-                Value::Missing(Why::NoNoise)
+                Value::Missing(MissingReason::NoNoise)
             }
         })
     },
@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn without_noise_there_is_no_ratio() {
-        missing(&SPECTRUM_SNR, &[2.0, 2.0], Why::NoNoise);
-        missing(&SPECTRUM_SNR, &[5.0, 1e-18, 1e-19], Why::NoNoise);
-        missing(&SPECTRUM_SNR, &[0.0], Why::AllZero);
+        missing(&SPECTRUM_SNR, &[2.0, 2.0], MissingReason::NoNoise);
+        missing(&SPECTRUM_SNR, &[5.0, 1e-18, 1e-19], MissingReason::NoNoise);
+        missing(&SPECTRUM_SNR, &[0.0], MissingReason::AllZero);
     }
 }

@@ -8,7 +8,7 @@
 
 use std::f64::consts::LOG10_2;
 
-use crate::report::Why;
+use crate::report::MissingReason;
 use crate::spectrum::scaled;
 
 use super::tail::{self, TailFit};
@@ -35,8 +35,8 @@ const ABOVE: f64 = 1.5;
 /// The tail of a sample of positive values, ascending, by `rule`; the values are in units of `2^exponent`.
 ///
 /// # Errors
-/// [`Why::TooFewValues`] below two values, [`Why::NoTail`] where no value that the rule allows has an exponent.
-pub fn fit_by(sample: &[f64], exponent: i32, rule: StartRule) -> Result<TailFit, Why> {
+/// [`MissingReason::TooFewValues`] below two values, [`MissingReason::NoTail`] where no value that the rule allows has an exponent.
+pub fn fit_by(sample: &[f64], exponent: i32, rule: StartRule) -> Result<TailFit, MissingReason> {
     let n = sample.len();
     match rule {
         StartRule::Ks => tail::fit(sample),
@@ -50,12 +50,12 @@ pub fn fit_by(sample: &[f64], exponent: i32, rule: StartRule) -> Result<TailFit,
 }
 
 /// The best start from `lowest` of the peak on.
-fn between(sample: &[f64], lowest: impl Fn(f64) -> f64) -> Result<TailFit, Why> {
-    let peak = peak(sample).ok_or(Why::TooFewValues)?;
+fn between(sample: &[f64], lowest: impl Fn(f64) -> f64) -> Result<TailFit, MissingReason> {
+    let peak = peak(sample).ok_or(MissingReason::TooFewValues)?;
     let (low, high) = (lowest(peak), ABOVE * peak);
     let first = sample.partition_point(|x| *x < low);
     let end = sample.partition_point(|x| *x <= high);
-    if first < end { tail::fit_within(sample, first..end) } else { Err(Why::NoTail) }
+    if first < end { tail::fit_within(sample, first..end) } else { Err(MissingReason::NoTail) }
 }
 
 /// The lower end of the fullest of equal bins of log₁₀ between the smallest and the largest value; the first of equals.
@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn what_has_no_tail_says_so_by_every_rule() {
         for rule in [StartRule::Ks, StartRule::Median, StartRule::Peak, StartRule::PeakFixed] {
-            assert_eq!(fit_by(&[], 0, rule), Err(Why::TooFewValues), "{rule:?}");
-            assert_eq!(fit_by(&[1.0], 0, rule), Err(Why::TooFewValues), "{rule:?}");
+            assert_eq!(fit_by(&[], 0, rule), Err(MissingReason::TooFewValues), "{rule:?}");
+            assert_eq!(fit_by(&[1.0], 0, rule), Err(MissingReason::TooFewValues), "{rule:?}");
             assert!(fit_by(&[2.0; 30], 0, rule).is_err(), "{rule:?}");
         }
     }

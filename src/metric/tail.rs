@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use pulp::Arch;
 
-use crate::report::Why;
+use crate::report::MissingReason;
 
 /// Values of a tail of `n` that lie within `n` times this are equal but for rounding of their decomposition.
 const EQUAL: f64 = 8.0 * f64::EPSILON;
@@ -42,24 +42,24 @@ impl TailFit {
 /// The tail of a sample of positive values, ascending.
 ///
 /// # Errors
-/// [`Why::TooFewValues`] below two values, [`Why::NoTail`] where all values are equal.
-pub fn fit(sample: &[f64]) -> Result<TailFit, Why> {
+/// [`MissingReason::TooFewValues`] below two values, [`MissingReason::NoTail`] where all values are equal.
+pub fn fit(sample: &[f64]) -> Result<TailFit, MissingReason> {
     fit_within(sample, 0..sample.len())
 }
 
 /// The same with only the values at `candidates` as starts.
 ///
 /// # Errors
-/// [`Why::TooFewValues`] below two values, [`Why::NoTail`] where no candidate has an exponent.
-pub(super) fn fit_within(sample: &[f64], candidates: Range<usize>) -> Result<TailFit, Why> {
-    let [.., last] = sample else { return Err(Why::TooFewValues) };
+/// [`MissingReason::TooFewValues`] below two values, [`MissingReason::NoTail`] where no candidate has an exponent.
+pub(super) fn fit_within(sample: &[f64], candidates: Range<usize>) -> Result<TailFit, MissingReason> {
+    let [.., last] = sample else { return Err(MissingReason::TooFewValues) };
     if sample.len() < 2 {
-        return Err(Why::TooFewValues);
+        return Err(MissingReason::TooFewValues);
     }
     let candidates = candidates.start..candidates.end.min(sample.len() - 1);
     // In units of the largest value: a tail's sum of logarithms is then small where its terms are.
     let logs: Vec<f64> = sample.iter().map(|x| x.ln() - last.ln()).collect();
-    let best = Arch::new().dispatch(|| search(&logs, candidates)).ok_or(Why::NoTail)?;
+    let best = Arch::new().dispatch(|| search(&logs, candidates)).ok_or(MissingReason::NoTail)?;
     let Candidate { start, alpha, distance } = best;
     Ok(TailFit { alpha, xmin: sample[start], count: sample.len() - start, distance })
 }
@@ -307,12 +307,12 @@ mod tests {
 
     #[test]
     fn what_has_no_tail_says_so() {
-        assert_eq!(fit(&[]), Err(Why::TooFewValues));
-        assert_eq!(fit(&[1.0]), Err(Why::TooFewValues));
-        assert_eq!(fit(&[2.0; 30]), Err(Why::NoTail));
+        assert_eq!(fit(&[]), Err(MissingReason::TooFewValues));
+        assert_eq!(fit(&[1.0]), Err(MissingReason::TooFewValues));
+        assert_eq!(fit(&[2.0; 30]), Err(MissingReason::NoTail));
         // Equal but for rounding of their decomposition.
         let near: Vec<f64> = (0..30).map(|i| 2.0 + f64::from(i % 5) * 4.0 * f64::EPSILON).collect();
-        assert_eq!(fit(&near), Err(Why::NoTail));
+        assert_eq!(fit(&near), Err(MissingReason::NoTail));
     }
 
     #[test]

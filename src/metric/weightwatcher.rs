@@ -8,7 +8,7 @@
 use super::density::{self, Density, Determinant};
 use super::tail::{self, TailFit};
 use super::{Metric, Subject};
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 use crate::spectrum::{magnitude, scaled};
 
 /// Eigenvalues up to this take no part in the fit.
@@ -77,15 +77,19 @@ columns! {
 
 /// A value that a kernel of a 2-D convolution does not have here.
 fn dense(subject: &Subject<'_>, value: impl FnOnce(&Subject<'_>) -> Value) -> Value {
-    if subject.layer.stored_shape.len() == 4 { Value::Missing(Why::NotApplicable) } else { value(subject) }
+    if subject.layer.stored_shape.len() == 4 {
+        Value::Missing(MissingReason::NotApplicable)
+    } else {
+        value(subject)
+    }
 }
 
 /// A value of the singular values, descending; there is at least one.
 fn of(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
     dense(subject, |subject| {
         subject.measure(|spectrum| match spectrum.values() {
-            [] => Value::Missing(Why::TooFewValues),
-            _ if !spectrum.fits() => Value::Missing(Why::Overflow),
+            [] => Value::Missing(MissingReason::TooFewValues),
+            _ if !spectrum.fits() => Value::Missing(MissingReason::Overflow),
             values => value(values),
         })
     })
@@ -97,13 +101,13 @@ fn ratio(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
         subject.measure(|spectrum| {
             let unit = magnitude(spectrum.largest());
             let values: Vec<f64> = spectrum.values().iter().map(|s| scaled(*s, -unit)).collect();
-            if values.is_empty() { Value::Missing(Why::TooFewValues) } else { value(&values) }
+            if values.is_empty() { Value::Missing(MissingReason::TooFewValues) } else { value(&values) }
         })
     })
 }
 
 fn nonzero(subject: &Subject<'_>, value: impl FnOnce(&[f64]) -> Value) -> Value {
-    ratio(subject, |v| if v[0] > 0.0 { value(v) } else { Value::Missing(Why::AllZero) })
+    ratio(subject, |v| if v[0] > 0.0 { value(v) } else { Value::Missing(MissingReason::AllZero) })
 }
 
 /// A value of the tail by WeightWatcher's rules.
@@ -112,7 +116,7 @@ fn tail(subject: &Subject<'_>, value: impl FnOnce(TailFit) -> Value) -> Value {
         let fit = subject.peers_tail.get_or_init(|| {
             let kept: Vec<f64> = v.iter().rev().map(|s| s * s).filter(|x| *x > CUT).collect();
             if kept.iter().any(|x| x.is_infinite()) {
-                return Err(Why::Overflow);
+                return Err(MissingReason::Overflow);
             }
             if kept.len() < SMALL { fit_small(&kept) } else { tail::fit(&kept) }
         });
@@ -133,9 +137,9 @@ fn determinant(subject: &Subject<'_>, value: impl FnOnce(Determinant) -> Value) 
 }
 
 /// The fit below 20 values: one less in the numerator, and no tail of fewer than eight.
-fn fit_small(x: &[f64]) -> Result<TailFit, Why> {
+fn fit_small(x: &[f64]) -> Result<TailFit, MissingReason> {
     if x.len() < 2 {
-        return Err(Why::TooFewValues);
+        return Err(MissingReason::TooFewValues);
     }
     let candidate = |start: usize| {
         let tail = &x[start..];
@@ -151,7 +155,7 @@ fn fit_small(x: &[f64]) -> Result<TailFit, Why> {
     let best = starts
         .filter_map(candidate)
         .reduce(|best, next| if next.distance < best.distance { next } else { best });
-    best.ok_or(Why::NoTail)
+    best.ok_or(MissingReason::NoTail)
 }
 
 fn long(subject: &Subject<'_>) -> f64 {
@@ -173,8 +177,8 @@ fn energy(v: &[f64]) -> f64 {
 
 fn log10(v: &[f64], x: f64) -> Value {
     match (v[0] > 0.0, x.is_normal()) {
-        (false, _) => Value::Missing(Why::AllZero),
-        (true, false) => Value::Missing(Why::Overflow),
+        (false, _) => Value::Missing(MissingReason::AllZero),
+        (true, false) => Value::Missing(MissingReason::Overflow),
         (true, true) => Value::real(x.log10()),
     }
 }
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_single_value_has_no_tail() {
-        assert_eq!(fit_small(&[1.0]), Err(Why::TooFewValues));
-        assert_eq!(fit_small(&[2.0; 9]), Err(Why::NoTail));
+        assert_eq!(fit_small(&[1.0]), Err(MissingReason::TooFewValues));
+        assert_eq!(fit_small(&[2.0; 9]), Err(MissingReason::NoTail));
     }
 }

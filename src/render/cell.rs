@@ -1,13 +1,13 @@
 //! A value as a person reads it: digits, marks of caution, short forms of lists.
 
 use crate::notation;
-use crate::report::{Column, Format, Row, Value};
+use crate::report::{Column, Flag, Format, Row, Value};
 
 /// Marks an exponent that was fitted on few values.
 pub(super) const UNSURE: &str = "~";
 /// Exponents, and the flags that say so.
-pub(super) const SHORT_TAILS: [(&str, &str); 3] =
-    [("alpha", "low_n_tail"), ("farms_alpha", "low_n_tail"), ("whole_alpha", "low_n_whole_tail")];
+pub(super) const SHORT_TAILS: [(&str, Flag); 3] =
+    [("alpha", Flag::LowNTail), ("farms_alpha", Flag::LowNTail), ("whole_alpha", Flag::LowNWholeTail)];
 
 /// A value as a person reads it.
 pub(super) fn cell(row: &Row, column: &Column) -> String {
@@ -22,7 +22,9 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
     };
     match column.key {
         _ if is_unsure(row, column) => format!("{UNSURE}{text}"),
-        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&"cosine_bounds") => format!("≤{text}"),
+        "lowest_cosine" | "right_lowest_cosine" if row.flags.contains(&Flag::CosineBounds) => {
+            format!("≤{text}")
+        }
         _ => text,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::notation;
-use crate::report::{Compared, Report, Row, Standing, Value, Why};
+use crate::report::{Compared, Flag, MissingReason, Report, Row, Standing, Value};
 
 use super::style::{TableStyle, Unchanged};
 
@@ -28,7 +28,7 @@ fn changed_vectors(report: &Report) -> impl Iterator<Item = &Row> {
 /// Whether the bytes of a side are not known.
 fn is_unseen(row: &Row) -> bool {
     let mut fates = row.values.0.iter().filter(|(column, _)| column.label.ends_with("changed"));
-    fates.any(|(_, value)| *value == Value::Missing(Why::Unseen))
+    fates.any(|(_, value)| *value == Value::Missing(MissingReason::Unseen))
 }
 
 fn is(row: &Row, standing: Standing) -> bool {
@@ -70,18 +70,15 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     let (unseen, vectors): (Vec<&Row>, Vec<&Row>) = changed_vectors(report).partition(|row| is_unseen(row));
     notes.extend(list(&vectors, &name).map(|names| format!("changed, no matrices: {names}")));
     notes.extend(list(&unseen, &name).map(|names| format!("! not known whether they changed: {names}")));
-    for (flag, what) in [
-        ("signs_differ", "entries differ only in sign"),
-        ("scaled_copy", "the base's entries times one factor, to within rounding"),
-        ("likely_permuted", "the base's entries in other places: rows or columns likely re-ordered"),
-        ("likely_transposed", "same singular values, sides swapped: likely transposed"),
-        (
-            "likely_rotated",
-            "same singular values, other entries: likely rotated or reflected, or re-ordered and then rounded",
-        ),
+    for flag in [
+        Flag::SignsDiffer,
+        Flag::ScaledCopy,
+        Flag::LikelyPermuted,
+        Flag::LikelyTransposed,
+        Flag::LikelyRotated,
     ] {
         let rows: Vec<&Row> = report.rows.iter().filter(|row| row.flags.contains(&flag)).collect();
-        notes.extend(list(&rows, &name).map(|names| format!("? {what}: {names}")));
+        notes.extend(list(&rows, &name).map(|names| format!("? {flag}: {names}")));
     }
     notes
 }

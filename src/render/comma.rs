@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use super::flat::{self, Cell};
 use super::style::Formulas;
-use crate::report::{Kind, Pattern, Report};
+use crate::report::{Pattern, Report, SkipKind};
 
 pub(super) fn write(report: &Report, formulas: Formulas, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
@@ -62,7 +62,7 @@ pub(super) fn write_patterns(
             bytes,
             pattern.becomes.name().to_owned(),
             pattern.matrices.to_string(),
-            pattern.kind.map_or("", Kind::name).to_owned(),
+            pattern.kind.map_or("", SkipKind::code).to_owned(),
             text(pattern.reason.as_deref().unwrap_or_default()),
         ])?;
     }

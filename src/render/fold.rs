@@ -169,7 +169,7 @@ fn median(sorted: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Measurements, Why};
+    use crate::report::{Measurements, MissingReason};
 
     fn check(name: &str, expected: Option<&str>) {
         assert_eq!(all_experts(name).as_deref(), expected, "{name}");
@@ -250,6 +250,6 @@ mod tests {
             &of(Value::Count(3), Value::Count(8)),
             &["experts.8.up: count 8, of all 3 (+5 deviations)"],
         );
-        check_apart(&REAL, &of(Value::Missing(Why::TooFewValues), Value::Real(10.0)), &[]);
+        check_apart(&REAL, &of(Value::Missing(MissingReason::TooFewValues), Value::Real(10.0)), &[]);
     }
 }

@@ -12,7 +12,7 @@ use super::table::shorten;
 use super::{OutputFormat, comma, json};
 use crate::error::brief;
 use crate::notation;
-use crate::report::{Fate, Inventory, Kind, Pattern, Source, Updates};
+use crate::report::{Fate, Inventory, Pattern, SkipKind, Source, Updates};
 
 /// The formats it can be written in.
 pub const FORMATS: [OutputFormat; 5] =
@@ -106,7 +106,7 @@ fn cells(pattern: &Pattern) -> [String; 6] {
         (Fate::Matrix, _) if pattern.matrices != pattern.count => {
             format!("{} matrices", notation::count(pattern.matrices))
         }
-        (Fate::Skipped, Some(reason)) if pattern.kind == Some(Kind::Refused) => {
+        (Fate::Skipped, Some(reason)) if pattern.kind == Some(SkipKind::Refused) => {
             format!("refused: {}", brief(reason))
         }
         (Fate::Skipped, Some(reason)) => format!("skipped: {}", brief(reason)),

@@ -10,7 +10,7 @@ use super::fold::{self, Bunch};
 use super::style::{Layout, Overflow, TableStyle};
 use super::{changes, foot, problem};
 use crate::notation;
-use crate::report::{Column, Kind, Report, Row, SkippedContent, Value, Verdict, Why};
+use crate::report::{Column, Flag, MissingReason, Report, Row, SkipKind, SkippedContent, Value, Verdict};
 
 const SPARK: usize = 12;
 /// Reasons that the footer tells apart.
@@ -166,19 +166,13 @@ pub(super) fn shorten(text: &str, width: usize) -> String {
     start.iter().chain(['…'].iter()).chain(end).collect()
 }
 
-/// Flags of rows, in words.
-const CAUTIONS: [(&str, &str); 5] = [
-    ("orientation_unknown", "slices of a stack: nothing tells which side of each is the outputs"),
-    ("scale_assumed", "no scale is stored: 1 was taken"),
-    ("rank_not_as_configured", "the configuration names another rank: that of the factors was taken"),
-    (
-        "moved_base",
-        "training began by taking a part out of the base: this is no update to the original weights",
-    ),
-    (
-        "bulk_by_rounding",
-        "few distinct eigenvalues: rounding decides the fitted bulk, num_spikes to bulk_min",
-    ),
+/// Flags that are told with the number of their rows.
+const CAUTIONS: [Flag; 5] = [
+    Flag::OrientationUnknown,
+    Flag::ScaleAssumed,
+    Flag::RankNotAsConfigured,
+    Flag::MovedBase,
+    Flag::BulkByRounding,
 ];
 
 /// What a reader must know beside the numbers.
@@ -201,9 +195,9 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
             ));
         }
         if let Some((column, _)) =
-            row.values.0.iter().find(|(_, value)| *value == Value::Missing(Why::Overflow))
+            row.values.0.iter().find(|(_, value)| *value == Value::Missing(MissingReason::Overflow))
         {
-            notes.push(format!("! {}: {} is {}", row.name, column.key, Why::Overflow));
+            notes.push(format!("! {}: {} is {}", row.name, column.key, MissingReason::Overflow));
         }
         if let Some(original) = &row.tied_to {
             notes.push(format!("= {} is byte-identical to {original} and was computed once", row.name));
@@ -219,13 +213,13 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
     notes.extend(unseen(report));
     notes.extend(report.notes.iter().cloned());
     notes.extend(foot::commits(report));
-    if report.rows.iter().any(|row| row.flags.contains(&"cosine_bounds")) {
+    if report.rows.iter().any(|row| row.flags.contains(&Flag::CosineBounds)) {
         notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
     }
-    for (flag, note) in CAUTIONS {
+    for flag in CAUTIONS {
         let count = report.rows.iter().filter(|row| row.flags.contains(&flag)).count();
         if count > 0 {
-            notes.push(format!("? {note} ({count} of {} rows)", report.rows.len()));
+            notes.push(format!("? {flag} ({count} of {} rows)", report.rows.len()));
         }
     }
     let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
@@ -303,7 +297,7 @@ pub(super) fn footer(report: &Report) -> String {
         reasons.extend((others > 0).then(|| format!("{others} for other reasons")));
         parts.push(format!("{} skipped ({})", notation::count(totals.skipped), reasons.join(", ")));
     }
-    let refused = report.skipped.iter().filter(|skipped| skipped.kind == Kind::Refused).count();
+    let refused = report.skipped.iter().filter(|skipped| skipped.kind == SkipKind::Refused).count();
     if refused > 0 {
         parts.push(format!("{} of them refused", notation::count(refused as u64)));
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Kind, Source};
+use super::{SkipKind, Source};
 
 /// A checkpoint as its headers describe it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,7 +69,7 @@ pub struct Pattern {
     pub reason: Option<String>,
     /// What that means for the model.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
+    pub kind: Option<SkipKind>,
 }
 
 /// What becomes of a tensor.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Flag;
+
 /// A tensor that was not analysed, with the reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Skipped {
@@ -14,7 +16,7 @@ pub struct Skipped {
     /// Why it is no matrix to analyse.
     pub reason: String,
     /// What that means for the model.
-    pub kind: Kind,
+    pub kind: SkipKind,
     /// What its bytes say, if they were read.
     #[serde(flatten)]
     pub content: Option<SkippedContent>,
@@ -52,7 +54,7 @@ impl Skipped {
 /// What it means for the model that a tensor was not analysed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum SkipKind {
     /// Nothing is lost: it is a vector, a number, a mask, or a part of another tensor.
     #[default]
     Plain,
@@ -62,9 +64,9 @@ pub enum Kind {
     Refused,
 }
 
-impl Kind {
-    /// The word in reports.
-    pub fn name(self) -> &'static str {
+impl SkipKind {
+    /// The code in reports; it does not change.
+    pub fn code(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Unpaired => "unpaired",
@@ -121,5 +123,5 @@ pub struct Update {
     pub tensors: Vec<String>,
     /// Cautions, which the row's flags repeat.
     #[serde(skip)]
-    pub flags: Vec<&'static str>,
+    pub flags: Vec<Flag>,
 }

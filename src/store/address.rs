@@ -97,7 +97,7 @@ impl Address {
     /// An error for what needs all its files on this machine.
     pub fn not_here(&self) -> Error {
         let command = self.download();
-        Error::Usage(format!("`{self}` has to be on this machine for that; fetch it with `{command}`"))
+        Error::Remote(format!("`{self}` has to be on this machine for that; fetch it with `{command}`"))
     }
 
     /// The command that fetches it.

@@ -50,7 +50,7 @@ impl Address {
         let what = [Some(self.repository.as_str()), self.path.as_deref()];
         let what = what.into_iter().flatten().collect::<Vec<_>>().join("/");
         let at = self.revision.as_deref().map_or_else(String::new, |revision| format!("@{revision}"));
-        Error::Usage(format!(
+        Error::Remote(format!(
             "`{}{at}` is neither here nor in the Hugging Face cache, {}; fetch it with `{}`",
             brief(&what),
             brief(&cache.to_string_lossy()),

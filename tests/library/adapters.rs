@@ -10,7 +10,7 @@ use svdkit::checkpoint::{self, MatrixSource, Opening, Pairs};
 use svdkit::layer::{Filter, Layer};
 use svdkit::metric::METRICS;
 use svdkit::pair::Pair;
-use svdkit::report::Measurements;
+use svdkit::report::{Flag, Measurements};
 use svdkit::solver::{Precision, singular_values};
 
 fn fixture(path: &str) -> PathBuf {
@@ -242,7 +242,7 @@ fn an_update_to_a_moved_base_is_none_to_the_original() {
     let message = checkpoint::open_with(&fixture("dialects/kasa"), &opening).err().unwrap().to_string();
     assert!(message.contains("`kasa` took a part out of the base before training"), "{message}");
     let source = open("dialects/kasa", None);
-    assert_eq!(source.update(&layers(source.as_ref())[0]).unwrap().flags, ["moved_base"]);
+    assert_eq!(source.update(&layers(source.as_ref())[0]).unwrap().flags, [Flag::MovedBase]);
 }
 
 #[test]

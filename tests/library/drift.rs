@@ -12,7 +12,7 @@ use svdkit::error::Error;
 use svdkit::layer::{Element, Filter, Layer, TensorInfo, select};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::METRICS;
-use svdkit::report::{SourceFile, Standing, Value, Why};
+use svdkit::report::{Flag, MissingReason, SourceFile, Standing, Value};
 use svdkit::solver::{Precision, all_vectors};
 
 /// A checkpoint of one f64 matrix.
@@ -197,7 +197,7 @@ fn a_scaled_weight_has_only_moved_along_its_own_directions() {
     ] {
         check(&tuned, key, expected, 1e-12);
     }
-    assert!(tuned.found.flags.iter().all(|flag| *flag != "likely_permuted"));
+    assert!(tuned.found.flags.iter().all(|flag| *flag != Flag::LikelyPermuted));
 }
 
 /// `U·diag(d)·Vᵀ` of the singular vectors of `base`.
@@ -270,12 +270,12 @@ fn turning_both_sides_changes_no_drift() {
 fn reordered_rows_are_flagged_and_small_updates_are_not() {
     let base = Dense::seeded(9, 7, 8);
     let flagged = |tuned: &Dense, flag| compared(&base, tuned, &SETTINGS).found.flags.contains(&flag);
-    assert!(flagged(&Dense::of(9, 7, |i, j| base.at((i + 1) % 9, j)), "likely_permuted"));
-    assert!(flagged(&Dense::of(9, 7, |i, j| base.at(i, 6 - j)), "likely_permuted"));
-    assert!(flagged(&base.reflected(3), "likely_rotated"));
-    assert!(flagged(&base.transposed(), "likely_transposed"));
-    assert!(!flagged(&base.plus(1e-6, &Dense::seeded(9, 7, 9)), "likely_permuted"));
-    assert!(!flagged(&base.plus(0.5, &Dense::seeded(9, 7, 9)), "likely_permuted"));
+    assert!(flagged(&Dense::of(9, 7, |i, j| base.at((i + 1) % 9, j)), Flag::LikelyPermuted));
+    assert!(flagged(&Dense::of(9, 7, |i, j| base.at(i, 6 - j)), Flag::LikelyPermuted));
+    assert!(flagged(&base.reflected(3), Flag::LikelyRotated));
+    assert!(flagged(&base.transposed(), Flag::LikelyTransposed));
+    assert!(!flagged(&base.plus(1e-6, &Dense::seeded(9, 7, 9)), Flag::LikelyPermuted));
+    assert!(!flagged(&base.plus(0.5, &Dense::seeded(9, 7, 9)), Flag::LikelyPermuted));
 }
 
 #[test]
@@ -283,26 +283,26 @@ fn what_only_looks_like_another_weight_is_called_what_it_is() {
     let base = Dense::seeded(8, 8, 4);
     let orthogonal = Dense::of(8, 8, |i, j| f64::from(u8::from(i == j))).reflected(5);
     let flags = |base: &Dense, tuned: &Dense| compared(base, tuned, &SETTINGS).found.flags;
-    let check = |base: &Dense, tuned: &Dense, expected: &[&str]| {
+    let check = |base: &Dense, tuned: &Dense, expected: &[Flag]| {
         let mut found = flags(base, tuned);
-        found.retain(|flag| *flag != "low_n_tail");
+        found.retain(|flag| *flag != Flag::LowNTail);
         assert_eq!(found, expected);
     };
     let signed = |sign: fn(usize, usize) -> bool| {
         Dense::of(8, 8, |i, j| if sign(i, j) { -base.at(i, j) } else { base.at(i, j) })
     };
-    check(&base, &signed(|_, _| true), &["signs_differ"]);
-    check(&base, &signed(|i, _| i == 3), &["signs_differ"]);
-    check(&base, &signed(|i, j| i % 2 == 1 || j == 0), &["signs_differ"]);
-    check(&base, &signed(|i, j| (i, j) == (7, 7)), &["signs_differ"]);
-    check(&base, &base.plus(1.0, &base), &["scaled_copy"]);
-    check(&base, &base.plus(-4.0, &base), &["scaled_copy"]);
-    check(&base, &base.plus(0.3, &base), &["scaled_copy"]);
-    check(&base, &Dense::of(8, 8, |i, j| base.at((3 * i) % 8, (5 * j) % 8)), &["likely_permuted"]);
-    check(&base, &base.transposed(), &["likely_transposed"]);
-    check(&base, &base.reflected(2), &["likely_rotated"]);
+    check(&base, &signed(|_, _| true), &[Flag::SignsDiffer]);
+    check(&base, &signed(|i, _| i == 3), &[Flag::SignsDiffer]);
+    check(&base, &signed(|i, j| i % 2 == 1 || j == 0), &[Flag::SignsDiffer]);
+    check(&base, &signed(|i, j| (i, j) == (7, 7)), &[Flag::SignsDiffer]);
+    check(&base, &base.plus(1.0, &base), &[Flag::ScaledCopy]);
+    check(&base, &base.plus(-4.0, &base), &[Flag::ScaledCopy]);
+    check(&base, &base.plus(0.3, &base), &[Flag::ScaledCopy]);
+    check(&base, &Dense::of(8, 8, |i, j| base.at((3 * i) % 8, (5 * j) % 8)), &[Flag::LikelyPermuted]);
+    check(&base, &base.transposed(), &[Flag::LikelyTransposed]);
+    check(&base, &base.reflected(2), &[Flag::LikelyRotated]);
     // Equal singular values alone are no other order of rows.
-    check(&orthogonal, &orthogonal.reflected(6), &["likely_rotated"]);
+    check(&orthogonal, &orthogonal.reflected(6), &[Flag::LikelyRotated]);
     check(&base, &base.plus(0.5, &Dense::seeded(8, 8, 9)), &[]);
     let zero = Dense::of(8, 8, |_, _| 0.0);
     check(&zero, &base, &[]);
@@ -314,7 +314,7 @@ fn directions_that_are_not_determined_are_left_out() {
     // All singular values equal: no vector is more than a choice of the solver.
     let base = Dense::of(6, 6, |i, j| f64::from(u8::from(i == j)));
     let tuned = compared(&base, &base.plus(1.0, &base), &SETTINGS);
-    assert_eq!(drift(&tuned, "direction_drift"), Value::Missing(Why::Degenerate));
+    assert_eq!(drift(&tuned, "direction_drift"), Value::Missing(MissingReason::Degenerate));
     check(&tuned, "alignment", 1.0, 1e-12);
     // Rank one on both sides: the other directions are rounding.
     let one = Dense::seeded(6, 1, 1).times(&Dense::seeded(1, 5, 2));
@@ -331,15 +331,18 @@ fn what_has_no_number_says_why() {
     let mut broken = base.clone();
     broken.entries[7] = f64::NAN;
     for drift in compared(&base, &broken, &SETTINGS).drifts.unwrap() {
-        assert_eq!(drift, Value::Missing(Why::NonFinite));
+        assert_eq!(drift, Value::Missing(MissingReason::NonFinite));
     }
     let from_zero = compared(&zero, &base, &SETTINGS);
-    assert_eq!(drift(&from_zero, "delta_frobenius_ratio"), Value::Missing(Why::ZeroBase));
-    assert_eq!(drift(&from_zero, "alignment"), Value::Missing(Why::AllZero));
+    assert_eq!(drift(&from_zero, "delta_frobenius_ratio"), Value::Missing(MissingReason::ZeroBase));
+    assert_eq!(drift(&from_zero, "alignment"), Value::Missing(MissingReason::AllZero));
     let to_zero = compared(&base, &zero, &SETTINGS);
     check(&to_zero, "delta_frobenius_ratio", 1.0, 1e-12);
     check(&to_zero, "diag_share", 1.0, 1e-12);
     // The same numbers in other bytes.
     let negative = Dense::of(6, 5, |i, j| if i == 0 { -0.0 } else { zero.at(i, j) });
-    assert_eq!(drift(&compared(&zero, &negative, &SETTINGS), "minor_share"), Value::Missing(Why::NoUpdate));
+    assert_eq!(
+        drift(&compared(&zero, &negative, &SETTINGS), "minor_share"),
+        Value::Missing(MissingReason::NoUpdate)
+    );
 }

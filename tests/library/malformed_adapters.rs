@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use svdkit::checkpoint::{self, MatrixSource, Opening};
 use svdkit::layer::Filter;
+use svdkit::report::Flag;
 
 type Tensors<'a> = &'a [(&'a str, &'a [usize])];
 
@@ -174,7 +175,7 @@ fn unknown_fields_and_a_wrong_rank_are_lived_with() {
     );
     let source = checkpoint::open(folder.path()).unwrap().1;
     let update = source.update(&source.select(&Filter::default()).layers[0]).unwrap();
-    assert_eq!((update.scale, &update.flags[..]), (Some(2.0), &["rank_not_as_configured"][..]));
+    assert_eq!((update.scale, &update.flags[..]), (Some(2.0), &[Flag::RankNotAsConfigured][..]));
 }
 
 #[test]

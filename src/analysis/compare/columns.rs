@@ -2,7 +2,7 @@
 //!
 //! Columns are made when a comparison begins and live as long as the program, like those of the tables they are made of.
 
-use crate::report::{Column, Format, Measurements, Standing, Value, Why};
+use crate::report::{Column, Format, Measurements, MissingReason, Standing, Value};
 
 /// A metric on two sides.
 #[derive(Debug, Clone, Copy)]
@@ -88,18 +88,20 @@ fn difference(base: Value, tuned: Value) -> Value {
 fn change(base: Value, tuned: Value) -> Value {
     both(base, tuned, |base, tuned| match (tuned - base, base.abs()) {
         (0.0, _) => Value::Real(0.0),
-        (_, 0.0) => Value::Missing(Why::ZeroBase),
+        (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
         (moved, size) => Value::real(moved / size),
     })
 }
 
 fn both(base: Value, tuned: Value, of: impl Fn(f64, f64) -> Value) -> Value {
     match (base, tuned) {
-        (Value::Missing(Why::Absent), _) | (_, Value::Missing(Why::Absent)) => Value::Missing(Why::Unpaired),
+        (Value::Missing(MissingReason::Absent), _) | (_, Value::Missing(MissingReason::Absent)) => {
+            Value::Missing(MissingReason::Unpaired)
+        }
         (Value::Missing(why), _) | (_, Value::Missing(why)) => Value::Missing(why),
         (base, tuned) => match (base.number(), tuned.number()) {
             (Some(base), Some(tuned)) => of(base, tuned),
-            _ => Value::Missing(Why::NotApplicable),
+            _ => Value::Missing(MissingReason::NotApplicable),
         },
     }
 }
@@ -208,15 +210,27 @@ mod tests {
         check(Value::Real(-2.0), Value::Real(-3.0), Value::Real(-0.5));
         check(Value::Count(4), Value::Count(1), Value::Real(-0.75));
         check(Value::Real(0.0), Value::Real(0.0), Value::Real(0.0));
-        check(Value::Count(0), Value::Count(2), Value::Missing(Why::ZeroBase));
-        check(Value::Real(1e-300), Value::Real(1e300), Value::Missing(Why::Overflow));
+        check(Value::Count(0), Value::Count(2), Value::Missing(MissingReason::ZeroBase));
+        check(Value::Real(1e-300), Value::Real(1e300), Value::Missing(MissingReason::Overflow));
     }
 
     #[test]
     fn a_change_from_or_to_nothing_says_why() {
-        check(Value::Missing(Why::AllZero), Value::Real(1.0), Value::Missing(Why::AllZero));
-        check(Value::Real(1.0), Value::Missing(Why::NonFinite), Value::Missing(Why::NonFinite));
-        check(Value::Real(1.0), Value::Missing(Why::Absent), Value::Missing(Why::Unpaired));
+        check(
+            Value::Missing(MissingReason::AllZero),
+            Value::Real(1.0),
+            Value::Missing(MissingReason::AllZero),
+        );
+        check(
+            Value::Real(1.0),
+            Value::Missing(MissingReason::NonFinite),
+            Value::Missing(MissingReason::NonFinite),
+        );
+        check(
+            Value::Real(1.0),
+            Value::Missing(MissingReason::Absent),
+            Value::Missing(MissingReason::Unpaired),
+        );
     }
 
     #[test]

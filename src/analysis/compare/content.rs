@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Matrix;
 use crate::metric::{Metric, Subject};
-use crate::report::{Measurements, Why};
+use crate::report::{Measurements, MissingReason};
 use crate::solver::Entries;
 
 /// How much of a matrix is in memory at once.
@@ -57,7 +57,7 @@ impl Content {
 
     /// The metrics that need no decomposition; the others are missing for that reason.
     pub fn measurements(&self, layer: &Layer, metrics: &'static [Metric]) -> Measurements {
-        Subject::new(layer, &self.entries, Err(Why::NotDecomposed)).evaluate(metrics)
+        Subject::new(layer, &self.entries, Err(MissingReason::NotDecomposed)).evaluate(metrics)
     }
 }
 

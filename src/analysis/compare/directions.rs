@@ -8,7 +8,7 @@ use super::{Both, Preserve, Settings};
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::metric::energy_rank;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 use crate::solver::{Basis, Core, Factors};
 use crate::spectrum::Spectrum;
 
@@ -66,7 +66,7 @@ impl Directions {
         };
         let (base, tuned) = (kept(&self.base), kept(&self.tuned));
         if base.min(tuned) == 0 {
-            return Value::Missing(Why::AllZero);
+            return Value::Missing(MissingReason::AllZero);
         }
         let column = |j: usize| self.left.column(j)[..base].iter().zip(&self.right.column(j)[..base]);
         let sum: f64 = (0..tuned).flat_map(column).map(|(u, v)| u * v).sum();
@@ -76,7 +76,7 @@ impl Directions {
     /// One less the mean cosine of the tuned side's vectors, each matched by `cosine`.
     fn drift(&self, determined: &[usize], cosine: impl Fn(&[f64], usize) -> f64) -> Value {
         if determined.is_empty() {
-            return Value::Missing(Why::Degenerate);
+            return Value::Missing(MissingReason::Degenerate);
         }
         let both = |j: &usize| cosine(self.left.column(*j), *j) + cosine(self.right.column(*j), *j);
         let mean = determined.iter().map(both).sum::<f64>() / (2 * determined.len()) as f64;
@@ -86,14 +86,14 @@ impl Directions {
     /// `‖U₀ₖᵀUₖ‖F²/k`.
     fn overlap(&self, cosines: &Basis) -> Value {
         if self.top == 0 {
-            return Value::Missing(Why::AllZero);
+            return Value::Missing(MissingReason::AllZero);
         }
         let squares = (0..self.top).flat_map(|j| &cosines.column(j)[..self.top]).map(|x| x * x);
         Value::within(squares.sum::<f64>() / self.top as f64, 0.0, 1.0)
     }
 
     fn angle(&self, side: usize) -> Value {
-        if self.top == 0 { Value::Missing(Why::AllZero) } else { Value::real(self.angles[side]) }
+        if self.top == 0 { Value::Missing(MissingReason::AllZero) } else { Value::real(self.angles[side]) }
     }
 
     /// The energy of the core's leading block.
@@ -124,13 +124,13 @@ impl Preserve {
 
 /// A number of the directions, where they were asked for.
 fn directed(both: &Both<'_>, value: impl FnOnce(&Directions) -> Value) -> Value {
-    both.directions.map_or(Value::Missing(Why::NotApplicable), value)
+    both.directions.map_or(Value::Missing(MissingReason::NotApplicable), value)
 }
 
 /// A share of the update's energy.
 fn share(both: &Both<'_>, energy: impl FnOnce(&Directions) -> f64) -> Value {
     match both.update.norm() {
-        0.0 => Value::Missing(Why::NoUpdate),
+        0.0 => Value::Missing(MissingReason::NoUpdate),
         norm => directed(both, |directions| Value::within(energy(directions) / (norm * norm), 0.0, 1.0)),
     }
 }
@@ -255,10 +255,10 @@ pub(super) const PRINCIPAL_RANK: Drift = Drift {
         range: "[1, min(m, n)]",
         source: "setting",
     },
-    unchanged: Value::Missing(Why::NoUpdate),
+    unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| {
         directed(both, |directions| match directions.principal {
-            0 => Value::Missing(Why::AllZero),
+            0 => Value::Missing(MissingReason::AllZero),
             rank => Value::count(rank),
         })
     },
@@ -273,7 +273,7 @@ pub(super) const PRINCIPAL_SHARE: Drift = Drift {
         range: "[0, 1]",
         source: "Effort, 2024",
     },
-    unchanged: Value::Missing(Why::NoUpdate),
+    unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| share(both, Directions::principal_energy),
 };
 
@@ -286,7 +286,7 @@ pub(super) const MINOR_SHARE: Drift = Drift {
         range: "[0, 1]",
         source: "Effort, 2024",
     },
-    unchanged: Value::Missing(Why::NoUpdate),
+    unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| {
         let energy = both.update.norm().powi(2);
         share(both, |directions| {
@@ -306,7 +306,7 @@ pub(super) const DIAG_SHARE: Drift = Drift {
         range: "[0, 1]",
         source: "SVFit, 2024",
     },
-    unchanged: Value::Missing(Why::NoUpdate),
+    unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| {
         share(both, |directions| {
             let core = &directions.core.entries;

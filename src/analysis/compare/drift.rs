@@ -2,7 +2,7 @@
 
 use super::super::delta;
 use super::Both;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 use crate::spectrum::{Spectrum, scaled};
 
 /// A column of a pair and the function that fills it.
@@ -21,7 +21,7 @@ pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
     unchanged: Value::Real(0.0),
     value: |both| match (both.update.norm(), both.base.norm()) {
         (0.0, _) => Value::Real(0.0),
-        (_, 0.0) => Value::Missing(Why::ZeroBase),
+        (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
         (update, base) => Value::real(update / base),
     },
 };
@@ -41,7 +41,7 @@ pub(super) const LOG_SIGMA_DISTANCE: Drift = Drift {
             |spectrum: &Spectrum| -> Vec<f64> { spectrum.resolved().iter().map(|s| s.ln()).collect() };
         let (base, tuned) = (logarithms(both.base), logarithms(both.tuned));
         if base.is_empty() || tuned.is_empty() {
-            return Value::Missing(Why::AllZero);
+            return Value::Missing(MissingReason::AllZero);
         }
         Value::real(distance(&base, &tuned))
     },
@@ -70,20 +70,20 @@ pub(super) const DELTA_SPECTRAL_RATIO: Drift = Drift {
     unchanged: Value::Real(0.0),
     value: |both| match (both.update.largest(), both.base.largest()) {
         (0.0, _) => Value::Real(0.0),
-        (_, 0.0) => Value::Missing(Why::ZeroBase),
+        (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
         (update, base) => Value::real(update / base),
     },
 };
 
 pub(super) const DELTA_STABLE_RANK: Drift = Drift {
     column: delta::DELTA_STABLE_RANK,
-    unchanged: Value::Missing(Why::NoUpdate),
+    unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| both.of_update("stable_rank"),
 };
 
 pub(super) const DELTA_EFFECTIVE_RANK: Drift = Drift {
     column: delta::DELTA_EFFECTIVE_RANK,
-    unchanged: Value::Missing(Why::NoUpdate),
+    unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| both.of_update("effective_rank"),
 };
 
@@ -96,7 +96,7 @@ pub(super) const DELTA_RANK_AT_90: Drift = Drift {
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
-    unchanged: Value::Missing(Why::NoUpdate),
+    unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| both.of_update("rank_at_90"),
 };
 

@@ -5,6 +5,7 @@ use super::Weight;
 use super::content::BLOCK;
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
+use crate::report::Flag;
 
 /// How the singular values and the size of the change stand to the base's.
 #[derive(Debug, Clone, Copy)]
@@ -16,13 +17,9 @@ pub(super) struct Change {
 }
 
 /// The flag of a `tuned` weight whose entries follow from those of a `base` of the same shape in a simple way.
-pub(super) fn flag(
-    base: Weight<'_>,
-    tuned: Weight<'_>,
-    change: Change,
-) -> Result<Option<&'static str>, Error> {
+pub(super) fn flag(base: Weight<'_>, tuned: Weight<'_>, change: Change) -> Result<Option<Flag>, Error> {
     if each(base, tuned, |a, b| a.abs().total_cmp(&b.abs()).is_eq())? {
-        return Ok(Some("signs_differ"));
+        return Ok(Some(Flag::SignsDiffer));
     }
     if !change.moved {
         return Ok(None);
@@ -31,7 +28,7 @@ pub(super) fn flag(
         let rounding = 2.0 * base.layer.dtype.coarser(tuned.layer.dtype).epsilon();
         let copied = |a: f64, b: f64| (b - factor * a).abs() <= rounding * (factor * a).abs();
         if each(base, tuned, copied)? {
-            return Ok(Some("scaled_copy"));
+            return Ok(Some(Flag::ScaledCopy));
         }
     }
     if !change.same_values {
@@ -41,11 +38,11 @@ pub(super) fn flag(
     let dtype = base.layer.dtype.coarser(tuned.layer.dtype);
     let (base, tuned) = (Grid::new(&whole(base)?, dtype), Grid::new(&whole(tuned)?, dtype));
     Ok(Some(match () {
-        () if tuned.bits == base.transposed().bits => "likely_transposed",
+        () if tuned.bits == base.transposed().bits => Flag::LikelyTransposed,
         () if tuned.rows() == base.rows() && tuned.transposed().rows() == base.transposed().rows() => {
-            "likely_permuted"
+            Flag::LikelyPermuted
         }
-        () => "likely_rotated",
+        () => Flag::LikelyRotated,
     }))
 }
 

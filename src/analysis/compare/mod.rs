@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Metric, Subject};
-use crate::report::{Measurements, Standing, Value, Why};
+use crate::report::{Flag, Measurements, MissingReason, Standing, Value};
 use crate::solver::{self, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, unit};
 use crate::spectrum::Spectrum;
 
@@ -135,7 +135,7 @@ pub struct Found {
     /// BLAKE3 of its bytes, where they were read.
     pub blake3: Option<String>,
     /// Cautions for whoever reads the numbers.
-    pub flags: Vec<&'static str>,
+    pub flags: Vec<Flag>,
     spectrum: Option<Spectrum>,
 }
 
@@ -189,7 +189,7 @@ pub fn measure(
             && (base.rows(), base.cols()) == (tuned.cols(), tuned.rows())
             && same_values(base, tuned)
         {
-            found.flags.push("likely_transposed");
+            found.flags.push(Flag::LikelyTransposed);
         }
         outcome.tuned.push(Some(Tuned { found, drifts }));
     }
@@ -228,7 +228,7 @@ impl Both<'_> {
     /// A metric of the update.
     fn of_update(&self, key: &str) -> Value {
         match self.subject.value(key) {
-            Value::Missing(Why::AllZero) => Value::Missing(Why::NoUpdate),
+            Value::Missing(MissingReason::AllZero) => Value::Missing(MissingReason::NoUpdate),
             value => value,
         }
     }
@@ -242,7 +242,7 @@ fn drifts(
     settings: &Settings,
 ) -> Result<Vec<Value>, Error> {
     let (Some(base), Some(tuned_spectrum)) = (&base.spectrum, &tuned.spectrum) else {
-        return Ok(drifts_of(settings.vectors).map(|_| Value::Missing(Why::NonFinite)).collect());
+        return Ok(drifts_of(settings.vectors).map(|_| Value::Missing(MissingReason::NonFinite)).collect());
     };
     let unit = unit::common([base, tuned_spectrum].map(unit::of_spectrum));
     let (values, flag) = if unit == 0 {
@@ -270,7 +270,7 @@ fn drifts_within(
     (tuned_weight, tuned_spectrum): (Weight<'_>, &Spectrum),
     factors: &OnceCell<Factors>,
     (settings, exponent): (&Settings, i32),
-) -> Result<(Vec<Value>, Option<&'static str>), Error> {
+) -> Result<(Vec<Value>, Option<Flag>), Error> {
     let all = || drifts_of(settings.vectors);
     let layer = weight.layer;
     let (update, spectrum) = update(weight, tuned_weight, settings)?;

@@ -3,7 +3,7 @@
 use super::Drift;
 use super::columns::{FATES, Retyped, TwoSided, fate, named};
 use crate::metric::Metric;
-use crate::report::{Column, Measurements, Standing, Value, Why};
+use crate::report::{Column, Measurements, MissingReason, Standing, Value};
 
 /// Every column of a comparison.
 #[derive(Debug)]
@@ -107,7 +107,11 @@ impl Vocabulary {
             let absent = halves.iter().all(|half| matches!(half.standing, Some(Standing::Added) | None));
             let value = match of.and_then(|values| values.get(metric.metric().key)) {
                 Some(value) => value,
-                None => Value::Missing(if absent { Why::Unpaired } else { Why::NotDecomposed }),
+                None => Value::Missing(if absent {
+                    MissingReason::Unpaired
+                } else {
+                    MissingReason::NotDecomposed
+                }),
             };
             values.push((metric.base, value));
         }
@@ -137,15 +141,15 @@ impl Vocabulary {
             self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
         for (column, value) in &mut values.0 {
             let told = column.key.starts_with(NONFINITE)
-                && !matches!(value, Value::Missing(Why::Unpaired | Why::NotDecomposed));
+                && !matches!(value, Value::Missing(MissingReason::Unpaired | MissingReason::NotDecomposed));
             if !told && !fates.contains(&column.key) {
-                *value = Value::Missing(Why::Absent);
+                *value = Value::Missing(MissingReason::Absent);
             }
         }
         let unseen = self.sides.iter().zip(sides).filter(|(_, fate)| fate.bytes == Bytes::Unseen);
         let unseen: Vec<&str> = unseen.filter_map(|(side, _)| Some(side.fates.first()?.key)).collect();
         for (_, value) in values.0.iter_mut().filter(|(column, _)| unseen.contains(&column.key)) {
-            *value = Value::Missing(Why::Unseen);
+            *value = Value::Missing(MissingReason::Unseen);
         }
         values
     }
@@ -161,24 +165,26 @@ impl OneSide {
         for (i, (drift, column)) in self.drifts.iter().enumerate() {
             let value = match (half.standing, half.drifts) {
                 (Some(Standing::Unchanged), _) => drift.unchanged,
-                (None, _) => Value::Missing(Why::Absent),
-                (_, Some(found)) => found.get(i).copied().unwrap_or(Value::Missing(Why::NotApplicable)),
-                (_, None) => Value::Missing(Why::Unpaired),
+                (None, _) => Value::Missing(MissingReason::Absent),
+                (_, Some(found)) => {
+                    found.get(i).copied().unwrap_or(Value::Missing(MissingReason::NotApplicable))
+                }
+                (_, None) => Value::Missing(MissingReason::Unpaired),
             };
             values.push((column, value));
         }
         for metric in &self.metrics {
             let key = metric.metric().key;
-            let unread = Value::Missing(Why::NotDecomposed);
+            let unread = Value::Missing(MissingReason::NotDecomposed);
             let tuned = half.values.and_then(|found| found.get(key));
             values.extend(match half.standing {
-                None => metric.all(Value::Missing(Why::Absent)),
+                None => metric.all(Value::Missing(MissingReason::Absent)),
                 Some(Standing::Removed) => metric.values(
                     base.and_then(|found| found.get(key)).unwrap_or(unread),
-                    Value::Missing(Why::Absent),
+                    Value::Missing(MissingReason::Absent),
                 ),
                 Some(Standing::Added) => {
-                    metric.values(Value::Missing(Why::Unpaired), tuned.unwrap_or(unread))
+                    metric.values(Value::Missing(MissingReason::Unpaired), tuned.unwrap_or(unread))
                 }
                 Some(Standing::Unchanged) => metric.unchanged(tuned.unwrap_or(unread)),
                 Some(_) => metric

@@ -2,7 +2,7 @@
 
 use super::Pooled;
 use crate::metric::TailFit;
-use crate::report::{Column, Format, Value, Why};
+use crate::report::{Column, Format, MissingReason, Value};
 
 /// A column and the function that fills it.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub static FARMS: &[Metric] = &[
             (Value::Real(farms), Ok(whole)) => Value::real(farms - whole.alpha),
             (missing @ Value::Missing(_), _) => missing,
             (_, Err(why)) => Value::Missing(why),
-            (Value::Count(_), _) => Value::Missing(Why::NotApplicable),
+            (Value::Count(_), _) => Value::Missing(MissingReason::NotApplicable),
         },
     },
     Metric {
@@ -146,7 +146,7 @@ fn mean(pooled: &Pooled, value: impl Fn(&TailFit) -> f64) -> Value {
 fn single(pooled: &Pooled, value: impl Fn(&TailFit) -> Value) -> Value {
     match pooled.tails.as_deref() {
         Ok([tail]) => value(tail),
-        Ok(_) => Value::Missing(Why::NotApplicable),
+        Ok(_) => Value::Missing(MissingReason::NotApplicable),
         Err(why) => Value::Missing(*why),
     }
 }

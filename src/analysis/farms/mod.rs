@@ -13,7 +13,7 @@ use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Eigenvalues, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
-use crate::report::{Measurements, Why};
+use crate::report::{Flag, Measurements, MissingReason};
 use crate::solver::{self, Cost, Form, Held, Need, Precision, unit};
 use crate::spectrum::{Spectrum, scaled};
 
@@ -52,9 +52,9 @@ pub enum Convolution {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pooled {
     /// The tail of the pooled eigenvalues: one, or one a row of blocks.
-    pub tails: Result<Vec<TailFit>, Why>,
+    pub tails: Result<Vec<TailFit>, MissingReason>,
     /// The tail of the whole matrix by the same rule.
-    pub whole: Result<TailFit, Why>,
+    pub whole: Result<TailFit, MissingReason>,
     /// How many windows there are.
     pub windows: usize,
     /// Rows and columns of a window.
@@ -78,7 +78,7 @@ pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) ->
         let (spectrum, samples) = spectra(near.as_ref().unwrap_or(&weight), layer, settings)?;
         let fit = |sample: &[f64], exponent: i32| {
             if spectrum.largest() == 0.0 {
-                return Err(Why::AllZero);
+                return Err(MissingReason::AllZero);
             }
             let exponent = exponent + 2 * unit;
             let tail = fit_by(sample, exponent, settings.start)?;
@@ -89,7 +89,7 @@ pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) ->
         let whole = fit(&values, exponent);
         (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum.rescaled(unit)?))
     } else {
-        let none = Why::NonFinite;
+        let none = MissingReason::NonFinite;
         (Pooled { tails: Err(none), whole: Err(none), ..plan(layer, settings) }, None)
     };
     let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
@@ -111,11 +111,11 @@ fn spectra(weight: &Held, layer: &Layer, settings: &Settings) -> Result<(Spectru
 }
 
 /// Cautions for whoever reads the values.
-fn flags(pooled: &Pooled) -> Vec<&'static str> {
+fn flags(pooled: &Pooled) -> Vec<Flag> {
     let short = |tail: &TailFit| tail.count < LOW_N;
     let tails = pooled.tails.as_ref().is_ok_and(|tails| tails.iter().any(short));
     let whole = pooled.whole.as_ref().is_ok_and(short);
-    [(tails, "low_n_tail"), (whole, "low_n_whole_tail")]
+    [(tails, Flag::LowNTail), (whole, Flag::LowNWholeTail)]
         .into_iter()
         .filter_map(|(short, flag)| short.then_some(flag))
         .collect()
@@ -142,7 +142,7 @@ fn plan(layer: &Layer, settings: &Settings) -> Pooled {
         let shape = (windows.rows.length, windows.cols.length);
         (windows.count(), shape, windows.rows.covered() * windows.cols.covered())
     };
-    let none = Why::NotApplicable;
+    let none = MissingReason::NotApplicable;
     Pooled { tails: Err(none), whole: Err(none), windows, shape, covered, entries: layer.len() }
 }
 
@@ -202,16 +202,16 @@ mod tests {
         check(&pooled, "farms_alpha", Value::Real(3.0));
         check(&pooled, "alpha_shift", Value::Real(0.5));
         let short = Pooled { whole: Ok(TailFit { count: 49, ..tail(2.5) }), ..pooled.clone() };
-        assert_eq!((flags(&pooled), flags(&short)), (vec![], vec!["low_n_whole_tail"]));
+        assert_eq!((flags(&pooled), flags(&short)), (vec![], vec![Flag::LowNWholeTail]));
         check(&pooled, "farms_ks_distance", Value::Real(0.1));
-        check(&pooled, "farms_xmin", Value::Missing(Why::NotApplicable));
+        check(&pooled, "farms_xmin", Value::Missing(MissingReason::NotApplicable));
         check(&pooled, "window_coverage", Value::Real(0.75));
-        let failed = Pooled { whole: Err(Why::NoTail), ..pooled.clone() };
+        let failed = Pooled { whole: Err(MissingReason::NoTail), ..pooled.clone() };
         check(&failed, "farms_alpha", Value::Real(3.0));
-        check(&failed, "alpha_shift", Value::Missing(Why::NoTail));
-        let zero = Pooled { tails: Err(Why::AllZero), ..pooled };
-        check(&zero, "farms_alpha", Value::Missing(Why::AllZero));
-        check(&zero, "alpha_shift", Value::Missing(Why::AllZero));
+        check(&failed, "alpha_shift", Value::Missing(MissingReason::NoTail));
+        let zero = Pooled { tails: Err(MissingReason::AllZero), ..pooled };
+        check(&zero, "farms_alpha", Value::Missing(MissingReason::AllZero));
+        check(&zero, "alpha_shift", Value::Missing(MissingReason::AllZero));
         check(&zero, "windows", Value::Count(8));
     }
 }

@@ -13,7 +13,7 @@ use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::Subject;
-use crate::report::{Column, Direction, Intruders, Measurements, Value, Why};
+use crate::report::{Column, Direction, Flag, Intruders, Measurements, MissingReason, Value};
 use crate::solver::{
     self, BestCosine, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, Question,
     Vectors, unit,
@@ -92,9 +92,6 @@ pub struct Found {
     pub correction: Option<LowRank>,
 }
 
-/// The flag of rows whose cosines are known between bounds only.
-pub const BOUNDS: &str = "cosine_bounds";
-
 /// What the pair costs whose tuned side is called like `layer`, its update.
 pub fn cost(pairs: &Pairs, layer: &Layer, k: usize) -> Cost {
     let base = pairs.get(&layer.name).map_or(layer, |pair| &pair.base);
@@ -127,8 +124,9 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
     let change = Held::read(pairs.tuned().as_ref(), &pair.tuned)?;
     let blake3 = change.blake3();
     if Entries::of(&base).nonfinite_count() + change.entries().nonfinite_count() > 0 {
-        let missing =
-            columns_of(options.side).into_iter().map(|column| (column, Value::Missing(Why::NonFinite)));
+        let missing = columns_of(options.side)
+            .into_iter()
+            .map(|column| (column, Value::Missing(MissingReason::NonFinite)));
         let measured =
             Measured { values: Measurements(missing.collect()), flags: vec![], blake3, spectrum: None };
         return Ok(Found { measured, intruders: Intruders::default(), correction: None });
@@ -209,12 +207,12 @@ impl<'a> Sides<'a> {
         looked: &Looked,
         options: &Options,
         layer: &Layer,
-    ) -> (Vec<(&'static Column, Value)>, Vec<&'static str>) {
+    ) -> (Vec<(&'static Column, Value)>, Vec<Flag>) {
         let entries = Entries::new();
         let of_delta = |key| Subject::new(layer, &entries, Ok(&self.delta_values)).value(key);
         let ratio = |delta: f64, base: f64| match (delta, base) {
             (0.0, _) => Value::Real(0.0),
-            (_, 0.0) => Value::Missing(Why::ZeroBase),
+            (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
             (delta, base) => Value::real(delta / base),
         };
         let (delta_values, base) = (&self.delta_values, &looked.base_values);
@@ -225,7 +223,10 @@ impl<'a> Sides<'a> {
             (&columns::K, Value::count(looked.factors.values.len())),
             (&columns::INTRUDER_ENERGY, looked.energy(main, epsilon)),
             (&columns::LOWEST_COSINE, lowest(main)),
-            (&delta::SUBSPACE_OVERLAP, looked.overlap.map_or(Value::Missing(Why::AllZero), Value::real)),
+            (
+                &delta::SUBSPACE_OVERLAP,
+                looked.overlap.map_or(Value::Missing(MissingReason::AllZero), Value::real),
+            ),
             (&delta::DELTA_SPECTRAL_RATIO, ratio(delta_values.largest(), base.largest())),
             (&delta::DELTA_FROBENIUS_RATIO, ratio(delta_values.norm(), base.norm())),
             (&delta::DELTA_EFFECTIVE_RANK, of_delta("effective_rank")),
@@ -244,7 +245,7 @@ impl<'a> Sides<'a> {
             .chain(&looked.right)
             .flatten()
             .any(|cosine| cosine.upper - cosine.lower > ROUNDING);
-        (values, if bounds { vec![BOUNDS] } else { vec![] })
+        (values, if bounds { vec![Flag::CosineBounds] } else { vec![] })
     }
 }
 
@@ -265,7 +266,9 @@ struct Looked {
 impl Looked {
     /// The intruders' share of `Σσ²`.
     fn energy(&self, cosines: &[BestCosine], epsilon: f64) -> Value {
-        let Some(largest) = self.factors.values.first() else { return Value::Missing(Why::AllZero) };
+        let Some(largest) = self.factors.values.first() else {
+            return Value::Missing(MissingReason::AllZero);
+        };
         let square = |s: f64| (s / largest) * (s / largest);
         let all: f64 = self.factors.values.iter().map(|s| square(*s)).sum();
         let intruders = indices(cosines, epsilon).map(|i| square(self.factors.values[i]));
@@ -331,5 +334,5 @@ fn lowest(cosines: &[BestCosine]) -> Value {
         .iter()
         .map(|cosine| cosine.upper)
         .min_by(f64::total_cmp)
-        .map_or(Value::Missing(Why::AllZero), Value::real)
+        .map_or(Value::Missing(MissingReason::AllZero), Value::real)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::layer::natural;
-use crate::report::{Column, Format, Group, Measurements, Row, Value, Why};
+use crate::report::{Column, Format, Group, Measurements, MissingReason, Row, Value};
 
 use super::super::delta::DELTA_EFFECTIVE_RANK;
 use super::columns::{INTRUDER_COUNT, INTRUDER_ENERGY, K};
@@ -40,7 +40,7 @@ fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
             _ if !numbers.is_empty() && column.format == Format::Count => Value::Count(sum as u64),
             _ if !numbers.is_empty() => Value::real(sum / numbers.len() as f64),
             (_, Some(missing)) => *missing,
-            (_, None) => Value::Missing(Why::NotApplicable),
+            (_, None) => Value::Missing(MissingReason::NotApplicable),
         }
     };
     let values = COLUMNS.iter().map(|column| (*column, value(column))).collect();

@@ -14,6 +14,7 @@ use super::module::{Draft, Module, Setting};
 use crate::error::{Error, brief};
 use crate::layer::Layer;
 use crate::pair;
+use crate::report::Flag;
 
 /// More experts than this are none.
 const MOST: usize = 65_536;
@@ -62,7 +63,7 @@ pub(super) fn drafts(
     let differs = config.rank(&found.name).is_some_and(|configured| configured != rank);
     let draft = |(expert, expr): (usize, Arc<Expr>)| {
         let name = if found.experts > 1 { format!("{}[{expert}]", found.name) } else { found.name.clone() };
-        let flags = if differs { vec!["rank_not_as_configured"] } else { vec![] };
+        let flags = if differs { vec![Flag::RankNotAsConfigured] } else { vec![] };
         Draft {
             name,
             kind: "lora",

@@ -24,7 +24,7 @@ use crate::error::{Error, brief, printable};
 use crate::layer::{self, Filter, Layer, bare, natural};
 use crate::matrix::Dtype;
 use crate::pair::{self, Unpaired};
-use crate::report::{self, Kind, Skipped};
+use crate::report::{self, Flag, SkipKind, Skipped};
 use crate::store::Location;
 use config::Config;
 use configs::Configs;
@@ -34,9 +34,6 @@ use rest::{Baseless, WHOLE, whole_weights};
 
 /// The name that reports give adapters, whatever file holds them.
 pub(super) const FORMAT: &str = "adapter";
-
-/// The flag of updates to a base that is not the original.
-const MOVED_BASE: &str = "moved_base";
 
 /// Where PEFT puts the settings.
 const CONFIG: &str = "adapter_config.json";
@@ -125,11 +122,11 @@ fn catalogue(
     for module in modules.values() {
         let found = module.drafts(&setting)?;
         let left = module.tensors().filter_map(|(part, tensor)| match part {
-            Part::Bias => Some(tensor.skipped(Kind::Plain, "a bias, trained with the adapter")),
+            Part::Bias => Some(tensor.skipped(SkipKind::Plain, "a bias, trained with the adapter")),
             Part::Tokens => {
-                Some(tensor.skipped(Kind::Refused, "rows of an embedding that were trained alone"))
+                Some(tensor.skipped(SkipKind::Refused, "rows of an embedding that were trained alone"))
             }
-            _ if found.is_empty() => Some(tensor.skipped(Kind::Plain, "no update of a matrix")),
+            _ if found.is_empty() => Some(tensor.skipped(SkipKind::Plain, "no update of a matrix")),
             _ => None,
         });
         skipped.extend(left);
@@ -158,7 +155,7 @@ fn catalogue(
     }
     left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
     let moved = |config: &Config| config.moved_base().is_some() && !(config.cuts_base() && base.is_some());
-    let caution = (opening.adapter_init.is_none() && configs.all().any(moved)).then_some(MOVED_BASE);
+    let caution = (opening.adapter_init.is_none() && configs.all().any(moved)).then_some(Flag::MovedBase);
     let weights = updates.into_iter().map(|update| update.weight(path, opening, caution));
     let weights = weights.collect::<Result<_, Error>>()?;
     Ok(Catalogue::new(stored, Holds::Updates, weights, left_out))
@@ -195,12 +192,7 @@ impl Update {
     }
 
     /// What is added to the base, by all that is known.
-    fn weight(
-        self,
-        path: &Path,
-        opening: &Opening<'_>,
-        caution: Option<&'static str>,
-    ) -> Result<Weight, Error> {
+    fn weight(self, path: &Path, opening: &Opening<'_>, caution: Option<Flag>) -> Result<Weight, Error> {
         let Self { layer, draft, base } = self;
         let weight = opening.base.as_ref().zip(base).map(|(source, base)| (Expr::of(source, &base), base));
         let expr = match (weight, draft.magnitude) {

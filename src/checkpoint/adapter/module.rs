@@ -13,6 +13,7 @@ use super::names::{self, Part, Side};
 use crate::error::Error;
 use crate::layer::{Element, Layer, TensorInfo};
 use crate::matrix::Dtype;
+use crate::report::Flag;
 
 /// What is known when modules are put together.
 pub(super) struct Setting<'a> {
@@ -51,7 +52,7 @@ pub(super) struct Draft {
     pub(super) linear: bool,
     /// The coarsest type among its factors.
     pub(super) dtype: Dtype,
-    pub(super) flags: Vec<&'static str>,
+    pub(super) flags: Vec<Flag>,
     /// The tensors it is made of.
     pub(super) tensors: Vec<String>,
 }
@@ -113,14 +114,14 @@ impl<'t> Module<'t> {
             let name = self.model_name();
             let Some(rank) = rank else { return plain(vec![]) };
             let differs = config.rank(&name).is_some_and(|configured| configured != rank);
-            let flags = if differs { vec!["rank_not_as_configured"] } else { vec![] };
+            let flags = if differs { vec![Flag::RankNotAsConfigured] } else { vec![] };
             return Ok(Scale { scale: config.scale(&name, rank), flags });
         }
         if rank.is_none() {
             return plain(vec![]);
         }
         if names::is_self_scaled(&self.name) {
-            return plain(vec!["scale_assumed"]);
+            return plain(vec![Flag::ScaleAssumed]);
         }
         let (_, first) = self.tensors().next().unzip();
         let first = first.map_or(self.name.as_str(), |tensor| tensor.name.as_str());
@@ -149,7 +150,7 @@ impl<'t> Module<'t> {
 /// What an update is multiplied by, and cautions about that.
 pub(super) struct Scale {
     pub(super) scale: f64,
-    pub(super) flags: Vec<&'static str>,
+    pub(super) flags: Vec<Flag>,
 }
 
 /// `info` as a matrix; only floating-point tensors are factors.

@@ -7,7 +7,7 @@ use super::module::{Draft, Setting};
 use crate::error::printable;
 use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
 use crate::pair;
-use crate::report::{Kind, Skipped};
+use crate::report::{SkipKind, Skipped};
 
 /// The kind of a whole weight, of which the base's has to be taken away.
 pub(super) const WHOLE: &str = "replacement";
@@ -20,7 +20,8 @@ pub(super) fn whole_weights(setting: &Setting<'_>, rest: &[&TensorInfo]) -> (Vec
     let rest: Vec<TensorInfo> = rest.into_iter().cloned().collect();
     let Selection { layers, mut skipped, .. } = layer::select(&rest, &Filter::default());
     skipped.extend(
-        own.into_iter().map(|tensor| tensor.skipped(Kind::Plain, "the base's own, stored beside its update")),
+        own.into_iter()
+            .map(|tensor| tensor.skipped(SkipKind::Plain, "the base's own, stored beside its update")),
     );
     let draft = |layer: Layer| Draft {
         name: pair::canonical(&layer.name),
@@ -60,7 +61,7 @@ impl Baseless<'_> {
         tensors
             .iter()
             .filter(|tensor| names.contains(&tensor.name))
-            .map(|tensor| tensor.skipped(Kind::Refused, &reason))
+            .map(|tensor| tensor.skipped(SkipKind::Refused, &reason))
             .collect()
     }
 }

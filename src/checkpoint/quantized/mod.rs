@@ -26,7 +26,7 @@ use super::{Holds, MatrixSource};
 use crate::error::Error;
 use crate::layer::{self, Element, Filter, Layer, TensorInfo, natural};
 use crate::matrix::{Dtype, Matrix};
-use crate::report::Kind;
+use crate::report::SkipKind;
 
 /// Finds the weight whose codes a tensor holds.
 type Find = fn(&Inventory<'_>, &TensorInfo) -> Option<Found>;
@@ -92,12 +92,12 @@ pub(super) fn open(stored: Stored, config: &Quantization) -> Arc<dyn MatrixSourc
             {
                 parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
                 let reason = "quantized, but stored unquantized as well".to_owned();
-                refused.insert(tensor.name.clone(), (Kind::Plain, reason));
+                refused.insert(tensor.name.clone(), (SkipKind::Plain, reason));
             }
             Some(Found::Weight(scheme)) if !names.insert(scheme.name.clone()) => {
                 parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
                 let reason = "quantized, but stored quantized in another way as well".to_owned();
-                refused.insert(tensor.name.clone(), (Kind::Refused, reason));
+                refused.insert(tensor.name.clone(), (SkipKind::Refused, reason));
             }
             Some(Found::Weight(scheme)) => {
                 parts.extend(scheme.parts.iter().map(|part| (part.clone(), scheme.name.clone())));
@@ -105,7 +105,7 @@ pub(super) fn open(stored: Stored, config: &Quantization) -> Arc<dyn MatrixSourc
             }
             Some(Found::Refused(reason, beside)) => {
                 parts.extend(beside.into_iter().map(|part| (part, tensor.name.clone())));
-                refused.insert(tensor.name.clone(), (Kind::Refused, reason));
+                refused.insert(tensor.name.clone(), (SkipKind::Refused, reason));
             }
             None => {}
         }

@@ -100,7 +100,7 @@ impl Scheme {
         let View { slices, rows, cols } = self.view;
         if wanted.start > wanted.end || wanted.end > slices * rows {
             let reason = format!("rows {}..{} are not in it", wanted.start, wanted.end);
-            return Err(Error::Usage(format!("`{}`: {reason}", self.name)));
+            return Err(Error::Contract(format!("`{}`: {reason}", self.name)));
         }
         let count = wanted.len();
         let values = self.book.values();

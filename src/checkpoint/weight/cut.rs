@@ -51,7 +51,7 @@ impl Cut<'_> {
     pub(super) fn read(&self, rows: Range<usize>, room: &Scratch) -> Result<Matrix, Error> {
         if rows.start > rows.end || rows.end > self.runs.count {
             let reason = format!("rows {}..{} of {}", rows.start, rows.end, self.runs.count);
-            return Err(Error::Usage(reason));
+            return Err(Error::Contract(reason));
         }
         let (count, (height, width)) = (rows.len(), self.of.shape());
         let (width, bytes) = match self.side {

@@ -251,7 +251,7 @@ impl Expr {
         }
         let (height, width) = self.shape();
         if rows.start > rows.end || rows.end > height {
-            return Err(Error::Usage(format!("rows {}..{} of {height}", rows.start, rows.end)));
+            return Err(Error::Contract(format!("rows {}..{} of {height}", rows.start, rows.end)));
         }
         let mut bytes = super::space(rows.len(), width)?;
         for block in super::blocks(rows.clone(), width) {

@@ -65,7 +65,7 @@ impl Expr {
             | Self::Part { .. }
             | Self::Diagonal { .. }
             | Self::Tucker { .. }
-            | Self::Rescaled { .. } => Err(Error::Usage("not stored as a product".to_owned())),
+            | Self::Rescaled { .. } => Err(Error::Contract("not stored as a product".to_owned())),
         }
     }
 

@@ -7,7 +7,8 @@ use crate::checkpoint::of_base;
 use crate::error::printable;
 use crate::layer::{Filter, Layer};
 use crate::report::{
-    self, Column, Compared, Comparison, Measurements, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
+    self, Column, Compared, Comparison, Flag, Measurements, Named, Report, Row, Skipped, Standing, Totals,
+    Unlisted,
 };
 
 use super::super::run::row_of;
@@ -120,7 +121,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
     };
     let standings: Vec<Option<Standing>> =
         seen.map_or_else(Vec::new, |seen| seen.tuned.iter().map(|side| side.standing).collect());
-    let mut flags: Vec<&'static str> = layer.flag().copied().into_iter().collect();
+    let mut flags: Vec<Flag> = layer.flag().into_iter().collect();
     let adapters = sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| update(side, l.as_ref()?));
     for flag in adapters.flat_map(|update| update.flags) {
         if !flags.contains(&flag) {
@@ -130,7 +131,7 @@ fn row(sides: &Sides, task: &Task, found: &Found, vocabulary: &Vocabulary) -> Op
     for flag in outcome.iter().flat_map(|outcome| outcome.tuned.iter().flatten()).flat_map(|t| &t.found.flags)
     {
         if !flags.contains(flag) {
-            flags.push(flag);
+            flags.push(*flag);
         }
     }
     Some(Row {

@@ -212,18 +212,17 @@ fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
     if arguments.no_svd {
         return rules::without_svd(error);
     }
-    let text = error.to_string();
-    let names = |drifts: &[compare::Drift]| {
-        drifts.iter().any(|drift| text.contains(&format!("`{}`", drift.column.key)))
-    };
+    let Error::Column { at, key, problem } = error else { return error };
+    let is_of = |drifts: &[compare::Drift]| drifts.iter().any(|drift| drift.column.key == key);
     let why = match (weights, arguments.no_vectors) {
-        (false, _) if names(compare::DRIFTS) || names(compare::TURNS) => {
+        (false, _) if is_of(compare::DRIFTS) || is_of(compare::TURNS) => {
             "it needs weights on both sides, not a report"
         }
-        (true, true) if names(compare::TURNS) => "it needs singular vectors; leave `--no-vectors` out",
-        _ => return error,
+        (true, true) if is_of(compare::TURNS) => "it needs singular vectors; leave `--no-vectors` out",
+        _ => return Error::Column { at, key, problem },
     };
-    Error::Usage(format!("{}; {why}", text.split(';').next().unwrap_or_default()))
+    let problem = format!("no column is called `{key}`; {why}");
+    Error::Column { at, key, problem }
 }
 
 /// A report that left matrices out makes them look new.

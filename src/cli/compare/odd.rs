@@ -8,7 +8,7 @@ use crate::checkpoint::MatrixSource;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, TensorInfo, bare, distinct, natural, place};
 use crate::pair;
-use crate::report::{Comparison, Row, Skipped, SkippedContent, Standing, Value, Why};
+use crate::report::{Comparison, MissingReason, Row, Skipped, SkippedContent, Standing, Value};
 
 use super::assembly::summary;
 use super::side::{Content, Side};
@@ -234,12 +234,16 @@ fn entries(side: &Side) -> impl Iterator<Item = Entry> {
 /// How many entries are not finite, or why that is not known.
 fn nonfinite(entry: Option<&Entry>, content: Option<&SkippedContent>) -> Value {
     let count = content.and_then(|content| content.nonfinite_count).map(Value::Count);
-    count.unwrap_or(Value::Missing(if entry.is_some() { Why::Unseen } else { Why::Absent }))
+    count.unwrap_or(Value::Missing(if entry.is_some() {
+        MissingReason::Unseen
+    } else {
+        MissingReason::Absent
+    }))
 }
 
 /// Whether nothing is known against it.
 fn is_sound(nonfinite: Value) -> bool {
-    matches!(nonfinite, Value::Count(0) | Value::Missing(Why::Absent))
+    matches!(nonfinite, Value::Count(0) | Value::Missing(MissingReason::Absent))
 }
 
 /// What the bytes of a tensor say: as a report has it, or as they are read.

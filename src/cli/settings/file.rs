@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use crate::cli::values::{When, globs, size};
-use crate::error::{Error, brief, printable};
+use crate::error::{Error, Place, brief, printable};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
 use crate::report::Severity;
 use crate::store::Location;
@@ -237,6 +237,16 @@ impl SettingsFile {
     /// An error about the line `line`.
     pub(in crate::cli) fn wrong(&self, line: usize, what: &str) -> Error {
         Error::malformed(&self.path, format!("line {line}: {}", printable(what)))
+    }
+
+    /// `error` about what the line `line` says.
+    pub(in crate::cli) fn placed(&self, line: usize, error: Error) -> Error {
+        match error {
+            Error::Column { key, problem, .. } => {
+                Error::Column { at: Some(Place { path: self.path.clone(), line }), key, problem }
+            }
+            other => self.wrong(line, &other.to_string()),
+        }
     }
 }
 

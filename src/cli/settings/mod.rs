@@ -13,7 +13,7 @@ use super::values::{When, filter, size};
 use crate::error::{Error, printable};
 use crate::gate::{self, MissingPolicy};
 use crate::layer::Filter;
-use crate::report::Why;
+use crate::report::MissingReason;
 
 pub(super) use file::{FileRule, SettingsFile};
 
@@ -86,7 +86,7 @@ pub(super) enum Allowance {
     /// What the base lacks, too.
     Lacking,
     /// Those of a reason.
-    Reason(Why),
+    Reason(MissingReason),
 }
 
 /// What `--allow-missing` without a code stands for, as the settings file says it.

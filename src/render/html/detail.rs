@@ -115,9 +115,7 @@ fn remarks(row: &Row) -> Markup {
     html! {
         @if let Some(failure) = &row.failed { p.bad { "Could not be measured: " (failure) } }
         @if let Some(original) = &row.tied_to { p.note { "Byte-identical to " code { (original) } "; computed once." } }
-        @for flag in &row.flags { p.note {
-            @if *flag == "low_n_tail" { "~ the tail holds fewer than 50 values: read its exponent with its error." } @else { (flag) }
-        } }
+        @for flag in &row.flags { p.note { (flag) } }
         @if row.tensor != row.name && row.tensor.strip_suffix(".weight") != Some(&row.name) {
             p.note { "Stored as " code { (row.tensor) } @if let Some(shape) = &row.stored_shape { " " (format!("{shape:?}")) } }
         }

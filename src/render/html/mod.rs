@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::metric::METRICS;
     use crate::render::{Layout, Overflow, Paint, Unchanged};
-    use crate::report::{Format, Measurements, Row, Source, Totals, Value, Why};
+    use crate::report::{Format, Measurements, MissingReason, Row, Source, Totals, Value};
 
     pub(super) static REAL: Column =
         Column { key: "real", label: "real", format: Format::Real, doc: "", range: "", source: "" };
@@ -323,7 +323,7 @@ mod tests {
     fn what_is_missing_is_said_with_its_reason() {
         let mut report = report(&["l.0.q", "l.1.q", "l.2.q"]);
         for i in 0..3 {
-            set(&mut report, i, &REAL, Value::Missing(Why::NonFinite));
+            set(&mut report, i, &REAL, Value::Missing(MissingReason::NonFinite));
         }
         report.rows[2].failed = Some("the disk is gone".to_owned());
         let page = page(&report);

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{Column, Format, Report, Row, Value, Why};
+use crate::report::{Column, Format, MissingReason, Report, Row, Value};
 
 use super::kinds::{Kinds, Spread};
 
@@ -126,8 +126,8 @@ impl Standing {
 
 /// Why a row has no numbers to compare: it failed, or its weight is not finite.
 pub(super) fn unmeasured(row: &Row) -> Option<String> {
-    let not_finite = row.values.0.iter().any(|(_, value)| *value == Value::Missing(Why::NonFinite));
-    row.failed.clone().or_else(|| not_finite.then(|| Why::NonFinite.to_string()))
+    let not_finite = row.values.0.iter().any(|(_, value)| *value == Value::Missing(MissingReason::NonFinite));
+    row.failed.clone().or_else(|| not_finite.then(|| MissingReason::NonFinite.to_string()))
 }
 
 /// A count that is zero in most rows: of entries that are not finite, of rows that are zero.

@@ -75,7 +75,7 @@ impl Remote {
         let client = Client::new(hub);
         let revision = address.revision.as_deref().unwrap_or("main").replace('/', "%2F");
         let url = format!("{}/api/models/{}/revision/{revision}", client.endpoint(), address.repository);
-        let refuse = |why: String| Error::Usage(format!("`{address}`: {why}"));
+        let refuse = |why: String| Error::Remote(format!("`{address}`: {why}"));
         let answer = client.text(&url, LONGEST_LIST).map_err(|problem| problem.error(refuse))?;
         let answer = answer.ok_or_else(|| refuse("the hub's list of its files is too long".to_owned()))?;
         let listing: Listing = serde_json::from_slice(&answer)
