@@ -18,7 +18,7 @@ use globset::{Glob, GlobMatcher};
 
 use crate::error::Error;
 use crate::notation;
-use crate::report::{Column, Format};
+use crate::report::{Aspect, Column, Format};
 
 pub use accept::{Acceptance, Accepts, Day};
 pub use clause::Clause;
@@ -37,8 +37,8 @@ pub struct Rule {
 /// What is compared with the line.
 #[derive(Debug, Clone)]
 enum Subject {
-    Each(&'static str),
-    All(Aggregate, &'static str, Option<Line>),
+    Each(&'static Column),
+    All(Aggregate, &'static Column, Option<Line>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +163,7 @@ impl Rule {
             None => {
                 let column = column(expression, columns)?;
                 percent(line, column, columns).map_err(|what| wrong(&what))?;
-                Subject::Each(column.key)
+                Subject::Each(column)
             }
             Some((name, inside)) => {
                 let name = name.trim();
@@ -188,7 +188,7 @@ impl Rule {
                 }
                 .and_then(|()| condition.map_or(Ok(()), |condition| percent(condition, column, columns)))
                 .map_err(|what| wrong(&what))?;
-                Subject::All(aggregate, column.key, condition)
+                Subject::All(aggregate, column, condition)
             }
         };
         Ok(Self { text: text.to_owned(), glob, subject, line })
@@ -199,10 +199,10 @@ impl Rule {
         &self.text
     }
 
-    /// The key of its column.
-    pub fn key(&self) -> &'static str {
+    /// Its column.
+    pub fn column(&self) -> &'static Column {
         match self.subject {
-            Subject::Each(key) | Subject::All(_, key, _) => key,
+            Subject::Each(column) | Subject::All(_, column, _) => column,
         }
     }
 }
@@ -234,14 +234,13 @@ fn comparison(text: &str) -> Result<(&str, Option<Line>), String> {
 }
 
 /// Whether `%` means something for `column`: only of a share or a change it says of what.
-fn percent(line: Line, column: &Column, columns: &[&'static Column]) -> Result<(), String> {
+fn percent(line: Line, column: &'static Column, columns: &[&'static Column]) -> Result<(), String> {
     if line.unit == Unit::Plain || matches!(column.format, Format::Share | Format::Change) {
         return Ok(());
     }
     let (key, number) = (column.key, line.number);
     let has = |key: &str| columns.iter().any(|column| column.key == key);
-    let parts = accuracy::Parts::of(key);
-    let change = format!("{}_change{}", parts.metric, parts.side);
+    let change = column.means().of(Aspect::Change).to_string();
     let other = if has(&change) {
         format!("a change relative to the base is `{change}`")
     } else if columns.iter().any(|column| column.format == Format::Change) {
@@ -284,6 +283,27 @@ pub fn likeliest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::compare::DRIFTS;
+    use crate::metric::METRICS;
+    use crate::report::{ColumnKey, Comparison, Measurements, Row, Standing, Value};
+
+    pub(super) fn metric(key: &str) -> &'static Column {
+        let known = METRICS.iter().map(|metric| &metric.column);
+        known
+            .chain(DRIFTS.iter().map(|drift| &drift.column))
+            .find(|column| column.key == key)
+            .expect("a metric")
+    }
+
+    /// A row with `values`, of one side or, where it has a standing, of two.
+    pub(super) fn row(values: &[(&'static str, Value)], status: Option<Standing>) -> Row {
+        let metrics = || METRICS.iter().map(|metric| &metric.column).chain(DRIFTS.iter().map(|d| &d.column));
+        let column = |key| ColumnKey::parse(key, metrics()).expect("a column").column();
+        let comparison =
+            status.map(|status| Comparison { status, base_shape: None, base_dtype: None, base_blake3: None });
+        let values = values.iter().map(|(key, value)| (column(key), *value)).collect();
+        Row { values: Measurements(values), comparison, ..Row::default() }
+    }
 
     #[test]
     fn a_number_is_beyond_a_line_only_with_all_that_it_may_be() {

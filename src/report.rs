@@ -3,6 +3,7 @@
 //! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
 mod coded;
+mod column;
 mod comparison;
 mod flag;
 mod intruders;
@@ -16,6 +17,7 @@ mod verdict;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use flag::Flag;
 pub use intruders::{Direction, Group, Intruders};
@@ -27,36 +29,6 @@ pub use verdict::{Finding, Outcome, Severity, Verdict};
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 1;
-
-/// How a column's numbers are written for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A whole number.
-    Count,
-    /// A real number, to three significant digits.
-    Real,
-    /// A share of one, as a percentage.
-    Share,
-    /// A relative change, as a percentage with its sign.
-    Change,
-}
-
-/// Everything the program says about one number, said once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Column {
-    /// The key in JSON, CSV, `--columns`, `--sort` and `--fail-if`.
-    pub key: &'static str,
-    /// The header in a table.
-    pub label: &'static str,
-    /// How the number is written for people.
-    pub format: Format,
-    /// Formula and meaning in one sentence.
-    pub doc: &'static str,
-    /// What values it can take, with the unit where it has one.
-    pub range: &'static str,
-    /// Paper, equation or package the definition is from.
-    pub source: &'static str,
-}
 
 /// One number of a report, or the reason there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,6 +90,11 @@ impl Measurements {
     /// The value of column `key`.
     pub fn get(&self, key: &str) -> Option<Value> {
         self.0.iter().find(|(column, _)| column.key == key).map(|(_, value)| *value)
+    }
+
+    /// The value of the column that holds what `key` says.
+    pub fn of(&self, key: ColumnKey<'_>) -> Option<Value> {
+        self.0.iter().find(|(column, _)| column.means() == key).map(|(_, value)| *value)
     }
 }
 

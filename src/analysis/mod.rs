@@ -3,6 +3,7 @@
 
 pub mod allocation;
 pub mod budget;
+pub mod columns;
 pub mod compare;
 mod delta;
 pub mod farms;

@@ -3,19 +3,13 @@
 use clap::Args;
 
 use super::{Status, print};
+use crate::analysis::columns;
 use crate::error::Error;
 use crate::gate;
-use crate::metric::WEIGHTWATCHER;
+use crate::report::Aspect;
 
 /// The page that defines every column.
 const PAGE: &str = include_str!("../../docs/metrics.md");
-
-/// What a comparison appends to a metric's key.
-const COMPARED: [(&str, &str); 3] = [
-    ("_base", "the base's value in a comparison"),
-    ("_difference", "tuned − base in a comparison"),
-    ("_change", "(tuned − base)/|base| in a comparison; 0 where both are equal, even if both are 0,"),
-];
 
 /// Says what a column means: formula, range, how to read it, source. Without a name it lists all columns.
 #[derive(Debug, Args)]
@@ -30,13 +24,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         None => all() + "\n",
         Some(wanted) => {
             let keys = keys();
-            let compared =
-                COMPARED.iter().find_map(|(ending, what)| Some((wanted.strip_suffix(ending)?, what)));
-            let compared = compared.filter(|(key, _)| keys.contains(key));
-            let key = compared
-                .map_or_else(|| gate::nearest(wanted, &keys), |(key, _)| gate::nearest(key, &keys))?;
+            let meant = columns::meaning(wanted).filter(|key| key.side.is_none());
+            let meant = meant.filter(|key| keys.contains(&key.metric.key));
+            let key = meant.map_or_else(|| gate::nearest(wanted, &keys), |key| Ok(key.metric.key))?;
             let text = sections().find(|(found, _)| *found == key).map_or("", |(_, text)| text);
-            let what = compared.map_or_else(String::new, |(_, what)| format!("{wanted}\n\n{what} of:\n\n"));
+            let compared = match meant.map(|key| key.aspect) {
+                None | Some(Aspect::Value) => None,
+                Some(Aspect::Base) => Some("the base's value in a comparison"),
+                Some(Aspect::Difference) => Some("tuned − base in a comparison"),
+                Some(Aspect::Change) => {
+                    Some("(tuned − base)/|base| in a comparison; 0 where both are equal, even if both are 0,")
+                }
+            };
+            let what = compared.map_or_else(String::new, |what| format!("{wanted}\n\n{what} of:\n\n"));
             format!("{what}{key}\n\n{}\n", text.trim())
         }
     };
@@ -46,14 +46,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 /// The keys of all columns on the page.
 pub(super) fn keys() -> Vec<&'static str> {
     sections().map(|(key, _)| key).collect()
-}
-
-/// Whether any command has a column of this name.
-pub(super) fn is_known(key: &str) -> bool {
-    let key = key.split('@').next().unwrap_or(key);
-    let metric = COMPARED.iter().find_map(|(ending, _)| key.strip_suffix(ending)).unwrap_or(key);
-    let peers = || WEIGHTWATCHER.iter().map(|metric| metric.column.key);
-    keys().into_iter().chain(peers()).any(|known| known == key || known == metric)
 }
 
 /// Every column with its first sentence.

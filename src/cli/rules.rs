@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::analysis::compare::{DRIFTS, FATES, TURNS};
+use crate::analysis::columns;
+use crate::analysis::compare::FATES;
 use crate::error::Error;
 use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
 use crate::layer::Filter;
-use crate::metric::{HYGIENE, METRICS, WEIGHTWATCHER};
-use crate::report::{Column, Hidden, Severity};
+use crate::metric::HYGIENE;
+use crate::report::{Aspect, Column, ColumnKey, Hidden, Severity};
 
 use super::options::Common;
 use super::settings::{FileRule, SettingsFile};
@@ -70,18 +71,17 @@ pub(super) fn hidden<'n>(
 
 /// An error about a column that needs a decomposition, where none is made, says so.
 pub(super) fn without_svd(error: Error) -> Error {
-    // Of several tuned sides each has a column of its own.
-    let is_left = |key: &str| {
-        let bare = key.split('@').next().unwrap_or(key);
-        HYGIENE.iter().map(|metric| &metric.column).chain(&FATES).any(|column| column.key == bare)
-    };
     match error {
-        Error::Column { at, key, .. } if explain::is_known(&key) && !is_left(&key) => {
+        Error::Column { at, key, .. } if columns::meaning(&key).is_some_and(needs_svd) => {
             let problem = format!("`{key}` needs a decomposition; leave `--no-svd` out");
             Error::Column { at, key, problem }
         }
         other => other,
     }
+}
+
+fn needs_svd(key: ColumnKey<'_>) -> bool {
+    !HYGIENE.iter().map(|metric| &metric.column).chain(&FATES).any(|column| column == key.metric)
 }
 
 /// An error about a rule says where the rule stands, if it was not typed.
@@ -110,17 +110,13 @@ fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Result<Clause, E
 
 /// Whether a rule is about a column that `command` never has, but another command does. One that `command` may have,
 /// and has not this time, is not passed over: the gate would be open.
-fn is_elsewhere(command: &str, text: &str, columns: &[&'static Column]) -> bool {
-    let Some(key) = gate::key_of(text).filter(|key| explain::is_known(key)) else { return false };
-    let metrics = || METRICS.iter().chain(WEIGHTWATCHER).map(|metric| &metric.column);
-    let pair = || DRIFTS.iter().chain(TURNS).map(|drift| &drift.column).chain(&FATES);
-    let bare = key.split('@').next().unwrap_or(key);
-    let metric = ["_base", "_change", "_difference"].iter().find_map(|ending| bare.strip_suffix(ending));
-    let is = |known: &Column| known.key == bare;
+fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> bool {
+    let Some(key) = gate::key_of(text).filter(|key| columns::meaning(key).is_some()) else { return false };
+    let here = ColumnKey::parse(key, columns::metrics_of(command));
     match command {
-        "compare" => !metrics().chain(pair()).any(|known| is(known) || Some(known.key) == metric),
-        "spectrum" => !metrics().any(is),
-        _ => columns.iter().all(|known| known.key != key),
+        "compare" => here.is_none(),
+        "spectrum" => here.is_none_or(|key| key.aspect != Aspect::Value),
+        _ => columns_here.iter().all(|known| known.key != key),
     }
 }
 
@@ -135,7 +131,7 @@ fn check_accepted(file: &SettingsFile, typed: &[String]) -> Result<(), Error> {
                 let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                 format!("`{rule}` is no rule here{hint}")
             }
-            Accepts::Column(column) if !explain::is_known(column) => {
+            Accepts::Column(column) if columns::meaning(column).is_none() => {
                 gate::nearest(column, &explain::keys()).map_or_else(|e| e.to_string(), str::to_owned)
             }
             _ => continue,

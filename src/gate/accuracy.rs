@@ -1,112 +1,55 @@
 //! How far a value of a row may be off, from the accuracy that its spectrum carries (docs/numerics.md).
 
-use crate::report::{Row, Standing, Value};
+use crate::metric::{ACCURACY_FLOOR, Metric, SPECTRAL_NORM};
+use crate::report::{Accuracy, Aspect, ColumnKey, Row, Standing, Value};
 
 /// A value is known to this many times the floor of its spectrum relative to σ₁: a rule is never judged more sharply.
 const MARGIN: f64 = 8.0;
 
-/// A key taken apart: `condition_number_change@ft` is the metric `condition_number`, `_change`, `@ft`.
-pub(super) struct Parts<'k> {
-    pub(super) metric: &'k str,
-    /// `_base`, `_change`, `_difference` or nothing.
-    pub(super) ending: &'static str,
-    /// The tuned side it is about, with its `@`, where there are several.
-    pub(super) side: &'k str,
-}
-
-impl<'k> Parts<'k> {
-    pub(super) fn of(key: &'k str) -> Self {
-        let (column, side) = key.find('@').map_or((key, ""), |at| key.split_at(at));
-        let (metric, ending) = ["_base", "_change", "_difference"]
-            .iter()
-            .find_map(|ending| Some((column.strip_suffix(ending)?, *ending)))
-            .unwrap_or((column, ""));
-        Self { metric, ending, side }
-    }
-
-    /// The key of the tuned side's value.
-    pub(super) fn tuned(&self) -> String {
-        format!("{}{}", self.metric, self.side)
-    }
-
-    /// The key of the base's value.
-    pub(super) fn base(&self) -> String {
-        format!("{}_base", self.metric)
-    }
-}
-
-/// The most by which the value of column `key` may be off; 0 of what is counted, read off the entries or known by content.
-pub(super) fn error(row: &Row, key: &str, value: f64) -> f64 {
-    let parts = Parts::of(key);
-    let Parts { metric, ending, side } = parts;
-    let get = |key: &str| row.values.get(key);
-    let number = |key: &str| get(key).and_then(Value::number);
-    let (tuned, base) = (parts.tuned(), parts.base());
-    let counted = [&tuned, &base].iter().any(|key| matches!(get(key), Some(Value::Count(_))));
-    if counted || metric == "max_abs" || metric == "accuracy_floor" {
+/// The most by which the value of a column may be off; 0 of what is counted, read off the entries or known by content.
+pub(super) fn error(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
+    let is_of_two = key.metric.is_of_a_pair() || matches!(key.aspect, Aspect::Difference | Aspect::Change);
+    let is_unchanged = row.comparison.as_ref().is_some_and(|found| found.status == Standing::Unchanged);
+    if key.metric.accuracy() == Accuracy::Exact || (is_of_two && is_unchanged) {
         return 0.0;
     }
-    // Nothing is known of a report without floors; its values are taken as they stand.
-    let floor = |ending: &str| {
-        let (floor, first) = (format!("accuracy_floor{ending}"), format!("spectral_norm{ending}"));
-        number(&floor)
-            .zip(number(&first))
-            .filter(|(_, first)| *first > 0.0)
-            .map_or(0.0, |(f, first)| f / first)
-    };
-    let share = |ending: &str, value: f64| {
-        let first = number(&format!("spectral_norm{ending}")).unwrap_or(0.0);
-        MARGIN
-            * floor(ending)
-            * match metric {
-                "smallest_singular_value" if value > 0.0 => first / value,
-                "condition_number" => value,
-                _ => 1.0,
-            }
-    };
-    let of = |key: &str, ending: &str| number(key).map_or(0.0, |value| share(ending, value));
-    let of_a_pair =
-        matches!(ending, "_change" | "_difference") || (get(&base).is_none() && row.comparison.is_some());
-    if of_a_pair && row.comparison.as_ref().is_some_and(|comparison| comparison.status == Standing::Unchanged)
-    {
-        return 0.0;
-    }
-    match ending {
-        "_base" => share("_base", value) * value.abs(),
-        "_change" => (of(&tuned, side) + of(&base, "_base")) * (1.0 + value.abs()),
-        "_difference" => {
-            let size = |key: &str| number(key).unwrap_or(0.0).abs();
-            of(&tuned, side) * size(&tuned) + of(&base, "_base") * size(&base)
+    let (tuned, base) = (key.of(Aspect::Value), key.of(Aspect::Base));
+    let size = |key| row.values.of(key).and_then(Value::number);
+    let share_of = |key| size(key).map_or(0.0, |value| share(row, key, value));
+    match key.aspect {
+        Aspect::Change => (share_of(tuned) + share_of(base)) * (1.0 + value.abs()),
+        Aspect::Difference => {
+            [tuned, base].map(|key| share_of(key) * size(key).unwrap_or(0.0).abs()).iter().sum()
         }
-        _ if of_a_pair => (share(side, value) + share("_base", value)) * value.abs(),
-        _ => share(side, value) * value.abs(),
+        Aspect::Value if is_of_two => (share(row, tuned, value) + share(row, base, value)) * value.abs(),
+        Aspect::Value | Aspect::Base => share(row, key, value) * value.abs(),
     }
+}
+
+/// The most by which a value of one side may be off, relative to it.
+fn share(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
+    let number = |metric: &'static Metric| {
+        row.values.of(ColumnKey { metric: &metric.column, ..key }).and_then(Value::number)
+    };
+    let first = number(&SPECTRAL_NORM).filter(|first| *first > 0.0);
+    // Nothing is known of a report without floors; its values are taken as they stand.
+    let Some((floor, first)) = number(&ACCURACY_FLOOR).zip(first) else { return 0.0 };
+    let scale = match key.metric.accuracy() {
+        Accuracy::Floor if value > 0.0 => first / value,
+        Accuracy::OverFloor => value,
+        Accuracy::Exact | Accuracy::Relative | Accuracy::Floor => 1.0,
+    };
+    MARGIN * (floor / first) * scale
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::row;
     use super::*;
-    use crate::report::{Column, Comparison, Format, Measurements};
-
-    fn row(values: &[(&'static str, Value)], status: Option<Standing>) -> Row {
-        let column = |key| -> &'static Column {
-            Box::leak(Box::new(Column {
-                key,
-                label: key,
-                format: Format::Real,
-                doc: "",
-                range: "",
-                source: "",
-            }))
-        };
-        let comparison =
-            status.map(|status| Comparison { status, base_shape: None, base_dtype: None, base_blake3: None });
-        let values = values.iter().map(|(key, value)| (column(key), *value)).collect();
-        Row { values: Measurements(values), comparison, ..Row::default() }
-    }
 
     fn check(row: &Row, key: &str, expected: f64) {
-        let found = error(row, key, row.values.get(key).and_then(Value::number).expect("a number"));
+        let (column, value) = row.values.0.iter().find(|(column, _)| column.key == key).expect("a column");
+        let found = error(row, column.means(), value.number().expect("a number"));
         assert!((found - expected).abs() <= 1e-12 * expected, "{key}: {found}, not {expected}");
     }
 

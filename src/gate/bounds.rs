@@ -2,9 +2,10 @@
 //!
 //! A change from nothing is beyond any line; what lies below the accuracy floor is no larger than the floor.
 
-use crate::report::{MissingReason, Row, Value};
+use crate::metric::{ACCURACY_FLOOR, Metric, SPECTRAL_NORM};
+use crate::report::{Accuracy, Aspect, Column, ColumnKey, MissingReason, Row, Value};
 
-use super::accuracy::{self, Parts};
+use super::accuracy;
 
 /// Between which numbers a value lies, and the one to tell: the number itself, or the bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,9 +33,10 @@ impl Known {
     }
 }
 
-/// What is known of the value of column `key`; none where nothing is.
-pub(super) fn known(row: &Row, key: &str) -> Option<Known> {
-    match row.values.get(key)? {
+/// What is known of the value of `column`; none where nothing is.
+pub(super) fn known(row: &Row, column: &'static Column) -> Option<Known> {
+    let key = column.means();
+    match row.values.of(key)? {
         Value::Missing(why) => bound(row, key, why),
         value => {
             let value = value.number()?;
@@ -44,53 +46,54 @@ pub(super) fn known(row: &Row, key: &str) -> Option<Known> {
     }
 }
 
-fn bound(row: &Row, key: &str, why: MissingReason) -> Option<Known> {
-    let parts = Parts::of(key);
-    let (tuned, base) = (parts.tuned(), parts.base());
-    let number = |key: &str| row.values.get(key).and_then(Value::number);
-    let range = match (why, parts.ending) {
-        (MissingReason::ZeroBase, "_change") => {
-            let beyond = f64::INFINITY.copysign(number(&tuned)?);
+fn bound(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> Option<Known> {
+    let (tuned, base) = (key.of(Aspect::Value), key.of(Aspect::Base));
+    let number = |key| row.values.of(key).and_then(Value::number);
+    let range = match (why, key.aspect) {
+        (MissingReason::ZeroBase, Aspect::Change) => {
+            let beyond = f64::INFINITY.copysign(number(tuned)?);
             (beyond, beyond)
         }
         // The ratio of an update's size to that of zeros.
-        (MissingReason::ZeroBase, "") => (f64::INFINITY, f64::INFINITY),
-        (MissingReason::Overflow, "_change" | "_difference") if number(&tuned)? > number(&base)? => {
-            (f64::MAX, f64::INFINITY)
-        }
-        (MissingReason::Overflow, "_change" | "_difference") => (f64::NEG_INFINITY, f64::MIN),
-        (why, "") if why.is_below_floor() => resolved(row, parts.metric, parts.side)?,
-        (why, "_base") if why.is_below_floor() => resolved(row, parts.metric, "_base")?,
-        (why, ending) if why.is_below_floor() => {
-            let (tuned, base) =
-                (resolved(row, parts.metric, parts.side)?, resolved(row, parts.metric, "_base")?);
-            match ending {
-                "_difference" => (tuned.0 - base.1, tuned.1 - base.0),
-                // Neither value is negative.
-                _ => (tuned.0 / base.1 - 1.0, tuned.1 / base.0 - 1.0),
+        (MissingReason::ZeroBase, Aspect::Value) => (f64::INFINITY, f64::INFINITY),
+        (MissingReason::Overflow, Aspect::Change | Aspect::Difference) => {
+            if number(tuned)? > number(base)? {
+                (f64::MAX, f64::INFINITY)
+            } else {
+                (f64::NEG_INFINITY, f64::MIN)
             }
+        }
+        (why, Aspect::Value | Aspect::Base) if why.is_below_floor() => resolved(row, key)?,
+        (why, Aspect::Difference) if why.is_below_floor() => {
+            let (tuned, base) = (resolved(row, tuned)?, resolved(row, base)?);
+            (tuned.0 - base.1, tuned.1 - base.0)
+        }
+        (why, Aspect::Change) if why.is_below_floor() => {
+            let (tuned, base) = (resolved(row, tuned)?, resolved(row, base)?);
+            // Neither value is negative.
+            (tuned.0 / base.1 - 1.0, tuned.1 / base.0 - 1.0)
         }
         _ => return None,
     };
     Known::between(range)
 }
 
-/// Between which numbers a value lies that may be below the floor of its side, which `suffix` names.
-fn resolved(row: &Row, metric: &str, suffix: &str) -> Option<(f64, f64)> {
-    let at = |metric: &str| row.values.get(&format!("{metric}{suffix}"));
-    let number = |metric: &str| at(metric).and_then(Value::number);
-    let key = format!("{metric}{suffix}");
-    match (at(metric)?, metric) {
-        (Value::Missing(why), "smallest_singular_value") if why.is_below_floor() => {
-            Some((0.0, number("accuracy_floor")?.next_down().max(0.0)))
+/// Between which numbers a value of one side lies that may be below its floor.
+fn resolved(row: &Row, key: ColumnKey<'_>) -> Option<(f64, f64)> {
+    let number = |metric: &'static Metric| {
+        row.values.of(ColumnKey { metric: &metric.column, ..key }).and_then(Value::number)
+    };
+    match (row.values.of(key)?, key.metric.accuracy()) {
+        (Value::Missing(why), Accuracy::Floor) if why.is_below_floor() => {
+            Some((0.0, number(&ACCURACY_FLOOR)?.next_down().max(0.0)))
         }
-        (Value::Missing(why), "condition_number") if why.is_below_floor() => {
-            Some((number("spectral_norm")? / number("accuracy_floor")?, f64::INFINITY))
+        (Value::Missing(why), Accuracy::OverFloor) if why.is_below_floor() => {
+            Some((number(&SPECTRAL_NORM)? / number(&ACCURACY_FLOOR)?, f64::INFINITY))
         }
         (Value::Missing(_), _) => None,
         (value, _) => {
             let value = value.number()?;
-            let error = accuracy::error(row, &key, value);
+            let error = accuracy::error(row, key, value);
             Some((value - error, value + error))
         }
     }
@@ -98,24 +101,19 @@ fn resolved(row: &Row, metric: &str, suffix: &str) -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests;
     use super::*;
-    use crate::report::{Column, Comparison, Format, Measurements, Standing};
+    use crate::report::Standing;
 
     fn row(values: &[(&'static str, Value)]) -> Row {
-        let column = |key| -> &'static Column {
-            let column = Column { key, label: key, format: Format::Real, doc: "", range: "", source: "" };
-            Box::leak(Box::new(column))
-        };
-        let comparison =
-            Comparison { status: Standing::Measured, base_shape: None, base_dtype: None, base_blake3: None };
-        let values = values.iter().map(|(key, value)| (column(key), *value)).collect();
-        Row { values: Measurements(values), comparison: Some(comparison), ..Row::default() }
+        tests::row(values, Some(Standing::Measured))
     }
 
     #[track_caller]
     fn check(row: &Row, key: &str, expected: Option<(f64, f64)>) {
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs() || a.total_cmp(&b).is_eq();
-        let found = known(row, key).map(|known| (known.low, known.high));
+        let column = row.values.0.iter().find(|(column, _)| column.key == key).expect("a column").0;
+        let found = known(row, column).map(|known| (known.low, known.high));
         let same = match (found, expected) {
             (Some(found), Some(expected)) => close(found.0, expected.0) && close(found.1, expected.1),
             (found, expected) => found == expected,
@@ -174,19 +172,19 @@ mod tests {
             ("zero_rows_base", Value::Count(0)),
             ("zero_rows", Value::Count(3)),
             ("zero_rows_change", from_zero),
-            ("trace_base", Value::Real(0.0)),
-            ("trace", Value::Real(-1.0)),
-            ("trace_change", from_zero),
+            ("alpha_weighted_base", Value::Real(0.0)),
+            ("alpha_weighted", Value::Real(-1.0)),
+            ("alpha_weighted_change", from_zero),
             ("delta_frobenius_ratio", from_zero),
-            ("norm_base", Value::Real(1e-300)),
-            ("norm", Value::Real(1e300)),
-            ("norm_change", Value::Missing(MissingReason::Overflow)),
+            ("frobenius_norm_base", Value::Real(1e-300)),
+            ("frobenius_norm", Value::Real(1e300)),
+            ("frobenius_norm_change", Value::Missing(MissingReason::Overflow)),
             ("alpha_change", Value::Missing(MissingReason::NonFinite)),
         ]);
         check(&row, "zero_rows_change", Some((f64::INFINITY, f64::INFINITY)));
-        check(&row, "trace_change", Some((f64::NEG_INFINITY, f64::NEG_INFINITY)));
+        check(&row, "alpha_weighted_change", Some((f64::NEG_INFINITY, f64::NEG_INFINITY)));
         check(&row, "delta_frobenius_ratio", Some((f64::INFINITY, f64::INFINITY)));
-        check(&row, "norm_change", Some((f64::MAX, f64::INFINITY)));
+        check(&row, "frobenius_norm_change", Some((f64::MAX, f64::INFINITY)));
         check(&row, "alpha_change", None);
     }
 }

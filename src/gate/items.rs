@@ -3,8 +3,9 @@
 use crate::analysis::compare::FATES;
 use crate::error::{Error, printable};
 use crate::layer::bare;
+use crate::metric::NONFINITE_COUNT;
 use crate::notation;
-use crate::report::{MissingReason, Report, Row, Skipped, Value};
+use crate::report::{Column, MissingReason, Report, Row, Skipped, Value};
 
 use super::bounds::{self, Known};
 use super::clause::Clause;
@@ -34,19 +35,19 @@ pub(super) struct Items<'r> {
 /// [`Error::Rule`] where there is nothing: a gate that looks at nothing would always pass.
 pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>, Error> {
     let rule = &clause.rule;
-    let key = rule.key();
+    let column = rule.column();
     let wanted =
         |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
     let rows: Vec<&Row> = report.rows.iter().filter(|row| wanted(&row.name)).collect();
-    let others = others(report, key, &wanted);
+    let others = others(report, column, &wanted);
     let hidden = &report.unlisted.hidden;
     let count = |names: &[String]| names.iter().filter(|name| wanted(name)).count();
-    let hidden_others = if speaks_of_others(key) { count(&hidden.others) } else { 0 };
+    let hidden_others = if speaks_of_others(column) { count(&hidden.others) } else { 0 };
     let hidden_rows = count(&hidden.matrices) + hidden_others;
     let matches = rows.len() + others.len();
     let nothing_changed =
-        rows.iter().any(|row| row.values.get(key) == Some(Value::Missing(MissingReason::NoUpdate)));
-    let items: Vec<Item<'r>> = rows.into_iter().filter_map(|row| of_row(row, key)).chain(others).collect();
+        rows.iter().any(|row| row.values.of(column.means()) == Some(Value::Missing(MissingReason::NoUpdate)));
+    let items: Vec<Item<'r>> = rows.into_iter().filter_map(|row| of_row(row, column)).chain(others).collect();
     if items.is_empty() && !nothing_changed {
         let what = match (matches, hidden_rows) {
             (0, 0) if rule.glob.as_ref().is_some_and(|glob| glob.glob().glob().ends_with(".weight")) => {
@@ -58,7 +59,7 @@ pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>
             }
             (0, 0) => "no matrix of the report matches".to_owned(),
             (0, n) => format!("no matrix of the report matches, and {} hides {n} that would", hidden.by),
-            _ => format!("what matches has no `{key}` that could be judged"),
+            _ => format!("what matches has no `{}` that could be judged", column.key),
         };
         return Err(Error::Rule { rule: rule.text().to_owned(), problem: what });
     }
@@ -71,30 +72,31 @@ pub(super) fn hidden(hidden: usize, by: &str) -> Option<String> {
     (hidden > 0).then(|| format!("{by} hides {} {rows} from this rule", notation::count(hidden as u64)))
 }
 
-fn of_row<'r>(row: &'r Row, key: &str) -> Option<Item<'r>> {
-    let value = row.values.get(key).filter(|_| row.failed.is_none());
+fn of_row<'r>(row: &'r Row, column: &'static Column) -> Option<Item<'r>> {
+    let value = row.values.of(column.means()).filter(|_| row.failed.is_none());
     let missing = match value {
-        Some(Value::Missing(why)) if missing::is_vacuous(row, key, why) => return None,
+        Some(Value::Missing(why)) if missing::is_vacuous(row, column, why) => return None,
         Some(value) => value.number().is_none(),
         None => true,
     };
-    let known = value.and_then(|_| bounds::known(row, key));
+    let known = value.and_then(|_| bounds::known(row, column));
     // What is beyond every line is as good as a number.
     let beyond = known.is_some_and(|known| known.low.is_infinite() && known.high.is_infinite());
-    let gap = (missing && !beyond).then(|| missing::gap(row, key));
+    let gap = (missing && !beyond).then(|| missing::gap(row, column));
     Some(Item { name: row.name.clone(), row: Some(row), known, gap })
 }
 
 /// Tensors that are no matrices and have no row, as far as something is known of them.
-fn others<'r>(report: &Report, key: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<Item<'r>> {
+fn others<'r>(report: &Report, column: &'static Column, wanted: &dyn Fn(&str) -> bool) -> Vec<Item<'r>> {
     let item = |name: String, known, gap| Item { name, row: None, known, gap };
     if report.totals.compared.is_some() {
         // Those that differ have rows.
-        let unchanged = report.unlisted.unchanged.iter().filter(|name| speaks_of_others(key) && wanted(name));
+        let unchanged =
+            report.unlisted.unchanged.iter().filter(|name| speaks_of_others(column) && wanted(name));
         return unchanged.map(|name| item(name.clone(), Some(Known::exact(0.0)), None)).collect();
     }
     // What was only read has no other number than this.
-    let skipped = if key == NONFINITE { report.skipped.as_slice() } else { &[] };
+    let skipped = if *column == NONFINITE_COUNT.column { report.skipped.as_slice() } else { &[] };
     let of = |skipped: &Skipped| {
         let name = printable(bare(&skipped.tensor));
         let gap = |why, words: &String| Some(Gap { why, words: words.clone(), lost: true, base: None });
@@ -109,10 +111,8 @@ fn others<'r>(report: &Report, key: &str, wanted: &dyn Fn(&str) -> bool) -> Vec<
     skipped.iter().filter_map(of).filter(|item| wanted(&item.name)).collect()
 }
 
-const NONFINITE: &str = "nonfinite_count";
-
 /// Whether a column says something of tensors that are no matrices.
-fn speaks_of_others(key: &str) -> bool {
-    let bare = key.split('@').next().unwrap_or(key);
-    bare.starts_with(NONFINITE) || FATES.iter().any(|fate| fate.key == bare)
+fn speaks_of_others(column: &'static Column) -> bool {
+    let metric = column.means().metric;
+    *metric == NONFINITE_COUNT.column || FATES.contains(metric)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, printable};
 use crate::notation;
-use crate::report::{Finding, Outcome, Report, Verdict};
+use crate::report::{Column, Finding, Outcome, Report, Verdict};
 
 use super::accept::{Acceptance, Day, accept};
 use super::bounds::Known;
@@ -45,9 +45,9 @@ impl Gate {
         let rule = &clause.rule;
         let items = items(clause, report)?;
         let Judgement { mut found, missing, allowed } = match &rule.subject {
-            Subject::Each(key) => each_row(clause, rule.line, key, &items),
-            Subject::All(aggregate, key, condition) => {
-                let sum = Sum { line: rule.line, aggregate: *aggregate, key, condition: *condition };
+            Subject::Each(column) => each_row(clause, rule.line, column, &items),
+            Subject::All(aggregate, column, condition) => {
+                let sum = Sum { line: rule.line, aggregate: *aggregate, column, condition: *condition };
                 one_sum(clause, &sum, &items)
             }
         };
@@ -85,31 +85,31 @@ impl Gate {
 }
 
 /// What a rule says of each of `items`.
-fn each_row<'r>(clause: &Clause, line: Line, key: &str, items: &'r Items<'_>) -> Judgement<'r> {
+fn each_row<'r>(clause: &Clause, line: Line, column: &'static Column, items: &'r Items<'_>) -> Judgement<'r> {
     let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
     for item in &items.all {
         let crossing = item.known.map(|known| line.crossing((known.low, known.high)));
         match (crossing, &item.gap) {
             (Some(Crossing::Clear), _) | (None, None) => {}
             (Some(Crossing::Crossed), _) | (Some(Crossing::Unsure), None) => {
-                judgement.found.extend(crossed(line, key, item));
+                judgement.found.extend(crossed(line, column, item));
             }
             (_, Some(gap)) if clause.missing.allows(gap) => judgement.allowed.push(gap),
             (_, Some(gap)) => {
                 judgement.missing.push(gap);
-                judgement.found.push(unmeasured(key, item, gap));
+                judgement.found.push(unmeasured(column, item, gap));
             }
         }
     }
     let judged = items.all.len() > judgement.allowed.len() || items.nothing_changed;
     if !judged && judgement.allowed.iter().any(|gap| !clause.missing.names(gap.why)) {
-        judgement.found.extend(nothing_judged(key, &judgement.allowed));
+        judgement.found.extend(nothing_judged(column.key, &judgement.allowed));
     }
     judgement
 }
 
 /// What a rule says of all as one number.
-fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, items: &'r Items<'_>) -> Judgement<'r> {
+fn one_sum<'r>(clause: &Clause, sum: &Sum, items: &'r Items<'_>) -> Judgement<'r> {
     let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
     let allows = |item: &Item<'_>| item.gap.as_ref().is_some_and(|gap| clause.missing.allows(gap));
     let numbers = |keeps: &dyn Fn(&Item<'_>) -> bool| -> Vec<Known> {
@@ -126,7 +126,7 @@ fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, items: &'r Items<'_>) -> Judgemen
             Some(gap) if allows(item) => judgement.allowed.push(gap),
             Some(gap) => {
                 judgement.missing.push(gap);
-                judgement.found.push(unmeasured(sum.key, item, gap));
+                judgement.found.push(unmeasured(sum.column, item, gap));
             }
             None => {}
         }
@@ -134,20 +134,22 @@ fn one_sum<'r>(clause: &Clause, sum: &Sum<'_>, items: &'r Items<'_>) -> Judgemen
     if !judged.is_empty() {
         judgement.found.extend(sum.finding(&judged));
     } else if judgement.missing.is_empty() && !items.nothing_changed {
-        let what = format!("{} of {}", sum.name(), sum.key);
+        let what = format!("{} of {}", sum.name(), sum.column.key);
         judgement.found.extend(nothing_judged(&what, &judgement.allowed));
     }
     judgement
 }
 
 /// What a line says of one value that does not certainly keep it.
-fn crossed(line: Line, key: &str, item: &Item<'_>) -> Option<Found> {
+fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Found> {
     let known = item.known?;
     let told = match (&item.gap, item.row) {
-        (Some(gap), _) => format!("{}: {} ({})", words::known(key, key, known), gap.words, gap.why.code()),
-        (None, Some(row)) => words::told(row, key, known.value),
+        (Some(gap), _) => {
+            format!("{}: {} ({})", words::known(column, column.key, known), gap.words, gap.why.code())
+        }
+        (None, Some(row)) => words::told(row, column, known.value),
         // What has no row is known by a count alone.
-        (None, None) => format!("{key} = {}", notation::count(known.value as u64)),
+        (None, None) => format!("{} = {}", column.key, notation::count(known.value as u64)),
     };
     let (outcome, what) = match line.crossing((known.low, known.high)) {
         Crossing::Clear => return None,
@@ -159,13 +161,14 @@ fn crossed(line: Line, key: &str, item: &Item<'_>) -> Option<Found> {
 }
 
 /// What is told of a value that could not be measured: a failure, or no verdict where a bound of it is known.
-fn unmeasured(key: &str, item: &Item<'_>, gap: &Gap) -> Found {
+fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Found {
     let (outcome, what) = match item.known {
         Some(known) => {
-            let told = format!("{}: {} ({})", words::known(key, key, known), gap.words, gap.why.code());
+            let told =
+                format!("{}: {} ({})", words::known(column, column.key, known), gap.words, gap.why.code());
             (Outcome::Inconclusive, words::unsure(&told, f64::INFINITY))
         }
-        None => (Outcome::Fail, words::unmeasured(key, gap)),
+        None => (Outcome::Fail, words::unmeasured(column.key, gap)),
     };
     let matrix = Some(item.name.clone());
     let finding = Finding { matrix, outcome, what, missing: Some(gap.why.code()), note: None };
@@ -187,34 +190,27 @@ mod tests {
 
     use super::super::Rule;
     use super::super::missing::MissingPolicy;
+    use super::super::tests::metric;
     use super::*;
     use crate::gate::Accepts;
     use crate::layer::Filter;
     use crate::report::Severity;
-    use crate::report::{
-        Column, Format, Measurements, MissingReason, Row, Skipped, SkippedContent, Source, Totals, Unlisted,
-        Value,
-    };
+    use crate::report::{MissingReason, Row, Skipped, SkippedContent, Source, Totals, Unlisted, Value};
 
-    const fn column(key: &'static str) -> Column {
-        Column { key, label: key, format: Format::Real, doc: "", range: "", source: "" }
+    const KEYS: [&str; 5] = ["alpha", "stable_rank", "accuracy_floor", "spectral_norm", "nonfinite_count"];
+
+    fn columns() -> Vec<&'static Column> {
+        KEYS.map(metric).to_vec()
     }
 
-    static ALPHA: Column = column("alpha");
-    static RANK: Column = column("stable_rank");
-    static FLOOR: Column = column("accuracy_floor");
-    static NORM: Column = column("spectral_norm");
-    static NONFINITE: Column = column("nonfinite_count");
-    static COLUMNS: [&Column; 5] = [&ALPHA, &RANK, &FLOOR, &NORM, &NONFINITE];
-
     fn row(name: &str, alpha: Value) -> Row {
-        let rank = (&RANK, Value::Real(1.0));
-        let accuracy = [(&FLOOR, Value::Real(1e-6)), (&NORM, Value::Real(1.0))];
-        let values = [(&ALPHA, alpha), rank, (&NONFINITE, Value::Count(0))];
+        let mut values =
+            vec![("alpha", alpha), ("stable_rank", Value::Real(1.0)), ("nonfinite_count", Value::Count(0))];
         // The first row alone says how exact it is.
-        let accuracy = accuracy.into_iter().filter(|_| name == "a.0");
-        let values = values.into_iter().chain(accuracy).collect();
-        Row { name: name.to_owned(), values: Measurements(values), ..Row::default() }
+        if name == "a.0" {
+            values.extend([("accuracy_floor", Value::Real(1e-6)), ("spectral_norm", Value::Real(1.0))]);
+        }
+        Row { name: name.to_owned(), ..super::super::tests::row(&values, None) }
     }
 
     fn report() -> Report {
@@ -231,7 +227,7 @@ mod tests {
             base: None,
             tuned: vec![],
             settings: vec![],
-            columns: COLUMNS.to_vec(),
+            columns: columns(),
             rows: vec![
                 row("a.0", Value::Real(2.0)),
                 row("a.1", Value::Real(5.0)),
@@ -247,7 +243,7 @@ mod tests {
     }
 
     fn gate(rule: &str, missing: MissingPolicy, accepted: Vec<Acceptance>) -> Result<Gate, Error> {
-        let rule = Rule::parse(rule, &COLUMNS)?;
+        let rule = Rule::parse(rule, &columns())?;
         let clause = Clause { rule, severity: Severity::Error, filter: Filter::default(), missing };
         Ok(Gate { clauses: vec![clause], accepted, today: Day { year: 2026, month: 11, day: 24 } })
     }

@@ -1,8 +1,7 @@
 //! Values that could not be measured: whether the base had one, and which of them a rule passes over.
 
-use crate::report::{MissingReason, Row, Standing, Value};
+use crate::report::{Aspect, Column, ColumnKey, MissingReason, Row, Standing, Value};
 
-use super::accuracy::Parts;
 use super::likeliest;
 
 /// Which values that could not be measured a rule passes over; by default none.
@@ -59,24 +58,24 @@ pub fn reason(code: &str) -> Result<MissingReason, String> {
     })
 }
 
-/// Why a row has no value in column `key`, and what the base had there.
-pub(super) fn gap(row: &Row, key: &str) -> Gap {
-    let parts = Parts::of(key);
-    let (why, words) = match (row.values.get(key), &row.failed) {
+/// Why a row has no value in `column`, and what the base had there.
+pub(super) fn gap(row: &Row, column: &'static Column) -> Gap {
+    let key = column.means();
+    let (why, words) = match (row.values.of(key), &row.failed) {
         (_, Some(failure)) => (MissingReason::Failed, failure.clone()),
         (Some(Value::Missing(why)), None) => (why, why.to_string()),
         _ => (MissingReason::NotApplicable, "not measured".to_owned()),
     };
-    let base = row.values.get(&parts.base()).and_then(Value::number).filter(|_| parts.ending != "_base");
-    Gap { why, words, lost: lost(row, &parts, why), base }
+    let base = row.values.of(key.of(Aspect::Base)).and_then(Value::number);
+    Gap { why, words, lost: lost(row, key, why), base: base.filter(|_| key.aspect != Aspect::Base) }
 }
 
 /// Whether the base had what is missing now.
-fn lost(row: &Row, parts: &Parts<'_>, why: MissingReason) -> bool {
-    if row.comparison.is_none() || parts.ending == "_base" {
+fn lost(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> bool {
+    if row.comparison.is_none() || key.aspect == Aspect::Base {
         return false;
     }
-    match row.values.get(&parts.base()) {
+    match row.values.of(key.of(Aspect::Base)) {
         _ if row.failed.is_some() => true,
         // The base has the matrix; that nobody measured it is no reason to do without the tuned side's.
         Some(Value::Missing(MissingReason::NotDecomposed)) => why != MissingReason::NotDecomposed,
@@ -88,21 +87,29 @@ fn lost(row: &Row, parts: &Parts<'_>, why: MissingReason) -> bool {
 
 /// Whether the base has the matrix, finite and not of zeros alone.
 fn is_sound(row: &Row) -> bool {
-    let number = |key: &str| row.values.get(key).and_then(Value::number);
-    let has_numbers =
-        row.values.0.iter().any(|(column, value)| column.key.ends_with("_base") && value.number().is_some());
-    let is_zero = |key: &str| number(key).is_some_and(|x| x <= 0.0);
-    let nonfinite = number("nonfinite_count_base").is_some_and(|count| count > 0.0);
+    let numbers = row.values.0.iter().filter_map(|(column, value)| {
+        let ColumnKey { metric, aspect, .. } = column.means();
+        Some((metric.key, value.number().filter(|_| aspect == Aspect::Base)?))
+    });
+    let (mut has_numbers, mut is_finite, mut is_zero) = (false, true, false);
+    for (metric, number) in numbers {
+        has_numbers = true;
+        match metric {
+            "nonfinite_count" => is_finite = number <= 0.0,
+            // σ₁, or by WeightWatcher's names its square.
+            "spectral_norm" | "max_abs" => is_zero |= number <= 0.0,
+            _ => {}
+        }
+    }
     let status = row.comparison.as_ref().map(|comparison| comparison.status);
-    let added = status == Some(Standing::Added);
     // Of a matrix that is gone or reshaped the base may not have been measured; it is there all the same.
-    let there = has_numbers || matches!(status, Some(Standing::Removed | Standing::Reshaped));
-    there && !added && !nonfinite && !is_zero("spectral_norm_base") && !is_zero("max_abs_base")
+    let is_there = has_numbers || matches!(status, Some(Standing::Removed | Standing::Reshaped));
+    is_there && status != Some(Standing::Added) && is_finite && !is_zero
 }
 
 /// Whether there is nothing that was to be measured: nothing was changed, or neither side has what the column is about.
-pub(super) fn is_vacuous(row: &Row, key: &str, why: MissingReason) -> bool {
-    let base = row.values.get(&Parts::of(key).base());
+pub(super) fn is_vacuous(row: &Row, column: &'static Column, why: MissingReason) -> bool {
+    let base = row.values.of(column.means().of(Aspect::Base));
     let nowhere =
         matches!(base, None | Some(Value::Missing(MissingReason::Absent | MissingReason::Unpaired)));
     why == MissingReason::NoUpdate || (why == MissingReason::Absent && nowhere)

@@ -1,21 +1,21 @@
 //! A rule on many rows as one number: the largest, the mean, how many.
 
 use crate::notation;
-use crate::report::{Finding, Outcome};
+use crate::report::{Column, Finding, Outcome};
 
 use super::bounds::Known;
 use super::clause::Found;
 use super::{AGGREGATES, Aggregate, Crossing, Line, words};
 
 /// A number over many rows, and the line it is held against.
-pub(super) struct Sum<'r> {
+pub(super) struct Sum {
     pub(super) line: Line,
     pub(super) aggregate: Aggregate,
-    pub(super) key: &'r str,
+    pub(super) column: &'static Column,
     pub(super) condition: Option<Line>,
 }
 
-impl Sum<'_> {
+impl Sum {
     /// On which side of the line the sum over `numbers` lies.
     pub(super) fn crossing(&self, numbers: &[Known]) -> Crossing {
         let Known { low, high, .. } = self.over(numbers);
@@ -25,14 +25,14 @@ impl Sum<'_> {
     /// What the line says of the sum over `numbers`.
     pub(super) fn finding(&self, numbers: &[Known]) -> Option<Found> {
         let known = self.over(numbers);
-        let (name, key) = (self.name(), self.key);
+        let (name, key) = (self.name(), self.column.key);
         let told = match self.aggregate {
             Aggregate::Count => format!("{name} of {key} = {}", notation::count(known.value as u64)),
             Aggregate::Share => format!("{name} of {key} = {}", notation::real(known.value)),
             _ if known.low.is_finite() && known.high.is_finite() => {
                 format!("{name} of {key} = {}", notation::real(known.value))
             }
-            _ => words::known(key, &format!("{name} of {key}"), known),
+            _ => words::known(self.column, &format!("{name} of {key}"), known),
         };
         let width = (known.high - known.low) / if self.condition.is_some() { 1.0 } else { 2.0 };
         let (outcome, what) = match self.line.crossing((known.low, known.high)) {

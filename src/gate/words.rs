@@ -3,43 +3,43 @@
 use std::collections::BTreeMap;
 
 use crate::notation;
-use crate::report::{Row, Value};
+use crate::report::{Aspect, Column, Row, Value};
 
 use super::bounds::Known;
 use super::missing::Gap;
 
 /// A value that crossed a line: with both sides' own, where it is a change from one to the other.
-pub(super) fn told(row: &Row, key: &str, x: f64) -> String {
-    let (column, side) = key.find('@').map_or((key, ""), |at| key.split_at(at));
-    let relative = column.strip_suffix("_change");
-    let written = match row.values.get(key) {
+pub(super) fn told(row: &Row, column: &'static Column, x: f64) -> String {
+    let key = column.means();
+    let written = match row.values.of(key) {
         Some(Value::Count(n)) => notation::count(n),
-        _ => number(key, x),
+        _ => number(column, x),
     };
-    let value = |key: String| row.values.get(&key).and_then(Value::number).map(notation::real);
-    let both = relative.or_else(|| column.strip_suffix("_difference")).and_then(|metric| {
-        Some((metric, value(format!("{metric}_base"))?, value(format!("{metric}{side}"))?))
-    });
+    let value = |aspect| row.values.of(key.of(aspect)).and_then(Value::number).map(notation::real);
+    let both = match key.aspect {
+        Aspect::Change | Aspect::Difference => value(Aspect::Base).zip(value(Aspect::Value)),
+        Aspect::Value | Aspect::Base => None,
+    };
+    let side = key.side.map_or_else(String::new, |side| format!("@{side}"));
     match both {
-        Some((metric, base, tuned)) => format!("{metric} {base} → {tuned} ({written}){side}"),
-        None => format!("{key} = {written}"),
+        Some((base, tuned)) => format!("{} {base} → {tuned} ({written}){side}", key.metric.key),
+        None => format!("{} = {written}", column.key),
     }
 }
 
-/// A value of column `key`, a change as a percentage.
-fn number(key: &str, x: f64) -> String {
-    let is_change = key.split('@').next().is_some_and(|column| column.ends_with("_change"));
+/// A value of `column`, a change as a percentage.
+fn number(column: &'static Column, x: f64) -> String {
     match x {
         f64::INFINITY => "+∞".to_owned(),
         f64::NEG_INFINITY => "\u{2212}∞".to_owned(),
-        _ if is_change => notation::change(x),
+        _ if column.means().aspect == Aspect::Change => notation::change(x),
         _ => notation::real(x),
     }
 }
 
-/// `key` and its number, or as much as is known of it.
-pub(super) fn known(key: &str, of: &str, known: Known) -> String {
-    let written = |x| number(key, x);
+/// What goes by the name `of`, in `column`, and its number, or as much as is known of it.
+pub(super) fn known(column: &'static Column, of: &str, known: Known) -> String {
+    let written = |x| number(column, x);
     let (low, high) = (written(known.low), written(known.high));
     match (known.low.is_finite(), known.high.is_finite()) {
         (false, false) => format!("{of} = {}", written(known.value)),

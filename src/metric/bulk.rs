@@ -7,7 +7,7 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::Metric;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::spectrum::Spectrum;
 
 /// The fewest singular values whose median says anything about noise.
@@ -27,6 +27,7 @@ pub(super) const NOISE_SIGMA: Metric = Metric {
         key: "noise_sigma",
         label: "noise",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "median(σ)/√(max(m, n)·μ): standard deviation of the entries of noise that has the matrix's median singular value, μ the median of the Marchenko–Pastur law",
         range: "(0, ∞), units of the weights",
         source: "Gavish & Donoho 2014, eq. 9",
@@ -39,6 +40,7 @@ pub(super) const BULK_EDGE: Metric = Metric {
         key: "bulk_edge",
         label: "edge",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "noise_sigma·(√m + √n): the largest singular value that noise of that level would have",
         range: "(0, ∞), units of the weights",
         source: "Marchenko & Pastur 1967; Gavish & Donoho 2014",
@@ -51,6 +53,7 @@ pub(super) const SPIKE_COUNT: Metric = Metric {
         key: "spike_count",
         label: "spikes",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many singular values exceed bulk_edge",
         range: "[0, min(m, n)/2]",
         source: "Marchenko & Pastur 1967; Baik, Ben Arous & Péché 2005",

@@ -1,7 +1,7 @@
 //! Columns whose formula takes a number that the user chose: made once a run, from the command line.
 
 use super::{Subject, cut, energy_rank, factoring};
-use crate::report::{Column, Format, Value};
+use crate::report::{Accuracy, Column, Format, Quantity, Value};
 
 /// A column, the function that fills it, and the number that it takes.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
             key: "relative_rank",
             label: "relative",
             format: Format::Count,
+            quantity: Quantity::Matrix(Accuracy::Exact),
             doc: "how many σ exceed the threshold times σ₁; the threshold is 0.01 unless `--threshold` says otherwise, and stands in the report's settings",
             range: "[0, min(m, n)]",
             source: "definition",
@@ -49,6 +50,7 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
                 key: format!("rank_at_{word}").leak(),
                 label: format!("k {percent}%").leak(),
                 format: Format::Count,
+                quantity: Quantity::Matrix(Accuracy::Exact),
                 doc: "the fewest leading directions that hold that share of Σσ²",
                 range: "[1, min(m, n)]",
                 source: "Jolliffe 2002, 6.1",
@@ -61,6 +63,7 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
                 key: format!("saved_at_{word}").leak(),
                 label: format!("saved {percent}%").leak(),
                 format: Format::Share,
+                quantity: Quantity::Matrix(Accuracy::Exact),
                 doc: "1 − k(m + n)/(m·n) with that rank for k",
                 range: "[−1, 1)",
                 source: "definition",
@@ -70,6 +73,17 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
         });
     }
     columns.leak()
+}
+
+/// The column of [`chosen()`] that is called `key`, whatever the share.
+pub fn of_share(key: &str) -> Option<&'static Column> {
+    let percent = ["rank_at_", "saved_at_"].iter().find_map(|family| key.strip_prefix(family));
+    let share = match percent {
+        Some(percent) => percent.replace('_', ".").parse::<f64>().ok()? / 100.0,
+        None => 1.0,
+    };
+    let columns = chosen(1.0, &[share]).iter().map(|metric| &metric.column);
+    columns.into_iter().find(|column| column.key == key && share > 0.0 && share <= 1.0)
 }
 
 /// `97` of 0.97, `99.5` of 0.995.

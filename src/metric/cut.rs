@@ -1,7 +1,7 @@
 //! Where a spectrum may be cut: how many values stand above a line that noise or rounding draws, and where it falls off.
 
 use super::{Metric, Rounded, bulk};
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::spectrum::{Spectrum, scaled};
 
 pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
@@ -9,6 +9,7 @@ pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
         key: "gavish_donoho_rank",
         label: "optimal",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many σ exceed ω·median(σ), the best place to cut when the rest is noise of unknown level; ω = √(2(β+1) + 8β/(β+1+√(β²+14β+1)))/√μ, β = min/max of m and n, μ the median of the Marchenko–Pastur law",
         range: "[0, spike_count]",
         source: "Gavish & Donoho 2014, eqs. 3 and 10",
@@ -27,6 +28,7 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         key: "rank_above_rounding",
         label: "> rounding",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many σ exceed what rounding to the storage type can make: 0.2·ε·rms(w)·(√m + √n) with ε the spacing of 1.0 in that type and rms(w) = ‖W‖F/√(m·n); of an update 1.05·r·(√m + √n) with r the root mean square of the rounding of the tuned weights",
         range: "[0, min(m, n)]",
         source: "heuristic: rounding as independent noise, Marchenko & Pastur 1967",
@@ -60,6 +62,7 @@ pub(super) const LARGEST_GAP: Metric = Metric {
         key: "largest_gap",
         label: "gap",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "the largest ratio σᵢ/σᵢ₊₁ of neighbors, the last two left out; missing where it ends below what the decomposition resolves",
         range: "[1, ∞)",
         source: "definition",
@@ -78,6 +81,7 @@ pub(super) const LARGEST_GAP_AT: Metric = Metric {
         key: "largest_gap_at",
         label: "gap at",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many directions lie before the largest gap, a fall below what the decomposition resolves included",
         range: "[1, min(m, n) − 1]",
         source: "definition",

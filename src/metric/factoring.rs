@@ -1,7 +1,7 @@
 //! What it would cost to store a matrix as two thin factors, m × k and k × n, instead of its m·n entries.
 
 use super::{Metric, Subject, energy_rank};
-use crate::report::{Column, Format, Value};
+use crate::report::{Accuracy, Column, Format, Quantity, Value};
 use crate::spectrum::Spectrum;
 
 pub(super) const BREAK_EVEN_RANK: Metric = Metric {
@@ -9,6 +9,7 @@ pub(super) const BREAK_EVEN_RANK: Metric = Metric {
         key: "break_even_rank",
         label: "break-even",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "⌊m·n/(m + n)⌋: the largest k whose factors, m × k and k × n, hold no more numbers than the matrix",
         range: "[0, min(m, n))",
         source: "definition",
@@ -24,6 +25,7 @@ pub(super) const SAVED_AT_90: Metric = Metric {
         key: "saved_at_90",
         label: "saved 90%",
         format: Format::Share,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "1 − k(m + n)/(m·n) with k = rank_at_90: the share of the numbers that factors of that rank save, negative where they cost",
         range: "[−1, 1)",
         source: "definition",
@@ -36,6 +38,7 @@ pub(super) const SAVED_AT_95: Metric = Metric {
         key: "saved_at_95",
         label: "saved 95%",
         format: Format::Share,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "1 − k(m + n)/(m·n) with k = rank_at_95: the share of the numbers that factors of that rank save, negative where they cost",
         range: "[−1, 1)",
         source: "definition",
@@ -48,6 +51,7 @@ pub(super) const SAVED_AT_99: Metric = Metric {
         key: "saved_at_99",
         label: "saved 99%",
         format: Format::Share,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "1 − k(m + n)/(m·n) with k = rank_at_99: the share of the numbers that factors of that rank save, negative where they cost",
         range: "[−1, 1)",
         source: "definition",

@@ -22,7 +22,8 @@ use crate::solver::Entries;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
-pub use chosen::{Chosen, chosen};
+pub use chosen::{Chosen, chosen, of_share};
+pub use norm::{ACCURACY_FLOOR, NONFINITE_COUNT, SPECTRAL_NORM};
 pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
 pub use start::{StartRule, fit_by};

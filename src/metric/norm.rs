@@ -1,13 +1,15 @@
 //! Sizes of a matrix: norms, extreme singular values and their ratio.
 
 use super::Metric;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 
-pub(super) const SPECTRAL_NORM: Metric = Metric {
+/// The column `spectral_norm`.
+pub const SPECTRAL_NORM: Metric = Metric {
     column: Column {
         key: "spectral_norm",
         label: "σ₁",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "σ₁: the most by which the matrix stretches a vector",
         range: "[0, ∞), units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
@@ -20,6 +22,7 @@ pub(super) const FROBENIUS_NORM: Metric = Metric {
         key: "frobenius_norm",
         label: "‖W‖F",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "√Σσ²: the root of the sum of all squared entries",
         range: "[σ₁, √min(m, n)·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
@@ -32,6 +35,7 @@ pub(super) const NUCLEAR_NORM: Metric = Metric {
         key: "nuclear_norm",
         label: "‖W‖*",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "Σσ: the convex stand-in for rank",
         range: "[σ₁, √min(m, n)·‖W‖F], units of the weights",
         source: "Fazel 2002",
@@ -49,6 +53,7 @@ pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {
         key: "smallest_singular_value",
         label: "σ min",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Floor),
         doc: "the last of the min(m, n) singular values; missing where it lies below what the decomposition resolves",
         range: "[0, σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.4",
@@ -67,6 +72,7 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
         key: "condition_number",
         label: "condition",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::OverFloor),
         doc: "σ₁ over the smallest singular value; missing where that lies below what the decomposition resolves",
         range: "[1, ∞)",
         source: "Golub & Van Loan 2013, 2.6",
@@ -80,11 +86,13 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
     },
 };
 
-pub(super) const ACCURACY_FLOOR: Metric = Metric {
+/// The column `accuracy_floor`.
+pub const ACCURACY_FLOOR: Metric = Metric {
     column: Column {
         key: "accuracy_floor",
         label: "floor",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "the smallest singular value that the decomposition resolves; what lies below is rounding",
         range: "[0, ∞), units of the weights",
         source: "docs/numerics.md",
@@ -97,6 +105,7 @@ pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
         key: "below_floor_count",
         label: "below floor",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many singular values do not rise above the floor: the last ones of a saved spectrum",
         range: "[0, min(m, n)]",
         source: "docs/numerics.md",
@@ -111,6 +120,7 @@ pub(super) const MAX_EIGENVALUE: Metric = Metric {
         key: "max_eigenvalue",
         label: "λ max",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "σ₁²: the largest eigenvalue of WᵀW, not divided by anything",
         range: "[0, ∞), squared units of the weights",
         source: "WeightWatcher calls this spectral_norm",
@@ -123,11 +133,13 @@ pub(super) const MAX_EIGENVALUE: Metric = Metric {
     },
 };
 
-pub(super) const NONFINITE_COUNT: Metric = Metric {
+/// The column `nonfinite_count`.
+pub const NONFINITE_COUNT: Metric = Metric {
     column: Column {
         key: "nonfinite_count",
         label: "NaN/Inf",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many entries are NaN or infinite; a weight with any has no spectrum",
         range: "[0, m·n]",
         source: "IEEE 754",
@@ -140,6 +152,7 @@ pub(super) const ZERO_ROWS: Metric = Metric {
         key: "zero_rows",
         label: "zero rows",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many rows (outputs) hold nothing but zeros: dead or never trained",
         range: "[0, m]",
         source: "definition",
@@ -152,6 +165,7 @@ pub(super) const MAX_ABS: Metric = Metric {
         key: "max_abs",
         label: "max |w|",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "the largest magnitude among the finite entries",
         range: "[0, ∞), units of the weights",
         source: "definition",

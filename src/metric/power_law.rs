@@ -3,7 +3,7 @@
 use std::f64::consts::LOG10_2;
 
 use super::Metric;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 
 /// A tail of fewer values carries the flag `low_n_tail`.
 pub const LOW_N: usize = 50;
@@ -13,6 +13,7 @@ pub(super) const ALPHA: Metric = Metric {
         key: "alpha",
         label: "α",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "maximum-likelihood exponent of the tail of the eigenvalues λ = σ², ρ(λ) ∝ λ^−α",
         range: "(1, ∞)",
         source: "Clauset, Shalizi & Newman 2009; Martin & Mahoney 2021",
@@ -25,6 +26,7 @@ pub(super) const ALPHA_SIGMA: Metric = Metric {
         key: "alpha_sigma",
         label: "± α",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "(α − 1)/√tail_count: standard error of alpha",
         range: "(0, ∞)",
         source: "Clauset, Shalizi & Newman 2009, eq. 3.2",
@@ -37,6 +39,7 @@ pub(super) const XMIN: Metric = Metric {
         key: "xmin",
         label: "λ min",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "the eigenvalue at which the fitted tail starts, chosen by the smallest KS distance over all candidates",
         range: "(0, max_eigenvalue), squared units of the weights",
         source: "Clauset, Shalizi & Newman 2009, 3.3",
@@ -49,6 +52,7 @@ pub(super) const TAIL_COUNT: Metric = Metric {
         key: "tail_count",
         label: "tail",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many eigenvalues the fitted tail holds, its start included",
         range: "[2, min(m, n)]",
         source: "Clauset, Shalizi & Newman 2009",
@@ -61,6 +65,7 @@ pub(super) const KS_DISTANCE: Metric = Metric {
         key: "ks_distance",
         label: "KS D",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "Kolmogorov–Smirnov distance between the tail and its fit: small is a good fit",
         range: "[0, 1]",
         source: "Clauset, Shalizi & Newman 2009, 3.3",
@@ -73,6 +78,7 @@ pub(super) const ALPHA_WEIGHTED: Metric = Metric {
         key: "alpha_weighted",
         label: "α·log λ",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "α·log₁₀(max_eigenvalue): the exponent weighed by the matrix's scale",
         range: "(−∞, ∞)",
         source: "Martin & Mahoney 2021 (there α̂)",
@@ -92,6 +98,7 @@ pub(super) const ALPHA_HILL: Metric = Metric {
         key: "alpha_hill",
         label: "α Hill",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "maximum-likelihood exponent of the upper half of the eigenvalues: no search for a start, so less noise and more bias than alpha",
         range: "(1, ∞)",
         source: "Hill 1975; the median rule of Zhou et al. 2023 (TempBalance)",

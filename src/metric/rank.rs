@@ -2,7 +2,7 @@
 
 use super::Metric;
 use crate::matrix::Dtype;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::spectrum::Spectrum;
 
 pub(super) const STABLE_RANK: Metric = Metric {
@@ -10,6 +10,7 @@ pub(super) const STABLE_RANK: Metric = Metric {
         key: "stable_rank",
         label: "stable",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "Σσ²/σ₁²: how many directions as strong as the first would carry the energy",
         range: "[1, min(m, n)]",
         source: "Rudelson & Vershynin 2007",
@@ -22,6 +23,7 @@ pub(super) const EFFECTIVE_RANK: Metric = Metric {
         key: "effective_rank",
         label: "effective",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "exp(−Σ p ln p) with p = σ/Σσ: how many equal directions would be as spread out",
         range: "[1, min(m, n)]",
         source: "Roy & Vetterli 2007",
@@ -34,6 +36,7 @@ pub(super) const EFFECTIVE_RANK_ENERGY: Metric = Metric {
         key: "effective_rank_energy",
         label: "eff. energy",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "exp(−Σ q ln q) with q = σ²/Σσ²: effective rank of the energy, at most effective_rank",
         range: "[1, min(m, n)]",
         source: "Roy & Vetterli 2007, on squared values",
@@ -48,6 +51,7 @@ pub(super) const ENTROPY: Metric = Metric {
         key: "entropy",
         label: "entropy",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "−Σ q ln q / ln(numerical rank) with q = σ²/Σσ²: 1 when all directions are equal, near 0 when one dominates",
         range: "[0, 1]",
         source: "Alter, Brown & Botstein 2000",
@@ -69,6 +73,7 @@ pub(super) const PARTICIPATION_RATIO: Metric = Metric {
         key: "participation_ratio",
         label: "participation",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "(Σλ)²/Σλ² with λ = σ²: how many directions share the energy, weighed towards the strong ones",
         range: "[1, min(m, n)]",
         source: "Bell & Dean 1970",
@@ -87,6 +92,7 @@ pub(super) const NUMERICAL_RANK: Metric = Metric {
         key: "numerical_rank",
         label: "rank",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many σ exceed max(m, n)·ε·σ₁, with ε of f64 for f64 weights and of f32 for all others",
         range: "[0, min(m, n)]",
         source: "Golub & Van Loan 2013, 5.5; numpy.linalg.matrix_rank",
@@ -102,6 +108,7 @@ pub(super) const INTRINSIC_RANK: Metric = Metric {
         key: "intrinsic_rank",
         label: "intrinsic",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "Σσ/σ₁: how many directions as strong as the first would carry the nuclear norm",
         range: "[1, min(m, n)]",
         source: "nuclear over spectral norm; Fazel 2002",
@@ -114,6 +121,7 @@ pub(super) const RANKME: Metric = Metric {
         key: "rankme",
         label: "RankMe",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "exp(−Σ p ln p) with p = σ/Σσ + 1e-7 over all min(m, n) values, not renormalized",
         range: "[1, min(m, n)], give or take what the constant adds",
         source: "Garrido et al. 2023, eq. 2",
@@ -135,6 +143,7 @@ pub(super) const RANK_AT_90: Metric = Metric {
         key: "rank_at_90",
         label: "k 90%",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "the fewest leading directions that hold 90 % of Σσ²",
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
@@ -147,6 +156,7 @@ pub(super) const RANK_AT_95: Metric = Metric {
         key: "rank_at_95",
         label: "k 95%",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "the fewest leading directions that hold 95 % of Σσ²",
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
@@ -159,6 +169,7 @@ pub(super) const RANK_AT_99: Metric = Metric {
         key: "rank_at_99",
         label: "k 99%",
         format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "the fewest leading directions that hold 99 % of Σσ²",
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",

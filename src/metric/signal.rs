@@ -1,7 +1,7 @@
 //! Spectrum's ratio of signal to noise, by which that package chooses what to train.
 
 use super::Metric;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::spectrum::{magnitude, scaled};
 
 pub(super) const SPECTRUM_SNR: Metric = Metric {
@@ -9,6 +9,7 @@ pub(super) const SPECTRUM_SNR: Metric = Metric {
         key: "spectrum_snr",
         label: "SNR",
         format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "Σσ above a line over Σσ below it, divided by σ₁; the line is IQR(σ)/1.349·(1 + √β), β = min/max of m and n",
         range: "[0, ∞), 1/units of the weights",
         source: "Hartford et al. 2024 (Spectrum), spectrum.py",

@@ -8,7 +8,7 @@
 use super::density::{self, Density, Determinant};
 use super::tail::{self, TailFit};
 use super::{Metric, Subject};
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::spectrum::{magnitude, scaled};
 
 /// Eigenvalues up to this take no part in the fit.
@@ -26,6 +26,7 @@ macro_rules! columns {
                 key: $key,
                 label: $key,
                 format: Format::$format,
+                quantity: Quantity::Matrix(accuracy(Format::$format)),
                 doc: $doc,
                 range: "as in WeightWatcher",
                 source: "WeightWatcher 0.7.7",
@@ -33,6 +34,11 @@ macro_rules! columns {
             value: $value,
         }),*];
     };
+}
+
+/// Its report says nothing of floors, so only counts are told apart.
+const fn accuracy(format: Format) -> Accuracy {
+    if matches!(format, Format::Count) { Accuracy::Exact } else { Accuracy::Relative }
 }
 
 columns! {

@@ -2,7 +2,9 @@
 //!
 //! Columns are made when a comparison begins and live as long as the program, like those of the tables they are made of.
 
-use crate::report::{Column, Format, Measurements, MissingReason, Standing, Value};
+use crate::report::{
+    Accuracy, Aspect, Column, ColumnKey, Format, Measurements, MissingReason, Quantity, Standing, Value,
+};
 
 /// A metric on two sides.
 #[derive(Debug, Clone, Copy)]
@@ -22,39 +24,13 @@ pub struct TwoSided {
 impl TwoSided {
     /// The columns of `metric`; those that belong to one of several tuned sides carry its name.
     pub fn new(metric: &'static Column, side: Option<&str>) -> Self {
-        let derived = |key: String, label: String, format, range, doc: String| {
-            named(
-                Column { key: keep(key), label: keep(label), format, doc: keep(doc), range, ..*metric },
-                side,
-            )
-        };
-        let (key, label) = (metric.key, metric.label);
+        let column = |aspect| ColumnKey { metric, aspect: Aspect::Value, side }.of(aspect).column();
         Self {
             metric,
-            base: keep_column(Column {
-                key: keep(format!("{key}_base")),
-                label: keep(format!("base {label}")),
-                doc: keep(format!("the base's `{key}`")),
-                ..*metric
-            }),
-            tuned: match side {
-                None => metric,
-                Some(_) => named(*metric, side),
-            },
-            difference: derived(
-                format!("{key}_difference"),
-                format!("{label} +"),
-                if metric.format == Format::Share { Format::Share } else { Format::Real },
-                "(−∞, ∞)",
-                format!("`{key}` − `{key}_base`"),
-            ),
-            change: derived(
-                format!("{key}_change"),
-                format!("Δ {label}"),
-                Format::Change,
-                "(−∞, ∞)",
-                format!("(`{key}` − `{key}_base`)/|`{key}_base`|"),
-            ),
+            base: column(Aspect::Base),
+            tuned: column(Aspect::Value),
+            difference: column(Aspect::Difference),
+            change: column(Aspect::Change),
         }
     }
 
@@ -106,32 +82,13 @@ fn both(base: Value, tuned: Value, of: impl Fn(f64, f64) -> Value) -> Value {
     }
 }
 
-/// A column of a comparison: of one of several tuned sides if it has a name.
-pub(super) fn named(column: Column, side: Option<&str>) -> &'static Column {
-    keep_column(match side {
-        None => column,
-        Some(side) => Column {
-            key: keep(format!("{}@{side}", column.key)),
-            label: keep(format!("{side}\n{}", column.label)),
-            ..column
-        },
-    })
-}
-
-fn keep(text: String) -> &'static str {
-    Box::leak(text.into_boxed_str())
-}
-
-fn keep_column(column: Column) -> &'static Column {
-    Box::leak(Box::new(column))
-}
-
 /// What became of a matrix, as numbers that rules can count.
 pub static FATES: [Column; 5] = [
     Column {
         key: "changed",
         label: "changed",
         format: Format::Count,
+        quantity: Quantity::Pair(Accuracy::Exact),
         doc: "1 where the stored bytes, their type or their shape differ from the base's, 0 where they are equal",
         range: "0 or 1",
         source: "definition",
@@ -140,6 +97,7 @@ pub static FATES: [Column; 5] = [
         key: "added",
         label: "added",
         format: Format::Count,
+        quantity: Quantity::Pair(Accuracy::Exact),
         doc: "1 where the base has no such matrix, else 0",
         range: "0 or 1",
         source: "definition",
@@ -148,6 +106,7 @@ pub static FATES: [Column; 5] = [
         key: "removed",
         label: "removed",
         format: Format::Count,
+        quantity: Quantity::Pair(Accuracy::Exact),
         doc: "1 where only the base has the matrix, else 0",
         range: "0 or 1",
         source: "definition",
@@ -156,6 +115,7 @@ pub static FATES: [Column; 5] = [
         key: "reshaped",
         label: "reshaped",
         format: Format::Count,
+        quantity: Quantity::Pair(Accuracy::Exact),
         doc: "1 where the shape differs from the base's, else 0",
         range: "0 or 1",
         source: "definition",
@@ -164,6 +124,7 @@ pub static FATES: [Column; 5] = [
         key: "retyped",
         label: "retyped",
         format: Format::Count,
+        quantity: Quantity::Pair(Accuracy::Exact),
         doc: "1 where the storage type differs from the base's, else 0",
         range: "0 or 1",
         source: "definition",
@@ -235,11 +196,14 @@ mod tests {
 
     #[test]
     fn the_columns_of_a_metric_are_named_after_it() {
-        let columns = TwoSided::new(&FATES[0], None);
-        let keys = [columns.base, columns.tuned, columns.difference, columns.change].map(|column| column.key);
-        assert_eq!(keys, ["changed_base", "changed", "changed_difference", "changed_change"]);
-        let columns = TwoSided::new(&FATES[0], Some("full"));
-        let keys = [columns.base, columns.tuned, columns.difference, columns.change].map(|column| column.key);
-        assert_eq!(keys, ["changed_base", "changed@full", "changed_difference@full", "changed_change@full"]);
+        let metric = &crate::metric::METRICS[0].column;
+        let check = |side, expected: [&str; 4]| {
+            let columns = TwoSided::new(metric, side);
+            let all = [columns.base, columns.tuned, columns.difference, columns.change];
+            let ours = all.map(|column| column.key.replace(metric.key, "x"));
+            assert_eq!(ours, expected);
+        };
+        check(None, ["x_base", "x", "x_difference", "x_change"]);
+        check(Some("full"), ["x_base", "x@full", "x_difference@full", "x_change@full"]);
     }
 }

@@ -8,7 +8,7 @@ use super::{Both, Preserve, Settings};
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::metric::energy_rank;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::solver::{Basis, Core, Factors};
 use crate::spectrum::Spectrum;
 
@@ -140,6 +140,7 @@ pub(super) const ALIGNMENT: Drift = Drift {
         key: "alignment",
         label: "R",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "Σᵢⱼ (u₀ᵢ·uⱼ)(v₀ᵢ·vⱼ)/k over all k resolved directions: whether both sides send the same inputs to the same outputs",
         range: "[−1, 1]",
         source: "Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching, 2024; γ = 0",
@@ -153,6 +154,7 @@ pub(super) const ALIGNMENT_STRONG: Drift = Drift {
         key: "alignment_strong",
         label: "R 0.3",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "`alignment` over the directions with σ ≥ 0.3·σ₁ of their side, divided by the smaller number of them",
         range: "[−1, 1]",
         source: "as alignment; γ = 0.3",
@@ -166,6 +168,7 @@ pub(super) const DIRECTION_DRIFT: Drift = Drift {
         key: "direction_drift",
         label: "ΔD",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "1 − mean of (|u₀ᵢ·uᵢ| + |v₀ᵢ·vᵢ|)/2 over the i whose vectors both sides determine: how far the directions of equal rank have turned",
         range: "[0, 1]",
         source: "SORSA, 2024",
@@ -186,6 +189,7 @@ pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
         key: "direction_drift_best",
         label: "ΔD best",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "as `direction_drift`, each tuned vector against the base vector most like it: not misled by directions that changed places",
         range: "[0, 1]",
         source: "as direction_drift, with the cosine of intruder dimensions",
@@ -212,6 +216,7 @@ pub(super) const RIGHT_SUBSPACE_OVERLAP: Drift = Drift {
         key: "right_subspace_overlap",
         label: "right overlap",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "subspace_overlap of the right singular vectors",
         range: "[0, 1]",
         source: "Hu et al. 2021, arXiv 2106.09685, 7.2",
@@ -225,6 +230,7 @@ pub(super) const SUBSPACE_ANGLE: Drift = Drift {
         key: "subspace_angle",
         label: "angle",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "the largest principal angle between the spans of the k leading left directions of both sides",
         range: "[0, 90], degrees",
         source: "Björck & Golub 1973",
@@ -238,6 +244,7 @@ pub(super) const RIGHT_SUBSPACE_ANGLE: Drift = Drift {
         key: "right_subspace_angle",
         label: "right angle",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "subspace_angle of the right singular vectors",
         range: "[0, 90], degrees",
         source: "Björck & Golub 1973",
@@ -251,6 +258,7 @@ pub(super) const PRINCIPAL_RANK: Drift = Drift {
         key: "principal_rank",
         label: "r",
         format: Format::Count,
+        quantity: Quantity::Pair(Accuracy::Exact),
         doc: "how many leading directions of the base count as principal, by `--preserve`",
         range: "[1, min(m, n)]",
         source: "setting",
@@ -269,6 +277,7 @@ pub(super) const PRINCIPAL_SHARE: Drift = Drift {
         key: "principal_share",
         label: "principal",
         format: Format::Share,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "‖UᵣᵀΔVᵣ‖F²/‖Δ‖F²: how much of the update stays among the base's r principal directions",
         range: "[0, 1]",
         source: "Effort, 2024",
@@ -282,6 +291,7 @@ pub(super) const MINOR_SHARE: Drift = Drift {
         key: "minor_share",
         label: "minor",
         format: Format::Share,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "‖(I − UᵣUᵣᵀ)Δ(I − VᵣVᵣᵀ)‖F²/‖Δ‖F²: how much of the update touches none of the base's r principal directions",
         range: "[0, 1]",
         source: "Effort, 2024",
@@ -302,6 +312,7 @@ pub(super) const DIAG_SHARE: Drift = Drift {
         key: "diag_share",
         label: "diag",
         format: Format::Share,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "Σᵢ (u₀ᵢᵀΔv₀ᵢ)²/‖Δ‖F²: how much of the update only rescales the base's directions; 1 for methods that train singular values alone",
         range: "[0, 1]",
         source: "SVFit, 2024",

@@ -2,7 +2,7 @@
 
 use super::super::delta;
 use super::Both;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::spectrum::{Spectrum, scaled};
 
 /// A column of a pair and the function that fills it.
@@ -31,6 +31,7 @@ pub(super) const LOG_SIGMA_DISTANCE: Drift = Drift {
         key: "log_sigma_distance",
         label: "W₁ ln σ",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "Wasserstein-1 distance between the distributions of ln σ above the floor: the mean of |ln σᵢ − ln σ₀ᵢ| where both have as many",
         range: "[0, ∞)",
         source: "Villani 2003, 2.2",
@@ -52,6 +53,7 @@ pub(super) const SIGMA_DRIFT: Drift = Drift {
         key: "sigma_drift",
         label: "ΔΣ",
         format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
         doc: "mean of |σᵢ − σ₀ᵢ|: how far the singular values have moved",
         range: "[0, ∞), units of the weights",
         source: "SORSA, 2024",
@@ -92,6 +94,7 @@ pub(super) const DELTA_RANK_AT_90: Drift = Drift {
         key: "delta_rank_at_90",
         label: "k 90% ΔW",
         format: Format::Count,
+        quantity: Quantity::Pair(Accuracy::Exact),
         doc: "rank_at_90 of the update ΔW",
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",

@@ -1,9 +1,9 @@
 //! The columns of one comparison, and the values of its rows in them.
 
 use super::Drift;
-use super::columns::{FATES, Retyped, TwoSided, fate, named};
-use crate::metric::Metric;
-use crate::report::{Column, Measurements, MissingReason, Standing, Value};
+use super::columns::{FATES, Retyped, TwoSided, fate};
+use crate::metric::{Metric, NONFINITE_COUNT};
+use crate::report::{Aspect, Column, ColumnKey, Measurements, MissingReason, Standing, Value};
 
 /// Every column of a comparison.
 #[derive(Debug)]
@@ -64,8 +64,8 @@ impl Vocabulary {
         names: &[&str],
     ) -> Self {
         let side = |name: Option<&str>| OneSide {
-            fates: FATES.iter().map(|column| named(*column, name)).collect(),
-            drifts: drifts.iter().map(|drift| (*drift, named(drift.column, name))).collect(),
+            fates: FATES.iter().map(|column| of_side(column, name)).collect(),
+            drifts: drifts.iter().map(|drift| (*drift, of_side(&drift.column, name))).collect(),
             metrics: metrics.iter().map(|column| TwoSided::new(column, name)).collect(),
         };
         match names {
@@ -123,7 +123,7 @@ impl Vocabulary {
 
     /// The values of a row that is no matrix: its fate, and how many entries are not finite where that is known.
     pub fn fates(&self, base: Value, sides: &[Fate]) -> Measurements {
-        let counted = self.metrics().into_iter().find(|column| column.key == NONFINITE);
+        let counted = self.metrics().into_iter().find(|column| **column == NONFINITE_COUNT.column);
         let numbers = |count: Value| Some(Measurements(vec![(counted?, count)]));
         let tuned: Vec<Option<Measurements>> = sides.iter().map(|side| numbers(side.nonfinite)).collect();
         let halves: Vec<Half<'_>> = sides
@@ -137,12 +137,11 @@ impl Vocabulary {
             })
             .collect();
         let mut values = self.values(numbers(base).as_ref(), &halves);
-        let fates: Vec<&str> =
-            self.sides.iter().flat_map(|side| &side.fates).map(|column| column.key).collect();
         for (column, value) in &mut values.0 {
-            let told = column.key.starts_with(NONFINITE)
+            let metric = column.means().metric;
+            let told = *metric == NONFINITE_COUNT.column
                 && !matches!(value, Value::Missing(MissingReason::Unpaired | MissingReason::NotDecomposed));
-            if !told && !fates.contains(&column.key) {
+            if !told && !FATES.contains(metric) {
                 *value = Value::Missing(MissingReason::Absent);
             }
         }
@@ -155,8 +154,10 @@ impl Vocabulary {
     }
 }
 
-/// What can be said of a tensor that is no matrix.
-const NONFINITE: &str = "nonfinite_count";
+/// The column of a number that only a comparison has: of one of several tuned sides if that has a name.
+fn of_side(metric: &'static Column, side: Option<&str>) -> &'static Column {
+    ColumnKey { metric, aspect: Aspect::Value, side }.column()
+}
 
 impl OneSide {
     /// Appends the values of one tuned side.

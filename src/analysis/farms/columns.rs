@@ -2,7 +2,7 @@
 
 use super::Pooled;
 use crate::metric::TailFit;
-use crate::report::{Column, Format, MissingReason, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 
 /// A column and the function that fills it.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub static FARMS: &[Metric] = &[
             key: "farms_alpha",
             label: "FARMS α",
             format: Format::Real,
+            quantity: Quantity::Matrix(Accuracy::Relative),
             doc: "exponent of the tail of the pooled eigenvalues of all windows",
             range: "(1, ∞)",
             source: PAPER,
@@ -33,6 +34,7 @@ pub static FARMS: &[Metric] = &[
             key: "whole_alpha",
             label: "whole α",
             format: Format::Real,
+            quantity: Quantity::Matrix(Accuracy::Relative),
             doc: "exponent of the tail of the whole matrix's eigenvalues, its start chosen by the same rule",
             range: "(1, ∞)",
             source: "by `--xmin ks` the same as `alpha`; by peak AlphaPruning's",
@@ -44,6 +46,7 @@ pub static FARMS: &[Metric] = &[
             key: "alpha_shift",
             label: "shift",
             format: Format::Real,
+            quantity: Quantity::Matrix(Accuracy::Relative),
             doc: "farms_alpha − whole_alpha: what the shape of the matrix did to its exponent",
             range: "(−∞, ∞)",
             source: "definition",
@@ -60,6 +63,7 @@ pub static FARMS: &[Metric] = &[
             key: "farms_ks_distance",
             label: "KS D",
             format: Format::Real,
+            quantity: Quantity::Matrix(Accuracy::Relative),
             doc: "Kolmogorov–Smirnov distance between the pooled tail and its fit: small is a good fit",
             range: "[0, 1]",
             source: PAPER,
@@ -71,6 +75,7 @@ pub static FARMS: &[Metric] = &[
             key: "farms_xmin",
             label: "λ min",
             format: Format::Real,
+            quantity: Quantity::Matrix(Accuracy::Relative),
             doc: "the eigenvalue at which the pooled tail starts",
             range: "(0, ∞), squared units of the weights",
             source: PAPER,
@@ -82,6 +87,7 @@ pub static FARMS: &[Metric] = &[
             key: "farms_tail_count",
             label: "tail",
             format: Format::Count,
+            quantity: Quantity::Matrix(Accuracy::Exact),
             doc: "how many pooled eigenvalues the tail holds, its start included",
             range: "[2, windows · min(window_rows, window_cols)]",
             source: PAPER,
@@ -93,6 +99,7 @@ pub static FARMS: &[Metric] = &[
             key: "windows",
             label: "windows",
             format: Format::Count,
+            quantity: Quantity::Matrix(Accuracy::Exact),
             doc: "how many windows were pooled",
             range: "[1, windows-per-dim²]",
             source: PAPER,
@@ -104,6 +111,7 @@ pub static FARMS: &[Metric] = &[
             key: "window_rows",
             label: "high",
             format: Format::Count,
+            quantity: Quantity::Matrix(Accuracy::Exact),
             doc: "rows of a window",
             range: "[1, min(m, n, window)]",
             source: PAPER,
@@ -115,6 +123,7 @@ pub static FARMS: &[Metric] = &[
             key: "window_cols",
             label: "wide",
             format: Format::Count,
+            quantity: Quantity::Matrix(Accuracy::Exact),
             doc: "columns of a window: ⌊window_rows · aspect⌋",
             range: "[1, n]",
             source: PAPER,
@@ -126,6 +135,7 @@ pub static FARMS: &[Metric] = &[
             key: "window_coverage",
             label: "covered",
             format: Format::Share,
+            quantity: Quantity::Matrix(Accuracy::Relative),
             doc: "share of the entries that lie in at least one window",
             range: "(0, 1]",
             source: "definition",

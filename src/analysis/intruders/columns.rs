@@ -3,7 +3,7 @@
 use super::super::delta::{
     DELTA_EFFECTIVE_RANK, DELTA_FROBENIUS_RATIO, DELTA_SPECTRAL_RATIO, DELTA_STABLE_RANK, SUBSPACE_OVERLAP,
 };
-use crate::report::{Column, Format};
+use crate::report::{Accuracy, Column, Format, Quantity};
 
 /// The columns, those of the right side aside, in the order of the report.
 pub static COLUMNS: [Column; 9] = [
@@ -25,6 +25,7 @@ pub(super) const INTRUDER_COUNT: Column = Column {
     key: "intruder_count",
     label: "intruders",
     format: Format::Count,
+    quantity: Quantity::Pair(Accuracy::Exact),
     doc: "how many of the k leading directions have a best cosine below ε with the base's singular vectors",
     range: "[0, k]",
     source: "Shuttleworth et al. 2024, arXiv 2410.21228",
@@ -34,6 +35,7 @@ pub(super) const K: Column = Column {
     key: "k",
     label: "of",
     format: Format::Count,
+    quantity: Quantity::Pair(Accuracy::Exact),
     doc: "how many leading directions there were to look at: `-k`, or all above rounding where there are fewer",
     range: "[0, `-k`]",
     source: "Shuttleworth et al. 2024",
@@ -43,6 +45,7 @@ pub(super) const INTRUDER_ENERGY: Column = Column {
     key: "intruder_energy",
     label: "energy",
     format: Format::Share,
+    quantity: Quantity::Pair(Accuracy::Relative),
     doc: "Σσ² over the intruders / Σσ² over the k leading directions: how much of them is intruders",
     range: "[0, 1]",
     source: "definition",
@@ -52,6 +55,7 @@ pub(super) const LOWEST_COSINE: Column = Column {
     key: "lowest_cosine",
     label: "lowest cosine",
     format: Format::Real,
+    quantity: Quantity::Pair(Accuracy::Relative),
     doc: "the smallest best cosine among the k leading directions; a bound from above unless `--exact`",
     range: "[0, 1]",
     source: "Shuttleworth et al. 2024",
@@ -61,6 +65,7 @@ pub(super) const RIGHT_INTRUDER_COUNT: Column = Column {
     key: "right_intruder_count",
     label: "right intruders",
     format: Format::Count,
+    quantity: Quantity::Pair(Accuracy::Exact),
     doc: "intruder_count of the right singular vectors, with `--side both`",
     range: "[0, k]",
     source: "Shuttleworth et al. 2024, on the side of the inputs",
@@ -70,6 +75,7 @@ pub(super) const RIGHT_INTRUDER_ENERGY: Column = Column {
     key: "right_intruder_energy",
     label: "right energy",
     format: Format::Share,
+    quantity: Quantity::Pair(Accuracy::Relative),
     doc: "intruder_energy of the right singular vectors, with `--side both`",
     range: "[0, 1]",
     source: "definition",
@@ -79,6 +85,7 @@ pub(super) const RIGHT_LOWEST_COSINE: Column = Column {
     key: "right_lowest_cosine",
     label: "right lowest",
     format: Format::Real,
+    quantity: Quantity::Pair(Accuracy::Relative),
     doc: "lowest_cosine of the right singular vectors, with `--side both`",
     range: "[0, 1]",
     source: "Shuttleworth et al. 2024, on the side of the inputs",

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use clap::Args;
 
+use crate::analysis::columns;
 use crate::analysis::compare::{self, Preserve, Settings, Vectors, Vocabulary, drifts_of};
 use crate::checkpoint::Opening;
 use crate::engine::{Job, Limits};
@@ -20,7 +21,7 @@ use crate::error::Error;
 use crate::layer::{Filter, Layer};
 use crate::notation;
 use crate::render::{self, TableStyle, Unchanged};
-use crate::report::Column;
+use crate::report::{Aspect, Column};
 
 use super::model::Model;
 use super::options::{Common, PrecisionName, Reading};
@@ -213,7 +214,8 @@ fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
         return rules::without_svd(error);
     }
     let Error::Column { at, key, problem } = error else { return error };
-    let is_of = |drifts: &[compare::Drift]| drifts.iter().any(|drift| drift.column.key == key);
+    let metric = columns::meaning(&key).map(|key| key.metric);
+    let is_of = |drifts: &[compare::Drift]| drifts.iter().any(|drift| Some(&drift.column) == metric);
     let why = match (weights, arguments.no_vectors) {
         (false, _) if is_of(compare::DRIFTS) || is_of(compare::TURNS) => {
             "it needs weights on both sides, not a report"
@@ -280,9 +282,9 @@ fn shown(
     names: &[&str],
     (wanted, of_each): (&[&str], &[&str]),
 ) -> Vec<&'static str> {
-    let there = |key: String| columns.iter().map(|column| column.key).find(|known| *known == key);
     if let [_] = names {
-        return wanted.iter().filter_map(|key| there((*key).to_owned())).collect();
+        let there = |key: &&str| columns.iter().map(|column| column.key).find(|known| known == key);
+        return wanted.iter().filter_map(there).collect();
     }
     // As many of each as the line has room for.
     let each = match names.len() {
@@ -290,8 +292,14 @@ fn shown(
         3 => 2,
         _ => 1,
     };
-    let sides =
-        names.iter().flat_map(|name| of_each.iter().take(each).map(move |key| format!("{key}@{name}")));
+    let sides = names.iter().flat_map(|name| of_each.iter().take(each).map(move |key| (*name, *key)));
+    let there = |(side, metric)| {
+        let is = |column: &&&'static Column| {
+            let key = column.means();
+            (key.metric.key, key.aspect, key.side) == (metric, Aspect::Value, Some(side))
+        };
+        columns.iter().find(is).map(|column| column.key)
+    };
     sides.filter_map(there).collect()
 }
 

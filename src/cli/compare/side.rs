@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
+use crate::analysis::columns::{self, Words};
 use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{
     self, Holds, MatrixSource, Opening, Pairs, Saved, SavedRow, is_recognized, is_saved,
@@ -17,8 +18,8 @@ use crate::cli::options::PrecisionName;
 use crate::cli::spectrum::{Names, bytes_settings, settings};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection};
-use crate::metric::{HYGIENE, METRICS, Metric, RANKS, WEIGHTWATCHER};
-use crate::report::{Column, Format, Measurements, Skipped, Source, SourceFile, Value};
+use crate::metric::{HYGIENE, Metric};
+use crate::report::{Column, Measurements, Skipped, Source, SourceFile, Value};
 
 /// One side.
 pub(super) struct Side {
@@ -303,21 +304,21 @@ impl Method {
     fn with_columns(mut self, reports: &[(&str, &Saved)]) -> Self {
         let shared = |key: &str| reports.iter().all(|(_, saved)| saved.columns.iter().any(|k| k == key));
         let Some((_, first)) = reports.first() else { return self };
-        let known = METRICS.iter().chain(WEIGHTWATCHER).chain(RANKS).map(|metric| &metric.column);
-        let own: Vec<&'static Column> = self.columns.clone();
-        let find = |key: &String| own.iter().copied().chain(known.clone()).find(|column| column.key == key);
-        let all_saved = self.settings.iter().all(|(key, _)| first.settings.contains_key(*key));
+        let own = |key: &str| self.columns.iter().copied().find(|column| column.key == key);
         let keys = first.columns.iter().filter(|key| shared(key));
-        self.columns = keys.filter_map(|key| find(key).or_else(|| all_saved.then(|| foreign(key)))).collect();
+        let find =
+            |key: &String| own(key).unwrap_or_else(|| columns::column(key, &first.command, words(first)));
+        self.columns = keys.map(find).collect();
         self
     }
 }
 
-/// A column of a command whose definitions are not known here: its numbers are compared all the same.
-fn foreign(key: &str) -> &'static Column {
-    let key: &'static str = key.to_owned().leak();
-    let doc = "a column of the reports that are compared";
-    Box::leak(Box::new(Column { key, label: key, format: Format::Real, doc, range: "", source: "" }))
+/// Whose words the keys of a report are.
+fn words(report: &Saved) -> Words {
+    match report.settings.get("names").and_then(|names| Names::from_str(names, true).ok()) {
+        Some(Names::Weightwatcher) => Words::WeightWatcher,
+        Some(Names::Svdkit) | None => Words::Svdkit,
+    }
 }
 
 /// Two reports can be compared if the same command made them in the same way.

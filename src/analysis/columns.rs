@@ -1,0 +1,74 @@
+//! The metrics of every command: what a key in a rule, on the command line or in a report means.
+
+use super::compare::{DRIFTS, FATES, TURNS};
+use super::{farms, intruders};
+use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
+use crate::report::{Column, ColumnKey};
+
+/// Whose words the keys of a report are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// Those of docs/metrics.md.
+    Svdkit,
+    /// WeightWatcher's, of which some are ours with another meaning.
+    WeightWatcher,
+}
+
+/// The metrics that `command` may have by these words; those for a share of the energy that the user chose aside.
+pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
+    let table = match words {
+        Words::Svdkit => METRICS,
+        Words::WeightWatcher => WEIGHTWATCHER,
+    };
+    let spectrum = table.iter().map(|metric| &metric.column);
+    let pair = DRIFTS.iter().chain(TURNS).map(|drift| &drift.column).chain(&FATES);
+    match command {
+        "spectrum" => spectrum.collect(),
+        "compare" => spectrum.chain(pair).collect(),
+        "rank" => RANKS.iter().map(|metric| &metric.column).collect(),
+        "farms" => farms::FARMS.iter().map(|metric| &metric.column).collect(),
+        "intruders" => intruders::columns_of(intruders::Side::Both),
+        _ => vec![],
+    }
+}
+
+/// Those by either's words.
+pub fn metrics_of(command: &str) -> Vec<&'static Column> {
+    [Words::Svdkit, Words::WeightWatcher].into_iter().flat_map(|words| metrics(command, words)).collect()
+}
+
+/// What `key` means to any command.
+pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
+    let commands = ["spectrum", "compare", "rank", "farms", "intruders"];
+    ColumnKey::parse(key, commands.into_iter().flat_map(metrics_of))
+}
+
+/// The column of a report of `command` that is called `key`: a foreign one where its definition is not known here.
+pub fn column(key: &str, command: &str, words: Words) -> &'static Column {
+    let metric = ColumnKey::parse(key, metrics(command, words)).map(ColumnKey::column);
+    metric.or_else(|| of_share(key).filter(|_| command == "rank")).unwrap_or_else(|| Column::foreign(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Aspect, Format};
+
+    #[test]
+    fn a_word_means_what_its_table_says() {
+        let [ours, theirs] = [Words::Svdkit, Words::WeightWatcher]
+            .map(|words| column("spectral_norm_change", "compare", words).means());
+        assert_eq!((ours.metric.key, ours.aspect), (theirs.metric.key, theirs.aspect));
+        assert_ne!(ours.metric, theirs.metric);
+        assert_eq!(meaning("stable_rank_base").map(|key| key.aspect), Some(Aspect::Base));
+        assert_eq!(meaning("alignment_base"), None);
+    }
+
+    #[test]
+    fn every_column_of_an_old_report_is_one() {
+        let formats = ["rank_at_90", "rank_at_99_5", "saved_at_80", "relative_rank", "of_tomorrow"]
+            .map(|key| (column(key, "rank", Words::Svdkit)).format);
+        assert_eq!(formats, [Format::Count, Format::Count, Format::Share, Format::Count, Format::Real]);
+        assert_eq!(column("rank_at_120", "rank", Words::Svdkit), Column::foreign("rank_at_120"));
+    }
+}

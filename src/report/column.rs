@@ -1,0 +1,260 @@
+//! What the program says about a number, and how the keys of a comparison are made of those of its metrics.
+
+use std::fmt;
+
+/// How a column's numbers are written for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A whole number.
+    Count,
+    /// A real number, to three significant digits.
+    Real,
+    /// A share of one, as a percentage.
+    Share,
+    /// A relative change, as a percentage with its sign.
+    Change,
+}
+
+/// Everything the program says about one number, said once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// The key in JSON, CSV, `--columns`, `--sort` and `--fail-if`.
+    pub key: &'static str,
+    /// The header in a table.
+    pub label: &'static str,
+    /// How the number is written for people.
+    pub format: Format,
+    /// What the number is of.
+    pub quantity: Quantity,
+    /// Formula and meaning in one sentence.
+    pub doc: &'static str,
+    /// What values it can take, with the unit where it has one.
+    pub range: &'static str,
+    /// Paper, equation or package the definition is from.
+    pub source: &'static str,
+}
+
+/// What a column's numbers are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// One matrix.
+    Matrix(Accuracy),
+    /// Two matrices: in a comparison it has no other [`Aspect`] than its value.
+    Pair(Accuracy),
+    /// What a comparison makes of a metric of one or two matrices.
+    Compared(ColumnKey<'static>),
+}
+
+/// How far a value may be off, from the floor that its spectrum carries (docs/numerics.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accuracy {
+    /// Not at all: it is counted, or read off the entries.
+    Exact,
+    /// In proportion to itself.
+    Relative,
+    /// By the floor, whatever its size: the smallest singular value.
+    Floor,
+    /// In proportion to its square: a ratio to the smallest singular value.
+    OverFloor,
+}
+
+/// Which number of a comparison, of those that a metric has there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aspect {
+    /// The tuned side's, or the only one.
+    Value,
+    /// The base's.
+    Base,
+    /// Tuned − base.
+    Difference,
+    /// The same relative to the base.
+    Change,
+}
+
+impl Aspect {
+    /// Every aspect, with what its keys end in.
+    pub const ALL: [(Self, &str); 4] = [
+        (Self::Value, ""),
+        (Self::Base, "_base"),
+        (Self::Difference, "_difference"),
+        (Self::Change, "_change"),
+    ];
+}
+
+/// Which number a column holds: `condition_number_change@ft` is the change of the metric `condition_number` on the tuned
+/// side `ft`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnKey<'s> {
+    /// The metric, as its table has it: two tables may use one word for two numbers.
+    pub metric: &'static Column,
+    /// Which number of it.
+    pub aspect: Aspect,
+    /// Which tuned side, where there are several.
+    pub side: Option<&'s str>,
+}
+
+impl<'s> ColumnKey<'s> {
+    /// What `text` means where there are these `metrics`: of those that it begins with, the longest that leaves an aspect.
+    pub fn parse(text: &'s str, metrics: impl IntoIterator<Item = &'static Column>) -> Option<Self> {
+        let mut metrics: Vec<&'static Column> =
+            metrics.into_iter().filter(|metric| text.starts_with(metric.key)).collect();
+        metrics.sort_by_key(|metric| std::cmp::Reverse(metric.key.len()));
+        metrics.into_iter().find_map(|metric| {
+            let rest = &text[metric.key.len()..];
+            let (ending, side) = match rest.split_once('@') {
+                Some((ending, side)) => (ending, Some(side).filter(|side| !side.is_empty())),
+                None => (rest, None),
+            };
+            let (aspect, _) = Aspect::ALL.into_iter().find(|(_, known)| *known == ending)?;
+            let key = Self { metric, aspect, side };
+            let exists = match aspect {
+                Aspect::Value => true,
+                // The base has no tuned side.
+                Aspect::Base => side.is_none() && !metric.is_of_a_pair(),
+                Aspect::Difference | Aspect::Change => !metric.is_of_a_pair(),
+            };
+            // An `@` with nothing behind it names no side.
+            (exists && key.side.is_some() == rest.contains('@')).then_some(key)
+        })
+    }
+
+    /// The same metric and side in another aspect.
+    #[must_use]
+    pub fn of(self, aspect: Aspect) -> Self {
+        Self { aspect, side: self.side.filter(|_| aspect != Aspect::Base), ..self }
+    }
+
+    /// The column; one that no table has is made, and lives as long as the program.
+    pub fn column(self) -> &'static Column {
+        let Self { metric, aspect, side } = self;
+        if (aspect, side) == (Aspect::Value, None) {
+            return metric;
+        }
+        let keep = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+        let Column { key, label, format, doc, range, .. } = *metric;
+        let own = |label: String, format, range, doc: String| Column {
+            label: keep(label),
+            format,
+            doc: keep(doc),
+            range,
+            ..*metric
+        };
+        let column = match aspect {
+            Aspect::Value => own(label.to_owned(), format, range, doc.to_owned()),
+            Aspect::Base => own(format!("base {label}"), format, range, format!("the base's `{key}`")),
+            Aspect::Difference => {
+                let format = if format == Format::Share { Format::Share } else { Format::Real };
+                own(format!("{label} +"), format, "(−∞, ∞)", format!("`{key}` − `{key}_base`"))
+            }
+            Aspect::Change => own(
+                format!("Δ {label}"),
+                Format::Change,
+                "(−∞, ∞)",
+                format!("(`{key}` − `{key}_base`)/|`{key}_base`|"),
+            ),
+        };
+        let label = match side {
+            Some(side) => keep(format!("{side}\n{}", column.label)),
+            None => column.label,
+        };
+        let side = side.map(|side| keep(side.to_owned()));
+        let quantity = Quantity::Compared(ColumnKey { metric, aspect, side });
+        Box::leak(Box::new(Column { key: keep(self.to_string()), label, quantity, ..column }))
+    }
+}
+
+impl fmt::Display for ColumnKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ending = Aspect::ALL.iter().find(|(aspect, _)| *aspect == self.aspect);
+        write!(f, "{}{}", self.metric.key, ending.map_or("", |(_, ending)| ending))?;
+        self.side.map_or(Ok(()), |side| write!(f, "@{side}"))
+    }
+}
+
+impl Column {
+    /// Which number it holds.
+    pub fn means(&'static self) -> ColumnKey<'static> {
+        match self.quantity {
+            Quantity::Matrix(_) | Quantity::Pair(_) => {
+                ColumnKey { metric: self, aspect: Aspect::Value, side: None }
+            }
+            Quantity::Compared(key) => key,
+        }
+    }
+
+    /// How far a value of its metric may be off.
+    pub fn accuracy(&self) -> Accuracy {
+        match self.quantity {
+            Quantity::Matrix(accuracy) | Quantity::Pair(accuracy) => accuracy,
+            Quantity::Compared(key) => key.metric.accuracy(),
+        }
+    }
+
+    /// Whether its metric is one of two matrices.
+    pub fn is_of_a_pair(&self) -> bool {
+        match self.quantity {
+            Quantity::Matrix(_) => false,
+            Quantity::Pair(_) => true,
+            Quantity::Compared(key) => key.metric.is_of_a_pair(),
+        }
+    }
+
+    /// A column of a report whose definition is not known here; it lives as long as the program.
+    pub fn foreign(key: &str) -> &'static Self {
+        let key: &'static str = key.to_owned().leak();
+        Box::leak(Box::new(Self {
+            key,
+            label: key,
+            format: Format::Real,
+            quantity: Quantity::Matrix(Accuracy::Relative),
+            doc: "a column of the reports that are compared",
+            range: "",
+            source: "",
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn metric(key: &'static str, quantity: Quantity) -> Column {
+        Column { key, label: key, format: Format::Real, quantity, doc: "", range: "", source: "" }
+    }
+
+    static RANK: Column = metric("rank", Quantity::Matrix(Accuracy::Exact));
+    static RANK_CHANGE: Column = metric("rank_change", Quantity::Matrix(Accuracy::Exact));
+    static ANGLE: Column = metric("angle", Quantity::Pair(Accuracy::Relative));
+    static METRICS: [&Column; 3] = [&RANK, &RANK_CHANGE, &ANGLE];
+
+    fn check(text: &str, expected: Option<(&str, Aspect, Option<&str>)>) {
+        let found = ColumnKey::parse(text, METRICS);
+        assert_eq!(found.map(|key| (key.metric.key, key.aspect, key.side)), expected, "{text}");
+        if let Some(key) = found {
+            assert_eq!(key.to_string(), text);
+            assert_eq!((key.column().key, key.column().means()), (text, key));
+        }
+    }
+
+    #[test]
+    fn a_key_is_taken_apart_by_the_longest_metric() {
+        check("rank", Some(("rank", Aspect::Value, None)));
+        check("rank_base", Some(("rank", Aspect::Base, None)));
+        check("rank_difference@a.b#2", Some(("rank", Aspect::Difference, Some("a.b#2"))));
+        check("rank_change", Some(("rank_change", Aspect::Value, None)));
+        check("rank_change_change@x", Some(("rank_change", Aspect::Change, Some("x"))));
+        check("rank@_base", Some(("rank", Aspect::Value, Some("_base"))));
+        for none in ["ran", "rank_", "rank_base@x", "rank@", "rank_Change", "", "@x"] {
+            check(none, None);
+        }
+    }
+
+    #[test]
+    fn a_number_of_a_pair_has_no_base() {
+        check("angle", Some(("angle", Aspect::Value, None)));
+        check("angle@x", Some(("angle", Aspect::Value, Some("x"))));
+        for none in ["angle_base", "angle_change", "angle_difference@x"] {
+            check(none, None);
+        }
+    }
+}
