@@ -11,11 +11,16 @@ mod inventory;
 mod labels;
 mod missing;
 mod printable;
+mod read;
 mod source;
 mod verdict;
+mod version1;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
@@ -24,11 +29,15 @@ pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
 pub use missing::MissingReason;
+pub use read::Meaning;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
-pub use verdict::{Finding, Outcome, Severity, Verdict};
+pub use verdict::{Offender, Outcome, Severity, Verdict};
 
 /// Version of the report's schema; it changes when a reader would have to.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// A word of the program, or one that a report says.
+pub type Word = Cow<'static, str>;
 
 /// One number of a report, or the reason there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,16 +81,6 @@ impl Value {
     }
 }
 
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match *self {
-            Self::Count(n) => serializer.serialize_u64(n),
-            Self::Real(x) => serializer.serialize_f64(x),
-            Self::Missing(_) => serializer.serialize_none(),
-        }
-    }
-}
-
 /// The numbers of one row, in column order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measurements(pub Vec<(&'static Column, Value)>);
@@ -98,33 +97,30 @@ impl Measurements {
     }
 }
 
-/// A map from key to number; what is missing is `null`, explained under `missing` and coded under `missing_codes`.
+/// A map from key to number; what is missing is `null`, with its reason under `missing`.
 impl Serialize for Measurements {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
+        let mut missing = BTreeMap::new();
         for (column, value) in &self.0 {
-            map.serialize_entry(column.key, value)?;
+            match *value {
+                Value::Count(n) => map.serialize_entry(column.key, &n)?,
+                Value::Real(x) => map.serialize_entry(column.key, &x)?,
+                Value::Missing(reason) => {
+                    map.serialize_entry(column.key, &())?;
+                    missing.insert(column.key, reason);
+                }
+            }
         }
-        let missing = || {
-            self.0.iter().filter_map(|(column, value)| match value {
-                Value::Missing(why) => Some((column.key.to_owned(), *why)),
-                _ => None,
-            })
-        };
-        if missing().next().is_some() {
-            let object =
-                |of: &dyn Fn(MissingReason) -> String| -> serde_json::Map<String, serde_json::Value> {
-                    missing().map(|(key, why)| (key, of(why).into())).collect()
-                };
-            map.serialize_entry("missing", &object(&|why| why.to_string()))?;
-            map.serialize_entry("missing_codes", &object(&|why| why.code().to_owned()))?;
+        if !missing.is_empty() {
+            map.serialize_entry("missing", &missing)?;
         }
         map.end()
     }
 }
 
 /// One logical matrix of the model.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the matrix: the tensor's, without `.weight`, with `[i]` for a slice of a stack.
     pub name: String,
@@ -161,16 +157,16 @@ pub struct Row {
     #[serde(flatten)]
     pub comparison: Option<Comparison>,
     /// Cautions that a reader of the numbers should know.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "flag::known")]
     pub flags: Vec<Flag>,
     /// What another tool's tables hold beside numbers, where its names were asked for.
     #[serde(flatten)]
     pub labels: Option<Labels>,
     /// The numbers.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub values: Measurements,
     /// Up to 32 singular values at even steps from the first to the last: enough to draw the spectrum.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sketch: Vec<f64>,
     /// Up to 200 singular values with their positions, for pictures; not part of the schema.
     #[serde(skip)]
@@ -197,7 +193,7 @@ impl Row {
 }
 
 /// Sums over the whole report.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Matrices with numbers.
     pub measured: u64,
@@ -217,42 +213,43 @@ pub struct Totals {
 }
 
 /// A whole run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
     /// Version of the program.
-    pub svdkit: &'static str,
+    pub svdkit: Word,
     /// The subcommand.
-    pub command: &'static str,
+    pub command: Word,
     /// Where the weights came from.
     pub model: Source,
     /// Where the weights came from that these are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Source>,
     /// Where they came from by name, if several models are compared with one base; the first is also `model`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tuned: Vec<Named>,
     /// What decides the numbers, in the order the docs name it.
-    #[serde(serialize_with = "map")]
-    pub settings: Vec<(&'static str, String)>,
+    #[serde(with = "pairs")]
+    pub settings: Vec<(Word, String)>,
     /// Column keys in the order of the rows' values.
-    #[serde(serialize_with = "keys")]
+    #[serde(serialize_with = "keys", skip_deserializing)]
     pub columns: Vec<&'static Column>,
     /// One row a matrix, in natural name order.
+    #[serde(skip_deserializing)]
     pub rows: Vec<Row>,
     /// What is no matrix.
     pub skipped: Vec<Skipped>,
     /// Sums.
     pub totals: Totals,
     /// Sums over rows that belong together.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub groups: Vec<Group>,
     /// What a reader should know beside the numbers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The rules' judgements, in the order given.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,
     /// What rules must know of tensors that have no row; not part of the schema.
     #[serde(skip)]
@@ -292,6 +289,28 @@ fn keys<S: Serializer>(columns: &[&'static Column], serializer: S) -> Result<S::
     serializer.collect_seq(columns.iter().map(|column| column.key))
 }
 
-fn map<S: Serializer>(pairs: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+/// Settings, as a map in their own order.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde_json::{Map, Value};
+
+    use super::Word;
+
+    pub(super) fn serialize<S: Serializer>(
+        pairs: &[(Word, String)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(Word, String)>, D::Error> {
+        let map: Map<String, Value> = Map::deserialize(deserializer)?;
+        let text = |(key, value): (String, Value)| match value {
+            Value::String(text) => Ok((key.into(), text)),
+            _ => Err(de::Error::custom(format!("setting `{key}` is not a text"))),
+        };
+        map.into_iter().map(text).collect()
+    }
 }

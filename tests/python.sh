@@ -11,6 +11,8 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/svdkit" spectrum fixtures/charlm/base --quiet --singular-values "$work/spectra.safetensors" \
     -o "$work/report.json" -o "$work/report.jsonl" -o "$work/report.csv" >"$work/table"
 "$work/venv/bin/python" -m svdkit --version
+"$work/venv/bin/svdkit" spectrum fixtures/formats/tied.safetensors --quiet -o "$work/zeros.json" >"$work/zeros"
+cp fixtures/reports/zeros.json "$work/zeros-1.json"
 awk '/^```python$/ { inside = 1; next } /^```$/ { inside = 0 } inside' docs/notebooks.md >"$work/notebook.py"
 cat >>"$work/notebook.py" <<'PYTHON'
 
@@ -18,6 +20,10 @@ table = pandas.DataFrame(svdkit.read_report("report.json"))
 assert len(table) == 30 and table["rows"].min() == 64, table
 assert abs(table.set_index("name").loc["lm_head", "spectral_norm"] - spectra["lm_head"][0]) == 0
 assert pandas.DataFrame(svdkit.read_report("report.jsonl"))["alpha"].tolist() == table["alpha"].tolist()
+for old, new in zip(svdkit.read_report("zeros-1.json"), svdkit.read_report("zeros.json")):
+    codes = lambda row: {key: why["code"] for key, why in row.get("missing", {}).items()}
+    flags = lambda row: [flag["code"] for flag in row.get("flags", [])]
+    assert (codes(old), flags(old)) == (codes(new), flags(new)), (old, new)
 try:
     svdkit.read_report("table")
     raise SystemExit("a table was taken for a report")

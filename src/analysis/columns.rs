@@ -3,7 +3,7 @@
 use super::compare::{DRIFTS, FATES, TURNS};
 use super::{farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
-use crate::report::{Column, ColumnKey};
+use crate::report::{Column, ColumnKey, Report};
 
 /// Whose words the keys of a report are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,18 @@ pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
     ColumnKey::parse(key, commands.into_iter().flat_map(metrics_of))
 }
 
+/// The column of `report` that is called `key`.
+pub fn of_report(report: &Report, key: &str) -> &'static Column {
+    let names = report.settings.iter().find(|(setting, _)| setting == "names");
+    let words = match names {
+        Some((_, names)) if names == "weightwatcher" => Words::WeightWatcher,
+        _ => Words::Svdkit,
+    };
+    column(key, &report.command, words)
+}
+
 /// The column of a report of `command` that is called `key`: a foreign one where its definition is not known here.
-pub fn column(key: &str, command: &str, words: Words) -> &'static Column {
+fn column(key: &str, command: &str, words: Words) -> &'static Column {
     let metric = ColumnKey::parse(key, metrics(command, words)).map(ColumnKey::column);
     metric.or_else(|| of_share(key).filter(|_| command == "rank")).unwrap_or_else(|| Column::foreign(key))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::checkpoint::{Holds, MatrixSource};
 use crate::error::printable;
 use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, natural};
-use crate::report::{Contents, Fate, Pattern, SkipKind, Update, Updates};
+use crate::report::{Contents, Fate, Pattern, SkipKind, Update, Updates, Word};
 
 /// The tensors of a checkpoint by pattern, their sums, and those of an adapter's updates.
 pub struct Inventory {
@@ -155,7 +155,7 @@ fn bytes(tensor: &TensorInfo) -> Option<u64> {
 }
 
 fn summary(updates: &[(&Layer, Update)]) -> Updates {
-    let kinds: BTreeSet<&'static str> = updates.iter().map(|(_, update)| update.kind).collect();
+    let kinds: BTreeSet<Word> = updates.iter().map(|(_, update)| update.kind.clone()).collect();
     let ranks: BTreeSet<u64> = updates.iter().filter_map(|(_, update)| update.rank).collect();
     let mut scales: Vec<f64> = updates.iter().filter_map(|(_, update)| update.scale).collect();
     scales.sort_by(f64::total_cmp);

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::analysis::allocation::{self, Excess, Map};
 use crate::error::Error;
 use crate::render::allocation::{Allocation, Share};
-use crate::report::{Report, Row, Value};
+use crate::report::{Report, Row, Value, Word};
 
 use super::options::word;
 
@@ -168,15 +168,15 @@ impl Allocate {
             alphas = allocation::means(&alphas, &blocks);
         }
         let sizes: Vec<u64> = kept.iter().map(|row| row.shape[0] * row.shape[1]).collect();
-        let mut settings: Vec<(&'static str, serde_json::Value)> =
-            report.settings.iter().map(|(key, value)| (*key, json!(value))).collect();
-        settings.push(("per", json!(word(&per))));
+        let mut settings: Vec<(Word, serde_json::Value)> =
+            report.settings.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        settings.push(("per".into(), json!(word(&per))));
         let values = match kind {
             Kind::Sparsity => {
                 let (target, epsilon) = (self.target.unwrap_or(0.7), self.epsilon.unwrap_or(0.3));
                 let excess = if self.compat.is_some() { Excess::Clip } else { Excess::Redistribute };
-                settings.extend([("target", json!(target)), ("epsilon", json!(epsilon))]);
-                settings.extend(self.compat.map(|compat| ("compat", json!(word(&compat)))));
+                settings.extend([("target".into(), json!(target)), ("epsilon".into(), json!(epsilon))]);
+                settings.extend(self.compat.map(|compat| ("compat".into(), json!(word(&compat)))));
                 let sizes: Vec<f64> = sizes.iter().map(|n| *n as f64).collect();
                 allocation::sparsities(&alphas, &sizes, (target, epsilon), excess)
             }
@@ -184,9 +184,9 @@ impl Allocate {
                 let (map, rate) = (self.map.unwrap_or(MapName::Linear), self.lr.unwrap_or(1.0));
                 let usual = if map == MapName::Sigmoid { Range(0.25, 0.25) } else { Range(0.5, 1.5) };
                 let Range(low, high) = self.range.unwrap_or(usual);
-                settings.extend([("map", json!(word(&map))), ("lr", json!(rate))]);
+                settings.extend([("map".into(), json!(word(&map))), ("lr".into(), json!(rate))]);
                 if !matches!(map, MapName::Sqrt | MapName::Log2) {
-                    settings.push(("range", json!([low, high])));
+                    settings.push(("range".into(), json!([low, high])));
                 }
                 allocation::rates(&alphas, map.into(), (low, high)).iter().map(|x| x * rate).collect()
             }

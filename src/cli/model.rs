@@ -46,7 +46,7 @@ impl Model {
         let (format, source) = place.open(&opening)?;
         let origin = Source {
             path: typed.display().to_string(),
-            format,
+            format: format.into(),
             commit: place.commit.clone(),
             files: source.files(),
         };

@@ -234,12 +234,12 @@ fn assemble(
     };
     Report {
         schema: report::SCHEMA,
-        svdkit: env!("CARGO_PKG_VERSION"),
-        command: analysis.command,
+        svdkit: env!("CARGO_PKG_VERSION").into(),
+        command: analysis.command.into(),
         model: model.origin.clone(),
         base: model.base.clone(),
         tuned: vec![],
-        settings: analysis.settings.clone(),
+        settings: analysis.settings.iter().map(|(key, value)| ((*key).into(), value.clone())).collect(),
         columns: analysis.columns.clone(),
         rows,
         skipped: selection.skipped.clone(),

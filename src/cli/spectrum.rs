@@ -162,7 +162,8 @@ fn labels(row: &Row) -> Labels {
             4 => "conv2d",
             _ if slice => "dense",
             _ => "unknown",
-        },
+        }
+        .into(),
         has_esd: row.failed.is_none() && row.values.get("num_evals").is_some() && !row.sketch.is_empty(),
     }
 }

@@ -1,7 +1,7 @@
 //! A rule with all that it means, and what it may find.
 
 use crate::layer::Filter;
-use crate::report::{Finding, Severity};
+use crate::report::{Offender, Severity};
 
 use super::Rule;
 use super::missing::{Gap, MissingPolicy};
@@ -23,5 +23,5 @@ pub struct Clause {
 pub(super) struct Found {
     pub(super) excess: f64,
     pub(super) gap: Option<Gap>,
-    pub(super) finding: Finding,
+    pub(super) finding: Offender,
 }

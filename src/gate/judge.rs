@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, printable};
 use crate::notation;
-use crate::report::{Column, Finding, Outcome, Report, Verdict};
+use crate::report::{Column, Offender, Outcome, Report, Verdict};
 
 use super::accept::{Acceptance, Day, accept};
 use super::bounds::Known;
@@ -63,7 +63,7 @@ impl Gate {
         let broken = |found: &&Found| found.gap.is_none() && found.finding.outcome == Outcome::Fail;
         let mut reasons = BTreeMap::new();
         for gap in missing.iter().chain(&allowed) {
-            *reasons.entry(gap.why.code()).or_default() += 1;
+            *reasons.entry(gap.why.code().to_owned()).or_default() += 1;
         }
         let remarks =
             [words::passed_over(&allowed, items.all.len()), hidden(items.hidden, &report.unlisted.hidden.by)];
@@ -79,7 +79,7 @@ impl Gate {
             hidden: items.hidden as u64,
             remarks: remarks.into_iter().flatten().map(|remark| printable(&remark)).collect(),
             worst: found.first().map(|found| found.finding.told()),
-            findings: found.into_iter().map(|found| found.finding).collect(),
+            offenders: found.into_iter().map(|found| found.finding).collect(),
         })
     }
 }
@@ -156,7 +156,7 @@ fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Found
         Crossing::Crossed => (Outcome::Fail, told),
         Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, known.high - known.value)),
     };
-    let finding = Finding { matrix: Some(item.name.clone()), outcome, what, missing: None, note: None };
+    let finding = Offender { matrix: Some(item.name.clone()), outcome, what, missing: None, note: None };
     Some(Found { excess: line.excess(known.value), gap: None, finding })
 }
 
@@ -171,7 +171,7 @@ fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Found {
         None => (Outcome::Fail, words::unmeasured(column.key, gap)),
     };
     let matrix = Some(item.name.clone());
-    let finding = Finding { matrix, outcome, what, missing: Some(gap.why.code()), note: None };
+    let finding = Offender { matrix, outcome, what, missing: Some(gap.why), note: None };
     Found { excess: f64::NEG_INFINITY, gap: Some(gap.clone()), finding }
 }
 
@@ -179,8 +179,8 @@ fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Found {
 fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Found> {
     let first = *allowed.first()?;
     let what = format!("{what} cannot be judged: no value could be measured; {}", words::counted(allowed));
-    let missing = Some(first.why.code());
-    let finding = Finding { matrix: None, outcome: Outcome::Inconclusive, what, missing, note: None };
+    let missing = Some(first.why);
+    let finding = Offender { matrix: None, outcome: Outcome::Inconclusive, what, missing, note: None };
     Some(Found { excess: f64::NEG_INFINITY, gap: Some(first.clone()), finding })
 }
 
@@ -195,7 +195,9 @@ mod tests {
     use crate::gate::Accepts;
     use crate::layer::Filter;
     use crate::report::Severity;
-    use crate::report::{MissingReason, Row, Skipped, SkippedContent, Source, Totals, Unlisted, Value};
+    use crate::report::{
+        MissingReason, Row, SCHEMA, Skipped, SkippedContent, Source, Totals, Unlisted, Value,
+    };
 
     const KEYS: [&str; 5] = ["alpha", "stable_rank", "accuracy_floor", "spectral_norm", "nonfinite_count"];
 
@@ -220,10 +222,10 @@ mod tests {
             ..Skipped::default()
         };
         Report {
-            schema: 1,
-            svdkit: "",
-            command: "spectrum",
-            model: Source { path: String::new(), format: "", commit: None, files: vec![] },
+            schema: SCHEMA,
+            svdkit: "".into(),
+            command: "spectrum".into(),
+            model: Source { path: String::new(), format: "".into(), commit: None, files: vec![] },
             base: None,
             tuned: vec![],
             settings: vec![],
@@ -277,7 +279,8 @@ mod tests {
     #[test]
     fn every_broken_row_is_a_finding_the_worst_first() {
         let verdict = judged("alpha > 1", MissingPolicy::default(), vec![]);
-        let names: Vec<_> = verdict.findings.iter().filter_map(|finding| finding.matrix.as_deref()).collect();
+        let names: Vec<_> =
+            verdict.offenders.iter().filter_map(|finding| finding.matrix.as_deref()).collect();
         assert_eq!((names, verdict.broken, verdict.missing), (vec!["a.1", "a.0", "b"], 2, 1));
     }
 

@@ -37,9 +37,9 @@ impl MissingPolicy {
         self.names(gap.why) || (self.lacking && !gap.lost)
     }
 
-    /// Whether a reason is named.
+    /// Whether a reason is named, by its code.
     pub(super) fn names(&self, why: MissingReason) -> bool {
-        self.reasons.iter().any(|named| named.covers(why))
+        self.reasons.iter().any(|named| named.code() == why.code())
     }
 }
 
@@ -49,7 +49,8 @@ impl MissingPolicy {
 /// What is wrong, with the code that looks most like it.
 pub fn reason(code: &str) -> Result<MissingReason, String> {
     MissingReason::of_code(code.trim()).ok_or_else(|| {
-        let codes: Vec<&str> = MissingReason::ALL.iter().map(|reason| reason.code()).collect();
+        let mut codes: Vec<&str> = MissingReason::ALL.iter().map(|reason| reason.code()).collect();
+        codes.dedup();
         let hint = match likeliest(code, codes.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", codes.join(", ")),

@@ -1,7 +1,7 @@
 //! A rule on many rows as one number: the largest, the mean, how many.
 
 use crate::notation;
-use crate::report::{Column, Finding, Outcome};
+use crate::report::{Column, Offender, Outcome};
 
 use super::bounds::Known;
 use super::clause::Found;
@@ -40,7 +40,7 @@ impl Sum {
             Crossing::Crossed => (Outcome::Fail, told),
             Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, width)),
         };
-        let finding = Finding { matrix: None, outcome, what, missing: None, note: None };
+        let finding = Offender { matrix: None, outcome, what, missing: None, note: None };
         Some(Found { excess: self.line.excess(known.value), gap: None, finding })
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::escape::{Escaped, Style};
-use crate::report::SCHEMA;
+use crate::report::{SCHEMA, Word};
 
 /// One number a layer, with what it was made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +15,7 @@ pub struct Allocation {
     /// The model, as the user gave it.
     pub model: String,
     /// What decides the numbers.
-    pub settings: Vec<(&'static str, Value)>,
+    pub settings: Vec<(Word, Value)>,
     /// The layers, in natural name order.
     pub layers: Vec<Share>,
     /// Layers without a number, and why.
@@ -45,7 +45,7 @@ pub fn write(allocation: &Allocation, out: &mut dyn Write) -> io::Result<()> {
     let weighed = |layer: &Share| layer.value * layer.parameters as f64;
     let mean = allocation.layers.iter().map(weighed).sum::<f64>() / parameters as f64;
     let settings: Map<String, Value> =
-        allocation.settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        allocation.settings.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
     let head = [
         ("schema", json!(SCHEMA)),
         ("svdkit", json!(env!("CARGO_PKG_VERSION"))),
@@ -94,7 +94,7 @@ mod tests {
         let allocation = Allocation {
             kind: "sparsity",
             model: "a \"model\"".to_owned(),
-            settings: vec![("target", json!(0.5))],
+            settings: vec![("target".into(), json!(0.5))],
             layers: vec![share("layers.0.q", 100, 0.4), share("layers.0.k", 300, 0.6)],
             excluded: vec![],
         };

@@ -80,7 +80,7 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
         });
         let labels = row.labels.iter().flat_map(|labels| {
             let has_esd = if labels.has_esd { "true" } else { "false" };
-            [text(&labels.longname), text(labels.layer_type), text(has_esd)]
+            [text(&labels.longname), text(&labels.layer_type), text(has_esd)]
         });
         fixed.into_iter().chain(labels).chain(values).chain([missing(row)]).collect()
     });

@@ -169,7 +169,7 @@ fn median(sorted: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Measurements, MissingReason};
+    use crate::report::{Accuracy, Measurements, MissingReason, Quantity};
 
     fn check(name: &str, expected: Option<&str>) {
         assert_eq!(all_experts(name).as_deref(), expected, "{name}");
@@ -205,10 +205,24 @@ mod tests {
         assert_eq!(median(&[]), None);
     }
 
-    static REAL: Column =
-        Column { key: "real", label: "real", format: Format::Real, doc: "", range: "", source: "" };
-    static COUNT: Column =
-        Column { key: "count", label: "count", format: Format::Count, doc: "", range: "", source: "" };
+    static REAL: Column = Column {
+        key: "real",
+        label: "real",
+        format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Exact),
+        doc: "",
+        range: "",
+        source: "",
+    };
+    static COUNT: Column = Column {
+        key: "count",
+        label: "count",
+        format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
+        doc: "",
+        range: "",
+        source: "",
+    };
 
     /// What stands apart among experts that have these values in `column`.
     fn check_apart(column: &'static Column, values: &[Value], expected: &[&str]) {

@@ -51,7 +51,7 @@ fn direction(direction: &Direction) -> Vec<String> {
     let [low, high] = direction.best_cosine;
     let cosine = if high - low < 1e-8 { format!("{high:.4}") } else { format!("{low:.2}–{high:.2}") };
     vec![
-        direction.side.to_owned(),
+        direction.side.to_string(),
         direction.index.to_string(),
         notation::real(direction.singular_value),
         cosine,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use crate::report::{Finding, Outcome, Report, Severity, Verdict};
+use crate::report::{Offender, Outcome, Report, Severity, Verdict};
 
 use super::problem::{told, unmeasured};
 
@@ -32,10 +32,10 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 fn suite(verdict: &Verdict) -> TestSuite {
     let rule = &verdict.rule;
     let mut suite = TestSuite::new(rule.clone());
-    if verdict.findings.is_empty() {
+    if verdict.offenders.is_empty() {
         suite.add_test_case(case(rule, "every matrix".to_owned(), TestCaseStatus::success()));
     }
-    let of = |finding: &Finding| {
+    let of = |finding: &Offender| {
         let name = finding.matrix.clone().unwrap_or_else(|| "every matrix".to_owned());
         let counts = verdict.severity == Severity::Error && finding.outcome != Outcome::Accepted;
         let mut skipped = TestCaseStatus::skipped();
@@ -43,13 +43,13 @@ fn suite(verdict: &Verdict) -> TestSuite {
         let status = if counts { bad(NonSuccessKind::Failure, finding.told()) } else { skipped };
         case(rule, name, status)
     };
-    suite.add_test_cases(verdict.findings.iter().take(MOST).map(of));
+    suite.add_test_cases(verdict.offenders.iter().take(MOST).map(of));
     for remark in &verdict.remarks {
         let mut status = TestCaseStatus::skipped();
         status.set_message(remark.as_str());
         suite.add_test_case(case(rule, "not judged".to_owned(), status));
     }
-    if let left @ 1.. = verdict.findings.len().saturating_sub(MOST) {
+    if let left @ 1.. = verdict.offenders.len().saturating_sub(MOST) {
         let mut status = TestCaseStatus::skipped();
         status.set_message(format!("{left} more rows are in the report; {}", told(verdict)));
         suite.add_test_case(case(rule, "more".to_owned(), status));

@@ -58,14 +58,14 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     writeln!(out)?;
-    let several: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.findings.len() > 1).collect();
+    let several: Vec<&Verdict> = verdicts.iter().filter(|verdict| verdict.offenders.len() > 1).collect();
     if several.is_empty() {
         return Ok(());
     }
     let mut table = Limited::new("| rule | matrix | what |\n|---|---|---|\n");
     let mut left = 0;
     for verdict in several {
-        for (i, finding) in verdict.findings.iter().enumerate() {
+        for (i, finding) in verdict.offenders.iter().enumerate() {
             let matrix = finding.matrix.as_deref().unwrap_or("");
             let note = finding.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
             let line = format!(
@@ -116,8 +116,8 @@ fn line_of(text: &str) -> String {
 
 /// The rows that rules speak of before all others, each in report order.
 fn worst<'r>(report: &Report, rows: Vec<&'r Row>) -> Vec<&'r Row> {
-    let findings = report.verdicts.iter().flat_map(|verdict| &verdict.findings);
-    let named: BTreeSet<&str> = findings.filter_map(|finding| finding.matrix.as_deref()).collect();
+    let offenders = report.verdicts.iter().flat_map(|verdict| &verdict.offenders);
+    let named: BTreeSet<&str> = offenders.filter_map(|offender| offender.matrix.as_deref()).collect();
     let (first, others): (Vec<&Row>, Vec<&Row>) =
         rows.into_iter().partition(|row| named.contains(row.name.as_str()));
     first.into_iter().chain(others).collect()

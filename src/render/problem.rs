@@ -1,6 +1,6 @@
 //! What a build server is told of a report: each row that a rule does not pass, and each matrix that could not be measured.
 
-use crate::report::{Finding, Outcome, Report, Severity, Verdict};
+use crate::report::{Offender, Outcome, Report, Severity, Verdict};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone)]
@@ -28,14 +28,14 @@ pub(super) fn problems(report: &Report) -> Vec<Problem> {
 }
 
 fn of_rule(verdict: &Verdict) -> Vec<Problem> {
-    let counts = |finding: &&Finding| matches!(finding.outcome, Outcome::Fail | Outcome::Inconclusive);
-    let problem = |finding: &Finding| Problem {
+    let counts = |finding: &&Offender| matches!(finding.outcome, Outcome::Fail | Outcome::Inconclusive);
+    let problem = |finding: &Offender| Problem {
         check: verdict.rule.clone(),
         matrix: finding.matrix.clone(),
         text: finding.told(),
         severity: verdict.severity,
     };
-    verdict.findings.iter().filter(counts).map(problem).collect()
+    verdict.offenders.iter().filter(counts).map(problem).collect()
 }
 
 /// Matrices and other tensors that could not be read or decomposed.
@@ -53,8 +53,8 @@ pub(super) fn unmeasured(report: &Report) -> Vec<Problem> {
 
 /// The worst row of a rule, how many more there are, and what the outcome does not tell.
 pub(super) fn told(verdict: &Verdict) -> String {
-    let alike = |finding: &&Finding| finding.outcome == verdict.outcome;
-    let rows = verdict.findings.iter().filter(alike).count();
+    let alike = |finding: &&Offender| finding.outcome == verdict.outcome;
+    let rows = verdict.offenders.iter().filter(alike).count();
     let more = if rows > 1 { format!(" (and {} more)", rows - 1) } else { String::new() };
     let worst = verdict.worst.iter().map(|worst| format!("{worst}{more}"));
     worst.chain(verdict.remarks.iter().cloned()).collect::<Vec<_>>().join("; ")

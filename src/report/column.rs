@@ -102,19 +102,18 @@ impl<'s> ColumnKey<'s> {
         metrics.into_iter().find_map(|metric| {
             let rest = &text[metric.key.len()..];
             let (ending, side) = match rest.split_once('@') {
-                Some((ending, side)) => (ending, Some(side).filter(|side| !side.is_empty())),
+                Some((_, "")) => return None,
+                Some((ending, side)) => (ending, Some(side)),
                 None => (rest, None),
             };
             let (aspect, _) = Aspect::ALL.into_iter().find(|(_, known)| *known == ending)?;
-            let key = Self { metric, aspect, side };
             let exists = match aspect {
                 Aspect::Value => true,
                 // The base has no tuned side.
                 Aspect::Base => side.is_none() && !metric.is_of_a_pair(),
                 Aspect::Difference | Aspect::Change => !metric.is_of_a_pair(),
             };
-            // An `@` with nothing behind it names no side.
-            (exists && key.side.is_some() == rest.contains('@')).then_some(key)
+            exists.then_some(Self { metric, aspect, side })
         })
     }
 

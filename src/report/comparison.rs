@@ -1,11 +1,11 @@
 //! What a report of two sides says beside its numbers: what became of each matrix.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Source;
 
 /// How a matrix stands to the one it is compared with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
     /// In a word.
     pub status: Standing,
@@ -21,7 +21,7 @@ pub struct Comparison {
 }
 
 /// What became of a matrix of the base.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Both sides have it, with other bytes.
@@ -53,7 +53,7 @@ impl Standing {
 }
 
 /// One of several models that are compared with one base.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// What its columns carry after `@`.
     pub name: String,
@@ -63,7 +63,7 @@ pub struct Named {
 }
 
 /// How many matrices of a comparison have which [`Standing`], apart from those measured or failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
     /// The same bytes on both sides.
     pub unchanged: u64,

@@ -1,6 +1,8 @@
 //! Cautions about a row: each with a stable code for programs and words for people.
 
-use super::coded::coded;
+use serde::{Deserialize, Deserializer};
+
+use super::coded::{Coded, coded};
 
 coded! {
     /// What a reader of a row's numbers should know.
@@ -40,8 +42,8 @@ coded! {
     }
 }
 
-impl serde::Serialize for Flag {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.code())
-    }
+/// Flags as they are read back: one of a later version that is not known here is passed over.
+pub(super) fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Flag>, D::Error> {
+    let flags: Vec<Coded> = Vec::deserialize(deserializer)?;
+    Ok(flags.iter().filter_map(|flag| Flag::of_code(&flag.code)).collect())
 }

@@ -1,20 +1,20 @@
 //! What a report says of leading directions: which are intruders, at which limits, and sums over groups of rows.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::Measurements;
+use super::{Measurements, Word};
 
 /// Which leading directions of a tuned matrix are intruders, counted from 1.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Intruders {
     /// The intruders, ascending.
     #[serde(rename = "intruders")]
     pub indices: Vec<u64>,
     /// Other limits, and how many there are at each.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweep: Vec<(f64, u64)>,
     /// Every direction that was looked at.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directions: Vec<Direction>,
     /// What share of the mitigated update's energy the adapter's rank keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,10 +22,10 @@ pub struct Intruders {
 }
 
 /// One leading direction of a tuned matrix, held against all singular vectors of the base.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Direction {
     /// `left` or `right`.
-    pub side: &'static str,
+    pub side: Word,
     /// Position among the singular values of the tuned matrix, from 1.
     pub index: u64,
     /// Its singular value.
@@ -39,15 +39,15 @@ pub struct Direction {
 }
 
 /// Sums over rows that belong together.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// What they have in common: `role` or `block`.
-    pub by: &'static str,
+    pub by: Word,
     /// Which role or block.
     pub name: String,
     /// How many matrices.
     pub matrices: u64,
     /// Counts are summed, everything else is averaged over the rows that have it.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub values: Measurements,
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{SkipKind, Source};
+use super::{SkipKind, Source, Word};
 
 /// A checkpoint as its headers describe it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -34,7 +34,7 @@ pub struct Updates {
     /// How many matrices it changes.
     pub count: u64,
     /// The methods.
-    pub kinds: Vec<&'static str>,
+    pub kinds: Vec<Word>,
     /// The numbers of directions, smallest first.
     pub ranks: Vec<u64>,
     /// What products of factors are multiplied by, smallest first.

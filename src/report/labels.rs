@@ -1,14 +1,16 @@
 //! What another tool's tables hold of a matrix beside numbers, for notebooks that expect it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::Word;
 
 /// WeightWatcher's words for a row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Labels {
     /// The name of the layer in the model.
     pub longname: String,
     /// `dense`, `conv2d` or `unknown`, by the axes of the tensor.
-    pub layer_type: &'static str,
+    pub layer_type: Word,
     /// Whether there are eigenvalues.
     pub has_esd: bool,
 }

@@ -14,7 +14,7 @@ coded! {
             "below_floor", "below the accuracy floor of the spectrum; `--precision exact` resolves it";
         /// The value lies below what the exact route resolves.
         BelowExactFloor =
-            "below_exact_floor", "below the accuracy floor of the exact route, where a value cannot be told from zero";
+            "below_floor", "below the accuracy floor of the exact route, where a value cannot be told from zero";
         /// The way the matrix is stored leaves it fewer directions than rows and columns.
         LowRank = "low_rank", "zero by construction: the update has fewer directions than rows and columns";
         /// Fewer positive eigenvalues than the estimate needs.
@@ -55,10 +55,5 @@ impl MissingReason {
     /// Whether the value lies below the floor of its route, which bounds it.
     pub fn is_below_floor(self) -> bool {
         matches!(self, Self::BelowFloor | Self::BelowExactFloor)
-    }
-
-    /// Whether a policy that names this reason means `other`, too: `below_floor` stands for both floors.
-    pub fn covers(self, other: Self) -> bool {
-        self == other || (self == Self::BelowFloor && other == Self::BelowExactFloor)
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Finding, Group, Hidden, Inventory, Labels, Named, Pattern, Report, Row, Skipped, Source,
+    Comparison, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report, Row, Skipped, Source,
     SourceFile,
 };
 use super::{Unlisted, Update, Updates, Verdict};
@@ -72,12 +72,12 @@ macro_rules! visit {
                 #[rustfmt::skip]
                 let Verdict {
                     rule, severity: _, outcome: _, broken: _, missing: _, missing_reasons: _, inconclusive: _, accepted: _,
-                    hidden: _, remarks, worst, findings,
+                    hidden: _, remarks, worst, offenders,
                 } = verdict;
                 look(rule);
                 remarks.into_iter().for_each(&mut *look);
                 worst.into_iter().for_each(&mut *look);
-                for Finding { matrix, outcome: _, what, missing: _, note } in findings {
+                for Offender { matrix, outcome: _, what, missing: _, note } in offenders {
                     look(what);
                     [matrix, note].into_iter().flatten().for_each(&mut *look);
                 }

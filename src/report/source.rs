@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Flag;
+use super::{Flag, Word};
 
 /// A tensor that was not analysed, with the reason.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Name of the stored tensor.
     pub tensor: String,
@@ -16,6 +16,7 @@ pub struct Skipped {
     /// Why it is no matrix to analyse.
     pub reason: String,
     /// What that means for the model.
+    #[serde(default)]
     pub kind: SkipKind,
     /// What its bytes say, if they were read.
     #[serde(flatten)]
@@ -76,7 +77,7 @@ impl SkipKind {
 }
 
 /// What the bytes of a tensor say that is no matrix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedContent {
     /// BLAKE3 of the stored bytes, in hexadecimal.
     pub blake3: String,
@@ -86,12 +87,12 @@ pub struct SkippedContent {
 }
 
 /// Where the weights came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The path as the user gave it.
     pub path: String,
     /// Name of the format.
-    pub format: &'static str,
+    pub format: Word,
     /// The commit of the Hugging Face hub, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
@@ -100,7 +101,7 @@ pub struct Source {
 }
 
 /// One weight file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
     /// File name.
     pub name: String,
@@ -109,10 +110,10 @@ pub struct SourceFile {
 }
 
 /// How an adapter stores the update of a row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Update {
     /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
-    pub kind: &'static str,
+    pub kind: Word,
     /// What the product of the factors was multiplied by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::MissingReason;
 
 /// What a rule said, of a row or of the whole report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Nothing crosses the line.
@@ -19,7 +21,7 @@ pub enum Outcome {
 }
 
 /// What a broken rule means for the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The run ends with exit code 1.
@@ -29,42 +31,42 @@ pub enum Severity {
 }
 
 /// The judgement of one rule over the whole report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The rule as the user wrote it.
     pub rule: String,
     /// What breaking it means.
     pub severity: Severity,
-    /// What it said: the worst of its findings.
+    /// What it said: the worst of its offenders.
     pub outcome: Outcome,
     /// How many rows (or sums) crossed the line and are not accepted.
     pub broken: u64,
     /// How many rows had no value to judge.
     pub missing: u64,
     /// Why, by code, with the number of rows.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub missing_reasons: BTreeMap<&'static str, u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing_reasons: BTreeMap<String, u64>,
     /// How many lie too close to the line.
     pub inconclusive: u64,
     /// How many were accepted.
     pub accepted: u64,
     /// How many rows the settings file hides from it.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub hidden: u64,
     /// What the outcome alone does not tell: values that are missing and allowed, rows that are hidden.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// The worst offender, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst: Option<String>,
     /// Every row that the rule does not simply pass, worst first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Finding>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offenders: Vec<Offender>,
 }
 
 /// What one rule said of one row, or of a sum over rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offender {
     /// The row; none of a sum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matrix: Option<String>,
@@ -72,9 +74,9 @@ pub struct Finding {
     pub outcome: Outcome,
     /// The value that crossed the line, or why there is none.
     pub what: String,
-    /// The code of the reason, where there is no value.
+    /// The reason, where there is no value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub missing: Option<&'static str>,
+    pub missing: Option<MissingReason>,
     /// Why it was accepted, or until when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -103,8 +105,8 @@ impl Verdict {
     }
 }
 
-impl Finding {
-    /// The finding in words.
+impl Offender {
+    /// The offender in words.
     pub fn told(&self) -> String {
         let name = self.matrix.as_ref().map_or_else(String::new, |name| format!("{name}: "));
         let note = self.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));

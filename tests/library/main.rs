@@ -19,4 +19,5 @@ mod malformed_containers;
 mod oracle;
 mod quantized;
 mod ranges;
+mod reports;
 mod stores;

@@ -339,12 +339,15 @@ fn reports_that_do_not_fit_are_refused_with_what_differs() {
     refused(&altered("cut.json", text[..text.len() / 2].to_owned()), "is cut short");
     refused(&altered("other.json", "{\"a\": [1]}".to_owned()), "is JSON, but no report of svdkit");
     refused(&altered("text.json", "{a}".to_owned()), "is not valid JSON");
-    refused(&altered("old.json", text.replace("\"schema\": 1", "\"schema\": 7")), "is a report of schema 7");
+    refused(&altered("old.json", text.replace("\"schema\": 2", "\"schema\": 7")), "is a report of schema 7");
     refused(
         &altered("noise.json", text.replace("\"noise\":\"median\"", "\"noise\":\"iqr\"")),
         "`noise` is `iqr` and `median`",
     );
-    refused(&altered("type.json", text.replacen("\"bf16\"", "\"bf61\"", 1)), "`bf61` is no type of weights");
+    refused(
+        &altered("type.json", text.replacen("\"bf16\"", "\"bf61\"", 1)),
+        "`bf61` is not a type of weights",
+    );
     refused(
         &altered("gap.json", text.replacen("\"stable_rank\":", "\"stable\":", 1)),
         "lacks the number `stable_rank`",

@@ -22,7 +22,7 @@ fn row<'r>(report: &'r Value, name: &str) -> &'r Value {
 
 /// Whether a row says that its update is of a base that is not the original.
 fn is_moved(row: &Value) -> bool {
-    row["flags"].as_array().is_some_and(|flags| flags.contains(&json!("moved_base")))
+    row["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag["code"] == "moved_base"))
 }
 
 /// A safetensors file of f32 tensors.

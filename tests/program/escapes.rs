@@ -288,7 +288,7 @@ fn a_hostile_report_is_no_more_than_text() {
         let output = svdkit(folder.path(), &["compare", "bad.json", "bad.json"]);
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{message}");
-        assert!(message.contains("is no name of a column or a setting"), "{message}");
+        assert!(message.contains("is not a name of a column or a setting"), "{message}");
         check(key, "messages", &message);
     }
 }

@@ -67,13 +67,13 @@ fn regressed(folder: &Path) -> PathBuf {
     })
 }
 
-/// Rule, matrix and outcome of every finding.
-fn findings(report: &Value) -> Vec<(String, String, String)> {
+/// Rule, matrix and outcome of every offender.
+fn offenders(report: &Value) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let of = |verdict: &Value| -> Vec<_> {
-        let findings = verdict["findings"].as_array().into_iter().flatten();
-        findings
-            .map(|finding| (text(&verdict["rule"]), text(&finding["matrix"]), text(&finding["outcome"])))
+        let offenders = verdict["offenders"].as_array().into_iter().flatten();
+        offenders
+            .map(|offender| (text(&verdict["rule"]), text(&offender["matrix"]), text(&offender["outcome"])))
             .collect()
     };
     report["verdicts"].as_array().unwrap().iter().flat_map(of).collect()
@@ -97,7 +97,7 @@ fn each_planted_regression_is_one_finding_and_there_is_no_other() {
             (rules[*rule].to_owned(), (*matrix).to_owned(), "fail".to_owned())
         };
         let expected: Vec<_> = expected.iter().map(fail).collect();
-        assert_eq!(findings(&json_in(folder.path(), &[&arguments[..], more].concat())), expected);
+        assert_eq!(offenders(&json_in(folder.path(), &[&arguments[..], more].concat())), expected);
     }
 }
 
@@ -132,7 +132,7 @@ fn a_vector_that_changed_or_is_not_finite_is_seen() {
             let judged = |model: &str, rule: &str| {
                 let report =
                     json_in(folder.path(), &[&["compare", base, model, "--fail-if", rule], more].concat());
-                findings(&report).into_iter().map(|(_, matrix, _)| matrix).collect::<Vec<_>>()
+                offenders(&report).into_iter().map(|(_, matrix, _)| matrix).collect::<Vec<_>>()
             };
             assert_eq!(judged(nan, "nonfinite_count > 0"), [NORM], "{base} {more:?}");
             assert_eq!(judged(other, "changed > 0"), [NORM], "{base} {more:?}");
@@ -183,7 +183,7 @@ fn without_a_decomposition_only_what_bytes_tell_can_be_asked() {
             "max_abs_change > 10%",
         ];
         let report = json_in(folder.path(), &[&["compare", base, model, "--no-svd"], &rules[..]].concat());
-        let named: Vec<_> = findings(&report).into_iter().map(|(_, matrix, _)| matrix).collect();
+        let named: Vec<_> = offenders(&report).into_iter().map(|(_, matrix, _)| matrix).collect();
         // The matrix that is gone has neither entries nor a change to be measured.
         assert_eq!(named, [BROKEN, DROPPED, DROPPED, SCALED, DROPPED], "{base}");
         assert_eq!(report["settings"], json!({"svd": "none"}));
@@ -206,7 +206,7 @@ fn without_a_decomposition_only_what_bytes_tell_can_be_asked() {
         Some(if name == SCALED { vec![0; bytes.len()] } else { bytes })
     });
     let arguments = ["spectrum", zeros.to_str().unwrap(), "--no-svd", "--fail-if", "max_abs == 0"];
-    assert_eq!(findings(&json_in(folder.path(), &arguments))[0].1, SCALED);
+    assert_eq!(offenders(&json_in(folder.path(), &arguments))[0].1, SCALED);
 }
 
 #[test]
@@ -226,7 +226,8 @@ fn a_rule_in_the_file_is_meant_as_the_file_says() {
     let arguments = ["compare", "baseline.json", FULL, "--no-vectors"];
     check_exit_in(folder.path(), &arguments, 0, "");
     let report = json_in(folder.path(), &arguments);
-    let found: Vec<_> = findings(&report).into_iter().map(|(_, matrix, outcome)| (matrix, outcome)).collect();
+    let found: Vec<_> =
+        offenders(&report).into_iter().map(|(_, matrix, outcome)| (matrix, outcome)).collect();
     assert!(found.iter().all(|(matrix, outcome)| matrix.contains(".0.") && outcome == "fail"), "{found:?}");
     assert_eq!((&report["verdicts"][0]["severity"], found.is_empty()), (&json!("warn"), false));
     assert!(
@@ -269,10 +270,10 @@ fn what_is_accepted_passes_until_its_day_is_over() {
     };
     let (code, accepted) = verdict("2999-12-31");
     assert_eq!((code, &accepted["outcome"], &accepted["accepted"]), (0, &json!("accepted"), &json!(1)));
-    assert_eq!(accepted["findings"][0]["note"], "accepted until 2999-12-31: pruned on purpose");
+    assert_eq!(accepted["offenders"][0]["note"], "accepted until 2999-12-31: pruned on purpose");
     let (code, expired) = verdict("2024-02-29");
     assert_eq!((code, &expired["outcome"], &expired["accepted"]), (1, &json!("fail"), &json!(0)));
-    assert_eq!(expired["findings"][0]["note"], "was accepted until 2024-02-29: pruned on purpose");
+    assert_eq!(expired["offenders"][0]["note"], "was accepted until 2024-02-29: pruned on purpose");
 }
 
 #[test]
@@ -290,7 +291,7 @@ fn a_change_that_accuracy_does_not_tell_is_no_verdict() {
         let arguments = ["compare", "baseline.json", model, "--fail-if", rule];
         check_exit_in(folder.path(), &arguments, 1, "");
         let expected = (rule.to_owned(), COLLAPSED.to_owned(), "inconclusive".to_owned());
-        assert_eq!(findings(&json_in(folder.path(), &arguments)), [expected]);
+        assert_eq!(offenders(&json_in(folder.path(), &arguments)), [expected]);
     }
     check_exit_in(
         folder.path(),

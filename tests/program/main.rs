@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod addresses;
+mod baselines;
 mod blind;
 mod command;
 mod compare;

@@ -286,7 +286,7 @@ impl Looked {
         let sides = [("left", &self.left), ("right", &self.right)];
         let directions = sides.into_iter().flat_map(|(side, cosines)| {
             cosines.iter().flatten().enumerate().map(move |(i, cosine)| Direction {
-                side,
+                side: side.into(),
                 index: i as u64 + 1,
                 singular_value: scaled(self.factors.values[i], self.unit),
                 best_cosine: [cosine.lower, cosine.upper],

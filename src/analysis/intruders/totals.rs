@@ -44,7 +44,7 @@ fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
         }
     };
     let values = COLUMNS.iter().map(|column| (*column, value(column))).collect();
-    Group { by, name, matrices: rows.len() as u64, values: Measurements(values) }
+    Group { by: by.into(), name, matrices: rows.len() as u64, values: Measurements(values) }
 }
 
 /// The whole model in one line, and in one more for every limit of the sweep.

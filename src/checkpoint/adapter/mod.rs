@@ -215,7 +215,7 @@ impl Update {
             _ => draft.expr,
         };
         let update = report::Update {
-            kind: draft.kind,
+            kind: draft.kind.into(),
             scale: draft.scale,
             rank: expr.thin_rank().map(|rank| rank as u64),
             tensors: draft.tensors,

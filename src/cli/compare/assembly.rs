@@ -66,8 +66,8 @@ pub(super) fn report(
     let (first, several) = (origins.clone().next(), sides.tuned.len() > 1);
     Report {
         schema: report::SCHEMA,
-        svdkit: env!("CARGO_PKG_VERSION"),
-        command: "compare",
+        svdkit: env!("CARGO_PKG_VERSION").into(),
+        command: "compare".into(),
         model: first.map_or_else(|| sides.base.origin.clone(), |(_, origin)| origin.clone()),
         base: Some(sides.base.origin.clone()),
         tuned: origins

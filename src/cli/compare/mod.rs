@@ -154,8 +154,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let mut report =
         assembly::report(&sides, (&tasks, dropped.len(), &filter), (&found, others), &vocabulary, columns);
-    report.settings = method.settings;
-    report.settings.extend(assembly::settings(&settings, weights && depth != Depth::Bytes));
+    let own = assembly::settings(&settings, weights && depth != Depth::Bytes);
+    let all = method.settings.into_iter().chain(own);
+    report.settings = all.map(|(key, value)| (key.into(), value)).collect();
     report.unlisted.unchanged = unchanged;
     if !gate.clauses.is_empty() && report.totals.filtered > 0 {
         let others: Vec<String> = sides.odd(&Filter::default(), &tasks).iter().map(Odd::name).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use crate::analysis::columns::{self, Words};
+use crate::analysis::columns;
 use crate::analysis::compare::{self, Weight};
 use crate::checkpoint::{
     self, Holds, MatrixSource, Opening, Pairs, Saved, SavedRow, is_recognized, is_saved,
@@ -19,7 +19,7 @@ use crate::cli::spectrum::{Names, bytes_settings, settings};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection};
 use crate::metric::{HYGIENE, Metric};
-use crate::report::{Column, Measurements, Skipped, Source, SourceFile, Value};
+use crate::report::{Column, Measurements, Skipped, Source, SourceFile};
 
 /// One side.
 pub(super) struct Side {
@@ -36,7 +36,6 @@ pub(super) struct Side {
 }
 
 /// What can be read of a side.
-#[expect(clippy::large_enum_variant, reason = "there is one for each side of a run")]
 pub(super) enum Content {
     /// Weights.
     Weights(Arc<dyn MatrixSource>),
@@ -95,7 +94,7 @@ impl Side {
     }
 
     fn open_saved(typed: &Path, path: &Path, commit: Option<String>) -> Result<Self, Error> {
-        let saved = Saved::open(path)?;
+        let saved = Saved::open(path, &columns::of_report)?;
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
         let ties = saved.rows.iter().filter_map(|row| Some([row.layer.name.clone(), row.tied_to.clone()?]));
         let copies = ties.flatten().collect();
@@ -103,7 +102,12 @@ impl Side {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = vec![SourceFile { name, bytes }];
         Ok(Self {
-            origin: Source { path: typed.display().to_string(), format: "svdkit report", commit, files },
+            origin: Source {
+                path: typed.display().to_string(),
+                format: "svdkit report".into(),
+                commit,
+                files,
+            },
             layers: saved.layers(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),
@@ -129,11 +133,8 @@ impl Side {
 
     /// The numbers of that row in `columns`.
     pub(super) fn numbers(&self, name: &str, columns: &[&'static Column]) -> Measurements {
-        let row = self.row(name);
-        let value = |column: &&'static Column| -> Option<(&'static Column, Value)> {
-            let (_, value) = row?.values.iter().find(|(key, _)| key == column.key)?;
-            Some((*column, *value))
-        };
+        let values = self.row(name).map(|row| &row.values);
+        let value = |column: &&'static Column| Some((*column, values?.of(column.means())?));
         Measurements(columns.iter().filter_map(value).collect())
     }
 
@@ -255,7 +256,7 @@ impl Method {
     /// What `sides` can say without a decomposition: how reports were measured does not matter.
     pub(super) fn of_bytes(sides: &[&Side]) -> Self {
         let reports = || sides.iter().filter_map(|side| side.saved());
-        let has = |column: &Column| reports().all(|saved| saved.columns.iter().any(|key| key == column.key));
+        let has = |column: &&'static Column| reports().all(|saved| saved.columns.contains(column));
         let columns = HYGIENE.iter().map(|metric| &metric.column).filter(|column| has(column)).collect();
         Self { metrics: HYGIENE, precision: PrecisionName::Fast, settings: bytes_settings(), columns }
     }
@@ -302,22 +303,11 @@ impl Method {
 
     /// With the columns that all of `reports` have, too.
     fn with_columns(mut self, reports: &[(&str, &Saved)]) -> Self {
-        let shared = |key: &str| reports.iter().all(|(_, saved)| saved.columns.iter().any(|k| k == key));
+        let shared =
+            |column: &&&'static Column| reports.iter().all(|(_, saved)| saved.columns.contains(column));
         let Some((_, first)) = reports.first() else { return self };
-        let own = |key: &str| self.columns.iter().copied().find(|column| column.key == key);
-        let keys = first.columns.iter().filter(|key| shared(key));
-        let find =
-            |key: &String| own(key).unwrap_or_else(|| columns::column(key, &first.command, words(first)));
-        self.columns = keys.map(find).collect();
+        self.columns = first.columns.iter().filter(shared).copied().collect();
         self
-    }
-}
-
-/// Whose words the keys of a report are.
-fn words(report: &Saved) -> Words {
-    match report.settings.get("names").and_then(|names| Names::from_str(names, true).ok()) {
-        Some(Names::Weightwatcher) => Words::WeightWatcher,
-        Some(Names::Svdkit) | None => Words::Svdkit,
     }
 }
 

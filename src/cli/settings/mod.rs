@@ -44,7 +44,7 @@ pub(super) struct Shared {
     /// A value that could not be measured does not fail a rule: where the base lacks it, too, or for a reason of CODE
     ///
     /// Without CODE: in a comparison only what the base lacks, too; in a report of one side every missing value, unless
-    /// all are. CODEs, separated by commas, stand in `missing_codes` of the report, as in nonfinite, zero_matrix,
+    /// all are. CODEs, separated by commas, stand in `missing` of the report, as in nonfinite, zero_matrix,
     /// below_floor, too_few_values, absent and unpaired (docs/cli.md has all).
     #[arg(
         long,

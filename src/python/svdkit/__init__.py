@@ -9,13 +9,14 @@ import os
 import shutil
 import sysconfig
 
-SCHEMA = 1
+SCHEMAS = (1, 2)
 
 
 def read_report(path):
     """The rows of a report (`-o report.json` or `.jsonl`) as a list of flat dictionaries, one a matrix.
 
-    Shapes become `rows` and `cols`; a number that could not be measured is None, its reason under `missing`.
+    Shapes become `rows` and `cols`; a number that could not be measured is None, its reason under `missing`, by key, as
+    {"code": …, "text": …}.
     Raises ValueError for a file that is no report of a known schema.
     """
     with open(path, encoding="utf-8") as file:
@@ -25,9 +26,9 @@ def read_report(path):
         rows = report["rows"]
         schema = report["schema"]
     except (ValueError, KeyError, TypeError):
-        rows, schema = _lines(path, text), SCHEMA
-    if schema != SCHEMA:
-        raise ValueError(f"{path}: report schema {schema}, known is {SCHEMA}; install the svdkit that wrote it")
+        rows, schema = _lines(path, text), max(SCHEMAS)
+    if schema not in SCHEMAS:
+        raise ValueError(f"{path}: report schema {schema}, known is {max(SCHEMAS)}; install the svdkit that wrote it")
     return [_flat(row) for row in rows]
 
 
@@ -52,4 +53,13 @@ def _lines(path, text):
 def _flat(row):
     row = dict(row)
     row["rows"], row["cols"] = row.pop("shape")
+    # Schema 1 had texts where schema 2 has a code and a text.
+    codes = row.pop("missing_codes", {})
+    if "missing" in row:
+        row["missing"] = {
+            key: why if isinstance(why, dict) else {"code": codes.get(key), "text": why}
+            for key, why in row["missing"].items()
+        }
+    if "flags" in row:
+        row["flags"] = [flag if isinstance(flag, dict) else {"code": flag, "text": flag} for flag in row["flags"]]
     return row

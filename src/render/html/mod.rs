@@ -224,12 +224,28 @@ mod tests {
     use super::*;
     use crate::metric::METRICS;
     use crate::render::{Layout, Overflow, Paint, Unchanged};
-    use crate::report::{Format, Measurements, MissingReason, Row, Source, Totals, Value};
+    use crate::report::{
+        Accuracy, Format, Measurements, MissingReason, Quantity, Row, Source, Totals, Value,
+    };
 
-    pub(super) static REAL: Column =
-        Column { key: "real", label: "real", format: Format::Real, doc: "", range: "", source: "" };
-    pub(super) static COUNT: Column =
-        Column { key: "count", label: "count", format: Format::Count, doc: "", range: "", source: "" };
+    pub(super) static REAL: Column = Column {
+        key: "real",
+        label: "real",
+        format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Exact),
+        doc: "",
+        range: "",
+        source: "",
+    };
+    pub(super) static COUNT: Column = Column {
+        key: "count",
+        label: "count",
+        format: Format::Count,
+        quantity: Quantity::Matrix(Accuracy::Exact),
+        doc: "",
+        range: "",
+        source: "",
+    };
 
     /// A report on matrices of these names, without numbers.
     pub(super) fn report(names: &[&str]) -> Report {
@@ -242,10 +258,10 @@ mod tests {
             ..Row::default()
         };
         Report {
-            schema: 1,
-            svdkit: "0",
-            command: "spectrum",
-            model: Source { path: "m".to_owned(), format: "safetensors", commit: None, files: vec![] },
+            schema: crate::report::SCHEMA,
+            svdkit: "0".into(),
+            command: "spectrum".into(),
+            model: Source { path: "m".to_owned(), format: "safetensors".into(), commit: None, files: vec![] },
             base: None,
             tuned: vec![],
             settings: vec![],

@@ -1,0 +1,106 @@
+//! A report, read back into the types that it was written from.
+//!
+//! Only what `docs/report.md` promises is read, and all of it must be there; keys that it does not name are passed over.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json};
+
+use super::{Column, Group, Measurements, MissingReason, Report, Row, Value, version1};
+use crate::error::brief;
+
+/// What the key of a column means in a report of which all but its columns, rows and groups is known.
+pub type Meaning<'m> = &'m dyn Fn(&Report, &str) -> &'static Column;
+
+impl Report {
+    /// The report that is written as `json`, of this schema or the first.
+    ///
+    /// # Errors
+    /// What is missing or makes no sense.
+    pub fn read(json: Map<String, Json>, meaning: Meaning<'_>) -> Result<Self, String> {
+        let mut json =
+            if json.get("schema") == Some(&Json::from(1)) { version1::converted(json) } else { json };
+        let keys: Vec<String> = take(&mut json, "columns")?;
+        let rows: Vec<Map<String, Json>> = take(&mut json, "rows")?;
+        let groups: Vec<Map<String, Json>> =
+            if json.contains_key("groups") { take(&mut json, "groups")? } else { vec![] };
+        let mut report: Self = serde_json::from_value(Json::Object(json)).map_err(|e| e.to_string())?;
+        // They become keys of another report and words of its rules.
+        let mut words =
+            keys.iter().map(String::as_str).chain(report.settings.iter().map(|(key, _)| key.as_ref()));
+        if let Some(odd) = words.find(|key| !is_key(key)) {
+            return Err(format!("`{}` is not a name of a column or a setting", brief(odd)));
+        }
+        report.columns = keys.iter().map(|key| meaning(&report, key)).collect();
+        report.rows =
+            rows.into_iter().map(|row| self::row(row, &report.columns)).collect::<Result<_, _>>()?;
+        report.groups =
+            groups.into_iter().map(|row| group(row, &report.columns)).collect::<Result<_, _>>()?;
+        let mut names = BTreeSet::new();
+        if let Some(row) = report.rows.iter().find(|row| !names.insert(row.name.as_str())) {
+            return Err(format!("two rows are called `{}`", brief(&row.name)));
+        }
+        Ok(report)
+    }
+}
+
+/// Whether `key` is a word as svdkit writes them: `alpha_change@first.run#2`.
+fn is_key(key: &str) -> bool {
+    let inner = |c: char| c.is_alphanumeric() || "_.-@#%".contains(c);
+    key.starts_with(|c: char| c.is_alphabetic() || c == '_') && key.chars().all(inner)
+}
+
+fn row(mut json: Map<String, Json>, columns: &[&'static Column]) -> Result<Row, String> {
+    let name = json.get("name").and_then(Json::as_str).map_or_else(String::new, brief);
+    let wrong = |what: String| format!("row `{name}`: {what}");
+    // What failed has no numbers.
+    let columns = if json.contains_key("failed") { &[] } else { columns };
+    let values = measurements(&mut json, columns, &|key| Err(format!("lacks the number `{}`", brief(key))));
+    let values = values.map_err(wrong)?;
+    let row: Row = serde_json::from_value(Json::Object(json)).map_err(|e| wrong(e.to_string()))?;
+    Ok(Row { values, ..row })
+}
+
+/// A group has numbers in some of the columns.
+fn group(mut json: Map<String, Json>, columns: &[&'static Column]) -> Result<Group, String> {
+    let values = measurements(&mut json, columns, &|_| Ok(()))?;
+    let group: Group = serde_json::from_value(Json::Object(json)).map_err(|e| e.to_string())?;
+    Ok(Group { values, ..group })
+}
+
+/// Takes the numbers in `columns` out of `json`; `lacking` says what to do where there is none.
+fn measurements(
+    json: &mut Map<String, Json>,
+    columns: &[&'static Column],
+    lacking: &dyn Fn(&str) -> Result<(), String>,
+) -> Result<Measurements, String> {
+    let missing = json.remove("missing").unwrap_or_default();
+    let mut values = Vec::with_capacity(columns.len());
+    for column in columns {
+        let key = column.key;
+        let value = match json.shift_remove(key) {
+            Some(Json::Number(n)) => match (n.as_u64(), n.as_f64()) {
+                (Some(count), _) => Value::Count(count),
+                (None, Some(x)) => Value::real(x),
+                (None, None) => return Err(format!("`{key}` is {n}")),
+            },
+            Some(Json::Null) => {
+                let reason = missing.get(key).and_then(|reason| MissingReason::deserialize(reason).ok());
+                Value::Missing(reason.ok_or_else(|| format!("`{key}` is missing without a known reason"))?)
+            }
+            _ => {
+                lacking(key)?;
+                continue;
+            }
+        };
+        values.push((*column, value));
+    }
+    Ok(Measurements(values))
+}
+
+fn take<T: DeserializeOwned>(json: &mut Map<String, Json>, key: &str) -> Result<T, String> {
+    let value = json.shift_remove(key).ok_or_else(|| format!("missing field `{key}`"))?;
+    serde_json::from_value(value).map_err(|e| format!("`{key}`: {e}"))
+}
