@@ -260,6 +260,26 @@ mod tests {
     }
 
     #[test]
+    fn an_error_says_of_which_kind_it_is() {
+        let words = String::new;
+        let check = |error: &Error, code| assert_eq!(error.kind().code(), code, "{error:?}");
+        check(&Error::io(Path::new("a"), "cannot read", std::io::Error::other("")), "io");
+        check(&Error::malformed(Path::new("a"), ""), "malformed");
+        check(&Error::tensor(Path::new("a"), "w", ""), "malformed");
+        check(&Error::NotFinite { rows: 1, cols: 1 }, "numeric");
+        check(&Error::Overflow(words()), "numeric");
+        check(&Error::NotConverged { rows: 1, cols: 1 }, "numeric");
+        check(&Error::Usage(words()), "usage");
+        check(&Error::Column { at: None, key: words(), problem: words() }, "usage");
+        check(&Error::Rule { rule: words(), problem: words() }, "usage");
+        check(&Error::Remote(words()), "remote");
+        check(&Error::Resources(words()), "resources");
+        check(&Error::Contradicted { rows: 1, cols: 1 }, "internal");
+        check(&Error::Contract(words()), "internal");
+        check(&Error::Interrupted, "interrupted");
+    }
+
+    #[test]
     fn what_is_printable_stays_as_it_is() {
         let hidden = (0..=0x10_ffff).filter_map(char::from_u32).filter(|c| is_hidden(*c)).collect::<String>();
         for text in [

@@ -15,8 +15,8 @@ mod read;
 mod source;
 mod verdict;
 mod version1;
+mod word;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
@@ -32,12 +32,10 @@ pub use missing::MissingReason;
 pub use read::Meaning;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use verdict::{Offender, Outcome, Severity, Verdict};
+pub use word::Word;
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 2;
-
-/// A word of the program, or one that a report says.
-pub type Word = Cow<'static, str>;
 
 /// One number of a report, or the reason there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,7 +91,12 @@ impl Measurements {
 
     /// The value of the column that holds what `key` says.
     pub fn of(&self, key: ColumnKey<'_>) -> Option<Value> {
-        self.0.iter().find(|(column, _)| column.means() == key).map(|(_, value)| *value)
+        let is_it = |column: &'static Column| {
+            let own = column.means();
+            // The aspect first: metrics are long.
+            own.aspect == key.aspect && own == key
+        };
+        self.0.iter().find(|(column, _)| is_it(column)).map(|(_, value)| *value)
     }
 }
 
@@ -308,7 +311,9 @@ mod pairs {
     ) -> Result<Vec<(Word, String)>, D::Error> {
         let map: Map<String, Value> = Map::deserialize(deserializer)?;
         let text = |(key, value): (String, Value)| match value {
-            Value::String(text) => Ok((key.into(), text)),
+            Value::String(text) => {
+                Ok((Word::deserialize(Value::String(key)).map_err(de::Error::custom)?, text))
+            }
             _ => Err(de::Error::custom(format!("setting `{key}` is not a text"))),
         };
         map.into_iter().map(text).collect()

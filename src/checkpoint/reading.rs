@@ -111,7 +111,7 @@ pub(super) fn decoded(
         fetch(offset + before + (piece.start * row) as u64, blocks)?;
         let decoded = decoder.from_data(Cow::Borrowed(blocks)).dequantize(piece.len() * layer.cols);
         let Ok(CpuStorage::F32(values)) = decoded else {
-            return Err(Error::Usage(format!("`{}` cannot be decoded", brief(&layer.name))));
+            return Err(Error::Contract(format!("`{}` cannot be decoded", brief(&layer.name))));
         };
         out.extend(values.iter().flat_map(|x| x.to_le_bytes()));
     }

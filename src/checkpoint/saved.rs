@@ -120,10 +120,10 @@ impl Saved {
         let mut rows = rows.collect::<Result<Vec<_>, String>>()?;
         rows.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
         Ok(Self {
-            command: report.command.into_owned(),
+            command: report.command.to_string(),
             model: report.model.path,
             base: report.base.map(|base| base.path),
-            settings: report.settings.into_iter().map(|(key, value)| (key.into_owned(), value)).collect(),
+            settings: report.settings.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
             columns: report.columns,
             rows,
             skipped: report.skipped,

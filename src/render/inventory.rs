@@ -191,7 +191,7 @@ fn updated(updates: &Updates) -> String {
     format!(
         "{} of {}{}{}: {}",
         notation::count(updates.count),
-        updates.kinds.join(", "),
+        updates.kinds.iter().map(|kind| &**kind).collect::<Vec<_>>().join(", "),
         numbers("rank", updates.ranks.iter().map(u64::to_string).collect()),
         numbers("scale", updates.scales.iter().map(|scale| notation::real(*scale)).collect()),
         targets.join(", ")

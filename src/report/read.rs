@@ -26,13 +26,12 @@ impl Report {
         let rows: Vec<Map<String, Json>> = take(&mut json, "rows")?;
         let groups: Vec<Map<String, Json>> =
             if json.contains_key("groups") { take(&mut json, "groups")? } else { vec![] };
-        let mut report: Self = serde_json::from_value(Json::Object(json)).map_err(|e| e.to_string())?;
         // They become keys of another report and words of its rules.
-        let mut words =
-            keys.iter().map(String::as_str).chain(report.settings.iter().map(|(key, _)| key.as_ref()));
-        if let Some(odd) = words.find(|key| !is_key(key)) {
+        let settings = json.get("settings").and_then(Json::as_object).into_iter().flat_map(Map::keys);
+        if let Some(odd) = keys.iter().chain(settings).find(|key| !is_key(key)) {
             return Err(format!("`{}` is not a name of a column or a setting", brief(odd)));
         }
+        let mut report: Self = serde_json::from_value(Json::Object(json)).map_err(|e| e.to_string())?;
         report.columns = keys.iter().map(|key| meaning(&report, key)).collect();
         report.rows =
             rows.into_iter().map(|row| self::row(row, &report.columns)).collect::<Result<_, _>>()?;

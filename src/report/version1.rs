@@ -41,14 +41,11 @@ const REASONS: [(&str, MissingReason); 21] = [
 /// `report` as schema 2 has it. What makes no sense stays, for the reader to refuse.
 pub(super) fn converted(mut report: Map<String, Json>) -> Map<String, Json> {
     report.insert("schema".to_owned(), json!(2));
+    for group in objects(report.get_mut("groups")) {
+        convert_reasons(group);
+    }
     for row in objects(report.get_mut("rows")) {
-        let codes = row.shift_remove("missing_codes");
-        if let Some(Json::Object(missing)) = row.get_mut("missing") {
-            for (key, words) in missing {
-                let code = codes.as_ref().and_then(|codes| codes.get(key)?.as_str());
-                *words = reason(words.as_str().unwrap_or_default(), code);
-            }
-        }
+        convert_reasons(row);
         if let Some(Json::Array(flags)) = row.get_mut("flags") {
             flags.iter_mut().for_each(|flag| *flag = coded(flag.as_str()));
         }
@@ -63,6 +60,16 @@ pub(super) fn converted(mut report: Map<String, Json>) -> Map<String, Json> {
         verdict.insert("offenders".to_owned(), offenders);
     }
     report
+}
+
+fn convert_reasons(row: &mut Map<String, Json>) {
+    let codes = row.shift_remove("missing_codes");
+    if let Some(Json::Object(missing)) = row.get_mut("missing") {
+        for (key, words) in missing {
+            let code = codes.as_ref().and_then(|codes| codes.get(key)?.as_str());
+            *words = reason(words.as_str().unwrap_or_default(), code);
+        }
+    }
 }
 
 /// A reason by its words, which told apart what had one code, or without known words by its code.

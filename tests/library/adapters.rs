@@ -145,7 +145,7 @@ fn an_adapter_folder_lists_its_updates() {
     let down = layers.iter().find(|layer| layer.name == "model.layers.0.mlp.down_proj").unwrap();
     assert_eq!((down.rows, down.cols, down.rank), (128, 352, Some(2)));
     let update = source.update(down).unwrap();
-    assert_eq!((update.kind.as_ref(), update.scale, update.tensors.len()), ("lora", Some(4.0), 2));
+    assert_eq!((&*update.kind, update.scale, update.tensors.len()), ("lora", Some(4.0), 2));
     let query = layers.iter().find(|layer| layer.name.ends_with("1.self_attn.q_proj")).unwrap();
     assert_eq!(source.update(query).unwrap().scale, Some(4.0));
 }
