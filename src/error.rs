@@ -233,6 +233,15 @@ pub fn brief(name: &str) -> String {
     printable(&start)
 }
 
+/// Up to five names in backticks, for messages.
+pub fn quoted(names: &[impl AsRef<str>]) -> String {
+    let mut text: Vec<_> = names.iter().take(5).map(|n| format!("`{}`", brief(n.as_ref()))).collect();
+    if names.len() > text.len() {
+        text.push(format!("{} more", names.len() - text.len()));
+    }
+    text.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

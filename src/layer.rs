@@ -10,6 +10,7 @@ mod storage;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use globset::GlobSet;
 
@@ -111,6 +112,12 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// Whether both are the same entries of one checkpoint.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let place = |layer: &Self| (layer.file, layer.offset, layer.rows, layer.cols);
+        place(self) == place(other) && self.tensor == other.tensor
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.rows * self.cols
@@ -185,7 +192,7 @@ impl Filter {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// Matrices in natural name order.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<Arc<Layer>>,
     /// Tensors that are no matrices, in natural name order.
     pub skipped: Vec<Skipped>,
     /// How many matrices and tensors the filter dropped.
@@ -194,7 +201,7 @@ pub struct Selection {
 
 /// Chooses the matrices among `tensors`.
 pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
-    let mut selection = Selection::default();
+    let (mut layers, mut skipped) = (vec![], vec![]);
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
         let found = match scales::quantized(tensor, &names) {
@@ -202,19 +209,19 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
             None => matrices(tensor, order).map_err(|reason| tensor.skipped(kind(tensor), reason)),
         };
         match found {
-            Ok(layers) => selection.layers.extend(layers),
-            Err(skipped) => selection.skipped.push(skipped),
+            Ok(found) => layers.extend(found),
+            Err(line) => skipped.push(line),
         }
     }
     // Names are told apart before any is left out, so that none depends on the filter.
-    distinct::tell_apart(&mut selection.layers);
-    let all = selection.layers.len() + selection.skipped.len();
-    selection.layers.retain(|layer| filter.keeps(&layer.name));
-    selection.skipped.retain(|skipped| filter.keeps(bare(&skipped.tensor)));
-    selection.filtered = all - selection.layers.len() - selection.skipped.len();
-    selection.layers.sort_by(|a, b| natural(&a.name, &b.name));
-    selection.skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-    selection
+    distinct::tell_apart(&mut layers);
+    let all = layers.len() + skipped.len();
+    layers.retain(|layer| filter.keeps(&layer.name));
+    skipped.retain(|skipped| filter.keeps(bare(&skipped.tensor)));
+    layers.sort_by(|a, b| natural(&a.name, &b.name));
+    skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
+    let filtered = all - layers.len() - skipped.len();
+    Selection { layers: layers.into_iter().map(Arc::new).collect(), skipped, filtered }
 }
 
 /// Tensors as they lie in the files, each with the number of `….weight` tensors before it.

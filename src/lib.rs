@@ -33,8 +33,10 @@
 pub mod analysis;
 pub mod checkpoint;
 pub mod cli;
+pub mod dialect;
 pub mod engine;
 pub mod error;
+pub mod format;
 pub mod gate;
 pub mod layer;
 pub mod linalg;
@@ -48,3 +50,5 @@ pub mod report;
 pub mod solver;
 pub mod spectrum;
 pub mod store;
+pub mod weight;
+pub mod writing;

@@ -1,11 +1,12 @@
 //! What the bytes of a checkpoint say without any decomposition: hashes, what is not finite, what is zero.
 
-use crate::checkpoint::{Elements, MatrixSource};
 use crate::error::Error;
+use crate::format::Elements;
 use crate::layer::{Element, Layer, TensorInfo};
 use crate::matrix::Dtype;
 use crate::metric::HYGIENE;
 use crate::report::SkippedContent;
+use crate::weight::Catalogue;
 
 use super::Measured;
 use super::compare::Content;
@@ -19,7 +20,7 @@ pub const OPERATIONS_PER_BYTE: f64 = 8.0;
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn measure(source: &dyn MatrixSource, layer: &Layer) -> Result<Measured, Error> {
+pub fn measure(source: &Catalogue, layer: &Layer) -> Result<Measured, Error> {
     let content = Content::of(source, layer)?;
     let values = content.measurements(layer, HYGIENE);
     Ok(Measured { values, flags: vec![], blake3: content.blake3, spectrum: None })
@@ -29,15 +30,12 @@ pub fn measure(source: &dyn MatrixSource, layer: &Layer) -> Result<Measured, Err
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn content(source: &dyn MatrixSource, tensor: &TensorInfo) -> Result<Option<SkippedContent>, Error> {
-    if let Some(stored) = source.stored() {
-        return content(stored, tensor);
-    }
+pub fn content(source: &Catalogue, tensor: &TensorInfo) -> Result<Option<SkippedContent>, Error> {
     if let Element::Other(name) = &tensor.element {
         return tensor.bytes.map(|bytes| as_stored(source, tensor, (name, bytes))).transpose();
     }
     let Some(layer) = rows(tensor) else { return Ok(None) };
-    let content = Content::of(source, &layer)?;
+    let content = Content::of(&source.alone(layer.clone()), &layer)?;
     let nonfinite_count = Some(content.nonfinite_count());
     Ok(Some(SkippedContent { blake3: content.blake3, nonfinite_count }))
 }
@@ -49,7 +47,7 @@ pub fn bytes(tensor: &TensorInfo) -> u64 {
 
 /// What the bytes say of entries that nothing is computed of.
 fn as_stored(
-    source: &dyn MatrixSource,
+    source: &Catalogue,
     tensor: &TensorInfo,
     (name, bytes): (&str, u64),
 ) -> Result<SkippedContent, Error> {
@@ -58,7 +56,7 @@ fn as_stored(
     let step = (BLOCK / unit).max(1) * unit;
     let (mut hash, mut nonfinite_count) = (blake3::Hasher::new(), elements.map(|_| 0));
     for start in (0..bytes).step_by(step) {
-        let block = source.bytes(tensor, start, (bytes - start).min(step as u64))?;
+        let block = source.stored().bytes(tensor, start, (bytes - start).min(step as u64))?;
         hash.update(&block);
         nonfinite_count = elements.zip(nonfinite_count).map(|(of, n)| n + of.nonfinite(&block));
     }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checkpoint::{Holds, MatrixSource};
 use crate::error::printable;
 use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, natural};
 use crate::report::{Contents, Fate, Pattern, SkipKind, Update, Updates, Word};
+use crate::weight::{Catalogue, Holds};
 
 /// The tensors of a checkpoint by pattern, their sums, and those of an adapter's updates.
 pub struct Inventory {
@@ -21,10 +21,10 @@ pub struct Inventory {
 type Becomes = (Fate, u64, Option<(SkipKind, String)>);
 
 /// Looks at what `source` lists. No weight is read.
-pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
+pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
     let selection = source.select(filter);
     let updates: Vec<(&Layer, Update)> =
-        selection.layers.iter().filter_map(|layer| Some((layer, source.update(layer)?))).collect();
+        selection.layers.iter().filter_map(|layer| Some((&**layer, source.update(layer)?))).collect();
     let mut becomes: BTreeMap<&str, Becomes> = BTreeMap::new();
     for skipped in &selection.skipped {
         let reason = Some((skipped.kind, skipped.reason.clone()));
@@ -77,7 +77,7 @@ pub fn inventory(source: &dyn MatrixSource, filter: &Filter) -> Inventory {
 }
 
 /// How many weights the codes of a tensor stand for, by its name, and none for what only scales others.
-fn unpacked(source: &dyn MatrixSource) -> BTreeMap<String, u64> {
+fn unpacked(source: &Catalogue) -> BTreeMap<String, u64> {
     let Selection { layers, skipped, .. } = source.select(&Filter::default());
     let codes = layers.into_iter().filter(|layer| layer.encoding.is_some());
     let codes = codes.map(|layer| (layer.tensor.clone(), layer.parameters() as u64));

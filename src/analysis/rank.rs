@@ -1,11 +1,12 @@
 //! How many directions one matrix uses, or the update it had from a base.
 
-use crate::checkpoint::{Holds, MatrixSource, Pairs};
+use crate::dialect::Pairs;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Chosen, RANKS, Rounded};
 use crate::report::Measurements;
 use crate::solver::{BLOCK_BYTES, Precision};
+use crate::weight::{Catalogue, Holds};
 
 use super::Measured;
 use super::spectrum::measure_with;
@@ -15,7 +16,7 @@ use super::spectrum::measure_with;
 /// # Errors
 /// When the layer cannot be read or its decomposition does not converge.
 pub fn measure(
-    source: &dyn MatrixSource,
+    source: &Catalogue,
     pairs: Option<&Pairs>,
     layer: &Layer,
     precision: Precision,
@@ -41,7 +42,7 @@ pub fn measure(
 
 /// The root mean square of what rounding to a type of this `epsilon` changes in the entries of a stored weight: rounding
 /// to nearest is uniform over the spacing at an entry, ε times the power of two below it.
-fn rounding(source: &dyn MatrixSource, layer: &Layer, epsilon: f64) -> Result<f64, Error> {
+fn rounding(source: &Catalogue, layer: &Layer, epsilon: f64) -> Result<f64, Error> {
     const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
     let (mut squares, mut largest) = (0f64, 0f64);
     for rows in layer.blocks(BLOCK_BYTES) {
@@ -60,44 +61,15 @@ fn rounding(source: &dyn MatrixSource, layer: &Layer, epsilon: f64) -> Result<f6
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use super::*;
-    use crate::layer::{Element, Filter, TensorInfo, select};
     use crate::matrix::{Dtype, Matrix};
-    use crate::report::SourceFile;
-
-    struct Memory(Vec<TensorInfo>, Matrix);
-
-    impl MatrixSource for Memory {
-        fn tensors(&self) -> &[TensorInfo] {
-            &self.0
-        }
-
-        fn files(&self) -> Vec<SourceFile> {
-            vec![]
-        }
-
-        fn read(&self, _: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-            let entries = self.1.to_f64();
-            Matrix::from_f64(rows.len(), 2, &entries[2 * rows.start..2 * rows.end])
-        }
-    }
 
     #[test]
     fn rounding_goes_with_the_power_of_two_below_an_entry() {
         let matrix = Matrix::from_f64(2, 2, &[1.0, -1.9, 0.0, 3.5]).expect("four entries");
-        let info = TensorInfo {
-            name: "w".to_owned(),
-            shape: vec![2, 2],
-            element: Element::Float(Dtype::F64),
-            file: 0,
-            offset: 0,
-            bytes: None,
-        };
-        let source = Memory(vec![info], matrix);
-        let selection = select(source.tensors(), &Filter::default());
-        let found = rounding(&source, &selection.layers[0], 0.5).expect("in memory");
+        let layer = Layer::plain("w", (2, 2), Dtype::F64);
+        let source = Catalogue::given(Holds::Weights, [(layer.clone(), matrix.into())]);
+        let found = rounding(&source, &layer, 0.5).expect("in memory");
         assert!((found - 0.5 * (6f64 / 4.0 / 12.0).sqrt()).abs() < 1e-15, "{found}");
     }
 }

@@ -1,11 +1,11 @@
 //! One matrix, read once: its hygiene, its singular values, and every metric of them.
 
-use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Rounded, Subject};
 use crate::report::{Measurements, MissingReason};
 use crate::solver::{self, Cost, Form, Need, NoMemo, Precision, Reading};
+use crate::weight::Catalogue;
 
 use super::Measured;
 
@@ -21,7 +21,7 @@ pub fn cost(layer: &Layer, precision: Precision) -> Cost {
 /// # Errors
 /// When the layer cannot be read or its decomposition does not converge.
 pub fn measure(
-    source: &dyn MatrixSource,
+    source: &Catalogue,
     layer: &Layer,
     precision: Precision,
     metrics: &'static [Metric],
@@ -34,7 +34,7 @@ pub fn measure(
 /// # Errors
 /// When the layer cannot be read or its decomposition does not converge.
 pub fn measure_with(
-    source: &dyn MatrixSource,
+    source: &Catalogue,
     layer: &Layer,
     precision: Precision,
     rounded: Rounded,

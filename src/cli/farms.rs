@@ -187,7 +187,7 @@ fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
 }
 
 /// What the work comes to and what would be less, said before a long run begins.
-fn hint(layers: &[Layer], settings: &Settings, common: &Common) {
+fn hint(layers: &[Arc<Layer>], settings: &Settings, common: &Common) {
     /// About a minute of two threads.
     const LONG: f64 = 5e12;
     const CHEAP: usize = 5;

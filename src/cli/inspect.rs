@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = checkpoint::Opening { base: base.map(|base| base.source), ..opening };
     let model = Model::open(&arguments.model, &opening)?;
     let inventory::Inventory { patterns, totals, adapter } = inventory(model.source.as_ref(), &filter);
-    let config = checkpoint::config_summary(&model.location);
+    let config = crate::format::config_summary(&model.location);
     outputs.create()?;
     let inventory = Inventory {
         schema: SCHEMA,

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side, totals};
-use crate::checkpoint::{Copy, Pairs};
+use crate::checkpoint::Pairs;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::notation;
 use crate::report::{Intruders, Report, Row};
+use crate::writing::CheckpointCopy;
 
 use super::locate;
 use super::mitigate::{self, Request, Written};
@@ -145,7 +146,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = arguments.reading.opening();
     let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening)?;
     if let Some(out) = &arguments.out {
-        Copy::check(&locate::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
+        CheckpointCopy::check(&locate::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
         outputs.add_folder("--out", out);
     }
     outputs.ready(common)?;

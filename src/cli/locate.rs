@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::{self, MatrixSource, Opening};
+use crate::checkpoint::{self, Catalogue, Opening};
 use crate::error::Error;
 use crate::store::{Address, Cached, Location};
 #[cfg(feature = "hub")]
@@ -30,7 +30,7 @@ impl Place {
     }
 
     /// Opens it, reading headers alone; gives the format's name, too.
-    pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Arc<dyn MatrixSource>), Error> {
+    pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Arc<Catalogue>), Error> {
         checkpoint::open_at(&self.location, opening)
     }
 

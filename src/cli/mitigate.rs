@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{Copy, Holds, MatrixSource, Pairs};
+use crate::checkpoint::{Catalogue, Holds, Pairs};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report;
 use crate::solver::{self, Basis};
+use crate::writing::CheckpointCopy;
 
 /// Where PEFT puts the settings of an adapter.
 const CONFIG: &str = "adapter_config.json";
@@ -39,7 +41,7 @@ pub(super) struct Written {
 /// Writes the copy.
 pub(super) fn write(request: &Request<'_>, pairs: &Pairs) -> Result<Written, Error> {
     let source = pairs.tuned().as_ref();
-    let copy = Copy::new(request.from, source, request.out)?;
+    let copy = CheckpointCopy::new(request.from, source, request.out)?;
     let mut kept = BTreeMap::new();
     if source.holds() == Holds::Weights {
         for (name, correction) in request.corrections {
@@ -111,14 +113,14 @@ struct Module {
     /// The update, scaled.
     product: LowRank,
     scale: f64,
-    down: Layer,
-    up: Layer,
+    down: Arc<Layer>,
+    up: Arc<Layer>,
     /// Whether the weight is stored input × output.
     transposed: bool,
 }
 
 impl Module {
-    fn new(copy: &Copy, source: &dyn MatrixSource, layer: &Layer, from: &Path) -> Result<Self, Error> {
+    fn new(copy: &CheckpointCopy, source: &Catalogue, layer: &Layer, from: &Path) -> Result<Self, Error> {
         let refuse = |reason: &str| Error::tensor(from, &layer.tensor, reason);
         let update = source.update(layer);
         let plain = |update: &report::Update| update.kind == "lora" && layer.rank.is_some();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::{MatrixSource, Opening, Pairs};
+use crate::checkpoint::{Catalogue, Opening, Pairs};
 use crate::error::Error;
 use crate::report::Source;
 use crate::store::Location;
@@ -14,7 +14,7 @@ use super::options::Input;
 /// A source with what the report says about it.
 pub(super) struct Model {
     /// What is analysed.
-    pub source: Arc<dyn MatrixSource>,
+    pub source: Arc<Catalogue>,
     /// The file or folder that was opened.
     pub location: Location,
     /// Where it came from.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::checkpoint::TemporaryFile;
 use crate::error::{Error, printable};
 use crate::render::{OUTPUT_FORMATS, OutputFormat};
 use crate::store::Identity;
+use crate::writing::TemporaryFile;
 
 use super::options::Common;
 use super::{Status, complain, is_interrupted, stdout};

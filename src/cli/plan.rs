@@ -14,8 +14,8 @@ use super::stdout;
 
 /// What would be done, with an estimate from a small decomposition timed here and now.
 pub(super) fn write(selection: &Selection, jobs: &[Job], limits: Limits) -> Result<(), Error> {
-    let stored = selection.layers.iter().map(Layer::bytes).sum();
-    let layers: Vec<&Layer> = selection.layers.iter().collect();
+    let stored = selection.layers.iter().map(|layer| layer.bytes()).sum();
+    let layers: Vec<&Layer> = selection.layers.iter().map(AsRef::as_ref).collect();
     print(&lines(&layers, jobs, limits, &Reading { bytes: stored, skipped: selection.skipped.len() }))
 }
 

@@ -172,7 +172,7 @@ fn shown(columns: &[Chosen]) -> Vec<&'static str> {
 }
 
 /// The layer of that name.
-fn named<'a>(name: &str, layers: &'a [Layer]) -> Result<&'a str, Error> {
+fn named<'a>(name: &str, layers: &'a [Arc<Layer>]) -> Result<&'a str, Error> {
     if let Some(layer) = layers.iter().find(|layer| layer.name == name) {
         return Ok(&layer.name);
     }

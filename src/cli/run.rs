@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::analysis::Measured;
-use crate::checkpoint::{self, MatrixSource};
+use crate::checkpoint::{self, Catalogue};
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::gate::Gate;
@@ -42,7 +42,7 @@ pub(super) struct Analysis {
 
 impl Analysis {
     /// What one matrix costs, with the decomposition of another that it may take to read it.
-    pub(super) fn job(&self, source: &dyn MatrixSource, layer: &Layer) -> Job {
+    pub(super) fn job(&self, source: &Catalogue, layer: &Layer) -> Job {
         let job = (self.cost)(layer);
         if !source.decomposes(layer) {
             return job;
@@ -54,7 +54,7 @@ impl Analysis {
 }
 
 /// Measures one matrix of a source.
-pub(super) type Measure = Arc<dyn Fn(&dyn MatrixSource, &Layer) -> Result<Measured, Error> + Send + Sync>;
+pub(super) type Measure = Arc<dyn Fn(&Catalogue, &Layer) -> Result<Measured, Error> + Send + Sync>;
 
 /// A report with what only its own run knows.
 pub(super) struct Finished {
@@ -185,8 +185,8 @@ pub(super) type Content<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write
 
 /// Measures every layer that is not a copy of an earlier one; a copy shares its original's result.
 fn measure_all(
-    source: &Arc<dyn MatrixSource>,
-    layers: &[Layer],
+    source: &Arc<Catalogue>,
+    layers: &[Arc<Layer>],
     tied: &[Option<usize>],
     (common, analysis, limits): (&Common, &Analysis, Limits),
 ) -> Result<Vec<Result<Arc<Measured>, String>>, Error> {
@@ -194,7 +194,7 @@ fn measure_all(
     let jobs: Vec<Job> = originals.iter().map(|i| analysis.job(source.as_ref(), &layers[*i])).collect();
     let work: Work<Measured> = {
         let (source, measure) = (Arc::clone(source), Arc::clone(&analysis.measure));
-        let layers: Vec<Layer> = originals.iter().map(|i| layers[*i].clone()).collect();
+        let layers: Vec<Arc<Layer>> = originals.iter().map(|i| Arc::clone(&layers[*i])).collect();
         Arc::new(move |i| measure(source.as_ref(), &layers[i]))
     };
     let mut measured: Vec<Option<Result<Arc<Measured>, String>>> = vec![None; layers.len()];
@@ -215,7 +215,7 @@ fn assemble(
     let layers = &selection.layers;
     let rows = (0..layers.len())
         .map(|i| {
-            row(model.source.as_ref(), &layers[i], &measured[i], tied[i].map(|original| &layers[original]))
+            row(model.source.as_ref(), &layers[i], &measured[i], tied[i].map(|original| &*layers[original]))
         })
         .collect::<Vec<_>>();
     let failed = measured.iter().filter(|result| result.is_err()).count();
@@ -252,7 +252,7 @@ fn assemble(
 }
 
 fn row(
-    source: &dyn MatrixSource,
+    source: &Catalogue,
     layer: &Layer,
     measured: &Result<Arc<Measured>, String>,
     original: Option<&Layer>,

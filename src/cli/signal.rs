@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::checkpoint;
+use crate::writing;
 
 /// How long the run has to end by itself.
 const GRACE: Duration = Duration::from_millis(300);
@@ -41,6 +41,6 @@ pub(super) fn is_interrupted() -> bool {
 /// Removes what is unfinished and ends the process.
 #[expect(clippy::exit, reason = "threads that wait for a disk or a pipe cannot be asked to return")]
 pub(super) fn end() -> ! {
-    checkpoint::remove_all();
+    writing::remove_all();
     std::process::exit(CODE)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::analysis::hygiene;
-use crate::checkpoint::MatrixSource;
+use crate::checkpoint::Catalogue;
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::TensorInfo;
@@ -15,7 +15,7 @@ use super::options::Common;
 
 /// Hashes what is no matrix, and counts what of it is not finite.
 pub(super) fn look(
-    source: &Arc<dyn MatrixSource>,
+    source: &Arc<Catalogue>,
     skipped: &mut [Skipped],
     (common, limits): (&Common, Limits),
 ) -> Result<(), Error> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use crate::analysis::{hygiene, spectrum};
-use crate::checkpoint;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::{Layer, bare};
@@ -15,6 +14,7 @@ use crate::render;
 use crate::render::plot::{Picture, write_picture};
 use crate::report::{Labels, Row};
 use crate::solver::Precision;
+use crate::writing;
 
 use super::model::Model;
 use super::options::{Common, FormatName, Input, PrecisionName, word};
@@ -109,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             .iter()
             .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)))
             .filter(|(_, spectrum)| spectrum.fits());
-        outputs.write(slot, |out| checkpoint::write_spectra(out, &spectra.collect::<Vec<_>>()));
+        outputs.write(slot, |out| writing::write_spectra(out, &spectra.collect::<Vec<_>>()));
     }
     run::deliver_with(&report, common, &analysis.shown, &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)?;
@@ -180,7 +180,7 @@ fn bytes() -> Analysis {
             flops: layer.bytes() as f64 * hygiene::OPERATIONS_PER_BYTE,
             bytes: layer.bytes().min(hygiene::BLOCK as u64),
         }),
-        measure: Arc::new(|source, layer| hygiene::measure(source, layer)),
+        measure: Arc::new(hygiene::measure),
     }
 }
 

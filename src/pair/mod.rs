@@ -6,6 +6,7 @@ mod canonical;
 mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::layer::Layer;
 
@@ -16,27 +17,26 @@ use keys::{called, place, tensor};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
     /// In the checkpoint that was started from.
-    pub base: Layer,
+    pub base: Arc<Layer>,
     /// In the one that came of it.
-    pub tuned: Layer,
+    pub tuned: Arc<Layer>,
 }
 
 /// A matrix without a partner of its shape.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "hardly any is a pair")]
 pub enum Unpaired {
     /// The tuned checkpoint has nothing under this name.
-    Removed(Layer),
+    Removed(Arc<Layer>),
     /// The base has nothing under this name.
-    Added(Layer),
+    Added(Arc<Layer>),
     /// The base has several matrices that this name may mean, or one that several names may mean.
-    Ambiguous(Layer),
+    Ambiguous(Arc<Layer>),
     /// Both have it, in different shapes.
     Reshaped(Pair),
 }
 
 /// All pairs, in the order of `tuned`, then what is left: first of `base`, then of `tuned`, each in its order.
-pub fn pairs(base: &[Layer], tuned: &[Layer]) -> (Vec<Pair>, Vec<Unpaired>) {
+pub fn pairs(base: &[Arc<Layer>], tuned: &[Arc<Layer>]) -> (Vec<Pair>, Vec<Unpaired>) {
     let partners = partners(base, tuned);
     let taken = taken(&partners);
     let removed = (0..base.len()).filter(|i| !taken.contains(i));
@@ -71,9 +71,11 @@ enum Partner {
 
 /// The partner of each of `tuned`: the same part of the same tensor; failing that, the same name; failing that, the same
 /// canonical name, of the tensor and then of the matrix; failing that, the only name that ends in the other.
-fn partners(base: &[Layer], tuned: &[Layer]) -> Vec<Partner> {
+fn partners(base: &[Arc<Layer>], tuned: &[Arc<Layer>]) -> Vec<Partner> {
     let mut partners = vec![Partner::Nowhere; tuned.len()];
-    let of = |layers: &[Layer], name: fn(&Layer) -> String| layers.iter().map(name).collect::<Vec<_>>();
+    let of = |layers: &[Arc<Layer>], name: fn(&Layer) -> String| -> Vec<String> {
+        layers.iter().map(|layer| name(layer)).collect()
+    };
     for name in [place, called, tensor] {
         by_name(&of(base, name), &of(tuned, name), &mut partners);
     }
@@ -245,8 +247,8 @@ mod tests {
     use super::*;
     use crate::matrix::Dtype;
 
-    fn layers(names: &[(&str, usize)]) -> Vec<Layer> {
-        let layer = |(name, rows): &(&str, usize)| Layer::plain(name, (*rows, 2), Dtype::F32);
+    fn layers(names: &[(&str, usize)]) -> Vec<Arc<Layer>> {
+        let layer = |(name, rows): &(&str, usize)| Arc::new(Layer::plain(name, (*rows, 2), Dtype::F32));
         names.iter().map(layer).collect()
     }
 
@@ -311,7 +313,7 @@ mod tests {
         let name = |i: usize| format!("layers.{}.mlp.expert.{}.up_proj", i / 384, i % 384);
         let base: Vec<String> = (0..18_000).map(|i| format!("text.{}", name(i))).collect();
         let tuned: Vec<String> = (0..18_000).map(|i| format!("policy.actor.text.{}", name(i))).collect();
-        let named = |names: &[String]| -> Vec<Layer> {
+        let named = |names: &[String]| -> Vec<Arc<Layer>> {
             layers(&names.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>())
         };
         let (pairs, left) = pairs(&named(&base), &named(&tuned));

@@ -3,13 +3,13 @@
 use super::choice::{Form, Need, Precision, procedure};
 use super::entries::Entries;
 use super::unit;
-use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::{self, Operator, Places, Windows};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::spectrum::Spectrum;
+use crate::weight::Catalogue;
 
 /// A matrix in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,7 @@ impl Held {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
+    pub fn read(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         match layer.rank {
             Some(_) => source.factors(layer).map(Self::Thin),
             None => source.read(layer, 0..layer.rows).map(Self::Dense),

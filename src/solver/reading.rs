@@ -5,11 +5,11 @@ use super::entries::Entries;
 use super::held::Held;
 use super::memo::{Content, Memo};
 use super::memory::singular_values;
-use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::Stream;
 use crate::spectrum::Spectrum;
+use crate::weight::Catalogue;
 
 /// What one reading of a matrix tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ pub struct Reading {
 /// # Errors
 /// When it cannot be read or its decomposition does not converge.
 pub fn read(
-    source: &dyn MatrixSource,
+    source: &Catalogue,
     layer: &Layer,
     precision: Precision,
     memo: &dyn Memo,
@@ -44,12 +44,7 @@ pub fn read(
 }
 
 /// The same in blocks of rows: the matrix is never in memory whole.
-fn streamed(
-    source: &dyn MatrixSource,
-    layer: &Layer,
-    form: &Form,
-    memo: &dyn Memo,
-) -> Result<Reading, Error> {
+fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
     let (mut entries, mut hash) = (Entries::new(), blake3::Hasher::new());
     let mut stream = Stream::new(layer.rows, layer.cols);
     for rows in layer.blocks(BLOCK_BYTES) {
@@ -96,47 +91,41 @@ fn recalled(
 mod tests {
     use std::collections::BTreeMap;
     use std::ops::Range;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::super::NoMemo;
     use super::*;
-    use crate::layer::TensorInfo;
     use crate::linalg;
     use crate::matrix::{Dtype, Matrix};
-    use crate::report::SourceFile;
     use crate::spectrum::Route;
+    use crate::weight::{Given, Holds, Rows};
 
     /// A matrix of ones beside a diagonal, and how many rows each read asked for.
     struct Counted {
         layer: Layer,
-        reads: Mutex<Vec<usize>>,
+        source: Catalogue,
+        reads: Arc<Mutex<Vec<usize>>>,
     }
 
     impl Counted {
-        fn new(shape: (usize, usize), dtype: Dtype) -> Self {
-            Self { layer: Layer::plain("w", shape, dtype), reads: Mutex::default() }
+        fn new((rows, cols): (usize, usize), dtype: Dtype) -> Self {
+            let (layer, reads) =
+                (Layer::plain("w", (rows, cols), dtype), Arc::<Mutex<Vec<usize>>>::default());
+            let counted = Arc::clone(&reads);
+            let read = move |range: Range<usize>| {
+                counted.lock().expect("one thread").push(range.len());
+                let entry = |(i, j): (usize, usize)| 1.0 + if i == j { i as f64 } else { 0.0 };
+                let entries = range.clone().flat_map(|i| (0..cols).map(move |j| (i, j))).map(entry);
+                Matrix::rounded(range.len(), cols, dtype, &entries.collect::<Vec<_>>())
+            };
+            let given = Given::Rows(Rows { shape: (rows, cols), dtype, read: Arc::new(read) });
+            let source = Catalogue::given(Holds::Weights, [(layer.clone(), given)]);
+            Self { layer, source, reads }
         }
 
         fn read(&self, precision: Precision, memo: &dyn Memo) -> (Reading, Vec<usize>) {
-            let reading = read(self, &self.layer, precision, memo).expect("converges");
+            let reading = read(&self.source, &self.layer, precision, memo).expect("converges");
             (reading, std::mem::take(&mut *self.reads.lock().expect("one thread")))
-        }
-    }
-
-    impl MatrixSource for Counted {
-        fn tensors(&self) -> &[TensorInfo] {
-            &[]
-        }
-
-        fn files(&self) -> Vec<SourceFile> {
-            vec![]
-        }
-
-        fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-            self.reads.lock().expect("one thread").push(rows.len());
-            let entry = |(i, j): (usize, usize)| 1.0 + if i == j { i as f64 } else { 0.0 };
-            let entries = rows.clone().flat_map(|i| (0..layer.cols).map(move |j| (i, j))).map(entry);
-            Matrix::rounded(rows.len(), layer.cols, layer.dtype, &entries.collect::<Vec<_>>())
         }
     }
 

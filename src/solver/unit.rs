@@ -4,13 +4,12 @@
 use std::ops::Range;
 
 use super::entries::Entries;
-use crate::checkpoint::MatrixSource;
 use crate::error::Error;
-use crate::layer::{Layer, TensorInfo};
+use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report::SourceFile;
 use crate::spectrum::{Spectrum, magnitude, scaled};
+use crate::weight::Catalogue;
 
 /// Sums of thousands of products of numbers from 2⁻³⁰⁰ to 2³⁰⁰ fit a double, and all of f32 lies within.
 const FAR: i32 = 300;
@@ -67,28 +66,32 @@ pub(super) fn product(product: &LowRank, exponent: i32) -> Result<LowRank, Error
     )
 }
 
-/// A source whose matrices are multiplied by `2^exponent`.
+/// A weight times `2^exponent`, read as it is where that is 0.
+#[derive(Clone, Copy)]
 pub struct Rescaled<'a> {
-    /// The matrices.
-    pub source: &'a dyn MatrixSource,
+    /// The checkpoint.
+    pub source: &'a Catalogue,
+    /// The matrix.
+    pub layer: &'a Layer,
     /// The power of two.
     pub exponent: i32,
 }
 
-impl MatrixSource for Rescaled<'_> {
-    fn tensors(&self) -> &[TensorInfo] {
-        self.source.tensors()
+impl Rescaled<'_> {
+    /// Its rows `rows`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(&self, rows: Range<usize>) -> Result<Matrix, Error> {
+        let read = self.source.read(self.layer, rows)?;
+        if self.exponent == 0 { Ok(read) } else { matrix(&read, self.exponent) }
     }
 
-    fn files(&self) -> Vec<SourceFile> {
-        self.source.files()
-    }
-
-    fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
-        product(&self.source.factors(layer)?, self.exponent)
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        matrix(&self.source.read(layer, rows)?, self.exponent)
+    /// All of it.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn whole(&self) -> Result<Matrix, Error> {
+        self.read(0..self.layer.rows)
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Location, Refusal};
+use super::{Refusal, failed};
 use crate::error::Error;
 
 /// What tells one file from all others, whatever path leads to it.
@@ -54,7 +54,7 @@ impl Identity {
 /// # Errors
 /// When it is not a regular file, or cannot be opened.
 pub(crate) fn open(path: &Path) -> Result<File, Error> {
-    try_open(path).map_err(|e| Location::disk(path).failed("cannot open", e))
+    try_open(path).map_err(|e| failed(path, "cannot open", e))
 }
 
 /// The same for callers with words of their own for what goes wrong.

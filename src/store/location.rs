@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, Entry, Listed, ReadAt, Refusal, Store, Version};
+use super::{Disk, Entry, Listed, ReadAt, Store, Version, failed};
 use crate::error::Error;
 
 /// Where a file or folder lies, whether or not it is there.
@@ -157,11 +157,7 @@ impl Location {
 
     /// The error that `source` is here, while `action` was tried.
     pub fn failed(&self, action: &'static str, source: io::Error) -> Error {
-        match source.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>()) {
-            Some(Refusal::Interrupted) => Error::Interrupted,
-            Some(Refusal::Because(why)) => self.malformed(why.clone()),
-            None => Error::io(&self.describe(), action, source),
-        }
+        failed(&self.describe(), action, source)
     }
 }
 

@@ -19,6 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::error::Error;
+
 pub use address::Address;
 pub use cache::Cached;
 pub use disk::Disk;
@@ -140,5 +142,14 @@ pub enum Refusal {
 impl From<Refusal> for io::Error {
     fn from(refusal: Refusal) -> Self {
         Self::other(refusal)
+    }
+}
+
+/// The error that `source` is about what lies at `path`, while `action` was tried.
+pub(crate) fn failed(path: &Path, action: &'static str, source: io::Error) -> Error {
+    match source.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>()) {
+        Some(Refusal::Interrupted) => Error::Interrupted,
+        Some(Refusal::Because(why)) => Error::malformed(path, why.clone()),
+        None => Error::io(path, action, source),
     }
 }

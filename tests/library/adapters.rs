@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use svdkit::analysis::spectrum::measure;
-use svdkit::checkpoint::{self, MatrixSource, Opening, Pairs};
+use svdkit::checkpoint::{self, Catalogue, Opening, Pairs};
 use svdkit::layer::{Filter, Layer};
 use svdkit::metric::METRICS;
 use svdkit::pair::Pair;
@@ -21,17 +21,17 @@ fn oracle(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(fixture("oracle").join(name)).unwrap()).unwrap()
 }
 
-fn open(path: &str, base: Option<&Arc<dyn MatrixSource>>) -> Arc<dyn MatrixSource> {
+fn open(path: &str, base: Option<&Arc<Catalogue>>) -> Arc<Catalogue> {
     let opening = Opening { base: base.cloned(), ..Opening::default() };
     checkpoint::open_with(&fixture(path), &opening).unwrap().1
 }
 
-fn layers(source: &dyn MatrixSource) -> Vec<Layer> {
+fn layers(source: &Catalogue) -> Vec<Arc<Layer>> {
     source.select(&Filter::default()).layers
 }
 
 /// The singular values of a layer, by the route it takes and once more from its rows, read in three parts.
-fn spectra(source: &dyn MatrixSource, layer: &Layer) -> [Vec<f64>; 2] {
+fn spectra(source: &Catalogue, layer: &Layer) -> [Vec<f64>; 2] {
     let found = measure(source, layer, Precision::Exact, METRICS).unwrap();
     let cuts = [0, layer.rows / 3, layer.rows * 2 / 3, layer.rows];
     let parts = cuts.windows(2).map(|cut| source.read(layer, cut[0]..cut[1]).unwrap().to_f64());
@@ -60,7 +60,7 @@ fn updates_in_every_spelling_have_the_spectra_of_their_dense_products() {
     for (name, case) in oracle("dialects.json").as_object().unwrap() {
         let with = case["base"].as_bool().unwrap().then_some(&base);
         let adapter = open(&format!("dialects/{}", case["path"].as_str().unwrap()), with);
-        let source: Arc<dyn MatrixSource> = match with {
+        let source: Arc<Catalogue> = match with {
             Some(base) => Arc::new(Pairs::new(Arc::clone(base), adapter).difference()),
             None => adapter,
         };
@@ -177,7 +177,7 @@ fn diffusers(path: &Path, part: &str, settings: &str) {
 }
 
 /// The scales of its linear layers.
-fn scales(source: &dyn MatrixSource) -> Vec<f64> {
+fn scales(source: &Catalogue) -> Vec<f64> {
     let layers = layers(source);
     let linear = layers.iter().filter(|layer| !layer.name.contains("conv"));
     linear.filter_map(|layer| source.update(layer)?.scale).collect()
@@ -256,7 +256,7 @@ fn less_its_beginning_an_adapter_is_an_update_to_the_original_weights() {
             assert_eq!(layer.rank, Some(20), "{}", layer.name);
             let [by_factors, by_rows] = spectra(since.as_ref(), layer);
             close(&by_factors, &by_rows, 1e-13, &layer.name);
-            let read = |source: &Arc<dyn MatrixSource>| source.read(layer, 2..3).unwrap().to_f64();
+            let read = |source: &Arc<Catalogue>| source.read(layer, 2..3).unwrap().to_f64();
             let differences: Vec<f64> = read(&now).iter().zip(read(&before)).map(|(x, y)| x - y).collect();
             assert_eq!(since.read(layer, 2..3).unwrap().to_f64(), differences);
         }
@@ -282,7 +282,7 @@ fn a_copy_that_only_the_tuned_side_stores_is_paired_with_its_original() {
             bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
         }
         std::fs::write(&path, bytes).unwrap();
-        let base: Arc<dyn MatrixSource> = checkpoint::open(&path).unwrap().1;
+        let base: Arc<Catalogue> = checkpoint::open(&path).unwrap().1;
         let pairs = Pairs::new(base, open("formats/tied.safetensors", None));
         let both = |pair: &Pair| format!("{}={}", pair.base.name, pair.tuned.name);
         (pairs.paired().iter().map(both).collect::<Vec<_>>(), pairs.unpaired().len())

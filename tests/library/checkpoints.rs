@@ -2,24 +2,24 @@
 
 use std::path::Path;
 
-use svdkit::checkpoint::{self, Choice, MatrixSource, Opening};
+use svdkit::checkpoint::{self, Catalogue, Choice, Opening};
 use svdkit::layer::{Filter, Layer, Selection, select};
 use svdkit::matrix::Matrix;
 use svdkit::spectrum::{Route, Spectrum};
 
-fn open(path: &str) -> std::sync::Arc<dyn MatrixSource> {
+fn open(path: &str) -> std::sync::Arc<Catalogue> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
     checkpoint::open(&path).expect("a sound checkpoint opens").1
 }
 
-fn selection(source: &dyn MatrixSource) -> Selection {
+fn selection(source: &Catalogue) -> Selection {
     select(source.tensors(), &Filter::default())
 }
 
 /// Writes the file, if the spectra can be written.
 fn write_spectra(path: &Path, spectra: &[(&str, &Spectrum)]) -> std::io::Result<()> {
     let mut bytes = vec![];
-    checkpoint::write_spectra(&mut bytes, spectra)?;
+    svdkit::writing::write_spectra(&mut bytes, spectra)?;
     std::fs::write(path, bytes)
 }
 
@@ -101,11 +101,11 @@ fn two_spectra_of_one_name_are_refused() {
     let path = folder.path().join("spectra.safetensors");
     let error =
         write_spectra(&path, &[("a", &spectrum(&[1.0])), ("a", &spectrum(&[2.0]))]).expect_err("same name");
-    assert!(error.to_string().contains("two spectra would be called `a`") && !path.exists());
+    assert!(error.to_string().contains("two tensors would be called `a`") && !path.exists());
 }
 
 /// Every matrix of a source by name: type, shape, values.
-fn matrices(source: &dyn MatrixSource) -> Vec<(String, Matrix)> {
+fn matrices(source: &Catalogue) -> Vec<(String, Matrix)> {
     let read = |layer: &Layer| source.read(layer, 0..layer.rows).expect("readable");
     selection(source).layers.iter().map(|layer| (layer.name.clone(), read(layer))).collect()
 }

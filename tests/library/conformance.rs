@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use svdkit::checkpoint::{self, Choice, MatrixSource, Opening, Pairs};
+use svdkit::checkpoint::{self, Catalogue, Choice, Opening, Pairs};
 use svdkit::layer::Filter;
 use svdkit::solver::{Precision, singular_values};
 
@@ -16,7 +16,7 @@ fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"))
 }
 
-fn open(path: &str) -> Arc<dyn MatrixSource> {
+fn open(path: &str) -> Arc<Catalogue> {
     checkpoint::open(&fixtures().join(path)).unwrap().1
 }
 
@@ -30,7 +30,7 @@ fn check(path: &str, unnamed: &[&str]) {
 }
 
 /// Checks every matrix that is `expected`, and that what else can be read is in `unnamed`.
-fn agree(source: &dyn MatrixSource, expected: &Json, path: &str, unnamed: &[&str]) {
+fn agree(source: &Catalogue, expected: &Json, path: &str, unnamed: &[&str]) {
     let expected = expected.as_object().unwrap();
     let layers = source.select(&Filter::default()).layers;
     let mut others: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
@@ -143,7 +143,7 @@ fn adapters_add_what_the_packages_that_saved_them_add() {
         // These say which component they change; the others leave that to whoever loads them.
         let whole = ["writers/diffusers", "writers/kohya.safetensors"].contains(&path.as_str());
         let base = if whole { "writers/pipeline" } else { "writers/pipeline/unet" };
-        let base: Arc<dyn MatrixSource> = open(base);
+        let base: Arc<Catalogue> = open(base);
         let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
         let adapter = checkpoint::open_with(&fixtures().join(path), &opening).unwrap().1;
         let pairs = Arc::new(Pairs::new(base, adapter));
@@ -158,7 +158,7 @@ fn adapters_add_what_the_packages_that_saved_them_add() {
 
 #[test]
 fn an_adapter_of_a_part_that_is_not_named_is_not_guessed_at() {
-    let base: Arc<dyn MatrixSource> = open("writers/pipeline");
+    let base: Arc<Catalogue> = open("writers/pipeline");
     let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
     let adapter = checkpoint::open_with(&fixtures().join("writers/peft"), &opening).unwrap().1;
     let pairs = Arc::new(Pairs::new(base, adapter));

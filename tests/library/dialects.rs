@@ -7,7 +7,7 @@ use std::sync::Arc;
 use globset::{Glob, GlobSet};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use svdkit::checkpoint::{self, MatrixSource, Opening, Pairs, QueriesKeysValues};
+use svdkit::checkpoint::{self, Catalogue, Opening, Pairs, QueriesKeysValues};
 use svdkit::layer::{Filter, bare};
 
 /// Folders of safetensors files: plain, fused, quantized, adapters.
@@ -47,7 +47,7 @@ fn filter(include: Option<&str>, exclude: Option<&str>) -> Filter {
 }
 
 /// Notes are kept, filters only leave out, and every tensor becomes something.
-fn check(source: &dyn MatrixSource, notes: &[&str], wanted: &Filter, what: &str) {
+fn check(source: &Catalogue, notes: &[&str], wanted: &Filter, what: &str) {
     for note in notes {
         assert!(source.notes().iter().any(|kept| kept == note), "{what}: {:?}", source.notes());
     }

@@ -7,16 +7,12 @@ use std::ops::Range;
 use svdkit::analysis::compare::{
     DRIFTS, Preserve, Settings, Side, TURNS, Tuned, Vectors, Weight, drifts_of, measure,
 };
-use svdkit::checkpoint::MatrixSource;
-use svdkit::error::Error;
-use svdkit::layer::{Element, Filter, Layer, TensorInfo, select};
+use svdkit::checkpoint::{Catalogue, Holds};
+use svdkit::layer::Layer;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::METRICS;
-use svdkit::report::{Flag, MissingReason, SourceFile, Standing, Value};
+use svdkit::report::{Flag, MissingReason, Standing, Value};
 use svdkit::solver::{Precision, all_vectors};
-
-/// A checkpoint of one f64 matrix.
-struct Memory(Dense);
 
 /// Entries, row-major.
 #[derive(Clone)]
@@ -24,21 +20,6 @@ struct Dense {
     rows: usize,
     cols: usize,
     entries: Vec<f64>,
-}
-
-impl MatrixSource for Memory {
-    fn tensors(&self) -> &[TensorInfo] {
-        &[]
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        vec![]
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        let entries = &self.0.entries[rows.start * layer.cols..rows.end * layer.cols];
-        Matrix::from_f64(rows.len(), layer.cols, entries)
-    }
 }
 
 impl Dense {
@@ -82,15 +63,13 @@ impl Dense {
     }
 
     fn layer(&self) -> Layer {
-        let tensor = TensorInfo {
-            name: "w".to_owned(),
-            shape: vec![self.rows, self.cols],
-            element: Element::Float(Dtype::F64),
-            file: 0,
-            offset: 0,
-            bytes: None,
-        };
-        select(&[tensor], &Filter::default()).layers.remove(0)
+        Layer::plain("w", (self.rows, self.cols), Dtype::F64)
+    }
+
+    /// A checkpoint of this alone.
+    fn checkpoint(&self) -> Catalogue {
+        let matrix = Matrix::from_f64(self.rows, self.cols, &self.entries).unwrap();
+        Catalogue::given(Holds::Weights, [(self.layer(), matrix.into())])
     }
 }
 
@@ -108,8 +87,8 @@ fn compared(base: &Dense, tuned: &Dense, settings: &Settings) -> Tuned {
     } else {
         Standing::Reshaped
     };
-    let (layers, sources) = ([base.layer(), tuned.layer()], [Memory(base.clone()), Memory(tuned.clone())]);
-    let side = |i: usize| Side::Weight(Weight { source: &sources[i], layer: &layers[i], added: None });
+    let (layers, sources) = ([base.layer(), tuned.layer()], [base.checkpoint(), tuned.checkpoint()]);
+    let side = |i: usize| Side::Weight(Weight { source: &sources[i], layer: &layers[i] });
     measure(Some(side(0)), &[Some((side(1), standing))], settings).unwrap().tuned.remove(0).unwrap()
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use svdkit::checkpoint::{MatrixSource, Opening, QueriesKeysValues, open_with};
+use svdkit::checkpoint::{Catalogue, Opening, QueriesKeysValues, open_with};
 use svdkit::layer::{Filter, Layer, Part};
 use svdkit::pair::canonical;
 use svdkit::solver::{Precision, singular_values};
@@ -14,7 +15,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn source(name: &str, attention: QueriesKeysValues) -> std::sync::Arc<dyn MatrixSource> {
+fn source(name: &str, attention: QueriesKeysValues) -> Arc<Catalogue> {
     let opening = Opening { attention, ..Opening::default() };
     open_with(&fixture(&format!("experts/{name}")), &opening).unwrap().1
 }
@@ -24,14 +25,14 @@ fn oracle(name: &str) -> Spectra {
     serde_json::from_slice::<BTreeMap<String, Spectra>>(&all).unwrap().remove(name).unwrap()
 }
 
-fn layers(source: &dyn MatrixSource) -> Vec<Layer> {
+fn layers(source: &Catalogue) -> Vec<Arc<Layer>> {
     source.select(&Filter::default()).layers
 }
 
 /// Checks names, shapes and numbers, and that rows read one by one are those read at once.
-fn check(source: &dyn MatrixSource, expected: &Spectra, name: impl Fn(&Layer) -> String) {
+fn check(source: &Catalogue, expected: &Spectra, name: impl Fn(&Layer) -> String) {
     let layers = layers(source);
-    let names: BTreeSet<String> = layers.iter().map(&name).collect();
+    let names: BTreeSet<String> = layers.iter().map(|layer| name(layer)).collect();
     assert_eq!(names, expected.keys().cloned().collect());
     for layer in &layers {
         let whole = source.read(layer, 0..layer.rows).unwrap();
@@ -52,7 +53,7 @@ fn experts_are_the_same_in_every_layout() {
     for layout in ["apart", "mixtral", "fused", "turned", "interleaved", "flat", "gguf-names"] {
         let source = source(layout, QueriesKeysValues::Together);
         check(source.as_ref(), &expected, |layer| canonical(&layer.name));
-        let by_name = |source: &dyn MatrixSource| -> BTreeMap<String, (usize, usize, Vec<u8>)> {
+        let by_name = |source: &Catalogue| -> BTreeMap<String, (usize, usize, Vec<u8>)> {
             let read = |layer: &Layer| source.read(layer, 0..layer.rows).unwrap().bytes().to_vec();
             let all = layers(source);
             all.iter().map(|layer| (canonical(&layer.name), (layer.rows, layer.cols, read(layer)))).collect()
@@ -65,7 +66,7 @@ fn experts_are_the_same_in_every_layout() {
 fn parts_of_fused_tensors_have_canonical_names() {
     for layout in ["fused", "turned", "interleaved", "flat"] {
         let names = layers(source(layout, QueriesKeysValues::Together).as_ref());
-        let names: Vec<String> = names.into_iter().map(|layer| layer.name).collect();
+        let names: Vec<String> = names.iter().map(|layer| layer.name.clone()).collect();
         assert_eq!(names, oracle("experts").into_keys().collect::<Vec<_>>(), "{layout}");
     }
 }

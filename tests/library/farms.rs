@@ -3,18 +3,16 @@
 
 #![expect(clippy::unreadable_literal, reason = "copied digit by digit from the peers")]
 
-use std::ops::Range;
 use std::path::Path;
 
 use serde_json::Value as Json;
 use svdkit::analysis::allocation::{Excess, means, sparsities};
 use svdkit::analysis::farms::{Convolution, Settings, measure, windows};
-use svdkit::checkpoint::MatrixSource;
-use svdkit::error::Error;
-use svdkit::layer::{Element, Filter, Layer, TensorInfo};
+use svdkit::checkpoint::{Catalogue, Holds};
+use svdkit::layer::{Element, Filter, TensorInfo, select};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::StartRule;
-use svdkit::report::{Measurements, SourceFile};
+use svdkit::report::Measurements;
 use svdkit::solver::Precision;
 use svdkit::spectrum::{Route, Spectrum};
 
@@ -35,22 +33,11 @@ impl Golden {
     }
 
     fn measure(&self, settings: &Settings) -> Measurements {
-        let layers = self.select(&Filter::default()).layers;
-        measure(self, &layers[0], settings).unwrap().values
-    }
-}
-
-impl MatrixSource for Golden {
-    fn tensors(&self) -> &[TensorInfo] {
-        std::slice::from_ref(&self.0)
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        vec![]
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        Matrix::from_f64(rows.len(), layer.cols, &self.1[rows.start * layer.cols..rows.end * layer.cols])
+        let layers = select(std::slice::from_ref(&self.0), &Filter::default()).layers;
+        let layer = &*layers[0];
+        let matrix = Matrix::from_f64(layer.rows, layer.cols, &self.1).unwrap();
+        let source = Catalogue::given(Holds::Weights, [(layer.clone(), matrix.into())]);
+        measure(&source, layer, settings).unwrap().values
     }
 }
 

@@ -3,19 +3,15 @@
 
 #![expect(clippy::unreadable_literal, reason = "copied digit by digit from the peers")]
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 use svdkit::analysis::intruders::{Cosines, Detail, Found, Of, Options, Side, measure};
-use svdkit::checkpoint::{self, Holds, MatrixSource, Opening, Pairs};
-use svdkit::error::Error;
-use svdkit::layer::{Element, Filter, Layer, Selection, TensorInfo, select};
+use svdkit::checkpoint::{self, Catalogue, Given, Holds, Opening, Pairs};
+use svdkit::layer::Layer;
 use svdkit::low_rank::LowRank;
 use svdkit::matrix::{Dtype, Matrix};
-use svdkit::report::SourceFile;
 use svdkit::solver::{Operator, leading};
 
 fn fixture(name: &str) -> PathBuf {
@@ -36,62 +32,9 @@ fn options() -> Options {
     }
 }
 
-/// Weights, or updates as products, in memory.
-struct Memory {
-    tensors: Vec<TensorInfo>,
-    weights: BTreeMap<String, Matrix>,
-    updates: BTreeMap<String, LowRank>,
-}
-
-impl Memory {
-    fn new(weights: Vec<(&str, Matrix)>, updates: Vec<(String, LowRank)>) -> Arc<Self> {
-        let info = |name: &str, shape: Vec<usize>| TensorInfo {
-            name: name.to_owned(),
-            shape,
-            element: Element::Float(Dtype::F64),
-            file: 0,
-            offset: 0,
-            bytes: None,
-        };
-        let stored = weights.iter().map(|(name, w)| info(name, vec![w.rows(), w.cols()]));
-        let thin = updates.iter().map(|(name, u)| info(name, vec![u.rows(), u.cols()]));
-        Arc::new(Self {
-            tensors: stored.chain(thin).collect(),
-            weights: weights.into_iter().map(|(name, w)| (name.to_owned(), w)).collect(),
-            updates: updates.into_iter().collect(),
-        })
-    }
-}
-
-impl MatrixSource for Memory {
-    fn tensors(&self) -> &[TensorInfo] {
-        &self.tensors
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        vec![]
-    }
-
-    fn holds(&self) -> Holds {
-        if self.updates.is_empty() { Holds::Weights } else { Holds::Updates }
-    }
-
-    fn select(&self, filter: &Filter) -> Selection {
-        let mut selection = select(&self.tensors, filter);
-        for layer in &mut selection.layers {
-            layer.rank = self.updates.get(&layer.tensor).map(LowRank::rank);
-        }
-        selection
-    }
-
-    fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
-        Ok(self.updates[&layer.tensor].clone())
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        assert_eq!(rows, 0..layer.rows);
-        Ok(self.weights[&layer.tensor].clone())
-    }
+/// One matrix in memory.
+fn memory(holds: Holds, shape: (usize, usize), given: Given) -> Arc<Catalogue> {
+    Arc::new(Catalogue::given(holds, [(Layer::plain("w", shape, Dtype::F64), given)]))
 }
 
 fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
@@ -103,7 +46,7 @@ fn check(tuned: &str) {
     let text = std::fs::read_to_string(fixture("oracle/intruders_charlm.json")).unwrap();
     let oracle: Json = serde_json::from_str(&text).unwrap();
     let expected = &oracle["fine_tunes"][tuned];
-    let base: Arc<dyn MatrixSource> = checkpoint::open(&fixture("charlm/base")).unwrap().1;
+    let base: Arc<Catalogue> = checkpoint::open(&fixture("charlm/base")).unwrap().1;
     let opening = Opening { base: Some(Arc::clone(&base)), ..Opening::default() };
     let source = checkpoint::open_with(&fixture("charlm").join(tuned), &opening).unwrap().1;
     let pairs = Pairs::new(base, source);
@@ -150,8 +93,9 @@ fn adapters_have_the_intruders_that_the_authors_find() {
 
 /// One pair, measured.
 fn pair(base: Matrix, update: LowRank, options: &Options) -> Found {
-    let base = Memory::new(vec![("w", base)], vec![]);
-    measure(&Pairs::new(base, Memory::new(vec![], vec![("w".to_owned(), update)])), "w", options).unwrap()
+    let shape = (base.rows(), base.cols());
+    let base = memory(Holds::Weights, shape, base.into());
+    measure(&Pairs::new(base, memory(Holds::Updates, shape, update.into())), "w", options).unwrap()
 }
 
 fn cosines(found: &Found, side: &str) -> Vec<f64> {

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use svdkit::checkpoint::{self, MatrixSource};
+use svdkit::checkpoint::{self, Catalogue};
 use svdkit::layer::{Filter, select};
 
 fn bad(name: &str) -> PathBuf {
@@ -29,7 +29,7 @@ fn check(name: &str, expected: &str) {
     check_path(&bad(name), expected);
 }
 
-fn open(path: &Path) -> std::sync::Arc<dyn MatrixSource> {
+fn open(path: &Path) -> std::sync::Arc<Catalogue> {
     checkpoint::open(path).expect("opens").1
 }
 

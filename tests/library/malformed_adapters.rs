@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use svdkit::checkpoint::{self, MatrixSource, Opening};
+use svdkit::checkpoint::{self, Catalogue, Opening};
 use svdkit::layer::Filter;
 use svdkit::report::Flag;
 
@@ -45,7 +45,7 @@ fn folder(tensors: Tensors<'_>, config: &str) -> tempfile::TempDir {
 }
 
 #[track_caller]
-fn check_with(tensors: Tensors<'_>, config: &str, base: Option<Arc<dyn MatrixSource>>, expected: &str) {
+fn check_with(tensors: Tensors<'_>, config: &str, base: Option<Arc<Catalogue>>, expected: &str) {
     let folder = folder(tensors, config);
     let message = match checkpoint::open_with(folder.path(), &Opening { base, ..Opening::default() }) {
         Ok(_) => panic!("{tensors:?} with {config} opens"),
@@ -182,7 +182,7 @@ fn unknown_fields_and_a_wrong_rank_are_lived_with() {
 fn experts_that_could_be_several_things_are_refused() {
     const STACK: Tensors<'_> = &[("m.e.lora_A.weight", &[6, 4]), ("m.e.lora_B.weight", &[4, 6])];
     let base = tempfile::tempdir().unwrap();
-    let open = |tensors: Tensors<'_>| -> Option<Arc<dyn MatrixSource>> {
+    let open = |tensors: Tensors<'_>| -> Option<Arc<Catalogue>> {
         write(&base.path().join("model.safetensors"), tensors);
         Some(checkpoint::open(base.path()).unwrap().1)
     };

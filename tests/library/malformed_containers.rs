@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use svdkit::checkpoint::{self, Choice, Copy, MatrixSource, Opening};
+use svdkit::checkpoint::{self, Catalogue, Choice, Opening};
 use svdkit::layer::Filter;
+use svdkit::writing::CheckpointCopy;
 
 fn bad(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/bad").join(name)
@@ -30,7 +31,7 @@ fn check(name: &str, expected: &str) {
     check_with(&bad(name), Choice::default(), expected);
 }
 
-fn open(name: &str) -> std::sync::Arc<dyn MatrixSource> {
+fn open(name: &str) -> std::sync::Arc<Catalogue> {
     checkpoint::open(&bad(name)).expect("opens").1
 }
 
@@ -124,7 +125,8 @@ fn pipelines_that_are_not_whole_name_what_is_missing() {
 fn a_pipeline_is_not_copied_in_part() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats/pipeline");
     let (_, source) = checkpoint::open(&path).expect("opens");
-    let error = Copy::check(&path, source.as_ref(), Path::new("nowhere")).expect_err("refused").to_string();
+    let error =
+        CheckpointCopy::check(&path, source.as_ref(), Path::new("nowhere")).expect_err("refused").to_string();
     assert!(error.contains("is a pipeline; name the folder of the component"), "{error}");
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use svdkit::checkpoint::{MatrixSource, open};
+use svdkit::checkpoint::{Catalogue, open};
 use svdkit::layer::Filter;
 use svdkit::solver::{Precision, singular_values};
 
@@ -12,12 +12,12 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn source(name: &str) -> std::sync::Arc<dyn MatrixSource> {
+fn source(name: &str) -> std::sync::Arc<Catalogue> {
     open(&fixture(&format!("quantized/{name}"))).unwrap().1
 }
 
 /// The singular values of every matrix by name, as svdkit reads it whole and row by row.
-fn spectra(source: &dyn MatrixSource) -> BTreeMap<String, Vec<f64>> {
+fn spectra(source: &Catalogue) -> BTreeMap<String, Vec<f64>> {
     let layers = source.select(&Filter::default()).layers;
     let spectrum = |layer| {
         let whole = source.read(layer, 0..layer.rows).unwrap();
@@ -131,7 +131,7 @@ fn save(folder: &Path, tensors: &[(&str, &str, &[usize], Vec<u8>)], config: &str
 fn made(
     tensors: &[(&str, &str, &[usize], Vec<u8>)],
     config: &str,
-) -> (tempfile::TempDir, Result<std::sync::Arc<dyn MatrixSource>, String>) {
+) -> (tempfile::TempDir, Result<std::sync::Arc<Catalogue>, String>) {
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), tensors, config);
     let opened = open(folder.path()).map(|(_, source)| source).map_err(|error| error.to_string());

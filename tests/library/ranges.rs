@@ -1,7 +1,6 @@
 //! Every column that states a range keeps to it, whatever the matrices: rounding puts no share above 1 and no angle below 0.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use svdkit::analysis::compare::{
@@ -10,50 +9,18 @@ use svdkit::analysis::compare::{
 use svdkit::analysis::farms::{Convolution, FARMS};
 use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, Side as Which, measure as intruders};
 use svdkit::analysis::{farms, spectrum};
-use svdkit::checkpoint::{MatrixSource, Pairs};
-use svdkit::error::Error;
-use svdkit::layer::{Element, Filter, Layer, TensorInfo, select};
+use svdkit::checkpoint::{Catalogue, Holds, Pairs};
+use svdkit::layer::Layer;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{METRICS, RANKS, StartRule, chosen};
-use svdkit::report::{Column, Measurements, SourceFile, Standing, Value};
+use svdkit::report::{Column, Measurements, Standing, Value};
 use svdkit::solver::Precision;
 
 /// A checkpoint of one f64 matrix.
-struct Memory {
-    tensors: Vec<TensorInfo>,
-    entries: Vec<f64>,
-}
-
-impl MatrixSource for Memory {
-    fn tensors(&self) -> &[TensorInfo] {
-        &self.tensors
-    }
-
-    fn files(&self) -> Vec<SourceFile> {
-        vec![]
-    }
-
-    fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        Matrix::from_f64(
-            rows.len(),
-            layer.cols,
-            &self.entries[rows.start * layer.cols..rows.end * layer.cols],
-        )
-    }
-}
-
-fn memory((rows, cols): (usize, usize), entries: &[f64]) -> (Memory, Layer) {
-    let element = Element::Float(Dtype::F64);
-    let tensors = vec![TensorInfo {
-        name: "w".to_owned(),
-        shape: vec![rows, cols],
-        element,
-        file: 0,
-        offset: 0,
-        bytes: None,
-    }];
-    let layer = select(&tensors, &Filter::default()).layers.remove(0);
-    (Memory { tensors, entries: entries.to_vec() }, layer)
+fn memory((rows, cols): (usize, usize), entries: &[f64]) -> (Catalogue, Layer) {
+    let layer = Layer::plain("w", (rows, cols), Dtype::F64);
+    let matrix = Matrix::from_f64(rows, cols, entries).unwrap();
+    (Catalogue::given(Holds::Weights, [(layer.clone(), matrix.into())]), layer)
 }
 
 /// A seeded stream of numbers in (−½, ½).
@@ -211,8 +178,8 @@ fn tuned((rows, cols): (usize, usize), base: &[f64], seed: u32) -> Vec<(&'static
 const SHAPES: [(usize, usize); 5] = [(1, 7), (8, 8), (12, 5), (9, 16), (24, 24)];
 const SCALES: [f64; 7] = [1.0, 1e-300, 1e-160, 1e-9, 1e140, 1e300, 7e306];
 
-fn side((source, layer): &(Memory, Layer)) -> Side<'_> {
-    Side::Weight(Weight { source, layer, added: None })
+fn side((source, layer): &(Catalogue, Layer)) -> Side<'_> {
+    Side::Weight(Weight { source, layer })
 }
 
 #[test]

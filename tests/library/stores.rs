@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use svdkit::checkpoint::{self, MatrixSource, Opening};
+use svdkit::checkpoint::{self, Catalogue, Opening};
 use svdkit::layer::Filter;
 use svdkit::store::{Entry, Listed, Location, Memory, ReadAt, Store, Version};
 
@@ -35,12 +35,12 @@ fn memory(path: &str) -> Location {
     Location::new(Arc::new(Memory::new("memory", files(&path))), name)
 }
 
-fn open(location: &Location) -> (&'static str, Arc<dyn MatrixSource>) {
+fn open(location: &Location) -> (&'static str, Arc<Catalogue>) {
     checkpoint::open_at(location, &Opening::default()).unwrap()
 }
 
 /// What is in a source: tensors, files, notes, and every matrix that can be read.
-fn content(source: &dyn MatrixSource) -> Vec<String> {
+fn content(source: &Catalogue) -> Vec<String> {
     let selection = source.select(&Filter::default());
     let matrices = selection.layers.iter().map(|layer| match source.read(layer, 0..layer.rows) {
         Ok(matrix) => format!("{} {:?}", layer.name, matrix.bytes()),

@@ -1,12 +1,13 @@
 //! What a matrix holds before anything is computed of it: enough to say that two are the same.
 
-use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Matrix;
 use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, MissingReason};
 use crate::solver::Entries;
+use crate::solver::unit::Rescaled;
+use crate::weight::Catalogue;
 
 /// How much of a matrix is in memory at once.
 pub const BLOCK: usize = 8 << 20;
@@ -25,7 +26,7 @@ impl Content {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn of(source: &dyn MatrixSource, layer: &Layer) -> Result<Self, Error> {
+    pub fn of(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         if layer.rank.is_some() {
             let factors = source.factors(layer)?;
             let blake3 = factors.blake3().to_hex().to_string();
@@ -66,8 +67,8 @@ impl Content {
 /// # Errors
 /// When a side cannot be read.
 pub fn equal(
-    (base, base_layer): (&dyn MatrixSource, &Layer),
-    (tuned, layer): (&dyn MatrixSource, &Layer),
+    (base, base_layer): (&Catalogue, &Layer),
+    (tuned, layer): (&Catalogue, &Layer),
 ) -> Result<bool, Error> {
     for rows in layer.blocks(BLOCK) {
         if tuned.read(layer, rows.clone())?.to_f64() != base.read(base_layer, rows)?.to_f64() {
@@ -81,13 +82,11 @@ pub fn equal(
 ///
 /// # Errors
 /// When a side cannot be read.
-pub(super) fn difference(
-    (base, base_layer): (&dyn MatrixSource, &Layer),
-    (tuned, layer): (&dyn MatrixSource, &Layer),
-) -> Result<Matrix, Error> {
+pub(super) fn difference(base: Rescaled<'_>, tuned: Rescaled<'_>) -> Result<Matrix, Error> {
+    let layer = tuned.layer;
     let mut entries = Vec::with_capacity(layer.len());
     for rows in layer.blocks(BLOCK) {
-        let (tuned, base) = (tuned.read(layer, rows.clone())?, base.read(base_layer, rows)?);
+        let (tuned, base) = (tuned.read(rows.clone())?, base.read(rows)?);
         entries.extend(tuned.to_f64().iter().zip(base.to_f64()).map(|(tuned, base)| tuned - base));
     }
     Matrix::from_f64(layer.rows, layer.cols, &entries)

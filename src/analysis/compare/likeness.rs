@@ -1,11 +1,11 @@
 //! A weight that only looks like another one: the base's entries under other signs, times a factor, in other places, or
 //! turned as a whole.
 
-use super::Weight;
 use super::content::BLOCK;
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::report::Flag;
+use crate::solver::unit::Rescaled;
 
 /// How the singular values and the size of the change stand to the base's.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,7 @@ pub(super) struct Change {
 }
 
 /// The flag of a `tuned` weight whose entries follow from those of a `base` of the same shape in a simple way.
-pub(super) fn flag(base: Weight<'_>, tuned: Weight<'_>, change: Change) -> Result<Option<Flag>, Error> {
+pub(super) fn flag(base: Rescaled<'_>, tuned: Rescaled<'_>, change: Change) -> Result<Option<Flag>, Error> {
     if each(base, tuned, |a, b| a.abs().total_cmp(&b.abs()).is_eq())? {
         return Ok(Some(Flag::SignsDiffer));
     }
@@ -34,9 +34,8 @@ pub(super) fn flag(base: Weight<'_>, tuned: Weight<'_>, change: Change) -> Resul
     if !change.same_values {
         return Ok(None);
     }
-    let whole = |of: Weight<'_>| of.source.read(of.layer, 0..of.layer.rows);
     let dtype = base.layer.dtype.coarser(tuned.layer.dtype);
-    let (base, tuned) = (Grid::new(&whole(base)?, dtype), Grid::new(&whole(tuned)?, dtype));
+    let (base, tuned) = (Grid::new(&base.whole()?, dtype), Grid::new(&tuned.whole()?, dtype));
     Ok(Some(match () {
         () if tuned.bits == base.transposed().bits => Flag::LikelyTransposed,
         () if tuned.rows() == base.rows() && tuned.transposed().rows() == base.transposed().rows() => {
@@ -47,9 +46,9 @@ pub(super) fn flag(base: Weight<'_>, tuned: Weight<'_>, change: Change) -> Resul
 }
 
 /// Whether `holds` of every pair of entries, the base's first; stops reading at the first of which it does not.
-fn each(base: Weight<'_>, tuned: Weight<'_>, holds: impl Fn(f64, f64) -> bool) -> Result<bool, Error> {
+fn each(base: Rescaled<'_>, tuned: Rescaled<'_>, holds: impl Fn(f64, f64) -> bool) -> Result<bool, Error> {
     for rows in tuned.layer.blocks(BLOCK) {
-        let (a, b) = (base.source.read(base.layer, rows.clone())?, tuned.source.read(tuned.layer, rows)?);
+        let (a, b) = (base.read(rows.clone())?, tuned.read(rows)?);
         if !a.to_f64().into_iter().zip(b.to_f64()).all(|(a, b)| holds(a, b)) {
             return Ok(false);
         }
@@ -58,9 +57,9 @@ fn each(base: Weight<'_>, tuned: Weight<'_>, holds: impl Fn(f64, f64) -> bool) -
 }
 
 /// What the largest of the base's first entries was multiplied by; none where all of these are zero.
-fn factor(base: Weight<'_>, tuned: Weight<'_>) -> Result<Option<f64>, Error> {
+fn factor(base: Rescaled<'_>, tuned: Rescaled<'_>) -> Result<Option<f64>, Error> {
     let Some(rows) = tuned.layer.blocks(BLOCK).next() else { return Ok(None) };
-    let (a, b) = (base.source.read(base.layer, rows.clone())?, tuned.source.read(tuned.layer, rows)?);
+    let (a, b) = (base.read(rows.clone())?, tuned.read(rows)?);
     let pairs = a.to_f64().into_iter().zip(b.to_f64());
     let largest = pairs.max_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
     Ok(largest.filter(|(a, b)| *a != 0.0 && *b != 0.0).map(|(a, b)| b / a))

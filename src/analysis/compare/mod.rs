@@ -11,14 +11,15 @@ mod vocabulary;
 
 use std::cell::OnceCell;
 
-use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::{Metric, Subject};
 use crate::report::{Flag, Measurements, MissingReason, Standing, Value};
-use crate::solver::{self, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, unit};
+use crate::solver::unit::{self, Rescaled};
+use crate::solver::{self, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision};
 use crate::spectrum::Spectrum;
+use crate::weight::Catalogue;
 
 use super::spectrum;
 use directions::Directions;
@@ -102,18 +103,21 @@ pub enum Side<'a> {
 #[derive(Clone, Copy)]
 pub struct Weight<'a> {
     /// The checkpoint.
-    pub source: &'a dyn MatrixSource,
+    pub source: &'a Catalogue,
     /// Its matrix.
     pub layer: &'a Layer,
-    /// The adapter's matrix that was added to the base to make it, where that is what it is compared with.
-    pub added: Option<(&'a dyn MatrixSource, &'a Layer)>,
 }
 
-impl Weight<'_> {
+impl<'a> Weight<'a> {
+    /// The same times `2^exponent`.
+    fn times(self, exponent: i32) -> Rescaled<'a> {
+        Rescaled { source: self.source, layer: self.layer, exponent }
+    }
+
     /// What is known before it is read of the update that made `tuned` of this weight.
     fn update(&self, tuned: &Weight<'_>, settings: &Settings) -> Form {
         let precision = settings.precision;
-        let Some((_, layer)) = tuned.added else {
+        let Some((_, layer)) = tuned.source.added(tuned.layer, (self.source, self.layer)) else {
             let dtype = self.layer.dtype.coarser(tuned.layer.dtype);
             let own = Form::of(self.layer, precision);
             return Form {
@@ -123,7 +127,7 @@ impl Weight<'_> {
                 ..own
             };
         };
-        Form::of(layer, precision).kept()
+        Form::of(&layer, precision).kept()
     }
 }
 
@@ -245,19 +249,17 @@ fn drifts(
         return Ok(drifts_of(settings.vectors).map(|_| Value::Missing(MissingReason::NonFinite)).collect());
     };
     let unit = unit::common([base, tuned_spectrum].map(unit::of_spectrum));
+    let precision = weight.update(&tuned_weight, settings).precision;
+    // Ratios of weights near the ends of a double's range are those of weights near one.
+    let (weight, tuned_weight) = (weight.times(-unit), tuned_weight.times(-unit));
     let (values, flag) = if unit == 0 {
-        drifts_within((weight, base), (tuned_weight, tuned_spectrum), factors, (settings, 0))?
+        drifts_within((weight, base), (tuned_weight, tuned_spectrum), factors, (settings, precision, 0))?
     } else {
-        // Ratios of weights near the ends of a double's range are those of weights near one.
-        let near = |source| unit::Rescaled { source, exponent: -unit };
-        let (base_source, source) = (near(weight.source), near(tuned_weight.source));
-        let added = tuned_weight.added.map(|(source, layer)| (near(source), layer));
-        let added = added.as_ref().map(|(source, layer)| (source as &dyn MatrixSource, *layer));
         drifts_within(
-            (Weight { source: &base_source, ..weight }, &base.rescaled(-unit)?),
-            (Weight { source: &source, added, ..tuned_weight }, &tuned_spectrum.rescaled(-unit)?),
+            (weight, &base.rescaled(-unit)?),
+            (tuned_weight, &tuned_spectrum.rescaled(-unit)?),
             &OnceCell::new(),
-            (settings, unit),
+            (settings, precision, unit),
         )?
     };
     tuned.flags.extend(flag);
@@ -266,17 +268,17 @@ fn drifts(
 
 /// The same of weights over a power of two, whose squares all fit a double.
 fn drifts_within(
-    (weight, base): (Weight<'_>, &Spectrum),
-    (tuned_weight, tuned_spectrum): (Weight<'_>, &Spectrum),
+    (weight, base): (Rescaled<'_>, &Spectrum),
+    (tuned_weight, tuned_spectrum): (Rescaled<'_>, &Spectrum),
     factors: &OnceCell<Factors>,
-    (settings, exponent): (&Settings, i32),
+    (settings, precision, exponent): (&Settings, Precision, i32),
 ) -> Result<(Vec<Value>, Option<Flag>), Error> {
     let all = || drifts_of(settings.vectors);
     let layer = weight.layer;
-    let (update, spectrum) = update(weight, tuned_weight, settings)?;
+    let (update, spectrum) = update(weight, tuned_weight, (settings.vectors, precision))?;
     let directions = match &update {
         Some(update) if settings.vectors == Vectors::All => {
-            let whole = |of: Weight<'_>| solver::all_vectors(&of.source.read(of.layer, 0..of.layer.rows)?);
+            let whole = |of: Rescaled<'_>| solver::all_vectors(&of.whole()?);
             if factors.get().is_none() {
                 // The cell is empty, so nothing is refused.
                 let _ = factors.set(whole(weight)?);
@@ -309,28 +311,26 @@ fn drifts_within(
 /// What was added to a weight, and its singular values: exactly, where an adapter stores it as such. It is in memory
 /// whole only where singular vectors are compared with it, or its values cannot be had otherwise.
 fn update(
-    base: Weight<'_>,
-    tuned: Weight<'_>,
-    settings: &Settings,
+    base: Rescaled<'_>,
+    tuned: Rescaled<'_>,
+    (vectors, precision): (Vectors, Precision),
 ) -> Result<(Option<Matrix>, Spectrum), Error> {
-    let whole = |source: &dyn MatrixSource, layer: &Layer| source.read(layer, 0..layer.rows);
-    let vectors = settings.vectors == Vectors::All;
-    let precision = base.update(&tuned, settings).precision;
-    let Some((source, layer)) = tuned.added else {
+    let vectors = vectors == Vectors::All;
+    let Some((source, layer)) = tuned.source.added(tuned.layer, (base.source, base.layer)) else {
         if vectors {
-            let update = content::difference((base.source, base.layer), (tuned.source, tuned.layer))?;
+            let update = content::difference(base, tuned)?;
             let spectrum = solver::singular_values(&update, precision)?;
             return Ok((Some(update), spectrum));
         }
-        let (base, tuned) = (whole(base.source, base.layer)?, whole(tuned.source, tuned.layer)?);
+        let (base, tuned) = (base.whole()?, tuned.whole()?);
         let update = Operator::from(&tuned).minus(&Operator::from(&base))?;
         return Ok((None, solver::singular_values(update, precision)?));
     };
-    let update = Held::read(source, layer)?;
+    let update = Held::read(&source, &layer)?.rescaled(tuned.exponent)?;
     let spectrum = solver::singular_values(&update, precision)?;
     Ok(match update {
         Held::Dense(update) => (Some(update), spectrum),
-        Held::Thin(_) => (if vectors { Some(whole(source, layer)?) } else { None }, spectrum),
+        Held::Thin(factors) => (if vectors { Some(factors.dense(0..layer.rows)?) } else { None }, spectrum),
     })
 }
 

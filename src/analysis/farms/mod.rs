@@ -9,13 +9,13 @@ mod columns;
 mod kernels;
 mod sampling;
 
-use crate::checkpoint::MatrixSource;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Eigenvalues, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
 use crate::report::{Flag, Measurements, MissingReason};
 use crate::solver::{self, Cost, Form, Held, Need, Precision, unit};
 use crate::spectrum::{Spectrum, scaled};
+use crate::weight::Catalogue;
 
 use super::Measured;
 
@@ -69,7 +69,7 @@ pub struct Pooled {
 ///
 /// # Errors
 /// When the layer cannot be read or a decomposition does not converge.
-pub fn measure(source: &dyn MatrixSource, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
+pub fn measure(source: &Catalogue, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
     let weight = Held::read(source, layer)?;
     let (pooled, spectrum) = if weight.entries().nonfinite_count() == 0 {
         // 0 unless it is far from one.

@@ -7,7 +7,7 @@
 pub mod columns;
 pub mod totals;
 
-use crate::checkpoint::{Holds, Pairs};
+use crate::dialect::Pairs;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::low_rank::LowRank;
@@ -19,6 +19,7 @@ use crate::solver::{
     Vectors, unit,
 };
 use crate::spectrum::{Spectrum, scaled};
+use crate::weight::Holds;
 
 use super::{Measured, delta};
 

@@ -174,7 +174,7 @@ fn values(
     let saved = |side: &super::side::Side, layer: Option<&Layer>| {
         layer.filter(|_| side.saved().is_some()).map(|layer| side.numbers(&layer.name, &columns))
     };
-    let base_saved = saved(&sides.base, task.base.as_ref());
+    let base_saved = saved(&sides.base, task.base.as_deref());
     let measured = outcome.and_then(|outcome| outcome.base.as_ref()).map(|found| &found.values);
     let read = seen.base_content.as_ref().zip(task.base.as_ref()).filter(|_| outcome.is_none());
     let read = read.map(|(content, layer)| content.measurements(layer, vocabulary.table()));
@@ -184,7 +184,7 @@ fn values(
             let ((_, side), layer) = (&sides.tuned[i], task.tuned[i].as_ref());
             let unchanged = base.filter(|_| seen.tuned[i].standing == Some(Standing::Unchanged)).cloned();
             let entries = || Some(seen.tuned[i].content.as_ref()?.measurements(layer?, vocabulary.table()));
-            saved(side, layer).or(unchanged).or_else(entries)
+            saved(side, layer.map(AsRef::as_ref)).or(unchanged).or_else(entries)
         })
         .collect();
     let halves: Vec<Half<'_>> = (0..seen.tuned.len())

@@ -97,20 +97,20 @@ fn outcome(
     settings: &Settings,
     columns: &[&'static Column],
 ) -> Result<Outcome, Error> {
-    let numbers = |side: &Side, layer: &Option<Layer>| match layer {
+    let numbers = |side: &Side, layer: &Option<Arc<Layer>>| match layer {
         Some(layer) => side.numbers(&layer.name, columns),
         None => Measurements::default(),
     };
     let base_numbers = numbers(&sides.base, &task.base);
     let tuned_numbers: Vec<Measurements> =
         sides.tuned.iter().zip(&task.tuned).map(|((_, side), layer)| numbers(side, layer)).collect();
-    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &base_numbers, &sides.base));
+    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &base_numbers));
     let tuned: Vec<_> = (0..standings.len())
         .map(|i| {
             let standing = standings[i]?;
             let skipped = standing == Standing::Unchanged && depth != Depth::Everything;
             let layer = task.tuned[i].as_ref().filter(|_| !skipped)?;
-            Some((side::half(&sides.tuned[i].1, layer, &tuned_numbers[i], &sides.base), standing))
+            Some((side::half(&sides.tuned[i].1, layer, &tuned_numbers[i]), standing))
         })
         .collect();
     measure(base, &tuned, settings)
@@ -118,7 +118,7 @@ fn outcome(
 
 /// What it costs to look at the bytes of a row.
 fn reading(task: &Task) -> Job {
-    read(task.base.iter().chain(task.tuned.iter().flatten()).map(Layer::bytes).sum())
+    read(task.base.iter().chain(task.tuned.iter().flatten()).map(|layer| layer.bytes()).sum())
 }
 
 /// What it costs to look at so many bytes.
@@ -129,10 +129,12 @@ pub(super) fn read(bytes: u64) -> Job {
 /// What it costs to measure a row at most.
 pub(super) fn measuring(sides: &Sides, task: &Task, settings: &Settings) -> Job {
     let none = Measurements::default();
-    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &none, &sides.base));
-    let tuned = sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), layer)| {
-        layer.as_ref().map(|layer| side::half(side, layer, &none, &sides.base))
-    });
+    let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &none));
+    let tuned = sides
+        .tuned
+        .iter()
+        .zip(&task.tuned)
+        .filter_map(|((_, side), layer)| layer.as_ref().map(|layer| side::half(side, layer, &none)));
     let cost = cost(base, &tuned.collect::<Vec<_>>(), settings);
     Job { flops: cost.flops.max(1.0), bytes: cost.bytes.max(1) }
 }

@@ -249,7 +249,8 @@ fn dry_run(
     (depth, limits): (Depth, Limits),
 ) -> Result<(), Error> {
     let layers: Vec<&Layer> = tasks.iter().filter_map(Task::layer).collect();
-    let weights = |(side, layer): (&Side, &Layer)| if side.weights().is_some() { layer.bytes() } else { 0 };
+    let weights =
+        |(side, layer): (&Side, &Arc<Layer>)| if side.weights().is_some() { layer.bytes() } else { 0 };
     let bytes = |task: &Task| {
         let base = task.base.as_ref().map(|layer| (&sides.base, layer));
         let tuned =

@@ -1,10 +1,11 @@
 //! The tensors of a comparison that are no matrices: what became of them, and whether they are finite.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::analysis::compare::{Bytes, Fate, Retyped, Vocabulary};
 use crate::analysis::hygiene;
-use crate::checkpoint::MatrixSource;
+use crate::checkpoint::Catalogue;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, TensorInfo, bare, distinct, natural, place};
 use crate::pair;
@@ -82,7 +83,7 @@ impl Sides {
     /// with it, and the row of the weight says so.
     fn without_scales_of_one_side(&self, odd: &mut [Odd]) {
         let plain = |side: &Side| -> BTreeSet<String> {
-            let floats = |layer: &&Layer| layer.encoding.is_none() && layer.dtype.size() > 1;
+            let floats = |layer: &&Arc<Layer>| layer.encoding.is_none() && layer.dtype.size() > 1;
             side.layers.iter().filter(floats).map(|layer| pair::canonical(&layer.name)).collect()
         };
         if odd.iter().all(|odd| odd.scales().is_none()) {
@@ -222,7 +223,7 @@ fn same(fate: &Fate) -> bool {
 
 /// The tensors of a side that are no matrices.
 fn entries(side: &Side) -> impl Iterator<Item = Entry> {
-    let stored = source(side).map_or(&[][..], MatrixSource::tensors);
+    let stored = source(side).map_or(&[][..], Catalogue::tensors);
     let by_name: BTreeMap<&str, &TensorInfo> =
         stored.iter().map(|stored| (stored.name.as_str(), stored)).collect();
     side.others.iter().map(move |tensor| {
@@ -256,7 +257,7 @@ fn read(side: &Side, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
 }
 
 /// The checkpoint that stores the tensors which are no matrices; none of a report.
-fn source(side: &Side) -> Option<&dyn MatrixSource> {
+fn source(side: &Side) -> Option<&Catalogue> {
     match &side.content {
         Content::Weights(source) => Some(source.as_ref()),
         // An adapter changes no tensor that is no matrix.

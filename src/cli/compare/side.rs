@@ -9,9 +9,7 @@ use clap::ValueEnum;
 
 use crate::analysis::columns;
 use crate::analysis::compare::{self, Weight};
-use crate::checkpoint::{
-    self, Holds, MatrixSource, Opening, Pairs, Saved, SavedRow, is_recognized, is_saved,
-};
+use crate::checkpoint::{self, Catalogue, Holds, Opening, Pairs, Saved, SavedRow, is_recognized, is_saved};
 use crate::cli::locate;
 use crate::cli::model::Model;
 use crate::cli::options::PrecisionName;
@@ -26,7 +24,7 @@ pub(super) struct Side {
     /// Where it came from.
     pub(super) origin: Source,
     /// All its matrices, in natural name order.
-    pub(super) layers: Vec<Layer>,
+    pub(super) layers: Vec<Arc<Layer>>,
     /// Its tensors that are no matrices.
     pub(super) skipped: Vec<Skipped>,
     /// The same without what belongs to an adapter and to no model.
@@ -36,11 +34,12 @@ pub(super) struct Side {
 }
 
 /// What can be read of a side.
+#[expect(clippy::large_enum_variant, reason = "there is one for each side of a run")]
 pub(super) enum Content {
     /// Weights.
-    Weights(Arc<dyn MatrixSource>),
+    Weights(Arc<Catalogue>),
     /// Weights that an adapter makes of a base.
-    Adapter(Arc<Pairs>, Arc<dyn MatrixSource>),
+    Adapter(Arc<Pairs>, Arc<Catalogue>),
     /// The report of an earlier run, with the positions of its rows by name, and the rows that are copies or have some.
     Saved(Saved, BTreeMap<String, usize>, BTreeSet<String>),
 }
@@ -108,7 +107,7 @@ impl Side {
                 commit,
                 files,
             },
-            layers: saved.layers(),
+            layers: saved.layers().into_iter().map(Arc::new).collect(),
             skipped: saved.skipped.clone(),
             others: saved.skipped.clone(),
             content: Content::Saved(saved, positions, copies),
@@ -144,7 +143,7 @@ impl Side {
     }
 
     /// For each of `layers` the first earlier one that it is a copy of.
-    pub(super) fn tied(&self, layers: &[Layer]) -> Vec<Option<usize>> {
+    pub(super) fn tied(&self, layers: &[Arc<Layer>]) -> Vec<Option<usize>> {
         if let Some(source) = self.weights() {
             return checkpoint::tied(source.as_ref(), layers);
         }
@@ -169,7 +168,7 @@ impl Side {
     }
 
     /// The weights, if it has them.
-    pub(super) fn weights(&self) -> Option<&Arc<dyn MatrixSource>> {
+    pub(super) fn weights(&self) -> Option<&Arc<Catalogue>> {
         match &self.content {
             Content::Weights(source) | Content::Adapter(_, source) => Some(source),
             Content::Saved(..) => None,
@@ -333,19 +332,10 @@ fn differences(first: &BTreeMap<String, String>, other: &BTreeMap<String, String
     differs.map(|key| format!("`{key}` is {} and {}", word(first.get(key)), word(other.get(key)))).collect()
 }
 
-/// A side of one pair, for the analysis; `base` is what it is compared with.
-pub(super) fn half<'a>(
-    side: &'a Side,
-    layer: &'a Layer,
-    saved: &'a Measurements,
-    base: &'a Side,
-) -> compare::Side<'a> {
-    let Some(source) = side.weights() else { return compare::Side::Saved(saved) };
-    let added = match &side.content {
-        Content::Adapter(pairs, _) if base.weights().is_some_and(|w| Arc::ptr_eq(w, pairs.base())) => {
-            pairs.tuned_of(layer).map(|added| (pairs.tuned().as_ref(), added))
-        }
-        _ => None,
-    };
-    compare::Side::Weight(Weight { source: source.as_ref(), layer, added })
+/// A side of one pair, for the analysis.
+pub(super) fn half<'a>(side: &'a Side, layer: &'a Layer, saved: &'a Measurements) -> compare::Side<'a> {
+    match side.weights() {
+        Some(source) => compare::Side::Weight(Weight { source, layer }),
+        None => compare::Side::Saved(saved),
+    }
 }

@@ -26,9 +26,9 @@ pub(super) struct Task {
     /// Its name: the base's, where it has one.
     pub(super) name: String,
     /// In the base.
-    pub(super) base: Option<Layer>,
+    pub(super) base: Option<Arc<Layer>>,
     /// In each tuned side.
-    pub(super) tuned: Vec<Option<Layer>>,
+    pub(super) tuned: Vec<Option<Arc<Layer>>>,
 }
 
 impl Sides {
@@ -122,7 +122,7 @@ fn is_head(unpaired: &Unpaired) -> bool {
 /// Gives rows of one name those of their tensors: of two matrices that are called alike, one side may lack one.
 fn tell_apart(tasks: &mut [Task]) {
     let full = |task: &Task| {
-        let own = task.base.as_ref().or_else(|| task.layer());
+        let own = task.base.as_deref().or_else(|| task.layer());
         (task.name.clone(), own.map_or_else(String::new, Layer::full_name))
     };
     tasks.sort_by_cached_key(full);
@@ -156,12 +156,12 @@ pub(super) fn between<S: PartialEq, T: PartialEq>(
 impl Task {
     /// Any side's matrix, the first tuned one's before the base's.
     pub(super) fn layer(&self) -> Option<&Layer> {
-        self.tuned.iter().flatten().next().or(self.base.as_ref())
+        self.tuned.iter().flatten().next().or(self.base.as_ref()).map(AsRef::as_ref)
     }
 
     /// How the matrix stands on a tuned side as far as headers tell.
     pub(super) fn standing(&self, side: usize) -> (Option<Standing>, Retyped) {
-        fn header(layer: &Layer) -> ((usize, usize), &str) {
+        fn header(layer: &Arc<Layer>) -> ((usize, usize), &str) {
             ((layer.rows, layer.cols), layer.storage())
         }
         between(self.base.as_ref().map(header), self.tuned[side].as_ref().map(header))
@@ -261,7 +261,7 @@ pub(super) fn see(sides: &Sides, task: &Task, depth: Depth) -> Result<Seen, Erro
 }
 
 /// The hash that a report has of a matrix.
-fn known(side: &Side, layer: Option<&Layer>) -> Option<String> {
+fn known(side: &Side, layer: Option<&Arc<Layer>>) -> Option<String> {
     side.row(&layer?.name)?.blake3.clone()
 }
 

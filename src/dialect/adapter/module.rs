@@ -1,0 +1,194 @@
+//! The tensors of one module: which part each is, what settings say of them, how their update is scaled.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::config::Config;
+use super::config_by_component::ConfigByComponent;
+use super::factor::Tensor;
+use super::names::{self, Part, Side};
+use crate::error::Error;
+use crate::layer::{Element, Layer, TensorInfo};
+use crate::matrix::Dtype;
+use crate::report::Flag;
+use crate::weight::{Along, Expr, Tensors};
+
+/// What is known when modules are put together.
+pub(super) struct Setting<'a> {
+    /// What was opened.
+    pub(super) path: &'a Path,
+    /// The stored tensors.
+    pub(super) source: &'a Arc<Tensors>,
+    /// What it says of its updates.
+    pub(super) configs: &'a ConfigByComponent,
+    /// The matrices of the base; none without one.
+    pub(super) base: &'a [Arc<Layer>],
+}
+
+/// The tensors of one module.
+#[derive(Debug)]
+pub(super) struct Module<'t> {
+    /// With the prefixes of its format.
+    pub(super) name: String,
+    pub(super) parts: BTreeMap<Part, &'t TensorInfo>,
+}
+
+/// An update before it has a place in the report.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// Name of the matrix.
+    pub(super) name: String,
+    /// What it is in the words of the report.
+    pub(super) kind: &'static str,
+    /// The update; of a whole weight, that; of one that is rescaled, what is added before that.
+    pub(super) expr: Arc<Expr>,
+    /// What factors were multiplied by.
+    pub(super) scale: Option<f64>,
+    /// The lengths that rows or columns of base + update get: DoRA, Liu et al. 2024.
+    pub(super) magnitude: Option<(Arc<Expr>, Along)>,
+    /// Whether it is of a linear layer, of which only the configuration says how it is stored.
+    pub(super) linear: bool,
+    /// The coarsest type among its factors.
+    pub(super) dtype: Dtype,
+    pub(super) flags: Vec<Flag>,
+    /// The tensors it is made of.
+    pub(super) tensors: Vec<String>,
+}
+
+impl<'t> Module<'t> {
+    /// The tensor that is `part` of it.
+    pub(super) fn get(&self, part: Part) -> Option<&'t TensorInfo> {
+        self.parts.get(&part).copied()
+    }
+
+    /// Its tensors.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (Part, &'t TensorInfo)> {
+        self.parts.iter().map(|(part, tensor)| (*part, *tensor))
+    }
+
+    /// A factor of two or more axes, none of them empty.
+    pub(super) fn factor(&self, setting: &Setting<'_>, part: Part, partner: Part) -> Result<Tensor, Error> {
+        let Some(info) = self.get(part) else {
+            let there = self.get(partner).map_or(self.name.as_str(), |tensor| tensor.name.as_str());
+            let reason = format!("has no {} beside it", label(part));
+            return Err(Error::tensor(setting.path, there, reason));
+        };
+        let tensor = tensor(setting, info)?;
+        if info.shape.len() < 2 || info.shape.contains(&0) {
+            let reason = format!(
+                "{:?} is no shape of a factor; the adapter was saved before its parts were gathered",
+                info.shape
+            );
+            return Err(Error::tensor(setting.path, &info.name, reason));
+        }
+        Ok(tensor)
+    }
+
+    /// The configuration that it goes by, where there is one.
+    pub(super) fn config<'s>(&self, setting: &Setting<'s>) -> Option<&'s Config> {
+        setting.configs.of(&self.model_name())
+    }
+
+    /// Its name in the adapted model, as the patterns of a configuration see it.
+    pub(super) fn model_name(&self) -> String {
+        self.name.strip_prefix("base_model.model.").unwrap_or(&self.name).to_owned()
+    }
+
+    /// The scale of its update, whose factors have `rank` directions; none where nothing was factored.
+    pub(super) fn scale(&self, setting: &Setting<'_>, rank: Option<usize>) -> Result<Scale, Error> {
+        let plain = |flags| Ok(Scale { scale: 1.0, flags });
+        if let Some(info) = self.get(Part::Alpha) {
+            let value = number(setting, info)?.filter(|alpha| alpha.is_finite());
+            let Some(value) = value else {
+                let reason = "is not one finite number, so the scale of the update is not known";
+                return Err(Error::tensor(setting.path, &info.name, reason));
+            };
+            return rank.map_or_else(
+                || plain(vec![]),
+                |rank| Ok(Scale { scale: value / rank as f64, flags: vec![] }),
+            );
+        }
+        if let Some(config) = self.config(setting) {
+            let name = self.model_name();
+            let Some(rank) = rank else { return plain(vec![]) };
+            let differs = config.rank(&name).is_some_and(|configured| configured != rank);
+            let flags = if differs { vec![Flag::RankNotAsConfigured] } else { vec![] };
+            return Ok(Scale { scale: config.scale(&name, rank), flags });
+        }
+        if rank.is_none() {
+            return plain(vec![]);
+        }
+        if names::is_self_scaled(&self.name) {
+            return plain(vec![Flag::ScaleAssumed]);
+        }
+        let (_, first) = self.tensors().next().unzip();
+        let first = first.map_or(self.name.as_str(), |tensor| tensor.name.as_str());
+        let reason = "how it is scaled is not known: no `alpha` lies beside it and no `adapter_config.json` beside \
+                      the file; name that with `--adapter-config FILE`";
+        Err(Error::tensor(setting.path, first, reason))
+    }
+
+    /// The coarsest type among its tensors.
+    pub(super) fn dtype(&self) -> Dtype {
+        let types = self.tensors().filter(|(part, _)| *part != Part::Alpha);
+        let types = types.filter_map(|(_, tensor)| match tensor.element {
+            Element::Float(dtype) => Some(dtype),
+            Element::Coded(..) | Element::Other(_) => None,
+        });
+        types.max_by(|a, b| a.epsilon().total_cmp(&b.epsilon())).unwrap_or(Dtype::F32)
+    }
+
+    /// The tensors that make up its update.
+    pub(super) fn names(&self) -> Vec<String> {
+        let parts = self.tensors().filter(|(part, _)| !matches!(part, Part::Bias | Part::Tokens));
+        parts.map(|(_, tensor)| tensor.name.clone()).collect()
+    }
+}
+
+/// What an update is multiplied by, and cautions about that.
+pub(super) struct Scale {
+    pub(super) scale: f64,
+    pub(super) flags: Vec<Flag>,
+}
+
+/// `info` as a matrix; only floating-point tensors are factors.
+pub(super) fn tensor(setting: &Setting<'_>, info: &TensorInfo) -> Result<Tensor, Error> {
+    Tensor::new(info).ok_or_else(|| not_a_factor(setting, info))
+}
+
+/// `info` as a list of numbers.
+pub(super) fn flat(setting: &Setting<'_>, info: &TensorInfo) -> Result<Tensor, Error> {
+    Tensor::flat(info).ok_or_else(|| not_a_factor(setting, info))
+}
+
+/// The one number that `info` holds: a float, or a whole number as Diffusers writes kohya's `alpha`.
+fn number(setting: &Setting<'_>, info: &TensorInfo) -> Result<Option<f64>, Error> {
+    let is_one = info.shape.iter().all(|n| *n == 1);
+    if matches!(&info.element, Element::Other(name) if name == "i64") {
+        let bytes = if is_one { setting.source.bytes(info, 0, 8)? } else { vec![] };
+        return Ok(bytes.first_chunk().map(|bytes| i64::from_le_bytes(*bytes) as f64));
+    }
+    let number = flat(setting, info)?;
+    if is_one { Ok(number.all(setting.source.as_ref())?.first().copied()) } else { Ok(None) }
+}
+
+fn not_a_factor(setting: &Setting<'_>, info: &TensorInfo) -> Error {
+    let reason = format!("{:?} of {} is no part of an update", info.shape, info.element.name());
+    Error::tensor(setting.path, &info.name, reason)
+}
+
+/// What a part is called in messages.
+fn label(part: Part) -> &'static str {
+    match part {
+        Part::Down => "`lora_A` or `lora_down`",
+        Part::Up => "`lora_B` or `lora_up`",
+        Part::EmbeddingDown => "`lora_embedding_A`",
+        Part::EmbeddingUp => "`lora_embedding_B`",
+        Part::Hada(Side::First, _) => "`hada_w1_a` and `hada_w1_b`",
+        Part::Hada(Side::Second, _) => "`hada_w2_a` and `hada_w2_b`",
+        Part::Lokr(Side::First, _) => "`lokr_w1`, or `lokr_w1_a` and `lokr_w1_b`,",
+        Part::Lokr(Side::Second, _) => "`lokr_w2`, or `lokr_w2_a` and `lokr_w2_b`,",
+        _ => "its other part",
+    }
+}

@@ -1,0 +1,69 @@
+//! What lies in an adapter beside its factors: whole weights, biases, and updates that nothing can be said of.
+
+use std::sync::Arc;
+
+use super::config::Config;
+use super::config_by_component::ConfigByComponent;
+use super::module::{Draft, Setting};
+use crate::error::printable;
+use crate::layer::{self, Filter, Layer, Selection, TensorInfo};
+use crate::pair;
+use crate::report::{SkipKind, Skipped};
+use crate::weight::Expr;
+
+/// The kind of a whole weight, of which the base's has to be taken away.
+pub(super) const WHOLE: &str = "replacement";
+
+/// Whole weights that were saved with the adapter, and what else lies beside the factors.
+pub(super) fn whole_weights(setting: &Setting<'_>, rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
+    const BASE: [&str; 2] = [".base_layer.", ".original_module."];
+    let (own, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
+        rest.iter().partition(|tensor| BASE.iter().any(|part| tensor.name.contains(part)));
+    let rest: Vec<TensorInfo> = rest.into_iter().cloned().collect();
+    let Selection { layers, mut skipped, .. } = layer::select(&rest, &Filter::default());
+    skipped.extend(
+        own.into_iter()
+            .map(|tensor| tensor.skipped(SkipKind::Plain, "the base's own, stored beside its update")),
+    );
+    let draft = |layer: Arc<Layer>| Draft {
+        name: pair::canonical(&layer.name),
+        kind: WHOLE,
+        expr: Expr::of(setting.source, Arc::clone(&layer)),
+        scale: None,
+        magnitude: None,
+        linear: false,
+        dtype: layer.dtype,
+        flags: vec![],
+        tensors: vec![layer.tensor.clone()],
+    };
+    (layers.into_iter().map(draft).collect(), skipped)
+}
+
+/// Why an update is not there without the weight it changes.
+pub(super) struct Baseless<'a> {
+    pub(super) configs: &'a ConfigByComponent,
+    /// Whether a base was given, which does not have the weight.
+    pub(super) given: bool,
+}
+
+impl Baseless<'_> {
+    pub(super) fn skip(&self, draft: &Draft, tensors: &[TensorInfo]) -> Vec<Skipped> {
+        let what = if draft.magnitude.is_some() {
+            "DoRA rescales the weight it is added to"
+        } else {
+            "a whole weight, saved with the adapter"
+        };
+        let base = self.configs.all().find_map(Config::base);
+        let reason = match base {
+            _ if self.given => format!("{what}; no matrix of its name and shape is in the base"),
+            Some(base) => format!("{what}; give `--base {}`", printable(&base.to_string_lossy())),
+            None => format!("{what}; give `--base`"),
+        };
+        let names = &draft.tensors;
+        tensors
+            .iter()
+            .filter(|tensor| names.contains(&tensor.name))
+            .map(|tensor| tensor.skipped(SkipKind::Refused, &reason))
+            .collect()
+    }
+}

@@ -1,0 +1,10 @@
+//! Dialects: what makes one catalogue of another. Quantized weights are decoded, fused tensors cut, adapters become
+//! updates, and two checkpoints their difference.
+
+pub(crate) mod adapter;
+pub(crate) mod fused;
+mod pairing;
+pub(crate) mod quantized;
+
+pub use fused::QueriesKeysValues;
+pub use pairing::{Pairs, copies, of_base};

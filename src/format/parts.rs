@@ -1,0 +1,56 @@
+//! What the header of a file says: its tensors, and how each lies in it.
+
+use std::collections::BTreeMap;
+
+use candle_core::quantized::GgmlDType;
+
+use super::config::Quantization;
+use crate::layer::TensorInfo;
+use crate::store::StoredFile;
+
+/// A file and what its header lists.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) file: StoredFile,
+    pub(crate) tensors: Vec<TensorInfo>,
+    /// How tensors are read that are no rows of floats, by name.
+    pub(crate) layouts: BTreeMap<String, Layout>,
+    /// What a reader should know of what else it holds.
+    pub(crate) notes: Vec<String>,
+    /// How its weights are quantized, if it says so itself and not for the whole checkpoint.
+    pub(crate) quantization: Option<Quantization>,
+    /// The settings of an adapter, if its header holds them.
+    pub(crate) settings: Option<String>,
+}
+
+/// All files of a checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// In reading order.
+    pub(crate) parts: Vec<Part>,
+    /// What a reader should know of how they were chosen.
+    pub(crate) notes: Vec<String>,
+}
+
+/// How a tensor lies that is not rows of floats.
+#[derive(Debug, Clone)]
+pub(crate) enum Layout {
+    /// Not at all, and why.
+    Refused(String),
+    /// A matrix one of whose strides, in entries, is 1.
+    Strided {
+        /// From a row to the next.
+        row: u64,
+        /// From a column to the next.
+        col: u64,
+    },
+    /// A convolution whose rows hold all channels of one position after the other.
+    ChannelsLast,
+    /// Blocks of small integers with scales.
+    Blocks {
+        /// What they are decoded by.
+        decoder: GgmlDType,
+        /// Position of the tensor's first byte; layers count theirs from here, in bytes of f32.
+        start: u64,
+    },
+}

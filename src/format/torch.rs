@@ -1,0 +1,174 @@
+//! PyTorch checkpoints: zip archives of a pickle that names the tensors and one entry of raw bytes a storage.
+//!
+//! The pickle is read as data (`pickle`), the bytes are read where they lie (`zip`, `stored`); nothing is executed
+//! and nothing unpacked. What the pickle's objects mean is `state_dict`'s business.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::candidate::{Candidate, Content};
+use super::folder::{self, Family};
+use super::parts::{Layout, Part, Parts};
+use super::state_dict::{self, StoredTensor};
+use super::strides::{Order, SCATTERED};
+use super::zip::{Archive, Extent};
+use super::{Format, elements, opened, pickle};
+use crate::error::{Error, brief, quoted};
+use crate::layer::{Element, TensorInfo};
+use crate::store::Location;
+
+/// The table entry.
+pub(crate) const FORMAT: Format =
+    Format::read("torch", &[".bin", ".pt", ".pth", ".ckpt"], sniff, parts).in_variants(&[".bin"]);
+
+const FAMILY: Family = Family {
+    indices: &["pytorch_model.bin.index.json", "diffusion_pytorch_model.bin.index.json"],
+    files: &["pytorch_model.bin", "diffusion_pytorch_model.bin", "adapter_model.bin"],
+    // A training folder is full of `.pt` files that hold no model: one has to be named.
+    endings: &[],
+};
+
+/// A pickle longer than this is not read; that of a model of a thousand tensors has about 200,000 bytes.
+const LONGEST_PICKLE: u64 = 64_000_000;
+
+/// A zip archive, an index, or a folder that holds a file of a usual name.
+fn sniff(candidate: &Candidate<'_>) -> bool {
+    let name = candidate.location.name();
+    match &candidate.content {
+        Content::Folder(names) => folder::holds(candidate, names, &FAMILY),
+        Content::File(head) => {
+            (folder::is_index(&name) && name.contains(".bin.index.")) || head.starts_with(b"PK\x03\x04")
+        }
+    }
+}
+
+fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
+    folder::open_all(candidate, &FAMILY, &one)
+}
+
+fn one(location: &Location) -> Result<Part, Error> {
+    let malformed = |reason: String| location.malformed(reason);
+    let opened = opened::open(location)?;
+    opened.refuse_unsupported()?;
+    let archive = Archive::open(opened.bytes.as_ref(), &opened.file, "torch.save")?;
+    let folder = pickle_folder(&archive).map_err(malformed)?;
+    if let Some(order) = archive.find(&format!("{folder}byteorder"))?
+        && archive.read(order, 16)? == b"big"
+    {
+        return Err(malformed(
+            "was saved on a big-endian machine; load it and save it on another".to_owned(),
+        ));
+    }
+    let extent = archive.find(&format!("{folder}data.pkl"))?;
+    let extent = extent.ok_or_else(|| malformed("the archive holds no `data.pkl`".to_owned()))?;
+    let object = pickle::parse(&archive.read(extent, LONGEST_PICKLE)?).map_err(malformed)?;
+    let model = state_dict::model(object).map_err(malformed)?;
+    let entry = |tensor: &StoredTensor| Some(format!("{folder}data/{}", tensor.storage.as_ref()?));
+    let known = fetched(&archive, model.tensors.iter().filter_map(entry).collect(), location)?;
+    let (mut tensors, mut layouts) = (Vec::with_capacity(model.tensors.len()), BTreeMap::new());
+    for tensor in model.tensors {
+        let extent = match entry(&tensor) {
+            Some(name) => known.get(&name).map_or_else(|| archive.find(&name), |extent| Ok(*extent))?,
+            None => None,
+        };
+        let place = place(&tensor, extent).map_err(|reason| location.tensor(&tensor.name, reason))?;
+        let StoredTensor { name, shape, mut element, order, refused, .. } = tensor;
+        let layout = match order {
+            Order::Rows => refused.map(Layout::Refused),
+            // No weight: its bytes are looked at as they lie.
+            Order::Strided { .. } | Order::ChannelsLast | Order::Scattered
+                if matches!(element, Element::Other(_)) =>
+            {
+                element = Element::Other(format!("scattered {}", element.name()));
+                None
+            }
+            Order::Strided { row, col } => Some(Layout::Strided { row, col }),
+            Order::ChannelsLast => Some(Layout::ChannelsLast),
+            Order::Scattered => Some(Layout::Refused(SCATTERED.to_owned())),
+            Order::Expanded => {
+                element = Element::Other(format!("expanded {}", element.name()));
+                Some(Layout::Refused(
+                    "shows the same entries many times; save it after `.contiguous()`".to_owned(),
+                ))
+            }
+        };
+        layouts.extend(layout.map(|layout| (name.clone(), layout)));
+        let (offset, bytes) = place.map_or((0, None), |Extent { offset, length }| (offset, Some(length)));
+        tensors.push(TensorInfo { name, shape, element, file: 0, offset, bytes });
+    }
+    let name = location.name();
+    let notes = match &model.others[..] {
+        [] => vec![],
+        others => vec![format!(
+            "`{}` also holds tensors in {}, which are no part of the model",
+            brief(&name),
+            quoted(others)
+        )],
+    };
+    Ok(Part { file: opened.file, tensors, layouts, notes, quantization: None, settings: None })
+}
+
+/// Where the entries called `names` lie, as far as that could be found, if each costs a round trip: several are asked
+/// for at once.
+fn fetched(
+    archive: &Archive<'_>,
+    names: BTreeSet<String>,
+    location: &Location,
+) -> Result<BTreeMap<String, Option<Extent>>, Error> {
+    let names: Vec<String> = if location.is_remote() { names.into_iter().collect() } else { vec![] };
+    let found = folder::at_once(&names, |name| archive.find(name))?.into_iter().map_while(Result::ok);
+    Ok(names.iter().cloned().zip(found).collect())
+}
+
+/// The folder of the archive that holds `data.pkl`, with its `/`; says what else the archive is otherwise.
+fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
+    let has = |ending: &str| archive.names().any(|name| name.ends_with(ending));
+    if has("constants.pkl") {
+        return Err("is a TorchScript program; save the weights alone: \
+                    `torch.save(torch.jit.load(FILE).state_dict(), NEW)`"
+            .to_owned());
+    }
+    let mut folders = archive.names().filter_map(|name| {
+        let folder = name.strip_suffix("data.pkl")?;
+        (folder.is_empty() || folder.ends_with('/')).then_some(folder)
+    });
+    match (folders.next(), folders.next()) {
+        (Some(folder), None) => Ok(folder.to_owned()),
+        (Some(_), Some(_)) => Err("the archive holds several `data.pkl`".to_owned()),
+        (None, _) if has(".npy") => {
+            Err("is a zip archive of NumPy arrays and other things; save the arrays alone with `numpy.savez`"
+                .to_owned())
+        }
+        (None, _) if has(".weights.h5") => {
+            Err("is a Keras archive; save its weights with `safetensors.numpy.save_file`".to_owned())
+        }
+        (None, _) => {
+            let first = archive.names().next().map_or_else(String::new, brief);
+            Err(format!("is a zip archive (of `{first}` …), but none that `torch.save` made"))
+        }
+    }
+}
+
+/// Where the bytes of `tensor` lie, from its first entry to its last, in the entry at `extent`, or why they are not all
+/// there. Of what is no weight, all of the entry if nothing tells more; none if there is no entry.
+fn place(tensor: &StoredTensor, extent: Option<Extent>) -> Result<Option<Extent>, String> {
+    let size = match &tensor.element {
+        Element::Float(dtype) => dtype.size() as u64,
+        Element::Other(name) if extent.is_none() && name != "i64" => return Ok(None),
+        other => match elements::width(other.name()) {
+            Some(width) => width,
+            None => return Ok(extent),
+        },
+    };
+    let extent = extent.ok_or("its data are not in the archive; download the file again")?;
+    let bytes = |entries: Option<u64>| entries.and_then(|n| n.checked_mul(size));
+    let (start, length) = (bytes(Some(tensor.start)), bytes(tensor.span));
+    match start.zip(length).and_then(|(start, length)| Some((start, start.checked_add(length)?))) {
+        Some((start, end)) if end <= extent.length => {
+            Ok(Some(Extent { offset: extent.offset + start, length: end - start }))
+        }
+        _ => {
+            let (shape, dtype) = (&tensor.shape, tensor.element.name());
+            Err(format!("{shape:?} entries of {dtype} do not fit its {} bytes", extent.length))
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Weights with what each is computed from, and all that was left out: what every dialect takes and gives.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use super::expr::{Expr, Runs, Side};
+use super::given::Given;
+use super::scratch::Scratch;
+use super::tensors::Tensors;
+use crate::error::{Error, brief};
+use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+use crate::report::{Skipped, SourceFile, Update};
+
+/// What the matrices of a catalogue are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Weights of a model.
+    Weights,
+    /// What an adapter adds to the weights of a model.
+    Updates,
+}
+
+/// A matrix with its place in the model.
+#[derive(Debug, Clone)]
+pub(crate) struct Weight {
+    pub(crate) layer: Arc<Layer>,
+    pub(crate) expr: Arc<Expr>,
+    /// How an adapter stores it, if it is an update.
+    pub(crate) update: Option<Update>,
+}
+
+impl Weight {
+    /// The matrix, whose type and thin rank follow from what it is computed from.
+    pub(crate) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Update>) -> Self {
+        let layer = Arc::new(Layer { read_as: expr.entry(), rank: expr.thin_rank(), ..layer });
+        Self { layer, expr, update }
+    }
+
+    /// The matrix that `layer` of `tensors` is.
+    pub(crate) fn stored(tensors: &Arc<Tensors>, layer: Arc<Layer>) -> Self {
+        Self { expr: Expr::of(tensors, Arc::clone(&layer)), layer, update: None }
+    }
+
+    /// `error` with the name of the weight, where it is of no stored tensor.
+    fn named(&self, error: Error) -> Error {
+        let Error::Overflow(what) = error else { return error };
+        let name = brief(&self.layer.name);
+        Error::Overflow(match &self.update {
+            Some(Update { scale: Some(scale), .. }) => {
+                format!("{what} of the update `{name}` (scale {scale})")
+            }
+            Some(_) => format!("{what} of the update `{name}`"),
+            None => format!("{what} of `{name}`"),
+        })
+    }
+}
+
+/// What was left out, by the name that filters see.
+#[derive(Debug, Clone)]
+pub(crate) struct LeftOut {
+    pub(crate) name: String,
+    pub(crate) line: Skipped,
+}
+
+impl LeftOut {
+    /// A tensor, which filters see without `.weight` like every matrix.
+    pub(crate) fn tensor(line: Skipped) -> Self {
+        Self { name: bare(&line.tensor).to_owned(), line }
+    }
+}
+
+/// A checkpoint, or what is computed from some, whose headers have been read and validated; weights are read on request.
+pub struct Catalogue {
+    /// Whose tensors and files these are.
+    stored: Arc<Tensors>,
+    holds: Holds,
+    weights: Vec<Weight>,
+    left_out: Vec<LeftOut>,
+    notes: Vec<String>,
+    /// Position in `weights`, by name; made when a weight is first asked for.
+    positions: OnceLock<HashMap<String, usize>>,
+    /// The same with its fused tensors left as they are stored, where this one cuts them.
+    fused: Option<Arc<Catalogue>>,
+    room: Scratch,
+}
+
+impl Catalogue {
+    /// `weights` of the files of `stored`, in natural order, with its notes.
+    pub(crate) fn new(
+        stored: Arc<Tensors>,
+        holds: Holds,
+        weights: Vec<Weight>,
+        left_out: Vec<LeftOut>,
+    ) -> Self {
+        let notes = stored.notes().to_vec();
+        Self {
+            stored,
+            holds,
+            weights,
+            left_out,
+            notes,
+            positions: OnceLock::new(),
+            fused: None,
+            room: Scratch::default(),
+        }
+    }
+
+    /// Matrices in memory, in the order given, as weights or as updates to some.
+    pub fn given(holds: Holds, matrices: impl IntoIterator<Item = (Layer, Given)>) -> Self {
+        let weight = |(layer, given)| Weight::new(layer, Arc::new(Expr::Given(given)), None);
+        let weights = matrices.into_iter().map(weight).collect();
+        Self::new(Arc::new(Tensors::none()), holds, weights, vec![])
+    }
+
+    /// The same, less what `other` holds of each weight; what `other` says beside its weights is not this one's.
+    ///
+    /// # Errors
+    /// The words that `missing` has for a weight that `other` lacks.
+    pub(crate) fn less(self, other: &Self, missing: impl Fn(&Layer) -> Error) -> Result<Self, Error> {
+        let others: BTreeMap<&str, &Weight> =
+            other.weights.iter().map(|weight| (weight.layer.name.as_str(), weight)).collect();
+        let less = |weight: Weight| {
+            let layer = weight.layer.as_ref();
+            let same = |other: &&&Weight| (other.layer.rows, other.layer.cols) == (layer.rows, layer.cols);
+            let theirs = others.get(layer.name.as_str()).filter(same).ok_or_else(|| missing(layer))?;
+            let expr = weight.expr.minus(Arc::clone(&theirs.expr));
+            let rank = expr.thin_rank().map(|rank| rank as u64);
+            let update = weight.update.map(|update| Update { rank, ..update });
+            Ok(Weight::new(layer.clone(), expr, update))
+        };
+        let weights = self.weights.into_iter().map(less).collect::<Result<_, Error>>()?;
+        Ok(Self { weights, ..self })
+    }
+
+    /// The same, cut out of `fused`.
+    pub(crate) fn of_fused(self, fused: Arc<Self>) -> Self {
+        Self { fused: Some(fused), ..self }
+    }
+
+    /// The same with other notes.
+    pub(crate) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// Its weights, in natural name order.
+    pub(crate) fn weights(&self) -> &[Weight] {
+        &self.weights
+    }
+
+    /// What was left out of it.
+    pub(crate) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// Which rows of a stored matrix `layer` is, or which columns as rows, if it is only some of it.
+    pub(crate) fn runs(&self, layer: &Layer) -> Option<(Side, Runs)> {
+        self.get(layer)?.expr.runs()
+    }
+
+    /// The weight that `layer` is.
+    pub(crate) fn get(&self, layer: &Layer) -> Option<&Weight> {
+        let names =
+            || self.weights.iter().enumerate().map(|(i, weight)| (weight.layer.name.clone(), i)).collect();
+        self.positions.get_or_init(names).get(&layer.name).map(|i| &self.weights[*i])
+    }
+
+    fn weight(&self, layer: &Layer) -> Result<&Weight, Error> {
+        let missing = || Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name)));
+        self.get(layer).ok_or_else(missing)
+    }
+
+    /// The tensors that it was made from, as they are stored.
+    pub fn stored(&self) -> &Arc<Tensors> {
+        &self.stored
+    }
+
+    /// All stored tensors, in natural name order. Costs nothing: headers were read when it was opened.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        self.stored.list()
+    }
+
+    /// The weight files, in reading order.
+    pub fn files(&self) -> Vec<SourceFile> {
+        self.stored.files()
+    }
+
+    /// What a reader should know of how the files were chosen.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether its matrices are weights or updates to the weights of another checkpoint.
+    pub fn holds(&self) -> Holds {
+        self.holds
+    }
+
+    /// The same with its fused tensors left as they are stored, where this one cuts them.
+    pub fn fused(&self) -> Option<&Arc<Self>> {
+        self.fused.as_ref()
+    }
+
+    /// The matrices to analyse, and what was left out.
+    pub fn select(&self, filter: &Filter) -> Selection {
+        let layers = self.weights.iter().map(|weight| &weight.layer);
+        let layers: Vec<Arc<Layer>> = layers.filter(|layer| filter.keeps(&layer.name)).cloned().collect();
+        let left_out = self.left_out.iter().filter(|left_out| filter.keeps(&left_out.name));
+        let skipped: Vec<Skipped> = left_out.map(|left_out| left_out.line.clone()).collect();
+        let all = self.weights.len() + self.left_out.len();
+        Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
+    }
+
+    /// How an adapter stores the update that a layer is; none of a weight.
+    pub fn update(&self, layer: &Layer) -> Option<Update> {
+        self.get(layer)?.update.clone()
+    }
+
+    /// Whether a matrix of another checkpoint has to be decomposed before anything of `layer` is read.
+    pub fn decomposes(&self, layer: &Layer) -> bool {
+        self.get(layer).is_some_and(|weight| weight.expr.decomposed().is_some())
+    }
+
+    /// The thin factors of a layer that has a `rank`.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
+        let weight = self.weight(layer)?;
+        weight.expr.factors(&self.room).map_err(|error| weight.named(error))
+    }
+
+    /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.
+    ///
+    /// # Errors
+    /// When the file has changed, ended or cannot be read.
+    pub fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+        let weight = self.weight(layer)?;
+        weight.expr.read(rows, &self.room).map_err(|error| weight.named(error))
+    }
+
+    /// What was added to `of`, a matrix of `base`, to make `layer`: a catalogue of that alone, and it. None if it was
+    /// made in another way.
+    pub fn added(&self, layer: &Layer, (base, of): (&Self, &Layer)) -> Option<(Self, Arc<Layer>)> {
+        let weight = self.get(layer)?;
+        let expr = weight.expr.added_to(&base.get(of)?.expr)?;
+        let one = Weight::new(layer.clone(), Arc::clone(expr), weight.update.clone());
+        let layer = Arc::clone(&one.layer);
+        Some((Self::new(Arc::clone(&self.stored), Holds::Updates, vec![one], vec![]), layer))
+    }
+
+    /// A stored tensor, seen as the matrix `layer`, as the one of a catalogue.
+    #[must_use]
+    pub fn alone(&self, layer: Layer) -> Self {
+        let one = Weight::stored(&self.stored, Arc::new(layer));
+        Self::new(Arc::clone(&self.stored), Holds::Weights, vec![one], vec![])
+    }
+}

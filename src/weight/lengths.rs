@@ -1,0 +1,85 @@
+//! Rows and columns brought to other lengths, as DoRA does: `m/‖V‖ · V`, Liu et al. 2024.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::expr::{Along, Expr};
+use super::scratch::{Key, Scratch};
+use crate::error::Error;
+use crate::spectrum::{magnitude, scaled};
+
+/// How many rows are looked at together for the lengths of columns.
+const BLOCK: usize = 256;
+
+impl Expr {
+    /// The rows `rows` of `of` with other lengths.
+    pub(crate) fn rescaled(
+        of: &Arc<Self>,
+        (lengths, along): (&Self, Along),
+        rows: Range<usize>,
+        room: &Scratch,
+    ) -> Result<Vec<f64>, Error> {
+        let lengths = lengths.rows(0..1, room)?;
+        let mut entries = of.rows(rows.clone(), room)?;
+        let lines = entries.chunks_exact_mut(of.shape().1.max(1));
+        match along {
+            Along::Rows => {
+                for (line, length) in lines.zip(&lengths[rows]) {
+                    let factor = factor(*length, norm(line));
+                    line.iter_mut().for_each(|x| *x *= factor);
+                }
+            }
+            Along::Columns(group) => {
+                let norms =
+                    room.numbers(&Key::Norms(Arc::clone(of), group), || column_norms(of, group, room))?;
+                let factors: Vec<f64> =
+                    lengths.iter().zip(norms.iter()).map(|(m, norm)| factor(*m, *norm)).collect();
+                for line in lines {
+                    line.iter_mut().enumerate().for_each(|(j, x)| *x *= factors[j / group]);
+                }
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// Lengths of runs of `group` columns each, also of what has squares that no double holds.
+fn column_norms(of: &Expr, group: usize, room: &Scratch) -> Result<Vec<f64>, Error> {
+    let (height, width) = of.shape();
+    let each = |take: &mut dyn FnMut(usize, f64)| -> Result<(), Error> {
+        for first in (0..height).step_by(BLOCK) {
+            let block = of.rows(first..height.min(first + BLOCK), room)?;
+            block.iter().enumerate().for_each(|(i, x)| take(i % width / group, *x));
+        }
+        Ok(())
+    };
+    let (mut sums, mut largest) = (vec![0.0; width / group], vec![0.0f64; width / group]);
+    each(&mut |j, x| {
+        sums[j] += x * x;
+        largest[j] = largest[j].max(x.abs());
+    })?;
+    if sums.iter().zip(&largest).all(|(sum, largest)| sum.is_normal() || *largest == 0.0) {
+        return Ok(sums.into_iter().map(f64::sqrt).collect());
+    }
+    let units: Vec<i32> = largest.iter().map(|x| magnitude(*x)).collect();
+    sums.fill(0.0);
+    each(&mut |j, x| sums[j] += scaled(x, -units[j]).powi(2))?;
+    Ok(sums.iter().zip(&units).map(|(sum, unit)| scaled(sum.sqrt(), *unit)).collect())
+}
+
+/// Euclidean length, also of what has squares that no double holds.
+fn norm(row: &[f64]) -> f64 {
+    let squares: f64 = row.iter().map(|x| x * x).sum();
+    if squares.is_normal() {
+        return squares.sqrt();
+    }
+    let largest = row.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    let unit = magnitude(largest);
+    scaled(row.iter().map(|x| scaled(*x, -unit).powi(2)).sum::<f64>().sqrt(), unit)
+}
+
+/// What makes a row of length `norm` one of `length`. One that no double holds leaves no entry finite: divided by it, the
+/// weights would be scaled to nothing.
+fn factor(length: f64, norm: f64) -> f64 {
+    if norm.is_infinite() { f64::INFINITY } else { length / norm }
+}

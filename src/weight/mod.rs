@@ -1,0 +1,37 @@
+//! What a weight is and how it is read: expressions over stored tensors, one evaluator, and catalogues of named weights.
+//!
+//! Knows no file format: tensors come with their places, bytes from a store.
+
+mod blocks;
+mod catalogue;
+mod codebook;
+mod cut;
+mod decoded;
+mod expr;
+mod finite;
+mod given;
+mod grid;
+mod lengths;
+mod read;
+mod rows;
+mod scheme;
+mod scratch;
+mod storage_layout;
+mod tensors;
+mod thin;
+mod tied;
+
+pub use catalogue::{Catalogue, Holds};
+pub(crate) use catalogue::{LeftOut, Weight};
+pub(crate) use codebook::{Book, Number};
+pub(crate) use decoded::Decoded;
+pub use expr::Beyond;
+pub(crate) use expr::{Along, Decompose, Expr, Runs, Side};
+pub use given::{Given, Rows};
+pub(crate) use grid::{Grid, View};
+pub(crate) use scheme::{Overall, Scales, Scheme, Use, ZeroCodes, Zeros};
+pub use tensors::Tensors;
+pub use tied::tied;
+
+#[cfg(test)]
+mod tests;

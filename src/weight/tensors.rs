@@ -1,0 +1,219 @@
+//! Stored tensors at known positions in known files: what every reader ends up with, and every expression begins with.
+//!
+//! Bytes come from a store. Knows nothing of any format.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use super::storage_layout;
+use crate::error::{Error, brief};
+use crate::format::{Layout, Parts, Quantization, SCATTERED};
+use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
+use crate::matrix::Matrix;
+use crate::report::SourceFile;
+use crate::store::{Location, StoredFile, unreadable, zeros};
+
+/// Columns of a matrix are read run by run where they are fewer than one in so many.
+const SPARSE: usize = 4;
+
+/// A checkpoint whose tensors are runs of bytes in files.
+#[derive(Debug)]
+pub struct Tensors {
+    root: Location,
+    files: Vec<StoredFile>,
+    list: Vec<TensorInfo>,
+    layouts: BTreeMap<String, Layout>,
+    notes: Vec<String>,
+    /// One for each file.
+    quantizations: Vec<Option<Quantization>>,
+}
+
+impl Tensors {
+    /// No tensor at all.
+    pub(crate) fn none() -> Self {
+        Self {
+            root: Location::disk(""),
+            files: vec![],
+            list: vec![],
+            layouts: BTreeMap::new(),
+            notes: vec![],
+            quantizations: vec![],
+        }
+    }
+
+    /// Joins files, each with the tensors that its header lists, into one checkpoint at `root`.
+    ///
+    /// # Errors
+    /// When two files hold a tensor of the same name.
+    pub(crate) fn new(root: &Location, Parts { parts, mut notes }: Parts) -> Result<Self, Error> {
+        let (mut files, mut quantizations) = (Vec::with_capacity(parts.len()), vec![]);
+        let (mut tensors, mut layouts) = (vec![], BTreeMap::new());
+        for (index, part) in parts.into_iter().enumerate() {
+            files.push(part.file);
+            quantizations.push(part.quantization);
+            tensors.extend(part.tensors.into_iter().map(|tensor| TensorInfo { file: index, ..tensor }));
+            layouts.extend(part.layouts);
+            notes.extend(part.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
+        }
+        tensors.sort_by(|a, b| natural(&a.name, &b.name).then(a.file.cmp(&b.file)));
+        if let Some([a, b]) = tensors.array_windows::<2>().find(|[a, b]| a.name == b.name) {
+            let (first, second) = (files[a.file].location().name(), files[b.file].location().name());
+            let name = brief(&a.name);
+            let reason =
+                format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
+            return Err(root.malformed(reason));
+        }
+        Ok(Self { root: root.clone(), files, list: tensors, layouts, notes, quantizations })
+    }
+
+    /// All tensors, in natural name order.
+    pub fn list(&self) -> &[TensorInfo] {
+        &self.list
+    }
+
+    /// The files that hold them, in reading order.
+    pub fn files(&self) -> Vec<SourceFile> {
+        self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.length() }).collect()
+    }
+
+    /// What a reader should know of how the files were chosen.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The matrices among `tensors`, some of these or what stands for them, and what was left out.
+    pub(crate) fn select(&self, tensors: &[TensorInfo]) -> Selection {
+        let mut selection = layer::select(tensors, &Filter::default());
+        for skipped in &mut selection.skipped {
+            if let Some(Layout::Refused(reason)) = self.layouts.get(&skipped.tensor) {
+                skipped.reason.clone_from(reason);
+            }
+        }
+        selection
+    }
+
+    /// How the tensor called `name` lies in its file, unless it lies there as rows of floats.
+    pub(crate) fn layout(&self, name: &str) -> Option<&Layout> {
+        self.layouts.get(name)
+    }
+
+    /// What the part of the checkpoint that holds a tensor says of how it is quantized.
+    pub(crate) fn quantization(&self, tensor: &TensorInfo) -> Option<&Quantization> {
+        self.quantizations.get(tensor.file)?.as_ref()
+    }
+
+    /// How a file is called in reports: by its place in the folder.
+    fn name(&self, file: &StoredFile) -> String {
+        let below = file.location().path().strip_prefix(self.root.path()).ok();
+        let below = below.filter(|below| !below.as_os_str().is_empty());
+        below.map_or_else(|| file.location().name(), |below| below.to_string_lossy().replace('\\', "/"))
+    }
+
+    /// Bytes of a tensor, from position `start` of its data.
+    ///
+    /// # Errors
+    /// As for reading a matrix.
+    pub fn bytes(&self, tensor: &TensorInfo, start: u64, length: u64) -> Result<Vec<u8>, Error> {
+        let Some(file) = self.files.get(tensor.file) else {
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&tensor.name))));
+        };
+        let read = file.read(tensor.offset.saturating_add(start), length);
+        read.map_err(|reason| self.malformed(tensor, reason))
+    }
+
+    /// Fills `out` from a position of the file that holds `layer`.
+    pub(crate) fn fill(&self, layer: &Layer, offset: u64, out: &mut [u8]) -> Result<(), Error> {
+        let Some(file) = self.files.get(layer.file) else {
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        file.read_at(out, offset).map_err(|reason| Error::tensor(file.describe(), &layer.tensor, reason))
+    }
+
+    /// What is wrong with a tensor, with its place.
+    pub(crate) fn malformed(&self, tensor: &TensorInfo, reason: String) -> Error {
+        let path = self.files.get(tensor.file).map_or(Path::new(""), StoredFile::describe);
+        Error::tensor(path, &tensor.name, reason)
+    }
+
+    /// The rows `rows` of `layer`, as stored.
+    ///
+    /// # Errors
+    /// When the file has changed, ended or cannot be read.
+    pub(crate) fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
+        self.read_as(layer, rows, self.layouts.get(&layer.tensor))
+    }
+
+    /// The columns `columns` of the rows `rows`, run by run, where that is cheaper than reading rows whole: where no
+    /// request is expensive and much lies between the runs.
+    pub(crate) fn columns(
+        &self,
+        layer: &Layer,
+        rows: Range<usize>,
+        columns: &Range<usize>,
+    ) -> Option<Result<Matrix, Error>> {
+        let near = self.files.get(layer.file).is_some_and(|file| !file.location().is_remote());
+        let narrow = columns.len() < layer.cols / SPARSE;
+        if !(near && narrow) || self.layouts.contains_key(&layer.tensor) {
+            return None;
+        }
+        let before = (columns.start * layer.dtype.size()) as u64;
+        let run = Layer { cols: columns.len(), offset: layer.offset + before, ..layer.clone() };
+        let apart = Layout::Strided { row: layer.cols as u64, col: 1 };
+        Some(self.read_as(&run, rows, Some(&apart)))
+    }
+
+    /// The rows `rows` of `layer`, which lie in their file as `layout` has it, or one after the other.
+    fn read_as(&self, layer: &Layer, rows: Range<usize>, layout: Option<&Layout>) -> Result<Matrix, Error> {
+        let Some(file) = self.files.get(layer.file) else {
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        let fail = |reason: String| Error::tensor(file.describe(), &layer.tensor, reason);
+        let outside =
+            || fail(format!("rows {}..{} of {} are not in the file", rows.start, rows.end, layer.rows));
+        let inside =
+            |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= file.length());
+        let handle = file.reopen().map_err(fail)?;
+        let fetch = |offset: u64, out: &mut [u8]| {
+            if !inside(offset, out.len() as u64) {
+                return Err(outside());
+            }
+            let length = out.len() as u64;
+            handle.read_at(out, offset).map_err(|e| fail(unreadable(&e, length, offset)))
+        };
+        if rows.start > rows.end || rows.end > layer.rows {
+            return Err(outside());
+        }
+        let bytes = match layout {
+            Some(Layout::Refused(reason)) => return Err(fail(reason.clone())),
+            Some(Layout::ChannelsLast) if layer.cols == layer.stored_shape[1..].iter().product::<usize>() => {
+                storage_layout::channels_last(layer, &rows, &fetch)?
+            }
+            // A slice of a stack whose matrices were turned.
+            Some(Layout::ChannelsLast) => return Err(fail(SCATTERED.to_owned())),
+            Some(Layout::Strided { row, col }) => {
+                storage_layout::strided(layer, &rows, (*row, *col), &fetch)?
+            }
+            Some(Layout::Blocks { .. }) => {
+                return Err(fail("is stored in blocks, which are decoded".to_owned()));
+            }
+            None => {
+                // Before anything is allocated: a damaged header may claim any number of rows.
+                let (offset, length) = span(layer, &rows)
+                    .filter(|(offset, length)| inside(*offset, *length))
+                    .ok_or_else(outside)?;
+                let mut bytes = zeros(length).map_err(fail)?;
+                fetch(offset, &mut bytes)?;
+                bytes
+            }
+        };
+        Matrix::new(rows.len(), layer.cols, layer.dtype, bytes)
+    }
+}
+
+/// Position and length of `rows` of `layer` in its file, if there are such positions.
+fn span(layer: &Layer, rows: &Range<usize>) -> Option<(u64, u64)> {
+    let row = (layer.cols as u64).checked_mul(layer.dtype.size() as u64)?;
+    let start = (rows.start as u64).checked_mul(row)?.checked_add(layer.offset)?;
+    Some((start, (rows.len() as u64).checked_mul(row)?))
+}

@@ -1,0 +1,296 @@
+//! A copy of a safetensors checkpoint with some of its matrices changed.
+//!
+//! The copy appears whole or not at all: it is made in a hidden folder beside its place and renamed. What is not changed
+//! is byte-identical, settings and tokenizer included; weights in other formats that lie beside are left out, for they
+//! would still be the old ones. So are links that leave the model's folder: what they point at was never a part of the
+//! model, and a copy is made to be given away. Weights are followed wherever they lie, for they are what was asked for;
+//! so are links of a download cache into the blobs of their own repository.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::safetensors::{self, Entry, METADATA};
+use super::temporary::TemporaryFolder;
+use crate::error::{Error, brief};
+use crate::format::{LONGEST_HEADER, listing, names_weights};
+use crate::layer::{Filter, Layer};
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+use crate::store::{Location, ReadAt, input};
+use crate::weight::{Catalogue, Holds, Side};
+
+/// How much of a matrix is changed at once.
+const BLOCK: usize = 1 << 20;
+
+/// A checkpoint in the making.
+pub struct CheckpointCopy {
+    /// Removed with everything in it, unless it is put in place.
+    folder: TemporaryFolder,
+    out: PathBuf,
+    /// The weight files of the original, and their copies.
+    files: Vec<(PathBuf, PathBuf)>,
+    left_out: Vec<String>,
+}
+
+/// Where an adapter keeps its settings, which a copy of it cannot do without.
+const CONFIG: &str = "adapter_config.json";
+
+impl CheckpointCopy {
+    /// Whether a copy can be written: for the start of a long run.
+    ///
+    /// # Errors
+    /// When `out` holds something already, or the original is in a format that is not written.
+    pub fn check(from: &Path, source: &Catalogue, out: &Path) -> Result<(), Error> {
+        let empty = || fs::read_dir(out).is_ok_and(|mut all| all.next().is_none());
+        let taken = input::exists(out) && !(out.is_dir() && empty());
+        if taken {
+            return Err(Error::malformed(out, "is not an empty folder; name one that is, or a new one"));
+        }
+        if source.files().iter().any(|file| file.name.contains('/')) {
+            return Err(Error::malformed(
+                from,
+                "is a pipeline; name the folder of the component that is to be copied",
+            ));
+        }
+        if source.holds() != Holds::Weights
+            && from.join(CONFIG).exists()
+            && !Bounds::of(from).hold(&from.join(CONFIG))
+        {
+            let reason =
+                "is a link out of the adapter's folder, which is not copied; put the file itself there";
+            return Err(Error::malformed(&from.join(CONFIG), reason));
+        }
+        let scattered = |layer: &Layer| {
+            layer.encoding.is_some() || matches!(source.runs(layer), Some((Side::Columns, _)))
+        };
+        // Updates are written as factors of their own.
+        if source.holds() == Holds::Weights
+            && let Some(layer) =
+                source.select(&Filter::default()).layers.into_iter().find(|layer| scattered(layer))
+        {
+            let reason =
+                "is stored quantized or turned, which is not written; convert the model to bf16 matrices";
+            return Err(Error::tensor(from, &layer.tensor, reason));
+        }
+        if let Some(file) = source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
+            let name = brief(&file.name);
+            let reason = format!("`{name}` is not safetensors, and nothing else can be written; convert it");
+            return Err(Error::malformed(from, reason));
+        }
+        // What is copied at the end of the run is an input from its start.
+        let Contents { home, weights, settings, .. } = Contents::of(from, source)?;
+        weights.iter().chain(&settings).try_for_each(|name| input::open(&home.join(name)).map(drop))?;
+        let out = &followed(out);
+        let there = out.ancestors().skip(1).map(or_here).find(|folder| folder.exists());
+        let tried = TemporaryFolder::new_in(there.unwrap_or(Path::new(".")));
+        tried.map(drop).map_err(|e| Error::io(out, "cannot create", e))
+    }
+
+    /// Copies what lies at `from`, opened as `source`, to be put at `out`.
+    ///
+    /// # Errors
+    /// When `out` holds something already, or the copy cannot be made.
+    pub fn new(from: &Path, source: &Catalogue, out: &Path) -> Result<Self, Error> {
+        Self::check(from, source, out)?;
+        let out = &followed(out);
+        let beside = or_here(out.parent().unwrap_or(Path::new("")));
+        let failed = |e| Error::io(out, "cannot write", e);
+        fs::create_dir_all(beside).map_err(failed)?;
+        let folder = TemporaryFolder::new_in(beside).map_err(failed)?;
+        let Contents { home, weights, settings, left_out } = Contents::of(from, source)?;
+        let places = |name: &String| (home.join(name), folder.path().join(name));
+        let files: Vec<_> = weights.iter().map(places).collect();
+        for (from, to) in files.iter().cloned().chain(settings.iter().map(places)) {
+            copy(&from, &to)?;
+        }
+        Ok(Self { folder, out: out.to_owned(), files, left_out })
+    }
+
+    /// The files beside the weights that were not copied, for they are links that leave the model's folder.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// The matrix that `layer` of the original is, read from the copy.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn stored(&self, layer: &Layer) -> Result<Matrix, Error> {
+        let Some((_, file)) = self.files.get(layer.file) else {
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        let mut bytes = vec![0; layer.bytes() as usize];
+        let read = File::open(file).and_then(|file| ReadAt::read_at(&file, &mut bytes, layer.offset));
+        read.map_err(|e| Error::io(file, "cannot read", e))?;
+        Matrix::new(layer.rows, layer.cols, layer.dtype, bytes)
+    }
+
+    /// Adds `change` to the stored matrix that `layer` of `source` is, rounded to nearest in its own type.
+    ///
+    /// # Errors
+    /// When the sum does not fit the type, or reading or writing fails.
+    pub fn add(&self, source: &Catalogue, layer: &Layer, change: &LowRank) -> Result<(), Error> {
+        let Some((from, to)) = self.files.get(layer.file) else {
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        let failed = |e| Error::io(to, "cannot write", e);
+        let mut file = File::options().write(true).open(to).map_err(failed)?;
+        let runs = source.runs(layer);
+        for rows in layer.blocks(BLOCK) {
+            let mut entries = source.read(layer, rows.clone())?.to_f64();
+            let change = change.dense(rows.clone())?.to_f64();
+            entries.iter_mut().zip(change).for_each(|(x, y)| *x += y);
+            let rounded = Matrix::rounded(rows.len(), layer.cols, layer.dtype, &entries);
+            let rounded = rounded.map_err(|reason| Error::tensor(from, &layer.tensor, reason.to_string()))?;
+            let line = layer.cols * layer.dtype.size();
+            for (row, bytes) in rows.zip(rounded.bytes().chunks_exact(line)) {
+                let at = runs.map_or(row, |(_, runs)| runs.at(row));
+                let at = layer.offset + (at * line) as u64;
+                file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(bytes)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores other tensors in place of those of the same names; their shapes may differ.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn replace(&self, tensors: &BTreeMap<String, Matrix>) -> Result<(), Error> {
+        self.files
+            .iter()
+            .try_for_each(|(_, file)| rewrite(file, tensors).map_err(|e| Error::io(file, "cannot write", e)))
+    }
+
+    /// Changes the fields of a JSON file of settings.
+    ///
+    /// # Errors
+    /// When it is not there or holds no fields.
+    pub fn configure(&self, name: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), Error> {
+        let path = self.folder.path().join(name);
+        let text = fs::read(&path).map_err(|e| Error::io(&path, "cannot read", e))?;
+        let Ok(Value::Object(mut fields)) = serde_json::from_slice(&text) else {
+            return Err(Error::malformed(Path::new(name), "is not a map of settings"));
+        };
+        change(&mut fields);
+        let text = serde_json::to_string_pretty(&Value::Object(fields)).unwrap_or_default();
+        fs::write(&path, text + "\n").map_err(|e| Error::io(&path, "cannot write", e))
+    }
+
+    /// Puts the copy in its place.
+    ///
+    /// # Errors
+    /// When that has been taken meanwhile.
+    pub fn finish(self) -> Result<(), Error> {
+        self.folder.put(&self.out).map_err(|e| Error::io(&self.out, "cannot write", e))
+    }
+}
+
+/// The folders that hold the files of a model: its own and, of a snapshot in a download cache, the blobs of its repository.
+struct Bounds(Vec<PathBuf>);
+
+impl Bounds {
+    fn of(home: &Path) -> Self {
+        let Ok(home) = fs::canonicalize(home) else { return Self(vec![]) };
+        let snapshots = home.ancestors().find(|folder| folder.ends_with("snapshots"));
+        let named =
+            |folder: &&Path| folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with("models--"));
+        let blobs = snapshots.and_then(Path::parent).filter(named).map(|repository| repository.join("blobs"));
+        Self(std::iter::once(home.clone()).chain(blobs).collect())
+    }
+
+    /// Whether `path` lies in one of them, however many links it goes through.
+    fn hold(&self, path: &Path) -> bool {
+        fs::canonicalize(path).is_ok_and(|path| self.0.iter().any(|folder| path.starts_with(folder)))
+    }
+}
+
+/// What a copy of a checkpoint consists of.
+struct Contents<'a> {
+    home: &'a Path,
+    weights: Vec<String>,
+    settings: Vec<String>,
+    /// Links beside the weights that leave the folder.
+    left_out: Vec<String>,
+}
+
+impl<'a> Contents<'a> {
+    fn of(from: &'a Path, source: &Catalogue) -> Result<Self, Error> {
+        let home = or_here(if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) });
+        let weights = source.files().into_iter().map(|file| file.name).collect();
+        let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
+        let mut beside = if is_single { vec![] } else { listing(&Location::disk(home))? };
+        beside.retain(|name| !names_weights(name));
+        let bounds = Bounds::of(home);
+        let (settings, left_out) = beside.into_iter().partition(|name| bounds.hold(&home.join(name)));
+        Ok(Self { home, weights, settings, left_out })
+    }
+}
+
+/// An existing folder by its own path: a link or `.` cannot be replaced.
+fn followed(out: &Path) -> PathBuf {
+    Some(out)
+        .filter(|out| out.is_dir())
+        .and_then(|out| out.canonicalize().ok())
+        .unwrap_or_else(|| out.to_owned())
+}
+
+/// `folder`, or the working directory, whose path as a parent is empty.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
+/// Copies the contents alone: a copy of a file that is read-only, or a link into a cache, can be written to.
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let mut reader = input::open(from)?;
+    let written = File::create(to).and_then(|mut writer| io::copy(&mut reader, &mut writer));
+    written.map(drop).map_err(|e| Error::io(to, "cannot write", e))
+}
+
+/// Rewrites a safetensors file with some of its tensors replaced, tensor by tensor. They stay in order.
+fn rewrite(path: &Path, tensors: &BTreeMap<String, Matrix>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length).min(LONGEST_HEADER);
+    let mut text = vec![0; length as usize];
+    file.read_exact(&mut text)?;
+    let mut fields: Map<String, Value> = serde_json::from_slice(&text)?;
+    if !fields.keys().any(|name| tensors.contains_key(name)) {
+        return Ok(());
+    }
+    let metadata = fields.remove(METADATA);
+    let span = |field: &Value| {
+        let at = |i: usize| field["data_offsets"][i].as_u64().unwrap_or(0);
+        at(0)..at(1)
+    };
+    let mut order: Vec<(&String, &Value)> = fields.iter().collect();
+    order.sort_by_key(|(_, field)| (span(field).start, span(field).end));
+    let entry = |(name, field): &(&String, &Value)| {
+        let axes = || field["shape"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        let (shape, bytes) = match tensors.get(*name) {
+            Some(matrix) => (vec![matrix.rows() as u64, matrix.cols() as u64], matrix.bytes().len() as u64),
+            None => (axes(), span(field).end.saturating_sub(span(field).start)),
+        };
+        let dtype = field["dtype"].as_str().unwrap_or_default().to_owned();
+        Entry { name: (*name).clone(), dtype, shape, bytes }
+    };
+    let entries: Vec<Entry> = order.iter().map(entry).collect();
+    // The copy is nobody's until it is whole, and so is what takes its place in it.
+    let rewritten = path.with_extension("rewritten");
+    let mut out = BufWriter::new(File::create(&rewritten)?);
+    safetensors::write(&mut out, metadata, &entries, |entry, out| {
+        if let Some(matrix) = tensors.get(&entry.name) {
+            return out.write_all(matrix.bytes());
+        }
+        let start = fields.get(&entry.name).map_or(0, |field| span(field).start);
+        file.seek(SeekFrom::Start(8 + length + start))?;
+        io::copy(&mut (&file).take(entry.bytes), out).map(drop)
+    })?;
+    out.flush()?;
+    fs::rename(rewritten, path)
+}

@@ -1,0 +1,10 @@
+//! What is written: safetensors, copies of checkpoints, and files that appear complete or not at all.
+
+mod checkpoint_copy;
+mod safetensors;
+mod spectra;
+mod temporary;
+
+pub use checkpoint_copy::CheckpointCopy;
+pub use spectra::write_spectra;
+pub use temporary::{TemporaryFile, TemporaryFolder, remove_all};
