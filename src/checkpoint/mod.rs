@@ -17,6 +17,16 @@ pub use crate::format::{Choice, Elements, is_recognized, names_weights};
 pub use crate::weight::{Catalogue, Given, Holds, Rows, Tensors, tied};
 pub use saved::{Saved, SavedRow, is_saved};
 
+/// What the factors of adapters are taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Factors {
+    /// Parts of updates to a base; a file of factors that no known format has is refused.
+    #[default]
+    OfUpdates,
+    /// Weights like any other.
+    Weights,
+}
+
 /// What else is known of a checkpoint when it is opened; most of it matters to adapters only.
 #[derive(Clone, Default)]
 pub struct Opening<'a> {
@@ -32,13 +42,21 @@ pub struct Opening<'a> {
     pub beyond: Option<Beyond>,
     /// What becomes of queries, keys and values that one tensor holds.
     pub attention: QueriesKeysValues,
+    /// What the factors of adapters are taken for.
+    pub factors: Factors,
 }
 
 impl Opening<'_> {
     /// The same for a base, which is no adapter.
     #[must_use]
     pub fn of_base(&self) -> Self {
-        Self { choice: self.choice, attention: self.attention, beyond: self.beyond, ..Self::default() }
+        Self {
+            choice: self.choice,
+            attention: self.attention,
+            beyond: self.beyond,
+            factors: self.factors,
+            ..Self::default()
+        }
     }
 }
 
@@ -95,7 +113,11 @@ fn assembled(
     // Adapters know no fused tensors that are cut.
     let base = opening.base.as_ref().map(|base| base.fused().unwrap_or(base).as_ref());
     let known = Known { config: opening.adapter_config, base, beginning, beyond: opening.beyond };
-    if let Some(adapter) = adapter::open(location, &tensors, &headers, known)? {
+    let adapter = match opening.factors {
+        Factors::OfUpdates => adapter::open(location, &tensors, &headers, known)?,
+        Factors::Weights => None,
+    };
+    if let Some(adapter) = adapter {
         let updates = match opening.adapter_init.filter(|_| !adapter.cuts_base) {
             Some(init) => {
                 let before = before(init, opening)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use sysinfo::System;
 
-use crate::checkpoint::{Choice, Opening, QueriesKeysValues};
+use crate::checkpoint::{Choice, Factors, Opening, QueriesKeysValues};
 use crate::engine::Limits;
 use crate::error::{Error, printable};
 use crate::layer::Filter;
@@ -48,6 +48,9 @@ pub(super) struct Reading {
     /// Queries, keys and values that one tensor holds as a matrix each (GPT-2, GPT-NeoX, BLOOM, Phi-3, MPT)
     #[arg(long, help_heading = "What to look at")]
     split_qkv: bool,
+    /// Read the factors of an adapter as weights of their own, not as the updates that they make
+    #[arg(long, conflicts_with_all = ["adapter_config", "adapter_init"], help_heading = "What to look at")]
+    as_weights: bool,
 }
 
 impl Reading {
@@ -60,6 +63,7 @@ impl Reading {
             base: None,
             beyond: Some(|matrix, count| solver::all_vectors(matrix)?.beyond(count)),
             attention: if self.split_qkv { QueriesKeysValues::Split } else { QueriesKeysValues::Together },
+            factors: if self.as_weights { Factors::Weights } else { Factors::OfUpdates },
         }
     }
 }

@@ -19,5 +19,6 @@ mod malformed_containers;
 mod oracle;
 mod quantized;
 mod ranges;
+mod rare_adapters;
 mod reports;
 mod stores;

@@ -40,6 +40,16 @@ struct Stored {
     layer_replication: Option<Value>,
     use_qalora: Option<bool>,
     use_bdlora: Option<Value>,
+    fine_tune_type: Option<String>,
+    lora_parameters: Option<Parameters>,
+}
+
+/// How MLX and llama.cpp scale updates: by `scale`, and by `alpha` over the rank if that is given, too.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Parameters {
+    rank: Option<u64>,
+    alpha: Option<f64>,
+    scale: Option<f64>,
 }
 
 /// The settings of an adapter.
@@ -67,7 +77,7 @@ impl Config {
     /// updates are scaled.
     pub(super) fn of_fields(path: &Path, fields: Map<String, Value>) -> Result<Option<Self>, String> {
         let says = |field: &str| fields.get(field).is_some_and(|value| !value.is_null());
-        if !says("lora_alpha") && !says("alpha") {
+        if !says("lora_alpha") && !says("alpha") && !says("lora_parameters") {
             return Ok(None);
         }
         let stored = serde_json::from_value(Value::Object(fields)).map_err(|e| invalid(&e))?;
@@ -89,6 +99,9 @@ impl Config {
 
     /// The scale of the update of `module`, whose factors have `rank` directions; `module` is named as in the model.
     pub(super) fn scale(&self, module: &str, rank: usize) -> f64 {
+        if let Some(Parameters { alpha, scale: Some(scale), .. }) = self.stored.lora_parameters {
+            return scale * alpha.map_or(1.0, |alpha| alpha / rank as f64);
+        }
         let alpha = first(&self.alphas, module).unwrap_or(self.alpha);
         let root = self.stored.use_rslora == Some(true);
         alpha / if root { (rank as f64).sqrt() } else { rank as f64 }
@@ -96,7 +109,8 @@ impl Config {
 
     /// The rank that the configuration gives `module`.
     pub(super) fn rank(&self, module: &str) -> Option<usize> {
-        first(&self.ranks, module).map(|r| r as usize).or(self.stored.r.map(|r| r as usize))
+        let whole = self.stored.r.or(self.stored.lora_parameters.as_ref().and_then(|given| given.rank));
+        first(&self.ranks, module).map(|r| r as usize).or(whole.map(|r| r as usize))
     }
 
     /// Whether weights are stored input × output.
@@ -106,7 +120,7 @@ impl Config {
 
     /// Whether every update comes with the lengths of its rows.
     pub(super) fn is_dora(&self) -> bool {
-        self.stored.use_dora == Some(true)
+        self.stored.use_dora == Some(true) || self.stored.fine_tune_type.as_deref() == Some("dora")
     }
 
     /// Whether KaSA cut the smallest directions off the base's matrices when training began.

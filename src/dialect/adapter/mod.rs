@@ -11,6 +11,7 @@ mod lycoris;
 mod module;
 mod modules;
 mod names;
+mod thin_pairs;
 mod whole_weights;
 
 use std::collections::BTreeMap;
@@ -97,7 +98,15 @@ pub(crate) fn open(
     // A model whose own layers are built of factors and whole weights is a model.
     let is_adapter = if config.is_some() { telling || by_name } else { telling && !whole };
     if !is_adapter {
-        return Ok(None);
+        if !telling && !headers.is_empty() {
+            let reason = "says that it is an adapter, but none of its tensors is a factor that svdkit knows; \
+                          `--as-weights` reads them as they are stored";
+            return Err(Error::malformed(path, reason));
+        }
+        return match thin_pairs::found(stored.list()).filter(|_| !telling) {
+            Some(looks) => Err(Error::malformed(path, looks)),
+            None => Ok(None),
+        };
     }
     let configs = match config {
         Some(file) => ConfigByComponent::whole(Config::read(&file)?),

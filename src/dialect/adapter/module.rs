@@ -32,6 +32,8 @@ pub(super) struct Module<'t> {
     /// With the prefixes of its format.
     pub(super) name: String,
     pub(super) parts: BTreeMap<Part, &'t TensorInfo>,
+    /// Whether its format knows no scale.
+    pub(super) unscaled: bool,
 }
 
 /// An update before it has a place in the report.
@@ -119,7 +121,7 @@ impl<'t> Module<'t> {
         if rank.is_none() {
             return plain(vec![]);
         }
-        if names::is_self_scaled(&self.name) {
+        if self.unscaled || names::is_self_scaled(&self.name) {
             return plain(vec![Flag::ScaleAssumed]);
         }
         let (_, first) = self.tensors().next().unzip();
@@ -183,6 +185,8 @@ fn label(part: Part) -> &'static str {
     match part {
         Part::Down => "`lora_A` or `lora_down`",
         Part::Up => "`lora_B` or `lora_up`",
+        Part::Inputs => "`lora_a`",
+        Part::Outputs => "`lora_b`",
         Part::EmbeddingDown => "`lora_embedding_A`",
         Part::EmbeddingUp => "`lora_embedding_B`",
         Part::Hada(Side::First, _) => "`hada_w1_a` and `hada_w1_b`",

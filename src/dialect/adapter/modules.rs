@@ -29,8 +29,8 @@ pub(super) fn sorted<'t>(path: &Path, tensors: &'t [TensorInfo]) -> Result<Sorte
             continue;
         };
         adapters.extend(spelling.adapter);
-        let name = spelling.module;
-        let module = modules.entry(name.clone()).or_insert(Module { name, parts: BTreeMap::new() });
+        let (name, unscaled) = (spelling.module, spelling.unscaled);
+        let module = modules.entry(name.clone()).or_insert(Module { name, parts: BTreeMap::new(), unscaled });
         if let Some(other) = module.parts.insert(spelling.part, tensor) {
             let reason = format!("says what `{}` says; keep one of the two", brief(&other.name));
             return Err(Error::tensor(path, &tensor.name, reason));
@@ -81,9 +81,8 @@ impl Module<'_> {
             let expr = Arc::new(Expr::Scaled(expr, scale.scale));
             return Ok(vec![self.draft(setting, kind, Form::plain(expr), scale)?]);
         }
-        let embedding = method == Method::Embedding;
-        if embedding || method == Method::Lora {
-            let product = self.product(setting, embedding)?;
+        if let Method::Embedding | Method::Lora | Method::Turned = method {
+            let product = self.product(setting, method)?;
             if let Some(drafts) = experts::drafts(self, &product, setting)? {
                 return Ok(drafts);
             }
@@ -93,7 +92,7 @@ impl Module<'_> {
             let kind = if kasa { "kasa" } else { "lora" };
             let form = Form {
                 expr: product.expr(setting.source, scale.scale),
-                transposed: product.transposed,
+                transposed: product.transposed && method != Method::Turned,
                 positions: product.down.shape()[2..].iter().product(),
                 linear: product.down.shape().len() == 2 && !product.down.name().contains("embedding"),
             };
@@ -108,10 +107,19 @@ impl Module<'_> {
         Ok(vec![self.draft(setting, "difference", Form::plain(expr), scale)?])
     }
 
+    /// Whether it is called as embeddings are.
+    fn is_embedding(&self) -> bool {
+        let name = self.name.rsplit('.').next().unwrap_or_default();
+        name.contains("embed") || name == "wte"
+    }
+
     /// The factors of a LoRA module.
-    fn product(&self, setting: &Setting<'_>, embedding: bool) -> Result<Product, Error> {
-        let (down, up) =
-            if embedding { (Part::EmbeddingDown, Part::EmbeddingUp) } else { (Part::Down, Part::Up) };
+    fn product(&self, setting: &Setting<'_>, method: Method) -> Result<Product, Error> {
+        let (down, up) = match method {
+            Method::Embedding => (Part::EmbeddingDown, Part::EmbeddingUp),
+            Method::Turned => (Part::Outputs, Part::Inputs),
+            _ => (Part::Down, Part::Up),
+        };
         let (down, up) = (self.factor(setting, down, up)?, self.factor(setting, up, down)?);
         let unfit = |tensor: &Tensor, with: &Tensor| {
             let reason = format!("{:?} does not fit {:?} of `{}`", tensor.shape(), with.shape(), with.name());
@@ -140,7 +148,12 @@ impl Module<'_> {
             return Err(unfit(&up, &down));
         }
         let linear = down.shape().len() == 2;
-        let transposed = embedding || (linear && self.config(setting).is_some_and(Config::is_transposed));
+        let transposed = match method {
+            Method::Embedding => true,
+            // A row of an embedding is an input.
+            Method::Turned => !self.is_embedding(),
+            _ => linear && self.config(setting).is_some_and(Config::is_transposed),
+        };
         Ok(Product { up, up_lies: false, down, between, transposed })
     }
 

@@ -1,4 +1,5 @@
-//! How adapter formats call their tensors: PEFT, kohya's sd-scripts, Diffusers, ComfyUI, LyCORIS.
+//! How adapter formats call their tensors: PEFT, kohya's sd-scripts, Diffusers, ComfyUI, LyCORIS, torchtune, MLX,
+//! llama.cpp, and scripts that number modules instead of naming them.
 //!
 //! Only names are looked at. What the parts of a module add up to is `modules`' business.
 
@@ -9,6 +10,9 @@ pub(super) enum Part {
     Down,
     /// The factor next to the output: `lora_B`, `lora_up`.
     Up,
+    /// The same in MLX, which multiplies from the left: inputs × rank, `lora_a`, and rank × outputs, `lora_b`.
+    Inputs,
+    Outputs,
     /// The kernel between them, where a convolution is split in three: `lora_mid`.
     Middle,
     /// The diagonal between them: `lora_diag` of KaSA.
@@ -59,6 +63,8 @@ pub(super) struct Spelling<'n> {
     pub(super) part: Part,
     /// The adapter's name, where the file keeps it.
     pub(super) adapter: Option<&'n str>,
+    /// Whether its format knows no scale: what the factors give is added as it is.
+    pub(super) unscaled: bool,
 }
 
 /// Names that PEFT gives, which an adapter's name may follow.
@@ -88,13 +94,14 @@ const PEFT: [(&str, Part); 22] = [
 ];
 
 /// Names that others give; no adapter's name follows.
-const OTHERS: [(&str, Part); 16] = [
+const OTHERS: [(&str, Part); 17] = [
     ("lora_down", Part::Down),
     ("lora_up", Part::Up),
     ("lora_mid", Part::Middle),
     ("alpha", Part::Alpha),
     ("dora_scale", Part::Magnitude),
     ("magnitude", Part::Magnitude),
+    ("m", Part::Magnitude),
     ("diff", Part::Difference),
     ("diff_b", Part::Bias),
     ("w_norm", Part::Bias),
@@ -109,10 +116,16 @@ const OTHERS: [(&str, Part); 16] = [
 
 /// Takes a name apart, if it is one of an adapter's.
 pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
+    if let Some(found) = numbered(name) {
+        return Some(found);
+    }
     let (stem, ending) = match name.rsplit_once('.') {
         Some((stem, ending @ ("weight" | "bias"))) => (stem, ending),
         _ => (name, ""),
     };
+    if let Some(found) = underscored(stem) {
+        return Some(found);
+    }
     let (module, last) = stem.rsplit_once('.')?;
     let known =
         |word: &str| PEFT.iter().chain(&OTHERS).find(|(name, _)| *name == word).map(|(_, part)| *part);
@@ -121,8 +134,18 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
         let part = if ending == "bias" { Part::Bias } else { part };
         // The token adapter is a module of its own inside the embedding.
         let module = module.strip_suffix(".token_adapter").unwrap_or(module).to_owned();
-        Some(Spelling { module, part, adapter })
+        Some(Spelling { module, part, adapter, unscaled: false })
     };
+    if let Some(first) = ["lora_a", "lora_b"].iter().position(|known| *known == last) {
+        // torchtune's are modules with a weight, llama.cpp's follow the whole name of the weight; both lie as PEFT's do.
+        let of_weight = module.strip_suffix(".weight");
+        let parts = if ending.is_empty() && of_weight.is_none() {
+            [Part::Inputs, Part::Outputs]
+        } else {
+            [Part::Down, Part::Up]
+        };
+        return found(of_weight.unwrap_or(module), parts[first], None);
+    }
     if let Some(part) = known(last) {
         return found(module, part, None);
     }
@@ -139,9 +162,38 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
     if let "lora" | "lora_linear_layer" = marker {
         return found(outer, part, None);
     }
-    let old = marker.strip_suffix("_lora")?;
-    let old = if old == "to_out" { "to_out.0" } else { old };
-    found(&format!("{}.{old}", outer.strip_suffix(".processor").unwrap_or(outer)), part, None)
+    let module = of_processor(outer, marker.strip_suffix("_lora")?);
+    Some(Spelling { module, part, adapter: None, unscaled: true })
+}
+
+/// The module that Diffusers' attention processors call `inner`.
+fn of_processor(outer: &str, inner: &str) -> String {
+    let inner = if inner == "to_out" { "to_out.0" } else { inner };
+    format!("{}.{inner}", outer.strip_suffix(".processor").unwrap_or(outer))
+}
+
+/// Names that end in `_lora_down` or `_lora_up`.
+fn underscored(stem: &str) -> Option<Spelling<'static>> {
+    let ends = [("_lora_down", Part::Down), ("_lora_up", Part::Up)];
+    let (module, part) = ends.iter().find_map(|(end, part)| Some((stem.strip_suffix(end)?, *part)))?;
+    let module = module
+        .rsplit_once('.')
+        .map_or_else(|| module.to_owned(), |(outer, inner)| of_processor(outer, inner));
+    (!module.is_empty()).then_some(Spelling { module, part, adapter: None, unscaled: false })
+}
+
+/// Names that count modules: `unet:3:down` of the first scripts for Stable Diffusion, `w_a_003` of those for SAM.
+fn numbered(name: &str) -> Option<Spelling<'static>> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let found = |module: String, part| Some(Spelling { module, part, adapter: None, unscaled: true });
+    if let Some((module, side)) = name.rsplit_once(':') {
+        let (_, number) = module.rsplit_once(':').filter(|(of, number)| !of.is_empty() && digits(number))?;
+        let part = [("down", Part::Down), ("up", Part::Up)].iter().find(|(word, _)| *word == side)?.1;
+        return (!number.is_empty()).then(|| found(module.to_owned(), part)).flatten();
+    }
+    let sides = [("w_a_", Part::Down), ("w_b_", Part::Up)];
+    let (number, part) = sides.iter().find_map(|(start, part)| Some((name.strip_prefix(start)?, *part)))?;
+    if digits(number) { found(format!("w_{number}"), part) } else { None }
 }
 
 impl Part {
@@ -151,6 +203,8 @@ impl Part {
             self,
             Self::Down
                 | Self::Up
+                | Self::Inputs
+                | Self::Outputs
                 | Self::EmbeddingDown
                 | Self::EmbeddingUp
                 | Self::Hada(..)
@@ -164,6 +218,8 @@ impl Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Lora,
+    /// LoRA with its factors the other way round.
+    Turned,
     Embedding,
     Hada,
     Lokr,
@@ -175,6 +231,7 @@ impl Part {
     pub(super) fn method(self) -> Option<Method> {
         Some(match self {
             Self::Down | Self::Up | Self::Middle | Self::Diagonal => Method::Lora,
+            Self::Inputs | Self::Outputs => Method::Turned,
             Self::EmbeddingDown | Self::EmbeddingUp => Method::Embedding,
             Self::Hada(..) => Method::Hada,
             Self::Lokr(..) => Method::Lokr,
@@ -210,7 +267,8 @@ mod tests {
     use super::*;
 
     fn check(name: &str, module: &str, part: Part, adapter: Option<&str>) {
-        assert_eq!(parse(name), Some(Spelling { module: module.to_owned(), part, adapter }), "{name}");
+        let found = parse(name).map(|found| (found.module, found.part, found.adapter));
+        assert_eq!(found, Some((module.to_owned(), part, adapter)), "{name}");
     }
 
     #[test]
@@ -228,11 +286,27 @@ mod tests {
         check("a.attn1.processor.to_out_lora.up.weight", "a.attn1.to_out.0", Part::Up, None);
         check("x.lokr_w2_a.default", "x", Part::Lokr(Side::Second, Piece::Up), Some("default"));
         check("x.hada_t1", "x", Part::Hada(Side::First, Piece::Middle), None);
+        check("a.processor.to_k_lora_up.weight", "a.to_k", Part::Up, None);
+        check("down_0_to_k_lora_down.weight", "down_0_to_k", Part::Down, None);
+        check("unet:12:up", "unet:12", Part::Up, None);
+        check("w_a_003", "w_003", Part::Down, None);
+        check("layers.0.q_proj.lora_b.weight", "layers.0.q_proj", Part::Up, None);
+        check("blk.0.attn_q.weight.lora_a", "blk.0.attn_q", Part::Down, None);
+        check("model.layers.0.q_proj.lora_a", "model.layers.0.q_proj", Part::Inputs, None);
     }
 
     #[test]
     fn names_of_models_are_left_alone() {
-        for name in ["model.layers.0.mlp.up.weight", "up.weight", "model.lora.weight", "a.b.c", "lora_A"] {
+        let names = [
+            "model.layers.0.mlp.up.weight",
+            "up.weight",
+            "model.lora.weight",
+            "a.b.c",
+            "lora_A",
+            "w_a_x",
+            "a:up",
+        ];
+        for name in names {
             assert_eq!(parse(name), None, "{name}");
         }
     }

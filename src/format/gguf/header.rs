@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use serde_json::json;
+
 use super::kinds::{self, Form};
 use crate::error::{Error, brief};
 use crate::format::strides::is_countable;
@@ -67,7 +69,8 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: StoredFile) -> Result<Header, Error
     }
     let refused = layouts.values().any(|layout| matches!(layout, Layout::Refused(_)));
     let notes = if refused { vec![ADVICE.to_owned()] } else { vec![] };
-    let part = Part { file, tensors, layouts, notes, quantization: None, settings: None };
+    let part =
+        Part { file, tensors, layouts, notes, quantization: None, settings: found.settings.of_adapter() };
     Ok(Header { part, pieces: found.settings.pieces })
 }
 
@@ -91,6 +94,21 @@ struct Described {
 struct Settings {
     alignment: u64,
     pieces: u64,
+    /// What `general.type` says that it is: "model" where that is not said.
+    kind: String,
+    /// What the updates of an adapter are scaled by, over their rank.
+    alpha: f32,
+}
+
+impl Settings {
+    /// What an adapter says of its scale, as others write it. llama.cpp takes an alpha of 0 for none.
+    fn of_adapter(&self) -> Option<String> {
+        let settings = match self.alpha {
+            0.0 => json!({"lora_parameters": {"scale": 1.0}}),
+            alpha => json!({"lora_alpha": alpha}),
+        };
+        (self.kind == "adapter").then(|| settings.to_string())
+    }
 }
 
 struct Found {
@@ -131,11 +149,22 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Found, String> {
 
 /// Passes over `pairs` pairs of metadata.
 fn settings(cursor: &mut Cursor<'_>, pairs: u64) -> Result<Settings, String> {
-    let mut settings = Settings { alignment: ALIGNMENT, pieces: 1 };
+    let mut settings = Settings { alignment: ALIGNMENT, pieces: 1, kind: "model".to_owned(), alpha: 0.0 };
     let mut seen = BTreeSet::new();
     for _ in 0..pairs {
         let key = cursor.text()?;
         let type_id = u32::from_le_bytes(cursor.take()?);
+        match (key.as_str(), type_id) {
+            ("general.type", TEXT) if seen.insert(key.clone()) => {
+                settings.kind = cursor.text()?;
+                continue;
+            }
+            ("adapter.lora.alpha", FLOAT) if seen.insert(key.clone()) => {
+                settings.alpha = f32::from_le_bytes(cursor.take()?);
+                continue;
+            }
+            _ => {}
+        }
         let value =
             value(cursor, type_id, 0).map_err(|what| format!("metadata `{}`: {what}", brief(&key)))?;
         match (key.as_str(), value) {
@@ -164,6 +193,7 @@ fn width(type_id: u32) -> Option<u64> {
     }
 }
 
+const FLOAT: u32 = 6;
 const TEXT: u32 = 8;
 const ARRAY: u32 = 9;
 

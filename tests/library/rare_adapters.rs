@@ -1,0 +1,148 @@
+//! Adapters of trainers that few know: opened as the updates they are, or refused by name, never read as plain weights.
+
+use std::path::Path;
+
+use svdkit::checkpoint::{self, Catalogue, Factors, Holds, Opening};
+use svdkit::layer::Filter;
+
+/// Down of 2 × 3 and up of 4 × 2, their product, and both the other way round.
+const DOWN: [f32; 6] = [1.0, 2.0, 3.0, -1.0, 0.5, 0.0];
+const UP: [f32; 8] = [1.0, 0.0, 0.0, 1.0, 2.0, 1.0, -1.0, 3.0];
+const PRODUCT: [f64; 12] = [1.0, 2.0, 3.0, -1.0, 0.5, 0.0, 1.0, 4.5, 6.0, -4.0, -0.5, -3.0];
+
+fn turned<T: Copy>(entries: &[T], cols: usize) -> Vec<T> {
+    (0..cols).flat_map(|j| entries.iter().skip(j).step_by(cols).copied().collect::<Vec<_>>()).collect()
+}
+
+/// Writes two tensors of f32.
+fn write(path: &Path, tensors: [(&str, [usize; 2], &[f32]); 2]) {
+    let bytes =
+        tensors.map(|(_, _, entries)| entries.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
+    let (middle, end) = (bytes[0].len(), bytes[0].len() + bytes[1].len());
+    let entry = |i: usize, (from, to): (usize, usize)| {
+        let (name, shape, _) = tensors[i];
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{from},{to}]}}"#)
+    };
+    let header = format!("{{{},{}}}", entry(0, (0, middle)), entry(1, (middle, end)));
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.bytes());
+    file.extend(bytes.concat());
+    std::fs::write(path, file).unwrap();
+}
+
+/// The one update, which is the product times `scale`.
+#[track_caller]
+fn is_product(source: &Catalogue, name: &str, scale: f64) {
+    assert_eq!(source.holds(), Holds::Updates);
+    let layers = source.select(&Filter::default()).layers;
+    let [layer] = &layers[..] else { panic!("{} updates", layers.len()) };
+    assert_eq!((layer.name.as_str(), layer.rows, layer.cols), (name, 4, 3));
+    let expected: Vec<f64> = PRODUCT.iter().map(|x| x * scale).collect();
+    assert_eq!(source.read(layer, 0..4).unwrap().to_f64(), expected);
+    assert_eq!(source.update(layer).unwrap().scale, Some(scale));
+}
+
+#[track_caller]
+fn check(down: &str, up: &str, config: &str, (name, scale): (&str, f64)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapters.safetensors");
+    write(&path, [(down, [2, 3], &DOWN), (up, [4, 2], &UP)]);
+    if !config.is_empty() {
+        std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    }
+    is_product(&checkpoint::open(&path).unwrap().1, name, scale);
+}
+
+#[test]
+fn scripts_that_number_modules_give_updates() {
+    check("unet:0:down", "unet:0:up", "", ("unet:0", 1.0));
+    check("w_a_000", "w_b_000", "", ("w_000", 1.0));
+}
+
+#[test]
+fn attention_processors_of_the_first_diffusers_have_no_scale() {
+    let [down, up] = ["down", "up"].map(|side| format!("mid.attn1.processor.to_k_lora.{side}.weight"));
+    check(&down, &up, "", ("mid.attn1.to_k", 1.0));
+}
+
+#[test]
+fn names_that_end_in_lora_down_are_scaled_by_their_settings() {
+    check("mid_to_k_lora_down.weight", "mid_to_k_lora_up.weight", r#"{"lora_alpha": 4}"#, ("mid_to_k", 2.0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.safetensors");
+    write(&path, [("mid_to_k_lora_down.weight", [2, 3], &DOWN), ("mid_to_k_lora_up.weight", [4, 2], &UP)]);
+    let message = checkpoint::open(&path).err().unwrap().to_string();
+    assert!(message.contains("how it is scaled is not known"), "{message}");
+}
+
+#[test]
+fn torchtune_has_the_factors_of_peft_under_other_names() {
+    check("q.lora_a.weight", "q.lora_b.weight", r#"{"lora_alpha": 2}"#, ("q", 1.0));
+}
+
+#[test]
+fn mlx_multiplies_from_the_left() {
+    for (config, scale) in [
+        (r#"{"fine_tune_type": "lora", "lora_parameters": {"rank": 2, "scale": 20.0}}"#, 20.0),
+        (r#"{"lora_parameters": {"rank": 2, "scale": 10.0, "alpha": 8}}"#, 40.0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapters.safetensors");
+        let (first, second) = (turned(&DOWN, 3), turned(&UP, 2));
+        write(&path, [("l.q_proj.lora_a", [3, 2], &first), ("l.q_proj.lora_b", [2, 4], &second)]);
+        std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+        is_product(&checkpoint::open(&path).unwrap().1, "l.q_proj", scale);
+    }
+}
+
+/// A GGUF file of two f32 tensors that says it is an adapter, with this alpha.
+fn gguf(alpha: f32, names: [&str; 2]) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut file = [&b"GGUF"[..], &3u32.to_le_bytes(), &2u64.to_le_bytes(), &2u64.to_le_bytes()].concat();
+    file.extend([text("general.type"), 8u32.to_le_bytes().to_vec(), text("adapter")].concat());
+    file.extend(
+        [text("adapter.lora.alpha"), 6u32.to_le_bytes().to_vec(), alpha.to_le_bytes().to_vec()].concat(),
+    );
+    for (name, [rows, cols], offset) in [(names[0], [2u64, 3], 0u64), (names[1], [4, 2], 32)] {
+        file.extend([text(name), 2u32.to_le_bytes().to_vec()].concat());
+        file.extend([cols.to_le_bytes(), rows.to_le_bytes()].concat());
+        file.extend([&0u32.to_le_bytes()[..], &offset.to_le_bytes()].concat());
+    }
+    file.resize(file.len().next_multiple_of(32), 0);
+    file.extend(DOWN.iter().flat_map(|x| x.to_le_bytes()));
+    file.extend([0; 8]);
+    file.extend(UP.iter().flat_map(|x| x.to_le_bytes()));
+    file
+}
+
+#[test]
+fn adapters_of_llama_cpp_are_scaled_by_their_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.gguf");
+    for (alpha, scale) in [(6.0, 3.0), (0.0, 1.0)] {
+        std::fs::write(&path, gguf(alpha, ["blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"]))
+            .unwrap();
+        is_product(&checkpoint::open(&path).unwrap().1, "model.layers.0.self_attn.q_proj", scale);
+    }
+    // A file that calls itself an adapter is never a plain model.
+    std::fs::write(&path, gguf(1.0, ["blk.0.x", "blk.0.y"])).unwrap();
+    let message = checkpoint::open(&path).err().unwrap().to_string();
+    assert!(message.contains("says that it is an adapter"), "{message}");
+    let opening = Opening { factors: Factors::Weights, ..Opening::default() };
+    assert_eq!(checkpoint::open_with(&path, &opening).unwrap().1.holds(), Holds::Weights);
+}
+
+#[test]
+fn thin_factors_of_no_known_kind_are_refused_unless_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let entries = vec![0.5; 32];
+    write(&path, [("blocks.0.q.my_A", [2, 16], &entries), ("blocks.0.q.my_B", [16, 2], &entries)]);
+    let message = checkpoint::open(&path).err().unwrap().to_string();
+    let looks = "looks like an adapter of a kind that svdkit does not know: `blocks.0.q.my_A` ([2, 16]) and \
+                 `blocks.0.q.my_B` ([16, 2]) are thin factors of one update";
+    assert!(message.contains(looks), "{message}");
+    let opening = Opening { factors: Factors::Weights, ..Opening::default() };
+    let source = checkpoint::open_with(&path, &opening).unwrap().1;
+    assert_eq!((source.holds(), source.select(&Filter::default()).layers.len()), (Holds::Weights, 2));
+}
