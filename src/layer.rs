@@ -112,12 +112,6 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Whether both are the same entries of one checkpoint.
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        let place = |layer: &Self| (layer.file, layer.offset, layer.rows, layer.cols);
-        place(self) == place(other) && self.tensor == other.tensor
-    }
-
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.rows * self.cols

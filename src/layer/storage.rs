@@ -1,5 +1,7 @@
 //! How a matrix is stored that is not simply a tensor of floats: as codes with scales, or as a part of a tensor.
 
+use super::Layer;
+
 /// How numbers are stored that are no floats by themselves: small codes with scales beside them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
@@ -23,4 +25,12 @@ pub enum Part {
     Slice(usize),
     /// Some rows or columns of a matrix of another shape, under a name of its own.
     Cut,
+}
+
+impl Layer {
+    /// Whether both are the same entries of one checkpoint.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        let place = |layer: &Self| (layer.file, layer.offset, layer.rows, layer.cols);
+        place(self) == place(other) && self.tensor == other.tensor
+    }
 }
