@@ -1,4 +1,4 @@
-//! The ordered parallel map: dearest job first, never more memory in flight than allowed, results in the order given.
+//! The parallel map: dearest job first, never more memory in flight than allowed, each result handed over as it comes.
 //!
 //! A worker takes one job after the other. Only one with nothing left to take goes back to the pool and helps the others
 //! through its work stealing, so the last large matrix uses every thread. No job begins inside another that waits for
@@ -33,16 +33,16 @@ pub struct Limits {
 
 /// What the caller is told while the map runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<T> {
     /// Job `0` of the given slice has begun.
     Started(usize),
-    /// Job `0` of the given slice has ended.
-    Finished(usize),
+    /// Job `0` of the given slice has ended with this result; without one where it panicked.
+    Finished(usize, Option<T>),
     /// Nothing happened for a moment.
     Waiting,
 }
 
-/// Runs `work(i)` for every job and returns the results in the order of `jobs`; `None` where `work` panicked.
+/// Runs `work(i)` for every job.
 ///
 /// `watch` is called from this thread after every event; when it breaks, the call returns at once and leaves running
 /// jobs to end with the process.
@@ -53,15 +53,14 @@ pub fn map<T: Send + 'static>(
     jobs: &[Job],
     limits: Limits,
     work: &Arc<dyn Fn(usize) -> T + Send + Sync>,
-    watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
-) -> Result<Vec<Option<T>>, Error> {
+    watch: &mut dyn FnMut(Event<T>) -> ControlFlow<()>,
+) -> Result<(), Error> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(limits.threads.max(1))
         .thread_name(|i| format!("svdkit-{i}"))
         .build()
         .map_err(|e| Error::Resources(format!("cannot start {} threads: {e}", limits.threads)))?;
     let queue = Arc::new(Mutex::new(Queue::new(jobs, limits)));
-    let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
     let (send, receive) = mpsc::channel();
     loop {
         let (idle, over) = lock(&queue).state();
@@ -73,57 +72,35 @@ pub fn map<T: Send + 'static>(
             pool.spawn_broadcast(move |_| worker(&queue, work.as_ref(), &send));
         }
         match receive.recv_timeout(Duration::from_millis(50)) {
-            Ok(news) => note(news, &mut results, watch)?,
+            Ok(event) => stop(watch(event))?,
             Err(_) => stop(watch(Event::Waiting))?,
         }
     }
     // The last workers have told, but nobody has listened yet.
-    receive.try_iter().try_for_each(|news| note(news, &mut results, watch))?;
-    Ok(results)
-}
-
-/// What a worker tells.
-enum News<T> {
-    Began(usize),
-    Ended(usize, Option<T>),
+    receive.try_iter().try_for_each(|event| stop(watch(event)))
 }
 
 /// Does what can be taken, until there is nothing or nobody listens any more.
 ///
 /// Every thread of the pool is called, also one that is at work and waits for a part of it: that one goes on waiting.
-fn worker<T>(queue: &Mutex<Queue>, work: &(dyn Fn(usize) -> T + Send + Sync), send: &mpsc::Sender<News<T>>) {
+fn worker<T>(queue: &Mutex<Queue>, work: &(dyn Fn(usize) -> T + Send + Sync), send: &mpsc::Sender<Event<T>>) {
     thread_local!(static BUSY: Cell<bool> = const { Cell::new(false) });
     if BUSY.replace(true) {
         return;
     }
     let mut next = lock(queue).take();
     while let Some(job) = next {
-        if send.send(News::Began(job)).is_err() {
+        if send.send(Event::Started(job)).is_err() {
             break;
         }
         let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
         let mut queue = lock(queue);
         // Told under the lock: who finds that all is over has been told all.
-        let heard = send.send(News::Ended(job, result)).is_ok();
+        let heard = send.send(Event::Finished(job, result)).is_ok();
         queue.release(job);
         next = if heard { queue.take() } else { None };
     }
     BUSY.set(false);
-}
-
-/// Keeps a result and passes on what happened.
-fn note<T>(
-    news: News<T>,
-    results: &mut [Option<T>],
-    watch: &mut dyn FnMut(Event) -> ControlFlow<()>,
-) -> Result<(), Error> {
-    stop(watch(match news {
-        News::Began(job) => Event::Started(job),
-        News::Ended(job, result) => {
-            results[job] = result;
-            Event::Finished(job)
-        }
-    }))
 }
 
 /// What waits and what runs.
@@ -193,12 +170,25 @@ mod tests {
         Arc::new(work)
     }
 
-    fn quiet(_: Event) -> ControlFlow<()> {
-        ControlFlow::Continue(())
+    /// The results in the order of the jobs.
+    fn all<T: Send + 'static>(
+        jobs: &[Job],
+        limits: Limits,
+        work: &Arc<dyn Fn(usize) -> T + Send + Sync>,
+    ) -> Vec<Option<T>> {
+        let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
+        let mut keep = |event| {
+            if let Event::Finished(job, result) = event {
+                results[job] = result;
+            }
+            ControlFlow::Continue(())
+        };
+        map(jobs, limits, work, &mut keep).expect("not interrupted");
+        results
     }
 
     #[test]
-    fn results_come_in_the_order_given_and_the_dearest_job_starts_first() {
+    fn every_result_comes_with_its_job_and_the_dearest_job_starts_first() {
         let started = Arc::new(Mutex::new(vec![]));
         let log = Arc::clone(&started);
         let work = move |i: usize| {
@@ -206,7 +196,7 @@ mod tests {
             i * 10
         };
         let limits = Limits { threads: 1, memory: 1 };
-        let results = map(&jobs(&[1, 3, 2]), limits, &shared(work), &mut quiet).expect("not interrupted");
+        let results = all(&jobs(&[1, 3, 2]), limits, &shared(work));
         assert_eq!(results, [Some(0), Some(10), Some(20)]);
         assert_eq!(*started.lock().expect("as above"), [1, 2, 0]);
     }
@@ -223,7 +213,7 @@ mod tests {
             n.fetch_sub(c[i], Ordering::SeqCst);
         };
         let limits = Limits { threads: 4, memory: 20 };
-        map(&jobs(&costs), limits, &shared(work), &mut quiet).expect("not interrupted");
+        all(&jobs(&costs), limits, &shared(work));
         assert!(most.load(Ordering::SeqCst) <= 20, "{most:?}");
     }
 
@@ -238,7 +228,7 @@ mod tests {
             depth
         };
         let limits = Limits { threads: 3, memory: 1000 };
-        let results = map(&jobs(&[1; 40]), limits, &shared(work), &mut quiet).expect("not interrupted");
+        let results = all(&jobs(&[1; 40]), limits, &shared(work));
         assert_eq!(results, [Some(0); 40]);
     }
 
@@ -246,7 +236,7 @@ mod tests {
     fn a_job_that_panics_loses_only_itself() {
         let work = |i: usize| if i == 1 { panic!("planted") } else { i };
         let limits = Limits { threads: 2, memory: 9 };
-        let results = map(&jobs(&[1, 1, 1]), limits, &shared(work), &mut quiet).expect("not interrupted");
+        let results = all(&jobs(&[1, 1, 1]), limits, &shared(work));
         assert_eq!(results, [Some(0), None, Some(2)]);
     }
 

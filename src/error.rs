@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// Why something could not be read, understood or computed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -118,7 +120,8 @@ impl fmt::Display for Place {
 }
 
 /// What sort of thing went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ErrorKind {
     /// The operating system refused.
     Io,

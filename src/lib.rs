@@ -50,5 +50,6 @@ pub mod report;
 pub mod solver;
 pub mod spectrum;
 pub mod store;
+pub mod study;
 pub mod weight;
 pub mod writing;

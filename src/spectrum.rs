@@ -2,10 +2,12 @@
 //!
 //! A `Spectrum` that exists is finite, not negative and descending; whoever holds one need not check.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// How the values were found, which decides how small a value they resolve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Route {
     /// From the eigenvalues of the Gram matrix: errors grow like `σ₁²/σ`.
     Gram,
@@ -14,7 +16,8 @@ pub enum Route {
 }
 
 /// Singular values `σ₁ ≥ σ₂ ≥ … ≥ 0` of a `rows` × `cols` matrix.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct Spectrum {
     values: Vec<f64>,
     rows: usize,
@@ -23,6 +26,29 @@ pub struct Spectrum {
     exponent: i32,
     /// What rounding is relative to, where that is more than σ₁; in the units of the values.
     size: f64,
+}
+
+/// A spectrum as it was written, which may be damaged.
+#[derive(Deserialize)]
+struct Unchecked {
+    values: Vec<f64>,
+    rows: usize,
+    cols: usize,
+    route: Route,
+    exponent: i32,
+    size: f64,
+}
+
+impl TryFrom<Unchecked> for Spectrum {
+    type Error = Error;
+
+    fn try_from(written: Unchecked) -> Result<Self, Error> {
+        let Unchecked { values, rows, cols, route, exponent, size } = written;
+        if !(size.is_finite() && size >= 0.0) {
+            return Err(Error::NotConverged { rows, cols });
+        }
+        Ok(Self { size, ..Self::in_units(values, (rows, cols), route, exponent)? })
+    }
 }
 
 /// `x·2^exponent`, which over- or underflows only where the result does.

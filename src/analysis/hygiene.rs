@@ -23,7 +23,7 @@ pub const OPERATIONS_PER_BYTE: f64 = 8.0;
 pub fn measure(source: &Catalogue, layer: &Layer) -> Result<Measured, Error> {
     let content = Content::of(source, layer)?;
     let values = content.measurements(layer, HYGIENE);
-    Ok(Measured { values, flags: vec![], blake3: content.blake3, spectrum: None })
+    Ok(Measured { values, flags: vec![], identity: content.identity, spectrum: None })
 }
 
 /// What the bytes of a stored tensor say, whatever becomes of it; none where they cannot be told from those of others.
@@ -37,7 +37,7 @@ pub fn content(source: &Catalogue, tensor: &TensorInfo) -> Result<Option<Skipped
     let Some(layer) = rows(tensor) else { return Ok(None) };
     let content = Content::of(&source.alone(layer.clone()), &layer)?;
     let nonfinite_count = Some(content.nonfinite_count());
-    Ok(Some(SkippedContent { blake3: content.blake3, nonfinite_count }))
+    Ok(Some(SkippedContent { blake3: content.identity.hex(), nonfinite_count }))
 }
 
 /// How many bytes [`content`] reads.

@@ -16,6 +16,7 @@ pub mod spectrum;
 
 use crate::report::{Flag, Measurements};
 use crate::spectrum::Spectrum;
+use crate::weight::ContentId;
 
 /// What was found about one matrix.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +25,8 @@ pub struct Measured {
     pub values: Measurements,
     /// Cautions for whoever reads the numbers.
     pub flags: Vec<Flag>,
-    /// BLAKE3 of the stored bytes, in hexadecimal.
-    pub blake3: String,
+    /// What it is called equal by.
+    pub identity: ContentId,
     /// The singular values, whether they fit a double or not; none when the weight is not finite.
     pub spectrum: Option<Spectrum>,
 }

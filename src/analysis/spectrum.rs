@@ -40,9 +40,9 @@ pub fn measure_with(
     rounded: Rounded,
     evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
 ) -> Result<Measured, Error> {
-    let Reading { entries, spectrum, blake3 } = solver::read(source, layer, precision, &NoMemo)?;
+    let Reading { entries, spectrum, identity } = solver::read(source, layer, precision, &NoMemo)?;
     let subject =
         Subject::new(layer, &entries, spectrum.as_ref().ok_or(MissingReason::NonFinite)).rounded(rounded);
     let values = evaluate(&subject);
-    Ok(Measured { values, flags: subject.flags(), blake3, spectrum })
+    Ok(Measured { values, flags: subject.flags(), identity, spectrum })
 }

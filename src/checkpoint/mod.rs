@@ -14,7 +14,7 @@ use crate::weight::Beyond;
 
 pub use crate::dialect::{Pairs, QueriesKeysValues, copies, of_base};
 pub use crate::format::{Choice, Elements, is_recognized, names_weights};
-pub use crate::weight::{Catalogue, Given, Holds, Rows, Tensors, tied};
+pub use crate::weight::{Catalogue, ContentId, Fingerprint, Given, Holds, Rows, Tensors, tied};
 pub use saved::{Saved, SavedRow, is_saved};
 
 /// What the factors of adapters are taken for.

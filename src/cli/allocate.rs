@@ -4,12 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
-use crate::analysis::allocation::{self, Excess, Map};
+use crate::analysis::allocation::{Excess, Map};
 use crate::error::Error;
-use crate::render::allocation::{Allocation, Share};
-use crate::report::{Report, Row, Value, Word};
+use crate::study::{AllocationRequest, Gets, Per, has_range};
 
 use super::options::word;
 
@@ -32,7 +30,7 @@ pub(super) struct Allocate {
     epsilon: Option<f64>,
     /// What shares one exponent [default: block for sparsity, layer for lr]
     #[arg(long, value_name = "WHAT", requires = "to", value_enum)]
-    per: Option<Per>,
+    per: Option<PerName>,
     /// Whose way with sparsities above 1 to repeat
     #[arg(long, value_name = "WHOSE", requires = "to", value_enum)]
     compat: Option<Compat>,
@@ -61,7 +59,7 @@ enum Kind {
 struct Range(f64, f64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Per {
+enum PerName {
     /// Each matrix by its own exponent
     Layer,
     /// All matrices of a block by the mean of theirs
@@ -86,6 +84,15 @@ enum MapName {
     Step,
     /// Powers of ten of a steep sigmoid around the mean
     Sigmoid,
+}
+
+impl From<PerName> for Per {
+    fn from(name: PerName) -> Self {
+        match name {
+            PerName::Layer => Self::Layer,
+            PerName::Block => Self::Block,
+        }
+    }
 }
 
 impl From<MapName> for Map {
@@ -113,7 +120,7 @@ impl Allocate {
     /// Whether every option belongs to the kind asked for.
     pub(super) fn check(&self) -> Result<(), Error> {
         let Some(Destination(kind, _)) = &self.to else { return Ok(()) };
-        if let (Some(_), Some(map @ (MapName::Sqrt | MapName::Log2))) = (self.range, self.map) {
+        if let (Some(_), Some(map)) = (self.range, self.map.filter(|map| !has_range((*map).into()))) {
             return Err(Error::Usage(format!("`--range` does not belong to `--map {}`", word(&map))));
         }
         let strangers = match kind {
@@ -141,96 +148,25 @@ impl Allocate {
         self.to.as_ref().and_then(|Destination(_, file)| file.as_deref())
     }
 
-    /// What every layer of `report` gets; nothing where none was asked for.
-    pub(super) fn allocation(&self, report: &Report) -> Result<Option<Allocation>, Error> {
-        let Some(Destination(kind, _)) = &self.to else { return Ok(None) };
-        let per = self.per.unwrap_or(if *kind == Kind::Sparsity { Per::Block } else { Per::Layer });
-        // Rows are in natural name order only where the user did not sort them.
-        let mut rows: Vec<&Row> = report.rows.iter().collect();
-        rows.sort_by(|a, b| crate::layer::natural(&a.name, &b.name));
-        let in_blocks = rows.iter().any(|row| row.block.is_some());
-        let (mut kept, mut alphas, mut excluded) = (vec![], vec![], vec![]);
-        for row in rows {
-            match exponent(row, in_blocks) {
-                Ok(alpha) => {
-                    kept.push(row);
-                    alphas.push(alpha);
-                }
-                Err(reason) => excluded.push((row.name.clone(), reason)),
-            }
-        }
-        if kept.is_empty() {
-            let first = excluded.first().map_or_else(String::new, |(name, why)| format!(": `{name}`: {why}"));
-            return Err(Error::Usage(format!("no matrix has an exponent to allocate by{first}")));
-        }
-        if per == Per::Block {
-            let blocks: Vec<&str> = kept.iter().map(|row| block(row)).collect();
-            alphas = allocation::means(&alphas, &blocks);
-        }
-        let sizes: Vec<u64> = kept.iter().map(|row| row.shape[0] * row.shape[1]).collect();
-        let mut settings: Vec<(Word, serde_json::Value)> =
-            report.settings.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-        settings.push(("per".into(), json!(word(&per))));
-        let values = match kind {
-            Kind::Sparsity => {
-                let (target, epsilon) = (self.target.unwrap_or(0.7), self.epsilon.unwrap_or(0.3));
-                let excess = if self.compat.is_some() { Excess::Clip } else { Excess::Redistribute };
-                settings.extend([("target".into(), json!(target)), ("epsilon".into(), json!(epsilon))]);
-                settings.extend(self.compat.map(|compat| ("compat".into(), json!(word(&compat)))));
-                let sizes: Vec<f64> = sizes.iter().map(|n| *n as f64).collect();
-                allocation::sparsities(&alphas, &sizes, (target, epsilon), excess)
-            }
+    /// What is asked; nothing where no kind is.
+    pub(super) fn request(&self) -> Option<AllocationRequest> {
+        let Destination(kind, _) = self.to.as_ref()?;
+        let usual = if *kind == Kind::Sparsity { PerName::Block } else { PerName::Layer };
+        let gets = match kind {
+            Kind::Sparsity => Gets::Sparsity {
+                target: self.target.unwrap_or(0.7),
+                epsilon: self.epsilon.unwrap_or(0.3),
+                excess: if self.compat.is_some() { Excess::Clip } else { Excess::Redistribute },
+            },
             Kind::Rate => {
-                let (map, rate) = (self.map.unwrap_or(MapName::Linear), self.lr.unwrap_or(1.0));
+                let map = self.map.unwrap_or(MapName::Linear);
                 let usual = if map == MapName::Sigmoid { Range(0.25, 0.25) } else { Range(0.5, 1.5) };
                 let Range(low, high) = self.range.unwrap_or(usual);
-                settings.extend([("map".into(), json!(word(&map))), ("lr".into(), json!(rate))]);
-                if !matches!(map, MapName::Sqrt | MapName::Log2) {
-                    settings.push(("range".into(), json!([low, high])));
-                }
-                allocation::rates(&alphas, map.into(), (low, high)).iter().map(|x| x * rate).collect()
+                Gets::Rate { rate: self.lr.unwrap_or(1.0), map: map.into(), range: (low, high) }
             }
         };
-        let layers = kept.iter().zip(alphas).zip(sizes).zip(values);
-        let share = |(((row, alpha), parameters), value): (((&&Row, f64), u64), f64)| Share {
-            name: row.name.clone(),
-            alpha,
-            parameters,
-            value,
-        };
-        Ok(Some(Allocation {
-            kind: if *kind == Kind::Sparsity { "sparsity" } else { "learning_rate" },
-            model: report.model.path.clone(),
-            settings,
-            layers: layers.map(share).collect(),
-            excluded,
-        }))
+        Some(AllocationRequest { gets, per: self.per.unwrap_or(usual).into() })
     }
-}
-
-/// The exponent of a row that takes part, or why it does not.
-fn exponent(row: &Row, in_blocks: bool) -> Result<f64, String> {
-    if in_blocks && row.block.is_none() {
-        return Err("in none of the model's numbered blocks".to_owned());
-    }
-    match row.values.get("farms_alpha") {
-        Some(Value::Real(alpha)) => Ok(alpha),
-        Some(Value::Missing(why)) => Err(why.to_string()),
-        _ => Err(row.failed.clone().unwrap_or_else(|| "not measured".to_owned())),
-    }
-}
-
-/// `model.layers.3` of `model.layers.3.mlp.up_proj`; the whole name where no part of it is a number.
-fn block(row: &Row) -> &str {
-    let mut end = 0;
-    for part in row.name.split('.') {
-        end += part.len();
-        if part.parse::<u64>().is_ok() {
-            return &row.name[..end];
-        }
-        end += 1;
-    }
-    &row.name
 }
 
 fn destination(text: &str) -> Result<Destination, String> {

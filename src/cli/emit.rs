@@ -1,19 +1,14 @@
 //! `--emit`: advice in the form that other tools read, to stdout in the table's place or to a file.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::analysis::budget;
-use crate::analysis::resize::{Method, Rule, resize};
+use crate::analysis::resize::{Method, Rule};
 use crate::error::Error;
-use crate::layer::bare;
-use crate::metric::{energy_rank, energy_shares};
-use crate::render::advice::{self, Advice, RankPattern};
-use crate::report::Row;
-use crate::spectrum::Spectrum;
+use crate::render::advice::{self, Advice};
+use crate::study::{AdviceRequest, Ranks};
 
 use super::outputs::{Outputs, Slot};
 use super::remark;
@@ -96,10 +91,30 @@ impl Emit {
         Err(Error::Usage(problem.to_owned()))
     }
 
+    /// Whether any advice is.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// The kinds that go to stdout.
     pub(super) fn to_stdout(&self) -> Vec<String> {
         let bare = self.asked.iter().filter(|emission| emission.file.is_none());
         bare.map(|emission| emission.kind.to_string()).collect()
+    }
+
+    /// What is asked of that kind; `energy` are the shares of `--energy`.
+    fn request(&self, kind: Kind, energy: &[f64]) -> AdviceRequest {
+        match (kind, self.budget) {
+            (Kind::RankPattern, Some(budget)) => {
+                AdviceRequest::RankPattern(Ranks::Budget(budget, self.rho), self.lora_alpha)
+            }
+            (Kind::RankPattern, None) => {
+                let share = energy.first().copied().unwrap_or(1.0);
+                AdviceRequest::RankPattern(Ranks::Energy(share), self.lora_alpha)
+            }
+            (Kind::Unfrozen, _) => AdviceRequest::Unfrozen(self.top),
+            (Kind::Resize, _) => AdviceRequest::Resize(self.resize.clone()),
+        }
     }
 
     /// Adds the files to `outputs`.
@@ -109,12 +124,6 @@ impl Emit {
         };
         self.asked.iter().map(&mut add).collect()
     }
-}
-
-/// A measured matrix.
-struct Matrix<'a> {
-    row: &'a Row,
-    spectrum: &'a Spectrum,
 }
 
 /// What stdout gets of the advice.
@@ -135,26 +144,18 @@ pub(super) fn advise<'a>(
     finished: &'a Finished,
     (energy, quiet): (&[f64], bool),
 ) -> Spoken<'a> {
-    // In natural name order, whatever the report's.
-    let rows: BTreeMap<&str, &Row> =
-        finished.report.rows.iter().map(|row| (row.name.as_str(), row)).collect();
-    let measured = finished.measured.iter().filter_map(|(name, found)| {
-        let row = rows.get(name.as_str())?;
-        Some(Matrix { row, spectrum: found.as_ref()?.spectrum.as_ref()? })
-    });
-    let measured: Vec<Matrix<'_>> = measured.collect();
-    let advice = |kind| {
-        Ok(match kind {
-            Kind::RankPattern => {
-                Advice::RankPattern(pattern(&modules(&measured, kind, quiet)?, emit, energy)?)
-            }
-            Kind::Unfrozen => Advice::Unfrozen(unfrozen(&modules(&measured, kind, quiet)?, emit.top)),
-            Kind::Resize => Advice::Resize(resized(&measured, &emit.resize)),
-        })
-    };
     let mut spoken = Spoken::None;
     for Destination(kind, file) in destinations {
-        let advice: Result<Advice<'_>, Error> = advice(kind);
+        let request = emit.request(kind, energy);
+        let advice = request.advise(&finished.report, &finished.spectra).map(|advised| {
+            if advised.left_out > 0 && !quiet {
+                let left = advised.left_out;
+                remark(&format!(
+                    "{kind}: without {left} matrices that are no module's `.weight` by themselves"
+                ));
+            }
+            advised.advice
+        });
         if let Err(error) = &advice {
             outputs.fail(error);
         }
@@ -166,89 +167,6 @@ pub(super) fn advise<'a>(
         }
     }
     spoken
-}
-
-/// The matrices that are a module's weight by themselves: a slice of a stack or a bare parameter cannot be named.
-fn modules<'a, 'b>(
-    measured: &'b [Matrix<'a>],
-    kind: Kind,
-    quiet: bool,
-) -> Result<Vec<&'b Matrix<'a>>, Error> {
-    let whole = |matrix: &&Matrix<'_>| {
-        let weight = matrix.row.update.is_some() || matrix.row.tensor.ends_with(".weight");
-        weight && !matrix.row.name.ends_with(']')
-    };
-    let modules: Vec<_> = measured.iter().filter(whole).collect();
-    let left = measured.len() - modules.len();
-    if modules.is_empty() {
-        return Err(Error::Usage(format!(
-            "no matrix here is a module's `.weight`: there is no {kind} to write"
-        )));
-    }
-    if left > 0 && !quiet {
-        remark(&format!("{kind}: without {left} matrices that are no module's `.weight` by themselves"));
-    }
-    Ok(modules)
-}
-
-fn pattern<'a>(modules: &[&Matrix<'a>], emit: &Emit, energy: &[f64]) -> Result<RankPattern<'a>, Error> {
-    let ranks: Vec<usize> = match (emit.budget, energy) {
-        (Some(budget), _) => {
-            let shares: Vec<Vec<f64>> = modules.iter().map(|matrix| energy_shares(matrix.spectrum)).collect();
-            let most = emit.rho.map_or(usize::MAX, |rho| (rho * f64::from(budget)).round() as usize);
-            budget::allocate(&shares, budget as usize * modules.len(), most)
-        }
-        (None, energy) => {
-            let share = energy.first().copied().unwrap_or(1.0);
-            modules.iter().map(|matrix| energy_rank(matrix.spectrum, share)).collect()
-        }
-    };
-    let given: Vec<usize> = ranks.iter().copied().filter(|rank| *rank > 0).collect();
-    if given.is_empty() {
-        return Err(Error::Usage("no matrix has a direction to give a rank to: all are zero".to_owned()));
-    }
-    let mean = || (given.iter().sum::<usize>() as f64 / given.len() as f64).round() as usize;
-    let rank = emit.budget.map_or_else(mean, |budget| budget as usize);
-    let names = modules.iter().map(|matrix| module(matrix.row));
-    Ok(RankPattern {
-        rank,
-        alpha: emit.lora_alpha.unwrap_or(rank as f64),
-        modules: names.zip(ranks).collect(),
-    })
-}
-
-/// The module whose weight a row is, where it is called by its whole tensor.
-fn module(row: &Row) -> &str {
-    let whole = row.update.is_none() && row.name == row.tensor;
-    if whole { bare(&row.name) } else { &row.name }
-}
-
-/// The `top` percent of each role by Spectrum's ratio, best first; a matrix without one comes last.
-fn unfrozen<'a>(modules: &[&Matrix<'a>], top: f64) -> Vec<(&'a str, Vec<&'a str>)> {
-    let mut roles: BTreeMap<&str, Vec<(&str, Option<f64>)>> = BTreeMap::new();
-    for matrix in modules {
-        let ratio = matrix.row.values.get("spectrum_snr").and_then(crate::report::Value::number);
-        roles.entry(&matrix.row.role).or_default().push((module(matrix.row), ratio));
-    }
-    let best = |(role, mut matrices): (&'a str, Vec<(&'a str, Option<f64>)>)| {
-        // Ratios are not negative, and a positive number's bits are ordered like it.
-        matrices.sort_by_key(|(_, ratio)| std::cmp::Reverse(ratio.map(f64::to_bits)));
-        matrices.truncate((matrices.len() as f64 * top / 100.0) as usize);
-        (role, matrices.into_iter().map(|(name, _)| name).collect())
-    };
-    roles.into_iter().map(best).collect()
-}
-
-fn resized<'a>(
-    measured: &[Matrix<'a>],
-    rules: &[Rule],
-) -> Vec<(Rule, Vec<(&'a str, crate::analysis::resize::Resized)>)> {
-    let one =
-        |matrix: &Matrix<'a>, rule| Some((matrix.row.name.as_str(), resize(matrix.spectrum.values(), rule)?));
-    rules
-        .iter()
-        .map(|rule| (*rule, measured.iter().filter_map(|matrix| one(matrix, *rule)).collect()))
-        .collect()
 }
 
 fn emission(text: &str) -> Result<Emission, String> {

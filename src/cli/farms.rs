@@ -5,22 +5,21 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::farms::{self, Convolution, FARMS, Settings};
-use crate::engine::Job;
+use crate::analysis::farms::{Convolution, Settings};
 use crate::error::Error;
-use crate::layer::Layer;
 use crate::metric::StartRule;
 use crate::notation;
 use crate::render;
 use crate::solver::Precision;
+use crate::study::{FarmsRequest, Matrices};
 
-use super::Status;
 use super::allocate::Allocate;
-use super::model::Model;
-use super::options::{Common, Input, PrecisionName, word};
+use super::model::open_input;
+use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
 use super::plan;
-use super::run::{self, Analysis, Finished};
+use super::run::{self, Finished};
+use super::{Status, rules};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 8] = [
@@ -121,18 +120,21 @@ impl From<ConvolutionName> for Convolution {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     arguments.allocate.check()?;
+    let request = request(arguments);
+    let gate = rules::gate(common, "farms", &request.columns())?;
     let mut outputs = Outputs::new(&common.output)?;
     let file = outputs.add("--allocate", arguments.allocate.file())?;
-    let (model, _) = Model::open_input(&arguments.input)?;
+    let opened = open_input(&arguments.input)?;
     outputs.ready(common)?;
-    let (settings, analysis) = analysis(arguments);
+    let source = Arc::clone(&opened.source);
+    let study = request.plan(opened, &common.filter()?)?;
     if !common.quiet {
-        hint(&model.source.select(&common.filter()?).layers, &settings, common);
+        hint(&request, &study, common);
     }
-    let Some(Finished { report, .. }) = run::report(&model, common, &analysis)? else {
+    let Some(Finished { report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
         return Ok(Status::Fine);
     };
-    let allocation = arguments.allocate.allocation(&report);
+    let allocation = arguments.allocate.request().map(|request| request.allocate(&report)).transpose();
     // What was measured is reported where nothing can be allocated, but for the table where stdout was to get that.
     if let Err(error) = &allocation {
         outputs.fail(error);
@@ -142,16 +144,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             outputs.write(file, |out| render::allocation::write(&allocation, out));
         }
         (Some(allocation), None) => {
-            return run::deliver_with(&report, common, &analysis.shown, &mut outputs, &|_, out| {
+            return run::deliver_with(&report, common, &SHOWN, &mut outputs, &|_, out| {
                 allocation.as_ref().map_or(Ok(()), |allocation| render::allocation::write(allocation, out))
             });
         }
         (Some(Err(_)), Some(_)) | (None, _) => {}
     }
-    run::deliver(&report, common, &analysis.shown, &mut outputs)
+    run::deliver(&report, common, &SHOWN, &mut outputs)
 }
 
-fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
+fn request(arguments: &Arguments) -> FarmsRequest {
     let (window, windows_per_dim, xmin, conv) = match arguments.preset {
         Preset::Language => (2000, 15, StartName::Peak, ConvolutionName::Fold),
         Preset::Image => (100, 9, StartName::Median, ConvolutionName::Farms),
@@ -165,37 +167,16 @@ fn analysis(arguments: &Arguments) -> (Settings, Analysis) {
         convolution: conv.into(),
         precision: Precision::from(arguments.precision),
     };
-    let analysis = Analysis {
-        command: "farms",
-        columns: FARMS.iter().map(|metric| &metric.column).collect(),
-        shown: SHOWN.to_vec(),
-        settings: vec![
-            ("window", settings.window.to_string()),
-            ("aspect", settings.aspect.to_string()),
-            ("windows_per_dim", settings.windows_per_dim.to_string()),
-            ("xmin", word(&xmin)),
-            ("conv", word(&conv)),
-            ("precision", word(&arguments.precision)),
-        ],
-        cost: Box::new(move |layer: &Layer| {
-            let cost = farms::cost(layer, &settings);
-            Job { flops: cost.flops, bytes: cost.bytes }
-        }),
-        measure: Arc::new(move |source, layer| farms::measure(source, layer, &settings)),
-    };
-    (settings, analysis)
+    FarmsRequest { settings }
 }
 
 /// What the work comes to and what would be less, said before a long run begins.
-fn hint(layers: &[Arc<Layer>], settings: &Settings, common: &Common) {
+fn hint(request: &FarmsRequest, study: &Matrices, common: &Common) {
     /// About a minute of two threads.
     const LONG: f64 = 5e12;
     const CHEAP: usize = 5;
-    let cheap = Settings { windows_per_dim: CHEAP, ..*settings };
-    let flops =
-        |settings: &Settings| layers.iter().map(|layer| farms::cost(layer, settings).flops).sum::<f64>();
-    let (here, there) = (flops(settings), flops(&cheap));
-    if settings.windows_per_dim <= CHEAP || here < LONG {
+    let (here, there) = request.work(study, CHEAP);
+    if request.settings.windows_per_dim <= CHEAP || here < LONG {
         return;
     }
     let less = format!("`--windows-per-dim {CHEAP}` takes {} of it", notation::share(there / here));

@@ -1,28 +1,21 @@
 //! `svdkit intruders`: which leading directions of a fine-tune its base does not have.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::intruders::{self, Cosines, Detail, Found, Of, Options, Side, totals};
-use crate::checkpoint::Pairs;
-use crate::engine::Job;
+use crate::analysis::intruders::{Cosines, Detail, Of, Options, Side};
 use crate::error::Error;
-use crate::layer::Layer;
-use crate::low_rank::LowRank;
-use crate::notation;
-use crate::report::{Intruders, Report, Row};
+use crate::study::{Corrections, IntrudersRequest, Mitigation};
 use crate::writing::CheckpointCopy;
 
 use super::locate;
-use super::mitigate::{self, Request, Written};
-use super::model::Model;
+use super::model::open_pair;
 use super::options::{Common, Reading};
 use super::outputs::Outputs;
-use super::run::{self, Analysis, Finished};
-use super::{Status, remark};
+use super::run::{self, Finished};
+use super::{Status, remark, rules};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 7] = [
@@ -131,109 +124,48 @@ fn sweep(text: &str) -> Result<Sweep, String> {
     Ok(Sweep((0..=((last - first) / step + 1e-9) as usize).map(at).collect()))
 }
 
-/// What a row of the report cannot hold, by the matrix's name.
-type Aside = Arc<Mutex<BTreeMap<String, (Intruders, Option<LowRank>)>>>;
-
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let options = options(arguments);
-    if arguments.out.is_some() && options.of == Of::Delta {
+    let request = IntrudersRequest { options: options(arguments) };
+    if arguments.out.is_some() && request.options.of == Of::Delta {
         let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";
         return Err(Error::Usage(reason.to_owned()));
     }
+    let gate = rules::gate(common, "intruders", &request.columns())?;
     let mut outputs = Outputs::new(&common.output)?;
     let opening = arguments.reading.opening();
-    let (model, pairs) = Model::open_pair(&arguments.base, &arguments.tuned, &opening)?;
-    if let Some(out) = &arguments.out {
-        CheckpointCopy::check(&locate::locate(&arguments.tuned)?.local()?, pairs.tuned().as_ref(), out)?;
+    let (opened, pairs) = open_pair(&arguments.base, &arguments.tuned, &opening)?;
+    let mitigation = mitigation(arguments)?;
+    if let Some(Mitigation { from, out, .. }) = &mitigation {
+        CheckpointCopy::check(from, pairs.tuned().as_ref(), out)?;
         outputs.add_folder("--out", out);
     }
     outputs.ready(common)?;
-    let aside = Aside::default();
-    let analysis = {
-        let (aside, options, pairs) = (Arc::clone(&aside), options.clone(), Arc::clone(&pairs));
-        let (planned, k) = (Arc::clone(&pairs), options.k);
-        Analysis {
-            command: "intruders",
-            columns: intruders::columns_of(options.side),
-            shown: SHOWN.to_vec(),
-            settings: settings(arguments),
-            cost: Box::new(move |layer: &Layer| {
-                let cost = intruders::cost(&planned, layer, k);
-                Job { flops: cost.flops, bytes: cost.bytes }
-            }),
-            measure: Arc::new(move |_, layer| {
-                let Found { measured, intruders, correction } =
-                    intruders::measure(&pairs, &layer.name, &options)?;
-                let mut aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
-                aside.insert(layer.name.clone(), (intruders, correction));
-                Ok(measured)
-            }),
-        }
-    };
-    let Some(Finished { mut report, .. }) = run::report(&model, common, &analysis)? else {
+    let (source, corrections) = (Arc::clone(&opened.source), Corrections::default());
+    let study = request.plan(opened, &pairs, &common.filter()?, &corrections)?;
+    let Some(Finished { mut report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
         return Ok(Status::Fine);
     };
-    let aside = aside.lock().unwrap_or_else(PoisonError::into_inner);
-    complete(&mut report, &aside, &options);
-    if let Some(out) = &arguments.out {
-        let written = mitigate(&mut report, &aside, &pairs, (arguments, out));
-        written.unwrap_or_else(|error| outputs.fail(&error));
-    }
-    run::deliver(&report, common, &analysis.shown, &mut outputs)
-}
-
-/// Adds to the rows which directions are intruders, and below them the sums.
-fn complete(report: &mut Report, aside: &BTreeMap<String, (Intruders, Option<LowRank>)>, options: &Options) {
-    for row in &mut report.rows {
-        let original = row.tied_to.as_ref().unwrap_or(&row.name);
-        row.intruders = aside.get(original).map(|(intruders, _)| intruders.clone());
-    }
-    report.groups = totals::groups(&report.rows);
-    report.notes.splice(0..0, totals::summary(&report.rows, options));
-}
-
-/// Writes the mitigated copy and notes how.
-fn mitigate(
-    report: &mut Report,
-    aside: &BTreeMap<String, (Intruders, Option<LowRank>)>,
-    pairs: &Pairs,
-    (arguments, out): (&Arguments, &Path),
-) -> Result<(), Error> {
-    if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
-        let reason = format!("nothing was written: `{}` could not be measured", row.name);
-        return Err(Error::malformed(out, reason));
-    }
-    let original = |row: &'_ Row| row.tied_to.clone().unwrap_or_else(|| row.name.clone());
-    let correction = |row: &Row| aside.get(&original(row))?.1.as_ref();
-    let corrections: BTreeMap<&str, &LowRank> =
-        report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
-    let tuned = locate::locate(&arguments.tuned)?.local()?;
-    let request = Request { from: &tuned, out, rank: arguments.rank, corrections: &corrections };
-    let (count, Written { kept, left_out }) = (corrections.len(), mitigate::write(&request, pairs)?);
-    for name in left_out.iter().filter(|_| !arguments.common.quiet) {
-        remark(&format!("{}: without `{name}`, a link out of the model's folder", out.display()));
-    }
-    let keep = arguments.mitigate.unwrap_or(1.0);
-    let matrices = if count == 1 { "matrix" } else { "matrices" };
-    let mut note = format!(
-        "{}: a copy whose intruders keep {} of their strength, {count} {matrices} changed",
-        out.display(),
-        notation::share(keep)
-    );
-    if let Some(least) = kept.values().copied().min_by(f64::total_cmp) {
-        note.push_str("; the updates' energy is kept to ");
-        note.push_str(&notation::share(least));
-        note.push_str(" or more");
-    }
-    report.notes.push(note);
-    for row in &mut report.rows {
-        if let (Some(intruders), Some(kept)) = (&mut row.intruders, kept.get(&row.name)) {
-            intruders.energy_kept = Some(*kept);
+    if let Some(mitigation) = mitigation {
+        match mitigation.write(&mut report, &corrections.get(), &pairs) {
+            Ok(left_out) => {
+                for name in left_out.iter().filter(|_| !common.quiet) {
+                    let out = mitigation.out.display();
+                    remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
+                }
+            }
+            Err(error) => outputs.fail(&error),
         }
     }
-    Ok(())
+    run::deliver(&report, common, &SHOWN, &mut outputs)
+}
+
+/// The copy that is to be written, if one is.
+fn mitigation(arguments: &Arguments) -> Result<Option<Mitigation>, Error> {
+    let Some(out) = arguments.out.clone() else { return Ok(None) };
+    let from = locate::locate(&arguments.tuned)?.local()?;
+    Ok(Some(Mitigation { from, out, keep: arguments.mitigate.unwrap_or(1.0), rank: arguments.rank }))
 }
 
 fn options(arguments: &Arguments) -> Options {
@@ -254,19 +186,6 @@ fn options(arguments: &Arguments) -> Options {
         detail: if arguments.detail { Detail::Directions } else { Detail::Indices },
         mitigate: arguments.mitigate,
     }
-}
-
-fn settings(arguments: &Arguments) -> Vec<(&'static str, String)> {
-    let word = |name: Option<clap::builder::PossibleValue>| {
-        name.map_or_else(String::new, |value| value.get_name().to_owned())
-    };
-    vec![
-        ("k", arguments.k.to_string()),
-        ("epsilon", arguments.epsilon.to_string()),
-        ("side", word(arguments.side.to_possible_value())),
-        ("of", word(arguments.of.to_possible_value())),
-        ("cosines", if arguments.exact { "exact" } else { "bounds" }.to_owned()),
-    ]
 }
 
 #[cfg(test)]

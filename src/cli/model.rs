@@ -1,12 +1,13 @@
-//! Opens what the user asked to look at, with what the report says of where it came from.
+//! Opens what the user asked for, with what the report says of where it came from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint::{Catalogue, Opening, Pairs};
 use crate::error::Error;
 use crate::report::Source;
 use crate::store::Location;
+use crate::study::Opened;
 
 use super::locate::{self, Place};
 use super::options::Input;
@@ -19,21 +20,9 @@ pub(super) struct Model {
     pub location: Location,
     /// Where it came from.
     pub origin: Source,
-    /// Where the base came from, if there is one.
-    pub base: Option<Source>,
 }
 
 impl Model {
-    /// What the user asked to look at: weights, or the update to a base and the pairs that it was taken from.
-    pub(super) fn open_input(input: &Input) -> Result<(Self, Option<Arc<Pairs>>), Error> {
-        let opening = input.reading.opening();
-        let Some(base) = &input.base else {
-            return Ok((Self::open(&input.model, &opening)?, None));
-        };
-        let (model, pairs) = Self::open_pair(base, &input.model, &opening)?;
-        Ok((model, Some(pairs)))
-    }
-
     /// The checkpoint at `path`, with what else is known of it.
     pub(super) fn open(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
         Self::open_at(&locate::locate(path)?, path, opening)
@@ -50,21 +39,53 @@ impl Model {
             commit: place.commit.clone(),
             files: source.files(),
         };
-        Ok(Self { source, location: place.location.clone(), origin, base: None })
+        Ok(Self { source, location: place.location.clone(), origin })
     }
 
-    /// The checkpoints at `base` and `tuned`, with their matrices paired; the model holds their differences.
-    /// What else is known of the tuned one, if it is an adapter, is in `opening`.
-    pub(super) fn open_pair(
-        base: &Path,
-        tuned: &Path,
-        opening: &Opening<'_>,
-    ) -> Result<(Self, Arc<Pairs>), Error> {
-        let base = Self::open(base, &opening.of_base())?;
-        let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
-        let tuned = Self::open(tuned, &opening)?;
-        let pairs = Arc::new(Pairs::new(base.source, tuned.source));
-        let source = Arc::new(pairs.difference());
-        Ok((Self { source, location: tuned.location, origin: tuned.origin, base: Some(base.origin) }, pairs))
+    /// Where it lies, as messages may call it.
+    pub(super) fn roots(&self) -> Vec<PathBuf> {
+        roots(&self.location, Path::new(&self.origin.path))
     }
+}
+
+/// Where something lies that was typed as `typed`, as messages may call it.
+pub(super) fn roots(location: &Location, typed: &Path) -> Vec<PathBuf> {
+    let mut roots = vec![location.describe()];
+    if roots[0] != typed {
+        roots.push(typed.to_owned());
+    }
+    roots
+}
+
+/// What the user asked to look at: weights, or the update to a base.
+pub(super) fn open_input(input: &Input) -> Result<Opened, Error> {
+    let opening = input.reading.opening();
+    if let Some(base) = &input.base {
+        return Ok(open_pair(base, &input.model, &opening)?.0);
+    }
+    let model = Model::open(&input.model, &opening)?;
+    let roots = model.roots();
+    Ok(Opened { source: model.source, pairs: None, origin: model.origin, base: None, roots })
+}
+
+/// The differences of the checkpoints at `base` and `tuned`, and the pairs that they are taken from. What else is known of
+/// the tuned one, if it is an adapter, is in `opening`.
+pub(super) fn open_pair(
+    base: &Path,
+    tuned: &Path,
+    opening: &Opening<'_>,
+) -> Result<(Opened, Arc<Pairs>), Error> {
+    let base = Model::open(base, &opening.of_base())?;
+    let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
+    let tuned = Model::open(tuned, &opening)?;
+    let roots = [tuned.roots(), base.roots()].concat();
+    let pairs = Arc::new(Pairs::new(base.source, tuned.source));
+    let opened = Opened {
+        source: Arc::new(pairs.difference()),
+        pairs: Some(Arc::clone(&pairs)),
+        origin: tuned.origin,
+        base: Some(base.origin),
+        roots,
+    };
+    Ok((opened, pairs))
 }

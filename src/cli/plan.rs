@@ -5,51 +5,35 @@ use std::time::Instant;
 
 use crate::engine::{Job, Limits};
 use crate::error::{Error, printable};
-use crate::layer::{Layer, Selection};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 use crate::solver::{self, Form, Need, Precision};
+use crate::study::Estimate;
 
 use super::stdout;
 
 /// What would be done, with an estimate from a small decomposition timed here and now.
-pub(super) fn write(selection: &Selection, jobs: &[Job], limits: Limits) -> Result<(), Error> {
-    let stored = selection.layers.iter().map(|layer| layer.bytes()).sum();
-    let layers: Vec<&Layer> = selection.layers.iter().map(AsRef::as_ref).collect();
-    print(&lines(&layers, jobs, limits, &Reading { bytes: stored, skipped: selection.skipped.len() }))
+pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
+    print(&lines(estimate, limits))
 }
 
-/// What else than decompositions a plan tells.
-pub(super) struct Reading {
-    /// Bytes to read.
-    pub bytes: u64,
-    /// Tensors that are no matrices.
-    pub skipped: usize,
-}
-
-/// The lines of a plan in which each of `layers` is the job beside it.
-pub(super) fn lines(
-    layers: &[&Layer],
-    jobs: &[Job],
-    limits: Limits,
-    reading: &Reading,
-) -> Vec<(&'static str, String)> {
-    let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
+/// The lines of a plan.
+pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, String)> {
+    let Estimate { jobs, largest, parameters, bytes, skipped } = estimate;
     let mut dearest: Vec<u64> = jobs.iter().map(|job| job.bytes).collect();
     dearest.sort_unstable_by(|a, b| b.cmp(a));
     let peak: u64 = dearest.iter().take(limits.threads).sum();
-    let parameters: usize = layers.iter().map(|layer| layer.parameters()).sum();
     let mut lines = vec![
         (
             "matrices",
             format!(
                 "{} ({} parameters)",
                 notation::count(jobs.len() as u64),
-                notation::parameters(parameters as u64)
+                notation::parameters(*parameters)
             ),
         ),
-        ("to read", notation::bytes(reading.bytes)),
-        ("skipped", format!("{} tensors", notation::count(reading.skipped as u64))),
+        ("to read", notation::bytes(*bytes)),
+        ("skipped", format!("{} tensors", notation::count(*skipped as u64))),
         ("work", notation::flops(flops(jobs))),
         ("threads", limits.threads.to_string()),
         (
@@ -61,11 +45,8 @@ pub(super) fn lines(
             ),
         ),
     ];
-    if let Some((job, layer)) = largest {
-        lines.push((
-            "largest",
-            format!("{} ({} × {}, {})", layer.name, layer.rows, layer.cols, notation::bytes(job.bytes)),
-        ));
+    if let Some((job, name, [rows, cols])) = largest {
+        lines.push(("largest", format!("{name} ({rows} × {cols}, {})", notation::bytes(job.bytes))));
     }
     lines.push(("time", time(flops(jobs), limits)));
     lines

@@ -1,10 +1,10 @@
-//! What is told while the work runs: a bar on a terminal, a line now and then elsewhere. The measure is work, not matrices.
+//! What is told while the work runs: a bar on a terminal, a line now and then elsewhere. The measure is work, not tensors.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::engine::{Event, Job};
+use crate::engine::Job;
 use crate::notation;
 
 /// A run shorter than this needs no bar.
@@ -50,12 +50,15 @@ impl Progress {
         }
     }
 
-    /// Takes note of what the engine says.
-    pub(super) fn update(&mut self, event: Event) {
-        if let Event::Finished(job) = event {
-            self.done += self.costs[job];
-            self.finished += 1;
-        }
+    /// Takes note that a job has ended.
+    pub(super) fn finished(&mut self, job: usize) {
+        self.done += self.costs[job];
+        self.finished += 1;
+        self.show();
+    }
+
+    /// Shows how far the work is, where it is time to.
+    pub(super) fn show(&mut self) {
         let share = self.done / self.total;
         let text = self.text(share);
         match &mut self.way {
@@ -76,7 +79,7 @@ impl Progress {
 
     /// How far the work is; time left once anything is done to judge by.
     fn text(&self, share: f64) -> String {
-        let state = format!("{} of {} matrices", self.finished, self.costs.len());
+        let state = format!("{} of {} tensors", self.finished, self.costs.len());
         if share > 0.0 {
             let left = self.begun.elapsed().as_secs_f64() * (1.0 - share) / share;
             format!("{state} · about {} left", notation::seconds(left))

@@ -5,23 +5,21 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::analysis::{Measured, rank, spectrum};
-use crate::engine::Job;
 use crate::error::Error;
 use crate::gate;
 use crate::layer::Layer;
-use crate::metric::{Chosen, RANKS, chosen};
 use crate::render::{self, OutputFormat, TableStyle};
 use crate::report::{Column, Report};
-use crate::solver::Precision;
+use crate::spectrum::Spectrum;
+use crate::study::{RankRequest, Spectra};
 
-use super::Status;
 use super::emit::{self, Emit, Spoken};
-use super::model::Model;
-use super::options::{Common, Input, PrecisionName, word};
+use super::model::open_input;
+use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
-use super::run::{self, Analysis, Finished};
+use super::run::{self, Finished};
 use super::values::share;
+use super::{Status, rules};
 
 /// Columns of the table, most wanted first; those of `--energy` come before.
 const SHOWN: [&str; 12] = [
@@ -78,37 +76,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut common = arguments.common.in_force()?;
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
+    let request = request(arguments);
+    let gate = rules::gate(&common, "rank", &request.columns())?;
+    let shown = shown(request.chosen());
     let mut outputs = Outputs::new(&common.output)?;
     let emissions = arguments.emit.add_to(&mut outputs)?;
-    let (model, pairs) = Model::open_input(&arguments.input)?;
+    let opened = open_input(&arguments.input)?;
     if let Some(name) = &arguments.plot {
-        let layers = model.source.select(&common.filter()?).layers;
+        let layers = opened.source.select(&common.filter()?).layers;
         common.shared.include = vec![globset::escape(named(name, &layers)?)];
     }
     outputs.ready(&common)?;
-    let columns = chosen(arguments.threshold, &new_shares(&arguments.energy));
-    let precision = Precision::from(arguments.precision);
-    let analysis = Analysis {
-        command: "rank",
-        columns: RANKS.iter().map(|metric| &metric.column).chain(columns.iter().map(|c| &c.column)).collect(),
-        shown: shown(columns),
-        settings: vec![
-            ("precision", word(&arguments.precision)),
-            ("noise", "median".to_owned()),
-            ("threshold", arguments.threshold.to_string()),
-        ],
-        cost: Box::new(move |layer: &Layer| {
-            let cost = spectrum::cost(layer, precision);
-            Job { flops: cost.flops, bytes: cost.bytes }
-        }),
-        measure: Arc::new(move |source, layer| {
-            rank::measure(source, pairs.as_deref(), layer, precision, columns)
-        }),
-    };
-    let Some(finished) = run::report(&model, &common, &analysis)? else {
+    let source = Arc::clone(&opened.source);
+    let study = request.plan(opened, &common.filter()?)?;
+    let Some(finished) = run::report(study, source.as_ref(), (&common, &gate))? else {
         return Ok(Status::Fine);
     };
-    let Finished { report, measured } = &finished;
+    let Finished { report, spectra } = &finished;
     let manner = (&arguments.energy[..], common.quiet);
     let spoken = emit::advise(emissions, &mut outputs, &arguments.emit, &finished, manner);
     if let Spoken::Advice(_) | Spoken::Failed = spoken {
@@ -123,14 +107,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             Spoken::Advice(advice) => render::advice::write(advice, out),
             Spoken::None | Spoken::Failed => Ok(()),
         };
-        return run::deliver_with(report, &common, &analysis.shown, &mut outputs, &content);
+        return run::deliver_with(report, &common, &shown, &mut outputs, &content);
     }
-    let drawn =
-        arguments.plot.as_ref().and_then(|_| measured.first()).and_then(|(_, found)| found.as_deref());
-    run::deliver_with(report, &common, &analysis.shown, &mut outputs, &|look, out| {
+    let drawn = arguments.plot.as_ref().and_then(|_| spectra.first());
+    run::deliver_with(report, &common, &shown, &mut outputs, &|look, out| {
         render::write(report, common.format.into(), look, out)?;
-        drawn.map_or(Ok(()), |found| draw(report, found, look, out))
+        drawn.map_or(Ok(()), |(_, spectrum)| draw(report, spectrum, look, out))
     })
+}
+
+fn request(arguments: &Arguments) -> RankRequest {
+    let kept = arguments.plot.is_some() || arguments.emit.is_asked();
+    let spectra = if kept { Spectra::Kept } else { Spectra::Dropped };
+    RankRequest::new(arguments.precision.into(), arguments.threshold, &arguments.energy, spectra)
 }
 
 /// stdout holds one thing.
@@ -154,20 +143,9 @@ fn check_stdout(arguments: &Arguments) -> Result<(), Error> {
     }
 }
 
-/// The shares that have no column in [`RANKS`].
-fn new_shares(shares: &[f64]) -> Vec<f64> {
-    let mut new: Vec<f64> = vec![];
-    for share in shares.iter().filter(|share| ![0.90, 0.95, 0.99].contains(*share)) {
-        if !new.contains(share) {
-            new.push(*share);
-        }
-    }
-    new
-}
-
 /// The table's columns, those that the user chose first.
-fn shown(columns: &[Chosen]) -> Vec<&'static str> {
-    let chosen = columns.iter().map(|metric| metric.column.key).filter(|key| !SHOWN.contains(key));
+fn shown(columns: impl Iterator<Item = &'static Column>) -> Vec<&'static str> {
+    let chosen = columns.map(|column| column.key).filter(|key| !SHOWN.contains(key));
     chosen.chain(SHOWN).collect()
 }
 
@@ -182,9 +160,9 @@ fn named<'a>(name: &str, layers: &'a [Arc<Layer>]) -> Result<&'a str, Error> {
     Err(Error::Usage(format!("no matrix is called `{}`{hint}", crate::error::brief(name))))
 }
 
-fn draw(report: &Report, found: &Measured, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let spectrum = found.spectrum.as_ref().filter(|spectrum| spectrum.fits());
-    let (Some(row), Some(spectrum)) = (report.rows.first(), spectrum) else { return Ok(()) };
+fn draw(report: &Report, spectrum: &Spectrum, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    // What does not fit a double cannot be drawn.
+    let Some(row) = report.rows.first().filter(|_| spectrum.fits()) else { return Ok(()) };
     let facts: Vec<&Column> = FACTS
         .iter()
         .filter_map(|key| report.columns.iter().find(|column| column.key == *key).copied())

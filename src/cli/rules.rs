@@ -54,6 +54,15 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
     Ok(Gate { clauses, accepted, today: today() })
 }
 
+/// What is wrong with typed rules whatever the columns are: for a command whose columns depend on what it opens.
+pub(super) fn check_syntax(common: &Common) -> Result<(), Error> {
+    let problem = |text: &String| match Rule::parse(text, &[]) {
+        Ok(_) | Err(Error::Column { .. }) => Ok(()),
+        Err(error) => Err(error),
+    };
+    common.shared.fail_if.iter().try_for_each(problem)
+}
+
 /// The matrices and other tensors, by name, that the settings file leaves out.
 pub(super) fn hidden<'n>(
     common: &Common,

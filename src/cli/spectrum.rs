@@ -5,26 +5,23 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::{hygiene, spectrum};
-use crate::engine::Job;
 use crate::error::Error;
-use crate::layer::{Layer, bare};
-use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
 use crate::render;
 use crate::render::plot::{Picture, write_picture};
-use crate::report::{Labels, Row};
-use crate::solver::Precision;
+use crate::study::{self, Measures, Spectra, SpectrumRequest};
 use crate::writing;
 
-use super::model::Model;
-use super::options::{Common, FormatName, Input, PrecisionName, word};
+use super::model::open_input;
+use super::options::{Common, FormatName, Input, PrecisionName};
 use super::outputs::Outputs;
-use super::run::{self, Analysis, Finished};
+use super::run::{self, Finished};
 use super::{Status, rules};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 6] =
     ["spectral_norm", "stable_rank", "effective_rank", "alpha", "ks_distance", "spike_count"];
+/// The same with `--no-svd`.
+const SHOWN_BYTES: [&str; 3] = ["nonfinite_count", "zero_rows", "max_abs"];
 /// The same under `--names weightwatcher`.
 const SHOWN_WEIGHTWATCHER: [&str; 6] =
     ["alpha", "D", "stable_rank", "log_spectral_norm", "alpha_weighted", "num_pl_spikes"];
@@ -74,51 +71,55 @@ pub(super) enum Names {
     Weightwatcher,
 }
 
+impl From<Names> for study::Names {
+    fn from(names: Names) -> Self {
+        match names {
+            Names::Svdkit => Self::Svdkit,
+            Names::Weightwatcher => Self::Weightwatcher,
+        }
+    }
+}
+
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let analysis = analysis(arguments);
+    let request = request(arguments);
+    let gate = rules::gate(common, "spectrum", &request.columns());
+    let gate = if arguments.no_svd { gate.map_err(rules::without_svd) } else { gate }?;
     let mut outputs = Outputs::new(&common.output)?;
-    let spectra = outputs.add("--singular-values", arguments.singular_values.as_deref())?;
+    let singular_values = outputs.add("--singular-values", arguments.singular_values.as_deref())?;
     if arguments.plot.is_some() && common.format != FormatName::Table {
         let what = "`--plot` draws below the table; leave out `--format`, or write the report with `-o`";
         return Err(Error::Usage(what.to_owned()));
     }
-    let (model, _) = Model::open_input(&arguments.input)?;
-    if arguments.plot.is_some() {
-        let layers = model.source.select(&common.filter()?).layers;
-        if let Some(first) = layers.first().filter(|_| layers.len() > MOST_PICTURES) {
-            return Err(Error::Usage(format!(
-                "`--plot` draws at most {MOST_PICTURES} matrices, and these are {}; choose, as in `--include '{}'`",
-                layers.len(),
-                first.name
-            )));
-        }
+    let opened = open_input(&arguments.input)?;
+    let source = Arc::clone(&opened.source);
+    let study = request.plan(opened, &common.filter()?)?;
+    if let (Some(_), [first, _, ..]) = (arguments.plot, study.layers())
+        && study.layers().len() > MOST_PICTURES
+    {
+        return Err(Error::Usage(format!(
+            "`--plot` draws at most {MOST_PICTURES} matrices, and these are {}; choose, as in `--include '{}'`",
+            study.layers().len(),
+            first.name
+        )));
     }
     outputs.ready(common)?;
-    let finished = run::report(&model, common, &analysis);
-    let finished = if arguments.no_svd { finished.map_err(rules::without_svd) } else { finished };
-    let Some(Finished { mut report, measured }) = finished? else {
+    let Some(Finished { report, spectra }) = run::report(study, source.as_ref(), (common, &gate))? else {
         return Ok(Status::Fine);
     };
-    if arguments.names == Names::Weightwatcher && !arguments.no_svd {
-        report.rows.iter_mut().for_each(|row| row.labels = Some(labels(row)));
+    // What does not fit a double cannot be written or drawn.
+    let mut spectra: Vec<_> = spectra.iter().map(|(name, spectrum)| (name.as_str(), spectrum)).collect();
+    spectra.retain(|(_, spectrum)| spectrum.fits());
+    if let Some(slot) = singular_values {
+        outputs.write(slot, |out| writing::write_spectra(out, &spectra));
     }
-    if let Some(slot) = spectra {
-        let spectra = measured
-            .iter()
-            .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?.spectrum.as_ref()?)))
-            .filter(|(_, spectrum)| spectrum.fits());
-        outputs.write(slot, |out| writing::write_spectra(out, &spectra.collect::<Vec<_>>()));
-    }
-    run::deliver_with(&report, common, &analysis.shown, &mut outputs, &|look, out| {
+    run::deliver_with(&report, common, shown(arguments), &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)?;
         let Some(plot) = arguments.plot else { return Ok(()) };
         let picture = if plot == PlotName::Esd { Picture::Esd } else { Picture::Scree };
-        for (name, found) in &measured {
-            let row = report.rows.iter().find(|row| row.name == *name);
-            let spectrum = found.as_ref().and_then(|found| found.spectrum.as_ref()).filter(|s| s.fits());
-            if let Some((row, spectrum)) = row.zip(spectrum) {
+        for (name, spectrum) in &spectra {
+            if let Some(row) = report.rows.iter().find(|row| row.name == *name) {
                 write_picture(row, spectrum, picture, (look.width, look.paint), out)?;
             }
         }
@@ -126,83 +127,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     })
 }
 
-impl Names {
-    /// The metrics that go by these names.
-    pub(super) fn metrics(self) -> &'static [Metric] {
-        match self {
-            Self::Svdkit => METRICS,
-            Self::Weightwatcher => WEIGHTWATCHER,
-        }
+fn request(arguments: &Arguments) -> SpectrumRequest {
+    let kept = arguments.plot.is_some() || arguments.singular_values.is_some();
+    SpectrumRequest {
+        measures: if arguments.no_svd {
+            Measures::Bytes
+        } else {
+            Measures::Values(arguments.names.into(), arguments.precision.into())
+        },
+        spectra: if kept { Spectra::Kept } else { Spectra::Dropped },
     }
 }
 
-/// What decides the numbers of a spectrum, as reports say it.
-pub(super) fn settings(names: Names, precision: PrecisionName) -> Vec<(&'static str, String)> {
-    vec![
-        ("names", word(&names)),
-        ("precision", word(&precision)),
-        ("noise", "median".to_owned()),
-        ("xmin", "ks".to_owned()),
-    ]
-}
-
-/// The same where nothing is decomposed.
-pub(super) fn bytes_settings() -> Vec<(&'static str, String)> {
-    vec![("svd", "none".to_owned())]
-}
-
-/// What WeightWatcher's table holds of a row beside numbers, as it reads a file of weights.
-fn labels(row: &Row) -> Labels {
-    let axes = row.stored_shape.as_ref().map_or(2, Vec::len);
-    let slice = row.name.ends_with(']');
-    Labels {
-        longname: if row.update.is_some() || slice { row.name.clone() } else { bare(&row.tensor).to_owned() },
-        layer_type: match axes {
-            2 => "dense",
-            4 => "conv2d",
-            _ if slice => "dense",
-            _ => "unknown",
-        }
-        .into(),
-        has_esd: row.failed.is_none() && row.values.get("num_evals").is_some() && !row.sketch.is_empty(),
-    }
-}
-
-/// What is only read.
-fn bytes() -> Analysis {
-    let columns: Vec<_> = HYGIENE.iter().map(|metric| &metric.column).collect();
-    Analysis {
-        command: "spectrum",
-        shown: columns.iter().map(|column| column.key).collect(),
-        columns,
-        settings: bytes_settings(),
-        cost: Box::new(|layer: &Layer| Job {
-            flops: layer.bytes() as f64 * hygiene::OPERATIONS_PER_BYTE,
-            bytes: layer.bytes().min(hygiene::BLOCK as u64),
-        }),
-        measure: Arc::new(hygiene::measure),
-    }
-}
-
-fn analysis(arguments: &Arguments) -> Analysis {
-    if arguments.no_svd {
-        return bytes();
-    }
-    let precision = Precision::from(arguments.precision);
-    let metrics = arguments.names.metrics();
-    let shown = match arguments.names {
-        Names::Svdkit => SHOWN,
-        Names::Weightwatcher => SHOWN_WEIGHTWATCHER,
-    };
-    Analysis {
-        command: "spectrum",
-        columns: metrics.iter().map(|metric| &metric.column).collect(),
-        shown: shown.to_vec(),
-        settings: settings(arguments.names, arguments.precision),
-        cost: Box::new(move |layer: &Layer| {
-            let cost = spectrum::cost(layer, precision);
-            Job { flops: cost.flops, bytes: cost.bytes }
-        }),
-        measure: Arc::new(move |source, layer| spectrum::measure(source, layer, precision, metrics)),
+/// Columns of the table, most wanted first.
+fn shown(arguments: &Arguments) -> &'static [&'static str] {
+    match arguments.names {
+        _ if arguments.no_svd => &SHOWN_BYTES,
+        Names::Svdkit => &SHOWN,
+        Names::Weightwatcher => &SHOWN_WEIGHTWATCHER,
     }
 }

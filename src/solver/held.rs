@@ -9,7 +9,7 @@ use crate::linalg::{self, Operator, Places, Windows};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::spectrum::Spectrum;
-use crate::weight::Catalogue;
+use crate::weight::{Catalogue, ContentId};
 
 /// A matrix in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,13 +49,12 @@ impl Held {
         }
     }
 
-    /// BLAKE3 of the bytes as read, in hexadecimal; of factors, as doubles.
-    pub fn blake3(&self) -> String {
-        let hash = match self {
-            Self::Dense(matrix) => blake3::hash(matrix.bytes()),
-            Self::Thin(product) => product.blake3(),
-        };
-        hash.to_hex().to_string()
+    /// What it is called equal by.
+    pub fn identity(&self) -> ContentId {
+        match self {
+            Self::Dense(matrix) => ContentId::of_matrix(matrix),
+            Self::Thin(product) => ContentId::of_factors(product),
+        }
     }
 
     /// The exponent of its largest entry, or of what entries of a product have at most; none of zeros.

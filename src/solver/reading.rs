@@ -9,15 +9,15 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::linalg::Stream;
 use crate::spectrum::Spectrum;
-use crate::weight::Catalogue;
+use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// What one reading of a matrix tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// What its entries say.
     pub entries: Entries,
-    /// BLAKE3 of the bytes as read, in hexadecimal; of factors, as doubles.
-    pub blake3: String,
+    /// What it is called equal by.
+    pub identity: ContentId,
     /// Its singular values; none where an entry is not finite.
     pub spectrum: Option<Spectrum>,
 }
@@ -37,25 +37,25 @@ pub fn read(
         return streamed(source, layer, &form, memo);
     }
     let held = Held::read(source, layer)?;
-    let (entries, blake3) = (held.entries(), held.blake3());
+    let (entries, identity) = (held.entries(), held.identity());
     let find = || singular_values(&held, form.precision);
-    let spectrum = finite(&entries).then(|| recalled(memo, &blake3, &form, find)).transpose()?;
-    Ok(Reading { entries, blake3, spectrum })
+    let spectrum = finite(&entries).then(|| recalled(memo, &identity, &form, find)).transpose()?;
+    Ok(Reading { entries, identity, spectrum })
 }
 
 /// The same in blocks of rows: the matrix is never in memory whole.
 fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
-    let (mut entries, mut hash) = (Entries::new(), blake3::Hasher::new());
+    let (mut entries, mut fingerprint) = (Entries::new(), Fingerprint::default());
     let mut stream = Stream::new(layer.rows, layer.cols);
     for rows in layer.blocks(BLOCK_BYTES) {
         let rows = source.read(layer, rows)?;
         entries.push(&rows);
-        hash.update(rows.bytes());
+        fingerprint.push(&rows);
         if finite(&entries) {
             stream.push(&rows);
         }
     }
-    let blake3 = hash.finalize().to_hex().to_string();
+    let identity = fingerprint.finish();
     let find = || match stream.finish() {
         Ok(found) if found.largest() > 0.0 || entries.max_abs() == 0.0 => Ok(found),
         // Squares of doubles left their range: the exact route scales first, and takes the weight whole.
@@ -64,8 +64,8 @@ fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
         }
         Err(error) => Err(error),
     };
-    let spectrum = finite(&entries).then(|| recalled(memo, &blake3, form, find)).transpose()?;
-    Ok(Reading { entries, blake3, spectrum })
+    let spectrum = finite(&entries).then(|| recalled(memo, &identity, form, find)).transpose()?;
+    Ok(Reading { entries, identity, spectrum })
 }
 
 fn finite(entries: &Entries) -> bool {
@@ -75,11 +75,12 @@ fn finite(entries: &Entries) -> bool {
 /// The values of this content, found only where they are not kept.
 fn recalled(
     memo: &dyn Memo,
-    blake3: &str,
+    identity: &ContentId,
     form: &Form,
     find: impl FnOnce() -> Result<Spectrum, Error>,
 ) -> Result<Spectrum, Error> {
     let Form { rows, cols, read_as, .. } = *form;
+    let blake3 = &identity.hex();
     let content = Content { blake3, rows, cols, read_as, route: procedure(form, Need::Values).route() };
     match memo.recall(&content) {
         Some(spectrum) => Ok(spectrum),
@@ -183,7 +184,7 @@ mod tests {
             assert_eq!(routes, [Some(Route::Gram), Some(Route::Direct)]);
             // What is kept is what is given, each to its own need.
             let other = Spectrum::new(vec![7.0; 280], shape.0, shape.1, Route::Gram).expect("sound values");
-            let key = (fast.blake3.clone(), true);
+            let key = (fast.identity.hex(), true);
             memo.0.lock().expect("one thread").insert(key, other.clone());
             assert_eq!(source.read(Precision::Fast, &memo).0, Reading { spectrum: Some(other), ..fast });
             assert_eq!(source.read(Precision::Exact, &memo).0, exact);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
+use super::fingerprint::{ContentId, Fingerprint};
 use crate::layer::Layer;
-use crate::matrix::Matrix;
 
 /// How much of two matrices of one shape is compared before both are read whole.
 const START: usize = 4 << 10;
@@ -56,32 +56,24 @@ fn start(source: &Catalogue, layer: &Layer) -> Option<[u8; 32]> {
     Some(*blake3::hash(matrix.bytes()).as_bytes())
 }
 
-/// A whole matrix, hashed; none if all its entries are the same.
+/// A whole matrix, hashed; none if it does not vary.
 fn content(source: &Catalogue, layer: &Layer) -> Option<[u8; 32]> {
     if layer.rank.is_some() {
         return factors(source, layer);
     }
-    let (mut hasher, mut first, mut varies) = (blake3::Hasher::new(), None, false);
+    let mut fingerprint = Fingerprint::default();
     for rows in layer.blocks(BLOCK) {
-        let block = source.read(layer, rows).ok()?;
-        let first = first.get_or_insert_with(|| entry(&block).to_vec());
-        varies = varies || block.bytes().chunks_exact(layer.read_as.size()).any(|entry| entry != &first[..]);
-        hasher.update(block.bytes());
+        fingerprint.push(&source.read(layer, rows).ok()?);
     }
-    varies.then(|| *hasher.finalize().as_bytes())
+    hash(fingerprint.finish())
 }
 
 /// The factors of an update, hashed; none if one of them is zero, as before training.
 fn factors(source: &Catalogue, layer: &Layer) -> Option<[u8; 32]> {
-    let factors = source.factors(layer).ok()?;
-    let sides = [factors.left(), factors.right()];
-    if sides.iter().any(|side| side.iter().all(|x| *x == 0.0)) {
-        return None;
-    }
-    Some(*factors.blake3().as_bytes())
+    hash(ContentId::of_factors(&source.factors(layer).ok()?))
 }
 
-/// The first entry of a block, as stored.
-fn entry(block: &Matrix) -> &[u8] {
-    block.bytes().get(..block.dtype().size()).unwrap_or_default()
+/// The hash of what varies.
+fn hash(identity: ContentId) -> Option<[u8; 32]> {
+    identity.varies.then(|| *identity.blake3.as_bytes())
 }

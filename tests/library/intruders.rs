@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use svdkit::analysis::intruders::{Cosines, Detail, Found, Of, Options, Side, measure};
+use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, PairMeasured, Side, measure};
 use svdkit::checkpoint::{self, Catalogue, Given, Holds, Opening, Pairs};
 use svdkit::layer::Layer;
 use svdkit::low_rank::LowRank;
@@ -53,7 +53,7 @@ fn check(tuned: &str) {
     let mut total = 0;
     for (tensor, row) in expected["rows"].as_object().unwrap() {
         let name = tensor.strip_suffix(".weight").unwrap();
-        let Found { measured, intruders, .. } = measure(&pairs, name, &options()).unwrap();
+        let PairMeasured { measured, intruders, .. } = measure(&pairs, name, &options()).unwrap();
         let number = |key: &str| measured.values.get(key).unwrap().number().unwrap();
         let indices: Vec<Json> = intruders.indices.iter().map(|i| Json::from(i - 1)).collect();
         assert_eq!(Json::from(indices), row["indices"], "{tuned} {name}");
@@ -92,13 +92,13 @@ fn adapters_have_the_intruders_that_the_authors_find() {
 }
 
 /// One pair, measured.
-fn pair(base: Matrix, update: LowRank, options: &Options) -> Found {
+fn pair(base: Matrix, update: LowRank, options: &Options) -> PairMeasured {
     let shape = (base.rows(), base.cols());
     let base = memory(Holds::Weights, shape, base.into());
     measure(&Pairs::new(base, memory(Holds::Updates, shape, update.into())), "w", options).unwrap()
 }
 
-fn cosines(found: &Found, side: &str) -> Vec<f64> {
+fn cosines(found: &PairMeasured, side: &str) -> Vec<f64> {
     let directions = found.intruders.directions.iter().filter(|direction| direction.side == side);
     directions.map(|direction| direction.best_cosine[1]).collect()
 }
@@ -153,7 +153,7 @@ fn update_of(alpha: f64) -> LowRank {
     LowRank::new((32, 24), 4, left, generated(7, 4 * 24)).unwrap()
 }
 
-fn of_alpha(alpha: f64, options: &Options) -> Found {
+fn of_alpha(alpha: f64, options: &Options) -> PairMeasured {
     pair(Matrix::from_f64(32, 24, &generated(5, 32 * 24)).unwrap(), update_of(alpha), options)
 }
 

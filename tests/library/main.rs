@@ -22,3 +22,4 @@ mod ranges;
 mod rare_adapters;
 mod reports;
 mod stores;
+mod studies;

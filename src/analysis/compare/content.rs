@@ -7,7 +7,7 @@ use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, MissingReason};
 use crate::solver::Entries;
 use crate::solver::unit::Rescaled;
-use crate::weight::Catalogue;
+use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// How much of a matrix is in memory at once.
 pub const BLOCK: usize = 8 << 20;
@@ -15,10 +15,9 @@ pub const BLOCK: usize = 8 << 20;
 /// The bytes of a matrix in short, and what its entries say by themselves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Content {
-    /// BLAKE3 of the entries as read, in hexadecimal.
-    pub blake3: String,
+    /// What it is called equal by.
+    pub identity: ContentId,
     entries: Entries,
-    varies: bool,
 }
 
 impl Content {
@@ -29,26 +28,18 @@ impl Content {
     pub fn of(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         if layer.rank.is_some() {
             let factors = source.factors(layer)?;
-            let blake3 = factors.blake3().to_hex().to_string();
-            let varies = [factors.left(), factors.right()].iter().all(|side| side.iter().any(|x| *x != 0.0));
-            return Ok(Self { blake3, entries: Entries::of_factors(&factors), varies });
+            return Ok(Self {
+                identity: ContentId::of_factors(&factors),
+                entries: Entries::of_factors(&factors),
+            });
         }
-        let (mut hash, mut entries) = (blake3::Hasher::new(), Entries::new());
-        let (mut first, mut varies) = (None, false);
+        let (mut fingerprint, mut entries) = (Fingerprint::default(), Entries::new());
         for rows in layer.blocks(BLOCK) {
             let rows = source.read(layer, rows)?;
-            let size = rows.dtype().size();
-            let first = first.get_or_insert_with(|| rows.bytes().get(..size).unwrap_or_default().to_vec());
-            varies = varies || rows.bytes().chunks_exact(size).any(|entry| entry != &first[..]);
-            hash.update(rows.bytes());
+            fingerprint.push(&rows);
             entries.push(&rows);
         }
-        Ok(Self { blake3: hash.finalize().to_hex().to_string(), entries, varies })
-    }
-
-    /// Whether it is not one number throughout; of a product, whether neither factor is zero.
-    pub fn varies(&self) -> bool {
-        self.varies
+        Ok(Self { identity: fingerprint.finish(), entries })
     }
 
     /// How many entries are NaN or infinite.

@@ -208,7 +208,7 @@ fn found(side: Side<'_>, settings: &Settings) -> Result<Found, Error> {
                 spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
             Found {
                 values: measured.values,
-                blake3: Some(measured.blake3),
+                blake3: Some(measured.identity.hex()),
                 flags: measured.flags,
                 spectrum: measured.spectrum,
             }

@@ -93,7 +93,7 @@ pub fn measure(source: &Catalogue, layer: &Layer, settings: &Settings) -> Result
         (Pooled { tails: Err(none), whole: Err(none), ..plan(layer, settings) }, None)
     };
     let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
-    Ok(Measured { values, flags: flags(&pooled), blake3: weight.blake3(), spectrum })
+    Ok(Measured { values, flags: flags(&pooled), identity: weight.identity(), spectrum })
 }
 
 /// The spectrum of the whole, and the eigenvalues that one tail each is fitted to, ascending: of all windows

@@ -19,7 +19,7 @@ use crate::solver::{
     Vectors, unit,
 };
 use crate::spectrum::{Spectrum, scaled};
-use crate::weight::Holds;
+use crate::weight::{ContentId, Holds};
 
 use super::{Measured, delta};
 
@@ -84,9 +84,11 @@ pub enum Detail {
 
 /// What was found about one pair.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
-    /// The numbers.
+pub struct PairMeasured {
+    /// The numbers, and what the tuned side, or the update to the base, is called equal by.
     pub measured: Measured,
+    /// What the base is called equal by.
+    pub base: ContentId,
     /// Which directions are intruders.
     pub intruders: Intruders,
     /// What has to be added to the tuned weight to scale its intruders, where there are any and a copy is wanted.
@@ -119,18 +121,23 @@ pub fn columns_of(side: Side) -> Vec<&'static Column> {
 ///
 /// # Errors
 /// When a side cannot be read or a decomposition does not converge.
-pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Error> {
+pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasured, Error> {
     let pair = pairs.get(name)?;
     let base = pairs.base().read(&pair.base, 0..pair.base.rows)?;
     let change = Held::read(pairs.tuned().as_ref(), &pair.tuned)?;
-    let blake3 = change.blake3();
+    let (identity, base_identity) = (change.identity(), ContentId::of_matrix(&base));
     if Entries::of(&base).nonfinite_count() + change.entries().nonfinite_count() > 0 {
         let missing = columns_of(options.side)
             .into_iter()
             .map(|column| (column, Value::Missing(MissingReason::NonFinite)));
         let measured =
-            Measured { values: Measurements(missing.collect()), flags: vec![], blake3, spectrum: None };
-        return Ok(Found { measured, intruders: Intruders::default(), correction: None });
+            Measured { values: Measurements(missing.collect()), flags: vec![], identity, spectrum: None };
+        return Ok(PairMeasured {
+            measured,
+            base: base_identity,
+            intruders: Intruders::default(),
+            correction: None,
+        });
     }
     // Everything but the size of a direction is a ratio, and those of weights near one are the same.
     let exponent = unit::common([unit::of_matrix(&base), change.exponent()]);
@@ -146,8 +153,10 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<Found, Er
         Some(keep) => looked.correction(keep, (base.rows(), base.cols()), options.epsilon)?,
         None => None,
     };
-    let measured = Measured { values: Measurements(values), flags, blake3, spectrum: None };
-    Ok(Found { measured, intruders: looked.intruders(options)?, correction })
+    // What was not changed at all is nobody's copy.
+    let identity = ContentId { varies: identity.varies && sides.delta_values.largest() > 0.0, ..identity };
+    let measured = Measured { values: Measurements(values), flags, identity, spectrum: None };
+    Ok(PairMeasured { measured, base: base_identity, intruders: looked.intruders(options)?, correction })
 }
 
 /// A pair as operators, with the singular values of its update.

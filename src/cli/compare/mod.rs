@@ -1,39 +1,30 @@
 //! `svdkit compare`: what changed from one checkpoint, or saved report, to another.
 
-mod assembly;
-mod kind;
-mod look;
-mod odd;
-mod side;
-mod task;
+mod open;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 
 use crate::analysis::columns;
-use crate::analysis::compare::{self, Preserve, Settings, Vectors, Vocabulary, drifts_of};
-use crate::checkpoint::Opening;
-use crate::engine::{Job, Limits};
+use crate::analysis::compare::{self, Preserve, Vectors};
+use crate::engine::Limits;
 use crate::error::Error;
-use crate::layer::{Filter, Layer};
 use crate::notation;
 use crate::render::{self, TableStyle, Unchanged};
 use crate::report::{Aspect, Column};
+use crate::study::{self, CompareRequest, Comparison, Depth, Sides, Study};
 
-use super::model::Model;
+use super::jobs::run_study;
 use super::options::{Common, PrecisionName, Reading};
 use super::outputs::Outputs;
 use super::plan;
 use super::run;
 use super::spectrum::Names;
 use super::{Status, remark, rules, strict};
-use look::{look_and_measure, look_at_others, measuring, read};
-use odd::Odd;
-use side::{Method, Side, name_and_path};
-use task::{Depth, Sides, Task};
+use open::open;
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
 const SHOWN: [&str; 7] = [
@@ -105,62 +96,31 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let mut outputs = Outputs::new(&common.output)?;
-    let sides = Arc::new(open(arguments)?);
+    rules::check_syntax(common)?;
+    let sides = open(arguments)?;
     outputs.ready(common)?;
-    let all: Vec<&Side> = sides.all().collect();
-    kind::alike(&all)?;
-    let depth = match (arguments.no_svd, arguments.all) {
-        (true, _) => Depth::Bytes,
-        (false, true) => Depth::Everything,
-        (false, false) => Depth::Changes,
-    };
-    let method = match depth {
-        Depth::Bytes => Method::of_bytes(&all),
-        Depth::Changes | Depth::Everything => Method::of(&all, arguments.names, arguments.precision)?,
-    };
-    let weights = all.iter().all(|side| side.weights().is_some());
-    let settings = Settings {
-        metrics: method.metrics,
-        precision: method.precision.into(),
-        vectors: if arguments.no_vectors { Vectors::None } else { Vectors::All },
-        preserve: arguments.preserve,
-        top: arguments.k,
-    };
-    let drifts: Vec<_> =
-        if weights && depth != Depth::Bytes { drifts_of(settings.vectors).collect() } else { vec![] };
-    let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
-    let vocabulary = Vocabulary::new(settings.metrics, &method.columns, &drifts, &names);
-    let columns = vocabulary.columns();
-    let gate = rules::gate(common, "compare", &columns).map_err(|error| hint(error, arguments, weights))?;
+    let question = request(arguments).over(sides)?;
+    let (depth, weights) = (depth(arguments), question.has_weights());
+    let gate = rules::gate(common, "compare", question.columns());
+    let gate = gate.map_err(|error| hint(error, arguments, weights))?;
     let filter = common.filter()?;
-    let (tasks, dropped) = sides.tasks(&filter);
-    if tasks.is_empty() {
-        let what = match dropped.len() {
-            0 => "neither side holds a matrix".to_owned(),
-            all => format!("`--include` and `--exclude` leave none of {all} matrices"),
-        };
-        return Err(Error::malformed(Path::new(&sides.base.origin.path), what));
-    }
+    let study = Arc::new(question.plan(filter.clone())?);
     let limits = common.limits();
     if common.dry_run {
-        return dry_run(&sides, &tasks, &settings, (depth, limits)).map(|()| Status::Fine);
+        return dry_run(&study, arguments, limits).map(|()| Status::Fine);
     }
-    warn_of_filters(&sides, common);
+    let sides = study.question().sides();
+    warn_of_filters(sides, common);
     let begun = Instant::now();
-    let found = look_and_measure(&sides, &tasks, &settings, (depth, common, limits), &method.columns)?;
-    let (others, unchanged) = look_at_others((&sides, &tasks), &filter, &vocabulary, (common, limits))?;
+    let manifest = study.manifest();
+    let ledger = run_study(&(Arc::clone(&study) as Arc<dyn Study>), (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
-    let mut report =
-        assembly::report(&sides, (&tasks, dropped.len(), &filter), (&found, others), &vocabulary, columns);
-    let own = assembly::settings(&settings, weights && depth != Depth::Bytes);
-    let all = method.settings.into_iter().chain(own);
-    report.settings = all.map(|(key, value)| (key.into(), value)).collect();
-    report.unlisted.unchanged = unchanged;
+    let mut report = study::assemble(manifest, ledger.into_records());
     if !gate.clauses.is_empty() && report.totals.filtered > 0 {
-        let others: Vec<String> = sides.odd(&Filter::default(), &tasks).iter().map(Odd::name).collect();
-        let matrices = dropped.iter().map(String::as_str);
+        let (matrices, others) = study.left_out();
+        let matrices = matrices.iter().map(String::as_str);
         report.unlisted.hidden = rules::hidden(common, matrices, others.iter().map(String::as_str))?;
     }
     run::judge(&mut report, common, &gate)?;
@@ -169,7 +129,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         (_, true) => (&SHOWN[..], &SHOWN_SIDES[..]),
         (_, false) => (&SHOWN_REPORTS[..], &SHOWN_REPORTS[..3]),
     };
-    let shown = shown(&report.columns, &names, wanted);
+    let shown = shown(&report.columns, &study.question().names(), wanted);
     let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
     let look = TableStyle { unchanged, ..common.look(&shown, &keys) };
@@ -182,31 +142,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     Ok(strict::judged(status, common, sides.skipped(&filter)))
 }
 
-/// The sides as typed.
-fn open(arguments: &Arguments) -> Result<Sides, Error> {
-    let typed = arguments.tuned.iter().chain(&arguments.more);
-    let mut tuned: Vec<(String, PathBuf)> = typed.map(|path| name_and_path(path)).collect();
-    if tuned.is_empty() {
-        let what = "nothing to compare with; name a second model, as in `svdkit compare A B`";
-        return Err(Error::Usage(what.to_owned()));
+fn depth(arguments: &Arguments) -> Depth {
+    match (arguments.no_svd, arguments.all) {
+        (true, _) => Depth::Bytes,
+        (false, true) => Depth::Everything,
+        (false, false) => Depth::Changes,
     }
-    for i in 1..tuned.len() {
-        let (before, here) = tuned.split_at_mut(i);
-        let name = here[0].0.clone();
-        let twice = before.iter().filter(|(other, _)| other.split('#').next() == Some(&name)).count();
-        if twice > 0 {
-            here[0].0 = format!("{name}#{}", twice + 1);
-        }
+}
+
+fn request(arguments: &Arguments) -> CompareRequest {
+    CompareRequest {
+        depth: depth(arguments),
+        names: arguments.names.map(Into::into),
+        precision: arguments.precision.map(Into::into),
+        vectors: if arguments.no_vectors { Vectors::None } else { Vectors::All },
+        preserve: arguments.preserve,
+        top: arguments.k,
     }
-    let opening = arguments.reading.opening();
-    let plain = |path| Model::open(path, &opening.of_base());
-    let named = arguments.adapted.as_deref().map(plain).transpose()?.map(|model| model.source);
-    let base = Side::open(&arguments.base, Opening { base: named.clone(), ..opening.of_base() })?;
-    let changed = named.or(base.weights().cloned());
-    let tuned = tuned.into_iter().map(|(name, path)| {
-        Ok((name, Side::open(&path, Opening { base: changed.clone(), ..opening.clone() })?))
-    });
-    Ok(Sides { base, tuned: tuned.collect::<Result<_, Error>>()? }.alike())
 }
 
 /// An error about a column that this comparison does not have says why.
@@ -242,37 +194,15 @@ fn warn_of_filters(sides: &Sides, common: &Common) {
 }
 
 /// `--dry-run`: the most that may have to be done, for headers do not tell what changed.
-fn dry_run(
-    sides: &Sides,
-    tasks: &[Task],
-    settings: &Settings,
-    (depth, limits): (Depth, Limits),
-) -> Result<(), Error> {
-    let layers: Vec<&Layer> = tasks.iter().filter_map(Task::layer).collect();
-    let weights =
-        |(side, layer): (&Side, &Arc<Layer>)| if side.weights().is_some() { layer.bytes() } else { 0 };
-    let bytes = |task: &Task| {
-        let base = task.base.as_ref().map(|layer| (&sides.base, layer));
-        let tuned =
-            sides.tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| Some((side, l.as_ref()?)));
-        base.into_iter().chain(tuned).map(weights).sum::<u64>()
-    };
-    let jobs: Vec<Job> = match depth {
-        Depth::Bytes => tasks.iter().map(|task| read(bytes(task))).collect(),
-        Depth::Changes | Depth::Everything => {
-            tasks.iter().map(|task| measuring(sides, task, settings)).collect()
-        }
-    };
-    let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-    let reading = plan::Reading { bytes: tasks.iter().map(bytes).sum(), skipped };
-    let mut lines = plan::lines(&layers, &jobs, limits, &reading);
-    if depth == Depth::Bytes {
+fn dry_run(study: &Comparison, arguments: &Arguments, limits: Limits) -> Result<(), Error> {
+    let vectors = request(arguments).vectors;
+    let mut lines = plan::lines(&study.estimate(vectors), limits);
+    if arguments.no_svd {
         return plan::print(&lines);
     }
-    if settings.vectors == Vectors::All && sides.base.weights().is_some() {
-        let values = Settings { vectors: Vectors::None, ..*settings };
-        let jobs: Vec<Job> = tasks.iter().map(|task| measuring(sides, task, &values)).collect();
-        lines.push(("", format!("{} with `--no-vectors`", plan::time(plan::flops(&jobs), limits))));
+    if vectors == Vectors::All && study.question().sides().base().weights().is_some() {
+        let work = plan::flops(&study.estimate(Vectors::None).jobs);
+        lines.push(("", format!("{} with `--no-vectors`", plan::time(work, limits))));
     }
     lines.push(("", "if every matrix changed; unchanged ones are only read".to_owned()));
     plan::print(&lines)

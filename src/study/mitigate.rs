@@ -1,7 +1,9 @@
 //! `--mitigate`: a copy of a fine-tune whose intruders are scaled, as a checkpoint or as an adapter of a given rank.
+//!
+//! It is written once everything was measured, so that a failure leaves nothing behind.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -11,7 +13,8 @@ use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report;
+use crate::notation;
+use crate::report::{self, Report, Row};
 use crate::solver::{self, Basis};
 use crate::writing::CheckpointCopy;
 
@@ -19,55 +22,102 @@ use crate::writing::CheckpointCopy;
 const CONFIG: &str = "adapter_config.json";
 
 /// What is to be written.
-pub(super) struct Request<'a> {
-    /// The tuned side, as typed.
-    pub from: &'a Path,
-    /// Where the copy goes.
-    pub out: &'a Path,
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mitigation {
+    /// The tuned side.
+    pub from: PathBuf,
+    /// Where the copy goes, as typed.
+    pub out: PathBuf,
+    /// The share of their strength that intruders keep.
+    pub keep: f64,
     /// The rank of mitigated updates, if not the adapter's own.
     pub rank: Option<usize>,
-    /// What to add to which matrix, by its name.
-    pub corrections: &'a BTreeMap<&'a str, &'a LowRank>,
 }
 
 /// What was written.
-pub(super) struct Written {
+struct Written {
     /// What share of each mitigated update's energy was kept.
-    pub kept: BTreeMap<String, f64>,
+    kept: BTreeMap<String, f64>,
     /// The files that were not copied, for they are links out of the model's folder.
-    pub left_out: Vec<String>,
+    left_out: Vec<String>,
 }
 
-/// Writes the copy.
-pub(super) fn write(request: &Request<'_>, pairs: &Pairs) -> Result<Written, Error> {
-    let source = pairs.tuned().as_ref();
-    let copy = CheckpointCopy::new(request.from, source, request.out)?;
-    let mut kept = BTreeMap::new();
-    if source.holds() == Holds::Weights {
-        for (name, correction) in request.corrections {
-            copy.add(source, &pairs.get(name)?.tuned, correction)?;
+impl Mitigation {
+    /// Writes the copy of what `report` was measured on, and notes in it how. Gives the names of the files that were not
+    /// copied, for they are links out of the model's folder.
+    ///
+    /// # Errors
+    /// When a matrix could not be measured, or the copy cannot be written.
+    pub fn write(
+        &self,
+        report: &mut Report,
+        corrections: &BTreeMap<String, LowRank>,
+        pairs: &Pairs,
+    ) -> Result<Vec<String>, Error> {
+        if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
+            let reason = format!("nothing was written: `{}` could not be measured", row.name);
+            return Err(Error::malformed(&self.out, reason));
         }
-    } else {
-        let mut tensors = BTreeMap::new();
-        let mut ranks = vec![];
-        for (name, correction) in request.corrections {
-            let module = Module::new(&copy, source, &pairs.get(name)?.tuned, request.from)?;
-            let rank = request.rank.unwrap_or(module.product.rank());
-            let (product, share) = refactored(&module.product, correction, rank, module.scale)?;
-            kept.insert((*name).to_owned(), share);
-            if product.rank() != module.product.rank() {
-                ranks.push((module.name()?, product.rank(), module.scale));
+        let correction =
+            |row: &Row| corrections.get(&row.name).or_else(|| corrections.get(row.tied_to.as_ref()?));
+        let corrections: BTreeMap<&str, &LowRank> =
+            report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
+        let (count, Written { kept, left_out }) = (corrections.len(), self.copy(&corrections, pairs)?);
+        report.notes.push(self.note(count, &kept));
+        for row in &mut report.rows {
+            if let (Some(intruders), Some(kept)) = (&mut row.intruders, kept.get(&row.name)) {
+                intruders.energy_kept = Some(*kept);
             }
-            module.store(&product, &mut tensors)?;
         }
-        copy.replace(&tensors)?;
-        if !ranks.is_empty() {
-            copy.configure(CONFIG, |fields| set_ranks(fields, &ranks))?;
-        }
+        Ok(left_out)
     }
-    let left_out = copy.left_out().to_vec();
-    copy.finish()?;
-    Ok(Written { kept, left_out })
+
+    fn note(&self, count: usize, kept: &BTreeMap<String, f64>) -> String {
+        let matrices = if count == 1 { "matrix" } else { "matrices" };
+        let mut note = format!(
+            "{}: a copy whose intruders keep {} of their strength, {count} {matrices} changed",
+            self.out.display(),
+            notation::share(self.keep)
+        );
+        if let Some(least) = kept.values().copied().min_by(f64::total_cmp) {
+            note.push_str("; the updates' energy is kept to ");
+            note.push_str(&notation::share(least));
+            note.push_str(" or more");
+        }
+        note
+    }
+
+    /// Writes a copy with each of `corrections` added to the matrix of its name.
+    fn copy(&self, corrections: &BTreeMap<&str, &LowRank>, pairs: &Pairs) -> Result<Written, Error> {
+        let source = pairs.tuned().as_ref();
+        let copy = CheckpointCopy::new(&self.from, source, &self.out)?;
+        let mut kept = BTreeMap::new();
+        if source.holds() == Holds::Weights {
+            for (name, correction) in corrections {
+                copy.add(source, &pairs.get(name)?.tuned, correction)?;
+            }
+        } else {
+            let mut tensors = BTreeMap::new();
+            let mut ranks = vec![];
+            for (name, correction) in corrections {
+                let module = Module::new(&copy, source, &pairs.get(name)?.tuned, &self.from)?;
+                let rank = self.rank.unwrap_or(module.product.rank());
+                let (product, share) = refactored(&module.product, correction, rank, module.scale)?;
+                kept.insert((*name).to_owned(), share);
+                if product.rank() != module.product.rank() {
+                    ranks.push((module.name()?, product.rank(), module.scale));
+                }
+                module.store(&product, &mut tensors)?;
+            }
+            copy.replace(&tensors)?;
+            if !ranks.is_empty() {
+                copy.configure(CONFIG, |fields| set_ranks(fields, &ranks))?;
+            }
+        }
+        let left_out = copy.left_out().to_vec();
+        copy.finish()?;
+        Ok(Written { kept, left_out })
+    }
 }
 
 /// `product` + `correction` with at most `rank` directions, divided by `scale`, as factors of like size; and the share
@@ -199,5 +249,42 @@ fn set_ranks(fields: &mut Map<String, Value>, ranks: &[(String, usize, f64)]) {
         let before = fields.get(key).and_then(Value::as_object).cloned().unwrap_or_default();
         patterns.extend(before);
         fields.insert(key.to_owned(), Value::Object(patterns));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_products_is_written_with_as_many_directions_as_there_are_to_be() {
+        let product = |left: &[f64], right: &[f64]| {
+            LowRank::new((2, 2), 1, left.to_vec(), right.to_vec()).expect("two entries a side")
+        };
+        // diag(6, 0) − diag(2, 0) + diag(0, 3): two directions, 4 and 3.
+        let sum = LowRank::new((2, 2), 2, vec![-2.0, 0.0, 0.0, 3.0], vec![1.0, 0.0, 0.0, 1.0])
+            .expect("four entries");
+        let (two, share) = refactored(&product(&[6.0, 0.0], &[1.0, 0.0]), &sum, 2, -2.0).expect("finite");
+        assert!((share - 1.0).abs() < 1e-15 && two.rank() == 2);
+        let (one, share) = refactored(&product(&[6.0, 0.0], &[1.0, 0.0]), &sum, 1, -2.0).expect("finite");
+        assert!((share - 16.0 / 25.0).abs() < 1e-15, "{share}");
+        // As stored, before it is multiplied by the scale.
+        let entry = -2.0 * one.left()[0] * one.right()[0];
+        assert!((entry - 4.0).abs() < 1e-12 && one.left()[1].abs() < 1e-12, "{one:?}");
+        let (three, _) = refactored(&product(&[6.0, 0.0], &[1.0, 0.0]), &sum, 3, 1.0).expect("finite");
+        assert_eq!((three.rank(), three.left()[2].abs() + three.left()[5].abs()), (3, 0.0));
+    }
+
+    #[test]
+    fn a_module_of_another_rank_keeps_its_scale() {
+        let mut fields = Map::new();
+        fields.insert("rank_pattern".to_owned(), json!({"up": 2}));
+        set_ranks(&mut fields, &[("h.0.up".to_owned(), 4, 2.0)]);
+        let keys: Vec<&String> = fields["rank_pattern"].as_object().expect("a map").keys().collect();
+        assert_eq!(keys, ["h\\.0\\.up", "up"], "the first that fits wins");
+        assert_eq!(fields["alpha_pattern"], json!({"h\\.0\\.up": 8.0}));
+        fields.insert("use_rslora".to_owned(), json!(true));
+        set_ranks(&mut fields, &[("x".to_owned(), 4, 2.0)]);
+        assert_eq!(fields["alpha_pattern"]["x"], json!(4.0));
     }
 }

@@ -1,8 +1,10 @@
-//! The tensors of a comparison that are no matrices: what became of them, and whether they are finite.
+//! The tensors of a comparison that are not matrices: which is which, what became of them, and whether they are finite.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::side::{ComparedSide, SideData, Sides};
+use super::standing::{between, summary};
 use crate::analysis::compare::{Bytes, Fate, Retyped, Vocabulary};
 use crate::analysis::hygiene;
 use crate::checkpoint::Catalogue;
@@ -11,13 +13,9 @@ use crate::layer::{Filter, Layer, TensorInfo, bare, distinct, natural, place};
 use crate::pair;
 use crate::report::{Comparison, MissingReason, Row, Skipped, SkippedContent, Standing, Value};
 
-use super::assembly::summary;
-use super::side::{Content, Side};
-use super::task::{Sides, Task, between};
-
-/// A tensor that is no matrix, on all sides.
+/// A tensor that is not a matrix, on all sides.
 #[derive(Debug, Clone)]
-pub(super) struct Odd {
+pub(super) struct OtherTensor {
     name: String,
     base: Option<Entry>,
     tuned: Vec<Option<Entry>>,
@@ -32,26 +30,20 @@ struct Entry {
     stored: Option<TensorInfo>,
 }
 
-/// What was seen of one.
-#[derive(Debug, Clone)]
-pub(super) struct SeenOdd {
-    base: Option<SkippedContent>,
-    base_nonfinite: Value,
-    tuned: Vec<(Fate, Option<SkippedContent>)>,
-}
-
 impl Sides {
-    /// The tensors that are no matrices and that `filter` keeps, in natural name order. Their rows are called as none of
-    /// `tasks` is.
-    pub(super) fn odd(&self, filter: &Filter, tasks: &[Task]) -> Vec<Odd> {
+    /// The tensors that are not matrices and that `filter` keeps, in natural name order. Their rows have none
+    /// of the names that are `taken`.
+    pub(super) fn other_tensors(&self, filter: &Filter, taken: &BTreeSet<&str>) -> Vec<OtherTensor> {
         let empty = || vec![None; self.tuned.len()];
         let base: Vec<Entry> = entries(&self.base).collect();
         let names = |entries: &[Entry]| -> Vec<String> {
             entries.iter().map(|entry| entry.tensor.tensor.clone()).collect()
         };
         let of_base = names(&base);
-        let mut odd: Vec<Odd> =
-            base.into_iter().map(|entry| Odd { base: Some(entry), ..Odd::new(empty()) }).collect();
+        let mut others: Vec<OtherTensor> = base
+            .into_iter()
+            .map(|entry| OtherTensor { base: Some(entry), ..OtherTensor::new(empty()) })
+            .collect();
         let mut added: BTreeMap<String, usize> = BTreeMap::new();
         for (side, (_, tuned)) in self.tuned.iter().enumerate() {
             let tuned: Vec<Entry> = entries(tuned).collect();
@@ -59,42 +51,41 @@ impl Sides {
             for (entry, partner) in tuned.into_iter().zip(partners) {
                 // Several sides may have added the same.
                 let name = pair::canonical(&entry.tensor.tensor);
-                let known = || added.get(&name).copied().filter(|at| odd[*at].tuned[side].is_none());
-                let at = partner.or_else(known).unwrap_or(odd.len());
-                if at == odd.len() {
-                    odd.push(Odd::new(empty()));
+                let known = || added.get(&name).copied().filter(|at| others[*at].tuned[side].is_none());
+                let at = partner.or_else(known).unwrap_or(others.len());
+                if at == others.len() {
+                    others.push(OtherTensor::new(empty()));
                     added.insert(name, at);
                 }
-                odd[at].tuned[side] = Some(entry);
+                others[at].tuned[side] = Some(entry);
             }
         }
-        odd.iter_mut().for_each(|odd| odd.name = odd.tensor().to_owned());
-        odd.retain(|odd| filter.keeps(bare(&odd.name)));
-        odd.sort_by(|a, b| natural(&a.name, &b.name));
+        others.iter_mut().for_each(|other| other.name = other.tensor().to_owned());
+        others.retain(|other| filter.keeps(bare(&other.name)));
+        others.sort_by(|a, b| natural(&a.name, &b.name));
         let called: Vec<(String, String)> =
-            odd.iter().map(|odd| (printable(bare(&odd.name)), printable(&odd.name))).collect();
-        let taken = tasks.iter().map(|task| task.name.as_str()).collect();
-        odd.iter_mut().zip(distinct(&called, &taken)).for_each(|(odd, name)| odd.name = name);
-        self.without_scales_of_one_side(&mut odd);
-        odd
+            others.iter().map(|other| (printable(bare(&other.name)), printable(&other.name))).collect();
+        others.iter_mut().zip(distinct(&called, taken)).for_each(|(other, name)| other.name = name);
+        self.without_scales_of_one_side(&mut others);
+        others
     }
 
     /// Takes out what scales a weight of one side that the other stores without scales: it came with the type, or went
     /// with it, and the row of the weight says so.
-    fn without_scales_of_one_side(&self, odd: &mut [Odd]) {
-        let plain = |side: &Side| -> BTreeSet<String> {
+    fn without_scales_of_one_side(&self, others: &mut [OtherTensor]) {
+        let plain = |side: &ComparedSide| -> BTreeSet<String> {
             let floats = |layer: &&Arc<Layer>| layer.encoding.is_none() && layer.dtype.size() > 1;
             side.layers.iter().filter(floats).map(|layer| pair::canonical(&layer.name)).collect()
         };
-        if odd.iter().all(|odd| odd.scales().is_none()) {
+        if others.iter().all(|other| other.scales().is_none()) {
             return;
         }
         let of_base = plain(&self.base);
         let of_tuned: Vec<BTreeSet<String>> = self.tuned.iter().map(|(_, side)| plain(side)).collect();
-        for odd in odd {
-            let Some(weight) = odd.scales().map(|weight| pair::canonical(bare(weight))) else { continue };
-            odd.stored_plainly = if odd.base.is_some() {
-                let lacks = odd.tuned.iter().map(Option::is_none);
+        for other in others {
+            let Some(weight) = other.scales().map(|weight| pair::canonical(bare(weight))) else { continue };
+            other.stored_plainly = if other.base.is_some() {
+                let lacks = other.tuned.iter().map(Option::is_none);
                 lacks.zip(&of_tuned).map(|(lacks, plain)| lacks && plain.contains(&weight)).collect()
             } else {
                 vec![of_base.contains(&weight); self.tuned.len()]
@@ -103,7 +94,7 @@ impl Sides {
     }
 }
 
-impl Odd {
+impl OtherTensor {
     /// One that no side has yet.
     fn new(tuned: Vec<Option<Entry>>) -> Self {
         Self { name: String::new(), base: None, stored_plainly: vec![false; tuned.len()], tuned }
@@ -130,16 +121,25 @@ impl Odd {
         entries.filter_map(|entry| entry.stored.as_ref()).map(hygiene::bytes).sum()
     }
 
-    /// Looks at its bytes on all sides.
+    /// What its bytes say on each side, the base first; nothing where a side has no such tensor, or its bytes are not
+    /// known.
     ///
     /// # Errors
     /// When a side cannot be read.
-    pub(super) fn see(&self, sides: &Sides) -> Result<SeenOdd, Error> {
+    pub(super) fn read(&self, sides: &Sides) -> Result<Vec<Option<SkippedContent>>, Error> {
+        let entries = std::iter::once(&self.base).chain(&self.tuned);
+        let content = |(side, entry): (&ComparedSide, &Option<Entry>)| {
+            Ok(entry.as_ref().map(|entry| read(side, entry)).transpose()?.flatten())
+        };
+        sides.all().zip(entries).map(content).collect()
+    }
+
+    /// What became of it on each tuned side, by what its bytes say there and in the base.
+    fn fates(&self, contents: &[Option<SkippedContent>]) -> Vec<Fate> {
         let header = |entry: &Entry| (entry.tensor.shape.clone(), entry.tensor.dtype.clone());
-        let base = self.base.as_ref().map(|entry| read(&sides.base, entry)).transpose()?.flatten();
-        let tuned = sides.tuned.iter().zip(&self.tuned).zip(&self.stored_plainly);
-        let tuned = tuned.map(|(((_, side), entry), plainly)| {
-            let content = entry.as_ref().map(|entry| read(side, entry)).transpose()?.flatten();
+        let Some((base, tuned)) = contents.split_first() else { return vec![] };
+        let tuned = self.tuned.iter().zip(&self.stored_plainly).zip(tuned);
+        let fate = |((entry, plainly), content): ((&Option<Entry>, &bool), &Option<SkippedContent>)| {
             let (standing, retyped) = between(self.base.as_ref().map(header), entry.as_ref().map(header));
             let nonfinite = nonfinite(entry.as_ref(), content.as_ref());
             let same = base.as_ref().zip(content.as_ref()).map(|(base, tuned)| base.blake3 == tuned.blake3);
@@ -151,19 +151,22 @@ impl Odd {
                 }
                 (standing, _) => (standing, Bytes::Seen),
             };
-            Ok((Fate { standing, retyped, bytes, nonfinite }, content))
-        });
-        let tuned = tuned.collect::<Result<_, Error>>()?;
-        Ok(SeenOdd { tuned, base_nonfinite: nonfinite(self.base.as_ref(), base.as_ref()), base })
+            Fate { standing, retyped, bytes, nonfinite }
+        };
+        tuned.map(fate).collect()
     }
 
     /// Its name in reports.
-    pub(super) fn name(&self) -> String {
-        self.name.clone()
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Its row: none where there is nothing to say of it.
-    pub(super) fn row(&self, seen: &Result<SeenOdd, String>, vocabulary: &Vocabulary) -> Option<Row> {
+    /// Its row, by what its bytes say on each side; none where it is the same on all sides and finite.
+    pub(super) fn row(
+        &self,
+        contents: &Result<Vec<Option<SkippedContent>>, String>,
+        vocabulary: &Vocabulary,
+    ) -> Option<Row> {
         let Entry { tensor, .. } = self.entry()?;
         let name = self.name.clone();
         let (block, role) = place(&printable(bare(&tensor.tensor)));
@@ -180,37 +183,28 @@ impl Odd {
         };
         let comparison =
             |status, base_blake3| Comparison { status, base_shape: None, base_dtype: None, base_blake3 };
-        let seen = match seen {
-            Ok(seen) => seen,
+        let contents = match contents {
+            Ok(contents) => contents,
             Err(failure) => {
                 let comparison = Some(comparison(Standing::Failed, None));
                 return Some(Row { comparison, failed: Some(failure.clone()), ..row });
             }
         };
-        if seen.is_unchanged() {
+        let fates = self.fates(contents);
+        if fates.iter().all(same) {
             return None;
         }
-        let fates: Vec<Fate> = seen.tuned.iter().map(|(fate, _)| *fate).collect();
-        let hash = |content: &Option<SkippedContent>| content.as_ref().map(|content| content.blake3.clone());
+        let hash = |at: usize| Some(contents.get(at)?.as_ref()?.blake3.clone());
+        let base_nonfinite = nonfinite(self.base.as_ref(), contents.first().and_then(Option::as_ref));
         Some(Row {
-            blake3: match seen.tuned.as_slice() {
-                [(_, content)] => hash(content),
-                _ => None,
-            },
+            blake3: if self.tuned.len() == 1 { hash(1) } else { None },
             comparison: Some(comparison(
                 summary(&fates.iter().map(|fate| fate.standing).collect::<Vec<_>>()),
-                hash(&seen.base),
+                hash(0),
             )),
-            values: vocabulary.fates(seen.base_nonfinite, &fates),
+            values: vocabulary.fates(base_nonfinite, &fates),
             ..row
         })
-    }
-}
-
-impl SeenOdd {
-    /// Whether it is the same on all sides, and every entry is finite.
-    pub(super) fn is_unchanged(&self) -> bool {
-        self.tuned.iter().all(|(fate, _)| same(fate))
     }
 }
 
@@ -221,8 +215,8 @@ fn same(fate: &Fate) -> bool {
         && is_sound(fate.nonfinite)
 }
 
-/// The tensors of a side that are no matrices.
-fn entries(side: &Side) -> impl Iterator<Item = Entry> {
+/// The tensors of a side that are not matrices.
+fn entries(side: &ComparedSide) -> impl Iterator<Item = Entry> {
     let stored = source(side).map_or(&[][..], Catalogue::tensors);
     let by_name: BTreeMap<&str, &TensorInfo> =
         stored.iter().map(|stored| (stored.name.as_str(), stored)).collect();
@@ -248,7 +242,7 @@ fn is_sound(nonfinite: Value) -> bool {
 }
 
 /// What the bytes of a tensor say: as a report has it, or as they are read.
-fn read(side: &Side, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
+fn read(side: &ComparedSide, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
     match (source(side), &entry.stored, &entry.tensor.failed) {
         (Some(source), Some(stored), _) => hygiene::content(source, stored),
         (_, _, Some(failure)) => Err(side.failed(failure)),
@@ -256,12 +250,12 @@ fn read(side: &Side, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
     }
 }
 
-/// The checkpoint that stores the tensors which are no matrices; none of a report.
-fn source(side: &Side) -> Option<&Catalogue> {
-    match &side.content {
-        Content::Weights(source) => Some(source.as_ref()),
-        // An adapter changes no tensor that is no matrix.
-        Content::Adapter(pairs, _) => Some(pairs.base().as_ref()),
-        Content::Saved(..) => None,
+/// The checkpoint that stores the tensors which are not matrices; none of a report.
+fn source(side: &ComparedSide) -> Option<&Catalogue> {
+    match &side.data {
+        SideData::Weights(source) => Some(source.as_ref()),
+        // An adapter changes no tensor that is not a matrix.
+        SideData::Adapter(pairs, _) => Some(pairs.base().as_ref()),
+        SideData::Saved(..) => None,
     }
 }

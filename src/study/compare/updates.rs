@@ -3,15 +3,16 @@
 use crate::checkpoint::Saved;
 use crate::error::Error;
 
-use super::side::{Content, Side};
+use super::side::{ComparedSide, SideData};
 
 /// Refuses sides of which some hold weights and some updates, or one matrix both ways.
-pub(super) fn alike(sides: &[&Side]) -> Result<(), Error> {
-    let reports: Vec<(&Side, &Saved)> =
+pub(super) fn check(sides: &[&ComparedSide]) -> Result<(), Error> {
+    let reports: Vec<(&ComparedSide, &Saved)> =
         sides.iter().filter_map(|side| Some((*side, side.saved()?))).collect();
     let updates = reports.iter().find(|(_, saved)| saved.rows.iter().any(|row| row.update));
     let Some((side, saved)) = updates else { return Ok(()) };
-    let whole = |side: &&&Side| side.saved().is_none_or(|saved| saved.rows.iter().all(|row| !row.update));
+    let whole =
+        |side: &&&ComparedSide| side.saved().is_none_or(|saved| saved.rows.iter().all(|row| !row.update));
     if let Some(weights) = sides.iter().find(whole) {
         return Err(refused(weights, &side.origin.path, saved));
     }
@@ -36,7 +37,7 @@ pub(super) fn alike(sides: &[&Side]) -> Result<(), Error> {
     Ok(())
 }
 
-fn refused(weights: &Side, path: &str, saved: &Saved) -> Error {
+fn refused(weights: &ComparedSide, path: &str, saved: &Saved) -> Error {
     let other = &weights.origin.path;
     let model = weights.saved().map_or(other, |saved| &saved.model);
     let (command, updates) = (&saved.command, &saved.model);
@@ -45,7 +46,7 @@ fn refused(weights: &Side, path: &str, saved: &Saved) -> Error {
             "to compare two updates, write the other report with a base, too: `svdkit {command} {model} --base {base} -o \
              FILE.json`"
         ),
-        None if matches!(weights.content, Content::Adapter(..)) => format!(
+        None if matches!(weights.data, SideData::Adapter(..)) => format!(
             "to compare two updates, write a report of the other, too: `svdkit {command} {other} -o FILE.json`"
         ),
         None => format!(

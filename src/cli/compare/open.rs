@@ -1,0 +1,101 @@
+//! Opens the sides of a comparison: checkpoints, adapters of one, saved reports.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::analysis::columns;
+use crate::checkpoint::{Holds, Opening, Saved, is_recognized, is_saved};
+use crate::cli::locate;
+use crate::cli::model::{Model, roots};
+use crate::error::Error;
+use crate::report::{Source, SourceFile};
+use crate::store::Location;
+use crate::study::{ComparedSide, Sides};
+
+use super::Arguments;
+
+/// The sides as typed.
+pub(super) fn open(arguments: &Arguments) -> Result<Sides, Error> {
+    let typed = arguments.tuned.iter().chain(&arguments.more);
+    let mut tuned: Vec<(String, PathBuf)> = typed.map(|path| name_and_path(path)).collect();
+    if tuned.is_empty() {
+        let what = "nothing to compare with; name a second model, as in `svdkit compare A B`";
+        return Err(Error::Usage(what.to_owned()));
+    }
+    for i in 1..tuned.len() {
+        let (before, here) = tuned.split_at_mut(i);
+        let name = here[0].0.clone();
+        let twice = before.iter().filter(|(other, _)| other.split('#').next() == Some(&name)).count();
+        if twice > 0 {
+            here[0].0 = format!("{name}#{}", twice + 1);
+        }
+    }
+    let opening = arguments.reading.opening();
+    let plain = |path| Model::open(path, &opening.of_base());
+    let named = arguments.adapted.as_deref().map(plain).transpose()?.map(|model| model.source);
+    let base = open_side(&arguments.base, Opening { base: named.clone(), ..opening.of_base() })?;
+    let changed = named.or(base.weights().cloned());
+    let tuned = tuned.into_iter().map(|(name, path)| {
+        Ok((name, open_side(&path, Opening { base: changed.clone(), ..opening.clone() })?))
+    });
+    Ok(Sides::new(base, tuned.collect::<Result<_, Error>>()?))
+}
+
+/// Opens `path`, whichever it is; an adapter is added to the base of `opening`.
+fn open_side(path: &Path, opening: Opening<'_>) -> Result<ComparedSide, Error> {
+    let place = locate::locate(path)?;
+    if let Some(here) = place.location.local().filter(|here| is_saved(here)) {
+        return open_report(path, here, place.commit.clone());
+    }
+    let model =
+        Model::open_at(&place, path, &opening).map_err(|error| or_report(place.location.path(), error))?;
+    let roots = model.roots();
+    if model.source.holds() == Holds::Weights {
+        return Ok(ComparedSide::of_checkpoint(model.origin, model.source, roots));
+    }
+    let Some(base) = opening.base else {
+        let reason = "is an adapter; name the checkpoint that it changes with `--base`";
+        return Err(Error::malformed(path, reason));
+    };
+    ComparedSide::of_adapter(model.origin, &base, model.source, roots)
+}
+
+fn open_report(typed: &Path, path: &Path, commit: Option<String>) -> Result<ComparedSide, Error> {
+    let saved = Saved::open(path, &columns::of_report)?;
+    let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let files = vec![SourceFile { name, bytes }];
+    let origin = Source { path: typed.display().to_string(), format: "svdkit report".into(), commit, files };
+    Ok(ComparedSide::of_report(origin, saved, roots(&Location::disk(path), typed)))
+}
+
+/// `error`, which says that `path` is no checkpoint, for a command that takes reports as well.
+fn or_report(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Malformed { path: of, reason } if path.is_file() && !is_recognized(path) => {
+            let reason =
+                format!("{reason}; nor is it a report, which `svdkit spectrum MODEL -o FILE.json` saves");
+            Error::Malformed { path: of, reason }
+        }
+        other => other,
+    }
+}
+
+/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
+fn name_and_path(typed: &Path) -> (String, PathBuf) {
+    let text = typed.to_string_lossy();
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if !typed.exists() && !name.is_empty() && !name.contains("://") => {
+            (name.to_owned(), PathBuf::from(path))
+        }
+        _ => {
+            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
+            (
+                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
+                typed.into(),
+            )
+        }
+    };
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
+    (name.chars().map(plain).collect(), path)
+}

@@ -1,0 +1,192 @@
+//! `rank --emit`: what other tools should do, from the spectra of a report's matrices.
+
+use std::collections::BTreeMap;
+
+use crate::analysis::budget;
+use crate::analysis::resize::{Resized, Rule, resize};
+use crate::error::Error;
+use crate::layer::bare;
+use crate::metric::{energy_rank, energy_shares};
+use crate::render::advice::{Advice, RankPattern};
+use crate::report::{Report, Row, Value};
+use crate::spectrum::Spectrum;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AdviceRequest {
+    /// A rank for each module, and `lora_alpha` where it is not the pattern's rank.
+    RankPattern(Ranks, Option<f64>),
+    /// This many percent of each kind of matrix to train.
+    Unfrozen(f64),
+    /// The ranks that `resize_lora.py` would cut to.
+    Resize(Vec<Rule>),
+}
+
+/// Which rank a module gets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ranks {
+    /// On average as many, where they hold the largest share of a matrix's energy; at most this multiple to one.
+    Budget(u32, Option<f64>),
+    /// The fewest that hold this share of the energy.
+    Energy(f64),
+}
+
+/// Advice, and how many matrices it leaves out: a slice of a stack or a bare parameter is no module by itself.
+pub struct Advised<'a> {
+    /// The advice.
+    pub advice: Advice<'a>,
+    /// How many matrices have no place in it.
+    pub left_out: usize,
+}
+
+/// A measured matrix.
+struct Matrix<'a> {
+    row: &'a Row,
+    spectrum: &'a Spectrum,
+}
+
+impl AdviceRequest {
+    /// The advice about the matrices of `report` that have one of `spectra`, which are in natural name order.
+    ///
+    /// # Errors
+    /// When there is no matrix that it could be about.
+    pub fn advise<'a>(
+        &self,
+        report: &'a Report,
+        spectra: &'a [(String, Spectrum)],
+    ) -> Result<Advised<'a>, Error> {
+        let rows: BTreeMap<&str, &Row> = report.rows.iter().map(|row| (row.name.as_str(), row)).collect();
+        let matrix = |(name, spectrum): &'a (String, Spectrum)| {
+            Some(Matrix { row: rows.get(name.as_str())?, spectrum })
+        };
+        let all: Vec<Matrix<'a>> = spectra.iter().filter_map(matrix).collect();
+        let modules: Vec<&Matrix<'a>> = all.iter().filter(|matrix| is_module(matrix.row)).collect();
+        let left_out = all.len() - modules.len();
+        if let Self::Resize(rules) = self {
+            return Ok(Advised { advice: Advice::Resize(resized(&all, rules)), left_out: 0 });
+        }
+        if modules.is_empty() {
+            let kind = self.kind();
+            return Err(Error::Usage(format!(
+                "no matrix here is a module's `.weight`: there is no {kind} to write"
+            )));
+        }
+        let advice = match self {
+            Self::RankPattern(ranks, alpha) => Advice::RankPattern(pattern(&modules, *ranks, *alpha)?),
+            Self::Unfrozen(top) => Advice::Unfrozen(unfrozen(&modules, *top)),
+            Self::Resize(rules) => Advice::Resize(resized(&all, rules)),
+        };
+        Ok(Advised { advice, left_out })
+    }
+
+    /// What users call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::RankPattern(..) => "peft-rank-pattern",
+            Self::Unfrozen(_) => "spectrum-yaml",
+            Self::Resize(_) => "kohya",
+        }
+    }
+}
+
+/// Whether a row is a module's weight by itself: a slice of a stack or a bare parameter cannot be named.
+fn is_module(row: &Row) -> bool {
+    let weight = row.update.is_some() || row.tensor.ends_with(".weight");
+    weight && !row.name.ends_with(']')
+}
+
+fn pattern<'a>(modules: &[&Matrix<'a>], asked: Ranks, alpha: Option<f64>) -> Result<RankPattern<'a>, Error> {
+    let ranks: Vec<usize> = match asked {
+        Ranks::Budget(budget, rho) => {
+            let shares: Vec<Vec<f64>> = modules.iter().map(|matrix| energy_shares(matrix.spectrum)).collect();
+            let most = rho.map_or(usize::MAX, |rho| (rho * f64::from(budget)).round() as usize);
+            budget::allocate(&shares, budget as usize * modules.len(), most)
+        }
+        Ranks::Energy(share) => modules.iter().map(|matrix| energy_rank(matrix.spectrum, share)).collect(),
+    };
+    let given: Vec<usize> = ranks.iter().copied().filter(|rank| *rank > 0).collect();
+    if given.is_empty() {
+        return Err(Error::Usage("no matrix has a direction to give a rank to: all are zero".to_owned()));
+    }
+    let rank = match asked {
+        Ranks::Budget(budget, _) => budget as usize,
+        Ranks::Energy(_) => (given.iter().sum::<usize>() as f64 / given.len() as f64).round() as usize,
+    };
+    let names = modules.iter().map(|matrix| module(matrix.row));
+    Ok(RankPattern { rank, alpha: alpha.unwrap_or(rank as f64), modules: names.zip(ranks).collect() })
+}
+
+/// The module whose weight a row is, where it is called by its whole tensor.
+fn module(row: &Row) -> &str {
+    let whole = row.update.is_none() && row.name == row.tensor;
+    if whole { bare(&row.name) } else { &row.name }
+}
+
+/// The `top` percent of each role by Spectrum's ratio, best first; a matrix without one comes last.
+fn unfrozen<'a>(modules: &[&Matrix<'a>], top: f64) -> Vec<(&'a str, Vec<&'a str>)> {
+    let mut roles: BTreeMap<&str, Vec<(&str, Option<f64>)>> = BTreeMap::new();
+    for matrix in modules {
+        let ratio = matrix.row.values.get("spectrum_snr").and_then(Value::number);
+        roles.entry(&matrix.row.role).or_default().push((module(matrix.row), ratio));
+    }
+    let best = |(role, mut matrices): (&'a str, Vec<(&'a str, Option<f64>)>)| {
+        // Ratios are not negative, and a positive number's bits are ordered like it.
+        matrices.sort_by_key(|(_, ratio)| std::cmp::Reverse(ratio.map(f64::to_bits)));
+        matrices.truncate((matrices.len() as f64 * top / 100.0) as usize);
+        (role, matrices.into_iter().map(|(name, _)| name).collect())
+    };
+    roles.into_iter().map(best).collect()
+}
+
+fn resized<'a>(measured: &[Matrix<'a>], rules: &[Rule]) -> Vec<(Rule, Vec<(&'a str, Resized)>)> {
+    let one =
+        |matrix: &Matrix<'a>, rule| Some((matrix.row.name.as_str(), resize(matrix.spectrum.values(), rule)?));
+    rules
+        .iter()
+        .map(|rule| (*rule, measured.iter().filter_map(|matrix| one(matrix, *rule)).collect()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spectrum::Route;
+
+    fn row(name: &str, tensor: &str) -> Row {
+        Row { name: name.to_owned(), tensor: tensor.to_owned(), role: "up".to_owned(), ..Row::default() }
+    }
+
+    fn spectrum(values: [f64; 2]) -> Spectrum {
+        Spectrum::new(values.to_vec(), 2, 2, Route::Direct).expect("sound values")
+    }
+
+    fn check(asked: Ranks, spectra: [[f64; 2]; 2], expected: Result<(usize, [usize; 2]), &str>) {
+        let rows = [row("a", "a.weight"), row("b.weight", "b.weight")];
+        let spectra = spectra.map(spectrum);
+        let matrices = [0, 1].map(|i| Matrix { row: &rows[i], spectrum: &spectra[i] });
+        let found = pattern(&[&matrices[0], &matrices[1]], asked, None);
+        let found = found.map_err(|error| error.to_string());
+        match (found, expected) {
+            (Ok(found), Ok((rank, ranks))) => {
+                assert_eq!((found.rank, found.modules), (rank, vec![("a", ranks[0]), ("b", ranks[1])]));
+            }
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+            (found, _) => panic!("{asked:?}: {:?}", found.map(|found| found.modules)),
+        }
+    }
+
+    #[test]
+    fn ranks_go_where_the_energy_is() {
+        check(Ranks::Budget(1, None), [[3.0, 2.9], [3.0, 0.1]], Ok((1, [1, 1])));
+        check(Ranks::Budget(1, None), [[3.0, 2.9], [0.0, 0.0]], Ok((1, [2, 0])));
+        check(Ranks::Budget(1, Some(1.0)), [[3.0, 2.9], [0.0, 0.0]], Ok((1, [1, 0])));
+        check(Ranks::Energy(0.9), [[3.0, 2.9], [3.0, 0.1]], Ok((2, [2, 1])));
+        check(Ranks::Energy(0.9), [[0.0, 0.0], [0.0, 0.0]], Err("all are zero"));
+    }
+
+    #[test]
+    fn a_slice_and_a_bare_parameter_are_not_modules() {
+        let rows = [row("a", "a.weight"), row("b[0]", "b.weight"), row("c", "c")];
+        assert_eq!(rows.each_ref().map(is_module), [true, false, false]);
+    }
+}

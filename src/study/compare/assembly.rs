@@ -1,0 +1,172 @@
+//! From records to the report of a comparison.
+
+use std::sync::Arc;
+
+use super::other_tensors::OtherTensor;
+use super::standing::summary;
+use crate::analysis::compare::{Half, Retyped, Vocabulary};
+use crate::layer::natural;
+use crate::report::{Column, Compared, Measurements, MissingReason, Report, Row, Standing, Value};
+use crate::study::{Failure, Found, FoundPair, Numbers, Record, ties};
+
+/// What the records of a comparison need beside its rows.
+#[derive(Debug, Clone)]
+pub struct PairHeaders {
+    pub(super) vocabulary: Arc<Vocabulary>,
+    /// For each row, whether its type differs from the base's, on each tuned side.
+    pub(super) retyped: Vec<Vec<Retyped>>,
+    /// What the tasks after those of the rows are about.
+    pub(super) others: Arc<Vec<OtherTensor>>,
+    /// Whether numbers of unchanged matrices come from a report.
+    pub(super) reused: bool,
+}
+
+/// Completes `report` by what was found.
+pub(crate) fn complete(
+    report: &mut Report,
+    headers: &PairHeaders,
+    records: Vec<Record>,
+    failure: impl Fn(&Failure) -> String,
+) {
+    let count = report.rows.len();
+    let (mut rows, mut others) = (vec![None; count], vec![]);
+    for record in records {
+        match rows.get_mut(record.task) {
+            Some(row) => *row = Some(record),
+            None => others.push((record.task - count, record.result)),
+        }
+    }
+    let copies = ties::copies(report.rows.iter().zip(&rows).map(|(row, record)| match record {
+        Some(Record { result: Ok(Found::Pair(found)), .. }) if found.measured => key(row, found),
+        _ => None,
+    }));
+    for (i, record) in rows.into_iter().enumerate() {
+        let original = copies[i].map(|original| report.rows[original].name.clone());
+        fill(&mut report.rows[i], (headers, &headers.retyped[i]), record, original, &failure);
+    }
+    let others = others.into_iter().filter_map(|(at, result)| {
+        let contents = match result {
+            Ok(Found::Bytes(contents)) => Ok(contents),
+            Ok(Found::Matrix(_) | Found::Pair(_)) => return None,
+            Err(error) => Err(failure(&error)),
+        };
+        let other = headers.others.get(at)?;
+        Some((other.name(), other.row(&contents, &headers.vocabulary)))
+    });
+    let mut more = vec![];
+    for (name, row) in others {
+        match row {
+            Some(row) => more.push(row),
+            None => report.unlisted.unchanged.push(name.to_owned()),
+        }
+    }
+    total(report, &more, headers.reused);
+    report.rows.extend(more);
+    report.rows.sort_by(|a, b| natural(&a.name, &b.name));
+}
+
+/// What a row is called equal by: type, shape and bytes on all sides.
+pub(super) fn key<'a>(row: &'a Row, found: &'a FoundPair) -> Option<impl Ord + use<'a>> {
+    let hashes: Option<Vec<&str>> = found.tuned.iter().map(|side| side.blake3.as_deref()).collect();
+    let comparison = row.comparison.as_ref()?;
+    let base = (&comparison.base_shape, &comparison.base_dtype, found.base_blake3.as_deref()?);
+    hashes.filter(|_| found.varies).map(|hashes| (&row.dtype, row.shape, base, hashes))
+}
+
+/// Puts into a row what was found of it.
+fn fill(
+    row: &mut Row,
+    (headers, retyped): (&PairHeaders, &[Retyped]),
+    record: Option<Record>,
+    original: Option<String>,
+    failure: &impl Fn(&Failure) -> String,
+) {
+    let (found, failed) = match record {
+        Some(Record { result: Ok(Found::Pair(found)), .. }) => (Some(found), None),
+        Some(Record { result: Err(error), before: Some(Found::Pair(found)), .. }) => {
+            (Some(found), Some(failure(&error)))
+        }
+        Some(Record { result: Err(error), .. }) => (None, Some(failure(&error))),
+        Some(Record { result: Ok(_), .. }) | None => (None, Some("not measured".to_owned())),
+    };
+    row.failed = failed;
+    let Some(found) = found else { return };
+    let found = *found;
+    row.tied_to = original;
+    if let [side] = found.tuned.as_slice() {
+        row.blake3.clone_from(&side.blake3);
+    }
+    for flag in found.tuned.iter().flat_map(|side| &side.flags) {
+        if !row.flags.contains(flag) {
+            row.flags.push(*flag);
+        }
+    }
+    if row.failed.is_none() {
+        row.values = values(&headers.vocabulary, &found, retyped);
+    }
+    if let Some(comparison) = &mut row.comparison {
+        if row.failed.is_none() {
+            let standings: Vec<_> = found.tuned.iter().map(|side| side.standing).collect();
+            comparison.status = summary(&standings);
+        }
+        comparison.base_blake3 = found.base_blake3;
+    }
+}
+
+/// The numbers of a row in the columns of the comparison.
+fn values(vocabulary: &Vocabulary, found: &FoundPair, retyped: &[Retyped]) -> Measurements {
+    let columns = vocabulary.metrics();
+    let measurements = |numbers: &Numbers| {
+        let known = columns.iter().zip(&numbers.0);
+        Measurements(known.filter_map(|(column, value)| Some((*column, (*value)?))).collect())
+    };
+    let base = found.base.as_ref().map(measurements);
+    let tuned: Vec<Option<Measurements>> =
+        found.tuned.iter().map(|side| side.values.as_ref().map(measurements)).collect();
+    let drifts: Vec<Option<Vec<Value>>> =
+        found.tuned.iter().map(|side| side.drifts.as_ref().map(drifts)).collect();
+    let halves: Vec<Half<'_>> = found
+        .tuned
+        .iter()
+        .zip(retyped)
+        .enumerate()
+        .map(|(i, (side, retyped))| Half {
+            standing: side.standing,
+            retyped: *retyped,
+            values: tuned[i].as_ref(),
+            drifts: drifts[i].as_deref(),
+        })
+        .collect();
+    vocabulary.values(base.as_ref(), &halves)
+}
+
+fn drifts(numbers: &Numbers) -> Vec<Value> {
+    let none = Value::Missing(MissingReason::NotApplicable);
+    numbers.0.iter().map(|value| value.unwrap_or(none)).collect()
+}
+
+/// Adds up what became of the matrices, and of the `others`.
+fn total(report: &mut Report, others: &[Row], reused: bool) {
+    let is = |row: &Row, which| row.comparison.as_ref().is_some_and(|comparison| comparison.status == which);
+    let rows = &report.rows;
+    let count = |which| rows.iter().filter(|row| is(row, which)).count() as u64;
+    let both = |which| count(which) + others.iter().filter(|row| is(row, which)).count() as u64;
+    let entries = rows.iter().filter(|row| !is(row, Standing::Removed) && row.failed.is_none());
+    let totals = &mut report.totals;
+    totals.measured = [Standing::Measured, Standing::Added, Standing::Reshaped].map(count).iter().sum();
+    totals.tied = rows.iter().filter(|row| row.tied_to.is_some()).count() as u64;
+    totals.failed = both(Standing::Failed);
+    totals.parameters = entries.map(|row| row.shape[0] * row.shape[1]).sum();
+    totals.compared = Some(Compared {
+        unchanged: count(Standing::Unchanged),
+        reused: if reused { count(Standing::Unchanged) } else { 0 },
+        added: both(Standing::Added),
+        removed: both(Standing::Removed),
+        reshaped: both(Standing::Reshaped),
+    });
+}
+
+/// The numbers of `values` in `columns`.
+pub(super) fn numbers_of(values: &Measurements, columns: &[&'static Column]) -> Numbers {
+    Numbers(columns.iter().map(|column| values.get(column.key)).collect())
+}

@@ -1,0 +1,102 @@
+//! The first step of a row: what the bytes of its sides say, and whether that decides what became of it.
+
+use std::sync::Arc;
+
+use super::side::{ComparedSide, Sides};
+use super::tasks::MatrixTask;
+use super::{Depth, numbers_of};
+use crate::analysis::compare::{Content, Vocabulary, equal};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::report::Standing;
+use crate::study::{FoundPair, FoundSide, Numbers};
+
+/// Reads the bytes of a row, as far as they decide whether it changed or are all that is asked.
+///
+/// # Errors
+/// When a side cannot be read, or could not be when its report was written.
+pub(super) fn compare_bytes(
+    sides: &Sides,
+    task: &MatrixTask,
+    (depth, vocabulary): (Depth, &Vocabulary),
+) -> Result<FoundPair, Error> {
+    let layers = std::iter::once(task.base.as_ref()).chain(task.tuned.iter().map(Option::as_ref));
+    for (side, layer) in sides.all().zip(layers.clone()) {
+        let row = layer.and_then(|layer| side.row(&layer.name));
+        if let Some(failure) = row.and_then(|row| row.failed.as_ref()) {
+            return Err(side.failed(failure));
+        }
+    }
+    let headers: Vec<_> = (0..sides.tuned.len()).map(|i| task.standing(i)).collect();
+    let undecided = headers.iter().any(|(standing, _)| *standing == Some(Standing::Unchanged));
+    let mut base = Bytes::known(&sides.base, task.base.as_ref(), vocabulary);
+    if let Some(layer) =
+        task.base.as_ref().filter(|_| depth == Depth::Bytes || (undecided && base.blake3.is_none()))
+    {
+        base.read(&sides.base, layer, vocabulary)?;
+    }
+    let mut varies = base.varies;
+    let mut tuned = vec![];
+    for (i, (_, side)) in sides.tuned.iter().enumerate() {
+        let (mut standing, _) = headers[i];
+        let mut bytes = Bytes::known(side, task.tuned[i].as_ref(), vocabulary);
+        let decides = standing == Some(Standing::Unchanged);
+        if let Some(layer) = task.tuned[i].as_ref().filter(|_| decides || depth == Depth::Bytes) {
+            bytes.read(side, layer, vocabulary)?;
+        }
+        if let (true, Some(of_base), Some(of_tuned)) = (decides, &task.base, &task.tuned[i]) {
+            let same = match (sides.base.weights(), side.weights()) {
+                // A stored weight and one that is computed have other bytes for the same numbers.
+                (Some(source), Some(other)) if of_base.read_as != of_tuned.read_as => {
+                    equal((source.as_ref(), of_base), (other.as_ref(), of_tuned))?
+                }
+                _ => base.blake3.is_some() && base.blake3 == bytes.blake3,
+            };
+            if !same {
+                standing = Some(Standing::Measured);
+            }
+        }
+        varies = varies || bytes.varies;
+        let Bytes { blake3, values, .. } = bytes;
+        tuned.push(FoundSide { standing, blake3, values, drifts: None, flags: vec![] });
+    }
+    let mut copied = sides.all().zip(layers).filter_map(|(side, layer)| Some(side.has_copies(layer?)));
+    Ok(FoundPair {
+        base_blake3: base.blake3,
+        base: base.values,
+        tuned,
+        varies: varies || copied.any(|copied| copied),
+        measured: false,
+    })
+}
+
+/// What is known of one side without a decomposition.
+struct Bytes {
+    blake3: Option<String>,
+    values: Option<Numbers>,
+    varies: bool,
+}
+
+impl Bytes {
+    /// As a report has it.
+    fn known(side: &ComparedSide, layer: Option<&Arc<Layer>>, vocabulary: &Vocabulary) -> Self {
+        let row = layer.and_then(|layer| side.row(&layer.name));
+        let columns = vocabulary.metrics();
+        Self {
+            blake3: row.and_then(|row| row.blake3.clone()),
+            values: row.map(|row| numbers_of(&side.numbers(&row.layer.name, &columns), &columns)),
+            varies: false,
+        }
+    }
+
+    /// Reads it, if it has weights.
+    fn read(&mut self, side: &ComparedSide, layer: &Layer, vocabulary: &Vocabulary) -> Result<(), Error> {
+        let Some(source) = side.weights() else { return Ok(()) };
+        let content = Content::of(source, layer)?;
+        let values = content.measurements(layer, vocabulary.table());
+        self.blake3 = Some(content.identity.hex());
+        self.values = Some(numbers_of(&values, &vocabulary.metrics()));
+        self.varies = content.identity.varies;
+        Ok(())
+    }
+}

@@ -1,0 +1,342 @@
+//! `compare`: what changed from a base to one or several versions of it.
+//!
+//! A row takes two steps: its bytes are read, and only where they changed it is measured. What is not a matrix takes the
+//! first.
+
+mod assembly;
+mod bytes;
+mod measure;
+mod method;
+mod other_tensors;
+mod side;
+mod standing;
+mod tasks;
+mod updates;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties};
+use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary, drifts_of};
+use crate::checkpoint::of_base;
+use crate::engine::Job;
+use crate::error::{Error, printable};
+use crate::layer::{Filter, Layer, bare};
+use crate::report::{
+    self, Column, Comparison as Compared, Flag, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
+    Update,
+};
+use crate::solver::Precision;
+use bytes::compare_bytes;
+use measure::{is_wanted, measured, measuring, read, reading, unmeasured};
+use method::Method;
+use other_tensors::OtherTensor;
+use tasks::MatrixTask;
+
+pub use assembly::PairHeaders;
+pub(super) use assembly::complete;
+use assembly::{key, numbers_of};
+pub use side::{ComparedSide, Sides};
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct CompareRequest {
+    /// How much is done.
+    pub depth: Depth,
+    /// Whose names metrics have, if not those of a report.
+    pub names: Option<Names>,
+    /// How exact singular values are, if not as those of a report.
+    pub precision: Option<Precision>,
+    /// Whether singular vectors are compared.
+    pub vectors: Vectors,
+    /// Which of the base's directions count as principal.
+    pub preserve: Preserve,
+    /// How many leading directions are compared as one subspace.
+    pub top: usize,
+}
+
+/// How much of a comparison is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every byte is read, nothing is decomposed.
+    Bytes,
+    /// Bytes are read where they decide what changed; that is measured.
+    Changes,
+    /// What did not change is measured, too.
+    Everything,
+}
+
+/// A request over sides that are open.
+pub struct Question {
+    sides: Sides,
+    depth: Depth,
+    settings: Settings,
+    /// What decides the numbers, as the report says it.
+    words: Vec<(&'static str, String)>,
+    vocabulary: Arc<Vocabulary>,
+    columns: Vec<&'static Column>,
+}
+
+/// Its tasks: a row each for the matrices, then the other tensors.
+pub struct Comparison {
+    question: Question,
+    filter: Filter,
+    tasks: Vec<MatrixTask>,
+    /// Names of the matrices that the filter leaves out.
+    dropped: Vec<String>,
+    others: Arc<Vec<OtherTensor>>,
+    roots: Vec<PathBuf>,
+}
+
+impl CompareRequest {
+    /// The request over `sides`.
+    ///
+    /// # Errors
+    /// When their numbers do not compare.
+    pub fn over(self, sides: Sides) -> Result<Question, Error> {
+        let all: Vec<&ComparedSide> = sides.all().collect();
+        updates::check(&all)?;
+        let Self { depth, names, precision, vectors, preserve, top } = self;
+        let method = match depth {
+            Depth::Bytes => Method::of_bytes(&all),
+            Depth::Changes | Depth::Everything => Method::shared(&all, names, precision)?,
+        };
+        let pairs = depth != Depth::Bytes && all.iter().all(|side| side.weights().is_some());
+        let settings =
+            Settings { metrics: method.metrics, precision: method.precision, vectors, preserve, top };
+        let drifts: Vec<_> = if pairs { drifts_of(vectors).collect() } else { vec![] };
+        let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
+        let vocabulary = Arc::new(Vocabulary::new(settings.metrics, &method.columns, &drifts, &names));
+        let mut words = method.settings;
+        if pairs {
+            words.extend(pair_settings(&settings));
+        }
+        Ok(Question { columns: vocabulary.columns(), sides, depth, settings, words, vocabulary })
+    }
+}
+
+/// The settings that only a comparison of weights has.
+fn pair_settings(settings: &Settings) -> Vec<(&'static str, String)> {
+    let preserve = match settings.preserve {
+        Preserve::Rank(rank) => rank.to_string(),
+        Preserve::Energy(share) => format!("energy:{share}"),
+    };
+    match settings.vectors {
+        Vectors::None => vec![("vectors", "none".to_owned())],
+        Vectors::All => {
+            vec![("vectors", "all".to_owned()), ("k", settings.top.to_string()), ("preserve", preserve)]
+        }
+    }
+}
+
+impl Question {
+    /// Every column, in report order.
+    pub fn columns(&self) -> &[&'static Column] {
+        &self.columns
+    }
+
+    /// The sides.
+    pub fn sides(&self) -> &Sides {
+        &self.sides
+    }
+
+    /// The names of the tuned sides.
+    pub fn names(&self) -> Vec<&str> {
+        self.sides.tuned.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether all sides have weights.
+    pub fn has_weights(&self) -> bool {
+        self.sides.all().all(|side| side.weights().is_some())
+    }
+
+    /// The tasks over what `filter` keeps.
+    ///
+    /// # Errors
+    /// When there is no matrix.
+    pub fn plan(self, filter: Filter) -> Result<Comparison, Error> {
+        let (tasks, dropped) = self.sides.tasks(&filter);
+        if tasks.is_empty() {
+            let what = match dropped.len() {
+                0 => "neither side holds a matrix".to_owned(),
+                all => format!("`--include` and `--exclude` leave none of {all} matrices"),
+            };
+            return Err(Error::malformed(Path::new(&self.sides.base.origin.path), what));
+        }
+        let others = Arc::new(self.sides.other_tensors(&filter, &names(&tasks)));
+        let sides = self.sides.tuned.iter().map(|(_, side)| side).chain([&self.sides.base]);
+        let roots = sides.flat_map(|side| side.roots.clone()).collect();
+        Ok(Comparison { question: self, filter, tasks, dropped, others, roots })
+    }
+}
+
+fn names(tasks: &[MatrixTask]) -> BTreeSet<&str> {
+    tasks.iter().map(|task| task.name.as_str()).collect()
+}
+
+impl Comparison {
+    /// The request over its sides.
+    pub fn question(&self) -> &Question {
+        &self.question
+    }
+
+    /// The names of the matrices that the filter leaves out, and of all tensors that are not matrices.
+    pub fn left_out(&self) -> (&[String], Vec<String>) {
+        let others = self.question.sides.other_tensors(&Filter::default(), &names(&self.tasks));
+        (&self.dropped, others.iter().map(|other| other.name().to_owned()).collect())
+    }
+
+    /// The most that it costs, for headers do not tell what changed; with as many `vectors` as that.
+    pub fn estimate(&self, vectors: Vectors) -> Estimate {
+        let Question { sides, depth, settings, .. } = &self.question;
+        let settings = Settings { vectors, ..*settings };
+        let layers: Vec<&Layer> = self.tasks.iter().filter_map(MatrixTask::layer).collect();
+        let bytes = |task: &MatrixTask| {
+            let layers = std::iter::once(&task.base).chain(&task.tuned);
+            let read = sides.all().zip(layers).filter(|(side, _)| side.weights().is_some());
+            read.filter_map(|(_, layer)| Some(layer.as_ref()?.bytes())).sum::<u64>()
+        };
+        let jobs = self.tasks.iter().map(|task| match depth {
+            Depth::Bytes => read(bytes(task)),
+            Depth::Changes | Depth::Everything => measuring(sides, task, &settings),
+        });
+        let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
+        Estimate::new(&layers, jobs.collect(), self.tasks.iter().map(bytes).sum(), skipped)
+    }
+
+    /// What names and headers tell of a row.
+    fn row(&self, task: &MatrixTask) -> Option<Row> {
+        let layer = task.layer()?;
+        let tuned = &self.question.sides.tuned;
+        let base = task.base.as_ref();
+        let differs = base.filter(|base| (base.rows, base.cols) != (layer.rows, layer.cols));
+        let retyped = base.filter(|base| base.storage() != layer.storage());
+        let mut flags: Vec<Flag> = layer.flag().into_iter().collect();
+        let adapters = tuned.iter().zip(&task.tuned).filter_map(|((_, side), l)| update(side, l.as_ref()?));
+        for flag in adapters.flat_map(|update| update.flags) {
+            if !flags.contains(&flag) {
+                flags.push(flag);
+            }
+        }
+        Some(Row {
+            name: task.name.clone(),
+            update: if let [(_, side)] = tuned.as_slice() { update(side, layer) } else { None },
+            flags,
+            comparison: Some(Compared {
+                status: Standing::Failed,
+                base_shape: differs.map(|base| [base.rows as u64, base.cols as u64]),
+                base_dtype: retyped.map(|base| base.storage().to_owned()),
+                base_blake3: None,
+            }),
+            ..header(layer)
+        })
+    }
+
+    /// What a reader should know of how the files of all sides were chosen, each note once.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = vec![];
+        let Sides { base, tuned } = &self.question.sides;
+        let several = tuned.len() > 1;
+        let of_tuned = tuned.iter().flat_map(|(name, side)| {
+            side.notes().into_iter().map(move |note| if several { format!("{name}: {note}") } else { note })
+        });
+        for note in of_tuned.chain(base.notes().iter().map(|note| of_base(note))) {
+            let note = printable(&note);
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        notes
+    }
+}
+
+/// How an adapter stores what it added to a matrix.
+fn update(side: &ComparedSide, layer: &Layer) -> Option<Update> {
+    side.weights()?.update(layer)
+}
+
+impl Study for Comparison {
+    fn manifest(&self) -> Manifest {
+        let Question { sides, words, vocabulary, columns, .. } = &self.question;
+        let all: Vec<&Skipped> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
+        let kept = all.iter().filter(|skipped| self.filter.keeps(bare(&skipped.tensor)));
+        // What failed has a row that says so.
+        let skipped: Vec<Skipped> =
+            kept.map(|skipped| Skipped { failed: None, ..(*skipped).clone() }).collect();
+        let mut origins = sides.tuned.iter().map(|(name, side)| (name, &side.origin));
+        let (first, several) = (origins.clone().next(), sides.tuned.len() > 1);
+        let of_tuned = |task: &MatrixTask| (0..sides.tuned.len()).map(|i| task.standing(i).1).collect();
+        let reused =
+            sides.base.saved().is_some() && sides.tuned.iter().any(|(_, side)| side.weights().is_some());
+        let report = Report {
+            schema: report::SCHEMA,
+            svdkit: env!("CARGO_PKG_VERSION").into(),
+            command: "compare".into(),
+            model: first.map_or_else(|| sides.base.origin.clone(), |(_, origin)| origin.clone()),
+            base: Some(sides.base.origin.clone()),
+            tuned: origins
+                .by_ref()
+                .filter(|_| several)
+                .map(|(name, source)| Named { name: name.clone(), source: source.clone() })
+                .collect(),
+            settings: words.iter().map(|(key, value)| ((*key).into(), value.clone())).collect(),
+            columns: columns.clone(),
+            rows: self.tasks.iter().filter_map(|task| self.row(task)).collect(),
+            totals: Totals {
+                skipped: skipped.len() as u64,
+                filtered: (self.dropped.len() + all.len() - skipped.len()) as u64,
+                ..Totals::default()
+            },
+            skipped,
+            groups: vec![],
+            notes: self.notes(),
+            verdicts: vec![],
+            unlisted: Unlisted::default(),
+        };
+        let headers = PairHeaders {
+            vocabulary: Arc::clone(vocabulary),
+            retyped: self.tasks.iter().map(of_tuned).collect(),
+            others: Arc::clone(&self.others),
+            reused,
+        };
+        Manifest { report, roots: self.roots.clone(), complete: Complete::Comparison(headers) }
+    }
+
+    fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
+    fn costs(&self) -> Vec<Job> {
+        self.tasks.iter().map(reading).chain(self.others.iter().map(|other| read(other.bytes()))).collect()
+    }
+
+    fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
+        let known: Vec<Option<(Row, &Found)>> = waiting
+            .iter()
+            .map(|waiting| Some((self.row(self.tasks.get(waiting.task)?)?, waiting.before.as_ref()?)))
+            .collect();
+        ties::copies(known.iter().map(|known| match known {
+            Some((row, Found::Pair(found))) => key(row, found),
+            _ => None,
+        }))
+    }
+
+    fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error> {
+        let Question { sides, depth, settings, vocabulary, .. } = &self.question;
+        let Some(row) = self.tasks.get(task) else {
+            return Ok(Step::Done(Found::Bytes(self.others[task - self.tasks.len()].read(sides)?)));
+        };
+        if let Some(Found::Pair(found)) = before {
+            let found = measured(sides, row, *found, (*depth, settings, vocabulary))?;
+            return Ok(Step::Done(Found::Pair(Box::new(found))));
+        }
+        let mut found = compare_bytes(sides, row, (*depth, vocabulary))?;
+        if is_wanted(&found, *depth) {
+            return Ok(Step::Again(measuring(sides, row, settings), Found::Pair(Box::new(found))));
+        }
+        let tuned = found.tuned.into_iter().zip(&sides.tuned);
+        found.tuned = tuned.map(|(known, (_, side))| unmeasured(known, side, found.base.as_ref())).collect();
+        Ok(Step::Done(Found::Pair(Box::new(found))))
+    }
+}

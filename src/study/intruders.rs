@@ -1,0 +1,102 @@
+//! `intruders`: which leading directions of a fine-tune its base does not have.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::matrices::Method;
+use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
+use crate::analysis::intruders::{
+    self, Cosines, Of, Options, PairMeasured, Side, columns_of, measure, totals,
+};
+use crate::checkpoint::Pairs;
+use crate::error::Error;
+use crate::layer::{Filter, Layer};
+use crate::low_rank::LowRank;
+use crate::report::{Column, Report};
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IntrudersRequest {
+    /// Which directions, and when one is an intruder.
+    pub options: Options,
+}
+
+/// What has to be added to each weight to scale its intruders, by the matrix's name. It is written, not reported, so no
+/// record holds it.
+#[derive(Debug, Clone, Default)]
+pub struct Corrections(Arc<Mutex<BTreeMap<String, LowRank>>>);
+
+impl Corrections {
+    /// All of them, once the study has run.
+    pub fn get(&self) -> MutexGuard<'_, BTreeMap<String, LowRank>> {
+        // Nothing can have been left half changed: an entry is added in one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IntrudersRequest {
+    /// Every column, in report order.
+    pub fn columns(&self) -> Vec<&'static Column> {
+        columns_of(self.options.side)
+    }
+
+    /// The tasks over the pairs of `opened` that `filter` keeps; `corrections` takes what a mitigated copy needs.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn plan(
+        self,
+        opened: Opened,
+        pairs: &Arc<Pairs>,
+        filter: &Filter,
+        corrections: &Corrections,
+    ) -> Result<Matrices, Error> {
+        let columns = self.columns();
+        let Self { options } = self;
+        let side = match options.side {
+            Side::Left => "left",
+            Side::Right => "right",
+            Side::Both => "both",
+        };
+        let k = options.k;
+        let method = Method {
+            command: "intruders",
+            columns,
+            settings: vec![
+                ("k", k.to_string()),
+                ("epsilon", options.epsilon.to_string()),
+                ("side", side.to_owned()),
+                ("of", if options.of == Of::Delta { "delta" } else { "tuned" }.to_owned()),
+                ("cosines", if options.cosines == Cosines::Exact { "exact" } else { "bounds" }.to_owned()),
+            ],
+            cost: {
+                let pairs = Arc::clone(pairs);
+                Box::new(move |layer| intruders::cost(&pairs, layer, k))
+            },
+            beside: Beside::Intruders(options.clone()),
+            base: Some(Arc::clone(pairs)),
+            measure: {
+                let (pairs, corrections) = (Arc::clone(pairs), corrections.clone());
+                Box::new(move |_, layer: &Layer| {
+                    let PairMeasured { measured, base, intruders, correction } =
+                        measure(&pairs, &layer.name, &options)?;
+                    if let Some(correction) = correction {
+                        corrections.get().insert(layer.name.clone(), correction);
+                    }
+                    Ok(FoundMatrix {
+                        base_blake3: Some(base.hex()),
+                        intruders: Some(intruders),
+                        ..FoundMatrix::new(measured, layer, Spectra::Dropped)
+                    })
+                })
+            },
+        };
+        Matrices::new(opened, filter, method)
+    }
+}
+
+/// Adds the sums over rows that belong together.
+pub(super) fn sum_up(report: &mut Report, options: &Options) {
+    report.groups = totals::groups(&report.rows);
+    report.notes.splice(0..0, totals::summary(&report.rows, options));
+}

@@ -1,0 +1,49 @@
+//! What is known of a study before anything is read.
+
+use std::path::PathBuf;
+
+use super::compare::PairHeaders;
+use crate::analysis::intruders::Options;
+use crate::report::Report;
+
+/// The report as far as names and headers tell it, and what else its records need to complete it.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Rows without numbers, tensors beside them whose bytes have not been read.
+    pub report: Report,
+    /// Where the files of each side lie on this machine.
+    pub roots: Vec<PathBuf>,
+    /// How records complete it.
+    pub complete: Complete,
+}
+
+/// How records complete a report.
+#[derive(Debug, Clone)]
+pub enum Complete {
+    /// A row a matrix.
+    Matrices(MatrixHeaders),
+    /// A row a matrix on all sides, and rows of other tensors that changed.
+    Comparison(PairHeaders),
+}
+
+/// What a study of one model knows beside the rows of its report.
+#[derive(Debug, Clone)]
+pub struct MatrixHeaders {
+    /// What the tasks after those of the rows are about: positions in the report's `skipped`.
+    pub tensors: Vec<usize>,
+    /// The numbers stored for each row: its entries, or those of its factors.
+    pub parameters: Vec<u64>,
+    /// What else the report says.
+    pub beside: Beside,
+}
+
+/// What a report says beside the numbers of its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// What WeightWatcher's table says of a row.
+    Labels,
+    /// Sums over roles, blocks and the model.
+    Intruders(Options),
+}

@@ -1,0 +1,289 @@
+//! Studies of one model, a row a matrix: what their tasks are and what they find.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{
+    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Numbers, Opened, Step, Study, Waiting,
+};
+use crate::analysis::{Measured, hygiene};
+use crate::checkpoint::{self, Catalogue, Pairs};
+use crate::engine::Job;
+use crate::error::{Error, printable};
+use crate::layer::{Filter, Layer, Selection, TensorInfo};
+use crate::report::{self, Column, Report, Row, Skipped, Totals, Unlisted};
+use crate::solver::{self, Cost, Form, Need, Operand, Precision};
+
+/// Measures one matrix of a source.
+type Measure = dyn Fn(&Catalogue, &Layer) -> Result<FoundMatrix, Error> + Send + Sync;
+
+/// What one study of this kind brings.
+pub(super) struct Method {
+    /// The subcommand.
+    pub command: &'static str,
+    /// Every column, in report order.
+    pub columns: Vec<&'static Column>,
+    /// What decides the numbers.
+    pub settings: Vec<(&'static str, String)>,
+    /// What one matrix costs.
+    pub cost: Box<dyn Fn(&Layer) -> Cost + Send + Sync>,
+    /// Measures one matrix.
+    pub measure: Box<Measure>,
+    /// What the numbers depend on beside the matrix: the pairs that it is an update of.
+    pub base: Option<Arc<Pairs>>,
+    /// What else the report says.
+    pub beside: Beside,
+}
+
+/// Whether an output needs whole spectra.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spectra {
+    /// It does.
+    Kept,
+    /// Enough to draw one is enough.
+    Dropped,
+}
+
+/// A study of one model.
+pub struct Matrices {
+    opened: Opened,
+    selection: Selection,
+    /// Stored tensors that are not matrices, with their positions in `selection.skipped`.
+    tensors: Vec<(usize, TensorInfo)>,
+    method: Method,
+}
+
+/// What a study costs, as headers tell.
+pub struct Estimate {
+    /// What each matrix costs.
+    pub jobs: Vec<Job>,
+    /// What the one costs that takes most memory, and which it is.
+    pub largest: Option<(Job, String, [usize; 2])>,
+    /// Numbers stored.
+    pub parameters: u64,
+    /// Bytes to read.
+    pub bytes: u64,
+    /// Tensors that are not matrices.
+    pub skipped: usize,
+}
+
+impl Estimate {
+    /// Of a row each for `layers`.
+    pub(super) fn new(layers: &[&Layer], jobs: Vec<Job>, bytes: u64, skipped: usize) -> Self {
+        let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
+        Self {
+            largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
+            parameters: layers.iter().map(|layer| layer.parameters() as u64).sum(),
+            jobs,
+            bytes,
+            skipped,
+        }
+    }
+}
+
+impl Matrices {
+    /// The matrices of `opened` that `filter` keeps, measured by `method`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn new(opened: Opened, filter: &Filter, method: Method) -> Result<Self, Error> {
+        let selection = opened.source.select(filter);
+        if selection.layers.is_empty() {
+            return Err(nothing_selected(Path::new(&opened.origin.path), &selection));
+        }
+        let stored = opened.source.tensors().iter();
+        let by_name: BTreeMap<&str, &TensorInfo> =
+            stored.map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        // What only the base holds is not this source's.
+        let stored = |(i, skipped): (usize, &Skipped)| {
+            by_name.get(skipped.tensor.as_str()).map(|tensor| (i, (*tensor).clone()))
+        };
+        let tensors = selection.skipped.iter().enumerate().filter_map(stored).collect();
+        Ok(Self { opened, selection, tensors, method })
+    }
+
+    /// Its matrices, in natural name order.
+    pub fn layers(&self) -> &[Arc<Layer>] {
+        &self.selection.layers
+    }
+
+    /// What it costs.
+    pub fn estimate(&self) -> Estimate {
+        let layers: Vec<&Layer> = self.layers().iter().map(AsRef::as_ref).collect();
+        let jobs = layers.iter().map(|layer| self.cost(layer)).collect();
+        let bytes = layers.iter().map(|layer| layer.bytes()).sum();
+        Estimate::new(&layers, jobs, bytes, self.selection.skipped.len())
+    }
+
+    /// What one matrix costs, with the decomposition of another that it may take to read it.
+    fn cost(&self, layer: &Layer) -> Job {
+        let Cost { flops, bytes } = (self.method.cost)(layer);
+        if !self.opened.source.decomposes(layer) {
+            return Job { flops, bytes };
+        }
+        let before = solver::cost(
+            &Form { operand: Operand::Whole, ..Form::of(layer, Precision::Fast) },
+            Need::Vectors,
+        );
+        Job { flops: flops + before.flops, bytes: bytes.max(before.bytes) }
+    }
+}
+
+impl Study for Matrices {
+    fn manifest(&self) -> Manifest {
+        let (source, Selection { layers, skipped, filtered }) = (&self.opened.source, &self.selection);
+        let row = |layer: &Arc<Layer>| {
+            let update = source.update(layer);
+            let flags = update.iter().flat_map(|update| &update.flags).copied().chain(layer.flag());
+            Row { flags: flags.collect(), update, ..header(layer) }
+        };
+        let report = Report {
+            schema: report::SCHEMA,
+            svdkit: env!("CARGO_PKG_VERSION").into(),
+            command: self.method.command.into(),
+            model: self.opened.origin.clone(),
+            base: self.opened.base.clone(),
+            tuned: vec![],
+            settings: self
+                .method
+                .settings
+                .iter()
+                .map(|(key, value)| ((*key).into(), value.clone()))
+                .collect(),
+            columns: self.method.columns.clone(),
+            rows: layers.iter().map(row).collect(),
+            skipped: skipped.clone(),
+            totals: Totals { skipped: skipped.len() as u64, filtered: *filtered as u64, ..Totals::default() },
+            groups: vec![],
+            notes: source.notes().iter().map(|note| printable(note)).collect(),
+            verdicts: vec![],
+            unlisted: Unlisted::default(),
+        };
+        let headers = MatrixHeaders {
+            tensors: self.tensors.iter().map(|(at, _)| *at).collect(),
+            parameters: layers.iter().map(|layer| layer.parameters() as u64).collect(),
+            beside: self.method.beside.clone(),
+        };
+        Manifest { report, roots: self.opened.roots.clone(), complete: Complete::Matrices(headers) }
+    }
+
+    fn roots(&self) -> &[PathBuf] {
+        &self.opened.roots
+    }
+
+    fn costs(&self) -> Vec<Job> {
+        let tensor = |(_, tensor): &(usize, TensorInfo)| {
+            let bytes = hygiene::bytes(tensor);
+            Job { flops: bytes as f64, bytes: bytes.min(hygiene::BLOCK as u64) }
+        };
+        let matrices = self.layers().iter().map(|layer| self.cost(layer));
+        matrices.chain(self.tensors.iter().map(tensor)).collect()
+    }
+
+    fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
+        let layers = self.layers();
+        let mut copies = checkpoint::tied(self.opened.source.as_ref(), layers);
+        if let Some(pairs) = &self.method.base {
+            let base = |i: usize| pairs.get(&layers[i].name).ok().map(|pair| pair.base.clone());
+            for i in 0..copies.len() {
+                let both = copies[i].and_then(|original| Some([base(original)?, base(i)?]));
+                copies[i] = copies[i].filter(|_| {
+                    both.is_some_and(|both| checkpoint::tied(pairs.base().as_ref(), &both)[1].is_some())
+                });
+            }
+        }
+        copies.resize(waiting.len(), None);
+        copies
+    }
+
+    fn run(&self, task: usize, _: Option<Found>) -> Result<Step, Error> {
+        let (source, layers) = (self.opened.source.as_ref(), self.layers());
+        let found = match layers.get(task) {
+            Some(layer) => Found::Matrix(Box::new((self.method.measure)(source, layer)?)),
+            None => Found::Bytes(vec![hygiene::content(source, &self.tensors[task - layers.len()].1)?]),
+        };
+        Ok(Step::Done(found))
+    }
+}
+
+impl FoundMatrix {
+    /// What is kept of what was measured.
+    pub(super) fn new(measured: Measured, layer: &Layer, spectra: Spectra) -> Self {
+        let Measured { values, flags, identity, spectrum } = measured;
+        // Values that do not fit a double cannot be drawn.
+        let drawn = spectrum.as_ref().filter(|spectrum| spectrum.fits());
+        let directions = layer.rank.unwrap_or(usize::MAX);
+        Self {
+            values: Numbers(values.0.into_iter().map(|(_, value)| Some(value)).collect()),
+            flags,
+            blake3: identity.hex(),
+            base_blake3: None,
+            varies: identity.varies,
+            sketch: drawn.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
+            outline: drawn.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
+            spectrum: spectrum.filter(|_| spectra == Spectra::Kept),
+            intruders: None,
+        }
+    }
+}
+
+/// What names and headers tell of a row.
+pub(super) fn header(layer: &Layer) -> Row {
+    let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
+    let shape = [layer.rows as u64, layer.cols as u64];
+    Row {
+        name: layer.name.clone(),
+        tensor: layer.tensor.clone(),
+        block: layer.block,
+        role: layer.role.clone(),
+        shape,
+        stored_shape: (stored != shape).then_some(stored),
+        dtype: layer.stored_type().to_owned(),
+        dequant: layer.scheme().map(str::to_owned),
+        ..Row::default()
+    }
+}
+
+fn nothing_selected(path: &Path, selection: &Selection) -> Error {
+    let reason = match (selection.filtered, &selection.skipped[..]) {
+        (0, []) => "holds no tensor".to_owned(),
+        (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
+        (0, skipped) => {
+            format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
+        }
+        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
+    };
+    Error::malformed(path, reason)
+}
+
+/// The commonest reasons, each with its count where there are several.
+fn reasons(skipped: &[Skipped]) -> String {
+    const MOST: usize = 3;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for skipped in skipped {
+        *counts.entry(&skipped.reason).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    if let [(only, _)] = counts[..] {
+        return only.to_owned();
+    }
+    let more = if counts.len() > MOST { ", …" } else { "" };
+    let listed: Vec<String> =
+        counts.iter().take(MOST).map(|(reason, count)| format!("{count} {reason}")).collect();
+    listed.join(", ") + more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commonest_reasons_are_named_with_their_counts() {
+        let skipped = |reason: &str| Skipped { reason: reason.to_owned(), ..Skipped::default() };
+        let all = |reasons: &[&str]| reasons.iter().map(|reason| skipped(reason)).collect::<Vec<_>>();
+        assert_eq!(reasons(&all(&["1-D", "1-D"])), "1-D");
+        assert_eq!(reasons(&all(&["empty", "1-D", "1-D", "i64", "u8"])), "2 1-D, 1 empty, 1 i64, …");
+    }
+}

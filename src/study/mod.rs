@@ -1,0 +1,103 @@
+//! What a command asks, as a value: a request becomes tasks, tasks find records, and records are assembled to a report.
+//!
+//! No option of the command line, no printing and no clock is in here. A study knows what it takes from headers alone
+//! ([`Study::manifest`], [`Study::costs`]); [`run()`] does its tasks under a memory budget and keeps what they find in a
+//! [`Ledger`]; [`assemble`] needs no checkpoint.
+
+mod advice;
+mod allocation;
+mod assemble;
+mod compare;
+mod failure;
+mod farms;
+mod intruders;
+mod ledger;
+mod manifest;
+mod matrices;
+mod mitigate;
+mod rank;
+mod record;
+mod run;
+mod spectrum;
+mod ties;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::checkpoint::{Catalogue, Pairs};
+use crate::engine::Job;
+use crate::error::Error;
+use crate::report::Source;
+
+pub use advice::{AdviceRequest, Advised, Ranks};
+pub use allocation::{AllocationRequest, Gets, Per, has_range};
+pub use assemble::assemble;
+pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
+pub use failure::{FailedFile, Failure};
+pub use farms::FarmsRequest;
+pub use intruders::{Corrections, IntrudersRequest};
+pub use ledger::Ledger;
+pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
+use matrices::header;
+pub use matrices::{Estimate, Matrices, Spectra};
+pub use mitigate::Mitigation;
+pub use rank::RankRequest;
+pub use record::{Found, FoundMatrix, FoundPair, FoundSide, Numbers, Record};
+pub use run::{Event, run};
+pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
+
+/// Tasks over weights that are open. A task takes what its study gives it: one weight, a pair, a group, or the whole.
+pub trait Study: Send + Sync {
+    /// What its report says before anything is read.
+    fn manifest(&self) -> Manifest;
+
+    /// Where its files lie: failures are told from here on.
+    fn roots(&self) -> &[PathBuf];
+
+    /// What each task costs at first, in the order of the tasks.
+    fn costs(&self) -> Vec<Job>;
+
+    /// For each task that waits, the position of an earlier one that will find the same; it need not be run.
+    fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>>;
+
+    /// Does one task; `before` is what it found when it asked to be run again.
+    ///
+    /// # Errors
+    /// When a weight cannot be read or decomposed.
+    fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error>;
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// With all it was to find.
+    Done(Found),
+    /// There is more to do, at this cost.
+    Again(Job, Found),
+}
+
+/// A task that has yet to be run, or to be run again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// Its position in the study.
+    pub task: usize,
+    /// What it costs.
+    pub cost: Job,
+    /// What it has found so far.
+    pub before: Option<Found>,
+}
+
+/// What a study of one model measures: weights, or the update to a base.
+#[derive(Clone)]
+pub struct Opened {
+    /// The matrices.
+    pub source: Arc<Catalogue>,
+    /// What they are the differences of, if they are.
+    pub pairs: Option<Arc<Pairs>>,
+    /// Where they came from.
+    pub origin: Source,
+    /// Where their base came from.
+    pub base: Option<Source>,
+    /// The files or folders that were opened.
+    pub roots: Vec<PathBuf>,
+}

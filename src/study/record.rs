@@ -1,0 +1,160 @@
+//! What tasks find, as it is kept: plain data that reads back as it was written, wherever it is read.
+//!
+//! A record names no path of a machine; positions in it are those of its study's manifest.
+
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use crate::report::{Flag, Intruders, MissingReason, SkippedContent, Standing, Value};
+use crate::spectrum::Spectrum;
+
+/// What became of one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The position of the task in its plan.
+    pub task: usize,
+    /// What it found, or why it did not.
+    pub result: Result<Found, Failure>,
+    /// What it had found when it failed.
+    pub before: Option<Found>,
+}
+
+/// What a task found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Found {
+    /// Of a matrix, or of an update.
+    Matrix(Box<FoundMatrix>),
+    /// Of a matrix on all sides of a comparison.
+    Pair(Box<FoundPair>),
+    /// Of the bytes of a tensor that is not a matrix, on each side; nothing where a side has none, or where they cannot be
+    /// told from those of others.
+    Bytes(Vec<Option<SkippedContent>>),
+}
+
+/// What was found of a matrix, or of an update.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundMatrix {
+    /// The numbers, in the order of the report's columns.
+    pub values: Numbers,
+    /// Cautions for whoever reads them.
+    pub flags: Vec<Flag>,
+    /// BLAKE3 of its entries, in hexadecimal.
+    pub blake3: String,
+    /// The same of its base, where the numbers depend on that, too.
+    pub base_blake3: Option<String>,
+    /// Whether it can be a copy of another: it is not one number throughout.
+    pub varies: bool,
+    /// Singular values at even steps.
+    pub sketch: Vec<f64>,
+    /// Singular values with their positions, for pictures.
+    pub outline: Vec<(usize, f64)>,
+    /// All singular values, where an output needs them.
+    pub spectrum: Option<Spectrum>,
+    /// Which leading directions are intruders, where that was asked.
+    pub intruders: Option<Intruders>,
+}
+
+/// What was found of a matrix on all sides of a comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundPair {
+    /// BLAKE3 of the base's entries, where it is known.
+    pub base_blake3: Option<String>,
+    /// The base's numbers, where they are known, in the order of the metrics that are compared.
+    pub base: Option<Numbers>,
+    /// The tuned sides.
+    pub tuned: Vec<FoundSide>,
+    /// Whether it can be a copy of another: some side is not one number throughout.
+    pub varies: bool,
+    /// Whether its bytes left anything to be measured, and it was.
+    pub measured: bool,
+}
+
+/// What was found of one tuned side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundSide {
+    /// How the matrix stands to the base's; nothing where neither has it.
+    pub standing: Option<Standing>,
+    /// BLAKE3 of its entries, where it is known.
+    pub blake3: Option<String>,
+    /// Its numbers, where they are known.
+    pub values: Option<Numbers>,
+    /// Its way from the base, where that was measured.
+    pub drifts: Option<Numbers>,
+    /// Cautions for whoever reads them.
+    pub flags: Vec<Flag>,
+}
+
+/// Values without their columns; nothing where a column is not known on this side.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Option<Number>>", into = "Vec<Option<Number>>")]
+pub struct Numbers(pub Vec<Option<Value>>);
+
+/// A value as it is written: a number, or the code of the reason why there is none.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Count(u64),
+    Real(f64),
+    Missing(MissingReason),
+}
+
+impl From<Vec<Option<Number>>> for Numbers {
+    fn from(written: Vec<Option<Number>>) -> Self {
+        let value = |number| match number {
+            Number::Count(n) => Value::Count(n),
+            Number::Real(x) => Value::Real(x),
+            Number::Missing(reason) => Value::Missing(reason),
+        };
+        Self(written.into_iter().map(|number| number.map(value)).collect())
+    }
+}
+
+impl From<Numbers> for Vec<Option<Number>> {
+    fn from(Numbers(values): Numbers) -> Self {
+        let number = |value| match value {
+            Value::Count(n) => Number::Count(n),
+            Value::Real(x) => Number::Real(x),
+            Value::Missing(reason) => Number::Missing(reason),
+        };
+        values.into_iter().map(|value| value.map(number)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spectrum::Route;
+
+    /// Writes and reads.
+    #[track_caller]
+    fn check<T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug>(written: &T) {
+        let text = serde_json::to_string(written).expect("plain data");
+        assert_eq!(serde_json::from_str::<T>(&text).expect("as written"), *written, "{text}");
+    }
+
+    #[test]
+    fn numbers_read_back_as_they_were_written() {
+        let mut values = vec![
+            Value::Count(5),
+            Value::Real(5.0),
+            Value::Real(-0.0),
+            Value::Real(f64::MIN_POSITIVE / 8.0),
+            Value::Real(0.1 + 0.2),
+            Value::Count(u64::MAX),
+        ];
+        values.extend(MissingReason::ALL.iter().map(|reason| Value::Missing(*reason)));
+        check(&Numbers(values.into_iter().map(Some).chain([None]).collect()));
+    }
+
+    #[test]
+    fn a_spectrum_reads_back_in_its_units_and_with_its_floor() {
+        let spectrum = |values: &[f64], exponent| {
+            Spectrum::in_units(values.to_vec(), (3, 2), Route::Direct, exponent).expect("sound")
+        };
+        check(&spectrum(&[2.0, 1e-300], 0));
+        check(&spectrum(&[1.5, 0.0], 1100));
+        check(&spectrum(&[1.5, 1e-9], 0).of_terms(1e8));
+        let damaged = r#"{"values":[-1.0,2.0],"rows":3,"cols":2,"route":"Gram","exponent":0,"size":0.0}"#;
+        assert!(serde_json::from_str::<Spectrum>(damaged).is_err());
+    }
+}
