@@ -1,6 +1,6 @@
 //! The metrics of every command: what a key in a rule, on the command line or in a report means.
 
-use super::compare::{DRIFTS, FATES, TURNS};
+use super::compare::{DIRECTION_COLUMNS, DRIFTS, STATUS_COLUMNS};
 use super::{farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
@@ -21,7 +21,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
         Words::WeightWatcher => WEIGHTWATCHER,
     };
     let spectrum = table.iter().map(|metric| &metric.column);
-    let pair = DRIFTS.iter().chain(TURNS).map(|drift| &drift.column).chain(&FATES);
+    let pair = DRIFTS.iter().chain(DIRECTION_COLUMNS).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
     match command {
         "spectrum" => spectrum.collect(),
         "compare" => spectrum.chain(pair).collect(),

@@ -47,10 +47,10 @@ pub(super) struct Allocate {
 }
 
 #[derive(Debug, Clone)]
-struct Destination(Kind, Option<PathBuf>);
+struct Destination(AllocationKind, Option<PathBuf>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum AllocationKind {
     Sparsity,
     Rate,
 }
@@ -107,7 +107,7 @@ impl From<MapName> for Map {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for AllocationKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sparsity => "sparsity",
@@ -124,12 +124,12 @@ impl Allocate {
             return Err(Error::Usage(format!("`--range` does not belong to `--map {}`", word(&map))));
         }
         let strangers = match kind {
-            Kind::Sparsity => [
+            AllocationKind::Sparsity => [
                 ("--lr", self.lr.is_some()),
                 ("--map", self.map.is_some()),
                 ("--range", self.range.is_some()),
             ],
-            Kind::Rate => [
+            AllocationKind::Rate => [
                 ("--target", self.target.is_some()),
                 ("--epsilon", self.epsilon.is_some()),
                 ("--compat", self.compat.is_some()),
@@ -151,14 +151,14 @@ impl Allocate {
     /// What is asked; nothing where no kind is.
     pub(super) fn request(&self) -> Option<AllocationRequest> {
         let Destination(kind, _) = self.to.as_ref()?;
-        let usual = if *kind == Kind::Sparsity { PerName::Block } else { PerName::Layer };
+        let usual = if *kind == AllocationKind::Sparsity { PerName::Block } else { PerName::Layer };
         let gets = match kind {
-            Kind::Sparsity => Gets::Sparsity {
+            AllocationKind::Sparsity => Gets::Sparsity {
                 target: self.target.unwrap_or(0.7),
                 epsilon: self.epsilon.unwrap_or(0.3),
                 excess: if self.compat.is_some() { Excess::Clip } else { Excess::Redistribute },
             },
-            Kind::Rate => {
+            AllocationKind::Rate => {
                 let map = self.map.unwrap_or(MapName::Linear);
                 let usual = if map == MapName::Sigmoid { Range(0.25, 0.25) } else { Range(0.5, 1.5) };
                 let Range(low, high) = self.range.unwrap_or(usual);
@@ -172,8 +172,8 @@ impl Allocate {
 fn destination(text: &str) -> Result<Destination, String> {
     let (kind, file) = text.split_once('=').map_or((text, None), |(kind, file)| (kind, Some(file)));
     let kind = match kind {
-        "sparsity" => Kind::Sparsity,
-        "lr" => Kind::Rate,
+        "sparsity" => AllocationKind::Sparsity,
+        "lr" => AllocationKind::Rate,
         _ => return Err("a kind is sparsity or lr, as in `--allocate sparsity=prune.json`".to_owned()),
     };
     match file {
@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn a_kind_may_name_its_file() {
         let read = |text| destination(text).map(|Destination(kind, file)| (kind, file));
-        assert_eq!(read("sparsity"), Ok((Kind::Sparsity, None)));
-        assert_eq!(read("lr=a=b.json"), Ok((Kind::Rate, Some(PathBuf::from("a=b.json")))));
+        assert_eq!(read("sparsity"), Ok((AllocationKind::Sparsity, None)));
+        assert_eq!(read("lr=a=b.json"), Ok((AllocationKind::Rate, Some(PathBuf::from("a=b.json")))));
         assert!(read("sparsity=").is_err() && read("rank").is_err());
     }
 

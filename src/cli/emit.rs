@@ -47,18 +47,18 @@ pub(super) struct Emit {
 /// One `--emit` as typed.
 #[derive(Debug, Clone)]
 struct Emission {
-    kind: Kind,
+    kind: AdviceKind,
     file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum AdviceKind {
     RankPattern,
     Unfrozen,
     Resize,
 }
 
-impl Kind {
+impl AdviceKind {
     const ALL: [(Self, &str); 3] = [
         (Self::RankPattern, "peft-rank-pattern"),
         (Self::Unfrozen, "spectrum-yaml"),
@@ -66,24 +66,24 @@ impl Kind {
     ];
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for AdviceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(Self::ALL.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| name))
     }
 }
 
 /// Where an `--emit` goes; without a file to stdout.
-pub(super) struct Destination(Kind, Option<Slot>);
+pub(super) struct Destination(AdviceKind, Option<Slot>);
 
 impl Emit {
     /// Whether every kind asked for has what it needs; `energy` are the shares of `--energy`.
     pub(super) fn check(&self, energy: &[f64]) -> Result<(), Error> {
         let asked = |kind| self.asked.iter().any(|emission| emission.kind == kind);
         let problem = match energy {
-            _ if asked(Kind::Resize) && self.resize.is_empty() => {
+            _ if asked(AdviceKind::Resize) && self.resize.is_empty() => {
                 "`--emit kohya` needs a rule, as in `--resize sv_fro=0.9`"
             }
-            _ if !asked(Kind::RankPattern) || self.budget.is_some() => return Ok(()),
+            _ if !asked(AdviceKind::RankPattern) || self.budget.is_some() => return Ok(()),
             [_] => return Ok(()),
             [] => "`--emit peft-rank-pattern` needs `--budget 16`, or a share to hold, as in `--energy 0.9`",
             _ => "`--emit peft-rank-pattern` takes one share of `--energy`, or a `--budget`",
@@ -103,17 +103,17 @@ impl Emit {
     }
 
     /// What is asked of that kind; `energy` are the shares of `--energy`.
-    fn request(&self, kind: Kind, energy: &[f64]) -> AdviceRequest {
+    fn request(&self, kind: AdviceKind, energy: &[f64]) -> AdviceRequest {
         match (kind, self.budget) {
-            (Kind::RankPattern, Some(budget)) => {
+            (AdviceKind::RankPattern, Some(budget)) => {
                 AdviceRequest::RankPattern(Ranks::Budget(budget, self.rho), self.lora_alpha)
             }
-            (Kind::RankPattern, None) => {
+            (AdviceKind::RankPattern, None) => {
                 let share = energy.first().copied().unwrap_or(1.0);
                 AdviceRequest::RankPattern(Ranks::Energy(share), self.lora_alpha)
             }
-            (Kind::Unfrozen, _) => AdviceRequest::Unfrozen(self.top),
-            (Kind::Resize, _) => AdviceRequest::Resize(self.resize.clone()),
+            (AdviceKind::Unfrozen, _) => AdviceRequest::Unfrozen(self.top),
+            (AdviceKind::Resize, _) => AdviceRequest::Resize(self.resize.clone()),
         }
     }
 
@@ -172,11 +172,11 @@ pub(super) fn advise<'a>(
 fn emission(text: &str) -> Result<Emission, String> {
     let (name, file) =
         text.split_once('=').map_or((text, None), |(name, file)| (name, Some(PathBuf::from(file))));
-    let kind = Kind::ALL.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind);
+    let kind = AdviceKind::ALL.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind);
     if file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
         return Err("name a file after `=`".to_owned());
     }
-    let known = || Kind::ALL.map(|(_, name)| name).join(", ");
+    let known = || AdviceKind::ALL.map(|(_, name)| name).join(", ");
     Ok(Emission { kind: kind.ok_or_else(|| format!("known kinds are {}", known()))?, file })
 }
 

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::analysis::columns;
-use crate::analysis::compare::FATES;
+use crate::analysis::compare::STATUS_COLUMNS;
 use crate::error::Error;
 use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
 use crate::layer::Filter;
@@ -90,7 +90,7 @@ pub(super) fn without_svd(error: Error) -> Error {
 }
 
 fn needs_svd(key: ColumnKey<'_>) -> bool {
-    !HYGIENE.iter().map(|metric| &metric.column).chain(&FATES).any(|column| column == key.metric)
+    !HYGIENE.iter().map(|metric| &metric.column).chain(&STATUS_COLUMNS).any(|column| column == key.metric)
 }
 
 /// An error about a rule says where the rule stands, if it was not typed.

@@ -1,6 +1,6 @@
 //! What a rule is about: the values of a report that it judges, and the rows that are hidden from it.
 
-use crate::analysis::compare::FATES;
+use crate::analysis::compare::STATUS_COLUMNS;
 use crate::error::{Error, printable};
 use crate::layer::bare;
 use crate::metric::NONFINITE_COUNT;
@@ -114,5 +114,5 @@ fn others<'r>(report: &Report, column: &'static Column, wanted: &dyn Fn(&str) ->
 /// Whether a column says something of tensors that are no matrices.
 fn speaks_of_others(column: &'static Column) -> bool {
     let metric = column.means().metric;
-    *metric == NONFINITE_COUNT.column || FATES.contains(metric)
+    *metric == NONFINITE_COUNT.column || STATUS_COLUMNS.contains(metric)
 }

@@ -5,7 +5,8 @@
 use std::ops::Range;
 
 use svdkit::analysis::compare::{
-    DRIFTS, Preserve, Settings, Side, TURNS, Tuned, Vectors, Weight, drifts_of, measure,
+    DIRECTION_COLUMNS, DRIFTS, PairSide, Preserve, Settings, TunedMeasured, Vectors, Weight, drifts_of,
+    measure,
 };
 use svdkit::checkpoint::{Catalogue, Holds};
 use svdkit::layer::Layer;
@@ -81,24 +82,24 @@ const SETTINGS: Settings = Settings {
     top: 2,
 };
 
-fn compared(base: &Dense, tuned: &Dense, settings: &Settings) -> Tuned {
+fn compared(base: &Dense, tuned: &Dense, settings: &Settings) -> TunedMeasured {
     let standing = if (base.rows, base.cols) == (tuned.rows, tuned.cols) {
         Standing::Measured
     } else {
         Standing::Reshaped
     };
     let (layers, sources) = ([base.layer(), tuned.layer()], [base.checkpoint(), tuned.checkpoint()]);
-    let side = |i: usize| Side::Weight(Weight { source: &sources[i], layer: &layers[i] });
+    let side = |i: usize| PairSide::Weight(Weight { source: &sources[i], layer: &layers[i] });
     measure(Some(side(0)), &[Some((side(1), standing))], settings).unwrap().tuned.remove(0).unwrap()
 }
 
-fn drift(tuned: &Tuned, key: &str) -> Value {
+fn drift(tuned: &TunedMeasured, key: &str) -> Value {
     let at = drifts_of(Vectors::All).position(|drift| drift.column.key == key);
     tuned.drifts.as_ref().unwrap()[at.unwrap()]
 }
 
 #[track_caller]
-fn check(tuned: &Tuned, key: &str, expected: f64, tolerance: f64) {
+fn check(tuned: &TunedMeasured, key: &str, expected: f64, tolerance: f64) {
     let found = drift(tuned, key).number().unwrap_or(f64::NAN);
     assert!((found - expected).abs() <= tolerance, "{key} is {found}, not {expected}");
 }
@@ -239,7 +240,7 @@ fn turning_both_sides_changes_no_drift() {
     let plain = compared(&base, &tuned, &SETTINGS);
     let turn = |of: &Dense| of.reflected(11).transposed().reflected(12).transposed();
     let turned = compared(&turn(&base), &turn(&tuned), &SETTINGS);
-    for drift in DRIFTS.iter().chain(TURNS) {
+    for drift in DRIFTS.iter().chain(DIRECTION_COLUMNS) {
         let key = drift.column.key;
         check(&turned, key, self::drift(&plain, key).number().unwrap(), 1e-10);
     }

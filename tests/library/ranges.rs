@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use svdkit::analysis::compare::{
-    DRIFTS, Preserve, Settings, Side, TURNS, Vectors, Weight, drifts_of, measure,
+    DIRECTION_COLUMNS, DRIFTS, PairSide, Preserve, Settings, Vectors, Weight, drifts_of, measure,
 };
 use svdkit::analysis::farms::{Convolution, FARMS};
 use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, Side as Which, measure as intruders};
@@ -178,8 +178,8 @@ fn tuned((rows, cols): (usize, usize), base: &[f64], seed: u32) -> Vec<(&'static
 const SHAPES: [(usize, usize); 5] = [(1, 7), (8, 8), (12, 5), (9, 16), (24, 24)];
 const SCALES: [f64; 7] = [1.0, 1e-300, 1e-160, 1e-9, 1e140, 1e300, 7e306];
 
-fn side((source, layer): &(Catalogue, Layer)) -> Side<'_> {
-    Side::Weight(Weight { source, layer })
+fn side((source, layer): &(Catalogue, Layer)) -> PairSide<'_> {
+    PairSide::Weight(Weight { source, layer })
 }
 
 #[test]
@@ -262,7 +262,11 @@ fn the_numbers_of_a_pair_lie_in_their_ranges() {
             }
         }
     }
-    let missed: Vec<_> =
-        DRIFTS.iter().chain(TURNS).map(|drift| drift.column.key).filter(|key| !seen.contains(key)).collect();
+    let missed: Vec<_> = DRIFTS
+        .iter()
+        .chain(DIRECTION_COLUMNS)
+        .map(|drift| drift.column.key)
+        .filter(|key| !seen.contains(key))
+        .collect();
     assert_eq!(missed, Vec::<&str>::new(), "never measured");
 }

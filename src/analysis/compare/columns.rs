@@ -83,7 +83,7 @@ fn both(base: Value, tuned: Value, of: impl Fn(f64, f64) -> Value) -> Value {
 }
 
 /// What became of a matrix, as numbers that rules can count.
-pub static FATES: [Column; 5] = [
+pub static STATUS_COLUMNS: [Column; 5] = [
     Column {
         key: "changed",
         label: "changed",
@@ -131,7 +131,7 @@ pub static FATES: [Column; 5] = [
     },
 ];
 
-/// The values of [`FATES`], in `columns` made of them.
+/// The values of [`STATUS_COLUMNS`], in `columns` made of them.
 pub(super) fn fate(
     columns: &[&'static Column],
     standing: Option<Standing>,

@@ -25,7 +25,7 @@ use super::spectrum;
 use directions::Directions;
 use likeness::Change;
 
-pub use columns::{FATES, Retyped, TwoSided};
+pub use columns::{Retyped, STATUS_COLUMNS, TwoSided};
 pub use content::{BLOCK, Content, equal};
 pub use drift::Drift;
 pub use vocabulary::{Bytes, Fate, Half, Vocabulary};
@@ -42,7 +42,7 @@ pub static DRIFTS: &[Drift] = &[
 ];
 
 /// What singular vectors say of a pair, in the order of the report.
-pub static TURNS: &[Drift] = &[
+pub static DIRECTION_COLUMNS: &[Drift] = &[
     directions::ALIGNMENT,
     directions::ALIGNMENT_STRONG,
     directions::DIRECTION_DRIFT,
@@ -92,7 +92,7 @@ pub enum Preserve {
 
 /// One side of a pair.
 #[derive(Clone, Copy)]
-pub enum Side<'a> {
+pub enum PairSide<'a> {
     /// Weights to be read.
     Weight(Weight<'a>),
     /// Numbers of an earlier run.
@@ -133,7 +133,7 @@ impl<'a> Weight<'a> {
 
 /// What was found of one side.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct SideMeasured {
     /// Its metrics.
     pub values: Measurements,
     /// BLAKE3 of its bytes, where they were read.
@@ -145,20 +145,20 @@ pub struct Found {
 
 /// What was found of a tuned side and its way from the base.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tuned {
+pub struct TunedMeasured {
     /// The side itself.
-    pub found: Found,
-    /// The values of [`DRIFTS`] and [`TURNS`], as many as were asked for; none without weights of one shape on both sides.
+    pub found: SideMeasured,
+    /// The values of [`DRIFTS`] and [`DIRECTION_COLUMNS`], as many as were asked for; none without weights of one shape on both sides.
     pub drifts: Option<Vec<Value>>,
 }
 
 /// What was found of a base and all that came of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct PairOutcome {
     /// The base's side, where it was needed.
-    pub base: Option<Found>,
+    pub base: Option<SideMeasured>,
     /// The tuned sides that were asked for.
-    pub tuned: Vec<Option<Tuned>>,
+    pub tuned: Vec<Option<TunedMeasured>>,
 }
 
 /// Measures each of `tuned` and its way from `base`, whose own work is done once.
@@ -166,15 +166,15 @@ pub struct Outcome {
 /// # Errors
 /// When a side cannot be read or its decomposition does not converge.
 pub fn measure(
-    base: Option<Side<'_>>,
-    tuned: &[Option<(Side<'_>, Standing)>],
+    base: Option<PairSide<'_>>,
+    tuned: &[Option<(PairSide<'_>, Standing)>],
     settings: &Settings,
-) -> Result<Outcome, Error> {
+) -> Result<PairOutcome, Error> {
     let compared = |standing| matches!(standing, Standing::Measured | Standing::Reshaped);
     let needed = tuned.iter().flatten().any(|(_, standing)| compared(*standing));
     let found = base.filter(|_| needed).map(|side| found(side, settings)).transpose()?;
     let factors = OnceCell::new();
-    let mut outcome = Outcome { base: found, tuned: vec![] };
+    let mut outcome = PairOutcome { base: found, tuned: vec![] };
     for side in tuned {
         let Some((side, standing)) = *side else {
             outcome.tuned.push(None);
@@ -182,7 +182,7 @@ pub fn measure(
         };
         let mut found = self::found(side, settings)?;
         let drifts = match (base, &outcome.base, side, standing) {
-            (Some(Side::Weight(weight)), Some(base), Side::Weight(tuned), Standing::Measured) => {
+            (Some(PairSide::Weight(weight)), Some(base), PairSide::Weight(tuned), Standing::Measured) => {
                 Some(drifts((weight, base), (tuned, &mut found), &factors, settings)?)
             }
             _ => None,
@@ -195,18 +195,20 @@ pub fn measure(
         {
             found.flags.push(Flag::LikelyTransposed);
         }
-        outcome.tuned.push(Some(Tuned { found, drifts }));
+        outcome.tuned.push(Some(TunedMeasured { found, drifts }));
     }
     Ok(outcome)
 }
 
-fn found(side: Side<'_>, settings: &Settings) -> Result<Found, Error> {
+fn found(side: PairSide<'_>, settings: &Settings) -> Result<SideMeasured, Error> {
     Ok(match side {
-        Side::Saved(values) => Found { values: values.clone(), blake3: None, flags: vec![], spectrum: None },
-        Side::Weight(weight) => {
+        PairSide::Saved(values) => {
+            SideMeasured { values: values.clone(), blake3: None, flags: vec![], spectrum: None }
+        }
+        PairSide::Weight(weight) => {
             let measured =
                 spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
-            Found {
+            SideMeasured {
                 values: measured.values,
                 blake3: Some(measured.identity.hex()),
                 flags: measured.flags,
@@ -240,8 +242,8 @@ impl Both<'_> {
 
 /// The values of all drifts that `settings` ask for; flags what only looks like another weight.
 fn drifts(
-    (weight, base): (Weight<'_>, &Found),
-    (tuned_weight, tuned): (Weight<'_>, &mut Found),
+    (weight, base): (Weight<'_>, &SideMeasured),
+    (tuned_weight, tuned): (Weight<'_>, &mut SideMeasured),
     factors: &OnceCell<Factors>,
     settings: &Settings,
 ) -> Result<Vec<Value>, Error> {
@@ -336,7 +338,7 @@ fn update(
 
 /// The columns of a pair.
 pub fn drifts_of(vectors: Vectors) -> impl Iterator<Item = &'static Drift> {
-    let turns = if vectors == Vectors::All { TURNS } else { &[] };
+    let turns = if vectors == Vectors::All { DIRECTION_COLUMNS } else { &[] };
     DRIFTS.iter().chain(turns)
 }
 
@@ -354,8 +356,8 @@ fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
 }
 
 /// What it costs at most to measure each of `tuned` and its way from `base`.
-pub fn cost(base: Option<Side<'_>>, tuned: &[Side<'_>], settings: &Settings) -> Cost {
-    let weight = |side| if let Side::Weight(weight) = side { Some(weight) } else { None };
+pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Settings) -> Cost {
+    let weight = |side| if let PairSide::Weight(weight) = side { Some(weight) } else { None };
     let base = base.and_then(weight);
     let tuned: Vec<Weight<'_>> = tuned.iter().copied().filter_map(weight).collect();
     let form = |of: &Weight<'_>| Form::of(of.layer, settings.precision).kept();

@@ -1,7 +1,7 @@
 //! The columns of one comparison, and the values of its rows in them.
 
 use super::Drift;
-use super::columns::{FATES, Retyped, TwoSided, fate};
+use super::columns::{Retyped, STATUS_COLUMNS, TwoSided, fate};
 use crate::metric::{Metric, NONFINITE_COUNT};
 use crate::report::{Aspect, Column, ColumnKey, Measurements, MissingReason, Standing, Value};
 
@@ -64,7 +64,7 @@ impl Vocabulary {
         names: &[&str],
     ) -> Self {
         let side = |name: Option<&str>| OneSide {
-            fates: FATES.iter().map(|column| of_side(column, name)).collect(),
+            fates: STATUS_COLUMNS.iter().map(|column| of_side(column, name)).collect(),
             drifts: drifts.iter().map(|drift| (*drift, of_side(&drift.column, name))).collect(),
             metrics: metrics.iter().map(|column| TwoSided::new(column, name)).collect(),
         };
@@ -141,7 +141,7 @@ impl Vocabulary {
             let metric = column.means().metric;
             let told = *metric == NONFINITE_COUNT.column
                 && !matches!(value, Value::Missing(MissingReason::Unpaired | MissingReason::NotDecomposed));
-            if !told && !FATES.contains(metric) {
+            if !told && !STATUS_COLUMNS.contains(metric) {
                 *value = Value::Missing(MissingReason::Absent);
             }
         }

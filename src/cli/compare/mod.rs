@@ -170,10 +170,12 @@ fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
     let metric = columns::meaning(&key).map(|key| key.metric);
     let is_of = |drifts: &[compare::Drift]| drifts.iter().any(|drift| Some(&drift.column) == metric);
     let why = match (weights, arguments.no_vectors) {
-        (false, _) if is_of(compare::DRIFTS) || is_of(compare::TURNS) => {
+        (false, _) if is_of(compare::DRIFTS) || is_of(compare::DIRECTION_COLUMNS) => {
             "it needs weights on both sides, not a report"
         }
-        (true, true) if is_of(compare::TURNS) => "it needs singular vectors; leave `--no-vectors` out",
+        (true, true) if is_of(compare::DIRECTION_COLUMNS) => {
+            "it needs singular vectors; leave `--no-vectors` out"
+        }
         _ => return Error::Column { at, key, problem },
     };
     let problem = format!("no column is called `{key}`; {why}");

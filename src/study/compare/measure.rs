@@ -3,7 +3,7 @@
 use super::side::{self, ComparedSide, Sides};
 use super::tasks::MatrixTask;
 use super::{Depth, numbers_of};
-use crate::analysis::compare::{Outcome, Settings, Vocabulary, cost, measure};
+use crate::analysis::compare::{PairOutcome, Settings, Vocabulary, cost, measure};
 use crate::analysis::hygiene;
 use crate::engine::Job;
 use crate::error::Error;
@@ -41,7 +41,7 @@ pub(super) fn measured(
             Some((side::half(&sides.tuned[i].1, layer, &tuned_numbers[i]), standing))
         })
         .collect();
-    let Outcome { base: of_base, tuned: of_tuned } = measure(base, &tuned, settings)?;
+    let PairOutcome { base: of_base, tuned: of_tuned } = measure(base, &tuned, settings)?;
     let (base_blake3, of_base) =
         of_base.map_or((None, None), |found| (found.blake3, Some(numbers_of(&found.values, &columns))));
     // What bytes alone tell of the base is not held against what was measured.

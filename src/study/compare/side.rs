@@ -192,9 +192,9 @@ pub(super) fn half<'a>(
     side: &'a ComparedSide,
     layer: &'a Layer,
     saved: &'a Measurements,
-) -> compare::Side<'a> {
+) -> compare::PairSide<'a> {
     match side.weights() {
-        Some(source) => compare::Side::Weight(Weight { source, layer }),
-        None => compare::Side::Saved(saved),
+        Some(source) => compare::PairSide::Weight(Weight { source, layer }),
+        None => compare::PairSide::Saved(saved),
     }
 }
