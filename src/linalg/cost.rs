@@ -4,6 +4,9 @@ use super::band;
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
 
+/// From this short side on all triplets are found in two stages; below, those are not faster.
+const TWO_STAGES: usize = 160;
+
 /// What a decomposition is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
@@ -74,14 +77,24 @@ pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
     Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
 }
 
-/// What all singular triplets of a weight cost.
+/// What all singular triplets of a weight cost, without the weight as stored.
 pub fn factors_cost(rows: usize, cols: usize) -> Cost {
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
-    // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
-    let flops = 6.0 * 4.0 * long * short * short + 14.0 * short.powi(3);
-    // The entries, a copy to be overwritten, both bases and the solver's own.
-    Cost {
-        flops,
-        bytes: (8.0 * (2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)) as u64,
-    }
+    let (flops, doubles) = if in_two_stages(rows, cols) {
+        // The Gram matrix, the other side and its correction; the reduction, the division and the way back.
+        let products = 4.0 * long * short * short + 9.0 * short.powi(3);
+        // Both bases and a copy of the longer one's small part; the reflections and what is divided.
+        (products, 2.0 * long * short + 5.0 * short * short)
+    } else {
+        // Two thirds of it, a divide and conquer and two sets of rotations, are products; the rest runs at memory speed.
+        let products = 24.0 * long * short * short + 14.0 * short.powi(3);
+        // The entries, a copy to be overwritten, both bases and the solver's own.
+        (products, 2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)
+    };
+    Cost { flops, bytes: (8.0 * doubles) as u64 }
+}
+
+/// Whether all triplets of a weight of this shape are found in two stages.
+pub(super) fn in_two_stages(rows: usize, cols: usize) -> bool {
+    rows.min(cols) >= TWO_STAGES
 }

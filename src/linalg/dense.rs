@@ -17,8 +17,6 @@ use super::qr::Qr;
 
 /// From this short side on, divide and conquer is faster; it is faer's own choice.
 const DIVIDED: usize = 128;
-/// What is this close needs no second way: no value is off by more than its floor.
-const CLOSE: Miss = Miss { product: 1.0, bases: 4.0 };
 
 /// One thread a matrix: with more, faer's bits would depend on their number.
 static ONE_THREAD: Once = Once::new();
@@ -63,7 +61,7 @@ fn closest(matrix: MatRef<'_, f64>, divided: usize) -> Option<Triplets> {
         if miss.is_small() && best.as_ref().is_none_or(|(before, _)| miss.product < before.product) {
             best = Some((miss, found));
         }
-        if miss.product <= CLOSE.product && miss.bases <= CLOSE.bases {
+        if miss.is_close() {
             break;
         }
     }

@@ -6,12 +6,14 @@
 use faer::MatRef;
 use pulp::Arch;
 
-use super::audit::{self, Contradiction};
+use super::audit::{self, Contradiction, Miss};
 use super::bidiagonal::Bidiagonal;
+use super::cost::in_two_stages;
 use super::dense::{Triplets, on_one_thread, triplets};
 use super::factors::{Basis, Factors, fitting};
 use super::operator::Operator;
-use super::tridiagonal;
+use super::reduced::times;
+use super::{levels, tridiagonal};
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
@@ -71,7 +73,8 @@ fn scale(entries: &mut [f64]) -> Result<Option<i32>, NotFinite> {
     Ok(Some(magnitude(largest)))
 }
 
-/// All `min(m, n)` singular triplets.
+/// All `min(m, n)` singular triplets: in two stages where those pay, fit, and squares stay in the range of a double; else by
+/// faer.
 ///
 /// # Errors
 /// [`Error::Contradicted`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
@@ -79,10 +82,28 @@ fn scale(entries: &mut [f64]) -> Result<Option<i32>, NotFinite> {
 pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
     on_one_thread();
     let (rows, cols) = (operator.rows(), operator.cols());
+    if in_two_stages(rows, cols)
+        && let Some(found) = close(operator)
+    {
+        return Ok(found);
+    }
     let mut entries = operator.to_f64();
     let exponent = scale(&mut entries).map_err(|NotFinite| Error::NotFinite { rows, cols })?.unwrap_or(0);
     let matrix = MatRef::from_row_major_slice(&entries, rows, cols);
     let Triplets { left, values, right } = triplets(matrix).ok_or(Error::Contradicted { rows, cols })?;
     let values = fitting(values.iter().map(|s| scaled(*s, exponent)).collect(), (rows, cols))?;
     Ok(Factors { left: Basis::of(left.as_ref()), values, right: Basis::of(right.as_ref()) })
+}
+
+/// The triplets in two stages, if they fit the operator.
+fn close(operator: &Operator<'_>) -> Option<Factors> {
+    let found = levels::triplets(operator)?;
+    let (left, right) = (found.left.as_mat(), found.right.as_mat());
+    let (tall, left, right) = if operator.rows() < operator.cols() {
+        (&operator.clone().transposed(), right, left)
+    } else {
+        (operator, left, right)
+    };
+    let image = |block: MatRef<'_, f64>| times(tall, &Basis::of(block)).as_mat().to_owned();
+    Miss::of_tall(image, left, &found.values, right).is_close().then_some(found)
 }

@@ -1,6 +1,6 @@
 //! Singular vectors: what a decomposition gives beside its values.
 
-use faer::MatRef;
+use faer::{MatMut, MatRef};
 
 use super::vector::dot;
 use crate::error::Error;
@@ -27,6 +27,16 @@ impl Basis {
             entries.extend(column.iter());
         }
         Self { length: matrix.nrows(), entries }
+    }
+
+    /// Columns of `length` entries, one after the other.
+    pub(super) fn from_columns(length: usize, entries: Vec<f64>) -> Self {
+        Self { length, entries }
+    }
+
+    /// `count` columns of zeros.
+    pub(super) fn zero(length: usize, count: usize) -> Self {
+        Self { length, entries: vec![0.0; length * count] }
     }
 
     /// Entries of one column.
@@ -83,6 +93,12 @@ impl Basis {
     /// For products.
     pub(super) fn as_mat(&self) -> MatRef<'_, f64> {
         MatRef::from_column_major_slice(&self.entries, self.length, self.count())
+    }
+
+    /// For products that end here.
+    pub(super) fn as_mat_mut(&mut self) -> MatMut<'_, f64> {
+        let count = self.count();
+        MatMut::from_column_major_slice_mut(&mut self.entries, self.length, count)
     }
 
     /// Row-major, `width` entries a row; columns that are not there are zero.

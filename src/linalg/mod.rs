@@ -4,7 +4,8 @@
 //! The fast route: a weight's Gram matrix (`gram`), made a band matrix (`band`), made tridiagonal (`chase`), whose
 //! eigenvalues are counted out (`tridiagonal`); `σ = √λ`. All but the last two stages is matrix products (`kernel`,
 //! `narrow`). The exact route (`exact`) makes the weight itself bidiagonal by faer
-//! (`bidiagonal`) and counts, too; all vectors are faer's (`dense`). What is found is tested (`audit`).
+//! (`bidiagonal`) and counts, too. All vectors come the fast way and back (`levels`), those of small weights from faer
+//! (`dense`). What is found is tested (`audit`).
 
 mod audit;
 mod band;
@@ -18,6 +19,7 @@ mod certificate;
 mod chase;
 mod cost;
 mod dense;
+mod divide;
 mod exact;
 mod factors;
 mod gram;
@@ -26,19 +28,25 @@ mod kernel;
 #[cfg(test)]
 mod latms;
 mod leading;
+mod levels;
 mod low_rank;
 mod narrow;
 mod operator;
 mod orthogonal;
 mod overlap;
 mod places;
+mod product;
+mod ql;
 mod qr;
 mod reduced;
 mod reference;
 mod reflections;
 mod scan;
+mod secular;
+mod slab;
 #[doc(hidden)]
 pub mod stages;
+mod strips;
 #[cfg(test)]
 mod structured;
 mod sum;

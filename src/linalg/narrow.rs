@@ -132,7 +132,7 @@ pub(super) struct Block<'a> {
 
 /// `y += block·v`, both row-major of `width` columns; the rows of `y` are a multiple of `J`.
 #[inline(always)]
-fn tiles<S: Simd, const G: usize, const J: usize>(
+pub(super) fn tiles<S: Simd, const G: usize, const J: usize>(
     simd: S,
     block: Block<'_>,
     v: &[f64],

@@ -29,14 +29,14 @@ const STRIDE: usize = COLUMNS + 8;
 /// A sum of matrices of one shape, some of them subtracted.
 #[derive(Debug, Clone)]
 pub struct Operator<'a> {
-    rows: usize,
-    cols: usize,
-    terms: Vec<(f64, Term<'a>)>,
-    side: Side,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) terms: Vec<(f64, Term<'a>)>,
+    pub(super) side: Side,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Term<'a> {
+pub(super) enum Term<'a> {
     Stored(&'a Matrix),
     LowRank(&'a LowRank),
 }
@@ -54,7 +54,7 @@ pub enum Terms<'a> {
 
 /// Which way round the terms are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     AsStored,
     Transposed,
 }
@@ -146,46 +146,6 @@ impl<'a> Operator<'a> {
             for (sum, row) in sum.chunks_exact_mut(self.cols).zip(entries.row_iter()) {
                 for (sum, x) in sum.iter_mut().zip(row.iter()) {
                     *sum += factor * x;
-                }
-            }
-        }
-        sum
-    }
-
-    /// The rows `range`, row-major.
-    pub(super) fn block(&self, range: Range<usize>) -> Vec<f64> {
-        let mut sum = vec![0.0; range.len() * self.cols];
-        let mut row = vec![0.0; self.cols.max(range.len())];
-        for (factor, term) in &self.terms {
-            match (term, self.side) {
-                (Term::Stored(weight), Side::AsStored) => {
-                    for (r, sum) in range.clone().zip(sum.chunks_exact_mut(self.cols.max(1))) {
-                        let row = &mut row[..self.cols];
-                        weight.widen(r * self.cols..(r + 1) * self.cols, row);
-                        sum.iter_mut().zip(&*row).for_each(|(sum, x)| *sum += factor * x);
-                    }
-                }
-                (Term::Stored(weight), Side::Transposed) => {
-                    for r in 0..self.cols {
-                        let start = r * self.rows;
-                        let row = &mut row[..range.len()];
-                        weight.widen(start + range.start..start + range.end, row);
-                        sum.iter_mut()
-                            .skip(r)
-                            .step_by(self.cols)
-                            .zip(&*row)
-                            .for_each(|(sum, x)| *sum += factor * x);
-                    }
-                }
-                (Term::LowRank(product), side) => {
-                    let (left, right) = thin(product);
-                    let (left, right) = match side {
-                        Side::AsStored => (left, right),
-                        Side::Transposed => (right.transpose(), left.transpose()),
-                    };
-                    let sum = MatMut::from_row_major_slice_mut(&mut sum, range.len(), self.cols);
-                    let left = left.subrows(range.start, range.len());
-                    matmul(sum, Accum::Add, left, right, *factor, Par::Seq);
                 }
             }
         }

@@ -42,6 +42,20 @@ impl Reduced {
         Some(Self { reflections, tridiagonal: Tridiagonal { diagonal, coupling }, eigenvalues, unit })
     }
 
+    /// `T`, as many rows as the operator has, and the way back; none where what fills the Gram matrix up takes part in it.
+    pub(super) fn into_parts(self) -> Option<(Tridiagonal, Reflections)> {
+        let Self {
+            reflections, tridiagonal: Tridiagonal { mut diagonal, mut coupling }, eigenvalues, ..
+        } = self;
+        let rows = eigenvalues.len();
+        if coupling.get(rows - 1).is_some_and(|e| *e != 0.0) {
+            return None;
+        }
+        diagonal.truncate(rows);
+        coupling.truncate(rows - 1);
+        Some((Tridiagonal { diagonal, coupling }, reflections))
+    }
+
     /// The singular values of the operator, which is `rows` × `cols` as it is stored.
     ///
     /// # Errors

@@ -10,13 +10,15 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode};
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::matrix_free::eigen::{PartialEigenParams, partial_svd, partial_svd_scratch};
-use faer::{Col, Mat, MatRef, Par};
+use faer::{Col, Mat, MatRef, Par, Spec};
 use svdkit::linalg::stages::{self, Peak, Stopped};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::fit_tail;
-use svdkit::solver::{Operator, Precision, leading, singular_values};
+use svdkit::solver::{Operator, Precision, all_vectors, leading, singular_values};
 
 /// Sides of the square weights whose stages are timed.
 const SIDES: [usize; 4] = [768, 1024, 2048, 4096];
@@ -59,6 +61,9 @@ fn main() {
     }
     for shape in SMALL {
         both_routes(&mut bench, shape);
+    }
+    for side in SIDES {
+        every_triplet(&mut bench, side);
     }
     for side in SIDES {
         for decay in [0.0, 0.5] {
@@ -125,6 +130,24 @@ fn both_routes(bench: &mut Bench, (rows, cols): (usize, usize)) {
     });
     bench.time(&format!("exact/{rows}x{cols}"), 0.0, 1, || {
         black_box(singular_values(&weight, Precision::Exact)).expect("converges");
+    });
+}
+
+/// All triplets of one weight on all threads, and faer's.
+fn every_triplet(bench: &mut Bench, side: usize) {
+    let weight = gaussian(side, side);
+    bench.time(&format!("vectors/{side}"), 0.0, 1, || {
+        rayon::scope(|scope| scope.spawn(|_| drop(black_box(all_vectors(&weight)).expect("converges"))));
+    });
+    let dense = weight.to_f64();
+    let dense = MatRef::from_row_major_slice(&dense, side, side);
+    let (thin, all, params) = (ComputeSvdVectors::Thin, Par::rayon(0), Spec::default());
+    bench.time(&format!("faer-vectors/{side}"), 0.0, 1, || {
+        let (mut left, mut right) = (Mat::zeros(side, side), Mat::zeros(side, side));
+        let mut values = Diag::zeros(side);
+        let mut memory = MemBuffer::new(svd_scratch::<f64>(side, side, thin, thin, all, params));
+        let (left, right, stack) = (Some(left.as_mut()), Some(right.as_mut()), MemStack::new(&mut memory));
+        black_box(svd(dense, values.as_mut(), left, right, all, stack, params)).expect("converges");
     });
 }
 
