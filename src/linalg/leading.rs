@@ -27,6 +27,8 @@ pub(super) const TOLERANCE: f64 = 1e-9;
 const SPARE: usize = 4;
 /// Blocks that the bases may hold.
 const MOST: usize = 24;
+/// Share of the steps forecast that it will take, since convergence becomes faster.
+const SOONER: f64 = 0.6;
 /// Products after which the whole decomposition would have been cheaper.
 const PATIENCE: usize = 160;
 /// A short side of fewer blocks than this is decomposed whole.
@@ -71,8 +73,8 @@ fn affordable(operator: &Operator<'_>, k: usize) -> usize {
     let (short, long) =
         (operator.rows().min(operator.cols()) as f64, operator.rows().max(operator.cols()) as f64);
     let gram = long * short * short + 4.0 / 3.0 * short.powi(3);
-    // Two products with a block and keeping the bases orthogonal, at a quarter of the speed of the Gram matrix.
-    let step = 4.0 * 4.0 * long * short * width(k) as f64;
+    // Two products with a block, at less than half the speed of the Gram matrix with all that goes with them.
+    let step = 4.0 * 2.5 * long * short * width(k) as f64;
     ((gram / step) as usize).clamp(FEWEST / 2, PATIENCE / 2)
 }
 
@@ -136,15 +138,19 @@ fn krylov(operator: &Operator<'_>, k: usize, steps: usize) -> Option<Factors> {
             let found = nonzero(space.triplets(&inner, wanted, values), operator);
             return holds(operator, &transposed, &found, width).then_some(found);
         }
+        let mut more = 1;
         if let Some((earlier, residual)) = before {
             let (gained, missing) = ((residual / worst).ln(), (worst / TOLERANCE).ln());
-            let forecast = step as f64 + missing / gained * (step - earlier) as f64;
-            if steps < PATIENCE / 2 && (gained <= 0.0 || forecast > steps as f64) {
+            let forecast = missing / gained * (step - earlier) as f64;
+            let sooner = if gained > 0.0 { SOONER * forecast } else { f64::INFINITY };
+            if steps < PATIENCE / 2 && step as f64 + sooner > steps as f64 {
                 return None;
             }
+            // A look costs as much as a step or two.
+            more = sooner.min(MOST as f64 / 4.0) as usize;
         }
         before = Some((step, worst));
-        look_at = space.right.count() + width.max(space.right.count() / 6 / width * width);
+        look_at = (space.right.count() + more.max(1) * width).min(MOST * width);
         if space.right.count() >= MOST * width {
             let kept = (k + width / 2).min(values.len());
             let triplets = space.triplets(&inner, kept, values);

@@ -7,6 +7,7 @@
 //! is left adds no column.
 
 use faer::linalg::matmul::matmul;
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, MatMut, Par};
 
 use super::factors::Basis;
@@ -18,6 +19,8 @@ const NEGLIGIBLE: f64 = 1e-14;
 const SPANNED: f64 = 1e-3;
 /// A pass in which every column keeps this much of its length was the last one needed.
 const KEPT: f64 = 0.5;
+/// Share of a column's square that must be its own for a block to be made orthonormal at once.
+const OWN: f64 = 1e-2;
 /// Passes beyond which none can be needed: the third starts from columns that are orthonormal to many digits.
 const PASSES: usize = 4;
 
@@ -60,6 +63,38 @@ fn remove(basis: &Basis, rest: &mut Mat<f64>) -> Mat<f64> {
 /// Orthonormal columns that span `block`, the coefficients of its columns on them, and the least that was new in one; a
 /// column of which no more than `floor` is new adds none.
 fn orthonormal(block: &Mat<f64>, floor: f64) -> (Mat<f64>, Mat<f64>, f64) {
+    triangular(block, floor).unwrap_or_else(|| one_by_one(block, floor))
+}
+
+/// The same by the Cholesky factor of `YᵀY`, where every column has much of its own; orthonormal to rounding over the
+/// square of that share, so to rounding when the columns nearly are.
+fn triangular(block: &Mat<f64>, floor: f64) -> Option<(Mat<f64>, Mat<f64>, f64)> {
+    let width = block.ncols();
+    let mut factor = Mat::zeros(width, width);
+    matmul(factor.as_mut(), Accum::Replace, block.transpose(), block, 1.0, Par::Seq);
+    let mut least = f64::INFINITY;
+    for j in 0..width {
+        let whole = factor[(j, j)];
+        let own = whole - (0..j).map(|l| factor[(l, j)] * factor[(l, j)]).sum::<f64>();
+        if !(own > OWN * whole && own.sqrt() > floor) {
+            return None;
+        }
+        let pivot = own.sqrt();
+        least = least.min(pivot);
+        factor[(j, j)] = pivot;
+        for i in j + 1..width {
+            let along: f64 = (0..j).map(|l| factor[(l, j)] * factor[(l, i)]).sum();
+            factor[(j, i)] = (factor[(j, i)] - along) / pivot;
+            factor[(i, j)] = 0.0;
+        }
+    }
+    let mut basis = block.clone();
+    solve_lower_triangular_in_place(factor.transpose(), basis.as_mut().transpose_mut(), Par::Seq);
+    Some((basis, factor, least))
+}
+
+/// The same column by column, however little is left of one.
+fn one_by_one(block: &Mat<f64>, floor: f64) -> (Mat<f64>, Mat<f64>, f64) {
     let (length, width) = block.shape();
     let mut basis = Basis::empty(length);
     let mut coefficients = Mat::zeros(width, width);
