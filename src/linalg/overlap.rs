@@ -1,10 +1,12 @@
 //! Two bases against each other, and a matrix in a basis: products of singular vectors, nothing of what they mean.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par};
+use faer::{Accum, Mat, MatRef};
 
 use super::exact;
 use super::factors::{Basis, Factors};
+use super::operator::Operator;
+use super::product::multiply;
+use super::vector::dot;
 use crate::error::Error;
 use crate::matrix::Matrix;
 
@@ -31,39 +33,39 @@ impl Basis {
     }
 }
 
-/// An update in the singular basis of the weight that it is added to.
-#[derive(Debug, Clone, PartialEq)]
+/// How much of an update Δ lies where in the singular basis of the weight that it is added to: parts of `‖Δ‖²_F`.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Core {
-    /// `M = UᵀΔV`.
-    pub entries: Basis,
-    /// `‖uᵢᵀΔ‖²`: how much of the update leaves through each left singular vector.
-    pub left: Vec<f64>,
-    /// `‖Δvᵢ‖²`: how much of it enters through each right one.
-    pub right: Vec<f64>,
+    /// `Σᵢ (uᵢᵀΔvᵢ)²` over all triplets.
+    pub diagonal: f64,
+    /// `‖UᵣᵀΔVᵣ‖²_F` over the first r vectors of both sides.
+    pub principal: f64,
+    /// `‖UᵣᵀΔ‖²_F`: what leaves through the first left vectors.
+    pub left: f64,
+    /// `‖ΔVᵣ‖²_F`: what enters through the first right vectors.
+    pub right: f64,
 }
 
 impl Factors {
-    /// `update`, of the same shape as the matrix, in the basis of these.
-    pub fn core(&self, update: &Matrix) -> Core {
-        let entries = update.to_f64();
-        let update = MatRef::from_row_major_slice(&entries, update.rows(), update.cols());
-        let (u, v) = (self.left.as_mat(), self.right.as_mat());
-        let squares = |products: MatRef<'_, f64>| {
-            products.col_iter().map(|column| column.squared_norm_l2()).collect::<Vec<_>>()
-        };
-        let out = product(update.transpose(), u);
-        let core = product(out.as_ref().transpose(), v);
-        let left = squares(out.as_ref());
-        drop(out);
-        let right = squares(product(update, v).as_ref());
-        Core { entries: Basis::of(core.as_ref()), left, right }
+    /// Where `update`, of the same shape as the matrix, lies in the basis of these; the first `principal` vectors apart.
+    pub fn core(&self, update: &Operator<'_>, principal: usize) -> Core {
+        let r = principal.min(self.values.len());
+        let squares = |x: MatRef<'_, f64>| x.squared_norm_l2();
+        let images = update.images(&self.right);
+        let along = self.left.columns().zip(images.columns()).map(|(u, image)| dot(u, image));
+        let diagonal = along.map(|x| x * x).sum();
+        let (left, image) = (self.left.as_mat().subcols(0, r), images.as_mat().subcols(0, r));
+        let (principal, right) = (squares(product(left.transpose(), image).as_ref()), squares(image));
+        drop(images);
+        let left = squares(update.clone().transposed().images(&Basis::of(left)).as_mat());
+        Core { diagonal, principal, left, right }
     }
 }
 
-/// A product on this thread alone, so that its bits do not depend on how many there are.
+/// A product whose bits do not depend on the number of threads.
 fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     let mut out = Mat::zeros(a.nrows(), b.ncols());
-    matmul(out.as_mut(), Accum::Replace, a, b, 1.0, Par::Seq);
+    multiply(out.as_mut(), Accum::Replace, a, b, 1.0);
     out
 }
 
@@ -72,4 +74,42 @@ fn spectral_values(matrix: MatRef<'_, f64>) -> Result<Vec<f64>, Error> {
         (0..matrix.nrows()).flat_map(|i| (0..matrix.ncols()).map(move |j| matrix[(i, j)])).collect();
     let matrix = Matrix::from_f64(matrix.nrows(), matrix.ncols(), &entries)?;
     Ok(exact::singular_values(&matrix)?.values().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::operator::tests::{random, update};
+    use super::*;
+
+    #[test]
+    fn parts_of_an_update_are_those_of_its_matrix_in_the_basis() {
+        for (rows, cols) in [(30, 20), (20, 30)] {
+            let (base, tuned, thin) =
+                (random(rows, cols, 1), random(rows, cols, 2), update(rows, cols, 3, 1.0, 7));
+            let factors = exact::factors(&Operator::from(&base)).expect("converges");
+            let between = Operator::from(&tuned).minus(&Operator::from(&base)).expect("one shape");
+            for update in [between, Operator::from(&thin)] {
+                let entries = update.to_f64();
+                let dense = MatRef::from_row_major_slice(&entries, rows, cols);
+                let (u, v) = (factors.left.as_mat(), factors.right.as_mat());
+                let inside = u.transpose() * dense * v;
+                for r in [0, 1, 7, 20] {
+                    let expected = Core {
+                        diagonal: (0..20).map(|i| inside[(i, i)].powi(2)).sum(),
+                        principal: inside.get(..r, ..r).squared_norm_l2(),
+                        left: (u.subcols(0, r).transpose() * dense).squared_norm_l2(),
+                        right: (dense * v.subcols(0, r)).squared_norm_l2(),
+                    };
+                    let found = factors.core(&update, r);
+                    let parts = |core: &Core| [core.diagonal, core.principal, core.left, core.right];
+                    for (found, expected) in parts(&found).iter().zip(parts(&expected)) {
+                        assert!(
+                            (found - expected).abs() < 1e-12 * expected.max(1.0),
+                            "{r}: {found} {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

@@ -2,11 +2,9 @@
 
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::matrix::Matrix;
 use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, MissingReason};
 use crate::solver::Entries;
-use crate::solver::unit::Rescaled;
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// How much of a matrix is in memory at once.
@@ -67,18 +65,4 @@ pub fn equal(
         }
     }
     Ok(true)
-}
-
-/// `tuned − base` in f64.
-///
-/// # Errors
-/// When a side cannot be read.
-pub(super) fn difference(base: Rescaled<'_>, tuned: Rescaled<'_>) -> Result<Matrix, Error> {
-    let layer = tuned.layer;
-    let mut entries = Vec::with_capacity(layer.len());
-    for rows in layer.blocks(BLOCK) {
-        let (tuned, base) = (tuned.read(rows.clone())?, base.read(rows)?);
-        entries.extend(tuned.to_f64().iter().zip(base.to_f64()).map(|(tuned, base)| tuned - base));
-    }
-    Matrix::from_f64(layer.rows, layer.cols, &entries)
 }

@@ -6,10 +6,9 @@ use super::super::delta;
 use super::drift::Drift;
 use super::{Both, Preserve, Settings};
 use crate::error::Error;
-use crate::matrix::Matrix;
 use crate::metric::energy_rank;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
-use crate::solver::{Basis, Core, Factors};
+use crate::solver::{Basis, Core, Factors, Operator};
 use crate::spectrum::Spectrum;
 
 /// The two sides' singular vectors against each other, and the update in the base's basis.
@@ -36,7 +35,7 @@ impl Directions {
     pub(super) fn new(
         base: &Factors,
         tuned: &Factors,
-        update: &Matrix,
+        update: &Operator<'_>,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let spectra = [base.spectrum()?, tuned.spectrum()?];
@@ -47,11 +46,12 @@ impl Directions {
         };
         let angles = [angle(&base.left, &tuned.left)?, angle(&base.right, &tuned.right)?];
         let [base_values, tuned_values] = spectra;
+        let principal = settings.preserve.rank(&base_values);
         Ok(Self {
             left: base.left.cosines(&tuned.left),
             right: base.right.cosines(&tuned.right),
-            principal: settings.preserve.rank(&base_values),
-            core: base.core(update),
+            principal,
+            core: base.core(update, principal),
             base: base_values,
             tuned: tuned_values,
             top,
@@ -94,12 +94,6 @@ impl Directions {
 
     fn angle(&self, side: usize) -> Value {
         if self.top == 0 { Value::Missing(MissingReason::AllZero) } else { Value::real(self.angles[side]) }
-    }
-
-    /// The energy of the core's leading block.
-    fn principal_energy(&self) -> f64 {
-        let r = self.principal;
-        (0..r).flat_map(|j| &self.core.entries.column(j)[..r]).map(|x| x * x).sum()
     }
 }
 
@@ -283,7 +277,7 @@ pub(super) const PRINCIPAL_SHARE: Drift = Drift {
         source: "Effort, 2024",
     },
     unchanged: Value::Missing(MissingReason::NoUpdate),
-    value: |both| share(both, Directions::principal_energy),
+    value: |both| share(both, |directions| directions.core.principal),
 };
 
 pub(super) const MINOR_SHARE: Drift = Drift {
@@ -300,9 +294,8 @@ pub(super) const MINOR_SHARE: Drift = Drift {
     value: |both| {
         let energy = both.update.norm().powi(2);
         share(both, |directions| {
-            let leading = |energies: &[f64]| energies[..directions.principal].iter().sum::<f64>();
-            let touched = leading(&directions.core.left) + leading(&directions.core.right);
-            energy - touched + directions.principal_energy()
+            let Core { left, right, principal, .. } = directions.core;
+            energy - left - right + principal
         })
     },
 };
@@ -318,10 +311,5 @@ pub(super) const DIAG_SHARE: Drift = Drift {
         source: "SVFit, 2024",
     },
     unchanged: Value::Missing(MissingReason::NoUpdate),
-    value: |both| {
-        share(both, |directions| {
-            let core = &directions.core.entries;
-            (0..core.count()).map(|i| core.column(i)[i].powi(2)).sum()
-        })
-    },
+    value: |both| share(both, |directions| directions.core.diagonal),
 };

@@ -7,23 +7,25 @@ mod content;
 mod directions;
 mod drift;
 mod likeness;
+mod update;
 mod vocabulary;
 
 use std::cell::OnceCell;
 
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::matrix::{Dtype, Matrix};
+use crate::matrix::Dtype;
 use crate::metric::{Metric, Subject};
 use crate::report::{Flag, Measurements, MissingReason, Standing, Value};
 use crate::solver::unit::{self, Rescaled};
-use crate::solver::{self, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision};
+use crate::solver::{self, Cost, Entries, Factors, Form, Need, Operand, Precision};
 use crate::spectrum::Spectrum;
 use crate::weight::Catalogue;
 
 use super::spectrum;
 use directions::Directions;
 use likeness::Change;
+use update::{Update, all_vectors};
 
 pub use columns::{Retyped, STATUS_COLUMNS, TwoSided};
 pub use content::{BLOCK, Content, equal};
@@ -277,18 +279,20 @@ fn drifts_within(
 ) -> Result<(Vec<Value>, Option<Flag>), Error> {
     let all = || drifts_of(settings.vectors);
     let layer = weight.layer;
-    let (update, spectrum) = update(weight, tuned_weight, (settings.vectors, precision))?;
-    let directions = match &update {
-        Some(update) if settings.vectors == Vectors::All => {
-            let whole = |of: Rescaled<'_>| solver::all_vectors(&of.whole()?);
+    let update = Update::read(weight, tuned_weight)?;
+    let spectrum = solver::singular_values(update.operator()?, precision)?;
+    let directions = match settings.vectors {
+        Vectors::None => None,
+        Vectors::All => {
+            let [base, tuned] = update.sides();
             if factors.get().is_none() {
                 // The cell is empty, so nothing is refused.
-                let _ = factors.set(whole(weight)?);
+                let _ = factors.set(all_vectors(base, weight)?);
             }
-            let tuned = whole(tuned_weight)?;
-            factors.get().map(|base| Directions::new(base, &tuned, update, settings)).transpose()?
+            let tuned = all_vectors(tuned, tuned_weight)?;
+            let update = update.operator()?;
+            factors.get().map(|base| Directions::new(base, &tuned, &update, settings)).transpose()?
         }
-        _ => None,
     };
     let entries = Entries::new();
     let both = Both {
@@ -308,32 +312,6 @@ fn drifts_within(
         moved: spectrum.norm() > MOVED * base.norm(),
     };
     Ok((values, likeness::flag(weight, tuned_weight, change)?))
-}
-
-/// What was added to a weight, and its singular values: exactly, where an adapter stores it as such. It is in memory
-/// whole only where singular vectors are compared with it, or its values cannot be had otherwise.
-fn update(
-    base: Rescaled<'_>,
-    tuned: Rescaled<'_>,
-    (vectors, precision): (Vectors, Precision),
-) -> Result<(Option<Matrix>, Spectrum), Error> {
-    let vectors = vectors == Vectors::All;
-    let Some((source, layer)) = tuned.source.added(tuned.layer, (base.source, base.layer)) else {
-        if vectors {
-            let update = content::difference(base, tuned)?;
-            let spectrum = solver::singular_values(&update, precision)?;
-            return Ok((Some(update), spectrum));
-        }
-        let (base, tuned) = (base.whole()?, tuned.whole()?);
-        let update = Operator::from(&tuned).minus(&Operator::from(&base))?;
-        return Ok((None, solver::singular_values(update, precision)?));
-    };
-    let update = Held::read(&source, &layer)?.rescaled(tuned.exponent)?;
-    let spectrum = solver::singular_values(&update, precision)?;
-    Ok(match update {
-        Held::Dense(update) => (Some(update), spectrum),
-        Held::Thin(factors) => (if vectors { Some(factors.dense(0..layer.rows)?) } else { None }, spectrum),
-    })
 }
 
 /// The columns of a pair.
@@ -372,13 +350,14 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
     if let Some(base @ Weight { layer, .. }) = pair {
         let (short, long) = (layer.rows.min(layer.cols) as f64, layer.rows.max(layer.cols) as f64);
         let factors = solver::cost(&Form { operand: Operand::Whole, ..form(&base) }, Need::Vectors);
-        // Cosines of both sides, the update in both bases and in their product.
-        let products = 2.0 * (3.0 * long * short * short + 2.0 * short.powi(3));
+        // Cosines of both sides, and the update in the base's.
+        let products = 2.0 * (long + short) * short * short + 4.0 * long * short * short;
         cost.flops += factors.flops + (factors.flops + products) * tuned.len() as f64;
-        // The update and the base's factors wait while the tuned side is decomposed.
-        let (entries, read_as) = (layer.len() as u64, layer.read_as.size() as u64);
-        let waiting = 8 * entries + (8.0 * (long + short) * short) as u64;
-        cost.bytes = cost.bytes.max(factors.bytes + entries * read_as + waiting);
+        // Both weights and the base's factors wait while the tuned side is decomposed.
+        let read_as = tuned.iter().map(|tuned| tuned.layer.read_as.size()).fold(0, usize::max);
+        let stored = (layer.len() * (layer.read_as.size() + read_as)) as u64;
+        let waiting = stored + (8.0 * (long + short) * short) as u64;
+        cost.bytes = cost.bytes.max(factors.bytes + waiting);
     }
     cost
 }
