@@ -17,10 +17,9 @@ mod verdict;
 mod version1;
 mod word;
 
-use std::collections::BTreeMap;
-
-use serde::ser::SerializeMap;
+use serde::ser::{Error, SerializeMap};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Map;
 
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
@@ -104,14 +103,15 @@ impl Measurements {
 impl Serialize for Measurements {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let mut missing = BTreeMap::new();
+        let mut missing = Map::new();
         for (column, value) in &self.0 {
             match *value {
                 Value::Count(n) => map.serialize_entry(column.key, &n)?,
                 Value::Real(x) => map.serialize_entry(column.key, &x)?,
                 Value::Missing(reason) => {
                     map.serialize_entry(column.key, &())?;
-                    missing.insert(column.key, reason);
+                    let reason = serde_json::to_value(reason).map_err(S::Error::custom)?;
+                    missing.insert(column.key.to_owned(), reason);
                 }
             }
         }
@@ -199,16 +199,21 @@ impl Row {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Matrices with numbers.
+    #[serde(default)]
     pub measured: u64,
     /// Matrices whose numbers were taken from a byte-identical one; also counted in `measured`.
+    #[serde(default)]
     pub tied: u64,
     /// Matrices that could not be read or decomposed.
+    #[serde(default)]
     pub failed: u64,
     /// Tensors that are no matrices.
+    #[serde(default)]
     pub skipped: u64,
     /// Tensors and matrices that `--include`/`--exclude` left out.
     pub filtered: u64,
     /// Entries of all measured matrices, tied ones counted once.
+    #[serde(default)]
     pub parameters: u64,
     /// Only in a comparison: what became of the matrices that were not measured on both sides.
     #[serde(skip_serializing_if = "Option::is_none")]

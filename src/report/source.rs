@@ -92,11 +92,13 @@ pub struct Source {
     /// The path as the user gave it.
     pub path: String,
     /// Name of the format.
+    #[serde(default)]
     pub format: Word,
     /// The commit of the Hugging Face hub, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// The weight files, in reading order.
+    #[serde(default)]
     pub files: Vec<SourceFile>,
 }
 

@@ -132,6 +132,11 @@ fn a_report_that_makes_no_sense_is_refused() {
         let error = read(&damaged).unwrap_err();
         assert!(error.contains(part), "{error}");
     };
+    let mut enough = whole.clone();
+    remove(&mut enough["model"], "files");
+    remove(&mut enough["totals"], "tied");
+    assert!(read(&enough).is_ok());
+    check(&|report| remove(&mut report["totals"], "filtered"), "missing field `filtered`");
     check(&|report| remove(report, "columns"), "missing field `columns`");
     check(&|report| remove(report, "totals"), "missing field `totals`");
     check(&|report| report["columns"][0] = json!("a b"), "`a b` is not a name of a column");
