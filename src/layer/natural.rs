@@ -43,7 +43,34 @@ fn last_piece(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
     use super::natural;
+
+    /// Names that meet where numbers, zeros and letters of several bytes begin and end.
+    fn name() -> impl Strategy<Value = String> {
+        let parts = vec!["a", "b", ".", "0", "00", "1", "10", "9", "[", "σ", "τ", "/", ":", "-"];
+        prop::collection::vec(prop::sample::select(parts), 0..6).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 20_000,
+            rng_seed: RngSeed::Fixed(1),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn the_order_is_total([a, b, c] in [name(), name(), name()]) {
+            prop_assert_eq!(natural(&a, &b), natural(&b, &a).reverse());
+            prop_assert_eq!(natural(&a, &b).is_eq(), a == b);
+            if natural(&a, &b).is_le() && natural(&b, &c).is_le() {
+                prop_assert!(natural(&a, &c).is_le(), "{} {} {}", a, b, c);
+            }
+        }
+    }
 
     #[test]
     fn names_are_ordered_as_a_person_counts() {

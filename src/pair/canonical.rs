@@ -69,8 +69,21 @@ const GGUF_BLOCK: [(&str, &str); 18] = [
 /// GGUF's stacks of experts, `blk.N.ffn_up_exps[E]`; of old files `blk.N.ffn_up.E`.
 const GGUF_EXPERTS: [(&str, &str); 3] = [("gate", "gate_proj"), ("up", "up_proj"), ("down", "down_proj")];
 
-/// The name that a matrix or tensor goes by in every dialect.
+/// The name that a matrix or tensor goes by in every dialect. The canonical name of a canonical name is itself.
 pub fn canonical(name: &str) -> String {
+    let mut name = name.to_owned();
+    loop {
+        // A wrapper may hide another dialect. No rule makes what another takes apart, so this ends.
+        let next = translated(&name);
+        if next == name {
+            return name;
+        }
+        name = next;
+    }
+}
+
+/// The name after one rule of each kind.
+fn translated(name: &str) -> String {
     let name = unwrapped(name);
     let ending = [".weight", ".bias"].into_iter().find(|ending| name.ends_with(ending)).unwrap_or_default();
     let stem = name.strip_suffix(ending).unwrap_or(&name);
@@ -149,6 +162,9 @@ fn unwrapped(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
     use super::*;
 
     fn check(names: &[&str], expected: &str) {
@@ -183,6 +199,43 @@ mod tests {
         check(&["blk.0.ffn_down", "model.layers.0.mlp.down_proj"], "model.layers.0.mlp.down_proj");
         check(&["token_embd.weight", "model.embed_tokens.weight"], "model.embed_tokens.weight");
         check(&["mid_block.attentions.0.query"], "mid_block.attentions.0.to_q");
+    }
+
+    /// Names made of all that a rule looks for, and of parts that none does.
+    fn name() -> impl Strategy<Value = String> {
+        let rules = WRAPPERS.iter().chain(&INSIDE).chain(BEGINNINGS.iter().flat_map(|(a, b, c)| [a, b, c]));
+        let pairs = MIDDLES.iter().chain(&EXPERTS).chain(&ATTENTIONS).chain(&GGUF).chain(&GGUF_BLOCK);
+        let parts = rules.chain(pairs.flat_map(|(from, to)| [from, to])).copied();
+        let more = [
+            "blk.",
+            "3.",
+            "experts.",
+            ".12",
+            ".weight",
+            ".bias",
+            "ffn_up_exps[4]",
+            "ffn_gate.7",
+            ".",
+            "q",
+            "σ",
+        ];
+        let parts: Vec<&str> = parts.chain(more).collect();
+        prop::collection::vec(prop::sample::select(parts), 0..8).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 20_000,
+            rng_seed: RngSeed::Fixed(1),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn a_canonical_name_stays_as_it_is(name in name()) {
+            let once = canonical(&name);
+            prop_assert_eq!(canonical(&once), once);
+        }
     }
 
     #[test]
