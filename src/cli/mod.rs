@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and one file a subcommand that joins the pieces.
 
 mod allocate;
+mod cgroup;
 mod compare;
 mod completions;
 mod config;

@@ -14,9 +14,9 @@ use crate::layer::Filter;
 use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
 use crate::solver::{self, Precision};
 
-use super::remark;
 use super::settings::Shared;
 use super::values::{When, filter};
+use super::{cgroup, remark};
 
 /// What a command on one model looks at.
 #[derive(Debug, Args)]
@@ -286,6 +286,5 @@ fn half_of_free() -> u64 {
     let Ok(mut system) = System::new() else { return UNKNOWN / 2 };
     system.refresh_memory();
     let free = system.available_memory();
-    let granted = system.cgroup_limits().map_or(free, |limits| limits.free_memory.min(free));
-    granted / 2
+    cgroup::free_memory().map_or(free, |granted| granted.min(free)) / 2
 }

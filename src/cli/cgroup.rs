@@ -1,0 +1,85 @@
+//! What the control groups of this process, nested or not, leave of the memory: version 1 and 2, as Linux mounts them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where control groups are mounted.
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// The bytes that the tightest group of this process still grants; none where no group sets a limit.
+pub(super) fn free_memory() -> Option<u64> {
+    free_in(Path::new(MOUNT), &fs::read_to_string("/proc/self/cgroup").ok()?)
+}
+
+/// The same for the groups that `membership` lists, each with all groups around it.
+fn free_in(mount: &Path, membership: &str) -> Option<u64> {
+    let groups = membership.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let path = path.trim_start_matches('/');
+        let is_first = controllers.split(',').any(|name| name == "memory");
+        match controllers {
+            // Version 2 alone, or beside version 1.
+            "" => Some(vec![(mount.to_owned(), path, &SECOND), (mount.join("unified"), path, &SECOND)]),
+            _ if is_first => Some(vec![(mount.join("memory"), path, &FIRST)]),
+            _ => None,
+        }
+    });
+    let all = groups.flatten().flat_map(|(root, path, files)| {
+        let own = root.join(path);
+        let around: Vec<PathBuf> =
+            own.ancestors().take_while(|group| group.starts_with(&root)).map(Path::to_owned).collect();
+        around.into_iter().filter_map(|group| free(&group, files))
+    });
+    all.min()
+}
+
+/// The files of a group: its limit, what it has taken, and what of `memory.stat` it could give back.
+struct Files {
+    limit: &'static str,
+    taken: &'static str,
+    cached: &'static str,
+}
+
+const FIRST: Files =
+    Files { limit: "memory.limit_in_bytes", taken: "memory.usage_in_bytes", cached: "total_inactive_file" };
+const SECOND: Files = Files { limit: "memory.max", taken: "memory.current", cached: "inactive_file" };
+
+/// What one group grants; none without a limit.
+fn free(group: &Path, files: &Files) -> Option<u64> {
+    let text = |name: &str| fs::read_to_string(group.join(name)).ok();
+    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    let (limit, taken) = (number(files.limit)?, number(files.taken)?);
+    let stat = text("memory.stat").unwrap_or_default();
+    let cached = stat.lines().find_map(|line| line.strip_prefix(files.cached)?.trim().parse::<u64>().ok());
+    Some(limit.saturating_sub(taken.saturating_sub(cached.unwrap_or(0))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups below a mount, each with a limit, what was taken, and what of that is cache.
+    fn check(files: &Files, groups: &[(&str, &str, u64, u64)], membership: &str, expected: Option<u64>) {
+        let mount = tempfile::tempdir().expect("a folder");
+        for (path, limit, taken, cached) in groups {
+            let group = mount.path().join(path);
+            fs::create_dir_all(&group).expect("created");
+            let write = |name: &str, text: String| fs::write(group.join(name), text).expect("written");
+            write(files.limit, format!("{limit}\n"));
+            write(files.taken, format!("{taken}\n"));
+            write("memory.stat", format!("anon 5\n{} {cached}\n", files.cached));
+        }
+        assert_eq!(free_in(mount.path(), membership), expected, "{membership}");
+    }
+
+    #[test]
+    fn the_tightest_group_around_a_process_counts() {
+        let nested = [("a", "1000", 300, 100), ("a/b", "500", 200, 0), ("a/b/c", "max", 100, 0)];
+        check(&SECOND, &nested, "0::/a/b/c\n", Some(300));
+        check(&SECOND, &nested, "0::/a\n", Some(800));
+        check(&SECOND, &[("unified/a", "70", 90, 0)], "1:cpu:/\n0::/a\n", Some(0));
+        let first = [("memory/a", "9223372036854771712", 5, 0), ("memory/a/b", "400", 150, 50)];
+        check(&FIRST, &first, "7:cpu:/x\n4:hugetlb,memory:/a/b\n", Some(300));
+        check(&FIRST, &[], "4:memory:/a\n0::/\nnonsense\n", None);
+    }
+}
