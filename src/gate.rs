@@ -6,6 +6,7 @@ mod accept;
 mod accuracy;
 mod bounds;
 mod clause;
+mod findings;
 mod items;
 mod judge;
 mod missing;
@@ -25,7 +26,8 @@ pub use clause::Clause;
 pub use judge::Gate;
 pub use missing::{MissingPolicy, reason};
 
-/// A parsed `[GLOB:] COLUMN OP NUMBER[%]` or `[GLOB:] AGGREGATE(COLUMN [OP NUMBER]) OP NUMBER[%]`.
+/// A parsed `[GLOB:] COLUMN OP NUMBER[%]`, `[GLOB:] AGGREGATE(COLUMN [OP NUMBER]) OP NUMBER[%]` or
+/// `[GLOB:] finding(NAME|LEVEL) [OP NUMBER]`.
 #[derive(Debug, Clone)]
 pub struct Rule {
     text: String,
@@ -39,6 +41,7 @@ pub struct Rule {
 enum Subject {
     Each(&'static Column),
     All(Aggregate, &'static Column, Option<Line>),
+    Findings(findings::Wanted),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,16 +145,13 @@ enum Crossing {
 }
 
 impl Rule {
-    /// Parses `text` against the columns a report will have.
+    /// Parses `text` against the columns a report will have, and the names of the findings it may have.
     ///
     /// # Errors
     /// [`Error::Rule`] that says which part is wrong; [`Error::Column`] with the nearest right one.
-    pub fn parse(text: &str, columns: &[&'static Column]) -> Result<Self, Error> {
+    pub fn parse(text: &str, columns: &[&'static Column], findings: &[&'static str]) -> Result<Self, Error> {
         let wrong = |what: &str| Error::Rule { rule: text.to_owned(), problem: what.to_owned() };
         let (left, line) = comparison(text).map_err(|what| wrong(&what))?;
-        let line = line.ok_or_else(|| {
-            wrong("no comparison; write `[GLOB:] COLUMN OP NUMBER`, as in `stable_rank < 2`")
-        })?;
         // A colon may stand in a name, so the glob ends at the last one.
         let (glob, expression) = match left.rsplit_once(':') {
             Some((glob, expression)) => (Some(glob.trim()), expression.trim()),
@@ -159,6 +159,14 @@ impl Rule {
         };
         let glob = glob.map(|glob| Glob::new(glob).map(|glob| glob.compile_matcher()));
         let glob = glob.transpose().map_err(|e| wrong(&e.to_string()))?;
+        if let Some(word) = findings::inside(expression) {
+            let wanted = findings::Wanted::parse(word, findings).map_err(|what| wrong(&what))?;
+            let line = line.unwrap_or(findings::ANY);
+            return Ok(Self { text: text.to_owned(), glob, subject: Subject::Findings(wanted), line });
+        }
+        let line = line.ok_or_else(|| {
+            wrong("no comparison; write `[GLOB:] COLUMN OP NUMBER`, as in `stable_rank < 2`")
+        })?;
         let subject = match expression.strip_suffix(')').and_then(|s| s.split_once('(')) {
             None => {
                 let column = column(expression, columns)?;
@@ -199,10 +207,11 @@ impl Rule {
         &self.text
     }
 
-    /// Its column.
-    pub fn column(&self) -> &'static Column {
+    /// The key of its column, or the name or level of its finding.
+    pub fn key(&self) -> &'static str {
         match self.subject {
-            Subject::Each(column) | Subject::All(_, column, _) => column,
+            Subject::Each(column) | Subject::All(_, column, _) => column.key,
+            Subject::Findings(wanted) => wanted.word(),
         }
     }
 }
@@ -213,6 +222,12 @@ pub fn key_of(text: &str) -> Option<&str> {
     let expression = left.rsplit_once(':').map_or(left, |(_, expression)| expression).trim();
     let inside = expression.strip_suffix(')').and_then(|e| e.split_once('(')).map(|(_, inside)| inside);
     Some(inside.map_or(Some(expression), |inside| Some(comparison(inside).ok()?.0))?.trim())
+}
+
+/// The name or level in a rule on findings, before it is known whether there is such; none of other rules.
+pub fn finding_of(text: &str) -> Option<&str> {
+    let (left, _) = comparison(text).ok()?;
+    findings::inside(left.rsplit_once(':').map_or(left, |(_, expression)| expression).trim())
 }
 
 /// Splits `left OP NUMBER[%]` at the last operator outside parentheses; no operator gives the whole text and no line.

@@ -36,6 +36,7 @@ pub mod cli;
 pub mod dialect;
 pub mod engine;
 pub mod error;
+pub mod findings;
 pub mod format;
 pub mod gate;
 pub mod layer;

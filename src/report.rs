@@ -5,14 +5,17 @@
 mod coded;
 mod column;
 mod comparison;
+mod finding;
 mod flag;
 mod intruders;
 mod inventory;
 mod labels;
 mod missing;
+mod places;
 mod printable;
 mod read;
 mod source;
+mod summary;
 mod verdict;
 mod version1;
 mod word;
@@ -23,13 +26,16 @@ use serde_json::Map;
 
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
+pub use finding::{Finding, Level, Unchecked};
 pub use flag::Flag;
 pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
 pub use missing::MissingReason;
+pub use places::{Concentration, Entry, Order, Places, Reordering};
 pub use read::Meaning;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
+pub use summary::Summary;
 pub use verdict::{Offender, Outcome, Severity, Verdict};
 pub use word::Word;
 
@@ -168,6 +174,9 @@ pub struct Row {
     /// The numbers.
     #[serde(flatten, skip_deserializing)]
     pub values: Measurements,
+    /// Entries, rows and columns that findings name.
+    #[serde(default, skip_serializing_if = "Places::is_empty")]
+    pub places: Places,
     /// Up to 32 singular values at even steps from the first to the last: enough to draw the spectrum.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sketch: Vec<f64>,
@@ -256,6 +265,15 @@ pub struct Report {
     /// What a reader should know beside the numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What the matrices of one model say together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// What was found, the worst first.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// What could not be looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings_unchecked: Vec<Unchecked>,
     /// The rules' judgements, in the order given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,

@@ -22,8 +22,8 @@ pub const OPERATIONS_PER_BYTE: f64 = 8.0;
 /// When it cannot be read.
 pub fn measure(source: &Catalogue, layer: &Layer) -> Result<Measured, Error> {
     let content = Content::of(source, layer)?;
-    let values = content.measurements(layer, HYGIENE);
-    Ok(Measured { values, flags: vec![], identity: content.identity, spectrum: None })
+    let (values, places) = (content.measurements(layer, HYGIENE), content.places(layer));
+    Ok(Measured { values, places, flags: vec![], identity: content.identity, spectrum: None })
 }
 
 /// What the bytes of a stored tensor say, whatever becomes of it; none where they cannot be told from those of others.

@@ -14,7 +14,7 @@ pub mod rank;
 pub mod resize;
 pub mod spectrum;
 
-use crate::report::{Flag, Measurements};
+use crate::report::{Flag, Measurements, Places};
 use crate::spectrum::Spectrum;
 use crate::weight::ContentId;
 
@@ -23,6 +23,8 @@ use crate::weight::ContentId;
 pub struct Measured {
     /// The numbers, in the order of the command's columns.
     pub values: Measurements,
+    /// Entries, rows and columns that findings name.
+    pub places: Places,
     /// Cautions for whoever reads the numbers.
     pub flags: Vec<Flag>,
     /// What it is called equal by.

@@ -44,5 +44,5 @@ pub fn measure_with(
     let subject =
         Subject::new(layer, &entries, spectrum.as_ref().ok_or(MissingReason::NonFinite)).rounded(rounded);
     let values = evaluate(&subject);
-    Ok(Measured { values, flags: subject.flags(), identity, spectrum })
+    Ok(Measured { values, places: subject.places(), flags: subject.flags(), identity, spectrum })
 }

@@ -93,6 +93,9 @@ pub(super) struct Common {
     /// What the table shows of eight experts and more
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = ExpertRows::Fold, help_heading = "Output")]
     pub experts: ExpertRows,
+    /// Numbers alone, without the sentences on what stands out in them
+    #[arg(long, help_heading = "Output")]
+    pub no_findings: bool,
     /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
     #[arg(long, help_heading = "Output")]
     pub csv_raw: bool,

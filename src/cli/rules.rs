@@ -5,13 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::analysis::columns;
 use crate::analysis::compare::STATUS_COLUMNS;
 use crate::error::Error;
+use crate::findings::{self, Definition, FINDINGS, Of};
 use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
 use crate::layer::Filter;
 use crate::metric::HYGIENE;
 use crate::report::{Aspect, Column, ColumnKey, Hidden, Severity};
 
 use super::options::Common;
-use super::settings::{FileRule, SettingsFile};
+use super::settings::{AllowedFinding, FileRule, SettingsFile};
 use super::values::filter;
 use super::{explain, remark};
 
@@ -19,6 +20,7 @@ use super::{explain, remark};
 /// of `columns` is an error, too.
 pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) -> Result<Gate, Error> {
     check_columns(common, columns)?;
+    let findings = &names(common, columns);
     let shared = &common.shared;
     let typed = &shared.fail_if;
     let mut clauses = vec![];
@@ -26,7 +28,7 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
     if let Some(file) = &shared.file {
         // A rule that is typed, too, is meant as it is typed.
         for filed in file.rules.iter().filter(|filed| !typed.contains(&filed.text)) {
-            match Rule::parse(&filed.text, columns) {
+            match Rule::parse(&filed.text, columns, findings) {
                 Ok(rule) => clauses.push(clause(rule, filed, file)?),
                 Err(_) if is_elsewhere(command, &filed.text, columns) => {
                     if !common.quiet {
@@ -45,7 +47,7 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
     }
     let filed = shared.file.as_ref().map(general).unwrap_or_default();
     for text in typed {
-        let (rule, filter) = (Rule::parse(text, columns)?, Filter::default());
+        let (rule, filter) = (Rule::parse(text, columns, findings)?, Filter::default());
         clauses.push(Clause { rule, severity: Severity::Error, filter, missing: filed.clone() });
     }
     if let Some(missing) = shared.typed_missing() {
@@ -56,11 +58,23 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
 
 /// What is wrong with typed rules whatever the columns are: for a command whose columns depend on what it opens.
 pub(super) fn check_syntax(common: &Common) -> Result<(), Error> {
-    let problem = |text: &String| match Rule::parse(text, &[]) {
+    let findings: Vec<&'static str> = FINDINGS.iter().map(|finding| finding.name).collect();
+    let problem = |text: &String| match Rule::parse(text, &[], &findings) {
         Ok(_) | Err(Error::Column { .. }) => Ok(()),
         Err(error) => Err(error),
     };
     common.shared.fail_if.iter().try_for_each(problem)
+}
+
+/// The findings that a report with `columns` may have.
+fn names(common: &Common, columns: &[&'static Column]) -> Vec<&'static str> {
+    let has = |key: &&str| columns.iter().any(|column| column.key.split('@').next() == Some(*key));
+    let is_there = |finding: &&Definition| {
+        !common.no_findings
+            && (finding.of != Of::Pairs || has(&"changed"))
+            && finding.evidence.iter().all(has)
+    };
+    FINDINGS.iter().filter(is_there).map(|finding| finding.name).collect()
 }
 
 /// The matrices and other tensors, by name, that the settings file leaves out.
@@ -76,6 +90,12 @@ pub(super) fn hidden<'n>(
         matrices: matrices.filter(left_out).map(str::to_owned).collect(),
         others: others.filter(left_out).map(str::to_owned).collect(),
     })
+}
+
+/// The findings that the file allows today.
+pub(super) fn allowed_findings(file: &SettingsFile) -> Vec<&AllowedFinding> {
+    let today = today();
+    file.allowed.iter().filter(|allowed| allowed.until.is_none_or(|until| today <= until)).collect()
 }
 
 /// An error about a column that needs a decomposition, where none is made, says so.
@@ -120,6 +140,10 @@ fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Result<Clause, E
 /// Whether a rule is about a column that `command` never has, but another command does. One that `command` may have,
 /// and has not this time, is not passed over: the gate would be open.
 fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> bool {
+    if let Some(word) = gate::finding_of(text) {
+        let pairs = findings::definition(word).map(|definition| definition.of == Of::Pairs);
+        return pairs.is_some_and(|pairs| pairs != (command == "compare"));
+    }
     let Some(key) = gate::key_of(text).filter(|key| columns::meaning(key).is_some()) else { return false };
     let here = ColumnKey::parse(key, columns::metrics_of(command));
     match command {

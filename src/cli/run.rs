@@ -4,8 +4,11 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+use globset::GlobMatcher;
+
 use crate::checkpoint::Catalogue;
 use crate::error::Error;
+use crate::findings;
 use crate::gate::Gate;
 use crate::layer::{Filter, bare};
 use crate::notation;
@@ -70,6 +73,7 @@ pub(super) fn report(
         report.unlisted.hidden =
             rules::hidden(common, all.layers.iter().map(|layer| layer.name.as_str()), others)?;
     }
+    find(&mut report, common);
     judge(&mut report, common, gate)?;
     Ok(Some(Finished { report, spectra }))
 }
@@ -142,6 +146,36 @@ pub(super) fn deliver_as(
 
 /// Writes to stdout, in the given look.
 pub(super) type Content<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write) -> std::io::Result<()>;
+
+/// Adds what the numbers of `report` say in sentences, without what `svdkit.toml` ignores or allows.
+pub(super) fn find(report: &mut Report, common: &Common) {
+    report.summary = if report.command == "spectrum" { findings::summary(report) } else { None };
+    if common.no_findings {
+        report.findings_unchecked = findings::unlooked("left out by `--no-findings`");
+        return;
+    }
+    let Some(file) = &common.shared.file else {
+        (report.findings, report.findings_unchecked) = findings::find(report, &|_, _| false);
+        return;
+    };
+    let allowed = rules::allowed_findings(file);
+    let (mut found, mut unchecked) = findings::find(report, &|finding, matrix| {
+        allowed.iter().any(|allowed| {
+            let matches = |glob: &GlobMatcher| matrix.is_some_and(|matrix| glob.is_match(matrix));
+            allowed.finding == finding && allowed.matrix.as_ref().is_none_or(matches)
+        })
+    });
+    found.retain(|finding| !file.ignored.iter().any(|name| finding.name == name.as_str()));
+    unchecked.retain(|unchecked| !file.ignored.iter().any(|name| unchecked.name == name.as_str()));
+    let left_out = findings::unlooked("left out by `[findings]` of `svdkit.toml`").into_iter();
+    unchecked.extend(left_out.filter(|one| file.ignored.iter().any(|name| one.name == name.as_str())));
+    (report.findings, report.findings_unchecked) = (found, unchecked);
+    for allowed in allowed {
+        report
+            .notes
+            .push(crate::error::printable(&format!("{} is allowed: {}", allowed.finding, allowed.reason)));
+    }
+}
 
 /// What the gate says of `report`, whose rows are then put into the order of `--sort`.
 pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result<(), Error> {

@@ -102,9 +102,8 @@ impl Acceptance {
 /// Turns what was found and is accepted into that, and says of what is not why an acceptance does not hold.
 pub(super) fn accept(accepted: &[Acceptance], today: Day, rule: &Rule, found: &mut Found) {
     let Found { gap, finding, .. } = found;
-    let about = |acceptance: &&Acceptance| {
-        acceptance.is_about(rule.text(), rule.column().key, finding.matrix.as_deref())
-    };
+    let about =
+        |acceptance: &&Acceptance| acceptance.is_about(rule.text(), rule.key(), finding.matrix.as_deref());
     let about: Vec<&Acceptance> = accepted.iter().filter(about).collect();
     let (valid, expired): (Vec<&Acceptance>, Vec<&Acceptance>) =
         about.into_iter().partition(|acceptance| acceptance.holds(today));

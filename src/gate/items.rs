@@ -33,9 +33,12 @@ pub(super) struct Items<'r> {
 ///
 /// # Errors
 /// [`Error::Rule`] where there is nothing: a gate that looks at nothing would always pass.
-pub(super) fn items<'r>(clause: &Clause, report: &'r Report) -> Result<Items<'r>, Error> {
+pub(super) fn items<'r>(
+    clause: &Clause,
+    column: &'static Column,
+    report: &'r Report,
+) -> Result<Items<'r>, Error> {
     let rule = &clause.rule;
-    let column = rule.column();
     let wanted =
         |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
     let rows: Vec<&Row> = report.rows.iter().filter(|row| wanted(&row.name)).collect();

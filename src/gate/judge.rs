@@ -12,7 +12,7 @@ use super::clause::{Clause, Found};
 use super::items::{Item, Items, hidden, items};
 use super::missing::Gap;
 use super::sums::Sum;
-use super::{Crossing, Line, Subject, words};
+use super::{Crossing, Line, Subject, findings, words};
 
 /// All that a report is judged by.
 #[derive(Debug, Clone)]
@@ -43,14 +43,39 @@ impl Gate {
 
     fn verdict(&self, clause: &Clause, report: &Report) -> Result<Verdict, Error> {
         let rule = &clause.rule;
-        let items = items(clause, report)?;
-        let Judgement { mut found, missing, allowed } = match &rule.subject {
-            Subject::Each(column) => each_row(clause, rule.line, column, &items),
+        let (column, sum) = match &rule.subject {
+            Subject::Findings(wanted) => {
+                let (found, remarks) = findings::judge(clause, *wanted, rule.line, report);
+                return Ok(self.told(clause, found, &remarks));
+            }
+            Subject::Each(column) => (column, None),
             Subject::All(aggregate, column, condition) => {
-                let sum = Sum { line: rule.line, aggregate: *aggregate, column, condition: *condition };
-                one_sum(clause, &sum, &items)
+                let (aggregate, condition) = (*aggregate, *condition);
+                (column, Some(Sum { line: rule.line, aggregate, column, condition }))
             }
         };
+        let items = items(clause, column, report)?;
+        let Judgement { found, missing, allowed } = match &sum {
+            None => each_row(clause, rule.line, column, &items),
+            Some(sum) => one_sum(clause, sum, &items),
+        };
+        let mut reasons = BTreeMap::new();
+        for gap in missing.iter().chain(&allowed) {
+            *reasons.entry(gap.why.code().to_owned()).or_default() += 1;
+        }
+        let remarks =
+            [words::passed_over(&allowed, items.all.len()), hidden(items.hidden, &report.unlisted.hidden.by)];
+        Ok(Verdict {
+            missing: (missing.len() + allowed.len()) as u64,
+            missing_reasons: reasons,
+            hidden: items.hidden as u64,
+            ..self.told(clause, found, &remarks.into_iter().flatten().collect::<Vec<_>>())
+        })
+    }
+
+    /// The verdict on what was found, the worst first, after what is accepted.
+    fn told(&self, clause: &Clause, mut found: Vec<Found>, remarks: &[String]) -> Verdict {
+        let rule = &clause.rule;
         for found in &mut found {
             accept(&self.accepted, self.today, rule, found);
         }
@@ -61,26 +86,20 @@ impl Gate {
         });
         let count = |outcome| found.iter().filter(|found| found.finding.outcome == outcome).count() as u64;
         let broken = |found: &&Found| found.gap.is_none() && found.finding.outcome == Outcome::Fail;
-        let mut reasons = BTreeMap::new();
-        for gap in missing.iter().chain(&allowed) {
-            *reasons.entry(gap.why.code().to_owned()).or_default() += 1;
-        }
-        let remarks =
-            [words::passed_over(&allowed, items.all.len()), hidden(items.hidden, &report.unlisted.hidden.by)];
-        Ok(Verdict {
+        Verdict {
             rule: rule.text.clone(),
             severity: clause.severity,
             outcome: found.first().map_or(Outcome::Pass, |found| found.finding.outcome),
             broken: found.iter().filter(broken).count() as u64,
-            missing: (missing.len() + allowed.len()) as u64,
-            missing_reasons: reasons,
+            missing: 0,
+            missing_reasons: BTreeMap::new(),
             inconclusive: count(Outcome::Inconclusive),
             accepted: count(Outcome::Accepted),
-            hidden: items.hidden as u64,
-            remarks: remarks.into_iter().flatten().map(|remark| printable(&remark)).collect(),
+            hidden: 0,
+            remarks: remarks.iter().map(|remark| printable(remark)).collect(),
             worst: found.first().map(|found| found.finding.told()),
             offenders: found.into_iter().map(|found| found.finding).collect(),
-        })
+        }
     }
 }
 
@@ -144,9 +163,7 @@ fn one_sum<'r>(clause: &Clause, sum: &Sum, items: &'r Items<'_>) -> Judgement<'r
 fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Found> {
     let known = item.known?;
     let told = match (&item.gap, item.row) {
-        (Some(gap), _) => {
-            format!("{}: {} ({})", words::known(column, column.key, known), gap.words, gap.why.code())
-        }
+        (Some(gap), _) => words::bounded(column, known, gap),
         (None, Some(row)) => words::told(row, column, known.value),
         // What has no row is known by a count alone.
         (None, None) => format!("{} = {}", column.key, notation::count(known.value as u64)),
@@ -164,8 +181,7 @@ fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Found
 fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Found {
     let (outcome, what) = match item.known {
         Some(known) => {
-            let told =
-                format!("{}: {} ({})", words::known(column, column.key, known), gap.words, gap.why.code());
+            let told = words::bounded(column, known, gap);
             (Outcome::Inconclusive, words::unsure(&told, f64::INFINITY))
         }
         None => (Outcome::Fail, words::unmeasured(column.key, gap)),
@@ -239,13 +255,16 @@ mod tests {
             totals: Totals::default(),
             groups: vec![],
             notes: vec![],
+            summary: None,
+            findings: vec![],
+            findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: Unlisted::default(),
         }
     }
 
     fn gate(rule: &str, missing: MissingPolicy, accepted: Vec<Acceptance>) -> Result<Gate, Error> {
-        let rule = Rule::parse(rule, &columns())?;
+        let rule = Rule::parse(rule, &columns(), &["random-like"])?;
         let clause = Clause { rule, severity: Severity::Error, filter: Filter::default(), missing };
         Ok(Gate { clauses: vec![clause], accepted, today: Day { year: 2026, month: 11, day: 24 } })
     }
@@ -346,11 +365,9 @@ mod tests {
         check(Some("a.0"), None, (Outcome::Fail, 0), "alpha = 5.000");
         check(Some("a.*"), day(23), (Outcome::Fail, 0), "; was accepted until 2026-11-23: pruned");
         let rule = acceptance(Accepts::Rule("sum(alpha) > 1".to_owned()), None, None);
-        assert_eq!(
-            judged("sum(alpha) > 1", MissingPolicy::lacking(), vec![rule.clone()]).outcome,
-            Outcome::Accepted
-        );
-        assert_eq!(judged("sum(alpha) > 2", MissingPolicy::lacking(), vec![rule]).outcome, Outcome::Fail);
+        let outcome = |text: &str| judged(text, MissingPolicy::lacking(), vec![rule.clone()]).outcome;
+        assert_eq!(outcome("sum(alpha) > 1"), Outcome::Accepted);
+        assert_eq!(outcome("sum(alpha) > 2"), Outcome::Fail);
     }
 
     #[test]

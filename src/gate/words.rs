@@ -50,6 +50,11 @@ pub(super) fn known(column: &'static Column, of: &str, known: Known) -> String {
     }
 }
 
+/// What bounds a value that could not be measured, and why it could not.
+pub(super) fn bounded(column: &'static Column, value: Known, gap: &Gap) -> String {
+    format!("{}: {} ({})", known(column, column.key, value), gap.words, gap.why.code())
+}
+
 /// Why a row has no value in column `key`, and what the base had instead.
 pub(super) fn unmeasured(key: &str, gap: &Gap) -> String {
     let base = gap.base.map_or_else(String::new, |base| format!("; the base has {}", notation::real(base)));

@@ -94,7 +94,7 @@ pub(super) fn optimal_cut(beta: f64) -> f64 {
 ///
 /// With `t = c + h sin θ`, `c = 1 + β`, `h = 2√β`, the density integrates to
 /// `[cθ + h cos θ − 2(1−β) atan((c tan(θ/2) + h)/(1−β))] / 2πβ`; the median is found by halving θ.
-fn median_of_law(beta: f64) -> f64 {
+pub(super) fn median_of_law(beta: f64) -> f64 {
     let (c, h, gap) = (1.0 + beta, 2.0 * beta.sqrt(), 1.0 - beta);
     let primitive = |theta: f64| {
         let arc = if gap > 0.0 { ((c * (theta / 2.0).tan() + h) / gap).atan() } else { 0.0 };

@@ -6,8 +6,11 @@ mod chosen;
 mod cut;
 mod density;
 mod factoring;
+mod marchenko_pastur;
 mod norm;
+mod places;
 mod power_law;
+mod randomness;
 mod rank;
 mod signal;
 mod start;
@@ -18,11 +21,12 @@ use std::cell::OnceCell;
 
 use crate::layer::Layer;
 use crate::report::{Column, Flag, Measurements, MissingReason, Value};
-use crate::solver::Entries;
+use crate::solver::{Entries, Oddities, Texture};
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
 pub use chosen::{Chosen, chosen, of_share};
+pub use marchenko_pastur::random_effective_rank;
 pub use norm::{ACCURACY_FLOOR, NONFINITE_COUNT, SPECTRAL_NORM};
 pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
@@ -44,6 +48,14 @@ pub static METRICS: &[Metric] = &[
     norm::NONFINITE_COUNT,
     norm::ZERO_ROWS,
     norm::MAX_ABS,
+    randomness::ZERO_COLUMNS,
+    randomness::DUPLICATE_ROWS,
+    randomness::DUPLICATE_COLUMNS,
+    randomness::KURTOSIS,
+    randomness::IID_Z,
+    randomness::LONE_ENTRY,
+    randomness::INIT_BOUND,
+    randomness::INIT_BOUND_XAVIER,
     norm::SPECTRAL_NORM,
     norm::FROBENIUS_NORM,
     norm::NUCLEAR_NORM,
@@ -71,10 +83,25 @@ pub static METRICS: &[Metric] = &[
     bulk::NOISE_SIGMA,
     bulk::BULK_EDGE,
     bulk::SPIKE_COUNT,
+    randomness::MP_DISTANCE,
+    randomness::MP_EDGE_Z,
+    cut::RANK_ABOVE_ROUNDING,
 ];
 
 /// What the entries say by themselves, without a decomposition.
-pub static HYGIENE: &[Metric] = &[norm::NONFINITE_COUNT, norm::ZERO_ROWS, norm::MAX_ABS];
+pub static HYGIENE: &[Metric] = &[
+    norm::NONFINITE_COUNT,
+    norm::ZERO_ROWS,
+    norm::MAX_ABS,
+    randomness::ZERO_COLUMNS,
+    randomness::DUPLICATE_ROWS,
+    randomness::DUPLICATE_COLUMNS,
+    randomness::KURTOSIS,
+    randomness::IID_Z,
+    randomness::LONE_ENTRY,
+    randomness::INIT_BOUND,
+    randomness::INIT_BOUND_XAVIER,
+];
 
 /// What `svdkit rank` says of a matrix, before the columns of [`chosen()`].
 pub static RANKS: &[Metric] = &[
@@ -122,6 +149,8 @@ pub struct Subject<'a> {
     entries: &'a Entries,
     spectrum: Result<&'a Spectrum, MissingReason>,
     rounded: Rounded,
+    texture: OnceCell<Option<Texture>>,
+    oddities: OnceCell<Oddities>,
     tail: OnceCell<Result<TailFit, MissingReason>>,
     peers_tail: OnceCell<Result<TailFit, MissingReason>>,
     bulk: OnceCell<Result<Bulk, MissingReason>>,
@@ -140,6 +169,8 @@ impl<'a> Subject<'a> {
             entries,
             spectrum,
             rounded: Rounded::Itself,
+            texture: OnceCell::new(),
+            oddities: OnceCell::new(),
             tail: OnceCell::new(),
             peers_tail: OnceCell::new(),
             bulk: OnceCell::new(),

@@ -39,8 +39,8 @@ const FIXED: [(&str, Kind); 10] = [
 const MISSING: (&str, Kind) = ("missing", Kind::Text);
 
 /// What another tool's tables hold there, too, where its names were asked for.
-const LABELS: [(&str, Kind); 3] =
-    [("longname", Kind::Text), ("layer_type", Kind::Text), ("has_esd", Kind::Text)];
+const LABELS: [(&str, Kind); 4] =
+    [("longname", Kind::Text), ("layer_type", Kind::Text), ("has_esd", Kind::Text), ("warning", Kind::Text)];
 
 /// What stands before the metrics of this report.
 fn before(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
@@ -80,7 +80,7 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
         });
         let labels = row.labels.iter().flat_map(|labels| {
             let has_esd = if labels.has_esd { "true" } else { "false" };
-            [text(&labels.longname), text(&labels.layer_type), text(has_esd)]
+            [text(&labels.longname), text(&labels.layer_type), text(has_esd), text(&labels.warning)]
         });
         fixed.into_iter().chain(labels).chain(values).chain([missing(row)]).collect()
     });

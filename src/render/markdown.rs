@@ -11,7 +11,7 @@ use super::inline::{Place, code, inline};
 use super::problem;
 use super::style::TableStyle;
 use super::table;
-use super::{changes, foot};
+use super::{changes, findings, foot};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;
@@ -24,6 +24,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     if !report.verdicts.is_empty() {
         write_verdicts(&report.verdicts, out)?;
     }
+    findings::write_markdown(report, out)?;
     write_rows(report, look, out)?;
     for (name, failure) in report.failures().take(FINDINGS) {
         writeln!(out, "\n{} failed: {}", line_of(name), line_of(failure))?;

@@ -8,6 +8,7 @@ mod changes;
 mod columnar;
 mod comma;
 mod escape;
+mod findings;
 mod flat;
 mod fold;
 mod foot;

@@ -1,6 +1,6 @@
 //! What a build server is told of a report: each row that a rule does not pass, and each matrix that could not be measured.
 
-use crate::report::{Offender, Outcome, Report, Severity, Verdict};
+use crate::report::{Finding, Level, Offender, Outcome, Report, Severity, Verdict};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone)]
@@ -20,6 +20,7 @@ pub(super) struct Problem {
 pub(super) fn problems(report: &Report) -> Vec<Problem> {
     let mut lists: Vec<Vec<Problem>> = report.verdicts.iter().map(of_rule).collect();
     lists.push(unmeasured(report));
+    lists.push(findings(report));
     let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
     let turn = |i: usize| lists.iter().filter_map(move |list| list.get(i).cloned());
     let mut problems: Vec<Problem> = (0..longest).flat_map(turn).collect();
@@ -36,6 +37,18 @@ fn of_rule(verdict: &Verdict) -> Vec<Problem> {
         severity: verdict.severity,
     };
     verdict.offenders.iter().filter(counts).map(problem).collect()
+}
+
+/// Findings that are more than a note: problems as errors, cautions as warnings.
+fn findings(report: &Report) -> Vec<Problem> {
+    let told = report.findings.iter().filter(|finding| finding.level > Level::Note);
+    let problem = |finding: &Finding| Problem {
+        check: finding.name.to_string(),
+        matrix: finding.matrices.first().cloned(),
+        text: finding.sentence.clone(),
+        severity: if finding.level == Level::Problem { Severity::Error } else { Severity::Warn },
+    };
+    told.map(problem).collect()
 }
 
 /// Matrices and other tensors that could not be read or decomposed.

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{SHORT_TAILS, UNSURE, ranges};
 use super::fold::{self, Bunch};
 use super::style::{Layout, Overflow, TableStyle};
-use super::{changes, foot, problem};
+use super::{changes, findings, foot, problem};
 use crate::notation;
 use crate::report::{Column, Flag, MissingReason, Report, Row, SkipKind, SkippedContent, Value, Verdict};
 
@@ -27,6 +27,10 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     foot::write(report, out)?;
     for note in fold::notes(report, &rows, look).into_iter().chain(notes(report, look)) {
         writeln!(out, " {note}")?;
+    }
+    findings::write(report, look, out)?;
+    if let Some(summary) = findings::summary(report) {
+        writeln!(out, " {}", look.paint.wrap("2", &summary))?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
     write_verdicts(report, look, out)
@@ -182,11 +186,12 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
         Some(_) => notes.extend(changes::notes(report)),
         None => notes.extend(update_note(report).filter(|_| report.command != "intruders")),
     }
+    let told = report.findings.iter().any(|finding| finding.name == "non-finite");
     for row in &report.rows {
         if let Some(failure) = &row.failed {
             notes.push(format!("! {}: {failure}", row.name));
         }
-        if let Some(Value::Count(n @ 1..)) = row.values.get("nonfinite_count") {
+        if let Some(Value::Count(n @ 1..)) = row.values.get("nonfinite_count").filter(|_| !told) {
             let what = if n == 1 { "entry is" } else { "entries are" };
             notes.push(format!(
                 "! {}: {} {what} NaN or infinite, so it has no spectrum",

@@ -13,4 +13,11 @@ pub struct Labels {
     pub layer_type: Word,
     /// Whether there are eigenvalues.
     pub has_esd: bool,
+    /// `over-trained` below an alpha of 2, `under-trained` above 6, else empty. These are its words, not ours.
+    #[serde(default = "no_warning")]
+    pub warning: Word,
+}
+
+fn no_warning() -> Word {
+    "".into()
 }

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report, Row, Skipped, Source,
-    SourceFile,
+    Comparison, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report, Row, Skipped,
+    Source, SourceFile,
 };
-use super::{Unlisted, Update, Updates, Verdict};
+use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
 
 /// Shows every text of a report to a function. Each field is named, so that a new one cannot be forgotten; words of the
@@ -28,7 +28,7 @@ macro_rules! visit {
             #[rustfmt::skip]
             let Report {
                 schema: _, svdkit: _, command: _, model, base, tuned, settings, columns: _, rows, skipped, totals: _,
-                groups, notes, verdicts, unlisted,
+                groups, notes, summary: _, findings, findings_unchecked, verdicts, unlisted,
             } = report;
             $source(model, look);
             if let Some(base) = base {
@@ -43,9 +43,9 @@ macro_rules! visit {
                 #[rustfmt::skip]
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
-                    comparison, flags: _, labels, values: _, sketch: _, outline: _, intruders: _,
+                    comparison, flags: _, labels, values: _, places: _, sketch: _, outline: _, intruders: _,
                 } = row;
-                if let Some(Labels { longname, layer_type: _, has_esd: _ }) = labels {
+                if let Some(Labels { longname, layer_type: _, has_esd: _, warning: _ }) = labels {
                     look(longname);
                 }
                 [name, tensor, role, dtype].into_iter().for_each(&mut *look);
@@ -68,6 +68,15 @@ macro_rules! visit {
                 look(name);
             }
             notes.into_iter().for_each(&mut *look);
+
+            for Finding { name: _, level: _, side, matrices, sentence, evidence: _ } in findings {
+                look(sentence);
+                side.into_iter().chain(matrices).for_each(&mut *look);
+            }
+            for Unchecked { name: _, side, reason } in findings_unchecked {
+                look(reason);
+                side.into_iter().for_each(&mut *look);
+            }
             for verdict in verdicts {
                 #[rustfmt::skip]
                 let Verdict {

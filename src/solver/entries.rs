@@ -1,7 +1,8 @@
-//! What the raw entries of a weight say before any decomposition: not finite, all zero, how large.
+//! What the raw entries of a weight say before any decomposition: not finite, all zero, how large, how even.
 
 use pulp::Arch;
 
+use super::moments::{Moments, Spacing};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 
@@ -11,6 +12,19 @@ pub struct Entries {
     nonfinite: usize,
     zero_rows: usize,
     max_abs: f64,
+    largest: Option<Entry>,
+    moments: Moments,
+}
+
+/// An entry with its place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entry {
+    /// Its row.
+    pub row: usize,
+    /// Its column.
+    pub column: usize,
+    /// Its value.
+    pub value: f64,
 }
 
 impl Entries {
@@ -49,8 +63,12 @@ impl Entries {
     ) {
         let zero = bits([0; N]);
         let mut largest = zero;
-        for row in rows.bytes().chunks_exact((rows.cols() * N).max(1)) {
+        let mut widened = vec![0.0; rows.cols()];
+        for (i, row) in rows.bytes().chunks_exact((rows.cols() * N).max(1)).enumerate() {
             let (entries, _) = row.as_chunks::<N>();
+            let first = i * rows.cols();
+            rows.widen(first..first + rows.cols(), &mut widened);
+            self.moments.push(&widened, spacing(rows.dtype()));
             let mut here = zero;
             for entry in entries {
                 here = here.max(bits(*entry));
@@ -62,9 +80,17 @@ impl Entries {
                 let finite = entries.iter().map(|entry| bits(*entry)).filter(|bits| *bits < limit);
                 here = finite.max().unwrap_or(zero);
             }
-            largest = largest.max(here);
+            if here > largest {
+                largest = here;
+                let size = magnitude(rows.dtype(), here.into());
+                let at = widened.iter().position(|x| x.abs().total_cmp(&size).is_eq());
+                if let Some(column) = at.filter(|_| size > self.max_abs) {
+                    self.max_abs = size;
+                    let row = self.moments.rows() - 1;
+                    self.largest = Some(Entry { row, column, value: widened[column] });
+                }
+            }
         }
-        self.max_abs = self.max_abs.max(magnitude(rows.dtype(), largest.into()));
     }
 
     /// What two factors say of their product: entries of theirs that are not finite, rows that nothing reaches.
@@ -75,7 +101,7 @@ impl Entries {
         Self {
             nonfinite: both.filter(|x| !x.is_finite()).count(),
             zero_rows: rows.filter(|row| nothing || row.iter().all(|x| *x == 0.0)).count(),
-            max_abs: 0.0,
+            ..Self::default()
         }
     }
 
@@ -93,6 +119,28 @@ impl Entries {
     pub fn max_abs(&self) -> f64 {
         self.max_abs
     }
+
+    /// The first entry of the largest finite magnitude; none of zeros.
+    pub fn largest(&self) -> Option<Entry> {
+        self.largest
+    }
+
+    /// Sums over rows and columns; none where no row was read.
+    pub fn moments(&self) -> Option<&Moments> {
+        (self.moments.rows() > 0).then_some(&self.moments)
+    }
+}
+
+/// Significant bits and the least exponent of `dtype`; none of types whose rounding no direction of a weight is near.
+const fn spacing(dtype: Dtype) -> Option<Spacing> {
+    let (digits, least) = match dtype {
+        Dtype::F64 | Dtype::F32 => return None,
+        Dtype::F16 => (11, -14),
+        Dtype::Bf16 => (8, -126),
+        Dtype::F8E4M3 => (4, -6),
+        Dtype::F8E5M2 => (3, -14),
+    };
+    Some(Spacing { digits, least })
 }
 
 /// The number that `bits` stand for in `dtype`.

@@ -9,14 +9,16 @@ mod entries;
 mod held;
 mod memo;
 mod memory;
+mod moments;
 mod reading;
 pub mod unit;
 
 pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, procedure};
-pub use entries::Entries;
+pub use entries::{Entries, Entry};
 pub use held::Held;
 pub use memo::{Content, Memo, NoMemo};
 pub use memory::{all_vectors, reference, singular_values};
+pub use moments::{Moments, Oddities, Texture};
 pub use reading::{Reading, read};
 
 pub use crate::linalg::{

@@ -79,6 +79,7 @@ fn fill(row: &mut Row, found: FoundMatrix, columns: &[&'static Column], original
     row.tied_to = original;
     row.blake3 = Some(found.blake3);
     row.flags.splice(0..0, found.flags);
+    row.places = found.places;
     row.sketch = found.sketch;
     row.outline = found.outline;
     row.intruders = found.intruders;

@@ -157,6 +157,9 @@ impl Study for Matrices {
             totals: Totals { skipped: skipped.len() as u64, filtered: *filtered as u64, ..Totals::default() },
             groups: vec![],
             notes: source.notes().iter().map(|note| printable(note)).collect(),
+            summary: None,
+            findings: vec![],
+            findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: Unlisted::default(),
         };
@@ -210,13 +213,14 @@ impl Study for Matrices {
 impl FoundMatrix {
     /// What is kept of what was measured.
     pub(super) fn new(measured: Measured, layer: &Layer, spectra: Spectra) -> Self {
-        let Measured { values, flags, identity, spectrum } = measured;
+        let Measured { values, places, flags, identity, spectrum } = measured;
         // Values that do not fit a double cannot be drawn.
         let drawn = spectrum.as_ref().filter(|spectrum| spectrum.fits());
         let directions = layer.rank.unwrap_or(usize::MAX);
         Self {
             values: Numbers(values.0.into_iter().map(|(_, value)| Some(value)).collect()),
             flags,
+            places,
             blake3: identity.hex(),
             base_blake3: None,
             varies: identity.varies,

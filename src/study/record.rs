@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use crate::report::{Flag, Intruders, MissingReason, SkippedContent, Standing, Value};
+use crate::report::{Flag, Intruders, MissingReason, Places, SkippedContent, Standing, Value};
 use crate::spectrum::Spectrum;
 
 /// What became of one task.
@@ -38,6 +38,8 @@ pub struct FoundMatrix {
     pub values: Numbers,
     /// Cautions for whoever reads them.
     pub flags: Vec<Flag>,
+    /// Entries, rows and columns that findings name.
+    pub places: Places,
     /// BLAKE3 of its entries, in hexadecimal.
     pub blake3: String,
     /// The same of its base, where the numbers depend on that, too.
@@ -82,6 +84,8 @@ pub struct FoundSide {
     pub drifts: Option<Numbers>,
     /// Cautions for whoever reads them.
     pub flags: Vec<Flag>,
+    /// Entries, rows and columns that findings name.
+    pub places: Places,
 }
 
 /// Values without their columns; nothing where a column is not known on this side.

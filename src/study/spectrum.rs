@@ -6,7 +6,7 @@ use crate::analysis::{hygiene, spectrum};
 use crate::error::Error;
 use crate::layer::{Filter, Layer, bare};
 use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
-use crate::report::{Column, Labels, Row};
+use crate::report::{Column, Labels, Row, Value};
 use crate::solver::{Cost, Precision};
 
 /// What is asked.
@@ -149,6 +149,12 @@ pub(super) fn labels(row: &Row) -> Labels {
             4 => "conv2d",
             _ if slice => "dense",
             _ => "unknown",
+        }
+        .into(),
+        warning: match row.values.get("alpha").and_then(Value::number) {
+            Some(alpha) if alpha < 2.0 => "over-trained",
+            Some(alpha) if alpha > 6.0 => "under-trained",
+            _ => "",
         }
         .into(),
         has_esd: row.failed.is_none() && row.values.get("num_evals").is_some() && !row.sketch.is_empty(),

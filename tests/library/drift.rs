@@ -240,8 +240,13 @@ fn turning_both_sides_changes_no_drift() {
     let plain = compared(&base, &tuned, &SETTINGS);
     let turn = |of: &Dense| of.reflected(11).transposed().reflected(12).transposed();
     let turned = compared(&turn(&base), &turn(&tuned), &SETTINGS);
+    // Gains belong to rows and columns.
+    let of_rows_and_columns = |key: &str| key.contains("gain");
     for drift in DRIFTS.iter().chain(DIRECTION_COLUMNS) {
         let key = drift.column.key;
+        if of_rows_and_columns(key) {
+            continue;
+        }
         check(&turned, key, self::drift(&plain, key).number().unwrap(), 1e-10);
     }
 }

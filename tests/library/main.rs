@@ -10,6 +10,7 @@ mod dialects;
 mod drift;
 mod experts;
 mod farms;
+mod findings;
 mod glossary;
 mod intruders;
 mod laws;

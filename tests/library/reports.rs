@@ -55,10 +55,8 @@ fn remove(from: &mut Json, key: &str) {
 /// The reports of schema 1, by file name.
 fn kept() -> Vec<(String, Json)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reports");
-    let read = |entry: fs::DirEntry| {
-        let json = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();
-        (entry.file_name().into_string().unwrap(), json)
-    };
+    let json = |path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let read = |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), json(entry.path()));
     fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap())).collect()
 }
 
@@ -111,8 +109,7 @@ fn what_a_later_version_adds_is_passed_over() {
     for (name, old) in kept() {
         let report = read(&old).unwrap();
         let mut later: Json = serde_json::from_slice(&written(&report)).unwrap();
-        later["findings"] = json!([{ "name": "random-like", "level": "caution" }]);
-        later["summary"] = json!("nothing stands out");
+        later["omens"] = json!([{ "name": "raven", "level": "dire" }]);
         for row in later["rows"].as_array_mut().unwrap() {
             row["kind"] = json!("head");
             let mut flags = row["flags"].as_array().cloned().unwrap_or_default();
@@ -340,6 +337,9 @@ fn report() -> impl Strategy<Value = Report> {
             totals: Totals { measured: 3, ..Totals::default() },
             groups: vec![],
             notes: vec![note],
+            summary: None,
+            findings: vec![],
+            findings_unchecked: vec![],
             verdicts,
             unlisted: Unlisted::default(),
         }
@@ -375,8 +375,8 @@ proptest! {
         let space = if blanks { " " } else { "" };
         let glob_text = if glob.is_empty() { String::new() } else { format!("{glob}:{space}") };
         let text = format!("{glob_text}{key}{space}{word}{space}{shown}");
-        let rule = Rule::parse(&text, &[column]).unwrap();
-        prop_assert_eq!((rule.text(), rule.column()), (text.as_str(), column));
+        let rule = Rule::parse(&text, &[column], &[]).unwrap();
+        prop_assert_eq!((rule.text(), rule.key()), (text.as_str(), column.key));
         let clause = Clause { rule, severity: Severity::Error, filter: Filter::default(), missing: MissingPolicy::default() };
         let gate = Gate { clauses: vec![clause], accepted: vec![], today: Day { year: 2026, month: 1, day: 1 } };
         let values = Measurements(vec![(column, Value::Count(value))]);
@@ -385,7 +385,8 @@ proptest! {
         let report = Report {
             schema: SCHEMA, svdkit: "".into(), command: "compare".into(), model: source, base: None, tuned: vec![],
             settings: vec![], columns: vec![column], rows: vec![row], skipped: vec![], totals: Totals::default(),
-            groups: vec![], notes: vec![], verdicts: vec![], unlisted: Unlisted::default(),
+            groups: vec![], notes: vec![], summary: None, findings: vec![], findings_unchecked: vec![],
+            verdicts: vec![], unlisted: Unlisted::default(),
         };
         match gate.judge(&report) {
             Ok(verdicts) => {

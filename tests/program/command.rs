@@ -62,7 +62,7 @@ fn strict_runs_end_in_two_when_a_weight_may_be_left_out() {
 
 #[test]
 fn a_report_has_the_documented_keys_and_no_other() {
-    const FIXED: [&str; 14] = [
+    const FIXED: [&str; 15] = [
         "name",
         "tensor",
         "block",
@@ -76,11 +76,23 @@ fn a_report_has_the_documented_keys_and_no_other() {
         "failed",
         "flags",
         "missing",
+        "places",
         "sketch",
     ];
     let report = json(&["spectrum", BASE, "--fail-if", "alpha > 1e9", "--allow-missing"]);
     let top = [
-        "schema", "svdkit", "command", "model", "settings", "columns", "rows", "skipped", "totals",
+        "schema",
+        "svdkit",
+        "command",
+        "model",
+        "settings",
+        "columns",
+        "rows",
+        "skipped",
+        "totals",
+        "summary",
+        "findings",
+        "findings_unchecked",
         "verdicts",
     ];
     assert_eq!(report.as_object().unwrap().keys().collect::<Vec<_>>(), top);

@@ -10,6 +10,7 @@ mod compare;
 mod content;
 mod dialects;
 mod escapes;
+mod findings;
 mod gate;
 mod harness;
 mod hub;

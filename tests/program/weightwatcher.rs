@@ -56,7 +56,7 @@ fn every_row_has_the_words_of_weightwatchers_table() {
     let csv = stdout(&["spectrum", &path, "--names", "weightwatcher", "--format", "csv"]);
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     let at = lines[0].iter().position(|name| *name == "longname").unwrap();
-    assert_eq!(lines[0][at..at + 4], ["longname", "layer_type", "has_esd", "layer_id"]);
+    assert_eq!(lines[0][at..at + 5], ["longname", "layer_type", "has_esd", "warning", "layer_id"]);
     assert_eq!(lines[3][at..at + 3], ["blocks.0.fc", "dense", "true"]);
     assert!(lines.iter().all(|line| line.len() == lines[0].len()));
     for plain in

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Subject};
-use crate::report::{Measurements, MissingReason};
+use crate::report::{Measurements, MissingReason, Places};
 use crate::solver::Entries;
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
@@ -47,7 +47,16 @@ impl Content {
 
     /// The metrics that need no decomposition; the others are missing for that reason.
     pub fn measurements(&self, layer: &Layer, metrics: &'static [Metric]) -> Measurements {
-        Subject::new(layer, &self.entries, Err(MissingReason::NotDecomposed)).evaluate(metrics)
+        self.subject(layer).evaluate(metrics)
+    }
+
+    /// Entries, rows and columns that findings name.
+    pub fn places(&self, layer: &Layer) -> Places {
+        self.subject(layer).places()
+    }
+
+    fn subject<'a>(&'a self, layer: &'a Layer) -> Subject<'a> {
+        Subject::new(layer, &self.entries, Err(MissingReason::NotDecomposed))
     }
 }
 

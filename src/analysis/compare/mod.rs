@@ -6,7 +6,9 @@ mod columns;
 mod content;
 mod directions;
 mod drift;
+mod gains;
 mod likeness;
+mod reordered;
 mod update;
 mod vocabulary;
 
@@ -16,7 +18,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Dtype;
 use crate::metric::{Metric, Subject};
-use crate::report::{Flag, Measurements, MissingReason, Standing, Value};
+use crate::report::{Flag, Measurements, MissingReason, Places, Standing, Value};
 use crate::solver::unit::{self, Rescaled};
 use crate::solver::{self, Cost, Entries, Factors, Form, Need, Operand, Precision};
 use crate::spectrum::Spectrum;
@@ -24,6 +26,7 @@ use crate::weight::Catalogue;
 
 use super::spectrum;
 use directions::Directions;
+use gains::Gains;
 use likeness::Change;
 use update::{Update, all_vectors};
 
@@ -41,6 +44,9 @@ pub static DRIFTS: &[Drift] = &[
     drift::DELTA_STABLE_RANK,
     drift::DELTA_EFFECTIVE_RANK,
     drift::DELTA_RANK_AT_90,
+    gains::GAIN_ALIGNMENT,
+    gains::ROW_GAIN_RATIO,
+    gains::COLUMN_GAIN_RATIO,
 ];
 
 /// What singular vectors say of a pair, in the order of the report.
@@ -142,6 +148,8 @@ pub struct SideMeasured {
     pub blake3: Option<String>,
     /// Cautions for whoever reads the numbers.
     pub flags: Vec<Flag>,
+    /// Entries, rows and columns that findings name, and the order of the base's entries that it holds.
+    pub places: Places,
     spectrum: Option<Spectrum>,
 }
 
@@ -197,6 +205,13 @@ pub fn measure(
         {
             found.flags.push(Flag::LikelyTransposed);
         }
+        let elsewhere = |flag: &Flag| [Flag::LikelyTransposed, Flag::LikelyPermuted].contains(flag);
+        if let (Some(PairSide::Weight(base)), PairSide::Weight(tuned), true) =
+            (base, side, found.flags.iter().any(elsewhere))
+        {
+            let whole = |of: Weight<'_>| of.source.read(of.layer, 0..of.layer.rows);
+            found.places.reordering = reordered::reordering(&whole(base)?, &whole(tuned)?);
+        }
         outcome.tuned.push(Some(TunedMeasured { found, drifts }));
     }
     Ok(outcome)
@@ -204,9 +219,13 @@ pub fn measure(
 
 fn found(side: PairSide<'_>, settings: &Settings) -> Result<SideMeasured, Error> {
     Ok(match side {
-        PairSide::Saved(values) => {
-            SideMeasured { values: values.clone(), blake3: None, flags: vec![], spectrum: None }
-        }
+        PairSide::Saved(values) => SideMeasured {
+            values: values.clone(),
+            blake3: None,
+            flags: vec![],
+            places: Places::default(),
+            spectrum: None,
+        },
         PairSide::Weight(weight) => {
             let measured =
                 spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
@@ -214,6 +233,7 @@ fn found(side: PairSide<'_>, settings: &Settings) -> Result<SideMeasured, Error>
                 values: measured.values,
                 blake3: Some(measured.identity.hex()),
                 flags: measured.flags,
+                places: measured.places,
                 spectrum: measured.spectrum,
             }
         }
@@ -228,6 +248,8 @@ pub struct Both<'a> {
     /// The update as its metrics see it.
     subject: Subject<'a>,
     directions: Option<&'a Directions>,
+    /// Gains of rows and columns that explain the change best; none where a side is zero.
+    gains: Option<Gains>,
     /// All spectra are those of the weights over this power of two.
     exponent: i32,
 }
@@ -301,6 +323,10 @@ fn drifts_within(
         update: &spectrum,
         subject: Subject::new(layer, &entries, Ok(&spectrum)),
         directions: directions.as_ref(),
+        gains: match update.sides() {
+            [Some(base), Some(tuned)] => gains::gains(base, tuned)?,
+            _ => gains::gains(&weight.whole()?, &tuned_weight.whole()?)?,
+        },
         exponent,
     };
     let values = all().map(|drift| (drift.value)(&both)).collect();

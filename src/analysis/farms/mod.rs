@@ -12,7 +12,7 @@ mod sampling;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Eigenvalues, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
-use crate::report::{Flag, Measurements, MissingReason};
+use crate::report::{Flag, Measurements, MissingReason, Places};
 use crate::solver::{self, Cost, Form, Held, Need, Precision, unit};
 use crate::spectrum::{Spectrum, scaled};
 use crate::weight::Catalogue;
@@ -93,7 +93,8 @@ pub fn measure(source: &Catalogue, layer: &Layer, settings: &Settings) -> Result
         (Pooled { tails: Err(none), whole: Err(none), ..plan(layer, settings) }, None)
     };
     let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
-    Ok(Measured { values, flags: flags(&pooled), identity: weight.identity(), spectrum })
+    let (places, flags) = (Places::default(), flags(&pooled));
+    Ok(Measured { values, places, flags, identity: weight.identity(), spectrum })
 }
 
 /// The spectrum of the whole, and the eigenvalues that one tail each is fitted to, ascending: of all windows

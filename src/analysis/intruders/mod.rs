@@ -13,7 +13,7 @@ use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::Subject;
-use crate::report::{Column, Direction, Flag, Intruders, Measurements, MissingReason, Value};
+use crate::report::{Column, Direction, Flag, Intruders, Measurements, MissingReason, Places, Value};
 use crate::solver::{
     self, BestCosine, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, Question,
     Vectors, unit,
@@ -130,8 +130,13 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasu
         let missing = columns_of(options.side)
             .into_iter()
             .map(|column| (column, Value::Missing(MissingReason::NonFinite)));
-        let measured =
-            Measured { values: Measurements(missing.collect()), flags: vec![], identity, spectrum: None };
+        let measured = Measured {
+            values: Measurements(missing.collect()),
+            places: Places::default(),
+            flags: vec![],
+            identity,
+            spectrum: None,
+        };
         return Ok(PairMeasured {
             measured,
             base: base_identity,
@@ -155,7 +160,8 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasu
     };
     // What was not changed at all is nobody's copy.
     let identity = ContentId { varies: identity.varies && sides.delta_values.largest() > 0.0, ..identity };
-    let measured = Measured { values: Measurements(values), flags, identity, spectrum: None };
+    let measured =
+        Measured { values: Measurements(values), places: Places::default(), flags, identity, spectrum: None };
     Ok(PairMeasured { measured, base: base_identity, intruders: looked.intruders(options)?, correction })
 }
 

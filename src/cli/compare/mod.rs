@@ -123,6 +123,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let matrices = matrices.iter().map(String::as_str);
         report.unlisted.hidden = rules::hidden(common, matrices, others.iter().map(String::as_str))?;
     }
+    run::find(&mut report, common);
     run::judge(&mut report, common, &gate)?;
     let wanted = match (depth, weights) {
         (Depth::Bytes, _) => (&SHOWN_BYTES[..], &SHOWN_BYTES[..1]),

@@ -3,13 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::value::Datetime;
 
 use crate::cli::values::{When, globs, size};
 use crate::error::{Error, Place, brief, printable};
+use crate::findings::{self, FINDINGS};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
 use crate::report::Severity;
 use crate::store::Location;
@@ -38,6 +39,23 @@ pub(in crate::cli) struct SettingsFile {
     pub rules: Vec<FileRule>,
     /// What may break them, each with its line.
     pub accepted: Vec<(usize, Acceptance)>,
+    /// Findings that are not told.
+    pub ignored: Vec<String>,
+    /// Findings that are not told of some matrices, for a reason and a time.
+    pub allowed: Vec<AllowedFinding>,
+}
+
+/// A finding that may be.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct AllowedFinding {
+    /// Its name.
+    pub finding: String,
+    /// Of which rows; of all where there is none.
+    pub matrix: Option<GlobMatcher>,
+    /// Why.
+    pub reason: String,
+    /// The last day on which it may be.
+    pub until: Option<Day>,
 }
 
 /// A rule of the file; its text is parsed when the columns are known.
@@ -69,6 +87,26 @@ struct Top {
     memory: Option<Size>,
     #[serde(default)]
     gate: GateTable,
+    #[serde(default)]
+    findings: FindingsTable,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FindingsTable {
+    #[serde(default)]
+    ignore: Vec<Spanned<String>>,
+    #[serde(default)]
+    allow: Vec<Spanned<AllowTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllowTable {
+    finding: String,
+    matrix: Option<OneGlob>,
+    reason: String,
+    until: Option<Until>,
 }
 
 #[derive(Default, Deserialize)]
@@ -221,7 +259,26 @@ impl SettingsFile {
                 .map_err(|what| Error::malformed(path, format!("line {line}, `[[gate.accept]]`: {what}")))?;
             Ok((line, acceptance))
         };
+        let wrong = |at: usize, what: &str| {
+            Error::malformed(path, format!("line {}: {}", line_of(&text, at), printable(what)))
+        };
+        let ignored = |name: Spanned<String>| {
+            known(name.get_ref()).map_err(|what| wrong(name.span().start, &what))?;
+            Ok(name.into_inner())
+        };
+        let allowed = |table: Spanned<AllowTable>| {
+            let at = table.span().start;
+            let AllowTable { finding, matrix, reason, until } = table.into_inner();
+            known(&finding).map_err(|what| wrong(at, &what))?;
+            if reason.trim().is_empty() {
+                return Err(wrong(at, "`reason` is empty; say why this may be"));
+            }
+            let matrix = matrix.map(|glob| glob.0.compile_matcher());
+            Ok(AllowedFinding { finding, matrix, reason, until: until.map(|until| until.0) })
+        };
         Ok(Self {
+            ignored: top.findings.ignore.into_iter().map(ignored).collect::<Result<_, Error>>()?,
+            allowed: top.findings.allow.into_iter().map(allowed).collect::<Result<_, Error>>()?,
             path: path.to_owned(),
             include: top.include.0,
             exclude: top.exclude.0,
@@ -268,6 +325,16 @@ fn acceptance(table: AcceptTable) -> Result<Acceptance, &'static str> {
     })
 }
 
+/// Whether there is a finding of that name.
+fn known(name: &str) -> Result<(), String> {
+    if findings::definition(name).is_some() {
+        return Ok(());
+    }
+    let near = gate::likeliest(name, FINDINGS.iter().map(|finding| finding.name));
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    Err(format!("no finding is called `{}`{hint}", brief(name)))
+}
+
 /// The line, from 1, that byte `at` of `text` stands on.
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
@@ -293,6 +360,8 @@ fn told(message: &str) -> String {
         ("struct GateTable", "a table, `[gate]`"),
         ("struct RuleTable", "a table, `[[gate.rule]]`"),
         ("struct AcceptTable", "a table, `[[gate.accept]]`"),
+        ("struct FindingsTable", "a table, `[findings]`"),
+        ("struct AllowTable", "a table, `[[findings.allow]]`"),
     ];
     brief(&plain.iter().fold(words, |words, (theirs, ours)| words.replace(theirs, ours)))
 }

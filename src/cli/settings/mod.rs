@@ -15,7 +15,7 @@ use crate::gate::{self, MissingPolicy};
 use crate::layer::Filter;
 use crate::report::MissingReason;
 
-pub(super) use file::{FileRule, SettingsFile};
+pub(super) use file::{AllowedFinding, FileRule, SettingsFile};
 
 /// The name of the file that is looked for, from the working directory upward.
 pub(super) const NAME: &str = "svdkit.toml";

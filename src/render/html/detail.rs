@@ -38,24 +38,6 @@ pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
     }
 }
 
-/// What is news about each of `rows`, by name; the three columns that show it best.
-pub(super) fn worst(model: Model<'_>, rows: &[usize]) -> Markup {
-    const MOST: usize = 3;
-    html! {
-        div.wide { table.findings {
-            thead { tr { th { "matrix" } (headings()) } }
-            @for i in rows {
-                tbody { @for (n, finding) in model.standing.of(*i).iter().take(MOST).enumerate() {
-                    tr {
-                        th { @if n == 0 { (model.link(*i)) } }
-                        (line(model, finding))
-                    }
-                } }
-            }
-        } }
-    }
-}
-
 fn findings(model: Model<'_>, findings: &[Finding]) -> Markup {
     html! {
         div.wide { table.findings {

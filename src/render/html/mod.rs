@@ -6,6 +6,7 @@
 mod axis;
 mod cosines;
 mod detail;
+mod found;
 mod frame;
 mod kinds;
 mod spectra;
@@ -23,7 +24,7 @@ use crate::report::{Column, Report};
 use super::style::TableStyle;
 use super::table;
 use kinds::Kinds;
-use standout::{NEWS, Standing};
+use standout::Standing;
 use views::Model;
 
 const STYLE: &str = include_str!("page.css");
@@ -33,8 +34,6 @@ const SCRIPT: &str = include_str!("page.js");
 const DETAILED: usize = 400;
 /// So many are in the table; of more, those that stand out most.
 const LISTED: usize = 1500;
-/// So many are said to stand out before the others are counted.
-const WORST: usize = 12;
 /// So many columns can be looked at against depth.
 const VIEWS: usize = 24;
 
@@ -91,7 +90,7 @@ fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
             }
             main {
                 @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
-                section #worst { h2 { "What stands out" } (worst(model)) }
+                section #worst { h2 { "Findings" } (found::findings(model)) }
                 @if !drawn.is_empty() {
                     section.views #depth {
                         h2 { "Across the model" label { select #column { @for column in &drawn {
@@ -135,29 +134,6 @@ fn verdicts(report: &Report) -> Markup {
                 }
             } }
         } }
-    }
-}
-
-/// The matrices that stand out, the worst first, each with what shows it.
-fn worst(model: Model<'_>) -> Markup {
-    let rows = model.standing.worst();
-    let all = model.report.rows.iter().enumerate();
-    let unmeasured = all.filter_map(|(i, row)| Some((i, standout::unmeasured(row)?)));
-    let count = |n: usize| notation::count(n as u64);
-    html! {
-        @for (i, why) in unmeasured.take(WORST) { p { (model.link(i)) " " span.bad { "could not be measured" } ": " (why) } }
-        @if model.standing.peers.is_empty() {
-            p { "Nothing can be compared: no module type has three matrices." }
-        } @else if rows.is_empty() {
-            p { "Nothing: no matrix is farther than " (NEWS) " spreads from the median of its module type." }
-        } @else {
-            p.note {
-                (count(rows.len())) " of " (count(model.report.rows.len())) " matrices are farther than " (NEWS)
-                " spreads from the median of their peers, the matrices of their module type. A spread is a robust standard deviation."
-            }
-            (detail::worst(model, &rows[..rows.len().min(WORST)]))
-            @if rows.len() > WORST { p.note { (count(rows.len() - WORST)) " more are marked in the table of matrices." } }
-        }
     }
 }
 
@@ -271,6 +247,9 @@ mod tests {
             totals: Totals::default(),
             groups: vec![],
             notes: vec![],
+            summary: None,
+            findings: vec![],
+            findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: crate::report::Unlisted::default(),
         }

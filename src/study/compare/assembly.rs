@@ -95,6 +95,7 @@ fn fill(
     row.tied_to = original;
     if let [side] = found.tuned.as_slice() {
         row.blake3.clone_from(&side.blake3);
+        row.places.clone_from(&side.places);
     }
     for flag in found.tuned.iter().flat_map(|side| &side.flags) {
         if !row.flags.contains(flag) {

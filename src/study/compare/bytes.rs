@@ -8,7 +8,7 @@ use super::{Depth, numbers_of};
 use crate::analysis::compare::{Content, Vocabulary, equal};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::report::Standing;
+use crate::report::{Places, Standing};
 use crate::study::{FoundPair, FoundSide, Numbers};
 
 /// Reads the bytes of a row, as far as they decide whether it changed or are all that is asked.
@@ -58,7 +58,14 @@ pub(super) fn compare_bytes(
         }
         varies = varies || bytes.varies;
         let Bytes { blake3, values, .. } = bytes;
-        tuned.push(FoundSide { standing, blake3, values, drifts: None, flags: vec![] });
+        tuned.push(FoundSide {
+            standing,
+            blake3,
+            values,
+            drifts: None,
+            flags: vec![],
+            places: Places::default(),
+        });
     }
     let mut copied = sides.all().zip(layers).filter_map(|(side, layer)| Some(side.has_copies(layer?)));
     Ok(FoundPair {

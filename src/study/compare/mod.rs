@@ -291,6 +291,9 @@ impl Study for Comparison {
             skipped,
             groups: vec![],
             notes: self.notes(),
+            summary: None,
+            findings: vec![],
+            findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: Unlisted::default(),
         };

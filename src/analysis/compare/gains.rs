@@ -1,0 +1,163 @@
+//! Whether a weight is its base up to a gain for each row and each column, as folded norms, SmoothQuant and AWQ leave it.
+//!
+//! For `diag(h)·W₁ = W₀·diag(x)` the gains `h` and `x` are the null vector of one linear system (Ling & Strohmer 2018). With
+//! its columns normalized, its smallest singular value squared is `1 − σ₁(N)`, `Nᵢⱼ = W₁ᵢⱼW₀ᵢⱼ/(‖row i of W₁‖·‖column j of
+//! W₀‖)`, and the gains are the leading vectors of `N` over these norms.
+
+use super::drift::Drift;
+use crate::error::Error;
+use crate::matrix::Matrix;
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::{self, Operator};
+
+/// How well gains explain a pair, and how far they differ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Gains {
+    alignment: f64,
+    /// Largest over smallest gain of the rows, and of the columns.
+    rows: f64,
+    columns: f64,
+}
+
+pub(super) const GAIN_ALIGNMENT: Drift = Drift {
+    column: Column {
+        key: "gain_alignment",
+        label: "gains",
+        format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
+        doc: "σ₁ of N, Nᵢⱼ = W₁ᵢⱼW₀ᵢⱼ/(‖row i of W₁‖·‖column j of W₀‖): 1 where both are one weight up to a gain for each row and each column",
+        range: "[0, 1]",
+        source: "Ling & Strohmer 2018, the spectral method",
+    },
+    unchanged: Value::Real(1.0),
+    value: |both| gain(both.gains, |gains| Value::within(gains.alignment, 0.0, 1.0)),
+};
+
+pub(super) const ROW_GAIN_RATIO: Drift = Drift {
+    column: Column {
+        key: "row_gain_ratio",
+        label: "row gains",
+        format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
+        doc: "largest over smallest of the row gains that explain the change best; 1 where all rows have one",
+        range: "[1, ∞)",
+        source: "Ling & Strohmer 2018, the spectral method",
+    },
+    unchanged: Value::Real(1.0),
+    value: |both| gain(both.gains, |gains| Value::real(gains.rows)),
+};
+
+pub(super) const COLUMN_GAIN_RATIO: Drift = Drift {
+    column: Column {
+        key: "column_gain_ratio",
+        label: "col gains",
+        format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
+        doc: "the same of the column gains",
+        range: "[1, ∞)",
+        source: "Ling & Strohmer 2018, the spectral method",
+    },
+    unchanged: Value::Real(1.0),
+    value: |both| gain(both.gains, |gains| Value::real(gains.columns)),
+};
+
+fn gain(gains: Option<Gains>, value: impl FnOnce(Gains) -> Value) -> Value {
+    gains.map_or(Value::Missing(MissingReason::AllZero), value)
+}
+
+/// The gains that make `tuned` of `base`, of one shape; none where one is zero wherever the other is not.
+///
+/// # Errors
+/// [`Error::NotConverged`].
+pub(super) fn gains(base: &Matrix, tuned: &Matrix) -> Result<Option<Gains>, Error> {
+    let (rows, cols) = (base.rows(), base.cols());
+    let (mut entries, tuned) = (base.to_f64(), tuned.to_f64());
+    let norm = |squares: f64| squares.sqrt();
+    let of_rows: Vec<f64> =
+        tuned.chunks(cols.max(1)).map(|row| norm(row.iter().map(|x| x * x).sum())).collect();
+    let mut of_columns = vec![0.0; cols];
+    for row in entries.chunks(cols.max(1)) {
+        for (sum, x) in of_columns.iter_mut().zip(row) {
+            *sum += x * x;
+        }
+    }
+    of_columns.iter_mut().for_each(|sum| *sum = norm(*sum));
+    for (i, row) in entries.chunks_mut(cols.max(1)).enumerate() {
+        for (j, x) in row.iter_mut().enumerate() {
+            let size = of_rows[i] * of_columns[j];
+            *x = if size > 0.0 { *x * tuned[i * cols + j] / size } else { 0.0 };
+        }
+    }
+    let products = Matrix::from_f64(rows, cols, &entries)?;
+    let leading = solver::leading(&Operator::from(&products), 1)?;
+    let Some(alignment) = leading.values.first().copied().filter(|sigma| *sigma > 0.0) else {
+        return Ok(None);
+    };
+    let ratio = |vector: &[f64], norms: &[f64]| {
+        let gains = vector.iter().zip(norms).filter(|(_, norm)| **norm > 0.0).map(|(x, norm)| x.abs() / norm);
+        let (least, most) = gains.fold((f64::INFINITY, 0.0f64), |(a, b), gain| (a.min(gain), b.max(gain)));
+        most / least
+    };
+    Ok(Some(Gains {
+        alignment,
+        rows: ratio(leading.left.column(0), &of_rows),
+        columns: ratio(leading.right.column(0), &of_columns),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The matrices of the golden values: a linear congruence.
+    fn uniform(rows: usize, cols: usize, seed: u32) -> Vec<f64> {
+        let mut state = seed;
+        let entry = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1 << 24) - 0.5
+        };
+        (0..rows * cols).map(entry).collect()
+    }
+
+    #[track_caller]
+    fn check((rows, cols): (usize, usize), base: &[f64], tuned: &[f64], expected: f64) -> Gains {
+        let matrix = |entries: &[f64]| Matrix::from_f64(rows, cols, entries).expect("fits");
+        let found = gains(&matrix(base), &matrix(tuned)).expect("converges").expect("not zero");
+        assert!((found.alignment - expected).abs() < 2e-10, "{found:?}, not {expected}");
+        found
+    }
+
+    #[test]
+    fn gains_of_rows_and_columns_are_found() {
+        let base = uniform(40, 30, 150);
+        let map = |of: &[f64], gain: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
+            of.iter().enumerate().map(|(at, x)| x * gain(at / 30, at % 30)).collect()
+        };
+        let columns = map(&base, &|_, j| 1.0 + j as f64 / 10.0);
+        let found = check((40, 30), &base, &columns, 1.0);
+        assert!((found.rows - 1.0).abs() < 1e-9 && (found.columns - 3.9).abs() < 1e-9, "{found:?}");
+        let both = map(&columns, &|i, _| 1.0 + (i % 3) as f64 / 2.0);
+        let found = check((40, 30), &base, &both, 1.0);
+        assert!((found.rows - 2.0).abs() < 1e-9 && (found.columns - 3.9).abs() < 1e-9, "{found:?}");
+        let noise = uniform(40, 30, 151);
+        let noisy: Vec<f64> = columns.iter().zip(&noise).map(|(x, noise)| x + 0.1 * noise).collect();
+        check((40, 30), &base, &noisy, 0.999_272_966_51);
+        check((40, 30), &base, &uniform(40, 30, 152), 0.334_322_434_958);
+    }
+
+    #[test]
+    fn the_paper_s_toys_have_their_alignment() {
+        let base = uniform(24, 16, 11);
+        let (rows, columns) = (uniform(1, 24, 601), uniform(1, 16, 602));
+        let gained: Vec<f64> = (0..24 * 16)
+            .map(|at| base[at] * (rows[at / 16] / 2.0).exp() * (columns[at % 16] / 2.0).exp())
+            .collect();
+        check((24, 16), &base, &gained, 1.0);
+        let noise = uniform(24, 16, 603);
+        let noisy: Vec<f64> = gained.iter().zip(&noise).map(|(x, noise)| x + 0.05 * noise).collect();
+        check((24, 16), &base, &noisy, 0.999_200_051_1);
+        check((24, 16), &base, &uniform(24, 16, 604), 0.425_749_418);
+        let reversed: Vec<f64> = (0..24).rev().flat_map(|i| base[i * 16..(i + 1) * 16].to_vec()).collect();
+        check((24, 16), &base, &reversed, 0.469_531_601_6);
+    }
+}

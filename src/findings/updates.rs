@@ -1,0 +1,326 @@
+//! Updates of adapters, and weights beside those that they came from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::tell::{self, Line};
+use super::view::{Matrix, Side};
+use super::{Definition, Look, Looked, Of};
+use crate::report::{Level, Reordering, Standing};
+
+pub(super) const UNTRAINED: Definition = Definition {
+    name: "untrained",
+    levels: &[Level::Caution, Level::Problem],
+    of: Of::Updates,
+    evidence: &["spectral_norm"],
+    look: Look::All(|side| {
+        let of_adapters = adapters(side);
+        let zero: Vec<String> = of_adapters
+            .iter()
+            .filter(|matrix| matrix.number("spectral_norm") == Some(0.0))
+            .map(|matrix| matrix.name().to_owned())
+            .collect();
+        let (a, b) = (zero.len(), of_adapters.len());
+        if a == 0 {
+            return Looked { line: None, unknown: None };
+        }
+        let level = if a == b { Level::Problem } else { Level::Caution };
+        let sentence = format!(
+            "{} of {} updates {} exactly zero: this adapter changes nothing there.",
+            tell::count(a),
+            tell::count(b),
+            if a == 1 { "is" } else { "are" },
+        );
+        Looked { line: Some(Line { level, matrices: zero, sentence }), unknown: None }
+    }),
+};
+
+pub(super) const UNUSED_RANK: Definition = Definition {
+    name: "unused-rank",
+    levels: &[Level::Note],
+    of: Of::Updates,
+    evidence: &["rank_at_99"],
+    look: Look::All(|side| {
+        const LEAST: u64 = 4;
+        let of_adapters = adapters(side);
+        let rank = |matrix: &Matrix<'_>| matrix.row.update.as_ref().and_then(|update| update.rank);
+        let ranked: Vec<(&Matrix<'_>, u64, f64)> = of_adapters
+            .into_iter()
+            .filter_map(|matrix| {
+                Some((matrix, rank(matrix).filter(|r| *r >= LEAST)?, matrix.number("rank_at_99")?))
+            })
+            .collect();
+        let half: Vec<&(&Matrix<'_>, u64, f64)> =
+            ranked.iter().filter(|(_, rank, used)| *used <= *rank as f64 / 2.0).collect();
+        let Some((_, rank, _)) = half.first().copied().filter(|_| 2 * half.len() >= ranked.len()) else {
+            return Looked { line: None, unknown: None };
+        };
+        let most = half.iter().map(|(_, _, used)| *used as u64).max().unwrap_or(0);
+        let matrices = half.iter().map(|(matrix, _, _)| matrix.name().to_owned()).collect();
+        let one = half.iter().all(|(_, other, _)| other == rank);
+        let of = if one { format!("of {rank}") } else { "of theirs".to_owned() };
+        let directions = if most == 1 { "direction" } else { "directions" };
+        let sentence = format!(
+            "In {} of {} updates {}{most} {directions} {of} hold 99 % of the energy.",
+            tell::count(half.len()),
+            tell::count(ranked.len()),
+            if half.len() > 1 { "up to " } else { "" },
+        );
+        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+    }),
+};
+
+pub(super) const UPDATE_DOMINATES: Definition = Definition {
+    name: "update-dominates",
+    levels: &[Level::Note],
+    of: Of::Pairs,
+    evidence: &["delta_spectral_ratio"],
+    look: Look::All(|side| {
+        let mut pairs: Vec<(&Matrix<'_>, f64)> = side
+            .of(Of::Pairs)
+            .iter()
+            .filter_map(|matrix| Some((matrix, matrix.number("delta_spectral_ratio")?)))
+            .collect();
+        pairs.retain(|(matrix, _)| matrix.standing() == Some(Standing::Measured) && matrix.is_weight());
+        let all = pairs.len();
+        pairs.retain(|(_, ratio)| *ratio > 1.0);
+        pairs.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let Some((first, ratio)) = pairs.first() else { return Looked { line: None, unknown: None } };
+        let sentence = format!(
+            "In {} of {} changed matrices the update is stronger than the weight it changes; most in {}, {ratio:.1} times.",
+            tell::count(pairs.len()),
+            tell::count(all),
+            first.name(),
+        );
+        let matrices = pairs.iter().map(|(matrix, _)| matrix.name().to_owned()).collect();
+        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+    }),
+};
+
+pub(super) const UNRELATED: Definition = Definition {
+    name: "unrelated",
+    levels: &[Level::Caution],
+    of: Of::Pairs,
+    evidence: &["frobenius_norm", "frobenius_norm_base", "delta_frobenius_ratio"],
+    look: Look::All(|side| {
+        const ENTRIES: u64 = 1024;
+        let pairs =
+            side.of(Of::Pairs).iter().filter(|matrix| matrix.row.shape.iter().product::<u64>() >= ENTRIES);
+        // What is only in another order has the base's numbers.
+        let pairs = pairs.filter(|matrix| matrix.is_weight() && matrix.row.places.reordering.is_none());
+        let likeness = |matrix: &Matrix<'_>| match matrix.standing() {
+            Some(Standing::Unchanged) => Some(1.0),
+            Some(Standing::Measured) => cosine(matrix),
+            _ => None,
+        };
+        let mut cosines: Vec<f64> = pairs.filter_map(likeness).collect();
+        cosines.sort_by(f64::total_cmp);
+        let Some(median) = cosines.get(cosines.len() / 2).copied().filter(|median| *median < 0.2) else {
+            return Looked { line: None, unknown: None };
+        };
+        let sentence = format!(
+            "Not a fine-tune of this base: the weights have nothing in common (median cosine of {}: {median:.2}).",
+            tell::matrices(cosines.len()),
+        );
+        Looked { line: Some(Line { level: Level::Caution, matrices: vec![], sentence }), unknown: None }
+    }),
+};
+
+pub(super) const IDENTICAL: Definition = Definition {
+    name: "identical",
+    levels: &[Level::Note],
+    of: Of::Pairs,
+    evidence: &[],
+    look: Look::All(|side| {
+        let pairs = side.of(Of::Pairs).iter();
+        let both: Vec<(&Matrix<'_>, bool)> = pairs
+            .filter_map(|matrix| Some((matrix, matrix.number("changed")? == 0.0)))
+            .filter(|(matrix, _)| !matches!(matrix.standing(), Some(Standing::Added | Standing::Removed)))
+            .collect();
+        let same: Vec<String> =
+            both.iter().filter(|(_, same)| *same).map(|(matrix, _)| matrix.name().to_owned()).collect();
+        if same.is_empty() {
+            return Looked { line: None, unknown: None };
+        }
+        let sentence = format!(
+            "{} of {} matrices are bit for bit the base's.",
+            tell::count(same.len()),
+            tell::count(both.len()),
+        );
+        Looked { line: Some(Line { level: Level::Note, matrices: same, sentence }), unknown: None }
+    }),
+};
+
+pub(super) const RESCALED: Definition = Definition {
+    name: "rescaled",
+    levels: &[Level::Note],
+    of: Of::Pairs,
+    evidence: &["gain_alignment", "row_gain_ratio", "column_gain_ratio"],
+    look: Look::All(|side| {
+        let found: Vec<(&Matrix<'_>, &'static str)> =
+            side.of(Of::Pairs).iter().filter_map(|matrix| Some((matrix, rescaled(matrix)?))).collect();
+        let Some((_, kind)) = found.first().copied() else { return Looked { line: None, unknown: None } };
+        let kinds: BTreeSet<&str> = found.iter().map(|(_, kind)| *kind).collect();
+        let what = if kinds.len() == 1 {
+            kind.to_owned()
+        } else {
+            kinds.into_iter().collect::<Vec<_>>().join("; others ")
+        };
+        let names: Vec<&str> = found.iter().map(|(matrix, _)| matrix.name()).collect();
+        let sentence = format!(
+            "{} {} the base's up to a gain: {what} ({}).",
+            tell::matrices(found.len()),
+            if found.len() == 1 { "is" } else { "are" },
+            tell::list(&names),
+        );
+        let matrices = names.into_iter().map(str::to_owned).collect();
+        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+    }),
+};
+
+/// What gains make a changed matrix of its base, where these explain it to within rounding.
+fn rescaled(matrix: &Matrix<'_>) -> Option<&'static str> {
+    if matrix.standing() != Some(Standing::Measured) || matrix.number("delta_frobenius_ratio")? == 0.0 {
+        return None;
+    }
+    let comparison = matrix.row.comparison.as_ref();
+    let base = comparison.and_then(|comparison| comparison.base_dtype.as_deref());
+    let limit = [Some(matrix.row.storage()), base].into_iter().flatten().map(unexplained);
+    let limit = limit.collect::<Option<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
+    if 1.0 - matrix.number("gain_alignment")? >= limit {
+        return None;
+    }
+    // What rounding leaves of equal gains.
+    let spread = 1.0 + 8.0 * limit.sqrt();
+    let varies = |key: &str| matrix.number(key).is_some_and(|ratio| ratio > spread);
+    let size = matrix.number("frobenius_norm")? / matrix.number("frobenius_norm_base")?;
+    Some(match (varies("row_gain_ratio"), varies("column_gain_ratio")) {
+        (true, true) => "one for each row and each column",
+        (true, false) => "one for each row",
+        (false, true) => "one for each column",
+        (false, false) if (size - 1.0).abs() > limit.sqrt() => "one factor for all",
+        (false, false) => "all gains are 1, so it is only rounded",
+    })
+}
+
+/// How much of a weight rounding to that type leaves unexplained by gains; none of types that cannot be told from noise.
+fn unexplained(dtype: &str) -> Option<f64> {
+    match dtype {
+        "f64" | "f32" => Some(1e-10),
+        "f16" => Some(1e-7),
+        "bf16" => Some(5e-6),
+        _ => None,
+    }
+}
+
+pub(super) const REORDERED: Definition = Definition {
+    name: "reordered",
+    levels: &[Level::Note],
+    of: Of::Pairs,
+    evidence: &[],
+    look: Look::All(|side| {
+        let pairs = side.of(Of::Pairs);
+        let orders: Vec<(&Matrix<'_>, String)> =
+            pairs.iter().filter_map(|matrix| Some((matrix, order(matrix)?))).collect();
+        let moved = moved(pairs);
+        let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (matrix, words) in &orders {
+            kinds.entry(words.as_str()).or_default().push(matrix.name());
+        }
+        let mut parts: Vec<String> = kinds
+            .iter()
+            .map(|(words, names)| {
+                format!("{words} in {} ({})", tell::matrices(names.len()), tell::list(names))
+            })
+            .collect();
+        if let Some((name, original)) = moved.first() {
+            let more = moved.len() - 1;
+            let more = if more > 0 { format!(" and {} more", tell::count(more)) } else { String::new() };
+            parts.push(format!("{name} is the base's {original}{more}"));
+        }
+        if parts.is_empty() {
+            return Looked { line: None, unknown: None };
+        }
+        let renumbered = hidden_units(&orders);
+        let same = if renumbered.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " Hidden units of {} are renumbered: the model computes the same.",
+                tell::list(&renumbered)
+            )
+        };
+        let sentence = format!(
+            "The base's entries stand in another order, proven one by one: {}.{same}",
+            parts.join("; ")
+        );
+        let names = orders.iter().map(|(matrix, _)| matrix.name()).chain(moved.iter().map(|(name, _)| *name));
+        let matrices = names.map(str::to_owned).collect();
+        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+    }),
+};
+
+/// In what order a matrix holds its base's entries.
+fn order(matrix: &Matrix<'_>) -> Option<String> {
+    let Reordering { transposed, rows, columns } = matrix.row.places.reordering.as_ref()?;
+    let rows = rows.as_ref().map(|order| format!("rows {}", order.words));
+    let columns = columns.as_ref().map(|order| format!("columns {}", order.words));
+    let parts = transposed.then(|| "transposed".to_owned()).into_iter().chain(rows).chain(columns);
+    Some(parts.collect::<Vec<_>>().join(" and "))
+}
+
+/// Matrices whose bytes are those of another matrix of the base: experts renumbered, tensors renamed.
+fn moved<'v>(pairs: &'v [Matrix<'_>]) -> Vec<(&'v str, &'v str)> {
+    let mut originals: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for matrix in pairs {
+        let hash = matrix.row.comparison.as_ref().and_then(|comparison| comparison.base_blake3.as_deref());
+        // What two matrices of the base hold tells neither.
+        hash.into_iter().for_each(|hash| {
+            originals.entry(hash).and_modify(|name| *name = None).or_insert(Some(matrix.name()));
+        });
+    }
+    let changed = pairs.iter().filter(|matrix| {
+        matches!(matrix.standing(), Some(Standing::Measured | Standing::Added))
+            && matrix.number("max_abs").is_some_and(|size| size > 0.0)
+    });
+    let original = |matrix: &'v Matrix<'_>| {
+        let name = (*originals.get(matrix.row.blake3.as_deref()?)?)?;
+        (name != matrix.name()).then(|| (matrix.name(), name))
+    };
+    changed.filter_map(original).collect()
+}
+
+/// Modules whose hidden units are renumbered: rows of some matrices and the columns of the others have one order.
+fn hidden_units<'v>(orders: &'v [(&Matrix<'_>, String)]) -> Vec<&'v str> {
+    let mut modules: BTreeMap<&str, Vec<&Reordering>> = BTreeMap::new();
+    for (matrix, _) in orders {
+        let module = matrix.name().rsplit_once('.').map_or("", |(module, _)| module);
+        modules.entry(module).or_default().extend(&matrix.row.places.reordering);
+    }
+    let is_renumbered = |parts: &[&Reordering]| {
+        let rows: BTreeSet<&str> =
+            parts.iter().filter_map(|part| Some(part.rows.as_ref()?.digest.as_str())).collect();
+        let columns: BTreeSet<&str> =
+            parts.iter().filter_map(|part| Some(part.columns.as_ref()?.digest.as_str())).collect();
+        let one_side =
+            |part: &&Reordering| !part.transposed && (part.rows.is_some() != part.columns.is_some());
+        rows.len() == 1 && rows == columns && parts.iter().all(one_side)
+    };
+    modules.into_iter().filter(|(_, parts)| is_renumbered(parts)).map(|(module, _)| module).collect()
+}
+
+/// Updates that an adapter holds as factors.
+fn adapters<'v, 'r>(side: &'v Side<'r>) -> Vec<&'v Matrix<'r>> {
+    let of_adapter = |matrix: &&Matrix<'_>| {
+        let kind = matrix.row.update.as_ref().map(|update| update.kind.as_ref());
+        kind.is_some_and(|kind| !matches!(kind, "difference" | "replacement"))
+    };
+    side.of(Of::Updates).iter().filter(of_adapter).collect()
+}
+
+/// `⟨W, W₀⟩/(‖W‖‖W₀‖)` from the norms of both and of their difference.
+fn cosine(matrix: &Matrix<'_>) -> Option<f64> {
+    let (tuned, base) = (matrix.number("frobenius_norm")?, matrix.number("frobenius_norm_base")?);
+    let update = matrix.number("delta_frobenius_ratio")? * base;
+    let cosine = (tuned * tuned + base * base - update * update) / (2.0 * tuned * base);
+    cosine.is_finite().then_some(cosine)
+}

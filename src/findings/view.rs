@@ -1,0 +1,162 @@
+//! A report as findings see it: one model, or each tuned side of a comparison, with the matrices that take part.
+
+use crate::report::{Report, Row, Standing, Value};
+
+use super::Of;
+
+/// A matrix of a report, seen from one side.
+pub(super) struct Matrix<'r> {
+    pub(super) row: &'r Row,
+    /// What its columns carry, where there are several sides.
+    suffix: String,
+}
+
+/// A model, or a tuned side of a comparison.
+pub(super) struct Side<'r> {
+    pub(super) report: &'r Report,
+    name: Option<String>,
+    weights: Vec<Matrix<'r>>,
+    updates: Vec<Matrix<'r>>,
+}
+
+/// The sides of a report, in its order.
+pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
+    let names: Vec<Option<String>> = if report.tuned.is_empty() {
+        vec![None]
+    } else {
+        report.tuned.iter().map(|named| Some(named.name.clone())).collect()
+    };
+    names.into_iter().map(|name| Side::new(report, name)).collect()
+}
+
+impl<'r> Side<'r> {
+    fn new(report: &'r Report, name: Option<String>) -> Self {
+        let suffix = name.as_ref().map_or_else(String::new, |name| format!("@{name}"));
+        let compares = report.totals.compared.is_some();
+        let (mut weights, mut updates) = (vec![], vec![]);
+        for row in report.rows.iter().filter(|row| row.failed.is_none() && !row.values.0.is_empty()) {
+            let matrix = Matrix { row, suffix: suffix.clone() };
+            // A comparison measures what an adapter makes of its base; other commands measure the update.
+            if compares || (row.update.is_none() && report.base.is_none()) {
+                weights.push(matrix);
+            } else {
+                updates.push(matrix);
+            }
+        }
+        Self { report, name, weights, updates }
+    }
+
+    /// Its name, where there are several.
+    pub(super) fn label(&self) -> Option<String> {
+        self.name.clone()
+    }
+
+    /// The matrices that a finding is looked for in.
+    pub(super) fn of(&self, of: Of) -> &[Matrix<'r>] {
+        match of {
+            Of::Weights => &self.weights,
+            Of::Updates => &self.updates,
+            Of::Pairs if self.report.totals.compared.is_some() => &self.weights,
+            Of::Pairs => &[],
+        }
+    }
+
+    /// The matrix of that name.
+    pub(super) fn matrix(&self, name: &str) -> Option<&Matrix<'r>> {
+        self.weights.iter().chain(&self.updates).find(|matrix| matrix.name() == name)
+    }
+}
+
+impl Matrix<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.row.name
+    }
+
+    /// The key of a column on this side.
+    pub(super) fn key(&self, key: &str) -> String {
+        let base = key.ends_with("_base");
+        if base { key.to_owned() } else { format!("{key}{}", self.suffix) }
+    }
+
+    pub(super) fn value(&self, key: &str) -> Option<Value> {
+        self.row.values.get(&self.key(key))
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        self.value(key)?.number()
+    }
+
+    /// A number that a finding cannot do without, or why it is not there.
+    pub(super) fn needed(&self, key: &str) -> Result<f64, &'static str> {
+        match self.value(key) {
+            Some(Value::Missing(why)) => Err(match why.code() {
+                "not_decomposed" => "no singular values were computed",
+                "nonfinite" => "not finite",
+                "zero_matrix" => "zero",
+                "not_applicable" => "the entries are not known",
+                _ => "a value that it needs could not be measured",
+            }),
+            Some(value) => value.number().ok_or("a value that it needs could not be measured"),
+            None => Err("the report does not have the columns that it needs"),
+        }
+    }
+
+    /// Rows and columns that are not all zero.
+    pub(super) fn sides(&self) -> [f64; 2] {
+        let [rows, columns] = self.row.shape.map(|n| n as f64);
+        let left = |side: f64, zeros: &str| (side - self.number(zeros).unwrap_or(0.0)).max(1.0);
+        [left(rows, "zero_rows"), left(columns, "zero_columns")]
+    }
+
+    /// The short side and the long one, without lines of zeros.
+    pub(super) fn short_and_long(&self) -> (f64, f64) {
+        let [a, b] = self.sides();
+        (a.min(b), a.max(b))
+    }
+
+    /// How it stands to its base; none where nothing is compared.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.row.comparison.as_ref().map(|comparison| comparison.status)
+    }
+
+    /// Whether it is a linear map, a convolution or an embedding, by its name. Scales of norms, tables of frequencies,
+    /// biases by position and constants of state-space models are stored as matrices, too, and are none.
+    pub(super) fn is_weight(&self) -> bool {
+        const OTHERS: [&str; 13] = [
+            "a_log",
+            "mask",
+            "freq",
+            "fourier",
+            "sinusoid",
+            "position_bias",
+            "attention_bias",
+            "rel_pos",
+            "logit_scale",
+            "stft",
+            "mel_",
+            "basis",
+            "running_",
+        ];
+        let name = self.row.name.to_ascii_lowercase();
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let scale = last.contains("norm") || last.starts_with("ln_");
+        last != "pe" && !scale && !OTHERS.iter().any(|word| name.contains(word))
+    }
+
+    /// Whether it is an embedding, by its name: one of its rows may be that of padding.
+    pub(super) fn is_embedding(&self) -> bool {
+        let name = self.row.name.to_ascii_lowercase();
+        ["emb", "wte", "wpe"].iter().any(|word| name.contains(word))
+    }
+
+    /// The bits of its storage type, where it is stored as floats.
+    pub(super) fn bits(&self) -> Option<u32> {
+        match (&self.row.dequant, self.row.dtype.as_str()) {
+            (None, "f64") => Some(64),
+            (None, "f32") => Some(32),
+            (None, "f16" | "bf16") => Some(16),
+            (None, "f8_e4m3" | "f8_e5m2") => Some(8),
+            _ => None,
+        }
+    }
+}

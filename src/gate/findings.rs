@@ -1,0 +1,112 @@
+//! Rules on findings: `finding(random-like)`, `*.mlp.*: finding(problem) > 2`.
+
+use super::clause::{Clause, Found};
+use super::{Crossing, Line, Operator, Unit, likeliest};
+use crate::notation;
+use crate::report::{Finding, Level, Offender, Outcome, Report};
+
+/// Which findings a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Name(&'static str),
+    Level(Level),
+}
+
+/// What a rule without a comparison means.
+pub(super) const ANY: Line = Line { operator: Operator::Greater, number: 0.0, unit: Unit::Plain };
+
+/// The name or level between the brackets of `finding(…)`; none of what is no such rule.
+pub(super) fn inside(expression: &str) -> Option<&str> {
+    Some(
+        expression
+            .strip_suffix(')')?
+            .trim_start()
+            .strip_prefix("finding")?
+            .trim_start()
+            .strip_prefix('(')?
+            .trim(),
+    )
+}
+
+impl Wanted {
+    /// The one of `names`, or the level, that is called `word`.
+    ///
+    /// # Errors
+    /// In words, with the nearest name.
+    pub(super) fn parse(word: &str, names: &[&'static str]) -> Result<Self, String> {
+        if let Some(level) = Level::ALL.into_iter().find(|level| level.name() == word) {
+            return Ok(Self::Level(level));
+        }
+        if let Some(name) = names.iter().find(|name| **name == word) {
+            return Ok(Self::Name(name));
+        }
+        let levels = Level::ALL.iter().map(|level| level.name());
+        let near = likeliest(word, names.iter().copied().chain(levels));
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Err(format!("no finding of this command is called `{word}`{hint}"))
+    }
+
+    /// The name or the level.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Name(name) => name,
+            Self::Level(level) => level.name(),
+        }
+    }
+
+    fn is(self, finding: &Finding) -> bool {
+        match self {
+            Self::Name(name) => finding.name == name,
+            Self::Level(level) => finding.level == level,
+        }
+    }
+}
+
+/// What a rule on findings says: of each matrix by itself, if one is too many, else of their number. A finding about the
+/// whole model counts as one, if the rule is about the whole model.
+pub(super) fn judge(
+    clause: &Clause,
+    wanted: Wanted,
+    line: Line,
+    report: &Report,
+) -> (Vec<Found>, Vec<String>) {
+    let rule = &clause.rule;
+    let keeps =
+        |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
+    let mut found: Vec<Found> = vec![];
+    for finding in report.findings.iter().filter(|finding| wanted.is(finding)) {
+        let what = |first: bool| match (first, wanted) {
+            (true, _) => finding.sentence.clone(),
+            (false, Wanted::Name(_)) => finding.name.to_string(),
+            (false, Wanted::Level(level)) => format!("{} ({})", finding.name, level.name()),
+        };
+        let judged = |matrix: Option<&String>, first| Offender {
+            matrix: matrix.cloned(),
+            outcome: Outcome::Fail,
+            what: what(first),
+            missing: None,
+            note: None,
+        };
+        if finding.matrices.is_empty() && rule.glob.is_none() {
+            found.push(Found { excess: 0.0, gap: None, finding: judged(None, true) });
+        }
+        let matrices = finding.matrices.iter().enumerate().filter(|(_, name)| keeps(name));
+        found.extend(matrices.map(|(i, name)| {
+            let excess = -(i as f64);
+            Found { excess, gap: None, finding: judged(Some(name), i == 0) }
+        }));
+    }
+    let number = found.len() as f64;
+    if line != ANY {
+        let what = format!("findings of {}: {}", wanted.word(), notation::count(found.len() as u64));
+        let finding = Offender { matrix: None, outcome: Outcome::Fail, what, missing: None, note: None };
+        found = vec![Found { excess: line.excess(number), gap: None, finding }];
+    }
+    if line.crossing((number, number)) != Crossing::Crossed {
+        found.clear();
+    }
+    let unchecked = report.findings_unchecked.iter();
+    let remarks =
+        unchecked.filter(|unchecked| matches!(wanted, Wanted::Name(name) if unchecked.name == name));
+    (found, remarks.map(|unchecked| format!("not looked for in {}", unchecked.reason)).collect())
+}

@@ -1,0 +1,121 @@
+//! Findings for people: below a table, before the rows of Markdown, with their level.
+
+use std::io::{self, Write};
+
+use unicode_width::UnicodeWidthStr;
+
+use super::inline::{Place, code, inline};
+use super::style::TableStyle;
+use crate::notation;
+use crate::report::{Finding, Level, Report, Summary};
+
+/// So many are told below a table before the others are counted.
+const MOST: usize = 5;
+
+/// Matrices of fewer are not summed up.
+const FEW: usize = 8;
+/// Roles whose rank is told in a line.
+const ROLES: usize = 4;
+
+/// A line each, the worst first, wrapped to the width.
+pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    for finding in report.findings.iter().take(MOST) {
+        let level = finding.level.name();
+        let indent = Level::Problem.name().len() + 2;
+        let text = format!("{}: {}", title(finding), finding.sentence);
+        for (i, line) in wrapped(&text, look.width.saturating_sub(indent + 1).max(40)).into_iter().enumerate()
+        {
+            let start = if i == 0 { level } else { "" };
+            let pad = " ".repeat(indent - start.len());
+            writeln!(out, " {}{pad}{line}", look.paint.wrap(color(finding.level), start))?;
+        }
+    }
+    if report.findings.len() > MOST {
+        let more = notation::count((report.findings.len() - MOST) as u64);
+        writeln!(out, " … and {more} more findings: JSON, Markdown and HTML have all")?;
+    }
+    Ok(())
+}
+
+/// The model in one line; none where there is nothing to sum up.
+pub(super) fn summary(report: &Report) -> Option<String> {
+    let Some(Summary::Own { alpha_fits, median_alpha, alpha_within_2_to_6, median_stable_rank, .. }) =
+        &report.summary
+    else {
+        return None;
+    };
+    // Of a few matrices the table says it all.
+    if report.rows.len() < FEW {
+        return None;
+    }
+    let mut parts = vec![];
+    if let Some((median, within)) = median_alpha.zip(*alpha_within_2_to_6) {
+        parts.push(format!(
+            "median α {} of {} fits with 50 values or more, {:.0} % within 2–6",
+            notation::real(median),
+            notation::count(*alpha_fits),
+            100.0 * within
+        ));
+    }
+    let ranks: Vec<String> = median_stable_rank
+        .iter()
+        .take(ROLES)
+        .map(|(role, rank)| format!("{} {}", role, notation::real(*rank)))
+        .collect();
+    if !ranks.is_empty() {
+        let more = if median_stable_rank.len() > ROLES { ", …" } else { "" };
+        parts.push(format!("median stable rank {}{more}", ranks.join(", ")));
+    }
+    (!parts.is_empty()).then(|| parts.join(" · "))
+}
+
+/// All of them as a list.
+pub(super) fn write_markdown(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for finding in &report.findings {
+        let (level, name) = (finding.level.name(), code(&title(finding), Place::Line));
+        writeln!(out, "- **{level}** {name}: {}", inline(&finding.sentence, Place::Line))?;
+    }
+    if !report.findings.is_empty() {
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Its name, with the side that it is about.
+pub(super) fn title(finding: &Finding) -> String {
+    finding.side.as_ref().map_or_else(|| finding.name.to_string(), |side| format!("{}@{side}", finding.name))
+}
+
+fn color(level: Level) -> &'static str {
+    match level {
+        Level::Problem => "1;31",
+        Level::Caution => "33",
+        Level::Note => "36",
+    }
+}
+
+/// `text` in lines of at most `width` characters, where its words allow that.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_the_next_word_would_not_fit() {
+        assert_eq!(wrapped("a bc def ghij", 6), ["a bc", "def", "ghij"]);
+        assert_eq!(wrapped("longer than that", 4), ["longer", "than", "that"]);
+    }
+}
