@@ -2,7 +2,7 @@
 //!
 //! No option of the command line, no printing and no clock is in here. A study knows what it takes from headers alone
 //! ([`Study::manifest`], [`Study::costs`]); [`run()`] does its tasks under a memory budget and keeps what they find in a
-//! [`Ledger`]; [`assemble`] needs no checkpoint.
+//! [`Ledger`]; [`assemble()`] needs no checkpoint.
 
 mod advice;
 mod allocation;
