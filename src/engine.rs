@@ -2,7 +2,7 @@
 //!
 //! A worker takes one job after the other. Only one with nothing left to take goes back to the pool and helps the others
 //! through its work stealing, so the last large matrix uses every thread. No job begins inside another that waits for
-//! its parts, as it would if jobs were handed to the pool one by one. Nothing here knows what a job does.
+//! its parts, as it would if jobs were handed to the pool one by one. It knows nothing about what a job does.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// What a job is expected to cost.
+/// The expected cost of a job.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Job {
     /// Floating-point operations; decides the order and the progress shown.
@@ -22,7 +22,7 @@ pub struct Job {
     pub bytes: u64,
 }
 
-/// What the jobs together may use.
+/// The limits for all jobs together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Threads, at least one.
@@ -31,7 +31,7 @@ pub struct Limits {
     pub memory: u64,
 }
 
-/// What the caller is told while the map runs.
+/// Progress events for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<T> {
     /// Job `0` of the given slice has begun.
@@ -76,11 +76,11 @@ pub fn map<T: Send + 'static>(
             Err(_) => stop(watch(Event::Waiting))?,
         }
     }
-    // The last workers have told, but nobody has listened yet.
+    // The last events may still be in the channel.
     receive.try_iter().try_for_each(|event| stop(watch(event)))
 }
 
-/// Does what can be taken, until there is nothing or nobody listens any more.
+/// Runs jobs until none is left or the receiver is gone.
 ///
 /// Every thread of the pool is called, also one that is at work and waits for a part of it: that one goes on waiting.
 fn worker<T>(queue: &Mutex<Queue>, work: &(dyn Fn(usize) -> T + Send + Sync), send: &mpsc::Sender<Event<T>>) {
@@ -95,7 +95,7 @@ fn worker<T>(queue: &Mutex<Queue>, work: &(dyn Fn(usize) -> T + Send + Sync), se
         }
         let result = catch_unwind(AssertUnwindSafe(|| work(job))).ok();
         let mut queue = lock(queue);
-        // Told under the lock: who finds that all is over has been told all.
+        // Sent under the lock, so that whoever sees the end has received every event.
         let heard = send.send(Event::Finished(job, result)).is_ok();
         queue.release(job);
         next = if heard { queue.take() } else { None };
@@ -103,7 +103,7 @@ fn worker<T>(queue: &Mutex<Queue>, work: &(dyn Fn(usize) -> T + Send + Sync), se
     BUSY.set(false);
 }
 
-/// What waits and what runs.
+/// Waiting and running jobs.
 struct Queue {
     waiting: VecDeque<usize>,
     bytes: Vec<u64>,
@@ -113,7 +113,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// All jobs, dearest first.
+    /// All jobs, most expensive first.
     fn new(jobs: &[Job], limits: Limits) -> Self {
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         order.sort_by(|a, b| jobs[*b].flops.total_cmp(&jobs[*a].flops).then(a.cmp(b)));
@@ -126,7 +126,7 @@ impl Queue {
         (self.first_fit().is_some(), self.running == 0 && self.waiting.is_empty())
     }
 
-    /// Where the dearest job that fits waits, if a thread is free for it.
+    /// The position of the most expensive job that fits, if a thread is free.
     fn first_fit(&self) -> Option<usize> {
         let fits = |i: &usize| self.running == 0 || self.in_flight + self.bytes[*i] <= self.limits.memory;
         if self.running < self.limits.threads.max(1) { self.waiting.iter().position(fits) } else { None }

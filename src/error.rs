@@ -1,6 +1,6 @@
-//! What can go wrong, in the words of a reader of checkpoints.
+//! Errors, with messages for a user who reads checkpoints.
 //!
-//! An `Error` means "could not look"; a problem with the weights themselves is a finding in the report, not an error.
+//! An `Error` means bad usage or unreadable input. A problem with the weights themselves is a finding in the report.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done, as in "cannot open".
+        /// The failed operation, as in "cannot open".
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file or folder that does not hold what its form promises.
+    /// A malformed file or folder.
     #[error("{}: {}", printable(&path.to_string_lossy()), printable(reason))]
     Malformed {
         /// The file or folder.
@@ -28,7 +28,7 @@ pub enum Error {
         /// What is wrong and what to try.
         reason: String,
     },
-    /// One tensor of a file that does not hold what the header promises.
+    /// One malformed tensor of a file.
     #[error("{}: tensor `{}`: {}", printable(&path.to_string_lossy()), printable(tensor), printable(reason))]
     Tensor {
         /// The file.
@@ -79,7 +79,7 @@ pub enum Error {
         at: Option<Place>,
         /// The column's key.
         key: String,
-        /// What is wrong, and what to try.
+        /// The fault, and what to try.
         problem: String,
     },
     /// A rule that cannot be judged on the report.
@@ -90,7 +90,7 @@ pub enum Error {
         /// Why.
         problem: String,
     },
-    /// What the hub or its cache does not give.
+    /// An error of the hub or its cache.
     #[error("{}", printable(.0))]
     Remote(String),
     /// Memory or threads that the machine does not give.
@@ -125,7 +125,7 @@ impl fmt::Display for Place {
 pub enum ErrorKind {
     /// The operating system refused.
     Io,
-    /// A file, or a tensor in it, does not hold what it promises.
+    /// A malformed file, or a malformed tensor in it.
     Malformed,
     /// Numbers that cannot be computed, or not as exactly as promised.
     Numeric,
@@ -201,7 +201,7 @@ pub fn is_hidden(c: char) -> bool {
 }
 
 /// `text` that a hostile file may have chosen, for a line that people read: hidden characters are escaped, so that it
-/// cannot drive a terminal, and so is what a build server would take for a command in its log.
+/// can't control a terminal; text that a build server would take for a command is escaped, too.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {

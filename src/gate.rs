@@ -1,4 +1,4 @@
-//! Rules over a report: what a team has drawn a line at, and whether it was crossed.
+//! Rules over a report: parsing them and judging them.
 //!
 //! A verdict is computed from the `Report`, never from what was printed. A rule names the *failing* condition.
 
@@ -36,7 +36,7 @@ pub struct Rule {
     line: Line,
 }
 
-/// What is compared with the line.
+/// What is compared with the limit.
 #[derive(Debug, Clone)]
 enum Subject {
     Each(&'static Column),
@@ -136,7 +136,7 @@ impl Line {
     }
 }
 
-/// Whether a number lies beyond a line, as far as its accuracy tells.
+/// Whether a number lies beyond a limit, as far as its accuracy decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Crossing {
     Clear,
@@ -152,7 +152,7 @@ impl Rule {
     pub fn parse(text: &str, columns: &[&'static Column], findings: &[&'static str]) -> Result<Self, Error> {
         let wrong = |what: &str| Error::Rule { rule: text.to_owned(), problem: what.to_owned() };
         let (left, line) = comparison(text).map_err(|what| wrong(&what))?;
-        // A colon may stand in a name, so the glob ends at the last one.
+        // A name may contain a colon, so the glob ends at the last one.
         let (glob, expression) = match left.rsplit_once(':') {
             Some((glob, expression)) => (Some(glob.trim()), expression.trim()),
             None => (None, left),
@@ -216,7 +216,7 @@ impl Rule {
     }
 }
 
-/// The key of the column that a rule names, before it is known whether there is such a column; none of what is no rule.
+/// The column key in a rule's text, not checked yet; none if the text is not a rule.
 pub fn key_of(text: &str) -> Option<&str> {
     let (left, _) = comparison(text).ok()?;
     let expression = left.rsplit_once(':').map_or(left, |(_, expression)| expression).trim();
@@ -248,7 +248,7 @@ fn comparison(text: &str) -> Result<(&str, Option<Line>), String> {
     Ok((text[..at].trim(), Some(Line { operator, number, unit })))
 }
 
-/// Whether `%` means something for `column`: only of a share or a change it says of what.
+/// Whether `%` makes sense for `column`: it does for shares and changes.
 fn percent(line: Line, column: &'static Column, columns: &[&'static Column]) -> Result<(), String> {
     if line.unit == Unit::Plain || matches!(column.format, Format::Share | Format::Change) {
         return Ok(());
@@ -289,7 +289,7 @@ fn unknown<'k>(key: &str, keys: impl Iterator<Item = &'k str>) -> Error {
     Error::Column { at: None, key: key.to_owned(), problem: format!("no column is called `{key}`{hint}") }
 }
 
-/// The one of `known` that looks most like `word`, if any looks like it.
+/// The closest match for `word` in `known`, if there is one.
 pub fn likeliest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let near = known.map(|known| (strsim::jaro_winkler(word, known), known));
     near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7).map(|(_, known)| known)

@@ -1,6 +1,6 @@
-//! From stored tensors to the matrices of a model: which are analysed, under what name and shape, in what order.
+//! From stored tensors to the matrices of a model: which are analyzed, their names, shapes and order.
 //!
-//! Only names and shapes are looked at; no weight is read here.
+//! It uses only names and shapes and reads no weights.
 
 mod distinct;
 mod natural;
@@ -63,7 +63,7 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// The line of it in what was left out.
+    /// Its entry in the list of skipped tensors.
     pub fn skipped(&self, kind: SkipKind, reason: impl Into<String>) -> Skipped {
         Skipped {
             tensor: self.name.clone(),
@@ -89,11 +89,11 @@ pub struct Layer {
     pub rows: usize,
     /// Columns (inputs).
     pub cols: usize,
-    /// Storage type; of what is not stored as floats, the type that its entries are read as.
+    /// Storage type; for codes, the type that their values are read as.
     pub dtype: Dtype,
     /// How it is stored, where that is not as floats.
     pub encoding: Option<Encoding>,
-    /// What of its tensor it is.
+    /// The part of its tensor that it is.
     pub part: Part,
     /// The type its entries are read as: doubles where they are computed.
     pub read_as: Dtype,
@@ -105,7 +105,7 @@ pub struct Layer {
     pub rank: Option<usize>,
     /// Position of its tensor among those called `….weight`, in the order they are stored.
     pub order: usize,
-    /// Depth in the model, where the name tells it.
+    /// Depth in the model, if the name shows it.
     pub block: Option<u64>,
     /// The name with its block number removed.
     pub role: String,
@@ -129,7 +129,7 @@ impl Layer {
         (0..rows).step_by(step).map(move |first| first..rows.min(first.saturating_add(step)))
     }
 
-    /// Numbers stored: its entries, or those of its factors.
+    /// Stored numbers: its entries, or its factors' entries.
     pub fn parameters(&self) -> usize {
         self.rank.map_or(self.len(), |rank| (self.rows + self.cols) * rank)
     }
@@ -155,7 +155,7 @@ impl Layer {
         self.scheme().unwrap_or(self.dtype.name())
     }
 
-    /// What a reader of its numbers should know of how it is stored.
+    /// Flags about how it is stored.
     pub fn flag(&self) -> Option<Flag> {
         matches!(self.part, Part::Slice(_)).then_some(Flag::OrientationUnknown)
     }
@@ -166,7 +166,7 @@ impl Layer {
     }
 }
 
-/// What the user wants to see: globs over matrix names.
+/// The user's filter: globs over matrix names.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Keep only names that match; empty keeps all.
@@ -182,12 +182,12 @@ impl Filter {
     }
 }
 
-/// The matrices to analyse, and what was left out.
+/// The matrices to analyze, and the skipped tensors.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// Matrices in natural name order.
     pub layers: Vec<Arc<Layer>>,
-    /// Tensors that are no matrices, in natural name order.
+    /// Tensors that are not matrices, in natural name order.
     pub skipped: Vec<Skipped>,
     /// How many matrices and tensors the filter dropped.
     pub filtered: usize,
@@ -207,7 +207,7 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
             Err(line) => skipped.push(line),
         }
     }
-    // Names are told apart before any is left out, so that none depends on the filter.
+    // Names are made unique before filtering, so that they don't depend on the filter.
     distinct::tell_apart(&mut layers);
     let all = layers.len() + skipped.len();
     layers.retain(|layer| filter.keeps(&layer.name));
@@ -229,7 +229,7 @@ fn in_storage_order(tensors: &[TensorInfo]) -> impl Iterator<Item = (usize, &Ten
     })
 }
 
-/// What is lost with a tensor that holds no matrix: a weight has two axes, and entries that are no masks or indices.
+/// What skipping a tensor loses: a weight has two axes, and entries that are not masks or indices.
 fn kind(tensor: &TensorInfo) -> SkipKind {
     let axes = tensor.shape.iter().filter(|n| **n != 1).count();
     let plain = tensor.bytes.is_some() && axes < 2
@@ -287,7 +287,7 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
     }
 }
 
-/// A stack of more matrices than this is none: no model has as many experts, and a hostile file could ask for billions.
+/// The most matrices of a stack: no model has as many experts, and a hostile file could ask for billions.
 const MOST_SLICES: usize = 65_536;
 
 /// Whether a 3-D tensor is the kernel of a 1-D convolution (out × in × k) rather than a stack of matrices.

@@ -1,7 +1,7 @@
-//! svdkit reads a model checkpoint matrix by matrix and says what its singular values say.
+//! Spectral diagnostics for model weights, one matrix at a time.
 //!
-//! The program is [`cli`]; what it joins can be used by itself. A checkpoint is opened, its matrices are selected, and each
-//! is read and decomposed:
+//! The program is [`cli`]; its parts can be used by themselves. A checkpoint is opened, its matrices are selected, and
+//! each is read and decomposed:
 //!
 //! ```
 //! use std::path::Path;
@@ -20,7 +20,7 @@
 //! for layer in &selection.layers {
 //!     let matrix = model.read(layer, 0..layer.rows)?;
 //!     let spectrum = solver::singular_values(&matrix, Precision::Fast)?;
-//!     // σ₁ ≥ σ₂ ≥ … ≥ 0, one for each of the shorter side; what lies below the floor is rounding.
+//!     // σ₁ ≥ σ₂ ≥ … ≥ 0, one for each of the shorter side; values below the floor are rounding.
 //!     assert_eq!(spectrum.values().len(), layer.rows.min(layer.cols));
 //!     assert!(spectrum.largest() > spectrum.floor());
 //! }

@@ -1,7 +1,7 @@
 //! A 2-D weight in memory, in the precision it was stored in.
 //!
-//! Weights stay in their storage type; whoever computes widens a few rows at a time to f64, so that a bf16
-//! matrix never has a second dense copy that nobody asked for.
+//! Weights stay in their storage type. Computations widen a few rows at a time to f64, so that a bf16
+//! matrix never needs a second dense copy.
 
 use std::fmt;
 use std::ops::Range;
@@ -58,7 +58,7 @@ impl Dtype {
         }
     }
 
-    /// Of two types the one with the larger rounding: what a sum of both is known to.
+    /// The type with the larger rounding, which limits a sum of both.
     #[must_use]
     pub fn coarser(self, other: Self) -> Self {
         if self.epsilon() >= other.epsilon() { self } else { other }

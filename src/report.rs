@@ -42,7 +42,7 @@ pub use word::Word;
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 2;
 
-/// One number of a report, or the reason there is none.
+/// One number of a report, or the reason it is missing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
     /// A whole number.
@@ -105,7 +105,7 @@ impl Measurements {
     }
 }
 
-/// A map from key to number; what is missing is `null`, with its reason under `missing`.
+/// A map from key to number; a missing value is `null`, with its reason under `missing`.
 impl Serialize for Measurements {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -135,10 +135,10 @@ pub struct Row {
     pub name: String,
     /// Name of the stored tensor.
     pub tensor: String,
-    /// Position in the model's depth, where the name tells it.
+    /// Position in the model's depth, if the name shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u64>,
-    /// What the matrix does inside its block: the name with its block number removed.
+    /// The matrix's role in its block: the name without the block number.
     pub role: String,
     /// Rows × columns of the matrix that was decomposed.
     pub shape: [u64; 2],
@@ -162,13 +162,13 @@ pub struct Row {
     /// Why the matrix could not be measured, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
-    /// How it stands to the matrix it is compared with.
+    /// Its status relative to the base.
     #[serde(flatten)]
     pub comparison: Option<Comparison>,
     /// Cautions that a reader of the numbers should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "flag::known")]
     pub flags: Vec<Flag>,
-    /// What another tool's tables hold beside numbers, where its names were asked for.
+    /// Text columns of another tool's tables, if its names were asked for.
     #[serde(flatten)]
     pub labels: Option<Labels>,
     /// The numbers.
@@ -216,7 +216,7 @@ pub struct Totals {
     /// Matrices that could not be read or decomposed.
     #[serde(default)]
     pub failed: u64,
-    /// Tensors that are no matrices.
+    /// Tensors that are not matrices.
     #[serde(default)]
     pub skipped: u64,
     /// Tensors and matrices that `--include`/`--exclude` left out.
@@ -224,7 +224,7 @@ pub struct Totals {
     /// Entries of all measured matrices, tied ones counted once.
     #[serde(default)]
     pub parameters: u64,
-    /// Only in a comparison: what became of the matrices that were not measured on both sides.
+    /// Only in a comparison: counts of matrices that were not measured on both sides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared: Option<Compared>,
 }
@@ -246,7 +246,7 @@ pub struct Report {
     /// Where they came from by name, if several models are compared with one base; the first is also `model`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tuned: Vec<Named>,
-    /// What decides the numbers, in the order the docs name it.
+    /// The settings that decide the numbers, in the order of the docs.
     #[serde(with = "pairs")]
     pub settings: Vec<(Word, String)>,
     /// Column keys in the order of the rows' values.
@@ -255,14 +255,14 @@ pub struct Report {
     /// One row a matrix, in natural name order.
     #[serde(skip_deserializing)]
     pub rows: Vec<Row>,
-    /// What is no matrix.
+    /// Skipped tensors.
     pub skipped: Vec<Skipped>,
     /// Sums.
     pub totals: Totals,
     /// Sums over rows that belong together.
     #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub groups: Vec<Group>,
-    /// What a reader should know beside the numbers.
+    /// Notes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// What the matrices of one model say together.
@@ -277,7 +277,7 @@ pub struct Report {
     /// The rules' judgements, in the order given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,
-    /// What rules must know of tensors that have no row; not part of the schema.
+    /// Tensors without a row, for rules; not part of the schema.
     #[serde(skip)]
     pub unlisted: Unlisted,
 }
@@ -285,25 +285,25 @@ pub struct Report {
 /// Tensors without a row that rules may be about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unlisted {
-    /// Of a comparison: names of tensors that are no matrices and have the same bytes on all sides.
+    /// Only in a comparison: names of unchanged tensors that are not matrices.
     pub unchanged: Vec<String>,
-    /// What the settings file left out.
+    /// Rows that the settings file left out.
     pub hidden: Hidden,
 }
 
-/// What `include` and `exclude` of a settings file left out.
+/// The rows that `include` and `exclude` of a settings file left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hidden {
     /// Which settings, and of which file, in words.
     pub by: String,
     /// Names of matrices.
     pub matrices: Vec<String>,
-    /// Names of tensors that are no matrices.
+    /// Names of tensors that are not matrices.
     pub others: Vec<String>,
 }
 
 impl Report {
-    /// What could not be read or decomposed, by name, with the reason.
+    /// Matrices that could not be read or decomposed, by name, with the reason.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         let rows = self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.failed.as_deref()?)));
         let others = self.skipped.iter();

@@ -1,6 +1,6 @@
 //! The singular values of one matrix, with the accuracy they carry.
 //!
-//! A `Spectrum` that exists is finite, not negative and descending; whoever holds one need not check.
+//! A `Spectrum` is always finite, not negative and descending; users need not check.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct Spectrum {
     cols: usize,
     route: Route,
     exponent: i32,
-    /// What rounding is relative to, where that is more than σ₁; in the units of the values.
+    /// The scale of rounding, if it is larger than σ₁; in the units of the values.
     size: f64,
 }
 
@@ -111,8 +111,8 @@ impl Spectrum {
         spectrum
     }
 
-    /// Whether the values are those of the matrix. Where σ₁ does not fit a double they are in units of a power of two:
-    /// ratios hold, and [`sized`](Self::sized) gives the size of one.
+    /// Whether the values are in the units of the matrix. If σ₁ does not fit a double they are in units of a power of
+    /// two: ratios hold, and [`sized`](Self::sized) gives the size of one.
     pub fn fits(&self) -> bool {
         self.exponent == 0
     }
@@ -125,7 +125,7 @@ impl Spectrum {
     /// The spectrum of the matrix times `2^exponent`.
     ///
     /// # Errors
-    /// Never: the values stay what [`new`](Self::new) asks for.
+    /// Never: the values keep the invariant of [`new`](Self::new).
     pub fn rescaled(&self, exponent: i32) -> Result<Self, Error> {
         let (shape, exponent) = ((self.rows, self.cols), self.exponent + exponent);
         let spectrum = Self::in_units(self.values.clone(), shape, self.route, exponent)?;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-/// What to do with layers whose share would exceed all there is to prune.
+/// How to treat layers whose share would exceed 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {
     /// They are pruned whole and the rest goes to the others: the total is kept.

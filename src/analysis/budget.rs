@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_prefix_of_each_matrix_is_taken() {
-        // What is left out is nowhere larger than what is given.
+        // No share left out is larger than a share that is given.
         let shares = vec![vec![0.6, 0.3, 0.1], vec![1.0], vec![], vec![0.4, 0.35, 0.25]];
         for total in 0..=7 {
             let ranks = allocate(&shares, total, 3);

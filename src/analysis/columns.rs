@@ -1,4 +1,4 @@
-//! The metrics of every command: what a key in a rule, on the command line or in a report means.
+//! The metrics of every command: resolves keys in rules, on the command line and in reports.
 
 use super::compare::{DIRECTION_COLUMNS, DRIFTS, STATUS_COLUMNS};
 use super::{farms, intruders};
@@ -10,7 +10,7 @@ use crate::report::{Column, ColumnKey, Report};
 pub enum Words {
     /// Those of docs/metrics.md.
     Svdkit,
-    /// WeightWatcher's, of which some are ours with another meaning.
+    /// WeightWatcher's columns; some share a name with ours but mean something else.
     WeightWatcher,
 }
 

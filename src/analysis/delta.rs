@@ -1,4 +1,4 @@
-//! Columns of an update that more than one command fills: one word a number, whoever says it.
+//! Columns of an update that several commands share.
 
 use crate::report::{Accuracy, Column, Format, Quantity};
 

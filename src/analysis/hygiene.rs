@@ -1,4 +1,4 @@
-//! What the bytes of a checkpoint say without any decomposition: hashes, what is not finite, what is zero.
+//! Findings from the bytes of a checkpoint, without decomposition: hashes, NaN and infinities, zeros.
 
 use crate::error::Error;
 use crate::format::Elements;
@@ -13,7 +13,8 @@ use super::compare::Content;
 
 pub use super::compare::BLOCK;
 
-/// What reading, hashing and scanning a byte takes, in operations of a decomposition (docs/numerics.md): enough for a plan.
+/// The cost of reading, hashing and scanning a byte, in operations of a decomposition (docs/numerics.md): enough for a
+/// plan.
 pub const OPERATIONS_PER_BYTE: f64 = 8.0;
 
 /// Reads `layer` once and fills every column of [`HYGIENE`].
@@ -26,7 +27,8 @@ pub fn measure(source: &Catalogue, layer: &Layer) -> Result<Measured, Error> {
     Ok(Measured { values, places, flags: vec![], identity: content.identity, spectrum: None })
 }
 
-/// What the bytes of a stored tensor say, whatever becomes of it; none where they cannot be told from those of others.
+/// Findings from the bytes of a stored tensor, skipped or not; none if its bytes can't be separated from other
+/// tensors'.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -45,7 +47,7 @@ pub fn bytes(tensor: &TensorInfo) -> u64 {
     tensor.bytes.unwrap_or_default()
 }
 
-/// What the bytes say of entries that nothing is computed of.
+/// Findings from entries that are not computed with.
 fn as_stored(
     source: &Catalogue,
     tensor: &TensorInfo,

@@ -1,4 +1,4 @@
-//! What a checkpoint holds, from its headers: tensors by pattern, and what would become of them.
+//! The inventory of a checkpoint, from its headers: tensors by pattern, and what becomes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, natural};
 use crate::report::{Contents, Fate, Pattern, SkipKind, Update, Updates, Word};
 use crate::weight::{Catalogue, Holds};
 
-/// The tensors of a checkpoint by pattern, their sums, and those of an adapter's updates.
+/// The tensors of a checkpoint by pattern, their sums, and the summary of an adapter's updates.
 pub struct Inventory {
     /// In natural order of the first tensor of each.
     pub patterns: Vec<Pattern>,
@@ -17,10 +17,10 @@ pub struct Inventory {
     pub adapter: Option<Updates>,
 }
 
-/// What becomes of one tensor, how many matrices are made of it, and why it is skipped.
+/// The outcome of one tensor: how many matrices it gives, or why it is skipped.
 type Becomes = (Fate, u64, Option<(SkipKind, String)>);
 
-/// Looks at what `source` lists. No weight is read.
+/// Groups the tensors that `source` lists. No weight is read.
 pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
     let selection = source.select(filter);
     let updates: Vec<(&Layer, Update)> =
@@ -76,7 +76,7 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
     Inventory { patterns, totals, adapter }
 }
 
-/// How many weights the codes of a tensor stand for, by its name, and none for what only scales others.
+/// The number of weights in a tensor of codes, by its name; none for scales.
 fn unpacked(source: &Catalogue) -> BTreeMap<String, u64> {
     let Selection { layers, skipped, .. } = source.select(&Filter::default());
     let codes = layers.into_iter().filter(|layer| layer.encoding.is_some());
@@ -108,7 +108,7 @@ fn first(name: String, tensor: &TensorInfo, fate: Fate, reason: Option<(SkipKind
     }
 }
 
-/// `name` with `#` for every number that stands by itself: not for that of `fc2`.
+/// `name` with `#` for every separate number: not for the one in `fc2`.
 fn pattern(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for word in name.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
@@ -138,7 +138,7 @@ fn entries(tensor: &TensorInfo) -> u64 {
 fn bytes(tensor: &TensorInfo) -> Option<u64> {
     let bits = match &tensor.element {
         Element::Float(dtype) => dtype.size() as u64 * 8,
-        // Blocks of other sizes: the bits of an entry are no whole number.
+        // Blocks of other sizes: an entry is not a whole number of bits.
         Element::Coded(..) => return None,
         Element::Other(name) => match name.as_str() {
             "f4" => 4,

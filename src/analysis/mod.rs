@@ -18,14 +18,14 @@ use crate::report::{Flag, Measurements, Places};
 use crate::spectrum::Spectrum;
 use crate::weight::ContentId;
 
-/// What was found about one matrix.
+/// The results for one matrix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     /// The numbers, in the order of the command's columns.
     pub values: Measurements,
     /// Entries, rows and columns that findings name.
     pub places: Places,
-    /// Cautions for whoever reads the numbers.
+    /// Flags for the reader of the numbers.
     pub flags: Vec<Flag>,
     /// What it is called equal by.
     pub identity: ContentId,

@@ -11,7 +11,7 @@ use crate::weight::{Catalogue, Holds};
 use super::Measured;
 use super::spectrum::measure_with;
 
-/// Reads `layer` from `source` and fills the columns of [`RANKS`] and `chosen`; `pairs` are what an update was taken from.
+/// Reads `layer` from `source` and fills the columns of [`RANKS`] and `chosen`; `pairs` are the sides of an update.
 ///
 /// # Errors
 /// When the layer cannot be read or its decomposition does not converge.
@@ -40,7 +40,7 @@ pub fn measure(
     })
 }
 
-/// The root mean square of what rounding to a type of this `epsilon` changes in the entries of a stored weight: rounding
+/// The root mean square of the rounding error of a stored weight's entries, for a type with this `epsilon`: rounding
 /// to nearest is uniform over the spacing at an entry, ε times the power of two below it.
 fn rounding(source: &Catalogue, layer: &Layer, epsilon: f64) -> Result<f64, Error> {
     const EXPONENT: u64 = 0x7ff0_0000_0000_0000;

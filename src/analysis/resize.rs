@@ -37,14 +37,14 @@ impl fmt::Display for Rule {
     }
 }
 
-/// What the script would do to one matrix.
+/// The result of the script for one matrix.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Resized {
     /// The rank it writes: one more than the rule asks for.
     pub rank: usize,
-    /// Σσ of what is kept over Σσ.
+    /// Σσ of the kept values over Σσ.
     pub sum_retained: f64,
-    /// ‖·‖F of what is kept over ‖·‖F: a ratio of norms, not of energies.
+    /// ‖·‖F of the kept values over ‖·‖F: a ratio of norms, not of energies.
     pub frobenius_retained: f64,
     /// σ₁ over the last σ kept; none when that is 0.
     pub ratio: Option<f64>,

@@ -9,7 +9,7 @@ use crate::weight::Catalogue;
 
 use super::Measured;
 
-/// What [`measure`] costs.
+/// The cost of [`measure`].
 pub fn cost(layer: &Layer, precision: Precision) -> Cost {
     solver::cost(&Form::of(layer, precision), Need::Values)
 }
@@ -29,7 +29,7 @@ pub fn measure(
     measure_with(source, layer, precision, Rounded::Itself, &|subject| subject.evaluate(metrics))
 }
 
-/// Reads `layer` from `source` and measures what `evaluate` asks of it; `rounded` says what its rounding is part of.
+/// Reads `layer` from `source` and measures it with `evaluate`; `rounded` says what was rounded.
 ///
 /// # Errors
 /// When the layer cannot be read or its decomposition does not converge.

@@ -27,27 +27,27 @@ pub enum Factors {
     Weights,
 }
 
-/// What else is known of a checkpoint when it is opened; most of it matters to adapters only.
+/// Options for opening a checkpoint; most matter only for adapters.
 #[derive(Clone, Default)]
 pub struct Opening<'a> {
-    /// Which of its files are meant.
+    /// Which of its files to use.
     pub choice: Choice<'a>,
     /// The configuration of an adapter, where it does not lie beside the weights.
     pub adapter_config: Option<&'a Path>,
-    /// An adapter as it was before training, to be taken away from what it is now.
+    /// The adapter as it was before training, subtracted from the present one.
     pub adapter_init: Option<&'a Path>,
     /// The checkpoint that an adapter changes.
     pub base: Option<Arc<Catalogue>>,
     /// Decomposes a matrix of the base, for adapters that cut its last directions off (KaSA).
     pub beyond: Option<Beyond>,
-    /// What becomes of queries, keys and values that one tensor holds.
+    /// How fused attention is handled.
     pub attention: QueriesKeysValues,
     /// What the factors of adapters are taken for.
     pub factors: Factors,
 }
 
 impl Opening<'_> {
-    /// The same for a base, which is no adapter.
+    /// The same for a base, which is not an adapter.
     #[must_use]
     pub fn of_base(&self) -> Self {
         Self {
@@ -63,15 +63,15 @@ impl Opening<'_> {
 /// Opens the checkpoint at `path`: a file, the index of a sharded one, or a folder. Gives the format's name, too.
 ///
 /// # Errors
-/// When nothing is there, or nothing that can be read; the message says what it is and what to try.
+/// If nothing is there, or it can't be read; the message says what it is and what to try.
 pub fn open(path: &Path) -> Result<(&'static str, Arc<Catalogue>), Error> {
     open_with(path, &Opening::default())
 }
 
-/// As [`open`], with what else is known.
+/// As [`open`], with options.
 ///
 /// # Errors
-/// As [`open`]; also when an adapter lacks a part, or cannot be understood with what is known.
+/// As [`open`]; also if an adapter lacks a part, or its configuration is not enough.
 pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Arc<Catalogue>), Error> {
     open_at(&Location::disk(path), opening)
 }
@@ -99,7 +99,7 @@ fn open_as(
     assembled(&candidate, (format.name, format.parts(&candidate)?), opening, beginning)
 }
 
-/// What the files of a checkpoint hold: weights, dequantized and cut where they need it, or an adapter.
+/// The contents of a checkpoint's files: weights, dequantized and split where needed, or an adapter.
 fn assembled(
     candidate: &Candidate<'_>,
     (format, mut parts): (&'static str, Parts),

@@ -21,17 +21,17 @@ const LONGEST: u64 = 1_000_000_000;
 pub struct Saved {
     /// The subcommand.
     pub command: String,
-    /// What was measured, as it was typed.
+    /// The measured model, as typed.
     pub model: String,
-    /// What the numbers are an update to, if they are of one.
+    /// The base, if the numbers are of an update.
     pub base: Option<String>,
-    /// What decided the numbers.
+    /// The settings that decided the numbers.
     pub settings: BTreeMap<String, String>,
     /// The columns, in order.
     pub columns: Vec<&'static Column>,
     /// Its matrices, in natural name order.
     pub rows: Vec<SavedRow>,
-    /// Its tensors that are no matrices.
+    /// Its tensors that are not matrices.
     pub skipped: Vec<Skipped>,
     /// How many matrices and tensors it left out by filters.
     pub filtered: u64,
@@ -40,7 +40,7 @@ pub struct Saved {
 /// One matrix of a saved report.
 #[derive(Debug)]
 pub struct SavedRow {
-    /// Its place in the model; there are no weights to be read.
+    /// Its position in the model; there are no weights to read.
     pub layer: Layer,
     /// BLAKE3 of its bytes.
     pub blake3: Option<String>,
@@ -48,17 +48,17 @@ pub struct SavedRow {
     pub tied_to: Option<String>,
     /// Why it could not be measured, if it could not.
     pub failed: Option<String>,
-    /// Whether its numbers are those of an update, not of a whole weight.
+    /// Whether its numbers are of an update, not of a whole weight.
     pub update: bool,
     /// Its numbers; none where it failed.
     pub values: Measurements,
 }
 
-/// Whether the file at `path` may be a saved report: it begins like a JSON document and is no index of shards.
+/// Whether the file at `path` may be a saved report: it begins like a JSON document and is not an index of shards.
 pub fn is_saved(path: &Path) -> bool {
     let location = Location::disk(path);
     let index = location.name().ends_with(".index.json");
-    // What cannot be opened is for `open` to complain about.
+    // `open` reports a file that can't be opened.
     let start = if location.is_file() { location.head(64).unwrap_or_default() } else { vec![] };
     let json = start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     // The eight bytes that begin a safetensors file may happen to spell anything; its ninth is a brace.
@@ -69,7 +69,7 @@ impl Saved {
     /// Reads the report at `path`, whose columns mean what `meaning` says.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged, is no report of ours, or is of another schema.
+    /// If it can't be read, is damaged, is not svdkit's report, or has another schema.
     pub fn open(path: &Path, meaning: Meaning<'_>) -> Result<Self, Error> {
         let bytes = Location::disk(path).text("a report", LONGEST)?;
         let wrong = |reason: String| Error::malformed(path, reason);
@@ -174,7 +174,7 @@ fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
     })
 }
 
-/// Which slice of its stack a row is: its shape and the end of its name tell.
+/// The slice of its stack that a row is, from its shape and the end of its name.
 fn slice(name: &str, stored: Option<&[usize]>, shape: [usize; 2]) -> Part {
     let number = || name.rsplit_once('[')?.1.split(']').next()?.parse().ok();
     match stored {

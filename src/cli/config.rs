@@ -1,4 +1,4 @@
-//! `svdkit config`: what is set and where each value came from.
+//! `svdkit config`: the settings that apply, and where each comes from.
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     print(text.as_bytes()).map(|()| Status::Fine)
 }
 
-/// Every setting; `typed` is what was typed and `set` the same with what the file says.
+/// Every setting; `typed` holds the command line, `set` the same completed from the file.
 fn lines(typed: &Shared, set: &Shared) -> Vec<Line> {
     let file = set.file.as_ref();
     let path = file.map_or_else(|| NAME.to_owned(), |file| printable(&file.path.to_string_lossy()));

@@ -76,7 +76,7 @@ impl fmt::Display for AdviceKind {
 pub(super) struct Destination(AdviceKind, Option<Slot>);
 
 impl Emit {
-    /// Whether every kind asked for has what it needs; `energy` are the shares of `--energy`.
+    /// Checks that every kind has the options it needs; `energy` are the shares of `--energy`.
     pub(super) fn check(&self, energy: &[f64]) -> Result<(), Error> {
         let asked = |kind| self.asked.iter().any(|emission| emission.kind == kind);
         let problem = match energy {
@@ -126,7 +126,7 @@ impl Emit {
     }
 }
 
-/// What stdout gets of the advice.
+/// The part of the output for stdout.
 pub(super) enum Spoken<'a> {
     /// Nothing was to go there.
     None,
@@ -136,7 +136,7 @@ pub(super) enum Spoken<'a> {
     Failed,
 }
 
-/// Writes the files, and returns what goes to stdout.
+/// Writes the files, and returns the text for stdout.
 pub(super) fn advise<'a>(
     destinations: Vec<Destination>,
     outputs: &mut Outputs,

@@ -1,4 +1,4 @@
-//! `svdkit farms`: the tail exponent free of aspect-ratio bias, and what to do layer by layer because of it.
+//! `svdkit farms`: the tail exponent free of aspect-ratio bias, and allocations by layer from it.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -135,7 +135,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return Ok(Status::Fine);
     };
     let allocation = arguments.allocate.request().map(|request| request.allocate(&report)).transpose();
-    // What was measured is reported where nothing can be allocated, but for the table where stdout was to get that.
+    // If nothing can be allocated, the measurements are still reported, except for a table when stdout was for the
+    // allocation.
     if let Err(error) = &allocation {
         outputs.fail(error);
     }
@@ -170,7 +171,7 @@ fn request(arguments: &Arguments) -> FarmsRequest {
     FarmsRequest { settings }
 }
 
-/// What the work comes to and what would be less, said before a long run begins.
+/// A hint about the work and how to reduce it, before a long run.
 fn hint(request: &FarmsRequest, study: &Matrices, common: &Common) {
     /// About a minute of two threads.
     const LONG: f64 = 5e12;

@@ -1,4 +1,4 @@
-//! `svdkit inspect`: what a checkpoint holds, from headers alone.
+//! `svdkit inspect`: the contents of a checkpoint, from headers alone.
 
 use std::path::PathBuf;
 

@@ -20,7 +20,7 @@ pub(super) struct Place {
     pub location: Location,
     /// The commit of the hub it is of, where that is known.
     pub commit: Option<String>,
-    /// What it is called on the hub, if it is not on this machine.
+    /// Its name on the hub, if it is not on this machine.
     remote: Option<Address>,
 }
 
@@ -43,14 +43,14 @@ impl Place {
     }
 }
 
-/// Finds what was typed. A path that exists is that path, whatever else it may spell.
+/// Locates a typed name. An existing path wins, whatever else the name could mean.
 pub(super) fn locate(typed: &Path) -> Result<Place, Error> {
     let here = || Ok(Place::new(typed.to_owned(), None));
     if typed.symlink_metadata().is_ok() {
         return here();
     }
     let address = typed.to_str().map(Address::parse).transpose()?.flatten();
-    // Of what only its form says that it is an address, the name of a file of weights says that it is not.
+    // A text that only looks like an address is a path if it names a weight file.
     let file = |name: &str| {
         checkpoint::names_weights(name) || Path::new(name).extension().is_some_and(|end| end == "json")
     };

@@ -1,4 +1,4 @@
-//! The command line: what may be typed, and one file a subcommand that joins the pieces.
+//! The command line: options, and one file for each subcommand.
 
 mod allocate;
 mod cgroup;
@@ -89,7 +89,7 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// How a run that could look ended.
+/// The status of a run without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     /// Everything was measured, no rule was broken.
@@ -139,18 +139,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints the help that was asked for, or what is wrong with what was typed. A path in it may come from anywhere, so the
-/// message is that of the same line made printable.
+/// Prints help, or the error about the arguments. A path in it may come from anywhere, so the message is made from the
+/// arguments in printable form.
 fn refuse(message: &clap::Error) -> ExitCode {
     if !message.use_stderr() {
-        // A closed pipe is no reason to complain about help.
+        // A closed pipe while printing help is not an error.
         let _ = message.print();
         return ExitCode::SUCCESS;
     }
     let typed = std::env::args_os().map(|word| printable(&word.to_string_lossy()));
     match Arguments::try_parse_from(typed) {
         Err(message) if message.use_stderr() => drop(message.print()),
-        // Made printable, what was wrong is right.
+        // In printable form, the wrong argument is valid.
         _ => complain("an argument holds control characters or is not UTF-8"),
     }
     ExitCode::from(2)
@@ -159,12 +159,12 @@ fn refuse(message: &clap::Error) -> ExitCode {
 /// Whether `path` is a sound settings file, without anything being done with it.
 ///
 /// # Errors
-/// When it cannot be read, is no TOML, or says what makes no sense.
+/// If it can't be read, is not TOML, or has an invalid value.
 pub fn check_settings(path: &Path) -> Result<(), Error> {
     settings::SettingsFile::read(path).map(drop)
 }
 
-/// One line on stderr that says what went wrong; nothing of what an interrupt broke off.
+/// One line on stderr about the error; none after an interrupt.
 fn complain(message: &str) {
     if is_interrupted() {
         return;

@@ -12,9 +12,9 @@ use crate::study::Opened;
 use super::locate::{self, Place};
 use super::options::Input;
 
-/// A source with what the report says about it.
+/// A source with its description for the report.
 pub(super) struct Model {
-    /// What is analysed.
+    /// The weights or updates to analyze.
     pub source: Arc<Catalogue>,
     /// The file or folder that was opened.
     pub location: Location,
@@ -23,7 +23,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// The checkpoint at `path`, with what else is known of it.
+    /// The checkpoint at `path`, with its description.
     pub(super) fn open(path: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
         Self::open_at(&locate::locate(path)?, path, opening)
     }

@@ -18,7 +18,7 @@ use super::settings::Shared;
 use super::values::{When, filter};
 use super::{cgroup, remark};
 
-/// What a command on one model looks at.
+/// The input options of a command on one model.
 #[derive(Debug, Args)]
 pub(super) struct Input {
     /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME or ORG/NAME@REV in its cache
@@ -30,7 +30,7 @@ pub(super) struct Input {
     pub reading: Reading,
 }
 
-/// How a checkpoint is read: which files, what an adapter may need beside its weights, and what is cut into parts.
+/// How a checkpoint is read: which files, an adapter's configuration, and splitting of fused tensors.
 #[derive(Debug, Args)]
 pub(super) struct Reading {
     /// Take the files of this variant from a folder: 'fp16' for model.fp16.safetensors
@@ -54,7 +54,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// The same for whoever opens it; the base comes with the command.
+    /// The same as options for opening; the base comes from the command.
     pub(super) fn opening(&self) -> Opening<'_> {
         Opening {
             choice: Choice { variant: self.variant.as_deref(), components: &self.component },
@@ -157,7 +157,7 @@ impl From<FormatName> for OutputFormat {
     }
 }
 
-/// What the table shows of experts.
+/// How the table shows experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExpertRows {
     /// One line for all of one projection in one block; machine formats have every row
@@ -195,7 +195,7 @@ const PLAIN_WIDTH: usize = 100;
 const WIDEST: usize = 160;
 
 impl Common {
-    /// The same with what `svdkit.toml` says where nothing was typed; its color holds for everything printed from now on.
+    /// The same completed from `svdkit.toml`; its color applies to everything printed from now on.
     pub(super) fn in_force(&self) -> Result<Self, Error> {
         set_color(self.shared.color);
         let common = Self { shared: self.shared.completed()?, ..self.clone() };
@@ -217,7 +217,7 @@ impl Common {
         limits(&self.shared)
     }
 
-    /// How the table looks on stdout.
+    /// The table's style on stdout.
     pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> TableStyle<'a> {
         TableStyle {
             columns: match self.columns.as_slice() {
@@ -270,10 +270,10 @@ pub(super) fn set_color(choice: Option<When>) {
     choice.write_global();
 }
 
-/// Threads that wait look for work at each other, so that more of them than a machine has cores only cost time.
+/// Idle threads search each other for work, so more threads than cores only cost time.
 const MOST_THREADS: usize = 256;
 
-/// Threads and memory: as chosen, or what the machine grants.
+/// Threads and memory: as chosen, or as the machine grants.
 pub(super) fn limits(shared: &Shared) -> Limits {
     let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Limits {
@@ -284,7 +284,7 @@ pub(super) fn limits(shared: &Shared) -> Limits {
 
 /// Half of the memory that this process may still take, its control group's limit included.
 fn half_of_free() -> u64 {
-    // Where the system does not tell, a size that every machine that holds a model has.
+    // If the system does not say, a size that any machine with a model has.
     const UNKNOWN: u64 = 4 << 30;
     let Ok(mut system) = System::new() else { return UNKNOWN / 2 };
     system.refresh_memory();

@@ -140,7 +140,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Creates the files, so that what cannot be written costs no work.
+    /// Creates the files first, so that an unwritable output costs no work.
     ///
     /// # Errors
     /// As [`Self::check`], or when one cannot be created.
@@ -218,7 +218,7 @@ impl Target {
             }
             Self::Replaced(file, path) => file.write(&path, |out| {
                 content(out)?;
-                // What is put in place after an interrupt would be a surprise.
+                // A file that appears after an interrupt would be a surprise.
                 if is_interrupted() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
             }),
         }
@@ -246,7 +246,7 @@ fn followed(path: &Path) -> PathBuf {
     }
     let mut place = path.to_owned();
     for _ in 0..MOST {
-        // What exists and has no path, as a pipe that stdout is, is written by the name it has.
+        // An existing output without a path, such as a pipe behind stdout, is written under its given name.
         if place.exists() {
             return path.to_owned();
         }

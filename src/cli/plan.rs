@@ -1,4 +1,4 @@
-//! `--dry-run`: what a run would do and cost, from headers alone.
+//! `--dry-run`: the work and cost of a run, from headers alone.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::study::Estimate;
 
 use super::stdout;
 
-/// What would be done, with an estimate from a small decomposition timed here and now.
+/// The plan, with an estimate from timing a small decomposition.
 pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
     print(&lines(estimate, limits))
 }

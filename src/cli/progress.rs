@@ -9,7 +9,7 @@ use crate::notation;
 
 /// A run shorter than this needs no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Time between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Progress of one run.

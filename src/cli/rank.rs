@@ -37,7 +37,7 @@ const SHOWN: [&str; 12] = [
     "relative_rank",
 ];
 
-/// What a plot says in words: columns of the report.
+/// The columns in a plot's caption.
 const FACTS: [&str; 7] = [
     "rank_at_90",
     "rank_at_95",
@@ -48,7 +48,7 @@ const FACTS: [&str; 7] = [
     "spike_count",
 ];
 
-/// Says how many directions each matrix uses, or the update it had from BASE, and what rank to keep.
+/// Shows how many directions each matrix, or its update from BASE, uses, and what rank to keep.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The gate of a run: the rules that are typed, those of the settings file, and what it accepts.
+//! The gate of a run: typed rules, rules of the settings file, and acceptances.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use super::settings::{AllowedFinding, FileRule, SettingsFile};
 use super::values::filter;
 use super::{explain, remark};
 
-/// What a report of `command` with `columns` is judged by; a column that `--columns` or `--sort` names and that is none
+/// The rules for a report of `command` with `columns`; a column in `--columns` or `--sort` that is not one
 /// of `columns` is an error, too.
 pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) -> Result<Gate, Error> {
     check_columns(common, columns)?;
@@ -26,7 +26,7 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
     let mut clauses = vec![];
     let mut accepted = vec![];
     if let Some(file) = &shared.file {
-        // A rule that is typed, too, is meant as it is typed.
+        // If a rule is typed, too, the command line wins.
         for filed in file.rules.iter().filter(|filed| !typed.contains(&filed.text)) {
             match Rule::parse(&filed.text, columns, findings) {
                 Ok(rule) => clauses.push(clause(rule, filed, file)?),
@@ -113,7 +113,7 @@ fn needs_svd(key: ColumnKey<'_>) -> bool {
     !HYGIENE.iter().map(|metric| &metric.column).chain(&STATUS_COLUMNS).any(|column| column == key.metric)
 }
 
-/// An error about a rule says where the rule stands, if it was not typed.
+/// An error about a rule names its file, if it was not typed.
 pub(super) fn placed(error: Error, common: &Common) -> Error {
     let Error::Rule { rule, .. } = &error else { return error };
     let file = common.shared.file.as_ref().filter(|_| !common.shared.fail_if.contains(rule));
@@ -126,7 +126,7 @@ pub(super) fn placed(error: Error, common: &Common) -> Error {
     }
 }
 
-/// What the file says of missing values, for every rule that does not say it itself.
+/// The file's setting for missing values, for rules without their own.
 fn general(file: &SettingsFile) -> MissingPolicy {
     file.allow_missing.clone().unwrap_or_default()
 }
@@ -153,7 +153,7 @@ fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> 
     }
 }
 
-/// An acceptance of what is no rule, or of no column, would accept nothing.
+/// An acceptance without a matching rule or column would accept nothing.
 fn check_accepted(file: &SettingsFile, typed: &[String]) -> Result<(), Error> {
     let rules: Vec<&str> =
         file.rules.iter().map(|rule| &rule.text).chain(typed).map(String::as_str).collect();

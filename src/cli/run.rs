@@ -90,7 +90,7 @@ pub(super) fn deliver(
     })
 }
 
-/// The same where stdout gets what `content` writes.
+/// The same, with the output of `content` on stdout.
 pub(super) fn deliver_with(
     report: &Report,
     common: &Common,
@@ -111,7 +111,7 @@ pub(super) fn is_rows_alone(common: &Common) -> bool {
     matches!(common.format, FormatName::Csv | FormatName::Jsonl)
 }
 
-/// Says on stderr what rules have passed over, where stdout does not.
+/// Writes to stderr what rules ignored, if stdout does not show it.
 pub(super) fn tell_remarks(report: &Report, common: &Common) {
     let remarks = report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
     for (rule, told) in remarks.filter(|_| !common.quiet) {
@@ -119,7 +119,7 @@ pub(super) fn tell_remarks(report: &Report, common: &Common) {
     }
 }
 
-/// The same with a look that the command chose.
+/// The same with a table style that the command chose.
 pub(super) fn deliver_as(
     report: &Report,
     look: &render::TableStyle<'_>,
@@ -144,7 +144,7 @@ pub(super) fn deliver_as(
     }))
 }
 
-/// Writes to stdout, in the given look.
+/// Writes to stdout, in the given style.
 pub(super) type Content<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Adds what the numbers of `report` say in sentences, without what `svdkit.toml` ignores or allows.
@@ -177,7 +177,7 @@ pub(super) fn find(report: &mut Report, common: &Common) {
     }
 }
 
-/// What the gate says of `report`, whose rows are then put into the order of `--sort`.
+/// Judges `report`, then sorts its rows by `--sort`.
 pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result<(), Error> {
     report.verdicts = gate.judge(report).map_err(|error| rules::placed(error, common))?;
     if let Some(sort) = &common.sort {

@@ -1,7 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP end the run with 130, whatever it is doing, and leave no unfinished file behind.
 //!
-//! Whoever asks [`is_interrupted`] now and then ends by itself and tidies its screen. What cannot ask, because it waits for
-//! a disk or hashes gigabytes, is ended from here.
+//! Whoever asks [`is_interrupted`] now and then ends by itself and tidies its screen. Code that can't ask, because it
+//! waits for a disk or hashes gigabytes, is ended from here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -38,7 +38,7 @@ pub(super) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Removes what is unfinished and ends the process.
+/// Removes unfinished files and ends the process.
 #[expect(clippy::exit, reason = "threads that wait for a disk or a pipe cannot be asked to return")]
 pub(super) fn end() -> ! {
     writing::remove_all();

@@ -59,7 +59,7 @@ enum PlotName {
     Scree,
 }
 
-/// More pictures than this are no answer.
+/// More plots than this don't help.
 const MOST_PICTURES: usize = 4;
 
 /// The vocabularies by the names users type.

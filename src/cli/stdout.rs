@@ -9,7 +9,7 @@ use crate::store::Identity;
 /// Writes `content` to stdout.
 ///
 /// # Errors
-/// When stdout takes no more, for any other reason than that nobody reads it any longer.
+/// If stdout can't be written, except when its reader has gone.
 pub(super) fn write(content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
     let mut out = BufWriter::new(Stdout { pipe: io::stdout().lock(), is_closed: false });
     let written = content(&mut out).and_then(|()| out.flush());

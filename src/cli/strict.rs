@@ -1,4 +1,4 @@
-//! `--strict`: a run that left out what may be a weight did not look at everything.
+//! `--strict`: a run that left out a possible weight is incomplete.
 
 use std::collections::BTreeMap;
 

@@ -19,7 +19,7 @@ pub(super) enum When {
     Never,
 }
 
-/// What `include` keeps, or everything, without what `exclude` drops.
+/// The matrices that `include` keeps (default: all), without those that `exclude` drops.
 pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
     let include = if include.is_empty() { None } else { Some(globs(include)?) };
     Ok(Filter { include, exclude: globs(exclude)? })

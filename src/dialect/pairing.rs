@@ -1,4 +1,4 @@
-//! Two checkpoints of one model, paired; and what they make together: their difference, or a base with an adapter's
+//! Two checkpoints of one model, paired, and their combination: the difference, or a base with an adapter's
 //! updates added.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub struct Pairs {
     /// In the order of the tuned side.
     paired: Vec<Pair>,
     unpaired: Vec<Unpaired>,
-    /// Tensors of the tuned side that are no matrices, and matrices without a partner.
+    /// Tensors of the tuned side that are not matrices, and unpaired matrices.
     left_out: Vec<LeftOut>,
     /// Those of both sides.
     notes: Vec<String>,
@@ -54,7 +54,7 @@ impl Pairs {
         &self.base
     }
 
-    /// The checkpoint or adapter that came of it.
+    /// The fine-tune: a checkpoint or an adapter.
     pub fn tuned(&self) -> &Arc<Catalogue> {
         &self.tuned
     }
@@ -84,7 +84,7 @@ impl Pairs {
         self.of_base.get_or_init(names).get(&layer.name).map(|i| &*self.paired[*i].tuned)
     }
 
-    /// The updates: tuned − base, or what the adapter adds. They have the names of the tuned side.
+    /// The updates: tuned − base, or the adapter's. They have the names of the tuned side.
     pub fn difference(&self) -> Catalogue {
         let is_stored = self.tuned.holds() == Holds::Updates;
         let weight = |pair: &Pair| {
@@ -107,8 +107,8 @@ impl Pairs {
             .with_notes(self.notes.clone())
     }
 
-    /// The base as the tuned side makes it, under the names of the base: with an adapter's updates added. What that side
-    /// does not have is the base's own, byte for byte; what of it fits nothing of the base is left out.
+    /// The base with an adapter's updates added, under the names of the base. Weights that the adapter
+    /// does not change are the base's own, byte for byte; updates that fit no weight of the base are left out.
     pub fn merged(&self) -> Catalogue {
         let weights = self.base.weights().iter().map(|base| {
             let added = self.tuned_of(&base.layer).and_then(|layer| self.tuned.get(layer));
@@ -131,7 +131,7 @@ pub fn of_base(note: &str) -> String {
     format!("base: {note}")
 }
 
-/// Pairs of what only the tuned side stores, where it is a copy of a matrix that has a partner: a head that is tied to
+/// Pairs matrices that only the tuned side stores and that copy a paired matrix: a head that is tied to
 /// its embedding is stored in some files and left out of others. They are no longer among `unpaired`. `tied` gives for
 /// each matrix of the tuned side the first that it is a copy of.
 pub fn copies(
@@ -159,7 +159,7 @@ pub fn copies(
     copies
 }
 
-/// A matrix without a partner, as lines of what was left out: one, or one for each tensor of an adapter's update.
+/// An unpaired matrix, as entries of skipped tensors: one, or one for each tensor of an adapter's update.
 fn skipped(tuned: &Catalogue, unpaired: &Unpaired) -> Vec<LeftOut> {
     let (layer, reason) = match unpaired {
         Unpaired::Removed(layer) => (layer, "only in the base".to_owned()),

@@ -1,4 +1,4 @@
-//! A place where a checkpoint is to be opened, and what names and first bytes tell of it.
+//! A candidate for opening, with the names and first bytes that identify it.
 
 use std::cell::OnceCell;
 
@@ -7,10 +7,10 @@ use super::presence::{check, listing};
 use crate::error::Error;
 use crate::store::Location;
 
-/// What is read of a file to tell what it is.
+/// Bytes read to identify a file.
 const HEAD: usize = 512;
 
-/// Which of the files that a folder offers are meant.
+/// Which files of a folder to use.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Choice<'a> {
     /// Those of this variant, as in `model.fp16.safetensors`.
@@ -19,7 +19,7 @@ pub struct Choice<'a> {
     pub components: &'a [String],
 }
 
-/// A place where a checkpoint is to be opened, and what names and first bytes tell of it.
+/// A candidate for opening, with the names and first bytes that identify it.
 #[derive(Clone)]
 pub(crate) struct Candidate<'a> {
     pub(crate) location: &'a Location,
@@ -28,7 +28,7 @@ pub(crate) struct Candidate<'a> {
     config: OnceCell<Config>,
 }
 
-/// What lies at a place.
+/// The kind of a candidate.
 #[derive(Clone)]
 pub(crate) enum Content {
     /// A folder, with the names of its files.
@@ -38,12 +38,12 @@ pub(crate) enum Content {
 }
 
 impl<'a> Candidate<'a> {
-    /// What lies at `location`.
+    /// The candidate at `location`.
     pub(crate) fn found(location: &'a Location, choice: Choice<'a>) -> Result<Self, Error> {
         Ok(Self { location, choice, content: content(location)?, config: OnceCell::new() })
     }
 
-    /// The same; what cannot be read looks like nothing.
+    /// The same; an unreadable file counts as unknown.
     pub(crate) fn of(location: &'a Location, choice: Choice<'a>) -> Self {
         let content = content(location).unwrap_or(Content::File(vec![]));
         Self { location, choice, content, config: OnceCell::new() }
@@ -64,7 +64,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// What lies at `location`, by names or first bytes.
+/// Identifies `location`, by names or first bytes.
 fn content(location: &Location) -> Result<Content, Error> {
     check(location)?;
     if location.is_folder() {

@@ -1,11 +1,11 @@
-//! The configuration beside a model's weights, `config.json`: what tensors do not tell about how they are stored.
+//! The configuration beside a model's weights, `config.json`: facts about storage that the tensors don't show.
 
 use serde_json::Value;
 
 use crate::error::{Error, brief};
 use crate::store::Location;
 
-/// What it is called.
+/// Its name.
 pub(crate) const NAME: &str = "config.json";
 
 /// The longest configuration that is read.
@@ -14,7 +14,7 @@ const LONGEST: u64 = 16_000_000;
 /// Where a model with several parts keeps the settings of the one that speaks.
 const PARTS: [&str; 4] = ["text_config", "llm_config", "language_config", "thinker_config"];
 
-/// What a model says of itself.
+/// A model's configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Config {
     /// `model_type`, its own and those of its parts.
@@ -25,7 +25,7 @@ pub(crate) struct Config {
     fields: Vec<Value>,
 }
 
-/// What a model says of how its weights are quantized.
+/// The quantization settings of a model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Quantization {
     /// The method, if they are.
@@ -37,10 +37,10 @@ pub(crate) struct Quantization {
 }
 
 impl Config {
-    /// The configuration that belongs to the checkpoint at `location`; nothing is known where there is none.
+    /// The configuration of the checkpoint at `location`; empty if there is none.
     ///
     /// # Errors
-    /// When it cannot be read, or is no JSON.
+    /// If it can't be read, or is not JSON.
     pub(crate) fn beside(location: &Location) -> Result<Self, Error> {
         let file = location.folder().join(NAME);
         if !file.is_named() {
@@ -57,11 +57,11 @@ impl Config {
         self.fields.first()?.get(name)
     }
 
-    /// What a parsed configuration says. Fields of an unexpected kind say nothing.
+    /// The configuration from parsed JSON. Fields of an unexpected kind say nothing.
     fn of(value: Value) -> Self {
         let mut fields = vec![value];
         let mut next = 0;
-        // A part may have a part of its own; more than that is nobody's.
+        // A part may have one nested part; deeper ones are ignored.
         while next < fields.len() && fields.len() < 8 {
             let inner: Vec<Value> = PARTS.iter().filter_map(|part| fields[next].get(part).cloned()).collect();
             fields.extend(inner);

@@ -1,4 +1,4 @@
-//! What the settings beside a checkpoint claim: a few keys of `config.json` and `adapter_config.json`, as they stand there.
+//! A summary of the settings beside a checkpoint: a few keys of `config.json` and `adapter_config.json`, unchanged.
 //!
 //! Claims for people to read. Nothing is computed from them, so a file that cannot be read is a line among the others.
 
@@ -12,13 +12,13 @@ const LONGEST: u64 = 16_000_000;
 /// The most entries of a list that are kept.
 const LONGEST_LIST: usize = 32;
 
-/// The files that are looked at.
+/// The files that are read.
 const FILES: [&str; 2] = ["config.json", "adapter_config.json"];
 
 /// Parts of a configuration that hold a configuration again.
 const SECTIONS: [&str; 4] = ["text_config", "vision_config", "audio_config", "quantization_config"];
 
-/// The keys that are kept: what a model is, how large, how it is stored, and what an adapter is to what.
+/// The keys that are kept: kind, size and storage of a model, and an adapter's method and base.
 const KEYS: [&str; 46] = [
     "model_type",
     "architectures",

@@ -1,4 +1,4 @@
-//! What lies at a path that is no checkpoint we read, said so that a person knows what to try next.
+//! Diagnoses a path that is not a supported checkpoint, with advice for the user.
 //!
 //! Looks at names and first bytes only; opens nothing as a model.
 
@@ -31,7 +31,7 @@ pub(crate) fn unknown(candidate: &Candidate<'_>) -> Error {
     ))
 }
 
-/// An error for a folder without a model: what was looked for, and what is there instead.
+/// An error for a folder without a model: what was searched for, and what it holds.
 fn empty_folder(folder: &Location, names: &[String]) -> Error {
     if let Some(what) = unsupported::folder(folder, names) {
         return folder.malformed(what);

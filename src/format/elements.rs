@@ -1,18 +1,18 @@
-//! What is known of entries that no matrix is made of: how wide they are, and which of their codes are no numbers. By the
+//! Entries of tensors that are not matrices: their width, and which of their codes are NaN or infinite. By the
 //! names that types go by in safetensors, PyTorch, NumPy and GGUF.
 
 use super::gguf::{self, Scale};
 use crate::matrix::{Dtype, Matrix};
 
-/// How entries tell that they are NaN or infinite.
+/// How to detect NaN and infinite entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elements {
-    /// Bytes that are looked at together.
+    /// Bytes that are scanned together.
     unit: usize,
     rule: Rule,
 }
 
-/// What of a unit is not finite.
+/// The non-finite entries of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     /// Nothing: every code is a number.
@@ -27,7 +27,8 @@ enum Rule {
     Block(u64, Scale),
 }
 
-/// Whole numbers, truth values and the small floats without a NaN, by the bytes of an entry; 0 where those are no number.
+/// Integers, booleans and the small floats without a NaN, by bytes of an entry; 0 if an entry is not a whole number of
+/// bytes.
 const NEVER: [(u64, &[&str]); 5] = [
     (0, &["f4", "f6_e2m3", "f6_e3m2"]),
     (1, &["bool", "i8", "u8", "qint8", "quint8", "float4_e2m1fn_x2"]),
@@ -46,7 +47,7 @@ const CODES: [(&str, u8); 6] = [
     ("float8_e8m0fnu", 0xff),
 ];
 
-/// Complex numbers: two floats, each of which is counted.
+/// Complex numbers: two floats, each counted.
 const COMPLEX: [(&str, Dtype); 5] = [
     ("complexhalf", Dtype::F16),
     ("c64", Dtype::F32),
@@ -58,7 +59,7 @@ const COMPLEX: [(&str, Dtype); 5] = [
 /// NumPy's floats in the order that this machine does not have.
 const SWAPPED: [(&str, Dtype); 3] = [(">f2", Dtype::F16), (">f4", Dtype::F32), (">f8", Dtype::F64)];
 
-/// What precedes the name of a type whose entries lie in no order.
+/// Prefix of the name of a type whose entries have no known order.
 const SCATTERED: [&str; 2] = ["scattered ", "expanded "];
 
 /// Bytes of one entry of the type called `name`, where they are known.
@@ -71,7 +72,7 @@ pub(crate) fn width(name: &str) -> Option<u64> {
 }
 
 impl Elements {
-    /// Those of the type called `name`; none where what its bytes stand for is not known.
+    /// The elements of the type `name`; none if its codes are unknown.
     pub fn of(name: &str) -> Option<Self> {
         let name = SCATTERED.iter().find_map(|word| name.strip_prefix(word)).unwrap_or(name);
         let find =
@@ -92,7 +93,7 @@ impl Elements {
         found.map(|(unit, rule)| Self { unit, rule })
     }
 
-    /// Bytes that are to be looked at together: a run must hold whole ones.
+    /// Bytes that must be scanned together: a run holds whole groups.
     pub fn unit(self) -> usize {
         self.unit
     }

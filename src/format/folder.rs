@@ -1,4 +1,5 @@
-//! Which files of a folder make up one checkpoint: an index and its shards, a file of a usual name, or what is there.
+//! Which files of a folder make up one checkpoint: an index and its shards, a file with a usual name, or the files that
+//! exist.
 //!
 //! Looks at names and indices; the files themselves are opened by the format that asks.
 
@@ -30,7 +31,7 @@ pub(crate) type Opener<'a> = &'a (dyn Fn(&Location) -> Result<Part, Error> + Syn
 /// Files whose headers are read at the same time.
 const AT_ONCE: usize = 8;
 
-/// What a folder offers of one family.
+/// The files of one family in a folder.
 enum Layout {
     Index(Location),
     Files(Vec<Location>),
@@ -73,7 +74,7 @@ pub(crate) fn is_index(name: &str) -> bool {
     parts.next() == Some("json") && parts.take(2).any(|part| part == "index")
 }
 
-/// What Mistral calls its own weights, which lie beside the same ones under the usual names.
+/// The name of Mistral's own weights, which lie beside the same ones under the usual names.
 const TWIN: &str = "consolidated";
 
 /// Says that the folder holds the model twice, if it does, and which was `taken`.
@@ -105,7 +106,7 @@ pub(crate) fn variants(names: &[String]) -> BTreeSet<String> {
 
 fn layout(folder: &Location, names: &[String], family: &Family, choice: &Choice<'_>) -> Option<Layout> {
     let first = |wanted: &'static [&'static str]| {
-        // A folder of such a name is not passed over: what is looked for may be in it.
+        // A folder with such a name is searched, too.
         let there = |name: &String| names.contains(name) || folder.join(name).is_folder();
         wanted.iter().map(|name| varied(name, choice.variant)).find(there)
     };
@@ -140,7 +141,7 @@ fn layout(folder: &Location, names: &[String], family: &Family, choice: &Choice<
     (!files.is_empty()).then_some(Layout::Files(files))
 }
 
-/// All pieces of which the file at `location` is one, by its name; itself alone if its name has no number.
+/// All pieces of the model that the file at `location` belongs to, by its name; only itself if its name has no number.
 pub(crate) fn pieces(location: &Location) -> Result<Vec<Location>, Error> {
     let name = location.name();
     let Some(series) = numbered(&name) else { return Ok(vec![location.clone()]) };
@@ -163,7 +164,7 @@ fn complete(folder: &Location, files: &[Location]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What all of `stem-00001-of-00003.ending`, `stem-00002-of-00003.ending`, … have in common.
+/// The common stem of `stem-00001-of-00003.ending`, `stem-00002-of-00003.ending`, …
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Series<'n> {
     stem: &'n str,
@@ -194,7 +195,7 @@ fn numbered(name: &str) -> Option<Series<'_>> {
     (digits(number) && digits(total)).then_some(series)
 }
 
-/// Opens the shards that `index` names and checks that each holds what the index says.
+/// Opens the shards that `index` names and checks that each has the tensors listed for it.
 fn open_shards(index: &Location, open: Opener<'_>) -> Result<Vec<Part>, Error> {
     let shards = index::read(index)?;
     for shard in shards.keys() {
@@ -225,7 +226,7 @@ fn open_shards(index: &Location, open: Opener<'_>) -> Result<Vec<Part>, Error> {
         .collect()
 }
 
-/// What `open` makes of each item, in their order, up to the first that fails. Several are asked for at once: most of
+/// The results of `open` for each item, in order, up to the first error. Several run at the same time: most of
 /// the time goes by in waiting for a disk or a server.
 pub(crate) fn at_once<I: Sync, T: Send>(
     items: &[I],
@@ -271,7 +272,7 @@ mod tests {
             Err(file.malformed("is wrong"))
         };
         let parts = at_once(&files, open).expect("threads");
-        // The first is that of one thread, whichever of the others comes before.
+        // The first error in order is reported, whichever thread fails first.
         assert_eq!(parts[0].as_ref().expect_err("is wrong").to_string(), "0: is wrong");
         assert!(opened.into_inner() < files.len());
     }

@@ -27,7 +27,7 @@ const METADATA: &str = "__metadata__";
 /// Where in the free text Diffusers puts the settings of an adapter.
 const SETTINGS: &str = "lora_adapter_metadata";
 
-/// What a header says.
+/// The contents of a header.
 pub(crate) struct Header {
     /// In the order of their bytes.
     pub(crate) tensors: Vec<TensorInfo>,
@@ -77,7 +77,7 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-/// What a header's text says; says what is wrong with it otherwise.
+/// Parses the text of a header, or says what is wrong.
 fn parse(text: &[u8]) -> Result<Content, String> {
     let text = std::str::from_utf8(text)
         .map_err(|e| format!("the header is not UTF-8 at its byte {}", e.valid_up_to()))?;
@@ -202,7 +202,7 @@ fn layout(entries: BTreeMap<String, Entry>, file: &StoredFile, start: u64) -> Re
 /// The axes as indices of this machine, if their product is one too.
 fn shape(axes: &[u64]) -> Option<Vec<usize>> {
     let axes: Vec<usize> = axes.iter().map(|n| usize::try_from(*n).ok()).collect::<Option<_>>()?;
-    // Zeros are set aside, so that `[0, huge, huge]` is no way round the check.
+    // Zeros are set aside, so that `[0, huge, huge]` can't bypass the check.
     let product = axes.iter().filter(|n| **n != 0).try_fold(1usize, |product, n| product.checked_mul(*n));
     product.map(|_| axes)
 }

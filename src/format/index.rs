@@ -12,7 +12,7 @@ use super::presence;
 use crate::error::{Error, brief};
 use crate::store::Location;
 
-/// An index longer than this is not read; that of the largest known model has some ten million bytes.
+/// Longest index that is read; the largest known model's has about ten million bytes.
 const LONGEST: u64 = 100_000_000;
 
 /// Shard name → names of the tensors it is to hold.

@@ -1,6 +1,6 @@
 //! The formats: how files of weights are called, how they begin, and how they are read or why they are not.
 //!
-//! The one table that knows endings; whoever else needs one asks it.
+//! The only table of file endings; other code asks it.
 
 mod candidate;
 mod config;
@@ -46,17 +46,17 @@ pub(crate) use unsupported::refuse_slices;
 pub struct Format {
     /// The name used in reports.
     pub name: &'static str,
-    /// What its files end in.
+    /// The endings of its files.
     endings: &'static [&'static str],
-    /// Those of them before which the name of a variant may stand, as in `model.fp16.safetensors`.
+    /// The endings that may follow the name of a variant, as in `model.fp16.safetensors`.
     pub(crate) varied: &'static [&'static str],
     reader: Reader,
 }
 
-/// What is done with a format.
+/// How a format is handled.
 enum Reader {
     Read {
-        /// Whether a candidate looks like this format.
+        /// Whether a candidate matches this format.
         sniff: fn(&Candidate<'_>) -> bool,
         /// The files of a candidate, their headers read and validated.
         parts: fn(&Candidate<'_>) -> Result<Parts, Error>,
@@ -64,7 +64,7 @@ enum Reader {
     Refused {
         /// Whether a file that begins so is of this format.
         sniff: fn(&[u8]) -> bool,
-        /// What it is and what to do about it.
+        /// The message: what it is and what to do.
         words: &'static str,
     },
 }
@@ -126,7 +126,7 @@ impl Format {
         }
     }
 
-    /// What is said of a file that begins so, if it is of this format and not read.
+    /// The message for a file with these first bytes, if this format is not supported.
     pub(crate) fn refuses(&self, head: &[u8]) -> Option<&'static str> {
         match self.reader {
             Reader::Refused { sniff, words } => sniff(head).then_some(words),
@@ -140,7 +140,7 @@ pub fn names_weights(name: &str) -> bool {
     FORMATS.iter().any(|format| format.names(name))
 }
 
-/// Whether `path` looks like a checkpoint of some format, sound or not.
+/// Whether `path` matches some checkpoint format, valid or not.
 pub fn is_recognized(path: &Path) -> bool {
     is_recognized_at(&Location::disk(path))
 }
@@ -150,7 +150,7 @@ pub(crate) fn is_recognized_at(location: &Location) -> bool {
 }
 
 impl Candidate<'_> {
-    /// The format that it looks like.
+    /// The format it matches.
     pub(crate) fn format(&self) -> Option<&'static Format> {
         FORMATS.iter().find(|format| format.sniffs(self))
     }

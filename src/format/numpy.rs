@@ -1,7 +1,7 @@
 //! NumPy's own files: one array (`.npy`), or a zip archive of them (`.npz`) whose entries are stored as they are.
 //!
 //! An array names its type and shape in a line of Python, which is read as text by a small strict parser; nothing is
-//! evaluated. Arrays of Python objects are pickles inside and are never looked at.
+//! evaluated. Arrays of Python objects are pickles inside and are never read.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(crate) const FORMAT: Format = Format::read("numpy", &[".npz", ".npy"], sniff
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// A header longer than this is not read: that of an array without named fields has about 128 bytes.
+/// Longest header that is read: an array without named fields has about 128 bytes.
 const LONGEST: u64 = 65_535;
 
 /// No weight has more axes than this; an array that claims so is hostile.
@@ -128,7 +128,7 @@ fn array(bytes: &dyn ReadAt, extent: Extent) -> Result<Array, String> {
     Ok(Array { element, shape: header.shape, offset: extent.offset + first + length, bytes: data, layout })
 }
 
-/// Refuses an array whose entries are not exactly what is stored.
+/// Refuses an array whose stored bytes don't match its entries.
 fn check_length(shape: &[usize], size: Option<u64>, data: u64) -> Result<(), String> {
     let too_large = || "its shape is too large".to_owned();
     if !is_countable(shape) {
@@ -153,7 +153,7 @@ fn columns(header: &Header) -> Option<Layout> {
     }
 }
 
-/// The element type that `descr` names, or why it is none; bytes of one entry, where that is known.
+/// The element type that `descr` names, or why it is unsupported; bytes of one entry, if known.
 fn element(descr: &str) -> (Result<Element, String>, Option<u64>) {
     let code = descr.trim_start_matches(['<', '>', '|', '=']);
     let size = code.get(1..).and_then(|digits| digits.parse::<u64>().ok());
@@ -180,7 +180,7 @@ fn element(descr: &str) -> (Result<Element, String>, Option<u64>) {
     }
 }
 
-/// What reports call a type that is no weight.
+/// The name in reports of a type that is not a weight.
 fn name(code: &str, size: Option<u64>) -> String {
     match (code.chars().next(), size) {
         (Some('b'), _) => "bool".to_owned(),
@@ -190,7 +190,7 @@ fn name(code: &str, size: Option<u64>) -> String {
     }
 }
 
-/// What the header of an array says.
+/// The contents of an array's header.
 struct Header {
     descr: String,
     order: Order,

@@ -5,7 +5,7 @@ use super::unsupported;
 use crate::error::Error;
 use crate::store::{Location, ReadAt, StoredFile};
 
-/// What is read of a file to tell what it is.
+/// Bytes read to identify a file.
 const HEAD: usize = 512;
 
 /// A file of weights that was opened, and how it begins.

@@ -8,14 +8,14 @@ use super::config::Quantization;
 use crate::layer::TensorInfo;
 use crate::store::StoredFile;
 
-/// A file and what its header lists.
+/// A file and the tensors in its header.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) file: StoredFile,
     pub(crate) tensors: Vec<TensorInfo>,
-    /// How tensors are read that are no rows of floats, by name.
+    /// How tensors that are not rows of floats are read, by name.
     pub(crate) layouts: BTreeMap<String, Layout>,
-    /// What a reader should know of what else it holds.
+    /// Notes on the rest of its contents.
     pub(crate) notes: Vec<String>,
     /// How its weights are quantized, if it says so itself and not for the whole checkpoint.
     pub(crate) quantization: Option<Quantization>,
@@ -28,7 +28,7 @@ pub(crate) struct Part {
 pub(crate) struct Parts {
     /// In reading order.
     pub(crate) parts: Vec<Part>,
-    /// What a reader should know of how they were chosen.
+    /// Notes on the choice of files.
     pub(crate) notes: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Layout {
     ChannelsLast,
     /// Blocks of small integers with scales.
     Blocks {
-        /// What they are decoded by.
+        /// Their decoder.
         decoder: GgmlDType,
         /// Position of the tensor's first byte; layers count theirs from here, in bytes of f32.
         start: u64,

@@ -1,8 +1,8 @@
 //! A pickle read as data: candle's machine, and a guard that goes before it.
 //!
-//! The machine runs no code, but it believes what it is told: lengths are allocated, shared objects are copied at
-//! every use, and an object nested deeply enough overflows the stack. The guard walks the same operations, tracking
-//! only sizes and depths, and refuses what would cost more than an honest file does.
+//! The machine runs no code. Lengths are allocated as given, shared objects are copied at every use, and an object
+//! nested deeply enough overflows the stack. The guard walks the same operations, tracking only sizes and depths, and
+//! refuses pickles that would cost more than an honest file.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

@@ -42,7 +42,7 @@ fn parts(pipeline: &Candidate<'_>) -> Result<Parts, Error> {
             let called = |tensor: &str| format!("{name}.{tensor}");
             part.tensors.iter_mut().for_each(|tensor| tensor.name = called(&tensor.name));
             part.layouts = part.layouts.into_iter().map(|(of, layout)| (called(&of), layout)).collect();
-            // What it says of its scales holds for none of the others.
+            // Its quantization settings apply to no other component.
             part.quantization = Some(found.quantization.clone());
             all.parts.push(part);
         }
@@ -59,7 +59,7 @@ fn parts(pipeline: &Candidate<'_>) -> Result<Parts, Error> {
     }
 }
 
-/// What a component holds.
+/// The contents of a component.
 struct Found {
     parts: Parts,
     /// Whether they are of the variant that was asked for.
@@ -103,7 +103,7 @@ fn components(index: &Location) -> Result<Vec<String>, Error> {
     presence::check(index)?;
     let entries: Map<String, Value> = serde_json::from_slice(&index.text("an index", LONGEST)?)
         .map_err(|e| index.malformed(format!("not a valid index: {}", brief(&e.to_string()))))?;
-    // A library and a class; both null for what this pipeline does without.
+    // A library and a class; both null for an absent component.
     let is_component = |value: &Value| {
         let Value::Array(pair) = value else { return false };
         matches!(&pair[..], [Value::String(_), Value::String(_)])

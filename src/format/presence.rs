@@ -4,7 +4,7 @@ use crate::error::{Error, brief};
 use crate::layer::natural;
 use crate::store::{Entry, Location};
 
-/// Refuses what cannot be a checkpoint whatever its bytes say: absent, empty, not a file or folder.
+/// Refuses paths that can't be a checkpoint: absent, empty, not a file or folder.
 pub(crate) fn check(location: &Location) -> Result<(), Error> {
     match location.entry()? {
         Entry::File(Some(0)) => Err(location.malformed("the file is empty; download or save it again")),
@@ -19,7 +19,7 @@ pub(crate) fn check(location: &Location) -> Result<(), Error> {
     }
 }
 
-/// An error for what does not exist, with the names nearby that look like it.
+/// An error for a path that does not exist, with similar names nearby.
 fn absent(location: &Location) -> Error {
     let parent = match location.parent() {
         Some(parent) if parent.path().as_os_str().is_empty() && parent.local().is_some() => parent.join("."),

@@ -1,6 +1,6 @@
 //! safetensors: one file, or a folder of shards as the Hugging Face libraries write them.
 //!
-//! Which files make up a checkpoint is `folder`'s business, what a header may say is `header`'s.
+//! `folder` chooses the files of a checkpoint, `header` validates headers.
 
 use std::collections::BTreeMap;
 

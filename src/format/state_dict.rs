@@ -1,4 +1,4 @@
-//! What the objects of a PyTorch pickle mean: which dictionary is the model, and what each tensor in it is.
+//! Interprets the objects of a PyTorch pickle: the model's dictionary and its tensors.
 //!
 //! Knows names and shapes as the pickle claims them; whether the bytes are there is checked by `torch`.
 
@@ -31,7 +31,7 @@ pub(crate) struct StoredTensor {
     pub(crate) refused: Option<String>,
 }
 
-/// What a file holds.
+/// The contents of a file.
 pub(crate) struct Model {
     /// The tensors of the model, in the pickle's order, and those beside it.
     pub(crate) tensors: Vec<StoredTensor>,
@@ -90,7 +90,7 @@ pub(crate) fn model(object: Object) -> Result<Model, String> {
 
 type Pairs = Vec<(Object, Object)>;
 
-/// What stands beside the model.
+/// Objects beside the model.
 #[derive(Default)]
 struct Outside {
     /// Tensors, each with the key under which the model is.
@@ -99,7 +99,7 @@ struct Outside {
     dictionaries: Vec<String>,
 }
 
-/// The dictionary of tensors: `object` itself, or what it holds under one of `KEYS`.
+/// The dictionary of tensors: `object` itself, or its entry under one of `KEYS`.
 fn dictionary(object: Object, levels: usize, outside: &mut Outside) -> Result<Pairs, String> {
     let pairs = match object {
         Object::Dict(pairs) => pairs,

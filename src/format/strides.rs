@@ -1,4 +1,4 @@
-//! How the entries of a tensor lie in its storage, told from its shape and strides.
+//! The memory order of a tensor's entries, from its shape and strides.
 
 /// How the entries of a tensor lie in its storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(crate) enum Order {
 /// Why a tensor that is scattered is not read.
 pub(crate) const SCATTERED: &str = "is not contiguous; save it after `.contiguous()`";
 
-/// Whether this machine can count the entries of this shape. Zeros are set aside, so that `[0, huge, huge]` is no way
-/// round the question.
+/// Whether this machine can count the entries of this shape. Zeros are set aside, so that `[0, huge, huge]` can't
+/// bypass the question.
 pub(crate) fn is_countable(shape: &[usize]) -> bool {
     shape.iter().filter(|n| **n != 0).try_fold(1usize, |product, n| product.checked_mul(*n)).is_some()
 }

@@ -1,7 +1,7 @@
 //! PyTorch checkpoints: zip archives of a pickle that names the tensors and one entry of raw bytes a storage.
 //!
 //! The pickle is read as data (`pickle`), the bytes are read where they lie (`zip`, `stored`); nothing is executed
-//! and nothing unpacked. What the pickle's objects mean is `state_dict`'s business.
+//! and nothing unpacked. `state_dict` interprets the pickle's objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ const FAMILY: Family = Family {
     endings: &[],
 };
 
-/// A pickle longer than this is not read; that of a model of a thousand tensors has about 200,000 bytes.
+/// Longest pickle that is read; a model of a thousand tensors has about 200,000 bytes.
 const LONGEST_PICKLE: u64 = 64_000_000;
 
 /// A zip archive, an index, or a folder that holds a file of a usual name.
@@ -74,7 +74,7 @@ fn one(location: &Location) -> Result<Part, Error> {
         let StoredTensor { name, shape, mut element, order, refused, .. } = tensor;
         let layout = match order {
             Order::Rows => refused.map(Layout::Refused),
-            // No weight: its bytes are looked at as they lie.
+            // Not a weight: its bytes are scanned in stored order.
             Order::Strided { .. } | Order::ChannelsLast | Order::Scattered
                 if matches!(element, Element::Other(_)) =>
             {
@@ -119,7 +119,7 @@ fn fetched(
     Ok(names.iter().cloned().zip(found).collect())
 }
 
-/// The folder of the archive that holds `data.pkl`, with its `/`; says what else the archive is otherwise.
+/// The folder of the archive that holds `data.pkl`, with its `/`; otherwise an error that names the kind of archive.
 fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
     let has = |ending: &str| archive.names().any(|name| name.ends_with(ending));
     if has("constants.pkl") {
@@ -149,7 +149,7 @@ fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
 }
 
 /// Where the bytes of `tensor` lie, from its first entry to its last, in the entry at `extent`, or why they are not all
-/// there. Of what is no weight, all of the entry if nothing tells more; none if there is no entry.
+/// there. For a tensor that is not a weight, the whole entry if its length is unknown; none if there is no entry.
 fn place(tensor: &StoredTensor, extent: Option<Extent>) -> Result<Option<Extent>, String> {
     let size = match &tensor.element {
         Element::Float(dtype) => dtype.size() as u64,

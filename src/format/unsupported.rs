@@ -1,14 +1,14 @@
-//! What is not read, and what to do about it: tables of first bytes, of names, and of ways to quantize.
+//! Unsupported formats and what to do instead: tables of first bytes, of names, and of quantization methods.
 //!
-//! Says what something is, never whether a checkpoint that is read is right. Formats of weights that are not read stand
-//! in `FORMATS` with those that are.
+//! It names a format; it never judges whether a supported checkpoint is valid. Formats of weights that are not read
+//! stand in `FORMATS` with those that are.
 
 use super::candidate::{Candidate, Content};
 use super::{FORMATS, Format, config, presence};
 use crate::error::{Error, brief};
 use crate::store::Location;
 
-/// What Keras writes.
+/// Keras's format.
 pub(crate) const HDF5: Format = Format::refused(
     "hdf5",
     &[".h5"],
@@ -28,7 +28,7 @@ pub(crate) const ENGINE: Format = Format::refused(
     TENSORRT,
 );
 
-/// What Flax writes; nothing at its start tells.
+/// Flax's format; its first bytes don't identify it.
 pub(crate) const MSGPACK: Format = Format::refused("flax", &[".msgpack"], |_| false, FLAX);
 
 const EXPORTED: &str = "is an ONNX model; point svdkit at the checkpoint it was exported from";
@@ -39,7 +39,7 @@ const TENSORRT: &str =
 const PICKLE: &str = "is a bare pickle, which runs code when it is loaded; save its weights with \
                       `safetensors.torch.save_file`, or with `torch.save`";
 
-/// First bytes, and what they say about a file.
+/// First bytes, and the message for such a file.
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"version https://git-lfs", "is a git-lfs pointer, not the weights; run `git lfs pull`"),
     (b"ggjt", "is a GGML file; point svdkit at the safetensors checkpoint it was made from"),
@@ -61,7 +61,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"%PDF", "is a PDF document, not a checkpoint"),
 ];
 
-/// What a file is, by its first bytes, if that is known and not read.
+/// The message for an unsupported file, by its first bytes.
 fn file(head: &[u8]) -> Option<&'static str> {
     if let Some(words) = FORMATS.iter().find_map(|format| format.refuses(head)) {
         return Some(words);
@@ -114,7 +114,7 @@ const UNCONSOLIDATED: &str = "holds the shards of a distributed checkpoint, each
                               `torch.distributed.checkpoint._consolidate_hf_safetensors`";
 const TENSORFLOW: &str = "is a TensorFlow checkpoint; save its weights with `safetensors.numpy.save_file`";
 
-/// Names of files that hold slices of tensors: however well each file reads, together they are no model.
+/// Names of files that hold slices of tensors: each file may be readable, but together they are not a model.
 const SLICES: &[Names] = &[
     names("", ".distcp", DISTRIBUTED),
     names("zero_pp_rank_", ".pt", DEEPSPEED),
@@ -125,7 +125,7 @@ const SLICES: &[Names] = &[
     names("shard-00001-model-", ".safetensors", UNCONSOLIDATED),
 ];
 
-/// Names of files and folders that say what a folder is in which nothing is read.
+/// Names of files and folders that identify an unsupported folder.
 const OTHERS: &[Names] = &[
     names("mp_rank_", "_model_states.pt", DEEPSPEED),
     names("global_step", "", DEEPSPEED),
@@ -141,7 +141,7 @@ const OTHERS: &[Names] = &[
     names("", ".nemo", "is a NeMo archive; unpack it with `tar`"),
 ];
 
-/// What the names of a folder say that it is, if nothing in it is read.
+/// The message for an unsupported folder, by the names in it.
 pub(crate) fn folder(folder: &Location, files: &[String]) -> Option<&'static str> {
     let below = presence::subfolders(folder);
     let all: Vec<_> = files.iter().cloned().chain(below.iter().map(Location::name)).collect();
@@ -182,10 +182,10 @@ const METHODS: &[(&str, &str)] = &[
 ];
 
 /// Refuses weights whose configuration says that they are packed in a way that is not decoded.
-/// A configuration that cannot be read is no reason: the weights say themselves what they are.
+/// An unreadable configuration is no reason to refuse: the weights describe themselves.
 pub(crate) fn refuse_packed(candidate: &Candidate<'_>) -> Result<(), Error> {
     let Ok(config) = candidate.config() else { return Ok(()) };
-    // That both are there tells whose configuration it is.
+    // Both files together identify the tool.
     let number = |key: &str| config.field("quantization")?.get(key)?.as_u64();
     if number("bits").and(number("group_size")).is_some() {
         let what =

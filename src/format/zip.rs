@@ -10,7 +10,7 @@ use crate::store::{ReadAt, StoredFile, zeros};
 /// A directory longer than this is not read: it would list about a million entries.
 const LONGEST: u64 = 100_000_000;
 
-/// The most that a comment may stand between the end record and the end of the file.
+/// The longest comment between the end record and the end of the file.
 const TAIL: u64 = 65_557;
 
 /// One entry, as the directory lists it.
@@ -25,7 +25,7 @@ pub(crate) struct Archive<'f> {
     bytes: &'f dyn ReadAt,
     file: &'f StoredFile,
     entries: BTreeMap<String, Entry>,
-    /// What writes archives of this kind without compression.
+    /// The function that writes such archives without compression.
     writer: &'static str,
 }
 
@@ -163,7 +163,7 @@ struct LargeFields {
     header: u64,
 }
 
-/// Size and position of an entry; where they exceed 32 bits they stand in extra field 1, in this order.
+/// Size and position of an entry; if they exceed 32 bits, extra field 1 holds them, in this order.
 fn large_fields(record: &[u8], mut extra: &[u8]) -> Option<LargeFields> {
     let (packed, size, header) = (u32_at(record, 20), u32_at(record, 24), u32_at(record, 42));
     let mut wide: &[u8] = &[];

@@ -1,6 +1,6 @@
-//! What a team has accepted: rows that may cross a line, for a reason and for a time.
+//! Acceptances: rows that may cross a limit, for a reason and until a day.
 //!
-//! Knows no clock; whoever judges says what day it is.
+//! It reads no clock; the caller passes the day.
 
 use std::fmt;
 
@@ -68,7 +68,7 @@ pub enum Accepts {
 pub struct Acceptance {
     /// Which judgements.
     pub accepts: Accepts,
-    /// Of which rows; of all, and of sums, where there is none.
+    /// The rows it covers; without a glob, all rows and sums.
     pub matrix: Option<GlobMatcher>,
     /// Which values that could not be measured it is about, too.
     pub missing: MissingPolicy,
@@ -79,7 +79,7 @@ pub struct Acceptance {
 }
 
 impl Acceptance {
-    /// Whether it is about what the rule `text` on column `key` says of a row, or of a sum, which has no name.
+    /// Whether it covers the rule `text` on column `key` for this row, or for a sum, which has no name.
     fn is_about(&self, text: &str, key: &str, name: Option<&str>) -> bool {
         let judgement = match &self.accepts {
             Accepts::Rule(rule) => rule == text,
@@ -88,7 +88,7 @@ impl Acceptance {
         judgement && self.matrix.as_ref().is_none_or(|glob| name.is_some_and(|name| glob.is_match(name)))
     }
 
-    /// Whether it covers what was found: a line that is crossed, or a missing value of a reason that it names.
+    /// Whether it covers the finding: a crossed limit, or a value missing for a reason that it names.
     fn covers(&self, gap: Option<&Gap>) -> bool {
         gap.is_none_or(|gap| self.missing.allows(gap))
     }
@@ -99,7 +99,7 @@ impl Acceptance {
     }
 }
 
-/// Turns what was found and is accepted into that, and says of what is not why an acceptance does not hold.
+/// Marks accepted findings, and notes on the others why an acceptance does not apply.
 pub(super) fn accept(accepted: &[Acceptance], today: Day, rule: &Rule, found: &mut Found) {
     let Found { gap, finding, .. } = found;
     let about =

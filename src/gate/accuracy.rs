@@ -6,7 +6,7 @@ use crate::report::{Accuracy, Aspect, ColumnKey, Row, Standing, Value};
 /// A value is known to this many times the floor of its spectrum relative to σ₁: a rule is never judged more sharply.
 const MARGIN: f64 = 8.0;
 
-/// The most by which the value of a column may be off; 0 of what is counted, read off the entries or known by content.
+/// The largest possible error of a column's value; 0 for counts, values read off the entries, and unchanged content.
 pub(super) fn error(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
     let is_of_two = key.metric.is_of_a_pair() || matches!(key.aspect, Aspect::Difference | Aspect::Change);
     let is_unchanged = row.comparison.as_ref().is_some_and(|found| found.status == Standing::Unchanged);
@@ -32,7 +32,7 @@ fn share(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
         row.values.of(ColumnKey { metric: &metric.column, ..key }).and_then(Value::number)
     };
     let first = number(&SPECTRAL_NORM).filter(|first| *first > 0.0);
-    // Nothing is known of a report without floors; its values are taken as they stand.
+    // A report without floors says nothing about accuracy; its values are taken as exact.
     let Some((floor, first)) = number(&ACCURACY_FLOOR).zip(first) else { return 0.0 };
     let scale = match key.metric.accuracy() {
         Accuracy::Floor if value > 0.0 => first / value,

@@ -1,13 +1,13 @@
-//! What is known of a value: the number with its error, or a bound where the reason that there is no number gives one.
+//! What is known about a value: the number with its error, or a bound that follows from the reason it is missing.
 //!
-//! A change from nothing is beyond any line; what lies below the accuracy floor is no larger than the floor.
+//! A change from 0 is beyond any limit; a value below the accuracy floor is bounded by the floor.
 
 use crate::metric::{ACCURACY_FLOOR, Metric, SPECTRAL_NORM};
 use crate::report::{Accuracy, Aspect, Column, ColumnKey, MissingReason, Row, Value};
 
 use super::accuracy;
 
-/// Between which numbers a value lies, and the one to tell: the number itself, or the bound.
+/// The interval of a value, and the number to report: the value itself, or the bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Known {
     pub(super) value: f64,
@@ -21,7 +21,7 @@ impl Known {
         Self { value, low: value, high: value }
     }
 
-    /// A number of which only this is known; none where that says nothing.
+    /// A number known only by these bounds; none if they say nothing.
     fn between((low, high): (f64, f64)) -> Option<Self> {
         let value = match (low.is_finite(), high.is_finite()) {
             (_, true) => high,
@@ -33,7 +33,7 @@ impl Known {
     }
 }
 
-/// What is known of the value of `column`; none where nothing is.
+/// What is known about the value of `column`, if anything.
 pub(super) fn known(row: &Row, column: &'static Column) -> Option<Known> {
     let key = column.means();
     match row.values.of(key)? {
@@ -54,7 +54,7 @@ fn bound(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> Option<Known> {
             let beyond = f64::INFINITY.copysign(number(tuned)?);
             (beyond, beyond)
         }
-        // The ratio of an update's size to that of zeros.
+        // The ratio of an update's size to a base of zeros.
         (MissingReason::ZeroBase, Aspect::Value) => (f64::INFINITY, f64::INFINITY),
         (MissingReason::Overflow, Aspect::Change | Aspect::Difference) => {
             if number(tuned)? > number(base)? {
@@ -129,7 +129,7 @@ mod tests {
             ("accuracy_floor", Value::Real(0.5)),
             ("smallest_singular_value", below),
             ("condition_number", below),
-            // Without a floor of its own, a value is taken as it stands.
+            // Without its own floor, a value is taken as exact.
             ("smallest_singular_value_base", Value::Real(0.25)),
             ("condition_number_base", Value::Real(2.0)),
             ("smallest_singular_value_change", below),

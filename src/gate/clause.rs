@@ -1,4 +1,4 @@
-//! A rule with all that it means, and what it may find.
+//! A parsed rule and its findings.
 
 use crate::layer::Filter;
 use crate::report::{Offender, Severity};
@@ -6,7 +6,7 @@ use crate::report::{Offender, Severity};
 use super::Rule;
 use super::missing::{Gap, MissingPolicy};
 
-/// A rule and how it is meant.
+/// A rule with its settings.
 #[derive(Debug, Clone)]
 pub struct Clause {
     /// The failing condition.
@@ -19,7 +19,7 @@ pub struct Clause {
     pub missing: MissingPolicy,
 }
 
-/// A finding with how far it lies beyond the line, and why there is no value, if there is none.
+/// A finding, its distance beyond the limit, and the reason if it has no value.
 pub(super) struct Found {
     pub(super) excess: f64,
     pub(super) gap: Option<Gap>,

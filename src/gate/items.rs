@@ -1,4 +1,4 @@
-//! What a rule is about: the values of a report that it judges, and the rows that are hidden from it.
+//! The values of a report that a rule judges, and the rows hidden from it.
 
 use crate::analysis::compare::STATUS_COLUMNS;
 use crate::error::{Error, printable};
@@ -11,7 +11,7 @@ use super::bounds::{self, Known};
 use super::clause::Clause;
 use super::missing::{self, Gap};
 
-/// A named value to be judged: what is known of it, and why that is no number.
+/// A named value to judge: what is known about it, and the reason if it is missing.
 pub(super) struct Item<'r> {
     pub(super) name: String,
     pub(super) row: Option<&'r Row>,
@@ -29,10 +29,10 @@ pub(super) struct Items<'r> {
     pub(super) hidden: usize,
 }
 
-/// What `clause` is about; what does not exist on either side is passed over.
+/// The values that `clause` judges; matrices that exist on neither side are left out.
 ///
 /// # Errors
-/// [`Error::Rule`] where there is nothing: a gate that looks at nothing would always pass.
+/// [`Error::Rule`] if there are none: a gate that judges nothing would always pass.
 pub(super) fn items<'r>(
     clause: &Clause,
     column: &'static Column,
@@ -69,7 +69,7 @@ pub(super) fn items<'r>(
     Ok(Items { all: items, nothing_changed, hidden: hidden_rows })
 }
 
-/// What is told of rows that the settings file hides.
+/// The remark about rows that the settings file hides.
 pub(super) fn hidden(hidden: usize, by: &str) -> Option<String> {
     let rows = if hidden == 1 { "row" } else { "rows" };
     (hidden > 0).then(|| format!("{by} hides {} {rows} from this rule", notation::count(hidden as u64)))
@@ -83,13 +83,13 @@ fn of_row<'r>(row: &'r Row, column: &'static Column) -> Option<Item<'r>> {
         None => true,
     };
     let known = value.and_then(|_| bounds::known(row, column));
-    // What is beyond every line is as good as a number.
+    // A value beyond every limit counts like a number.
     let beyond = known.is_some_and(|known| known.low.is_infinite() && known.high.is_infinite());
     let gap = (missing && !beyond).then(|| missing::gap(row, column));
     Some(Item { name: row.name.clone(), row: Some(row), known, gap })
 }
 
-/// Tensors that are no matrices and have no row, as far as something is known of them.
+/// Tensors that are not matrices and have no row, with what is known about them.
 fn others<'r>(report: &Report, column: &'static Column, wanted: &dyn Fn(&str) -> bool) -> Vec<Item<'r>> {
     let item = |name: String, known, gap| Item { name, row: None, known, gap };
     if report.totals.compared.is_some() {
@@ -98,7 +98,7 @@ fn others<'r>(report: &Report, column: &'static Column, wanted: &dyn Fn(&str) ->
             report.unlisted.unchanged.iter().filter(|name| speaks_of_others(column) && wanted(name));
         return unchanged.map(|name| item(name.clone(), Some(Known::exact(0.0)), None)).collect();
     }
-    // What was only read has no other number than this.
+    // Tensors that were only read have just this number.
     let skipped = if *column == NONFINITE_COUNT.column { report.skipped.as_slice() } else { &[] };
     let of = |skipped: &Skipped| {
         let name = printable(bare(&skipped.tensor));
@@ -114,7 +114,7 @@ fn others<'r>(report: &Report, column: &'static Column, wanted: &dyn Fn(&str) ->
     skipped.iter().filter_map(of).filter(|item| wanted(&item.name)).collect()
 }
 
-/// Whether a column says something of tensors that are no matrices.
+/// Whether a column applies to tensors that are not matrices.
 fn speaks_of_others(column: &'static Column) -> bool {
     let metric = column.means().metric;
     *metric == NONFINITE_COUNT.column || STATUS_COLUMNS.contains(metric)

@@ -19,13 +19,13 @@ use super::{Crossing, Line, Subject, findings, words};
 pub struct Gate {
     /// The rules, in the order of the verdicts.
     pub clauses: Vec<Clause>,
-    /// What may cross their lines.
+    /// The acceptances.
     pub accepted: Vec<Acceptance>,
     /// The day on which it is judged.
     pub today: Day,
 }
 
-/// What a rule found, and the values it could not judge: those that fail it, and those that it passes over.
+/// The findings of a rule, and the values it could not judge: those that fail it, and those that it ignores.
 struct Judgement<'r> {
     found: Vec<Found>,
     missing: Vec<&'r Gap>,
@@ -33,10 +33,10 @@ struct Judgement<'r> {
 }
 
 impl Gate {
-    /// What each rule says of `report`.
+    /// The verdict of each rule on `report`.
     ///
     /// # Errors
-    /// [`Error::Rule`] when a rule is about no row: a gate that looks at nothing would always pass.
+    /// [`Error::Rule`] if a rule matches no row: a gate that judges nothing would always pass.
     pub fn judge(&self, report: &Report) -> Result<Vec<Verdict>, Error> {
         self.clauses.iter().map(|clause| self.verdict(clause, report)).collect()
     }
@@ -79,7 +79,7 @@ impl Gate {
         for found in &mut found {
             accept(&self.accepted, self.today, rule, found);
         }
-        // The sort is stable: of equals the first in report order. A crossed line is told before a missing value.
+        // The sort is stable, so equals stay in report order. Crossed limits come before missing values.
         found.sort_by(|a, b| {
             let order = b.finding.outcome.cmp(&a.finding.outcome);
             order.then(a.gap.is_some().cmp(&b.gap.is_some())).then(b.excess.total_cmp(&a.excess))
@@ -103,7 +103,7 @@ impl Gate {
     }
 }
 
-/// What a rule says of each of `items`.
+/// Judges each of `items`.
 fn each_row<'r>(clause: &Clause, line: Line, column: &'static Column, items: &'r Items<'_>) -> Judgement<'r> {
     let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
     for item in &items.all {
@@ -127,14 +127,14 @@ fn each_row<'r>(clause: &Clause, line: Line, column: &'static Column, items: &'r
     judgement
 }
 
-/// What a rule says of all as one number.
+/// Judges the aggregate of all items.
 fn one_sum<'r>(clause: &Clause, sum: &Sum, items: &'r Items<'_>) -> Judgement<'r> {
     let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
     let allows = |item: &Item<'_>| item.gap.as_ref().is_some_and(|gap| clause.missing.allows(gap));
     let numbers = |keeps: &dyn Fn(&Item<'_>) -> bool| -> Vec<Known> {
         items.all.iter().filter(|item| keeps(item)).filter_map(|item| item.known).collect()
     };
-    // A bound that does not tell the side counts for no more than a value that is missing.
+    // A bound that does not decide counts like a missing value.
     let (bounded, plain) = (numbers(&|_| true), numbers(&|item| !allows(item)));
     let decides =
         bounded.len() == plain.len() || (!bounded.is_empty() && sum.crossing(&bounded) != Crossing::Unsure);
@@ -159,13 +159,13 @@ fn one_sum<'r>(clause: &Clause, sum: &Sum, items: &'r Items<'_>) -> Judgement<'r
     judgement
 }
 
-/// What a line says of one value that does not certainly keep it.
+/// The finding for a value that does not certainly pass.
 fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Found> {
     let known = item.known?;
     let told = match (&item.gap, item.row) {
         (Some(gap), _) => words::bounded(column, known, gap),
         (None, Some(row)) => words::told(row, column, known.value),
-        // What has no row is known by a count alone.
+        // Tensors without a row only have a count.
         (None, None) => format!("{} = {}", column.key, notation::count(known.value as u64)),
     };
     let (outcome, what) = match line.crossing((known.low, known.high)) {
@@ -177,7 +177,7 @@ fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Found
     Some(Found { excess: line.excess(known.value), gap: None, finding })
 }
 
-/// What is told of a value that could not be measured: a failure, or no verdict where a bound of it is known.
+/// The finding for a missing value: a failure, or inconclusive if a bound is known.
 fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Found {
     let (outcome, what) = match item.known {
         Some(known) => {
@@ -322,7 +322,7 @@ mod tests {
         check("alpha == 2", Outcome::Inconclusive, 0, Some(close));
         check("alpha < 2.00002", Outcome::Fail, 1, Some("a.0: alpha = 2.000"));
         check("alpha < 1.99998", Outcome::Pass, 0, None);
-        // A row without a floor is taken as it stands.
+        // A value of a row without a floor is taken as exact.
         check("a.1: alpha == 5", Outcome::Fail, 1, Some("a.1: alpha = 5.000"));
         let sum = judged("sum(alpha) == 7", MissingPolicy::lacking(), vec![]);
         assert_eq!((sum.outcome, sum.inconclusive, sum.blocks()), (Outcome::Inconclusive, 1, true));

@@ -7,7 +7,7 @@ use super::likeliest;
 /// Which values that could not be measured a rule passes over; by default none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MissingPolicy {
-    /// Those that the base lacks, too; where there is no base, all.
+    /// Those that the base lacks, too; all if there is no base.
     pub lacking: bool,
     /// Those of these reasons, whatever the base has.
     pub reasons: Vec<MissingReason>,
@@ -27,7 +27,7 @@ pub(super) struct Gap {
 }
 
 impl MissingPolicy {
-    /// Passes over what the base lacks, too.
+    /// Ignores values that the base lacks, too.
     pub fn lacking() -> Self {
         Self { lacking: true, reasons: vec![] }
     }
@@ -46,7 +46,7 @@ impl MissingPolicy {
 /// The reason that goes by `code`.
 ///
 /// # Errors
-/// What is wrong, with the code that looks most like it.
+/// The error, with the closest code.
 pub fn reason(code: &str) -> Result<MissingReason, String> {
     MissingReason::of_code(code.trim()).ok_or_else(|| {
         let mut codes: Vec<&str> = MissingReason::ALL.iter().map(|reason| reason.code()).collect();
@@ -59,7 +59,7 @@ pub fn reason(code: &str) -> Result<MissingReason, String> {
     })
 }
 
-/// Why a row has no value in `column`, and what the base had there.
+/// Why a row has no value in `column`, and the base's value.
 pub(super) fn gap(row: &Row, column: &'static Column) -> Gap {
     let key = column.means();
     let (why, words) = match (row.values.of(key), &row.failed) {
@@ -71,14 +71,14 @@ pub(super) fn gap(row: &Row, column: &'static Column) -> Gap {
     Gap { why, words, lost: lost(row, key, why), base: base.filter(|_| key.aspect != Aspect::Base) }
 }
 
-/// Whether the base had what is missing now.
+/// Whether the base has the value that is missing.
 fn lost(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> bool {
     if row.comparison.is_none() || key.aspect == Aspect::Base {
         return false;
     }
     match row.values.of(key.of(Aspect::Base)) {
         _ if row.failed.is_some() => true,
-        // The base has the matrix; that nobody measured it is no reason to do without the tuned side's.
+        // The base has the matrix. That its value was not measured does not excuse a missing value of the tuned side.
         Some(Value::Missing(MissingReason::NotDecomposed)) => why != MissingReason::NotDecomposed,
         Some(base) => base.number().is_some(),
         // A number of the pair has no counterpart in the base: it is lost unless the base alone is the reason.
@@ -108,7 +108,7 @@ fn is_sound(row: &Row) -> bool {
     is_there && status != Some(Standing::Added) && is_finite && !is_zero
 }
 
-/// Whether there is nothing that was to be measured: nothing was changed, or neither side has what the column is about.
+/// Whether there was nothing to measure: nothing changed, or neither side has the matrix.
 pub(super) fn is_vacuous(row: &Row, column: &'static Column, why: MissingReason) -> bool {
     let base = row.values.of(column.means().of(Aspect::Base));
     let nowhere =

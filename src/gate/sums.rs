@@ -22,7 +22,7 @@ impl Sum {
         self.line.crossing((low, high))
     }
 
-    /// What the line says of the sum over `numbers`.
+    /// The finding on the sum over `numbers`.
     pub(super) fn finding(&self, numbers: &[Known]) -> Option<Found> {
         let known = self.over(numbers);
         let (name, key) = (self.name(), self.column.key);

@@ -1,4 +1,4 @@
-//! What a verdict says of one row: the value that crossed a line, or why there is none.
+//! The text of a finding: the value that crossed a limit, or why it is missing.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub(super) fn known(column: &'static Column, of: &str, known: Known) -> String {
     match (known.low.is_finite(), known.high.is_finite()) {
         (false, false) => format!("{of} = {}", written(known.value)),
         (true, false) => format!("{of} ≥ {low}"),
-        // What is no less than nothing is told by its upper end alone.
+        // Values that can't be negative are described by their upper end alone.
         (true, true) if known.low.abs() > 0.0 => format!("{of} is from {low} to {high}"),
         (_, true) => format!("{of} ≤ {high}"),
     }
@@ -55,7 +55,7 @@ pub(super) fn bounded(column: &'static Column, value: Known, gap: &Gap) -> Strin
     format!("{}: {} ({})", known(column, column.key, value), gap.words, gap.why.code())
 }
 
-/// Why a row has no value in column `key`, and what the base had instead.
+/// Why a row has no value in column `key`, and the base's value.
 pub(super) fn unmeasured(key: &str, gap: &Gap) -> String {
     let base = gap.base.map_or_else(String::new, |base| format!("; the base has {}", notation::real(base)));
     format!("{key} could not be measured: {} ({}){base}", gap.words, gap.why.code())

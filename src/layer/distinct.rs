@@ -1,4 +1,4 @@
-//! Names for what would be called alike: `emb` beside `emb.weight`, a slice beside a tensor that is called like it.
+//! Unique names for rows that would share one: `emb` beside `emb.weight`, a slice beside a tensor of its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,20 +6,20 @@ use super::{Element, TensorInfo};
 use crate::matrix::Dtype;
 use crate::report::{SkipKind, Skipped};
 
-/// Why a tensor that scales a quantized matrix is no row of its own.
+/// Why a tensor that scales a quantized matrix has no row.
 const SCALES_OF_A_MATRIX: &str = "scales of a quantized matrix";
 
 impl TensorInfo {
-    /// The line of it in what was left out, where it scales `weight`.
+    /// Its entry in the list of skipped tensors, if it scales `weight`.
     pub fn scales_of(&self, weight: impl Into<String>) -> Skipped {
         Skipped { scales: Some(weight.into()), ..self.skipped(SkipKind::Plain, SCALES_OF_A_MATRIX) }
     }
 }
 
-/// What quantizers append to the name of a weight to name its scales.
+/// Endings that quantizers append to a weight's name for its scales.
 const SCALES: [&str; 5] = ["_scale_inv", "_scale", "_scale_2", "_global_scale", "_zero_point"];
 
-/// Why a tensor of a quantized layer is no weight: as stored it is one only together with its scales, which are not
+/// Why a tensor of a quantized layer is skipped: it is a weight only together with its scales, which are not
 /// applied yet.
 pub(super) fn quantized(tensor: &TensorInfo, names: &BTreeSet<&str>) -> Option<Skipped> {
     let name = tensor.name.as_str();

@@ -2,7 +2,7 @@
 
 use super::Layer;
 
-/// How numbers are stored that are no floats by themselves: small codes with scales beside them.
+/// How numbers are stored that are not floats: small codes with scales beside them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
     /// Type of the tensor that holds the codes.
@@ -15,13 +15,13 @@ pub struct Encoding {
     pub epsilon: Option<f64>,
 }
 
-/// What of a stored tensor a matrix is.
+/// The part of a stored tensor that a matrix is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Part {
     /// All of it, or a slice of a stack that is stored out × in.
     #[default]
     Whole,
-    /// A slice of a stack, by its position. Nothing tells which of its sides are the outputs.
+    /// A slice of a stack, by its position. Which of its sides is the outputs is unknown.
     Slice(usize),
     /// Some rows or columns of a matrix of another shape, under a name of its own.
     Cut,

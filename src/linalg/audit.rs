@@ -1,8 +1,8 @@
-//! Whether what a decomposition found can be true of the matrix it was made of.
+//! Checks whether the result of a decomposition fits its matrix.
 //!
 //! Every test costs a few passes over the matrix and uses none of the lines that found the values: sums of squares
 //! against the entries, counts in the widest gaps by another recurrence, and products with vectors of ±1. Of a vector of
-//! signs `y` the length `‖E·y‖` is that of a typical `‖E‖_F`, and one bad column shows at its full length in each.
+//! signs `y` the length `‖E·y‖` is about `‖E‖_F`, and one bad column shows at its full length in each.
 //! A spectrum that fails is refused: no row is better than a wrong one.
 
 use faer::{Col, Mat, MatRef};
@@ -26,7 +26,7 @@ const CLOSE: Miss = Miss { product: 4.0, bases: 8.0 };
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Contradiction;
 
-/// What may be off, relative to the size of the whole, in a decomposition whose longest sums have this length.
+/// Allowed error of a decomposition with sums of this length, relative to the size of the whole.
 pub(super) fn allowed(length: usize) -> f64 {
     UNITS * length as f64 * f64::EPSILON
 }
@@ -72,7 +72,7 @@ pub(super) fn close(a: f64, b: f64, length: usize) -> Result<(), Contradiction> 
     holds((a - b).abs() <= allowed(length) * a.abs().max(b.abs()))
 }
 
-/// A comparison that a value that is no number fails.
+/// A comparison that fails for NaN.
 pub(super) fn holds(condition: bool) -> Result<(), Contradiction> {
     if condition { Ok(()) } else { Err(Contradiction) }
 }
@@ -118,7 +118,7 @@ pub(super) fn signs(length: usize, seed: u64) -> Col<f64> {
     Col::from_fn(length, sign)
 }
 
-/// How far triplets are from what they should be, in units of `max(m, n)·ε`.
+/// The error of triplets, in units of `max(m, n)·ε`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Miss {
     /// `‖W − U·diag(values)·Vᵀ‖`, relative to the largest value.
@@ -180,7 +180,7 @@ impl Miss {
     }
 }
 
-/// The larger one; what is no number is larger than all.
+/// The larger one; NaN is larger than all.
 fn larger(a: f64, b: f64) -> f64 {
     if a >= b {
         a

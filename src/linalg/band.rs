@@ -56,7 +56,7 @@ pub(super) fn reduce(
             }
         }
         let tau = arch.dispatch(Factor { panel: v, width });
-        // R is what remains of the panel: the outer triangle of the band.
+        // R remains of the panel: the outer triangle of the band.
         for j in 0..width {
             for i in 0..=j {
                 matrix[(first + j) * ld + below + i] = v[i * width + j];

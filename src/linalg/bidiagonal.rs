@@ -1,4 +1,4 @@
-//! A dense matrix made bidiagonal by faer's reflections, and what the way there may have cost: `W = U·B·Vᵀ`.
+//! A dense matrix made bidiagonal by faer's reflections, with the error of the reduction: `W = U·B·Vᵀ`.
 
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::householder::{

@@ -7,7 +7,7 @@
 //! multiplying the Lanczos relation by it gives `(λⱼ − θᵢ)·yᵢ = β·c·zᵢ`. Where `θᵢ` is `λⱼ` up to rounding this says nothing
 //! of `yᵢ`; elsewhere it gives `yᵢ` in terms of `c`. With `w` the sum of `aᵢ²` over the first kind, and over the second
 //! `b = β·|Σ aᵢzᵢ/(λⱼ − θᵢ)|` and `κ = 1 + β²·Σ zᵢ²/(λⱼ − θᵢ)²`, the largest value of `uᵀuⱼ = Σ aᵢyᵢ` squared is `w + b²/κ`.
-//! The largest of these over `j` bounds the best cosine. That every `λⱼ` is known is what makes it hold between them, too.
+//! The largest of these over `j` bounds the best cosine. Because every `λⱼ` is known, it also holds between them.
 //!
 //! *From below.* `ρᵢ = β·|zᵢ|` is the residual of Ritz vector `i`, at which `u` has the cosine `|aᵢ|`. If no other eigenvalue is
 //! nearer than `g`, it makes an angle of sine at most `s = ρᵢ/g` with the eigenvector (Davis & Kahan 1970), so the best
@@ -15,7 +15,7 @@
 
 use crate::spectrum::{Route, Spectrum};
 
-/// Eigenvalues are equal when they are closer than this many times what they may be off.
+/// Eigenvalues count as equal if they are closer than this many times their error.
 pub(super) const EQUAL: f64 = 32.0;
 
 /// First and last index of each run of descending `values` in which neighbours are closer than `gap`.
@@ -30,13 +30,13 @@ pub(super) fn clusters(values: &[f64], gap: f64) -> Vec<(usize, usize)> {
     runs
 }
 
-/// What is known of the eigenvalues of `W·Wᵀ`.
+/// The eigenvalues of `W·Wᵀ` with their accuracy.
 pub(super) struct Eigenvalues {
-    /// Those whose vectors count, descending; a zero for those that may or may not, being too small to tell.
+    /// Those whose vectors count, descending; a zero stands for those too small to decide.
     values: Vec<f64>,
     /// How far each may be off, the products' rounding included.
     pub(super) error: f64,
-    /// What can be told apart: largest and smallest value, and the index of the first where they are equal. Not equal,
+    /// Distinguishable groups: largest and smallest value, and the index of the first if they are equal. Not equal,
     /// yet not told apart, may be those whose squares are rounding; the last may stand for all that does not count.
     spaces: Vec<(f64, f64, Option<usize>)>,
 }
@@ -83,7 +83,7 @@ pub(super) fn upper(eigenvalues: &Eigenvalues, ritz: &[Ritz]) -> f64 {
                 let share = residual / distance;
                 sum += first * share;
                 spread += share * share;
-                // What `distance` may be off changes the sum by so much.
+                // The error of `distance` changes the sum by this much.
                 slack += (first * share / distance).abs();
             }
         }

@@ -1,4 +1,4 @@
-//! Where one eigenvalue lies, and where to look for it next.
+//! The bracket of one eigenvalue, and the next point to test.
 //!
 //! A bracket shrinks by counts alone, which hold whatever the matrix; the polynomial's values only say where to count.
 //! While the eigenvalue is alone in its bracket the secant through both ends guesses it; a guess that keeps landing on
@@ -9,7 +9,7 @@ use std::ops::Range;
 /// Secant steps before only halving is trusted.
 const SECANTS: u32 = 24;
 
-/// What one point tells: eigenvalues below it, and `pₙ = value · 2^(512·power)`.
+/// The result at one point: eigenvalues below it, and `pₙ = value · 2^(512·power)`.
 #[derive(Clone, Copy)]
 pub(super) struct Point {
     pub(super) x: f64,
@@ -54,7 +54,7 @@ pub(super) fn brackets(grid: &[Point], wanted: Range<usize>) -> Vec<Bracket> {
 }
 
 impl Bracket {
-    /// Whether the bracket is as narrow as it is wanted, or as doubles of this size can tell.
+    /// Whether the bracket is as narrow as wanted, or as doubles of this size allow.
     pub(super) fn is_closed(&self, finest: f64) -> bool {
         self.high.x - self.low.x <= self.tolerance(finest)
     }
@@ -67,7 +67,7 @@ impl Bracket {
         0.5 * (self.low.x + self.high.x)
     }
 
-    /// The eigenvalue, as far as a closed bracket tells: zero where it may be zero.
+    /// The eigenvalue of a closed bracket: zero if it may be zero.
     pub(super) fn value(&self) -> f64 {
         if self.low.x == 0.0 { 0.0 } else { self.middle() }
     }
@@ -77,7 +77,7 @@ impl Bracket {
         self.high.below - self.low.below == 1
     }
 
-    /// Where to look next: the secant's zero where it can be trusted, else the middle.
+    /// The next point: the secant's zero if it can be trusted, else the middle.
     pub(super) fn next(&self, finest: f64) -> f64 {
         let (low, high) = (self.low, self.high);
         if !self.alone() || low.value == 0.0 || high.value == 0.0 || self.steps >= SECANTS {

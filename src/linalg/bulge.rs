@@ -1,4 +1,4 @@
-//! One bulge moved on by one block: what `chase` does at every step.
+//! One bulge moved on by one block: a step of `chase`.
 //!
 //! A block is `b` columns of a band, each one row lower than the one before, so that all begin at the same place of a
 //! cache line: `stride` vectors apart, the `V` vectors of the diagonal block come first, then those of the block below.
@@ -44,7 +44,7 @@ pub(super) fn begin<S: Simd, const V: usize>(simd: S, column: &mut [f64]) -> Swe
     sweep
 }
 
-/// The reflection that clears `x` below its first entry, and what that becomes.
+/// The reflection that clears `x` below its first entry, and the new first entry.
 #[inline(always)]
 fn reflection<S: Simd, const V: usize>(simd: S, x: &[S::f64s; V]) -> (Sweep<S, V>, f64) {
     let mut v = *x;
@@ -91,7 +91,7 @@ fn head<S: Simd, const V: usize>(column: &mut [S::f64s]) -> &mut [S::f64s; V] {
     &mut pulp::as_arrays_mut::<V, _>(column).0[0]
 }
 
-/// The sums over the lanes of as many vectors as there are lanes: lane `i` gets that of vector `i`.
+/// The sums over the lanes of as many vectors as there are lanes: lane `i` gets the sum of vector `i`.
 ///
 /// Pairs of vectors are folded into one, each lane with its neighbour at distance 1, 2, 4: half the operations of one
 /// sum after the other. Around the end the lanes of the second vector of a pair are folded with those of the first.

@@ -1,7 +1,7 @@
 //! Every route against matrices whose singular values are known by construction (`structured`).
 //!
 //! The suite takes a sample; `SVDKIT_STRUCTURED=2000 cargo test --lib campaign` takes that many, of sides up to 700
-//! (`1000..2000`: those of these seeds).
+//! (`1000..2000`: these seeds).
 
 #[cfg(test)]
 mod tests {

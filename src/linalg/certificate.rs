@@ -1,7 +1,8 @@
 //! How close does a direction come to a singular vector of a weight? An answer without the vectors.
 //!
 //! Lanczos on `W·Wᵀ`, or on what is similar to it, from each direction, all directions in one product a step; every few steps the bounds of `bounds`
-//! are held against what is asked. What stays undecided, in a cluster of nearly equal singular values, is left to others.
+//! are compared with the limit. Directions that stay undecided, in a cluster of nearly equal singular values, are left
+//! to others.
 //!
 //! Equal singular values have no vectors of their own: there the cosine is that with the space they span, which is what
 //! Lanczos sees. Vectors of values below the accuracy floor of the spectrum are rounding and count as none.
@@ -17,12 +18,12 @@ use super::vector::dot;
 
 /// Steps after which whole decompositions are cheaper.
 const PATIENCE: usize = 96;
-/// Steps before the bounds are looked at.
+/// Steps before the bounds are checked.
 const FIRST_LOOK: usize = 4;
 /// How close the bounds of a cosine come when it is asked for itself.
 const CLOSED: f64 = 1e-9;
 
-/// What is asked of the cosines.
+/// The question about the cosines.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Question<'a> {
     /// On which side of each of these numbers they are.
@@ -198,7 +199,7 @@ mod tests {
     }
 
     /// The bounds against the cosines from all vectors, for the leading directions of `tuned` and at several limits.
-    /// Gives how many directions were decided by the bounds alone. `slack` is what the vectors themselves are good for.
+    /// Returns how many directions the bounds alone decided. `slack` is the accuracy of the vectors themselves.
     #[track_caller]
     fn check(name: &str, base: &Matrix, tuned: &Operator<'_>, slack: f64) -> usize {
         let mut decided = 0;
@@ -224,7 +225,7 @@ mod tests {
                         (lower >= epsilon) != (upper < epsilon),
                         "{name}: {lower}..{upper} and {epsilon}"
                     );
-                    // Where it is the larger part of the direction, no other vector can be meant.
+                    // If it is the larger part of the direction, no other vector can be the best.
                     let own = exact.index.is_some() && lower * lower > 0.5;
                     assert!(!own || index == exact.index, "{name}: matched {index:?}, not {:?}", exact.index);
                     decided += 1;

@@ -7,7 +7,7 @@ use crate::spectrum::Route;
 /// From this short side on all triplets are found in two stages; below, those are not faster.
 const TWO_STAGES: usize = 160;
 
-/// What a decomposition is expected to take.
+/// The expected cost of a decomposition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
     /// Floating-point operations, weighed so that each takes equally long.
@@ -16,12 +16,12 @@ pub struct Cost {
     pub bytes: u64,
 }
 
-/// What the singular values of a weight cost, from its shape and the type its entries are read as.
+/// The cost of the singular values of a weight, from its shape and the type its entries are read as.
 pub fn cost(rows: usize, cols: usize, read_as: Dtype, route: Route) -> Cost {
     let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
     let entries = long * short;
     let read = entries * read_as.size() as f64;
-    // The weights stand for what was measured beside the products, which run at the machine's speed.
+    // The weights are measured: work beside the products, which run at the machine's speed, is slower.
     let (flops, bytes) = match route {
         Route::Gram => {
             let eigenvalues = eigenvalue_cost(rows.min(cols));
@@ -33,11 +33,11 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, route: Route) -> Cost {
             (4.0 * products, read + 16.0 * entries)
         }
     };
-    // Reading, hashing, widening; and what follows the singular values.
+    // Reading, hashing, widening; and the work after the singular values.
     Cost { flops: flops + 50.0 * entries + 20_000.0 * short, bytes: bytes as u64 }
 }
 
-/// What the singular values cost where the vectors are asked after, too: the reflections are kept.
+/// The cost of the singular values if the vectors are needed, too: the reflections are kept.
 pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, route: Route) -> Cost {
     let Cost { flops, bytes } = cost(rows, cols, read_as, route);
     let kept = match route {
@@ -47,7 +47,7 @@ pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, route: Route) ->
     Cost { flops: 1.1 * flops, bytes: bytes + kept }
 }
 
-/// What the eigenvalues of a Gram matrix of this side cost, and the matrix itself takes.
+/// The cost of the eigenvalues of a Gram matrix of this side, and its memory.
 pub(super) fn eigenvalue_cost(side: usize) -> Cost {
     let (short, padded, wide) = (side as f64, band::padded(side) as f64, band::width(side) as f64);
     // The two small stages run at a fraction of the speed of the products.
@@ -56,8 +56,8 @@ pub(super) fn eigenvalue_cost(side: usize) -> Cost {
     Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
 }
 
-/// What a few dozen products with blocks of vectors cost, to find `k` leading triplets or to hold `k` vectors against a
-/// weight.
+/// The cost of a few dozen products with blocks of vectors, to find `k` leading triplets or to hold `k` vectors against
+/// a weight.
 pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
     // Products with a narrow block run at about a third of the speed of others.
     const PRODUCTS: f64 = 3.0 * 40.0;
@@ -68,12 +68,12 @@ pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
     }
 }
 
-/// What the singular values of a product of two thin factors cost.
+/// The cost of the singular values of a product of two thin factors.
 pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
     let (sides, rank) = ((rows + cols) as f64, rank as f64);
     // Two factorizations, their orthogonal factors and a small decomposition, at a sixth of the products' rate.
     let flops = 6.0 * (6.0 * sides * rank * rank + 20.0 * rank.powi(3));
-    // The factors, what they were read from, their copies and bases.
+    // The factors, their stored bytes, their copies and bases.
     Cost { flops, bytes: (8.0 * (6.0 * sides * rank + 8.0 * rank * rank)) as u64 }
 }
 

@@ -1,7 +1,7 @@
 //! All singular triplets of a dense matrix: faer's, believed once they have been tested.
 //!
 //! faer divides and conquers, and its search for the roots of a secular equation can stop far from one where the matrix
-//! has few distinct singular values. What it finds is held against the matrix; where that is not close, its QR iteration
+//! has few distinct singular values. The result is checked against the matrix; if it is not close, faer's QR iteration
 //! alone decomposes the matrix again, which takes one and a half to three times as long and has no such step.
 
 use std::sync::Once;

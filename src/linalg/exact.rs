@@ -55,7 +55,7 @@ fn counted(arch: Arch, matrix: MatRef<'_, f64>) -> Result<Vec<f64>, Contradictio
     Ok(values)
 }
 
-/// An entry is no number or infinite.
+/// An entry is NaN or infinite.
 struct NotFinite;
 
 /// Divides by a power of two near the largest entry, so that no product over- or underflows and no bit changes, and gives

@@ -1,4 +1,4 @@
-//! Singular vectors: what a decomposition gives beside its values.
+//! Singular vectors of a decomposition.
 
 use faer::{MatMut, MatRef};
 
@@ -71,7 +71,7 @@ impl Basis {
         self
     }
 
-    /// What share of the smaller of two spaces lies in the other: `‖UᵀV‖²_F / min`; none where one is empty.
+    /// The share of the smaller of two spaces that lies in the other: `‖UᵀV‖²_F / min`; none if one is empty.
     pub fn overlap(&self, other: &Self) -> Option<f64> {
         let cosines = self.columns().flat_map(|u| other.columns().map(move |v| dot(u, v)));
         let shared: f64 = cosines.map(|c| c * c).sum();
@@ -152,7 +152,7 @@ impl Factors {
         Self { left: self.right, values: self.values, right: self.left }
     }
 
-    /// What all triplets but the first `count` add up to.
+    /// The sum of all triplets but the first `count`.
     ///
     /// # Errors
     /// None: the factors fit.

@@ -26,7 +26,7 @@ const LEAST: f64 = f64::from_bits((1023 - 900) << 52);
 pub(super) struct Gram {
     arch: Arch,
     workspace: Lease,
-    /// Side of the Gram matrix, and the same rounded up to what its reduction wants.
+    /// Side of the Gram matrix, and the same rounded up for the reduction.
     side: usize,
     padded: usize,
     /// Rows of a packed panel.
@@ -56,7 +56,7 @@ impl Gram {
         gram
     }
 
-    /// Of a weight whose short side is `side` and of which nothing is known yet.
+    /// For a weight whose short side is `side`, before anything is computed.
     pub(super) fn new(arch: Arch, side: usize) -> Self {
         let mut workspace = Lease::new();
         let (height, padded) = (kernel::height(arch), band::padded(side));
@@ -145,7 +145,7 @@ impl Gram {
         }
     }
 
-    /// All `padded` eigenvalues, ascending; the smallest are those of the padding. Not a number where the squares leave
+    /// All `padded` eigenvalues, ascending; the smallest belong to the padding. NaN if the squares leave
     /// the range of a double, or an entry was none.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! `(T − λ)·x = b` from a fixed `b` that nothing was made to be orthogonal to, solved by elimination with row exchanges:
 //! one solution is nearly the eigenvector, the second is it to rounding (Jessup & Ilse, SIAM J. Matrix Anal. 13 (1992)).
 //! Vectors of one call are made orthogonal to each other as they come, so that equal eigenvalues get vectors that span
-//! their space. Distant eigenvalues need not be told to the same call: their vectors are orthogonal by themselves.
+//! their space. Distant eigenvalues need not be in the same call: their vectors are orthogonal by themselves.
 
 use super::factors::Basis;
 use super::orthogonal::project;
@@ -44,7 +44,7 @@ impl Tridiagonal {
             .fold(0.0, f64::max)
     }
 
-    /// An orthonormal eigenvector for each of `eigenvalues`; none where one is none.
+    /// An orthonormal eigenvector for each of `eigenvalues`; none if one of them is not an eigenvalue.
     pub(super) fn eigenvectors(&self, eigenvalues: &[f64]) -> Option<Basis> {
         let n = self.side();
         let finest = f64::EPSILON * self.norm();
@@ -62,7 +62,7 @@ impl Tridiagonal {
                 shifted.solve(&mut x);
                 let size = norm(&x);
                 x.iter_mut().for_each(|x| *x /= size);
-                // Twice: what is left after the first may be mostly rounding.
+                // Twice, because the rest after the first may be mostly rounding.
                 for _ in 0..if found.count() > 0 { 2 } else { 0 } {
                     project(&found, &mut x);
                     let size = norm(&x);
@@ -82,7 +82,7 @@ impl Tridiagonal {
 
 /// `T − λ` as a product of triangles, rows exchanged where the one below is larger.
 struct Eliminated {
-    /// What was taken from the row below, in units of this one.
+    /// The multiple of this row that was subtracted from the row below.
     factor: Vec<f64>,
     exchanged: Vec<bool>,
     /// The upper triangle: one over the diagonal, and two more.
@@ -101,7 +101,7 @@ impl Eliminated {
             second: vec![0.0; n],
             third: vec![0.0; n],
         };
-        // A pivot of nothing stands for one of rounding: the solution points along the eigenvector all the more.
+        // A zero pivot is replaced by one of rounding size: the solution then points along the eigenvector even more.
         let whole = |pivot: f64| if pivot.abs() < finest { finest.copysign(pivot) } else { pivot };
         let coupling = |i: usize| t.coupling.get(i).copied().unwrap_or(0.0);
         let (mut pivot, mut beside) = (t.diagonal[0] - value, coupling(0));

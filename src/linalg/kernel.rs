@@ -19,7 +19,7 @@ const BLOCK_ROWS: usize = 240;
 /// Rows that a tile may write beyond the last one.
 pub(super) const OVERHANG: usize = 24;
 
-/// What happens to the entries that were there.
+/// What happens to the previous entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Product {
     /// `C = P·Pᵀ`.
@@ -64,7 +64,7 @@ pub(super) fn update_lower(arch: Arch, product: Product, factor: Panels<'_>, n: 
     each_block(entries, n, ld, task);
 }
 
-/// Room that a column of a band needs beside its entries: what tiles write above the diagonal and below the band.
+/// Room that a column of a band needs beside its entries: tiles write above the diagonal and below the band.
 pub(super) const BAND_SLACK: usize = 2 * (OVERHANG + 8);
 
 /// The same for the `reach` entries from the diagonal down alone, of an `n` × `n` matrix stored by columns from the
@@ -220,7 +220,7 @@ fn prefetch(entries: &[f64]) {
     #[cfg(target_arch = "x86_64")]
     for line in entries.chunks(8) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing, and the address is that of a live slice. Worth 15–25 % with 32 columns.
+        // SAFETY: a prefetch reads nothing, and the address is inside a live slice. Worth 15–25 % with 32 columns.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]

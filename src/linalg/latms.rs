@@ -1,6 +1,6 @@
 //! LAPACK's families of test matrices (`dlatms`): chosen singular values between two random orthogonal factors.
 //!
-//! Only tests: the exact route must find the values to rounding of the largest, the fast one to what its spectrum claims,
+//! Only tests: the exact route must find the values to rounding of the largest, the fast one to its spectrum's floor,
 //! on every instruction set.
 
 use super::kernel::tests::{machines, noise};

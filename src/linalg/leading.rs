@@ -23,7 +23,7 @@ use crate::error::Error;
 
 /// A triplet is found when `‖Wᵀu − σv‖` is below this share of `σ₁`.
 pub(super) const TOLERANCE: f64 = 1e-9;
-/// Columns of a block beyond the triplets wanted: what is just below converges into them.
+/// Extra columns of a block: the values just below the wanted ones converge into them.
 const SPARE: usize = 4;
 /// Blocks that the bases may hold.
 const MOST: usize = 24;
@@ -42,7 +42,8 @@ pub fn by_products(rows: usize, cols: usize, k: usize) -> bool {
 /// The `k` largest singular triplets, or as many as there are above rounding.
 ///
 /// Where the iteration promises to take longer than making the Gram matrix tridiagonal, as it does where the wanted values
-/// hardly stand out from the others, that is done instead; where neither pays or ends, the matrix is decomposed whole.
+/// hardly stand out from the others, that is done instead. If neither pays or converges, the matrix is decomposed
+/// whole.
 ///
 /// # Errors
 /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
@@ -78,7 +79,7 @@ fn affordable(operator: &Operator<'_>, k: usize) -> usize {
     ((gram / step) as usize).clamp(FEWEST / 2, PATIENCE / 2)
 }
 
-/// Columns of a block: what the product kernel takes.
+/// Columns of a block: the width of the product kernel.
 fn width(k: usize) -> usize {
     match k + SPARE {
         ..=16 => 16,
@@ -95,7 +96,7 @@ fn nonzero(factors: Factors, operator: &Operator<'_>) -> Factors {
     factors.truncated(count)
 }
 
-/// The bases and what is known of the operator on them.
+/// The bases, and the operator's action on them.
 struct Space {
     right: Basis,
     left: Basis,
@@ -201,7 +202,7 @@ impl Space {
     }
 }
 
-/// Whether triplets fit the operator and their bases are orthonormal: what the recurrence said of them, from products.
+/// Checks by products that triplets fit the operator and their bases are orthonormal.
 fn holds(operator: &Operator<'_>, transposed: &Operator<'_>, found: &Factors, width: usize) -> bool {
     let Factors { left, values, right } = found;
     let allowed = 2.0 * TOLERANCE * values.first().copied().unwrap_or(0.0);

@@ -39,7 +39,7 @@ pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
     Ok(spectrum.of_terms(terms))
 }
 
-/// What was found of a product, in units of `2^exponent`.
+/// Results for a product, in units of `2^exponent`.
 struct Units {
     factors: Factors,
     exponent: i32,

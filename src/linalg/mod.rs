@@ -5,7 +5,7 @@
 //! eigenvalues are counted out (`tridiagonal`); `σ = √λ`. All but the last two stages is matrix products (`kernel`,
 //! `narrow`). The exact route (`exact`) makes the weight itself bidiagonal by faer
 //! (`bidiagonal`) and counts, too. All vectors come the fast way and back (`levels`), those of small weights from faer
-//! (`dense`). What is found is tested (`audit`).
+//! (`dense`). Results are checked (`audit`).
 
 mod audit;
 mod band;

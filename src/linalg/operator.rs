@@ -124,7 +124,7 @@ impl<'a> Operator<'a> {
         self.cols
     }
 
-    /// What it is a sum of.
+    /// Its terms.
     pub fn terms(&self) -> Terms<'a> {
         match (&self.terms[..], self.side) {
             ([(1.0, Term::Stored(matrix))], Side::AsStored) => Terms::Stored(matrix),
@@ -226,7 +226,7 @@ fn add_columns(factor: f64, weight: &Matrix, x: &[f64], width: usize, y: &mut [f
     });
 }
 
-/// Part of a weight, widened into the top left of `panel`; what lies beyond is left as it was.
+/// Part of a weight, widened into the top left of `panel`; the rest is unchanged.
 struct Widen<'a> {
     weight: &'a Matrix,
     rows: Range<usize>,

@@ -1,10 +1,10 @@
 //! Orthogonal bases that grow by a block at a time.
 //!
-//! A new block is split into what a basis `Q` already spans and what is new: `Y = Q·C + X·R`, with `X` orthonormal and
-//! orthogonal to `Q`. Gram–Schmidt loses orthogonality in proportion to what it cancels; doing it twice restores it to
-//! rounding ("twice is enough", Giraud, Langou & Rozložník 2005), provided that the second time cancels little; where it
-//! cancels more, as in a column that is rounding for the most part, it is done once more. A column of which nothing new
-//! is left adds no column.
+//! A new block is split into its part in the span of a basis `Q` and the rest: `Y = Q·C + X·R`, with `X` orthonormal
+//! and orthogonal to `Q`. Gram–Schmidt loses orthogonality in proportion to what it cancels; doing it twice restores it
+//! to rounding ("twice is enough", Giraud, Langou & Rozložník 2005), provided that the second time cancels little;
+//! where it cancels more, as in a column that is rounding for the most part, it is done once more. A column of which
+//! nothing new is left adds no column.
 
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
@@ -13,7 +13,7 @@ use faer::{Accum, Mat, MatMut, Par};
 use super::factors::Basis;
 use super::vector::norm;
 
-/// What is left of a column is rounding when it is smaller than this share of the largest column seen.
+/// The rest of a column counts as rounding below this share of the largest column seen.
 const NEGLIGIBLE: f64 = 1e-14;
 /// The second pass starts from unit columns; one that loses more than this was in the span but for rounding.
 const SPANNED: f64 = 1e-3;
@@ -61,7 +61,7 @@ fn remove(basis: &Basis, rest: &mut Mat<f64>) -> Mat<f64> {
 }
 
 /// Orthonormal columns that span `block`, the coefficients of its columns on them, and the least that was new in one; a
-/// column of which no more than `floor` is new adds none.
+/// column whose new part is at most `floor` adds none.
 fn orthonormal(block: &Mat<f64>, floor: f64) -> (Mat<f64>, Mat<f64>, f64) {
     triangular(block, floor).unwrap_or_else(|| one_by_one(block, floor))
 }

@@ -1,4 +1,5 @@
-//! Two bases against each other, and a matrix in a basis: products of singular vectors, nothing of what they mean.
+//! Two bases against each other, and a matrix in a basis: only products of singular vectors, without their
+//! interpretation.
 
 use faer::{Accum, Mat, MatRef};
 
@@ -19,7 +20,7 @@ impl Basis {
 
     /// The cosine and the sine of the largest principal angle between the spans of the first `k` columns of two bases.
     ///
-    /// Of the two the smaller is exact to rounding, so that angles near 0 and near 90° are both told apart.
+    /// Of the two the smaller is exact to rounding, so that angles near 0 and near 90° are both exact.
     ///
     /// # Errors
     /// [`Error::NotConverged`].

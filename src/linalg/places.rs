@@ -1,4 +1,4 @@
-//! Where windows lie along one side of a matrix, and how sums over what they share nest.
+//! Positions of windows along one side of a matrix, and the nesting of their shared sums.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ impl Places {
         self.starts.windows(2).map(|pair| self.length.min(pair[1] - pair[0])).sum::<usize>() + self.length
     }
 
-    /// What all of `windows` have in common.
+    /// The range that all of `windows` share.
     pub(super) fn common(&self, windows: &Range<usize>) -> Range<usize> {
         let (first, last) = (self.starts[windows.start], self.starts[windows.end - 1]);
         last..(first + self.length).max(last)

@@ -22,7 +22,7 @@ const PANEL: usize = 32;
 pub(super) struct Qr {
     /// `R` from the diagonal up, the reflections below.
     matrix: Mat<f64>,
-    /// What makes a block of the reflections of a panel.
+    /// The factor that makes a block of the reflections of a panel.
     factor: Mat<f64>,
 }
 

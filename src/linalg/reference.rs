@@ -26,7 +26,7 @@ pub enum Vectors {
     Right,
 }
 
-/// A weight and what is known of it.
+/// A weight and its reference results.
 pub struct Reference<'a> {
     weight: Operator<'a>,
     spectrum: Spectrum,
@@ -97,7 +97,7 @@ impl<'a> Reference<'a> {
         Ok(by_vectors(&exact::factors(&weight)?, directions))
     }
 
-    /// The same by bounds, first those of a few Lanczos steps, then those of all vectors of the tridiagonal matrix.
+    /// The same by bounds, first from a few Lanczos steps, then from all vectors of the tridiagonal matrix.
     fn without_vectors(
         &self,
         vectors: Vectors,

@@ -1,4 +1,4 @@
-//! The cosines of a few directions with all singular vectors of a weight, each with what it may be off by.
+//! The cosines of a few directions with all singular vectors of a weight, each with its error.
 //!
 //! Where the weight's Gram matrix was made tridiagonal, each eigenvector of that costs a few passes over its diagonal,
 //! and all of them together less than the singular values did. A computed vector of residual ρ at a distance g from every
@@ -17,7 +17,7 @@ use crate::spectrum::{Route, Spectrum};
 /// Most singular vectors taken together: they are made orthogonal to each other one by one.
 const MOST: usize = 64;
 
-/// What is known of the directions where the tridiagonal matrix is.
+/// The directions in the basis of the tridiagonal matrix.
 pub(super) enum Seen<'a> {
     /// The directions themselves.
     Directly(&'a Basis),
@@ -25,7 +25,7 @@ pub(super) enum Seen<'a> {
     ThroughWeight(&'a Basis),
 }
 
-/// The best cosine of each direction, as sharp as the arithmetic allows; none where it does not tell.
+/// The best cosine of each direction, as exact as the arithmetic allows; none if it can't decide.
 pub(super) fn scanned(reduced: &Reduced, spectrum: &Spectrum, seen: &Seen<'_>) -> Option<Vec<BestCosine>> {
     let (Seen::Directly(directions) | Seen::ThroughWeight(directions)) = seen;
     let resolved = spectrum.resolved().len();
@@ -34,7 +34,7 @@ pub(super) fn scanned(reduced: &Reduced, spectrum: &Spectrum, seen: &Seen<'_>) -
     let error = 4.0 * rounding * eigenvalues[0];
     let spaces = clusters(&eigenvalues[..resolved], EQUAL * error);
     let lengths: Vec<f64> = directions.columns().map(norm).collect();
-    // Of each space and direction: the cosine and what it may be off by.
+    // For each space and direction: the cosine and its error.
     let cosines = |(first, last): &(usize, usize)| -> Option<Vec<(f64, f64)>> {
         let size = last - first + 1;
         let vectors = if size <= MOST {
@@ -57,7 +57,7 @@ pub(super) fn scanned(reduced: &Reduced, spectrum: &Spectrum, seen: &Seen<'_>) -
         Some(directions.columns().zip(&lengths).map(cosine).collect())
     };
     let found: Vec<Vec<(f64, f64)>> = spaces.par_iter().map(cosines).collect::<Option<_>>()?;
-    // Values too small to tell from zero may have vectors that count.
+    // Values that can't be told from zero may have vectors that count.
     let unresolved = spectrum.route() == Route::Gram && resolved < spectrum.values().len();
     let equal = |(first, last): (usize, usize)| {
         spectrum.values()[first] - spectrum.values()[last] <= EQUAL * rounding * spectrum.largest()

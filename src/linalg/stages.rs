@@ -20,7 +20,7 @@ impl Stopped {
     /// After the first stage, for a weight that is finite and not zero.
     pub fn new(weight: &Matrix) -> Self {
         let mut gram = Gram::of(Arch::new(), weight);
-        // A weight without a scale is told by its trace; there is nothing to time then.
+        // The trace shows a weight without a scale; there is nothing to time then.
         let sum = if gram.scale().is_ok() { gram.entries().to_vec() } else { vec![] };
         Self { gram, sum }
     }

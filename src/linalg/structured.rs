@@ -1,7 +1,7 @@
 //! Matrices with few distinct singular values, or none that is ordinary, whose values are known by construction.
 //!
-//! Only tests. What a solver that divides is worst at: blocks that do not touch, repeated rows, projectors, clusters,
-//! Kronecker products, matrices graded to the end of the doubles. Everything is drawn from a seed.
+//! Only tests. The hardest inputs for divide and conquer: blocks that do not touch, repeated rows, projectors,
+//! clusters, Kronecker products, matrices graded to the end of the doubles. Everything is drawn from a seed.
 
 use faer::Mat;
 
@@ -244,7 +244,7 @@ pub(super) fn drawn(seed: u64, most: usize) -> Case {
         _ => base(n - n / few, &mut draw).beside(&base(n / few, &mut draw)),
     };
     if draw.below(4) == 0 {
-        // Rows of zeros, and a shape that is no square.
+        // Rows of zeros, and a shape that is not square.
         case = case.beside(&Case::new("zero", Mat::zeros(draw.side(most) / 4, few), vec![]));
     }
     case = match draw.below(4) {

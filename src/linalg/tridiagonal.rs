@@ -54,7 +54,7 @@ pub(super) fn eigenvalues(arch: Arch, diagonal: &[f64], coupling: &[f64]) -> Vec
 /// The singular values, ascending, of the upper bidiagonal matrix with this diagonal and `n − 1` entries above it.
 ///
 /// With the two interleaved beside a diagonal of zeros, every `±σ` is an eigenvalue: as many lie below zero as above it,
-/// and only the upper half is sought. What is not told from zero is zero.
+/// and only the upper half is sought. Values that can't be told from zero are zero.
 pub(super) fn singular_values(arch: Arch, diagonal: &[f64], above: &[f64]) -> Vec<f64> {
     let n = diagonal.len();
     let coupling = interleaved(diagonal, above);
@@ -70,7 +70,7 @@ pub(super) fn singular_values(arch: Arch, diagonal: &[f64], above: &[f64]) -> Ve
     problem.found(0.0, n, high / problem.unit)
 }
 
-/// `d₁ e₁ d₂ e₂ …`: what stands beside the zero diagonal of the Golub–Kahan matrix.
+/// `d₁ e₁ d₂ e₂ …`: the off-diagonal of the Golub–Kahan matrix, whose diagonal is zero.
 pub(super) fn interleaved(diagonal: &[f64], above: &[f64]) -> Vec<f64> {
     let above = above.iter().map(Some).chain(std::iter::repeat(None));
     diagonal.iter().zip(above).flat_map(|(d, e)| std::iter::once(*d).chain(e.copied())).collect()
@@ -96,7 +96,7 @@ struct Scaled {
     /// `−eₖ₋₁²` beside `dₖ`; the first is zero.
     coupling: Vec<f64>,
     unit: f64,
-    /// The finest that a small eigenvalue is told to; a large one is told to rounding of its own.
+    /// The accuracy of a small eigenvalue; a large one is found to its own rounding.
     finest: f64,
 }
 
@@ -207,7 +207,7 @@ impl Scaled {
     }
 }
 
-/// What a batch of points told, lane by lane.
+/// The results for a batch of points, lane by lane.
 struct Told {
     below: [f64; POINTS],
     value: [f64; POINTS],

@@ -67,7 +67,7 @@ impl Windows {
         }
     }
 
-    /// What the spectra of all windows cost, themselves included; the matrix is not counted.
+    /// The cost of the spectra of all windows, without the matrix.
     pub fn cost(&self, read_as: Dtype, route: Route) -> Cost {
         let windows = self.count() as f64;
         let spectra = 8 * (self.count() * self.rows.length.min(self.cols.length)) as u64;
@@ -154,10 +154,10 @@ struct Plan<'a> {
     /// Stored ranges of the other side, and where its windows start once these are moved together.
     ranges: Vec<Range<usize>>,
     starts: Vec<usize>,
-    /// Length of that side, and the same rounded up to what the product wants.
+    /// Length of that side, and the same rounded up for the product.
     extent: usize,
     padded: usize,
-    /// Width of the band: that of a window.
+    /// Width of the band: a window's width.
     reach: usize,
     /// Rows (or columns) added to sums, and sums in memory at the same time.
     summed: usize,
@@ -345,7 +345,7 @@ mod tests {
         check_noise((150, 97), places(60, &[0, 22, 44, 66, 88]), places(60, &[0, 9, 18, 27, 36]));
         check_noise((90, 400), places(50, &[0, 20, 40]), places(50, &[0, 87, 174, 261, 348]));
         check_noise((400, 90), places(50, &[0, 87, 174, 261, 348]), places(50, &[0, 20, 40]));
-        // Windows that are no squares.
+        // Windows that are not square.
         check_noise((90, 120), places(30, &[0, 15, 30, 45, 60]), places(60, &[0, 20, 40, 60]));
         check_noise((120, 90), places(70, &[0, 10, 20, 30]), places(21, &[0, 17, 34, 51, 68]));
         // The whole of one side, the whole of both, a single row.

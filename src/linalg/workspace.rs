@@ -2,7 +2,7 @@
 //!
 //! A worker that waits inside a parallel loop may start another matrix on the same thread, so buffers are not
 //! tied to threads: each matrix checks one [`Workspace`] out of a common pool and hands it back when dropped.
-//! The pool keeps a bounded number of bytes. Nothing here knows what the buffers hold.
+//! The pool keeps a bounded number of bytes. It knows nothing about what the buffers hold.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
@@ -47,7 +47,7 @@ pub(super) struct Workspace {
     pub(super) gram: Buffer,
     /// One packed slab of the long side.
     pub(super) slab: Buffer,
-    /// What the reduction to band form needs beside the matrix.
+    /// The buffers of the reduction to band form.
     pub(super) reduction: Buffer,
     /// The band that the bulges are chased through.
     pub(super) band: Buffer,

@@ -1,4 +1,4 @@
-//! The Marchenko–Pastur bulk: how far pure noise of the matrix's own level would reach, and what stands out of it.
+//! The Marchenko–Pastur bulk: how far pure noise of the matrix's own level would reach, and the values above it.
 //!
 //! For an m × n matrix of independent entries with variance v² the singular values fill `v(√n ± √m)`. The level v is not
 //! known; it is taken from the median singular value, which a few strong directions do not move (Gavish & Donoho 2014):
@@ -67,7 +67,7 @@ pub(super) const SPIKE_COUNT: Metric = Metric {
 /// The noise level by the median singular value.
 ///
 /// # Errors
-/// Where there are too few values, or half of them are below what the decomposition resolves.
+/// If there are too few values, or half of them are below the floor.
 pub(super) fn fit(spectrum: &Spectrum) -> Result<Bulk, MissingReason> {
     let n = spectrum.values().len();
     if n < FEWEST {
@@ -84,7 +84,7 @@ pub(super) fn fit(spectrum: &Spectrum) -> Result<Bulk, MissingReason> {
 }
 
 /// Where to cut the singular values of an m × n matrix whose noise has standard deviation 1, over √max(m, n), so that the
-/// rest is the best estimate of what lies below the noise (Gavish & Donoho 2014, eq. 3): 4/√3 for a square matrix.
+/// rest is the best estimate of the signal below the noise (Gavish & Donoho 2014, eq. 3): 4/√3 for a square matrix.
 pub(super) fn optimal_cut(beta: f64) -> f64 {
     let root = (beta * beta + 14.0 * beta + 1.0).sqrt();
     (2.0 * (beta + 1.0) + 8.0 * beta / (beta + 1.0 + root)).sqrt()

@@ -6,7 +6,7 @@ use crate::report::{Accuracy, Column, Format, Quantity, Value};
 /// A column, the function that fills it, and the number that it takes.
 #[derive(Debug)]
 pub struct Chosen {
-    /// What the program says about the number.
+    /// Key, label, format and texts of the column.
     pub column: Column,
     parameter: f64,
     formula: fn(&Subject<'_>, f64) -> Value,

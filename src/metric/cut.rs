@@ -1,4 +1,4 @@
-//! Where a spectrum may be cut: how many values stand above a line that noise or rounding draws, and where it falls off.
+//! Cuts of a spectrum: the number of values above a noise or rounding level, and the largest gap.
 
 use super::{Metric, Rounded, bulk};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
@@ -60,9 +60,9 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
     },
 };
 
-/// Root mean square of rounding to nearest, over ε and that of the weights: ε/√12 times the power of two below a weight,
-/// whose mean square is 3/(2 ln 2) times that of these powers where weights fill their binades evenly. Together 0.196.
-/// It stands in where the entries as stored are not known, and is up to a tenth too low.
+/// Root mean square of rounding to nearest, divided by ε and by that of the weights: ε/√12 times the power of two below
+/// a weight, whose mean square is 3/(2 ln 2) times that of these powers where weights fill their binades evenly.
+/// Together 0.196. It stands in where the entries as stored are not known, and is up to a tenth too low.
 const ROUNDING: f64 = 0.22;
 
 /// How far rounding reaches beyond its edge: the root mean square is 0.97 to 1.11 of what was measured.
@@ -108,7 +108,7 @@ pub(super) const LARGEST_GAP_AT: Metric = Metric {
     },
 };
 
-/// How many values exceed `line`; what lies below the floor exceeds nothing.
+/// Number of values above `line`; values below the floor don't count.
 pub(super) fn above(spectrum: &Spectrum, line: f64) -> usize {
     let line = line.max(spectrum.floor());
     spectrum.values().iter().take_while(|s| **s > line).count()
@@ -118,11 +118,11 @@ pub(super) fn above(spectrum: &Spectrum, line: f64) -> usize {
 enum Step {
     /// By this ratio.
     Resolved(f64),
-    /// Below what the decomposition resolves: by at least the ratio to that.
+    /// It ends below the floor, so it is at least the ratio to the floor.
     ToFloor,
 }
 
-/// The largest ratio of neighbors, the first of equals, and how many values stand before it.
+/// The largest ratio of neighbors (the first of equals), and the number of values before it.
 ///
 /// The last of min(m, n) values may be any fraction of the one before: in a square random matrix it often is a tenth. A
 /// fall to it counts only where it is not resolved.

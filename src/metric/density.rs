@@ -1,4 +1,4 @@
-//! WeightWatcher's noise bulk and its determinant rule: what its columns of `mp_fit` and `detX` mean, and nothing else.
+//! WeightWatcher's noise bulk and its determinant rule: only what its columns of `mp_fit` and `detX` need.
 //!
 //! Its bulk is a least-squares fit of the Marchenko–Pastur density to a kernel density of the eigenvalues, scaled to a mean
 //! of 1. The fit is repeated step by step, because its answer depends on the bandwidth, the grid and the simplex; our own
@@ -23,11 +23,11 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Beyond so many distinct eigenvalues no two parts of the density are alike to rounding.
 const FEW: usize = 32;
-/// Values this close are one; what rounding may change of a value lies far below.
+/// Values this close count as one; rounding errors are far smaller.
 const DISTINCT: f64 = 1e-9;
 /// More than rounding changes of a singular value, and less than any change of the weights that anybody made.
 const ROUNDING: f64 = 1e-12;
-/// What the level may move by without another part of the density having been fitted.
+/// How far the level may move while the same part of the density is fitted.
 const SAME: f64 = 1e-6;
 
 /// The fitted bulk.
@@ -35,7 +35,7 @@ const SAME: f64 = 1e-6;
 pub(super) struct Density {
     /// The noise level, of the scaled matrix.
     pub(super) sigma: f64,
-    /// What scales the matrix to a mean eigenvalue of 1.
+    /// The factor that scales the matrix to a mean eigenvalue of 1.
     pub(super) scale: f64,
     /// The ends of the bulk, in eigenvalues of the matrix.
     pub(super) ends: (f64, f64),
@@ -70,7 +70,7 @@ pub(super) fn fit(values: &[f64], aspect: f64) -> Result<Density, MissingReason>
     let target = Target::new(curve, aspect).ok_or(MissingReason::TooFewValues)?;
     let sigma = target.level((largest / (1.0 + 1.0 / aspect.sqrt()).powi(2)).sqrt());
     let end = |sign: f64| (sigma * (1.0 + sign / aspect.sqrt())).powi(2);
-    // The root of a width is no width; it is repeated here because the count depends on it.
+    // The root of a width is not a width; it is repeated here because the count depends on it.
     let fluctuation = (end(1.0).powf(2.0 / 3.0) * n.powf(-2.0 / 3.0) / aspect.sqrt()).sqrt();
     Ok(Density {
         sigma,

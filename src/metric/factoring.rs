@@ -1,4 +1,4 @@
-//! What it would cost to store a matrix as two thin factors, m × k and k × n, instead of its m·n entries.
+//! The cost of storing a matrix as two thin factors, m × k and k × n, instead of its m·n entries.
 
 use super::{Metric, Subject, energy_rank};
 use crate::report::{Accuracy, Column, Format, Quantity, Value};
@@ -59,7 +59,7 @@ pub(super) const SAVED_AT_99: Metric = Metric {
     value: |subject| saved_at(subject, 0.99),
 };
 
-/// What factors that hold `share` of the energy save.
+/// The savings of factors that hold `share` of the energy.
 pub(super) fn saved_at(subject: &Subject<'_>, share: f64) -> Value {
     subject.nonzero(|spectrum| Value::real(saved(spectrum, energy_rank(spectrum, share))))
 }

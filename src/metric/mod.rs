@@ -1,4 +1,4 @@
-//! From a spectrum to numbers. `METRICS` is the one table of what can be measured, `WEIGHTWATCHER` its twin for those
+//! From a spectrum to numbers. `METRICS` is the only table of metrics, `WEIGHTWATCHER` its twin for those
 //! who need another tool's names and definitions.
 
 mod bulk;
@@ -37,7 +37,7 @@ pub use weightwatcher::WEIGHTWATCHER;
 /// A column and the function that fills it.
 #[derive(Debug)]
 pub struct Metric {
-    /// What the program says about the number.
+    /// Key, label, format and texts of the column.
     pub column: Column,
     /// Computes it.
     pub value: fn(&Subject<'_>) -> Value,
@@ -88,7 +88,7 @@ pub static METRICS: &[Metric] = &[
     cut::RANK_ABOVE_ROUNDING,
 ];
 
-/// What the entries say by themselves, without a decomposition.
+/// Metrics of the entries, without a decomposition.
 pub static HYGIENE: &[Metric] = &[
     norm::NONFINITE_COUNT,
     norm::ZERO_ROWS,
@@ -103,7 +103,7 @@ pub static HYGIENE: &[Metric] = &[
     randomness::INIT_BOUND_XAVIER,
 ];
 
-/// What `svdkit rank` says of a matrix, before the columns of [`chosen()`].
+/// The columns of `svdkit rank`, before those of [`chosen()`].
 pub static RANKS: &[Metric] = &[
     norm::NONFINITE_COUNT,
     rank::NUMERICAL_RANK,
@@ -129,20 +129,20 @@ pub static RANKS: &[Metric] = &[
     signal::SPECTRUM_SNR,
 ];
 
-/// What was rounded to the storage type when a matrix was stored.
+/// What was rounded to the storage type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rounded {
     /// The matrix itself.
     Itself,
-    /// The weights of which it is the update, with errors of this root mean square.
+    /// The weights that it was added to, with errors of this root mean square.
     Weights(f64),
     /// Not the matrix but factors of it.
     Factors,
-    /// Codes whose rounding is not relative to what they stand for.
+    /// Codes whose rounding is not relative to their value.
     Codes,
 }
 
-/// What is known of one matrix when its metrics are computed. Fits that several columns share are made once.
+/// The inputs for the metrics of one matrix. Fits that several columns share are made once.
 #[derive(Debug)]
 pub struct Subject<'a> {
     layer: &'a Layer,
@@ -200,7 +200,7 @@ impl<'a> Subject<'a> {
         metric.map_or(Value::Missing(MissingReason::NotApplicable), |metric| (metric.value)(self))
     }
 
-    /// Cautions for whoever reads the values.
+    /// Flags for the reader of the values.
     pub fn flags(&self) -> Vec<Flag> {
         let short = |tail: &OnceCell<Result<TailFit, MissingReason>>| {
             tail.get().is_some_and(|tail| tail.is_ok_and(|tail| tail.count < power_law::LOW_N))
@@ -222,7 +222,7 @@ impl<'a> Subject<'a> {
         flags
     }
 
-    /// Why a value that is zero, or not told from zero, is not there.
+    /// Why a value that is zero, or can't be told from zero, is missing.
     fn unresolved(&self) -> MissingReason {
         match self.layer.rank {
             Some(rank) if rank < self.layer.rows.min(self.layer.cols) => MissingReason::LowRank,
@@ -233,7 +233,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// What is known of the spectrum, even where nothing rises above its floor.
+    /// The spectrum, even if no value is above its floor.
     fn known(&self, value: impl FnOnce(&Spectrum) -> Value) -> Value {
         self.spectrum.map_or_else(Value::Missing, value)
     }
@@ -295,7 +295,8 @@ pub struct Eigenvalues {
     pub exponent: i32,
 }
 
-/// The eigenvalues `λ = σ²` above the accuracy floor, ascending: what is below is rounding and would spoil logarithms.
+/// The eigenvalues `λ = σ²` above the accuracy floor, ascending; values below it are rounding and would distort
+/// logarithms.
 pub fn eigenvalues(spectrum: &Spectrum) -> Eigenvalues {
     let resolved = spectrum.resolved();
     let fit = resolved.iter().all(|s| (s * s).is_normal());

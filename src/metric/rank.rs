@@ -60,7 +60,7 @@ pub(super) const ENTROPY: Metric = Metric {
         let dtype = subject.layer.dtype;
         subject.nonzero(|spectrum| match numerical_rank(spectrum, dtype) {
             rank @ 2.. => {
-                // What lies between both floors counts in the sum and not in the rank.
+                // Values between the two floors count in the sum but not in the rank.
                 Value::within(entropy(relative(spectrum).map(|s| s * s)) / (rank as f64).ln(), 0.0, 1.0)
             }
             _ => Value::Missing(MissingReason::TooFewValues),
@@ -177,8 +177,8 @@ pub(super) const RANK_AT_99: Metric = Metric {
     value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.99))),
 };
 
-/// σ/σ₁, so that no power of an extreme value over- or underflows, without what is rounding: a matrix of rank one has
-/// effective rank one on every route. The spectrum is not all zero.
+/// σ/σ₁ of the values above the floor, so that no power of an extreme value over- or underflows: a matrix of rank one
+/// has effective rank one on every route. The spectrum is not all zero.
 fn relative(spectrum: &Spectrum) -> impl Iterator<Item = f64> + Clone {
     let first = spectrum.largest();
     spectrum.resolved().iter().map(move |s| s / first)

@@ -1,10 +1,10 @@
 //! Where a power-law tail may start: the rules of the peers beside the usual one.
 //!
 //! `Ks` is Clauset, Shalizi and Newman's and what `spectrum` uses. The others are those of the papers that allocate by
-//! layer: `Median` fits the upper half (TempBalance), `Peak` looks for the start no higher than half as much again as
-//! the fullest bin of a histogram of log₁₀ λ (AlphaPruning, FARMS). Their code also means to look no lower than 0.95
+//! layer: `Median` fits the upper half (TempBalance), `Peak` searches for the start no higher than 1.5 times
+//! the fullest bin of a histogram of log₁₀ λ (AlphaPruning, FARMS). Their code also intends a lower limit of 0.95
 //! times that bin, but compares λ with the logarithm of the bound, so that nearly every small λ passes. `Peak` repeats
-//! this, for numbers that can be compared with theirs; `PeakFixed` does what was meant.
+//! this, for numbers that compare with theirs; `PeakFixed` does what was intended.
 
 use std::f64::consts::LOG10_2;
 
@@ -113,7 +113,7 @@ mod tests {
         let sample: Vec<f64> = std::iter::once(0.1).chain(crowd).chain(tail).collect();
         check(&sample, StartRule::Ks, sample[41]);
         check(&sample, StartRule::Median, sample[40]);
-        // log₁₀(0.95·2) is 0.28, so all but the first value may start a tail; meant is 1.9.
+        // log₁₀(0.95·2) is 0.28, so all but the first value may start a tail; 1.9 was intended.
         let (peak, fixed) = (fit_by(&sample, 0, StartRule::Peak), fit_by(&sample, 0, StartRule::PeakFixed));
         assert_eq!(peak, fixed);
         assert!(peak.expect("a tail").xmin < 2.04);

@@ -6,7 +6,7 @@
 //! few values; short tails are flagged instead.
 //!
 //! The definition costs n²/2 exponentials. A candidate is abandoned as soon as one value is as far off as the best
-//! candidate's worst, which changes no result, and what is left is computed in vectors.
+//! candidate's worst, which changes no result, and the rest is computed in vectors.
 
 use std::ops::Range;
 

@@ -36,7 +36,7 @@ macro_rules! columns {
     };
 }
 
-/// Its report says nothing of floors, so only counts are told apart.
+/// Its report has no floors, so only counts are exact.
 const fn accuracy(format: Format) -> Accuracy {
     if matches!(format, Format::Count) { Accuracy::Exact } else { Accuracy::Relative }
 }

@@ -1,11 +1,11 @@
-//! One name for a matrix, whoever wrote it: training wrappers, versions of transformers, vision-language models, GGUF.
+//! The canonical name of a matrix, across training wrappers, versions of transformers, vision-language models and GGUF.
 //!
 //! The dialects are tables. No rule may give two matrices of one checkpoint the same name; where that happens all the
 //! same, neither pairs.
 
-/// What wrappers put before a module's name.
+/// Prefixes that wrappers add to a module's name.
 const WRAPPERS: [&str; 4] = ["base_model.model.", "module.", "_orig_mod.", "_fsdp_wrapped_module."];
-/// What wrappers put inside a module's name.
+/// Parts that wrappers add inside a module's name.
 const INSIDE: [&str; 5] = [
     ".base_layer",
     "._orig_mod",
@@ -23,7 +23,7 @@ const BEGINNINGS: [(&str, &str, &str); 3] = [
     ("transformer.blocks.", "model.layers.", ".ffn.experts."),
 ];
 
-/// Parts of names, with the dots around them, and what they are called elsewhere.
+/// Parts of names, with the dots around them, and their canonical names.
 const MIDDLES: [(&str, &str); 5] = [
     // Mixtral before version 5 of transformers, Llama 4, DBRX; DeepSeek's plural.
     (".block_sparse_moe.", ".mlp."),
@@ -33,7 +33,7 @@ const MIDDLES: [(&str, &str); 5] = [
     (".mlp.shared_experts.", ".mlp.shared_expert."),
 ];
 
-/// What ends the name of an expert's matrix, and what it is called elsewhere.
+/// Endings of an expert's matrix name, and their canonical names.
 const EXPERTS: [(&str, &str); 3] = [("w1", "gate_proj"), ("w3", "up_proj"), ("w2", "down_proj")];
 
 /// Attention of Diffusers' first autoencoders.
@@ -140,7 +140,7 @@ fn gguf(name: &str) -> Option<String> {
     is_number(expert).then(|| format!("{block}.mlp.experts.{expert}.{to}"))
 }
 
-/// A name without what training wrappers add to it.
+/// A name without the additions of training wrappers.
 fn unwrapped(name: &str) -> String {
     let mut name = name;
     while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {

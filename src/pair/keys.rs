@@ -1,4 +1,4 @@
-//! What a matrix is known by, from the surest on: where it is stored, what it is called, what its tensor means.
+//! Keys for pairing matrices, most reliable first: where it is stored, its name, its canonical name.
 
 use super::canonical;
 use crate::error::printable;
@@ -13,18 +13,18 @@ pub(super) fn place(layer: &Layer) -> String {
     }
 }
 
-/// Whether a matrix is all of its tensor: one that has another name may be a part of it, or stand for its codes.
+/// Whether a matrix is its whole tensor: one with another name may be a part of it, or decoded from its codes.
 fn is_whole(layer: &Layer) -> bool {
     let names = [layer.tensor.as_str(), layer::bare(&layer.tensor)];
     layer.part == Part::Whole && names.iter().any(|name| printable(name) == layer.name)
 }
 
-/// What a matrix is called.
+/// The name of a matrix.
 pub(super) fn called(layer: &Layer) -> String {
     layer.name.clone()
 }
 
-/// The canonical name of its tensor, which tells `emb.weight` from `emb`; of a part of one, its own.
+/// The canonical name of its tensor, which distinguishes `emb.weight` from `emb`; for a part, its own.
 pub(super) fn tensor(layer: &Layer) -> String {
     canonical(if is_whole(layer) { &layer.tensor } else { &layer.name })
 }

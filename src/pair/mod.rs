@@ -1,6 +1,6 @@
 //! Which matrix of one checkpoint is which of another: two files of one model need not use the same names.
 //!
-//! Only names and shapes are looked at. A pair is never guessed: a name that could mean two matrices pairs with none.
+//! It uses only names and shapes. A pair is never guessed: a name that fits two matrices pairs with none.
 
 mod canonical;
 mod keys;
@@ -18,7 +18,7 @@ use keys::{called, place, tensor};
 pub struct Pair {
     /// In the checkpoint that was started from.
     pub base: Arc<Layer>,
-    /// In the one that came of it.
+    /// In the fine-tune.
     pub tuned: Arc<Layer>,
 }
 
@@ -35,7 +35,7 @@ pub enum Unpaired {
     Reshaped(Pair),
 }
 
-/// All pairs, in the order of `tuned`, then what is left: first of `base`, then of `tuned`, each in its order.
+/// All pairs, in the order of `tuned`, then the unpaired: first of `base`, then of `tuned`, each in its order.
 pub fn pairs(base: &[Arc<Layer>], tuned: &[Arc<Layer>]) -> (Vec<Pair>, Vec<Unpaired>) {
     let partners = partners(base, tuned);
     let taken = taken(&partners);
@@ -65,7 +65,7 @@ pub fn pairs(base: &[Arc<Layer>], tuned: &[Arc<Layer>]) -> (Vec<Pair>, Vec<Unpai
 enum Partner {
     Nowhere,
     At(usize),
-    /// Its name could mean more than one, or what it means could be another's.
+    /// Its name fits several matrices, or its partner fits several names.
     Several,
 }
 
@@ -97,7 +97,7 @@ pub fn tensors(base: &[String], tuned: &[String]) -> Vec<Option<usize>> {
     partners.iter().map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
 }
 
-/// Finds the partners of equal names, each of which occurs once among those that have none.
+/// Pairs equal names that occur once among the unpaired.
 fn by_name(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     let taken = taken(partners);
     let mut known: BTreeMap<&str, [Vec<usize>; 2]> = BTreeMap::new();
@@ -140,7 +140,7 @@ fn by_ending(names: &[String], wanted: &[String], partners: &mut [Partner]) {
 
 /// Up to two of `those` that each of `these` fits: one name ends in the other.
 ///
-/// Every end of a name is looked up once, so that the work is that of sorting, not of comparing all with all.
+/// Every end of a name is looked up once, so the work grows like sorting, not like comparing all with all.
 fn fitting<'n>(
     these: &[(usize, &'n str)],
     those: &[(usize, &'n str)],
@@ -162,7 +162,7 @@ fn fitting<'n>(
     })
 }
 
-/// What follows each dot of a name; no real one has as many as are looked at.
+/// The parts after each dot of a name; no real one has more dots than are tried.
 fn endings(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('.').take(MOST_PARTS).map(|(at, _)| &name[at + 1..])
 }
@@ -170,7 +170,7 @@ fn endings(name: &str) -> impl Iterator<Item = &str> {
 const MOST_PARTS: usize = 64;
 
 /// Finds the partners of names that have lost their dots: by writing every name of the base without dots, as which of
-/// its underscores were dots cannot be told. In a pipeline only the component that is meant is looked at. The same name,
+/// its underscores were dots is unknown. In a pipeline only the named component is searched. The same name,
 /// or the only one that ends in it; no partner is found twice.
 fn underscored(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     if !wanted.iter().any(|name| is_underscored(name)) {
@@ -211,8 +211,8 @@ fn underscored(names: &[String], wanted: &[String], partners: &mut [Partner]) {
     }
 }
 
-/// What kohya's scripts and LyCORIS put before a name whose dots they turned into underscores, and the components of a
-/// pipeline that it may stand for: the first that there is.
+/// Prefixes of kohya's scripts and LyCORIS for names with underscores, and the components of a pipeline that it may
+/// mean: the first that exists.
 const UNDERSCORED: [(&str, &[&str]); 8] = [
     ("lora_unet_", &["unet", "transformer"]),
     ("lora_te_", &["text_encoder"]),
@@ -236,7 +236,7 @@ pub fn is_underscored(name: &str) -> bool {
     bare(name).is_some()
 }
 
-/// The components that may be meant, and the name without what was put before it, of a name that has lost its dots.
+/// The possible components and the name without its prefix, for a name with underscores.
 fn bare(name: &str) -> Option<(&'static [&'static str], &str)> {
     let bare = |(prefix, parts): &(&str, &'static [&str])| Some((*parts, name.strip_prefix(prefix)?));
     UNDERSCORED.iter().find_map(bare).filter(|(_, name)| !name.contains('.'))
@@ -252,7 +252,7 @@ mod tests {
         names.iter().map(layer).collect()
     }
 
-    /// Pairs as `base=tuned`, then what is left with `-`, `+` or `~` before it.
+    /// Pairs as `base=tuned`, then the unpaired with `-`, `+` or `~` before them.
     fn check(base: &[(&str, usize)], tuned: &[(&str, usize)], expected: &[&str]) {
         let (pairs, left) = pairs(&layers(base), &layers(tuned));
         let both = |pair: &Pair| format!("{}={}", pair.base.name, pair.tuned.name);
@@ -328,7 +328,7 @@ mod tests {
             &[("lora_unet_a_to_q", 1), ("lora_unet_a_to_k", 1)],
             &["unet.a.to_q=lora_unet_a_to_q", "unet.a_to.k=lora_unet_a_to_k"],
         );
-        // Where two components have the name, it is that of the component meant.
+        // If two components have the name, it belongs to the named component.
         check(
             &[("unet.a.conv", 1), ("vae.a.conv", 1)],
             &[("lora_unet_a_conv", 1)],
@@ -339,7 +339,7 @@ mod tests {
             &[("lycoris_a_conv", 1)],
             &["-unet.a.conv", "-vae.a.conv", "?lycoris_a_conv"],
         );
-        // In a pipeline no other component is looked at, and a whole name goes before the end of one.
+        // In a pipeline no other component is searched, and a whole name wins over the end of one.
         check(
             &[("text_encoder.a.q", 1), ("vae.a.conv", 1)],
             &[("lora_te2_a_q", 1), ("lora_unet_a_conv", 1)],
@@ -355,7 +355,7 @@ mod tests {
             &[("lora_transformer_out", 1), ("lora_unet_blocks_0_out", 1)],
             &["transformer.out=lora_transformer_out", "transformer.blocks.0.out=lora_unet_blocks_0_out"],
         );
-        // Two names of the base are written alike without dots; two encoders are not told apart by one.
+        // Two names of the base are equal without dots; one name can't distinguish two encoders.
         check(&[("a.b", 1), ("a_b", 1)], &[("lora_te_a_b", 1)], &["-a.b", "-a_b", "?lora_te_a_b"]);
         check(
             &[("a.b", 1)],

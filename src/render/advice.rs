@@ -35,7 +35,7 @@ pub struct RankPattern<'a> {
 /// Writes `advice`.
 ///
 /// # Errors
-/// What the writer says.
+/// Errors of the writer.
 pub fn write(advice: &Advice<'_>, out: &mut dyn Write) -> io::Result<()> {
     let style = match advice {
         Advice::RankPattern(_) => Style::Json,
@@ -80,7 +80,7 @@ fn write_pattern(pattern: &RankPattern<'_>, out: &mut dyn Write) -> io::Result<(
     writeln!(out)
 }
 
-/// Whether another of `names` is what `name` has after one of its dots.
+/// Whether another of `names` equals the part of `name` after one of its dots.
 fn ends_in(name: &str, names: &BTreeSet<&str>) -> bool {
     name.match_indices('.').any(|(at, _)| names.contains(&name[at + 1..]))
 }

@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 use super::escape::{Escaped, Style};
 use crate::report::{SCHEMA, Word};
 
-/// One number a layer, with what it was made from.
+/// One number for each layer, with its inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Allocation {
-    /// What the numbers are, and their key: `sparsity` or `learning_rate`.
+    /// The kind of number, and its key: `sparsity` or `learning_rate`.
     pub kind: &'static str,
     /// The model, as the user gave it.
     pub model: String,
-    /// What decides the numbers.
+    /// The settings that decide the numbers.
     pub settings: Vec<(Word, Value)>,
     /// The layers, in natural name order.
     pub layers: Vec<Share>,
@@ -22,7 +22,7 @@ pub struct Allocation {
     pub excluded: Vec<(String, String)>,
 }
 
-/// What one layer gets.
+/// The allocation of one layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Share {
     /// Name of the matrix.
@@ -31,14 +31,14 @@ pub struct Share {
     pub alpha: f64,
     /// Entries of the matrix.
     pub parameters: u64,
-    /// What it gets.
+    /// Its number.
     pub value: f64,
 }
 
 /// Writes an allocation, one layer a line.
 ///
 /// # Errors
-/// What the writer says.
+/// Errors of the writer.
 pub fn write(allocation: &Allocation, out: &mut dyn Write) -> io::Result<()> {
     let out: &mut dyn Write = &mut Escaped::new(out, Style::Json);
     let parameters: u64 = allocation.layers.iter().map(|layer| layer.parameters).sum();

@@ -1,4 +1,4 @@
-//! What a comparison says in words: which matrices it shows, what became of the others, what only looks like a change.
+//! The notes of a comparison: which matrices it shows, the status of the others, apparent changes.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub(super) fn shown<'r>(report: &'r Report, look: &TableStyle<'_>) -> Vec<&'r Ro
     report.rows.iter().filter(|row| !unchanged(row) && !vectors.contains(row.name.as_str())).collect()
 }
 
-/// The tensors that changed and are no matrices.
+/// The changed tensors that are not matrices.
 fn changed_vectors(report: &Report) -> impl Iterator<Item = &Row> {
     let skipped: BTreeSet<&str> = report.skipped.iter().map(|skipped| skipped.tensor.as_str()).collect();
     let changed = move |row: &&Row| is(row, Standing::Measured) && skipped.contains(row.tensor.as_str());
@@ -40,7 +40,7 @@ pub(super) fn need_status(rows: &[&Row]) -> bool {
     rows.iter().any(|row| row.comparison.is_some() && !is(row, Standing::Measured))
 }
 
-/// Sides, what became of matrices, what is likely the same.
+/// Sides, counts by status, likely copies.
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let base = report.base.as_ref().map_or("", |base| base.path.as_str());
     let mut notes = vec![];

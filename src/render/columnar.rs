@@ -1,4 +1,4 @@
-//! Parquet: the lines of the CSV with a type for each column, in one row group; what is missing is null.
+//! Parquet: the lines of the CSV with a type for each column, in one row group; missing values are null.
 
 use std::io::{self, Write};
 use std::sync::Arc;

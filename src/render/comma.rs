@@ -1,4 +1,4 @@
-//! CSV: one line a matrix and one a skipped tensor; what is missing is an empty cell, its reason is in the JSON.
+//! CSV: one line for each matrix and skipped tensor; a missing value is an empty cell, its code is in the last column.
 //!
 //! A spreadsheet computes a text that begins like a formula, and a name is whatever a file says. Such cells get an
 //! apostrophe in front, which spreadsheets take for "this is text"; numbers are never touched.
@@ -87,7 +87,7 @@ fn text(words: Cow<'_, str>, formulas: Formulas) -> Cow<'_, str> {
     safe.into()
 }
 
-/// What a formula begins with, in the wide and small forms of East Asian keyboards as well.
+/// The first characters of a formula, with their wide and small East Asian forms.
 const STARTS: [char; 12] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫'];
 
 /// Whether a cell begins like a formula, be it after blanks or quotes that a spreadsheet drops.

@@ -16,7 +16,7 @@ pub(super) enum Style {
     Commands,
 }
 
-/// Writes to another writer what is safe.
+/// Writes escaped text to another writer.
 pub(super) struct Escaped<W> {
     out: W,
     style: Style,
@@ -58,7 +58,7 @@ impl<W: Write> Escaped<W> {
             // `##[` and `##vso[` are commands of build servers, and JSON itself has no such sign.
             (Style::Json, '#') => last != '#',
             (Style::Text(Paint::Color), '\u{1b}') => is_color(rest),
-            // At the start of a piece of text, what came last stands for all that came before.
+            // At the start of a piece of text, the last character stands for all before it.
             (Style::Text(_), ':' | '#') if before.is_empty() => {
                 !begins_command(last.encode_utf8(&mut [0; 4]), rest)
             }

@@ -1,10 +1,10 @@
-//! A report as one flat table, a line a matrix and one a skipped tensor: what CSV and Parquet hold alike.
+//! A report as one flat table, one line for each matrix and skipped tensor, shared by CSV and Parquet.
 
 use std::borrow::Cow;
 
 use crate::report::{Column, Format, Report, Row, Value};
 
-/// What the cells of a column are, where they are not empty.
+/// The type of a column's cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Real,
 }
 
-/// One cell. What is missing is empty; the last column has its reason.
+/// One cell. A missing value is empty; the last column has its reason.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell<'a> {
     Empty,
@@ -21,7 +21,7 @@ pub(super) enum Cell<'a> {
     Real(f64),
 }
 
-/// What stands before the metrics.
+/// The columns before the metrics.
 const FIXED: [(&str, Kind); 10] = [
     ("name", Kind::Text),
     ("tensor", Kind::Text),
@@ -35,14 +35,14 @@ const FIXED: [(&str, Kind); 10] = [
     ("tied_to", Kind::Text),
 ];
 
-/// What stands after them: key and code of each value that could not be measured.
+/// The last column: key and code of each missing value.
 const MISSING: (&str, Kind) = ("missing", Kind::Text);
 
-/// What another tool's tables hold there, too, where its names were asked for.
+/// Text columns of another tool's tables, if its names were asked for.
 const LABELS: [(&str, Kind); 4] =
     [("longname", Kind::Text), ("layer_type", Kind::Text), ("has_esd", Kind::Text), ("warning", Kind::Text)];
 
-/// What stands before the metrics of this report.
+/// The columns before the metrics of this report.
 fn before(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
     let labelled = report.rows.iter().any(|row| row.labels.is_some());
     FIXED.into_iter().chain(LABELS.into_iter().filter(move |_| labelled))

@@ -1,5 +1,5 @@
 //! Many experts on one line: the rows of one projection in one block, as the least, the greatest and the median of each
-//! column, and in words those that stand apart.
+//! column, and the outliers in words.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::report::{Column, Format, Report, Row, Value};
 
 /// From so many on experts are folded.
 const MANY: usize = 8;
-/// How many experts that stand apart are named before the rest is counted.
+/// Most outlier experts that are named; the rest is counted.
 const NAMED: usize = 8;
-/// So many robust standard deviations from the median an expert stands apart. Of a normal law one in two million does:
-/// none in a model of tens of thousands of experts.
+/// An expert this many robust standard deviations from the median is an outlier. In a normal distribution, one in two
+/// million is: none in a model of tens of thousands of experts.
 const APART: f64 = 5.0;
 /// From the median absolute deviation to the standard deviation of a normal law (Iglewicz & Hoaglin 1993).
 const NORMAL: f64 = 1.4826;
-/// A hundredth of the median is one deviation at least, and so is one of a count: nobody acts on less.
+/// The deviation is at least 1 % of the median, and at least 1 for a count: smaller ones don't matter.
 const LEAST: f64 = 0.01;
 
-/// What one line of the table shows: one row, or several.
+/// One line of the table: one row, or several.
 pub(super) struct Bunch<'r> {
     /// The name, with `*` in the place of the expert's number where there are several.
     pub(super) name: String,
@@ -65,20 +65,20 @@ fn all_experts(name: &str) -> Option<String> {
 }
 
 impl Bunch<'_> {
-    /// A row that stands for all: the first.
+    /// The row that represents all: the first.
     pub(super) fn first(&self) -> &Row {
         self.rows[0]
     }
 
     /// The block of the model that all rows are in: `model.layers.3` of `model.layers.3.mlp.up_proj`.
     pub(super) fn block(&self) -> Option<&str> {
-        // A number that stands for a block is not one that was folded.
+        // A block's number is not a folded one.
         let name = self.name.as_str();
         let (block, role) = place(name);
         block.and(name.strip_suffix(role.as_str())?.strip_suffix('.')).filter(|block| !block.is_empty())
     }
 
-    /// What follows the name: how many rows there are.
+    /// The suffix of the name: the number of rows.
     pub(super) fn count(&self) -> String {
         if self.rows.len() > 1 { format!(" ×{}", self.rows.len()) } else { String::new() }
     }
@@ -89,7 +89,7 @@ impl Bunch<'_> {
         if self.rows.iter().all(|row| text(row) == first) { first } else { "various".to_owned() }
     }
 
-    /// The value of one row; of several the least and the greatest in brackets, then the median.
+    /// The value of one row; for several, minimum and maximum in parentheses, then the median.
     pub(super) fn cell(&self, column: &Column) -> String {
         let [row] = self.rows[..] else {
             let values = sorted(&self.rows, column);
@@ -106,7 +106,7 @@ impl Bunch<'_> {
     }
 }
 
-/// The experts that stand farthest from the others of their line, in words.
+/// The experts that deviate most from the others of their line, in words.
 pub(super) fn notes(report: &Report, rows: &[&Row], look: &TableStyle<'_>) -> Vec<String> {
     let mut bunches = bunches(rows, look);
     bunches.retain(|bunch| bunch.rows.len() > 1);
@@ -125,7 +125,7 @@ pub(super) fn notes(report: &Report, rows: &[&Row], look: &TableStyle<'_>) -> Ve
     notes
 }
 
-/// The experts of one line that stand apart, each by the column where it stands farthest: in deviations and in words.
+/// The outlier experts of one line, each with the column of its largest deviation: in deviations and in words.
 fn apart(bunch: &Bunch<'_>, columns: &[&'static Column]) -> Vec<(f64, String)> {
     let mut farthest: BTreeMap<&str, (f64, String)> = BTreeMap::new();
     for column in columns {
@@ -151,7 +151,7 @@ fn apart(bunch: &Bunch<'_>, columns: &[&'static Column]) -> Vec<(f64, String)> {
     farthest.into_values().collect()
 }
 
-/// What the rows have numbers for in a column, in order.
+/// The numbers that the rows have in a column, in order.
 fn sorted(rows: &[&Row], column: &Column) -> Vec<f64> {
     let mut values: Vec<f64> =
         rows.iter().filter_map(|row| row.values.get(column.key).and_then(Value::number)).collect();
@@ -224,7 +224,7 @@ mod tests {
         source: "",
     };
 
-    /// What stands apart among experts that have these values in `column`.
+    /// The outliers among experts with these values in `column`.
     fn check_apart(column: &'static Column, values: &[Value], expected: &[&str]) {
         let row = |(i, value): (usize, &Value)| Row {
             name: format!("experts.{i}.up"),

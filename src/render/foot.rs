@@ -1,4 +1,4 @@
-//! What stands below the rows of a table: single directions, and sums by role and block.
+//! The parts below the rows of a table: single directions, and sums by role and block.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::notation;
 use crate::report::{Direction, Format, Group, Report, Source, Value};
 
-/// Every direction that was looked at, and the sums.
+/// Every direction that was checked, and the sums.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for row in &report.rows {
         let directions = row.intruders.as_ref().map_or(&[][..], |intruders| &intruders.directions);

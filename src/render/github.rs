@@ -6,7 +6,7 @@ use crate::report::{Report, Severity};
 
 use super::problem::{Problem, problems};
 
-/// GitHub drops what comes after so many annotations of one kind and step.
+/// GitHub drops further annotations of one kind and step.
 const MOST: usize = 10;
 
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {

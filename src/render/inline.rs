@@ -1,9 +1,9 @@
 //! Text that a hostile file may have chosen, as a part of Markdown: it stays the text it is.
 //!
 //! No escape stops everything that a page makes of Markdown: GitHub, for one, turns `@name` and `www.…` into links after
-//! it has read it. Only what is code is left alone. So a text of plain words stands as it is, and any other becomes code.
+//! it has read it. Only code is left alone. So plain words are written unchanged, and any other text becomes code.
 
-/// Where a text stands.
+/// The context of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In a cell of a table, which a bar would end even inside of code.
@@ -45,7 +45,7 @@ fn is_plain(text: &str) -> bool {
     let around =
         |at: usize, c: char| (text[..at].chars().next_back(), text[at + c.len_utf8()..].chars().next());
     text.char_indices().all(|(at, c)| match c {
-        // Between letters and digits it is no mark.
+        // Between letters and digits it is not a mark.
         '_' => {
             let (before, after) = around(at, c);
             [before, after].into_iter().all(|c| c.is_some_and(|c| c.is_alphanumeric() || c == '_'))

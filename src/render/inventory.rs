@@ -1,4 +1,4 @@
-//! What `svdkit inspect` shows: where a checkpoint lies, what its settings claim, its tensors by pattern, its files.
+//! The output of `svdkit inspect`: path, settings, tensors by pattern, files.
 
 use std::io::{self, Write};
 
@@ -23,10 +23,10 @@ const SHORTEST: usize = 24;
 /// Files, targets and other long lists are shown up to here; machine formats have all.
 const LONGEST_LIST: usize = 12;
 
-/// Writes `inventory` as `format`; what is none of [`FORMATS`] is written as a table.
+/// Writes `inventory` as `format`; formats not in [`FORMATS`] give a table.
 ///
 /// # Errors
-/// What the writer says.
+/// Errors of the writer.
 pub fn write(
     inventory: &Inventory,
     format: OutputFormat,
@@ -94,7 +94,7 @@ fn write_markdown(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> 
     writeln!(out, "\n{}", footer(inventory))
 }
 
-/// The patterns that people see: of what a filter left out they asked to see none.
+/// The patterns to show: all but the filtered ones.
 fn shown(inventory: &Inventory) -> impl Iterator<Item = &Pattern> {
     inventory.patterns.iter().filter(|pattern| pattern.becomes != Fate::Filtered)
 }
@@ -123,7 +123,7 @@ fn cells(pattern: &Pattern) -> [String; 6] {
     ]
 }
 
-/// What stands above the tensors: a word and a text a line.
+/// The lines above the tensors: a word and a text each.
 fn head(inventory: &Inventory) -> Vec<(String, String)> {
     let mut lines = vec![("model".to_owned(), model(&inventory.model))];
     if inventory.model.files.len() > 1 {
@@ -231,7 +231,7 @@ fn wrapped(word: &str, text: &str, width: usize, out: &mut dyn Write) -> io::Res
     writeln!(out, "{line}")
 }
 
-/// The items of a list, each with what separates it from the next.
+/// The items of a list, each with its separator.
 fn items(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         let end = text.match_indices(' ').find(|(at, _)| text[..*at].ends_with([',', '·', ':']));

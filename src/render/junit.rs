@@ -28,7 +28,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// A rule: one passed case if nothing is to be said of any row, and a skipped one for values that it could not judge.
+/// A rule: one passed case if no row has a finding, and a skipped one for values that it could not judge.
 fn suite(verdict: &Verdict) -> TestSuite {
     let rule = &verdict.rule;
     let mut suite = TestSuite::new(rule.clone());

@@ -1,5 +1,5 @@
 //! Markdown for a pull request or a job summary: the verdict first, then the rows that rules speak of, then all rows as
-//! a table, as many as fit into what such a place takes.
+//! a table, as many as the size limit of a job summary allows.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};

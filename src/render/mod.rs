@@ -1,4 +1,4 @@
-//! A report as bytes, one file a format. Nothing here decides what is true; it only writes what the report holds.
+//! A report as bytes, one file a format. It decides nothing and writes what the report holds.
 
 pub mod advice;
 pub mod allocation;
@@ -40,7 +40,7 @@ pub enum OutputFormat {
     Table,
     /// The whole report, one row a line.
     Json,
-    /// One JSON object a line: rows, then what was skipped.
+    /// One JSON object a line: rows, then skipped tensors.
     Jsonl,
     /// One line a matrix, with a header.
     Csv,
@@ -59,7 +59,7 @@ pub enum OutputFormat {
     Gitlab,
 }
 
-/// Every format with its name and the file extensions that stand for it.
+/// Every format with its name and file extensions.
 pub const OUTPUT_FORMATS: &[(OutputFormat, &str, &[&str])] = &[
     (OutputFormat::Table, "table", &["txt"]),
     (OutputFormat::Json, "json", &["json"]),
@@ -78,10 +78,10 @@ pub const OUTPUT_FORMATS: &[(OutputFormat, &str, &[&str])] = &[
 /// carry all columns, and so do people's when the user named them.
 ///
 /// Here, and nowhere else, texts that a hostile file may have chosen become harmless: JSON and Parquet give them back
-/// as they are, all other formats show them printable, and what leaves passes `Escaped` on its way.
+/// unchanged, all other formats make them printable, and all output passes through `Escaped`.
 ///
 /// # Errors
-/// What the writer says.
+/// Errors of the writer.
 pub fn write(
     report: &Report,
     format: OutputFormat,
@@ -111,7 +111,7 @@ pub fn write(
     }
 }
 
-/// How what would do harm is written in `format`.
+/// How harmful characters are written in `format`.
 fn style(format: OutputFormat, look: &TableStyle<'_>) -> Style {
     match format {
         OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Gitlab => Style::Json,

@@ -18,7 +18,7 @@ pub use spectrum::{Picture, write_picture};
 
 /// Lines of the upper and of the lower drawing.
 const HEIGHTS: (usize, usize) = (12, 8);
-/// What stands left of a drawing: a label and the axis.
+/// The space left of a plot: a label and the axis.
 const MARGIN: usize = 14;
 /// A drawing narrower than this says nothing.
 const NARROWEST: usize = 16;
@@ -29,7 +29,7 @@ const EDGE: &str = "33";
 /// Draws `spectrum`, the values of `row`; `facts` are the columns written below it.
 ///
 /// # Errors
-/// What the writer says.
+/// Errors of the writer.
 pub fn write(
     row: &Row,
     spectrum: &Spectrum,
@@ -123,7 +123,7 @@ fn write_positions(count: usize, cells: usize, out: &mut dyn Write) -> io::Resul
 struct Canvas {
     width: usize,
     height: usize,
-    /// By rows of characters: the dots of the curve and those of a level.
+    /// By rows of characters: the dots of the curve and of a level.
     dots: Vec<(u8, u8)>,
 }
 

@@ -1,11 +1,11 @@
-//! What a build server is told of a report: each row that a rule does not pass, and each matrix that could not be measured.
+//! The problems for a build server: each row that does not pass a rule, and each matrix that could not be measured.
 
 use crate::report::{Finding, Level, Offender, Outcome, Report, Severity, Verdict};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
-    /// The rule, or what could not be done.
+    /// The rule, or the failure.
     pub check: String,
     /// The matrix; none where a sum is judged.
     pub matrix: Option<String>,
@@ -15,8 +15,8 @@ pub(super) struct Problem {
     pub severity: Severity,
 }
 
-/// The worst row of each rule, then the second of each, and so on: no scale tells rows of different rules apart.
-/// Errors come before warnings; what was accepted is no problem.
+/// The worst row of each rule, then the second of each, and so on: rows of different rules have no common scale.
+/// Errors come before warnings; accepted rows are not problems.
 pub(super) fn problems(report: &Report) -> Vec<Problem> {
     let mut lists: Vec<Vec<Problem>> = report.verdicts.iter().map(of_rule).collect();
     lists.push(unmeasured(report));
@@ -64,7 +64,7 @@ pub(super) fn unmeasured(report: &Report) -> Vec<Problem> {
         .collect()
 }
 
-/// The worst row of a rule, how many more there are, and what the outcome does not tell.
+/// The worst row of a rule, the number of others, and the remarks.
 pub(super) fn told(verdict: &Verdict) -> String {
     let alike = |finding: &&Offender| finding.outcome == verdict.outcome;
     let rows = verdict.offenders.iter().filter(alike).count();

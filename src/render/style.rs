@@ -1,4 +1,4 @@
-//! How a person wants to see a report: width, columns, colors, what is left out.
+//! The options of a table: width, columns, colors, hidden rows.
 
 /// How a person wants to see the report.
 #[derive(Debug, Clone)]
@@ -13,15 +13,15 @@ pub struct TableStyle<'a> {
     pub layout: Layout,
     /// Whether escape sequences may be used.
     pub paint: Paint,
-    /// What a comparison shows of matrices that did not change.
+    /// Whether a comparison shows unchanged matrices.
     pub unchanged: Unchanged,
-    /// What is shown of experts.
+    /// How experts are shown.
     pub experts: Experts,
-    /// What becomes of cells of a CSV that a spreadsheet would compute.
+    /// How CSV cells that a spreadsheet would take for formulas are written.
     pub formulas: Formulas,
 }
 
-/// What a comparison shows of matrices that did not change.
+/// Whether a comparison shows unchanged matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unchanged {
     /// A line each, like the others.
@@ -66,7 +66,7 @@ impl Paint {
     }
 }
 
-/// What the table shows of experts.
+/// How the table shows experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Experts {
     /// One line for all of one projection in one block, where these are many.
@@ -75,7 +75,7 @@ pub enum Experts {
     Apart,
 }
 
-/// What becomes of text that a spreadsheet would compute.
+/// How text that a spreadsheet would take for a formula is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Formulas {
     /// It gets an apostrophe in front.

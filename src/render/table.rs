@@ -1,4 +1,5 @@
-//! The table a person reads: fits the width by choosing columns, groups matrices by block, ends with what was left out.
+//! The table a person reads: fits the width by choosing columns, groups matrices by block, ends with the skipped
+//! tensors.
 
 use std::io::{self, Write};
 
@@ -13,7 +14,7 @@ use crate::notation;
 use crate::report::{Column, Flag, MissingReason, Report, Row, SkipKind, SkippedContent, Value, Verdict};
 
 const SPARK: usize = 12;
-/// Reasons that the footer tells apart.
+/// Reasons that the footer lists separately.
 const REASONS: usize = 4;
 /// Columns of words, not of numbers.
 const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
@@ -50,7 +51,7 @@ fn write_rows(
 ) -> io::Result<()> {
     let lines = lines(shown, look.layout);
     let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
-    // The name takes what the other columns leave, but never less than a name needs to be told from its neighbours.
+    // The name takes the remaining width, but never less than it needs to be distinct from its neighbors.
     let longest = lines.iter().map(|line| match line {
         Line::Heading(text) | Line::Row(text) => text.width(),
     });
@@ -158,7 +159,7 @@ fn lines(shown: &[Bunch<'_>], layout: Layout) -> Vec<Line> {
     lines
 }
 
-/// `text` cut in the middle to `width` characters, where both ends tell names apart.
+/// `text` cut in the middle to `width` characters, because both ends distinguish names.
 pub(super) fn shorten(text: &str, width: usize) -> String {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= width {
@@ -170,7 +171,7 @@ pub(super) fn shorten(text: &str, width: usize) -> String {
     start.iter().chain(['…'].iter()).chain(end).collect()
 }
 
-/// Flags that are told with the number of their rows.
+/// Flags that are listed with the number of their rows.
 const CAUTIONS: [Flag; 5] = [
     Flag::OrientationUnknown,
     Flag::ScaleAssumed,
@@ -179,7 +180,7 @@ const CAUTIONS: [Flag; 5] = [
     Flag::BulkByRounding,
 ];
 
-/// What a reader must know beside the numbers.
+/// Notes that a reader must know.
 fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
     let mut notes = vec![];
     match report.totals.compared {
@@ -237,7 +238,7 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
     notes
 }
 
-/// What is not known of tensors that are no matrices, by the first of them.
+/// What is unknown about tensors that are not matrices, by the first of them.
 fn unseen(report: &Report) -> Option<String> {
     let mut unseen = report.skipped.iter().filter_map(|skipped| Some((skipped, skipped.unseen.as_ref()?)));
     let (first, why) = unseen.next()?;

@@ -42,7 +42,7 @@ macro_rules! coded {
             }
         }
 
-        /// By the code; the words only tell apart what has one code.
+        /// By the code; the words only distinguish reasons that share a code.
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let $crate::report::coded::Coded { code, text } = serde::Deserialize::deserialize(deserializer)?;

@@ -1,4 +1,4 @@
-//! What the program says about a number, and how the keys of a comparison are made of those of its metrics.
+//! Columns: their texts, and how a comparison's keys are made from its metrics' keys.
 
 use std::fmt;
 
@@ -24,24 +24,24 @@ pub struct Column {
     pub label: &'static str,
     /// How the number is written for people.
     pub format: Format,
-    /// What the number is of.
+    /// The subject of the number.
     pub quantity: Quantity,
     /// Formula and meaning in one sentence.
     pub doc: &'static str,
-    /// What values it can take, with the unit where it has one.
+    /// Its range, with the unit if it has one.
     pub range: &'static str,
     /// Paper, equation or package the definition is from.
     pub source: &'static str,
 }
 
-/// What a column's numbers are of.
+/// The subject of a column's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     /// One matrix.
     Matrix(Accuracy),
     /// Two matrices: in a comparison it has no other [`Aspect`] than its value.
     Pair(Accuracy),
-    /// What a comparison makes of a metric of one or two matrices.
+    /// The aspects of a metric in a comparison.
     Compared(ColumnKey<'static>),
 }
 

@@ -1,10 +1,10 @@
-//! What a report of two sides says beside its numbers: what became of each matrix.
+//! The parts of a report that only a comparison has: the status of each matrix.
 
 use serde::{Deserialize, Serialize};
 
 use super::Source;
 
-/// How a matrix stands to the one it is compared with.
+/// The status of a matrix relative to the base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
     /// In a word.
@@ -20,7 +20,7 @@ pub struct Comparison {
     pub base_blake3: Option<String>,
 }
 
-/// What became of a matrix of the base.
+/// Counts by status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use super::coded::{Coded, coded};
 
 coded! {
-    /// What a reader of a row's numbers should know.
+    /// Flags of a row.
     pub enum Flag {
         /// The tail that an exponent was fitted on is short.
         LowNTail = "low_n_tail", "an exponent was fitted on fewer than 50 values";

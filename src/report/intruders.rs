@@ -1,4 +1,4 @@
-//! What a report says of leading directions: which are intruders, at which limits, and sums over groups of rows.
+//! Leading directions in a report: which are intruders, at which limits, and sums over groups of rows.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +13,10 @@ pub struct Intruders {
     /// Other limits, and how many there are at each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweep: Vec<(f64, u64)>,
-    /// Every direction that was looked at.
+    /// Every direction that was checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directions: Vec<Direction>,
-    /// What share of the mitigated update's energy the adapter's rank keeps.
+    /// The share of the mitigated update's energy that the adapter's rank keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_kept: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! What `svdkit inspect` says of a checkpoint: its tensors by pattern, its files, what its settings claim.
+//! The inventory that `svdkit inspect` reports: tensors by pattern, files, settings.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,10 +16,10 @@ pub struct Inventory {
     pub command: &'static str,
     /// Where it lies.
     pub model: Source,
-    /// What the settings beside it claim, by file and key.
+    /// The settings beside it, by file and key.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
-    /// What the updates of an adapter are, where it is one.
+    /// A summary of the updates, if it is an adapter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<Updates>,
     /// Tensors that differ in numbers of their names alone, in natural order of the first.
@@ -37,9 +37,9 @@ pub struct Updates {
     pub kinds: Vec<Word>,
     /// The numbers of directions, smallest first.
     pub ranks: Vec<u64>,
-    /// What products of factors are multiplied by, smallest first.
+    /// The scales of the updates, smallest first.
     pub scales: Vec<f64>,
-    /// What it changes: names without their block numbers.
+    /// The modules it changes: names without block numbers.
     pub targets: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct Updates {
 pub struct Pattern {
     /// The name with `#` for each number.
     pub pattern: String,
-    /// The same from the first number on: what they do inside their block.
+    /// The same from the first number on: their role in the block.
     pub role: String,
     /// How many tensors there are.
     pub count: u64,
@@ -56,7 +56,7 @@ pub struct Pattern {
     pub shape: Vec<u64>,
     /// Their storage type.
     pub dtype: String,
-    /// Entries of all of them; of quantized ones the weights that they stand for, of their scales none.
+    /// Entries of all of them; for quantized tensors, the number of weights; for their scales, none.
     pub parameters: u64,
     /// Bytes of all of them, where their type has a known size.
     pub bytes: Option<u64>,
@@ -80,7 +80,7 @@ pub enum Fate {
     Matrix,
     /// It is a part of an adapter's update.
     Update,
-    /// It is no matrix that could be measured.
+    /// It can't be measured as a matrix.
     Skipped,
     /// A filter left it out.
     Filtered,

@@ -1,4 +1,4 @@
-//! What another tool's tables hold of a matrix beside numbers, for notebooks that expect it.
+//! Text columns of another tool's tables, for notebooks that expect them.
 
 use serde::{Deserialize, Serialize};
 

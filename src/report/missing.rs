@@ -9,10 +9,10 @@ coded! {
         NonFinite = "nonfinite", "the weight holds NaN or infinite entries";
         /// Every entry is zero.
         AllZero = "zero_matrix", "every entry is zero";
-        /// The value lies below what the fast route resolves.
+        /// The value is below the floor of the fast route.
         BelowFloor =
             "below_floor", "below the accuracy floor of the spectrum; `--precision exact` resolves it";
-        /// The value lies below what the exact route resolves.
+        /// The value is below the floor of the exact route.
         BelowExactFloor =
             "below_floor", "below the accuracy floor of the exact route, where a value cannot be told from zero";
         /// The way the matrix is stored leaves it fewer directions than rows and columns.
@@ -23,7 +23,7 @@ coded! {
         NoTail = "no_tail", "no candidate tail can be fitted";
         /// No singular value counts as noise.
         NoNoise = "no_noise", "no resolved singular value counts as noise";
-        /// The spectrum falls to zero, or to what the decomposition does not resolve.
+        /// The spectrum falls to zero, or below the floor.
         FallsToFloor = "falls_to_floor", "the fall ends below the accuracy floor of the spectrum";
         /// The solver did not reach its accuracy.
         NotConverged = "not_converged", "the decomposition did not converge";
@@ -34,7 +34,7 @@ coded! {
         NotApplicable = "not_applicable", "not defined for this row";
         /// The matrix could not be read or decomposed.
         Failed = "failed", "the matrix could not be read or decomposed";
-        /// Its bytes are those of the base, so it was not decomposed.
+        /// Its bytes equal the base's, so it was not decomposed.
         NotDecomposed = "not_decomposed", "unchanged, so it was not decomposed; `--all` measures it, too";
         /// The base's value is zero, and a change relative to nothing has no size.
         ZeroBase = "zero_base", "the base's value is 0";
@@ -42,9 +42,9 @@ coded! {
         Unpaired = "unpaired", "the other side has no matrix of this name and shape";
         /// The side has no such matrix.
         Absent = "absent", "there is no such matrix on this side";
-        /// What its bytes say is not known.
+        /// Its content is unknown.
         Unseen = "unseen", "what its bytes say is not known, here or in the report of it";
-        /// There is no update that this could be a share of.
+        /// There is no update to take a share of.
         NoUpdate = "no_update", "nothing was changed";
         /// Its singular vectors are arbitrary: all its values are equal or below the floor.
         Degenerate = "degenerate", "its singular values do not tell their directions apart";

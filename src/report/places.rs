@@ -45,7 +45,7 @@ pub struct Reordering {
 /// An order of lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// What it is called.
+    /// Its name.
     pub words: String,
     /// The same for the same order.
     pub digest: String,

@@ -12,7 +12,7 @@ use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
 
 /// Shows every text of a report to a function. Each field is named, so that a new one cannot be forgotten; words of the
-/// program itself need no look. Written once for `&` and `&mut`.
+/// program itself need no check. Written once for `&` and `&mut`.
 macro_rules! visit {
     ($report:ident, $source:ident $(, $mut:tt)?) => {
         fn $source(source: &$($mut)? Source, look: &mut dyn FnMut(&$($mut)? String)) {

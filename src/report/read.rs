@@ -11,14 +11,14 @@ use serde_json::{Map, Value as Json};
 use super::{Column, Group, Measurements, MissingReason, Report, Row, Value, version1};
 use crate::error::brief;
 
-/// What the key of a column means in a report of which all but its columns, rows and groups is known.
+/// Resolves a column key in a report whose columns, rows and groups are not read yet.
 pub type Meaning<'m> = &'m dyn Fn(&Report, &str) -> &'static Column;
 
 impl Report {
     /// The report that is written as `json`, of this schema or the first.
     ///
     /// # Errors
-    /// What is missing or makes no sense.
+    /// What is missing or invalid.
     pub fn read(json: Map<String, Json>, meaning: Meaning<'_>) -> Result<Self, String> {
         let mut json =
             if json.get("schema") == Some(&Json::from(1)) { version1::converted(json) } else { json };

@@ -1,4 +1,4 @@
-//! Where the weights of a report came from, how an adapter stores them, and what of them was not analysed.
+//! Where the weights of a report came from, how an adapter stores them, and which tensors were skipped.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,15 +13,15 @@ pub struct Skipped {
     pub shape: Vec<u64>,
     /// Its storage type.
     pub dtype: String,
-    /// Why it is no matrix to analyse.
+    /// Why it is not analyzed as a matrix.
     pub reason: String,
     /// What that means for the model.
     #[serde(default)]
     pub kind: SkipKind,
-    /// What its bytes say, if they were read.
+    /// Findings from its bytes, if they were read.
     #[serde(flatten)]
     pub content: Option<SkippedContent>,
-    /// What they do not say, and why.
+    /// What is unknown about them, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
     /// Why they could not be read.
@@ -33,7 +33,7 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// Notes what was found of its bytes: nothing where they cannot be told from those of others.
+    /// Records the findings from its bytes; none if its bytes can't be separated from other tensors'.
     pub fn see(&mut self, found: Result<Option<SkippedContent>, String>) {
         match found {
             Ok(content) => {
@@ -52,7 +52,7 @@ impl Skipped {
     }
 }
 
-/// What it means for the model that a tensor was not analysed.
+/// What skipping a tensor means for the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SkipKind {
@@ -76,12 +76,12 @@ impl SkipKind {
     }
 }
 
-/// What the bytes of a tensor say that is no matrix.
+/// Findings from the bytes of a tensor that is not a matrix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedContent {
     /// BLAKE3 of the stored bytes, in hexadecimal.
     pub blake3: String,
-    /// How many entries are NaN or infinite, where it is known what they are.
+    /// Number of NaN or infinite entries, if the type is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonfinite_count: Option<u64>,
 }
@@ -116,7 +116,7 @@ pub struct SourceFile {
 pub struct Update {
     /// The method: `lora`, `dora`, `kasa`, `loha`, `lokr`, `difference`, `replacement`.
     pub kind: Word,
-    /// What the product of the factors was multiplied by.
+    /// The scale of the product of the factors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
     /// The most directions it can have, where those are fewer than a matrix of its shape has.

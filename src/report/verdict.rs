@@ -1,4 +1,4 @@
-//! What the rules said of a report, row by row.
+//! The verdicts of the rules on a report, row by row.
 
 use std::collections::BTreeMap;
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::MissingReason;
 
-/// What a rule said, of a row or of the whole report.
+/// The outcome of a rule, for a row or for the whole report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Nothing crosses the line.
     Pass,
-    /// What crosses the line was accepted, with a reason.
+    /// Rows that cross the limit were accepted, with a reason.
     Accepted,
-    /// A value lies too close to the line for its accuracy to tell the side, or there is no value at all.
+    /// A value is too close to the limit for its accuracy, or there is no value at all.
     Inconclusive,
     /// Something crosses the line, or could not be measured.
     Fail,
@@ -26,7 +26,7 @@ pub enum Outcome {
 pub enum Severity {
     /// The run ends with exit code 1.
     Error,
-    /// It is told and no more.
+    /// It is reported and does not fail the run.
     Warn,
 }
 
@@ -37,7 +37,7 @@ pub struct Verdict {
     pub rule: String,
     /// What breaking it means.
     pub severity: Severity,
-    /// What it said: the worst of its offenders.
+    /// Its outcome: the worst of its offenders.
     pub outcome: Outcome,
     /// How many rows (or sums) crossed the line and are not accepted.
     pub broken: u64,
@@ -53,7 +53,7 @@ pub struct Verdict {
     /// How many rows the settings file hides from it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hidden: u64,
-    /// What the outcome alone does not tell: values that are missing and allowed, rows that are hidden.
+    /// What the outcome does not show: allowed missing values, hidden rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
     /// The worst offender, in words.
@@ -64,17 +64,17 @@ pub struct Verdict {
     pub offenders: Vec<Offender>,
 }
 
-/// What one rule said of one row, or of a sum over rows.
+/// One rule's finding on a row, or on a sum over rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offender {
     /// The row; none of a sum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matrix: Option<String>,
-    /// What the rule said of it; never a pass.
+    /// The outcome for it; never a pass.
     pub outcome: Outcome,
-    /// The value that crossed the line, or why there is none.
+    /// The value that crossed the limit, or why it is missing.
     pub what: String,
-    /// The reason, where there is no value.
+    /// The reason, if the value is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<MissingReason>,
     /// Why it was accepted, or until when it was.
@@ -88,7 +88,7 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Verdict {
-    /// Whether the run must not end well: the rule is broken, or cannot be judged, and is no mere warning.
+    /// Whether the run must fail: the rule is broken or inconclusive, and is not a warning.
     pub fn blocks(&self) -> bool {
         self.severity == Severity::Error && matches!(self.outcome, Outcome::Fail | Outcome::Inconclusive)
     }

@@ -1,4 +1,4 @@
-//! The one choice: by which procedure a need is met, and so what it costs. From headers alone.
+//! Chooses the procedure for a need, and so its cost, from headers alone.
 
 use crate::layer::Layer;
 use crate::linalg::{self, Cost, Operator, Terms, Windows};
@@ -27,14 +27,15 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What a weight stored as `dtype` takes: squares of doubles may overflow, and who stores doubles wants them.
+    /// The precision for a weight stored as `dtype`: squares of doubles may overflow, and doubles deserve full
+    /// accuracy.
     #[must_use]
     pub fn of(self, dtype: Dtype) -> Self {
         if dtype == Dtype::F64 { Self::Exact } else { self }
     }
 }
 
-/// What is known of a matrix before it is read, as far as it decides how it is decomposed.
+/// The facts from headers that decide how a matrix is decomposed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Form {
     /// Rows.
@@ -62,7 +63,7 @@ pub enum Operand {
     Terms,
 }
 
-/// What is asked of a matrix beside its entries, of which every reading tells.
+/// The need beyond the metrics of the entries, which every read gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Need<'a> {
     /// Its singular values.
@@ -84,7 +85,7 @@ pub enum Procedure {
     Factors,
     /// By a Gram matrix that is summed while rows are read.
     Stream,
-    /// By a Gram matrix of what is in memory.
+    /// By a Gram matrix of the matrix in memory.
     Gram,
     /// By the entries themselves, all of them in memory.
     Direct,
@@ -115,7 +116,7 @@ impl Form {
             cols: layer.cols,
             operand: layer.rank.map_or(Operand::Rows, Operand::Factors),
             read_as: layer.read_as,
-            // The layer's type, not that of the entries read: a difference of two bf16 weights comes as doubles.
+            // The layer's type, not the type that was read: a difference of two bf16 weights comes as doubles.
             precision: precision.of(layer.dtype),
         }
     }
@@ -127,7 +128,7 @@ impl Form {
         Self { operand, ..self }
     }
 
-    /// What is in memory.
+    /// The matrix in memory.
     pub(super) fn in_memory(operator: &Operator<'_>, precision: Precision) -> Self {
         let (operand, read_as) = match operator.terms() {
             Terms::Stored(matrix) => (Operand::Whole, matrix.dtype()),
@@ -254,7 +255,7 @@ mod tests {
         let layer = |dtype| Layer::plain("w", (999, 999), dtype);
         let of = |layer: &Layer| procedure(&Form::of(layer, Precision::Fast), Need::Values);
         assert_eq!([Dtype::F64, Dtype::Bf16].map(|dtype| of(&layer(dtype))), [Direct, Stream]);
-        // Computed as doubles of what is known to less.
+        // Computed in doubles from less exact inputs.
         assert_eq!(of(&Layer { read_as: Dtype::F64, ..layer(Dtype::Bf16) }), Stream);
         assert_eq!(of(&Layer { rank: Some(8), ..layer(Dtype::F64) }), Factors);
     }

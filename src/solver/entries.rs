@@ -42,7 +42,7 @@ impl Entries {
 
     /// Takes the next rows of the matrix.
     pub fn push(&mut self, rows: &Matrix) {
-        // On bits without the sign, floats are ordered like integers, and what is not finite comes last.
+        // Without the sign bit, floats are ordered like integers, and NaN and infinities come last.
         Arch::new().dispatch(|| match rows.dtype() {
             Dtype::Bf16 => self.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7f80),
             Dtype::F16 => self.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7c00),
@@ -74,7 +74,7 @@ impl Entries {
                 here = here.max(bits(*entry));
             }
             self.zero_rows += usize::from(here == zero);
-            // Hardly ever: the row again, without what is not finite.
+            // Rare: scan the row again, without NaN and infinities.
             if here >= limit {
                 self.nonfinite += entries.iter().filter(|entry| bits(**entry) >= limit).count();
                 let finite = entries.iter().map(|entry| bits(*entry)).filter(|bits| *bits < limit);
@@ -93,7 +93,7 @@ impl Entries {
         }
     }
 
-    /// What two factors say of their product: entries of theirs that are not finite, rows that nothing reaches.
+    /// Entries metrics of a product, from its factors: their NaN and infinite entries, and rows that are zero.
     pub fn of_factors(product: &LowRank) -> Self {
         let both = product.left().iter().chain(product.right());
         let nothing = product.right().iter().all(|x| *x == 0.0);
@@ -143,7 +143,7 @@ const fn spacing(dtype: Dtype) -> Option<Spacing> {
     Some(Spacing { digits, least })
 }
 
-/// The number that `bits` stand for in `dtype`.
+/// The value of `bits` in `dtype`.
 fn magnitude(dtype: Dtype, bits: i64) -> f64 {
     let bytes = bits.to_le_bytes()[..dtype.size()].to_vec();
     Matrix::new(1, 1, dtype, bytes).map_or(0.0, |one| one.to_f64()[0])

@@ -1,4 +1,4 @@
-//! A matrix in memory, whole or as thin factors: what it holds, its unit, and the spectra of its windows.
+//! A matrix in memory, whole or as thin factors: its entries, its unit, and the spectra of its windows.
 
 use super::choice::{Form, Need, Precision, procedure};
 use super::entries::Entries;
@@ -57,7 +57,7 @@ impl Held {
         }
     }
 
-    /// The exponent of its largest entry, or of what entries of a product have at most; none of zeros.
+    /// The exponent of its largest entry, or of a bound for the entries of a product; none for zeros.
     pub fn exponent(&self) -> Option<i32> {
         match self {
             Self::Dense(matrix) => unit::of_matrix(matrix),

@@ -3,7 +3,7 @@
 use crate::matrix::Dtype;
 use crate::spectrum::{Route, Spectrum};
 
-/// What singular values depend on, and all of it: values by one route are no answer to who asks for the other's.
+/// Everything that singular values depend on: values by one route don't answer a request for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Content<'a> {
     /// BLAKE3 of the entries as read, row-major, or of thin factors as doubles; in hexadecimal.

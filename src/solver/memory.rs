@@ -1,4 +1,4 @@
-//! Decompositions of what is in memory: a matrix, a product of thin factors, or a sum of such.
+//! Decompositions in memory: of a matrix, a product of thin factors, or a sum of these.
 
 use super::choice::{Form, Need, Precision, procedure};
 use crate::error::Error;

@@ -1,8 +1,8 @@
-//! From a weight and what is asked of it to numbers: the one place where a route is chosen.
+//! From a weight and a need to numbers: the only place that chooses a route.
 //!
 //! `choice` says from headers alone by which procedure a need is met, and what that costs; everything else here asks it and
 //! does what it says, so that a plan and a run cannot disagree. `reading` reads a weight once, `memory` and `held` decompose
-//! what is in memory. Nothing here knows what the numbers mean.
+//! what is in memory. It knows nothing about the meaning of the numbers.
 
 mod choice;
 mod entries;

@@ -11,7 +11,7 @@ use crate::linalg::Stream;
 use crate::spectrum::Spectrum;
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
-/// What one reading of a matrix tells.
+/// The result of reading a matrix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// What its entries say.
@@ -182,7 +182,7 @@ mod tests {
             let (exact, _) = source.read(Precision::Exact, &memo);
             let routes = [&fast, &exact].map(|reading| reading.spectrum.as_ref().map(Spectrum::route));
             assert_eq!(routes, [Some(Route::Gram), Some(Route::Direct)]);
-            // What is kept is what is given, each to its own need.
+            // Kept values are the returned ones, each for its own need.
             let other = Spectrum::new(vec![7.0; 280], shape.0, shape.1, Route::Gram).expect("sound values");
             let key = (fast.identity.hex(), true);
             memo.0.lock().expect("one thread").insert(key, other.clone());

@@ -1,7 +1,7 @@
-//! What names a checkpoint of the Hugging Face hub: `ORG/NAME@REV/PATH`, `hf://…`, or an address of its web pages.
+//! The address of a checkpoint on the Hugging Face hub: `ORG/NAME@REV/PATH`, `hf://…`, or a web address.
 //!
-//! Only words are looked at here. Every part of an address that was parsed is safe as a part of a path: no `..`, no
-//! empty name, no control character.
+//! It only parses text. Every part of a parsed address is safe as a part of a path: no `..`, no empty name, no control
+//! character.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ const HOST: &str = "huggingface.co";
 /// A repository of the hub, or a part of it, at some revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// Who owns it, and what it is called: `ORG/NAME`.
+    /// Owner and name: `ORG/NAME`.
     pub repository: String,
     /// A branch, a tag or a commit; the main branch where none is named.
     pub revision: Option<String>,
@@ -25,7 +25,7 @@ impl Address {
     /// The address that `text` spells; none if it may only be a path of this machine.
     ///
     /// # Errors
-    /// When it says that it is an address, and is none of a model.
+    /// If it has the form of an address but is not a model's.
     pub fn parse(text: &str) -> Result<Option<Self>, Error> {
         let refuse = |why: &str| Err(Error::Usage(format!("`{}`: {why}", brief(text))));
         if let Some(rest) = text.strip_prefix("hf://") {
@@ -64,7 +64,7 @@ impl Address {
         Self::new(owner, name, revision, path)
     }
 
-    /// `ORG/NAME[/(blob|tree|resolve)/REV[/PATH]]`, with what a browser adds to it.
+    /// `ORG/NAME[/(blob|tree|resolve)/REV[/PATH]]`, with the suffixes that a browser adds.
     fn of_page(text: &str) -> Option<Self> {
         let text = text.split(['?', '#']).next()?;
         let (owner, rest) = text.split_once('/')?;
@@ -94,7 +94,7 @@ impl Address {
         text.split('/').all(is_part)
     }
 
-    /// An error for what needs all its files on this machine.
+    /// An error for an operation that needs all files on this machine.
     pub fn not_here(&self) -> Error {
         let command = self.download();
         Error::Remote(format!("`{self}` has to be on this machine for that; fetch it with `{command}`"))
@@ -126,7 +126,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Where a revision ends at the start of `text`: at the first `/`, but for those of the hub that have slashes in them.
+/// The end of a revision at the start of `text`: the first `/`, except for the hub's revisions that contain slashes.
 fn revision_end(text: &str) -> usize {
     let mut slashes = text.match_indices('/').map(|(at, _)| at);
     let special = ["refs/pr/", "refs/convert/"].iter().any(|start| text.starts_with(start));

@@ -1,6 +1,6 @@
 //! The Hugging Face cache on this disk, by its published layout: `models--ORG--NAME/{refs,snapshots,blobs}`.
 //!
-//! Only read, never written. What lies in it was put there by a download and is believed as little as any other file.
+//! Only read, never written. Its files come from a download and are trusted no more than any other file.
 
 use std::fs;
 use std::io;
@@ -37,7 +37,7 @@ impl Address {
         }
         if let Some(inside) = &self.path {
             path.push(inside);
-            // A link to a blob that is gone is there, and whoever opens it says what is wrong.
+            // A link to a missing blob counts as existing; opening it gives the error.
             if fs::symlink_metadata(&path).is_err() {
                 return Ok(None);
             }
@@ -45,7 +45,7 @@ impl Address {
         Ok(Some(Cached { path, commit }))
     }
 
-    /// An error for what is not below `cache`, with the command that fetches it.
+    /// An error for a model that is not in `cache`, with the command that downloads it.
     pub fn absent(&self, cache: &Path) -> Error {
         let what = [Some(self.repository.as_str()), self.path.as_deref()];
         let what = what.into_iter().flatten().collect::<Vec<_>>().join("/");
@@ -58,7 +58,7 @@ impl Address {
         ))
     }
 
-    /// The commit that the revision stands for in the cache of `repository`.
+    /// The commit of the revision in the cache of `repository`.
     fn commit(&self, repository: &Path) -> Result<Option<String>, Error> {
         let revision = self.revision.as_deref().unwrap_or("main");
         // The parts of a revision are names, so this stays inside.

@@ -11,13 +11,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{Refusal, failed};
 use crate::error::Error;
 
-/// What tells one file from all others, whatever path leads to it.
+/// The identity of a file, whatever path leads to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
-    /// What exists, by its device and its number there.
+    /// An existing file, by device and inode.
     #[cfg(unix)]
     Node(u64, u64),
-    /// What does not exist yet, by its path without detours; elsewhere than on Unix also what exists.
+    /// A file that does not exist yet, by its resolved path; outside Unix, existing files, too.
     Path(PathBuf),
 }
 
@@ -25,7 +25,7 @@ pub enum Identity {
 static READ: Mutex<BTreeSet<Identity>> = Mutex::new(BTreeSet::new());
 
 impl Identity {
-    /// The identity of what is, or would be, at `path`.
+    /// The identity of the file that is, or would be, at `path`.
     pub fn of(path: &Path) -> Self {
         #[cfg(unix)]
         if let Ok(metadata) = fs::metadata(path) {
@@ -57,7 +57,7 @@ pub(crate) fn open(path: &Path) -> Result<File, Error> {
     try_open(path).map_err(|e| failed(path, "cannot open", e))
 }
 
-/// The same for callers with words of their own for what goes wrong.
+/// The same for callers with their own error message.
 pub(super) fn try_open(path: &Path) -> io::Result<File> {
     let refuse = |metadata: &Metadata| match special(metadata) {
         Some(kind) => Err(Refusal::Because(format!("is {kind}, not a file"))),
@@ -74,12 +74,12 @@ pub(super) fn try_open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether something is called `path`, be it a file or what will be refused in its place.
+/// Whether `path` exists, as a file or as something that will be refused.
 pub(crate) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// What something is that is not a regular file.
+/// The kind of anything but a regular file.
 pub(super) fn special(metadata: &Metadata) -> Option<&'static str> {
     if metadata.is_file() {
         return None;

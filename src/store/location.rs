@@ -51,13 +51,13 @@ impl Location {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// What is called `name` in this folder.
+    /// The entry `name` in this folder.
     #[must_use]
     pub fn join(&self, name: impl AsRef<Path>) -> Self {
         Self { store: Arc::clone(&self.store), path: self.path.join(name) }
     }
 
-    /// What is called `name` beside this file.
+    /// The entry `name` beside this file.
     #[must_use]
     pub fn beside(&self, name: impl AsRef<Path>) -> Self {
         Self { store: Arc::clone(&self.store), path: self.path.with_file_name(name.as_ref()) }
@@ -75,10 +75,10 @@ impl Location {
         if self.is_folder() { self.clone() } else { self.parent().unwrap_or_else(|| self.clone()) }
     }
 
-    /// What is there.
+    /// The kind of entry at this location.
     ///
     /// # Errors
-    /// When the store cannot tell.
+    /// If the store can't find out.
     pub fn entry(&self) -> Result<Entry, Error> {
         self.store.entry(&self.path).map_err(|e| self.failed("cannot open", e))
     }
@@ -88,7 +88,7 @@ impl Location {
         matches!(self.store.entry(&self.path), Ok(Entry::Folder))
     }
 
-    /// Whether something is called so, be it a file or what will be refused in its place.
+    /// Whether it exists, as a file or as something that will be refused.
     pub fn is_named(&self) -> bool {
         !matches!(self.store.entry(&self.path), Ok(Entry::Absent))
     }
@@ -103,7 +103,7 @@ impl Location {
         matches!(self.store.entry(&self.path), Ok(Entry::File(_)))
     }
 
-    /// Names of what lies in this folder, in no order.
+    /// Names of the entries of this folder, in no order.
     ///
     /// # Errors
     /// When it is not a folder, or cannot be listed.
@@ -145,7 +145,7 @@ impl Location {
         text.ok_or_else(|| self.malformed(format!("{what} of more than {most} bytes is not read")))
     }
 
-    /// An error about what is there.
+    /// An error about this location.
     pub fn malformed(&self, reason: impl Into<String>) -> Error {
         Error::malformed(&self.describe(), reason)
     }
@@ -227,7 +227,7 @@ impl fmt::Debug for StoredFile {
     }
 }
 
-/// So many zero bytes; what a server claims to have may be more than any memory holds.
+/// This many zero bytes, or an error: a server may claim more than fits into memory.
 pub(crate) fn zeros(length: u64) -> Result<Vec<u8>, String> {
     let fits = usize::try_from(length).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok());
     if fits { Ok(vec![0; length as usize]) } else { Err(format!("{length} bytes do not fit into memory")) }

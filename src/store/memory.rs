@@ -54,7 +54,7 @@ impl Store for Memory {
     }
 }
 
-/// What lies right in `folder` where `files` are all there are.
+/// The entries of `folder`, given all `files`.
 pub(super) fn below<'f>(files: impl Iterator<Item = &'f PathBuf>, folder: &Path) -> Vec<Listed> {
     let inside = files.filter_map(|file| file.strip_prefix(folder).ok()).filter_map(|rest| {
         let mut parts = rest.components();

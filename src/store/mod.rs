@@ -34,19 +34,19 @@ pub use sequence::Sequence;
 
 /// A place where files lie. Paths are the store's own; on a disk they are paths of this machine.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// What lies at `path`; links are followed.
+    /// The kind of entry at `path`; links are followed.
     ///
     /// # Errors
-    /// When the store cannot tell.
+    /// If the store can't find out.
     fn entry(&self, path: &Path) -> io::Result<Entry>;
 
-    /// Names of what lies in `folder`, in no order.
+    /// Names of the entries of `folder`, in no order.
     ///
     /// # Errors
     /// When it is not a folder, or cannot be listed.
     fn list(&self, folder: &Path) -> io::Result<Vec<Listed>>;
 
-    /// Opens the file at `path` and notes what it is like now.
+    /// Opens the file at `path` and records its state.
     ///
     /// # Errors
     /// When it is not there, is not a file, or may not be read.
@@ -72,7 +72,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         Ok(Some(bytes))
     }
 
-    /// How messages call what lies at `path`.
+    /// The name of `path` in messages.
     fn describe(&self, path: &Path) -> PathBuf;
 
     /// `path`, if it is one of this machine.
@@ -95,7 +95,7 @@ pub trait ReadAt: Send + Sync {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-/// What tells a file that was changed from the same file.
+/// The state of a file, to detect changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     /// Its bytes.
@@ -104,7 +104,7 @@ pub struct Version {
     pub modified: Option<SystemTime>,
 }
 
-/// What lies at a path.
+/// The kind of entry at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// A file; of how many bytes, where that costs nothing to know.

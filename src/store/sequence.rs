@@ -1,4 +1,4 @@
-//! Reading on from the start of a file, a piece at a time, where only what was read says where the next thing is.
+//! Sequential reading from the start of a file, for formats whose layout is only known while reading.
 
 use std::io;
 
@@ -9,7 +9,7 @@ const SHORTEST: usize = 1 << 16;
 /// The longest: pieces double, so that a long header on a server takes few round trips.
 const LONGEST: usize = 1 << 22;
 
-/// A file that is read from front to back; what is passed over is not fetched.
+/// A file that is read from front to back; skipped bytes are not fetched.
 pub struct Sequence<'f> {
     file: &'f dyn ReadAt,
     length: u64,

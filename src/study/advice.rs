@@ -11,7 +11,7 @@ use crate::render::advice::{Advice, RankPattern};
 use crate::report::{Report, Row, Value};
 use crate::spectrum::Spectrum;
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AdviceRequest {
     /// A rank for each module, and `lora_alpha` where it is not the pattern's rank.

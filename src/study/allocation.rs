@@ -8,7 +8,7 @@ use crate::layer::natural;
 use crate::render::allocation::{Allocation, Share};
 use crate::report::{Report, Row, Value};
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AllocationRequest {
     /// What each layer gets.

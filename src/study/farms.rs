@@ -9,7 +9,7 @@ use crate::layer::{Filter, Layer};
 use crate::metric::StartRule;
 use crate::report::Column;
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FarmsRequest {
     /// The windows, and how a tail is fitted to them.

@@ -14,7 +14,7 @@ use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::report::{Column, Report};
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IntrudersRequest {
     /// Which directions, and when one is an intruder.

@@ -24,9 +24,9 @@ pub(super) struct Method {
     pub command: &'static str,
     /// Every column, in report order.
     pub columns: Vec<&'static Column>,
-    /// What decides the numbers.
+    /// The settings that decide the numbers.
     pub settings: Vec<(&'static str, String)>,
-    /// What one matrix costs.
+    /// The cost of one matrix.
     pub cost: Box<dyn Fn(&Layer) -> Cost + Send + Sync>,
     /// Measures one matrix.
     pub measure: Box<Measure>,
@@ -95,7 +95,7 @@ impl Matrices {
         let stored = opened.source.tensors().iter();
         let by_name: BTreeMap<&str, &TensorInfo> =
             stored.map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        // What only the base holds is not this source's.
+        // Tensors that only the base has don't belong to this source.
         let stored = |(i, skipped): (usize, &Skipped)| {
             by_name.get(skipped.tensor.as_str()).map(|tensor| (i, (*tensor).clone()))
         };
@@ -116,7 +116,7 @@ impl Matrices {
         Estimate::new(&layers, jobs, bytes, self.selection.skipped.len())
     }
 
-    /// What one matrix costs, with the decomposition of another that it may take to read it.
+    /// The cost of one matrix, with the decomposition of another that reading it may take.
     fn cost(&self, layer: &Layer) -> Job {
         let Cost { flops, bytes } = (self.method.cost)(layer);
         if !self.opened.source.decomposes(layer) {
@@ -232,7 +232,7 @@ impl FoundMatrix {
     }
 }
 
-/// What names and headers tell of a row.
+/// The fields of a row that come from names and headers.
 pub(super) fn header(layer: &Layer) -> Row {
     let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
     let shape = [layer.rows as u64, layer.cols as u64];

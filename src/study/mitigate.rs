@@ -21,7 +21,7 @@ use crate::writing::CheckpointCopy;
 /// Where PEFT puts the settings of an adapter.
 const CONFIG: &str = "adapter_config.json";
 
-/// What is to be written.
+/// The copy to write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mitigation {
     /// The tuned side.
@@ -34,9 +34,9 @@ pub struct Mitigation {
     pub rank: Option<usize>,
 }
 
-/// What was written.
+/// The copy that was written.
 struct Written {
-    /// What share of each mitigated update's energy was kept.
+    /// The share of each mitigated update's energy that was kept.
     kept: BTreeMap<String, f64>,
     /// The files that were not copied, for they are links out of the model's folder.
     left_out: Vec<String>,
@@ -196,7 +196,7 @@ impl Module {
         if !flat || !shapes.contains(&(layer.rows, layer.cols)) || down.rows != product.rank() {
             return Err(refuse("has intruders, but is not simply the product of its two factors"));
         }
-        // Whether a square weight is stored input × output, only the factors tell.
+        // Only the factors show whether a square weight is stored input × output.
         let straight =
             copy.stored(&up)?.to_f64().iter().map(|x| x * scale).eq(product.left().iter().copied());
         let transposed = !straight;

@@ -10,7 +10,7 @@ use crate::metric::{Chosen, RANKS, chosen};
 use crate::report::Column;
 use crate::solver::Precision;
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone)]
 pub struct RankRequest {
     precision: Precision,

@@ -9,7 +9,7 @@ use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
 use crate::report::{Column, Labels, Row, Value};
 use crate::solver::{Cost, Precision};
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpectrumRequest {
     /// What is measured.
@@ -138,7 +138,7 @@ impl SpectrumRequest {
     }
 }
 
-/// What WeightWatcher's table holds of a row beside numbers, as it reads a file of weights.
+/// The text columns of WeightWatcher's table, as for a file of weights.
 pub(super) fn labels(row: &Row) -> Labels {
     let axes = row.stored_shape.as_ref().map_or(2, Vec::len);
     let slice = row.name.ends_with(']');

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 
-/// `rows` in runs of about a million entries, so that what is computed from them never has a second dense copy.
+/// `rows` in runs of about a million entries, so that computed rows never need a second dense copy.
 pub(super) fn blocks(rows: Range<usize>, cols: usize) -> impl Iterator<Item = Range<usize>> {
     let step = ((1 << 20) / cols.max(1)).max(1);
     rows.clone().step_by(step).map(move |first| first..rows.end.min(first + step))

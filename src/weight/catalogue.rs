@@ -1,4 +1,4 @@
-//! Weights with what each is computed from, and all that was left out: what every dialect takes and gives.
+//! Weights with their expressions, and skipped tensors: the input and output of every dialect.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::report::{Skipped, SourceFile, Update};
 pub enum Holds {
     /// Weights of a model.
     Weights,
-    /// What an adapter adds to the weights of a model.
+    /// Updates of an adapter.
     Updates,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    /// The matrix, whose type and thin rank follow from what it is computed from.
+    /// The matrix, whose type and thin rank follow from its expression.
     pub(crate) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Update>) -> Self {
         let layer = Arc::new(Layer { read_as: expr.entry(), rank: expr.thin_rank(), ..layer });
         Self { layer, expr, update }
@@ -58,7 +58,7 @@ impl Weight {
     }
 }
 
-/// What was left out, by the name that filters see.
+/// Skipped tensors, by the name that filters see.
 #[derive(Debug, Clone)]
 pub(crate) struct LeftOut {
     pub(crate) name: String,
@@ -115,7 +115,7 @@ impl Catalogue {
         Self::new(Arc::new(Tensors::none()), holds, weights, vec![])
     }
 
-    /// The same, less what `other` holds of each weight; what `other` says beside its weights is not this one's.
+    /// The same, minus the weights of `other`; notes and skipped tensors of `other` are not kept.
     ///
     /// # Errors
     /// The words that `missing` has for a weight that `other` lacks.
@@ -187,7 +187,7 @@ impl Catalogue {
         self.stored.files()
     }
 
-    /// What a reader should know of how the files were chosen.
+    /// Notes on the choice of files.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -202,7 +202,7 @@ impl Catalogue {
         self.fused.as_ref()
     }
 
-    /// The matrices to analyse, and what was left out.
+    /// The matrices to analyze, and the skipped tensors.
     pub fn select(&self, filter: &Filter) -> Selection {
         let layers = self.weights.iter().map(|weight| &weight.layer);
         let layers: Vec<Arc<Layer>> = layers.filter(|layer| filter.keeps(&layer.name)).cloned().collect();

@@ -1,4 +1,4 @@
-//! What the codes of a quantized weight, and the numbers beside them, stand for.
+//! The values of a quantized weight's codes and scales.
 
 use crate::layer::Element;
 use crate::matrix::{Dtype, Matrix};
@@ -30,7 +30,7 @@ impl Book {
         }
     }
 
-    /// Spacing of 1.0, where rounding is relative to what is rounded.
+    /// Spacing of 1.0, if rounding is relative.
     pub(crate) fn epsilon(self) -> Option<f64> {
         match self {
             Self::Float(dtype) => Some(dtype.epsilon()),
@@ -41,7 +41,7 @@ impl Book {
         }
     }
 
-    /// What every code stands for, by code.
+    /// The value of every code.
     pub(crate) fn values(self) -> Vec<f64> {
         let all = 0..=u8::MAX;
         match self {

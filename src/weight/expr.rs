@@ -15,10 +15,10 @@ use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 
-/// What all singular triplets of a matrix but the first so many add up to.
+/// The sum of all singular triplets of a matrix after the first few.
 pub type Beyond = fn(&Matrix, usize) -> Result<LowRank, Error>;
 
-/// A matrix, by what it is computed from. Everything computed is f64.
+/// A matrix as an expression. Everything computed is f64.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Expr {
     /// As a checkpoint has it.
@@ -33,7 +33,7 @@ pub(crate) enum Expr {
     Transposed(Arc<Expr>),
     /// Times a number.
     Scaled(Arc<Expr>, f64),
-    /// Each column times a number of its own: those of the one row of `by`.
+    /// Each column times its own number, from the single row of `by`.
     Diagonal { of: Arc<Expr>, by: Arc<Expr> },
     /// Thin factors.
     Product(Arc<Expr>, Arc<Expr>),
@@ -45,7 +45,7 @@ pub(crate) enum Expr {
     Kronecker(Arc<Expr>, Arc<Expr>),
     /// The first and the second, or less the second.
     Sum(Arc<Expr>, Sign, Arc<Expr>),
-    /// Rows or columns brought to given lengths: those of the one row of `lengths`.
+    /// Rows or columns rescaled to given lengths, from the single row of `lengths`.
     Rescaled { of: Arc<Expr>, lengths: Arc<Expr>, along: Along },
     /// All singular triplets but the first `keep`.
     Beyond { of: Arc<Expr>, keep: usize, by: Decompose },
@@ -81,7 +81,7 @@ pub(crate) enum Sign {
     Minus,
 }
 
-/// What has a length of its own.
+/// Whether rows or columns have lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Along {
     /// Each row.
@@ -172,7 +172,7 @@ impl Expr {
         }
     }
 
-    /// Rows and columns. Whoever made it has checked that its parts fit.
+    /// Rows and columns. The constructor has checked that its parts fit.
     pub(crate) fn shape(&self) -> (usize, usize) {
         match self {
             Self::Stored(Leaf { layer, .. }) => (layer.rows, layer.cols),

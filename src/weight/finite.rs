@@ -1,4 +1,4 @@
-//! Overflow: what is stored is finite, and what is computed of it is not.
+//! Overflow: stored entries are finite, and computed ones are not.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 use crate::error::Error;
 
 impl Expr {
-    /// Whether `entries`, the rows `rows`, hold a number that none of what they were computed from is to blame for.
+    /// Whether `entries`, the rows `rows`, overflowed although all their inputs are finite.
     pub(crate) fn overflows(
         &self,
         rows: &Range<usize>,
@@ -17,7 +17,7 @@ impl Expr {
         if all_finite(entries) || !self.is_finite(rows.clone(), room)? {
             return Ok(false);
         }
-        // A row of zeros has no length that could be changed: what comes of it is no number, and no overflow.
+        // A row of zeros can't be rescaled: the result is NaN, which is not an overflow.
         let of_zeros = match self.rescaled_of() {
             Some(of) if !entries.iter().any(|x| x.is_infinite()) => all_finite(&of.rows(rows.clone(), room)?),
             _ => false,
@@ -49,7 +49,7 @@ impl Expr {
         }
     }
 
-    /// What was rescaled, if it is that and perhaps something less.
+    /// The rescaled expression, if it is one, perhaps minus another.
     fn rescaled_of(&self) -> Option<&Self> {
         match self {
             Self::Rescaled { of, .. } => Some(of),

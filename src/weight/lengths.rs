@@ -8,7 +8,7 @@ use super::scratch::{Key, Scratch};
 use crate::error::Error;
 use crate::spectrum::{magnitude, scaled};
 
-/// How many rows are looked at together for the lengths of columns.
+/// Rows that are read together for the lengths of columns.
 const BLOCK: usize = 256;
 
 impl Expr {
@@ -43,7 +43,7 @@ impl Expr {
     }
 }
 
-/// Lengths of runs of `group` columns each, also of what has squares that no double holds.
+/// Lengths of runs of `group` columns each, also if the squares don't fit a double.
 fn column_norms(of: &Expr, group: usize, room: &Scratch) -> Result<Vec<f64>, Error> {
     let (height, width) = of.shape();
     let each = |take: &mut dyn FnMut(usize, f64)| -> Result<(), Error> {
@@ -67,7 +67,7 @@ fn column_norms(of: &Expr, group: usize, room: &Scratch) -> Result<Vec<f64>, Err
     Ok(sums.iter().zip(&units).map(|(sum, unit)| scaled(sum.sqrt(), *unit)).collect())
 }
 
-/// Euclidean length, also of what has squares that no double holds.
+/// Euclidean length, also if the squares don't fit a double.
 fn norm(row: &[f64]) -> f64 {
     let squares: f64 = row.iter().map(|x| x * x).sum();
     if squares.is_normal() {
@@ -78,8 +78,8 @@ fn norm(row: &[f64]) -> f64 {
     scaled(row.iter().map(|x| scaled(*x, -unit).powi(2)).sum::<f64>().sqrt(), unit)
 }
 
-/// What makes a row of length `norm` one of `length`. One that no double holds leaves no entry finite: divided by it, the
-/// weights would be scaled to nothing.
+/// The factor that rescales a row from `norm` to `length`. A length that doesn't fit a double leaves no entry finite:
+/// divided by it, the weights would be scaled to nothing.
 fn factor(length: f64, norm: f64) -> f64 {
     if norm.is_infinite() { f64::INFINITY } else { length / norm }
 }

@@ -56,7 +56,7 @@ impl Expr {
         }
     }
 
-    /// Whether it is a product of thin factors that nothing but a number or its other side stands around.
+    /// Whether it is a product of thin factors, perhaps scaled or transposed.
     fn is_product(&self) -> bool {
         match self {
             Self::Product(..) => true,

@@ -28,21 +28,21 @@ pub(crate) struct Overall {
     pub use_: Use,
 }
 
-/// What is done with the number for a whole matrix.
+/// How the scale of the whole matrix is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
     Multiply,
     Divide,
 }
 
-/// The codes that stand for zero, one for each block.
+/// The zero points, one for each block.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Zeros {
     pub tensor: TensorInfo,
     pub stored: ZeroCodes,
 }
 
-/// How the codes that stand for zero are stored.
+/// How the zero points are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ZeroCodes {
     /// Signed bytes, as the scales lie.
@@ -72,7 +72,7 @@ pub(crate) struct Scheme {
     pub parts: Vec<String>,
 }
 
-/// What is known for some rows.
+/// Scales and zero points of some rows.
 struct Beside {
     /// First row of the scales that were read.
     first: usize,
@@ -93,7 +93,7 @@ impl Scheme {
         }
     }
 
-    /// The rows `wanted` of the tensor, those of all its matrices one after the other.
+    /// The rows `wanted` of the tensor, counted over all its matrices.
     ///
     /// # Errors
     /// When they are not rows of it, or a part cannot be read.
@@ -157,7 +157,7 @@ impl Scheme {
         }
     }
 
-    /// Reads what is needed beside the codes of `rows`.
+    /// Reads the scales and zero points for `rows`.
     fn beside(&self, stored: &Tensors, rows: &Range<usize>) -> Result<Beside, Error> {
         let mut beside =
             Beside { first: 0, scales: vec![1.0], zeros: vec![], groups: vec![], overall: vec![] };
@@ -195,7 +195,7 @@ impl Scheme {
         Ok(beside)
     }
 
-    /// The zero points of the rows `span` of scales, from words that hold those of several rows.
+    /// The zero points of the rows `span` of scales, from words that pack several rows.
     fn packed_zeros(
         &self,
         stored: &Tensors,

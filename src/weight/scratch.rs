@@ -1,4 +1,4 @@
-//! What several readings of one expression share: a tensor that was read whole, lengths of columns, a decomposition.
+//! A cache shared by several reads of one expression: a tensor read whole, lengths of columns, a decomposition.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::matrix::Matrix;
 /// More than this is not kept, but for the latest.
 const MOST: usize = 64 << 20;
 
-/// What was kept of some expressions, the latest last.
+/// Cached results of some expressions, the latest last.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch(Mutex<VecDeque<(Key, Kept)>>);
 
@@ -26,7 +26,7 @@ pub(crate) enum Key {
     Beyond(Arc<Expr>, usize),
 }
 
-/// What was kept of one expression.
+/// Cached results of one expression.
 #[derive(Debug, Clone)]
 enum Kept {
     Whole(Arc<Matrix>),

@@ -77,7 +77,7 @@ impl Tensors {
         self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.length() }).collect()
     }
 
-    /// What a reader should know of how the files were chosen.
+    /// Notes on the choice of files.
     pub(crate) fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -98,7 +98,7 @@ impl Tensors {
         self.layouts.get(name)
     }
 
-    /// What the part of the checkpoint that holds a tensor says of how it is quantized.
+    /// The quantization settings of the part that holds a tensor.
     pub(crate) fn quantization(&self, tensor: &TensorInfo) -> Option<&Quantization> {
         self.quantizations.get(tensor.file)?.as_ref()
     }
@@ -130,7 +130,7 @@ impl Tensors {
         file.read_at(out, offset).map_err(|reason| Error::tensor(file.describe(), &layer.tensor, reason))
     }
 
-    /// What is wrong with a tensor, with its place.
+    /// An error about a tensor, with its location.
     pub(crate) fn malformed(&self, tensor: &TensorInfo, reason: String) -> Error {
         let path = self.files.get(tensor.file).map_or(Path::new(""), StoredFile::describe);
         Error::tensor(path, &tensor.name, reason)

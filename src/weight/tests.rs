@@ -16,7 +16,7 @@ fn given(name: &str, (rows, cols): (usize, usize)) -> Arc<Expr> {
     Arc::new(Expr::Given(Matrix::from_f64(rows, cols, &entries).expect("as many").into()))
 }
 
-/// An expression of this shape with thin factors, by what `choices` say; all of it where they end.
+/// An expression of this shape with thin factors, built from `choices`.
 fn thin((rows, cols): (usize, usize), choices: &mut dyn Iterator<Item = u8>) -> Arc<Expr> {
     let choice = choices.next().unwrap_or(0);
     let mut again = |shape| thin(shape, choices);

@@ -19,7 +19,7 @@ const BLOCK: usize = 4 << 20;
 ///
 /// A matrix of one number throughout is never called tied: all-zero LoRA factors are equal because nothing was
 /// learned yet, not because they are shared, and each deserves a row of its own. A matrix that cannot be read is not
-/// tied either; whoever measures it gets the error. Only matrices of equal shape with an equal start are read.
+/// tied either; measuring it gives the error. Only matrices of equal shape with an equal start are read.
 pub fn tied(source: &Catalogue, layers: &[Arc<Layer>]) -> Vec<Option<usize>> {
     let everything = (0..layers.len()).collect();
     let shape = |i: usize| Some((layers[i].stored_type(), layers[i].rows, layers[i].cols));

@@ -1,9 +1,9 @@
 //! A copy of a safetensors checkpoint with some of its matrices changed.
 //!
-//! The copy appears whole or not at all: it is made in a hidden folder beside its place and renamed. What is not changed
+//! The copy appears whole or not at all: it is made in a hidden folder beside its place and renamed. Unchanged parts
 //! is byte-identical, settings and tokenizer included; weights in other formats that lie beside are left out, for they
-//! would still be the old ones. So are links that leave the model's folder: what they point at was never a part of the
-//! model, and a copy is made to be given away. Weights are followed wherever they lie, for they are what was asked for;
+//! would still be the old ones. So are links that leave the model's folder: their targets were never part of the
+//! model, and a copy may be shared. Links of weights are followed everywhere, because the user named them;
 //! so are links of a download cache into the blobs of their own repository.
 
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ impl CheckpointCopy {
             let reason = format!("`{name}` is not safetensors, and nothing else can be written; convert it");
             return Err(Error::malformed(from, reason));
         }
-        // What is copied at the end of the run is an input from its start.
+        // Files copied at the end of the run count as inputs from its start.
         let Contents { home, weights, settings, .. } = Contents::of(from, source)?;
         weights.iter().chain(&settings).try_for_each(|name| input::open(&home.join(name)).map(drop))?;
         let out = &followed(out);
@@ -90,7 +90,7 @@ impl CheckpointCopy {
         tried.map(drop).map_err(|e| Error::io(out, "cannot create", e))
     }
 
-    /// Copies what lies at `from`, opened as `source`, to be put at `out`.
+    /// Copies the checkpoint at `from`, opened as `source`, for `out`.
     ///
     /// # Errors
     /// When `out` holds something already, or the copy cannot be made.
@@ -156,7 +156,7 @@ impl CheckpointCopy {
         Ok(())
     }
 
-    /// Stores other tensors in place of those of the same names; their shapes may differ.
+    /// Replaces tensors by others of the same names; their shapes may differ.
     ///
     /// # Errors
     /// When a file cannot be read or written.
@@ -209,7 +209,7 @@ impl Bounds {
     }
 }
 
-/// What a copy of a checkpoint consists of.
+/// The files of a copy of a checkpoint.
 struct Contents<'a> {
     home: &'a Path,
     weights: Vec<String>,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::safetensors::{self, Entry};
 use crate::spectrum::Spectrum;
 
-/// What the metadata of the file says it is.
+/// The file's format in its metadata.
 const FORMAT: &str = "svdkit.spectra";
 
 /// Writes `spectra` to `out`, in the order given.

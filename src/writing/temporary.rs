@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::{NamedTempFile, TempDir};
 
-/// How their names begin. What is called so and belongs to no running process was left by one that was killed.
+/// Prefix of their names. A file with this prefix that belongs to no running process was left by a killed one.
 const PREFIX: &str = ".svdkit-";
 
 /// Where they are.
@@ -113,7 +113,7 @@ impl Drop for TemporaryFolder {
     }
 }
 
-/// Removes all of them, for a process that ends: whoever wants to make one or put one in place waits until it has ended.
+/// Removes all of them when a process ends; creating or renaming one waits until it has ended.
 pub fn remove_all() {
     /// Another thread may still be filling a folder; it cannot once the folder is gone.
     const ATTEMPTS: usize = 10;

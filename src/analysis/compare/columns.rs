@@ -1,4 +1,4 @@
-//! The vocabulary of a comparison: a metric on two sides, and what became of a matrix.
+//! The vocabulary of a comparison: a metric on two sides, and the status of a matrix.
 //!
 //! Columns are made when a comparison begins and live as long as the program, like those of the tables they are made of.
 
@@ -55,7 +55,7 @@ impl TwoSided {
     }
 }
 
-/// Tuned − base; why there is none, the base's reason first.
+/// Tuned − base, or the reason it is missing, the base's first.
 fn difference(base: Value, tuned: Value) -> Value {
     both(base, tuned, |base, tuned| Value::real(tuned - base))
 }
@@ -82,7 +82,7 @@ fn both(base: Value, tuned: Value, of: impl Fn(f64, f64) -> Value) -> Value {
     }
 }
 
-/// What became of a matrix, as numbers that rules can count.
+/// The status of a matrix, as numbers that rules can count.
 pub static STATUS_COLUMNS: [Column; 5] = [
     Column {
         key: "changed",
@@ -153,7 +153,7 @@ pub(super) fn fate(
 pub enum Retyped {
     /// They do.
     Yes,
-    /// They do not, or there are no two sides.
+    /// They differ, or there are not two sides.
     No,
 }
 

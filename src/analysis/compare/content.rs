@@ -1,4 +1,4 @@
-//! What a matrix holds before anything is computed of it: enough to say that two are the same.
+//! The content of a matrix before any computation: enough to tell that two are equal.
 
 use crate::error::Error;
 use crate::layer::Layer;
@@ -10,7 +10,7 @@ use crate::weight::{Catalogue, ContentId, Fingerprint};
 /// How much of a matrix is in memory at once.
 pub const BLOCK: usize = 8 << 20;
 
-/// The bytes of a matrix in short, and what its entries say by themselves.
+/// The hash of a matrix, and the metrics of its entries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Content {
     /// What it is called equal by.

@@ -28,7 +28,7 @@ pub(super) struct Directions {
 }
 
 impl Directions {
-    /// What `base` and `tuned`, decompositions of both sides, say of each other and of their difference `update`.
+    /// The columns from `base` and `tuned`, decompositions of both sides, and their difference `update`.
     ///
     /// # Errors
     /// [`Error::NotConverged`].

@@ -8,7 +8,7 @@ use crate::spectrum::{Spectrum, scaled};
 /// A column of a pair and the function that fills it.
 #[derive(Debug)]
 pub struct Drift {
-    /// What the program says about the number.
+    /// Key, label, format and texts of the column.
     pub column: Column,
     /// Its value where not a byte has changed.
     pub unchanged: Value,

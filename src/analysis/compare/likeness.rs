@@ -1,4 +1,4 @@
-//! A weight that only looks like another one: the base's entries under other signs, times a factor, in other places, or
+//! A weight that only looks different: the base's entries with other signs, times a factor, in another order, or
 //! turned as a whole.
 
 use super::content::BLOCK;
@@ -7,12 +7,12 @@ use crate::matrix::{Dtype, Matrix};
 use crate::report::Flag;
 use crate::solver::unit::Rescaled;
 
-/// How the singular values and the size of the change stand to the base's.
+/// Singular values and size of the change, relative to the base's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change {
     /// Whether all singular values are the base's, to within [`SAME`](super::SAME).
     pub(super) same_values: bool,
-    /// Whether the entries moved by more than what may leave the values where they are by itself.
+    /// Whether the entries moved more than an update that leaves the values unchanged by itself.
     pub(super) moved: bool,
 }
 
@@ -45,7 +45,7 @@ pub(super) fn flag(base: Rescaled<'_>, tuned: Rescaled<'_>, change: Change) -> R
     }))
 }
 
-/// Whether `holds` of every pair of entries, the base's first; stops reading at the first of which it does not.
+/// Whether `holds` is true for every pair of entries, the base's first; stops at the first failure.
 fn each(base: Rescaled<'_>, tuned: Rescaled<'_>, holds: impl Fn(f64, f64) -> bool) -> Result<bool, Error> {
     for rows in tuned.layer.blocks(BLOCK) {
         let (a, b) = (base.read(rows.clone())?, tuned.read(rows)?);
@@ -56,7 +56,7 @@ fn each(base: Rescaled<'_>, tuned: Rescaled<'_>, holds: impl Fn(f64, f64) -> boo
     Ok(true)
 }
 
-/// What the largest of the base's first entries was multiplied by; none where all of these are zero.
+/// The factor of the largest of the base's first entries; none if all of them are zero.
 fn factor(base: Rescaled<'_>, tuned: Rescaled<'_>) -> Result<Option<f64>, Error> {
     let Some(rows) = tuned.layer.blocks(BLOCK).next() else { return Ok(None) };
     let (a, b) = (base.read(rows.clone())?, tuned.read(rows)?);
@@ -74,7 +74,7 @@ struct Grid {
 impl Grid {
     fn new(matrix: &Matrix, dtype: Dtype) -> Self {
         let entries = matrix.to_f64();
-        // What is not rounded to a type is only equal where it is stored alike.
+        // Entries that are not rounded to a type are equal only if stored alike.
         let rounded = Matrix::rounded(matrix.rows(), matrix.cols(), dtype, &entries).ok();
         let entries = rounded.map_or(entries, |rounded| rounded.to_f64());
         // −0 equals 0.

@@ -1,6 +1,6 @@
-//! A weight against the one it came of: every metric on both sides, and how far entries, values and directions have moved.
+//! A weight against its original: every metric on both sides, and how far entries, values and directions have moved.
 //!
-//! Either side may be the numbers of an earlier run; what needs weights on both sides is then not part of the comparison.
+//! Either side may be the numbers of an earlier run; columns that need weights on both sides are then left out.
 
 mod columns;
 mod content;
@@ -35,7 +35,7 @@ pub use content::{BLOCK, Content, equal};
 pub use drift::Drift;
 pub use vocabulary::{Bytes, Fate, Half, Vocabulary};
 
-/// What entries and singular values say of a pair, in the order of the report.
+/// Columns of a pair from entries and singular values, in report order.
 pub static DRIFTS: &[Drift] = &[
     drift::DELTA_FROBENIUS_RATIO,
     drift::LOG_SIGMA_DISTANCE,
@@ -49,7 +49,7 @@ pub static DRIFTS: &[Drift] = &[
     gains::COLUMN_GAIN_RATIO,
 ];
 
-/// What singular vectors say of a pair, in the order of the report.
+/// Columns of a pair from singular vectors, in report order.
 pub static DIRECTION_COLUMNS: &[Drift] = &[
     directions::ALIGNMENT,
     directions::ALIGNMENT_STRONG,
@@ -65,7 +65,7 @@ pub static DIRECTION_COLUMNS: &[Drift] = &[
     directions::DIAG_SHARE,
 ];
 
-/// What decides the numbers of a comparison.
+/// The settings of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// The metrics of each side.
@@ -122,7 +122,7 @@ impl<'a> Weight<'a> {
         Rescaled { source: self.source, layer: self.layer, exponent }
     }
 
-    /// What is known before it is read of the update that made `tuned` of this weight.
+    /// The form of the update from this weight to `tuned`, from headers.
     fn update(&self, tuned: &Weight<'_>, settings: &Settings) -> Form {
         let precision = settings.precision;
         let Some((_, layer)) = tuned.source.added(tuned.layer, (self.source, self.layer)) else {
@@ -139,21 +139,21 @@ impl<'a> Weight<'a> {
     }
 }
 
-/// What was found of one side.
+/// The results of one side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SideMeasured {
     /// Its metrics.
     pub values: Measurements,
     /// BLAKE3 of its bytes, where they were read.
     pub blake3: Option<String>,
-    /// Cautions for whoever reads the numbers.
+    /// Flags for the reader of the numbers.
     pub flags: Vec<Flag>,
     /// Entries, rows and columns that findings name, and the order of the base's entries that it holds.
     pub places: Places,
     spectrum: Option<Spectrum>,
 }
 
-/// What was found of a tuned side and its way from the base.
+/// The results of a tuned side and of its change from the base.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TunedMeasured {
     /// The side itself.
@@ -162,7 +162,7 @@ pub struct TunedMeasured {
     pub drifts: Option<Vec<Value>>,
 }
 
-/// What was found of a base and all that came of it.
+/// The results of a base and its fine-tunes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairOutcome {
     /// The base's side, where it was needed.
@@ -250,7 +250,7 @@ pub struct Both<'a> {
     directions: Option<&'a Directions>,
     /// Gains of rows and columns that explain the change best; none where a side is zero.
     gains: Option<Gains>,
-    /// All spectra are those of the weights over this power of two.
+    /// All spectra are of the weights divided by this power of two.
     exponent: i32,
 }
 
@@ -264,7 +264,7 @@ impl Both<'_> {
     }
 }
 
-/// The values of all drifts that `settings` ask for; flags what only looks like another weight.
+/// The values of all drifts that `settings` ask for; flags weights that only look different.
 fn drifts(
     (weight, base): (Weight<'_>, &SideMeasured),
     (tuned_weight, tuned): (Weight<'_>, &mut SideMeasured),
@@ -276,7 +276,7 @@ fn drifts(
     };
     let unit = unit::common([base, tuned_spectrum].map(unit::of_spectrum));
     let precision = weight.update(&tuned_weight, settings).precision;
-    // Ratios of weights near the ends of a double's range are those of weights near one.
+    // Scaling weights from near the ends of a double's range to near one leaves ratios unchanged.
     let (weight, tuned_weight) = (weight.times(-unit), tuned_weight.times(-unit));
     let (values, flag) = if unit == 0 {
         drifts_within((weight, base), (tuned_weight, tuned_spectrum), factors, (settings, precision, 0))?
@@ -359,7 +359,7 @@ fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
         && base.values().iter().zip(tuned.values()).all(close)
 }
 
-/// What it costs at most to measure each of `tuned` and its way from `base`.
+/// The largest cost of measuring each of `tuned` and its change from `base`.
 pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Settings) -> Cost {
     let weight = |side| if let PairSide::Weight(weight) = side { Some(weight) } else { None };
     let base = base.and_then(weight);

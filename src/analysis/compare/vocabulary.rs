@@ -20,10 +20,10 @@ struct OneSide {
     metrics: Vec<TwoSided>,
 }
 
-/// What a row knows of one tuned side.
+/// The data of a row for one tuned side.
 #[derive(Debug, Clone, Copy)]
 pub struct Half<'a> {
-    /// How the matrix stands to the base's; none where neither has it.
+    /// The status of the matrix; none if neither side has it.
     pub standing: Option<Standing>,
     /// Whether both store it in different types.
     pub retyped: Retyped,
@@ -33,10 +33,10 @@ pub struct Half<'a> {
     pub drifts: Option<&'a [Value]>,
 }
 
-/// What is known of one tuned side of a tensor that is no matrix.
+/// The data of one tuned side of a tensor that is not a matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Fate {
-    /// How it stands to the base's; none where neither has it.
+    /// Its status; none if neither side has it.
     pub standing: Option<Standing>,
     /// Whether both store it in different types.
     pub retyped: Retyped,
@@ -46,17 +46,18 @@ pub struct Fate {
     pub nonfinite: Value,
 }
 
-/// Whether the bytes of both sides were compared, where headers do not tell how they stand to each other.
+/// Whether the bytes of both sides were compared, if headers don't decide the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bytes {
     /// They were, or need not be.
     Seen,
-    /// What one of them holds is not known.
+    /// The content of one of them is unknown.
     Unseen,
 }
 
 impl Vocabulary {
-    /// For `metrics`, of `table` where weights are measured, and `drifts`; one tuned side needs no name, several are told apart by theirs.
+    /// For `metrics`, of `table` where weights are measured, and `drifts`; one tuned side needs no name, several are
+    /// distinguished by theirs.
     pub fn new(
         table: &'static [Metric],
         metrics: &[&'static Column],
@@ -84,7 +85,7 @@ impl Vocabulary {
         self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(TwoSided::metric)).collect()
     }
 
-    /// All columns, in report order: the base's, then side by side what became of it.
+    /// All columns, in report order: the base's, then the tuned sides'.
     pub fn columns(&self) -> Vec<&'static Column> {
         let base =
             self.sides.first().into_iter().flat_map(|side| side.metrics.iter().map(|metric| metric.base));
@@ -121,7 +122,7 @@ impl Vocabulary {
         Measurements(values)
     }
 
-    /// The values of a row that is no matrix: its fate, and how many entries are not finite where that is known.
+    /// The values of a row that is not a matrix: its status, and the number of non-finite entries if known.
     pub fn fates(&self, base: Value, sides: &[Fate]) -> Measurements {
         let counted = self.metrics().into_iter().find(|column| **column == NONFINITE_COUNT.column);
         let numbers = |count: Value| Some(Measurements(vec![(counted?, count)]));

@@ -7,7 +7,7 @@ use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 /// A column and the function that fills it.
 #[derive(Debug)]
 pub struct Metric {
-    /// What the program says about the number.
+    /// Key, label, format and texts of the column.
     pub column: Column,
     /// Computes it.
     pub value: fn(&Pooled) -> Value,

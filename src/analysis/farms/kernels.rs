@@ -1,7 +1,7 @@
 //! FARMS' way with convolutions: every kernel position is a matrix out × in, cut into square blocks.
 //!
 //! Each position is turned so that it has at least as many rows as columns. Block `g` takes the next rows, as many as
-//! there are columns (fewer where the aspect ratio is not 1); what is left over below the last full block takes no part.
+//! there are columns (fewer where the aspect ratio is not 1); rows below the last full block are left out.
 //! The blocks `g` of all positions are pooled and give one exponent; the layer's is the mean over `g`.
 
 use crate::error::Error;

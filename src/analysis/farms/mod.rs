@@ -1,6 +1,6 @@
 //! FARMS: a tail exponent free of aspect-ratio bias.
 //!
-//! The exponent of a whole matrix depends on its shape, so that of a 4096 × 1024 layer says nothing beside that of a
+//! The exponent of a whole matrix depends on its shape, so a 4096 × 1024 layer does not compare with a
 //! 4096 × 14336 one. FARMS fits one tail to the pooled eigenvalues of many overlapping windows of one fixed aspect
 //! ratio (Hu, Goel, Killiakov & Yang 2025). Where the windows lie is in `sampling`, the peers' way with convolutions in
 //! `kernels`, the columns in `columns`.
@@ -22,14 +22,14 @@ use super::Measured;
 pub use columns::FARMS;
 pub use sampling::windows;
 
-/// What decides the numbers.
+/// The settings that decide the numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Rows of a window, at least 1; less where the matrix is smaller.
     pub window: usize,
     /// Columns over rows of a window, positive and finite.
     pub aspect: f64,
-    /// Windows along a side, at least 2; fewer where there is no room for so many places.
+    /// Windows along a side, at least 2; fewer if there is no room for as many.
     pub windows_per_dim: usize,
     /// Where the tails may start.
     pub start: StartRule,
@@ -48,7 +48,7 @@ pub enum Convolution {
     Blocks,
 }
 
-/// What was found of one matrix before it becomes columns.
+/// Results for one matrix, before they become columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pooled {
     /// The tail of the pooled eigenvalues: one, or one a row of blocks.
@@ -65,7 +65,7 @@ pub struct Pooled {
     pub entries: usize,
 }
 
-/// Reads `layer` from `source` and fits the pooled tail of its windows, and that of the whole beside it.
+/// Reads `layer` from `source` and fits the pooled tail of its windows, and the tail of the whole matrix.
 ///
 /// # Errors
 /// When the layer cannot be read or a decomposition does not converge.
@@ -111,7 +111,7 @@ fn spectra(weight: &Held, layer: &Layer, settings: &Settings) -> Result<(Spectru
     Ok((whole, vec![pool(&weight.windows(&grid, precision)?)]))
 }
 
-/// Cautions for whoever reads the values.
+/// Flags for the reader of the values.
 fn flags(pooled: &Pooled) -> Vec<Flag> {
     let short = |tail: &TailFit| tail.count < LOW_N;
     let tails = pooled.tails.as_ref().is_ok_and(|tails| tails.iter().any(short));
@@ -122,7 +122,7 @@ fn flags(pooled: &Pooled) -> Vec<Flag> {
         .collect()
 }
 
-/// What measuring `layer` costs.
+/// The cost of measuring `layer`.
 pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
     let form = Form::of(layer, settings.precision).kept();
     let whole = solver::cost(&form, Need::Values);
@@ -130,11 +130,11 @@ pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
         Some(blocks) => blocks.cost(&form),
         None => solver::cost(&form, Need::Windows(&windows(settings, layer.rows, layer.cols))),
     };
-    // One after the other, but the buffers of the first are kept for what comes next.
+    // One after the other, but the buffers of the first are kept for the next.
     Cost { flops: whole.flops + windows.flops, bytes: whole.bytes + windows.bytes }
 }
 
-/// How many windows `layer` has, of what shape, and what they cover; nothing fitted yet.
+/// Number, shape and coverage of the windows of `layer`; nothing fitted yet.
 fn plan(layer: &Layer, settings: &Settings) -> Pooled {
     let (windows, shape, covered) = if let Some(blocks) = kernels::blocks(layer, settings) {
         (blocks.count(), blocks.shape(), blocks.covered())

@@ -5,7 +5,7 @@ use super::super::delta::{
 };
 use crate::report::{Accuracy, Column, Format, Quantity};
 
-/// The columns, those of the right side aside, in the order of the report.
+/// The columns without the right side's, in report order.
 pub static COLUMNS: [Column; 9] = [
     INTRUDER_COUNT,
     K,
@@ -18,7 +18,7 @@ pub static COLUMNS: [Column; 9] = [
     DELTA_STABLE_RANK,
 ];
 
-/// What `--side both` adds.
+/// The columns that `--side both` adds.
 pub static RIGHT: [Column; 3] = [RIGHT_INTRUDER_COUNT, RIGHT_INTRUDER_ENERGY, RIGHT_LOWEST_COSINE];
 
 pub(super) const INTRUDER_COUNT: Column = Column {

@@ -23,10 +23,10 @@ use crate::weight::{ContentId, Holds};
 
 use super::{Measured, delta};
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// How many leading directions are looked at.
+    /// Number of leading directions to check.
     pub k: usize,
     /// Below this best cosine a direction is an intruder.
     pub epsilon: f64,
@@ -51,7 +51,7 @@ pub enum Side {
     Left,
     /// Right: in the space of inputs.
     Right,
-    /// Both; columns without a side are those of the left.
+    /// Both; columns without a side are of the left one.
     Both,
 }
 
@@ -73,7 +73,7 @@ pub enum Cosines {
     Exact,
 }
 
-/// What is reported of the directions.
+/// Which details of the directions are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// Which are intruders.
@@ -82,7 +82,7 @@ pub enum Detail {
     Directions,
 }
 
-/// What was found about one pair.
+/// The results for one pair.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairMeasured {
     /// The numbers, and what the tuned side, or the update to the base, is called equal by.
@@ -91,11 +91,11 @@ pub struct PairMeasured {
     pub base: ContentId,
     /// Which directions are intruders.
     pub intruders: Intruders,
-    /// What has to be added to the tuned weight to scale its intruders, where there are any and a copy is wanted.
+    /// The correction that scales the intruders of the tuned weight, if there are any and a copy is wanted.
     pub correction: Option<LowRank>,
 }
 
-/// What the pair costs whose tuned side is called like `layer`, its update.
+/// The cost of the pair whose tuned side has the name of `layer`, its update.
 pub fn cost(pairs: &Pairs, layer: &Layer, k: usize) -> Cost {
     let base = pairs.get(&layer.name).map_or(layer, |pair| &pair.base);
     let form = Form { operand: Operand::Whole, read_as: layer.dtype, ..Form::of(base, Precision::Fast) };
@@ -103,7 +103,7 @@ pub fn cost(pairs: &Pairs, layer: &Layer, k: usize) -> Cost {
     let update = solver::cost(&Form { operand: update, ..form }, Need::Values);
     let directions = solver::cost(&Form { operand: Operand::Terms, ..form }, Need::Leading(k));
     let cosines = solver::cost(&form, Need::Cosines(k));
-    // The update's values take less than what is kept of the base afterwards.
+    // The update's values take less memory than the part of the base that is kept afterwards.
     let stored = layer.len() as u64 * layer.dtype.size() as u64;
     Cost {
         flops: update.flops + directions.flops + cosines.flops,
@@ -144,7 +144,7 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasu
             correction: None,
         });
     }
-    // Everything but the size of a direction is a ratio, and those of weights near one are the same.
+    // Everything but the size of a direction is a ratio, and ratios don't change with scale.
     let exponent = unit::common([unit::of_matrix(&base), change.exponent()]);
     let near = match exponent {
         0 => None,
@@ -192,7 +192,7 @@ impl<'a> Sides<'a> {
     fn look(&self, options: &Options, unit: i32) -> Result<Looked, Error> {
         let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
         let factors = solver::leading(subject, options.k)?;
-        // Not before: what both keep of a Gram matrix is the largest thing here.
+        // Not before: the Gram matrices that both keep are the largest data here.
         let first = if options.side == Side::Right { Vectors::Right } else { Vectors::Left };
         let base = solver::reference(self.base, first, self.precision)?;
         let limits: Vec<f64> =
@@ -291,7 +291,7 @@ impl Looked {
         Value::within(intruders.fold(0.0, |sum, square| sum + square) / all, 0.0, 1.0)
     }
 
-    /// What the report says of single directions.
+    /// The report's entries on single directions.
     ///
     /// # Errors
     /// [`Error::Overflow`] where the size of a direction does not fit a double.

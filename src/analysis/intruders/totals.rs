@@ -1,4 +1,4 @@
-//! What the rows of `svdkit intruders` come to: by role, by block, and over the whole model.
+//! Sums over the rows of `svdkit intruders`: by role, by block, and over the whole model.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::super::delta::DELTA_EFFECTIVE_RANK;
 use super::columns::{INTRUDER_COUNT, INTRUDER_ENERGY, K};
 use super::{Of, Options};
 
-/// What is said of a group.
+/// The sums of a group.
 const COLUMNS: [&Column; 4] = [&INTRUDER_COUNT, &K, &INTRUDER_ENERGY, &DELTA_EFFECTIVE_RANK];
 
 /// Sums by role and by block, each where there are several rows to sum.

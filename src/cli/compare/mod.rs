@@ -1,4 +1,4 @@
-//! `svdkit compare`: what changed from one checkpoint, or saved report, to another.
+//! `svdkit compare`: what changed between two checkpoints or saved reports.
 
 mod open;
 
@@ -50,7 +50,7 @@ const SHOWN_BYTES: [&str; 5] =
 /// Columns of each of several tuned sides.
 const SHOWN_SIDES: [&str; 3] = ["delta_frobenius_ratio", "delta_effective_rank", "alignment"];
 
-/// Says what changed from A to B.
+/// Shows what changed from A to B.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// What was started from: a checkpoint, an adapter, or a saved JSON report
@@ -183,7 +183,7 @@ fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
     Error::Column { at, key, problem }
 }
 
-/// A report that left matrices out makes them look new.
+/// Matrices that a report left out look added.
 fn warn_of_filters(sides: &Sides, common: &Common) {
     for side in sides.all() {
         let left_out = side.saved().map_or(0, |saved| saved.filtered);
@@ -196,7 +196,7 @@ fn warn_of_filters(sides: &Sides, common: &Common) {
     }
 }
 
-/// `--dry-run`: the most that may have to be done, for headers do not tell what changed.
+/// `--dry-run`: the most that may have to be done, because headers don't show what changed.
 fn dry_run(study: &Comparison, arguments: &Arguments, limits: Limits) -> Result<(), Error> {
     let vectors = request(arguments).vectors;
     let mut lines = plan::lines(&study.estimate(vectors), limits);

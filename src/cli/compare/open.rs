@@ -69,7 +69,7 @@ fn open_report(typed: &Path, path: &Path, commit: Option<String>) -> Result<Comp
     Ok(ComparedSide::of_report(origin, saved, roots(&Location::disk(path), typed)))
 }
 
-/// `error`, which says that `path` is no checkpoint, for a command that takes reports as well.
+/// `error` about `path`, extended for a command that also takes reports.
 fn or_report(path: &Path, error: Error) -> Error {
     match error {
         Error::Malformed { path: of, reason } if path.is_file() && !is_recognized(path) => {

@@ -15,10 +15,10 @@ use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
 use crate::report::Severity;
 use crate::store::Location;
 
-/// More than a person writes; what is called so by mistake may be a model, or have no end.
+/// More than a person writes; a file named so by mistake may be a model, or endless.
 const LONGEST: u64 = 1 << 20;
 
-/// What a settings file says.
+/// The contents of a settings file.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct SettingsFile {
     /// Where it lies.
@@ -37,7 +37,7 @@ pub(in crate::cli) struct SettingsFile {
     pub allow_missing: Option<MissingPolicy>,
     /// The rules, in order.
     pub rules: Vec<FileRule>,
-    /// What may break them, each with its line.
+    /// The acceptances, each with its line.
     pub accepted: Vec<(usize, Acceptance)>,
     /// Findings that are not told.
     pub ignored: Vec<String>,
@@ -61,7 +61,7 @@ pub(in crate::cli) struct AllowedFinding {
 /// A rule of the file; its text is parsed when the columns are known.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct FileRule {
-    /// The line it stands on.
+    /// Its line.
     pub line: usize,
     /// The rule, as `--fail-if` takes it.
     pub text: String,
@@ -71,7 +71,7 @@ pub(in crate::cli) struct FileRule {
     pub include: Vec<String>,
     /// Globs of rows it is not about.
     pub exclude: Vec<String>,
-    /// What a value that could not be measured means; none where the file leaves that to its own setting.
+    /// How to treat missing values; none if the file's general setting applies.
     pub missing: Option<MissingPolicy>,
 }
 
@@ -176,7 +176,7 @@ impl TryFrom<String> for OneGlob {
     }
 }
 
-/// Which values may be missing: what the base lacks, too, or those of the reasons listed.
+/// Which values may be missing: those that the base lacks, too, or those with a listed reason.
 #[derive(Deserialize)]
 #[serde(try_from = "toml::Value")]
 struct Missing(MissingPolicy);
@@ -232,7 +232,7 @@ impl SettingsFile {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML, or says what makes no sense; the message names the line.
+    /// If it can't be read, is not TOML, or has an invalid value; the message names the line.
     pub(in crate::cli) fn read(path: &Path) -> Result<Self, Error> {
         let text = Location::disk(path).text("a settings file", LONGEST)?;
         let text = String::from_utf8(text).map_err(|_| Error::malformed(path, "is not text in UTF-8"))?;
@@ -296,7 +296,7 @@ impl SettingsFile {
         Error::malformed(&self.path, format!("line {line}: {}", printable(what)))
     }
 
-    /// `error` about what the line `line` says.
+    /// `error` about line `line`.
     pub(in crate::cli) fn placed(&self, line: usize, error: Error) -> Error {
         match error {
             Error::Column { key, problem, .. } => {
@@ -335,7 +335,7 @@ fn known(name: &str) -> Result<(), String> {
     Err(format!("no finding is called `{}`{hint}", brief(name)))
 }
 
-/// The line, from 1, that byte `at` of `text` stands on.
+/// The line number, from 1, of byte `at` of `text`.
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }

@@ -1,6 +1,6 @@
-//! What may be set on the command line or in `svdkit.toml`: the options of both, and what is in force.
+//! Settings of the command line and of `svdkit.toml`: the options of both, and the values that apply.
 //!
-//! What is typed beats the file, value by value; rules add up.
+//! The command line wins, value by value; rules add up.
 
 mod file;
 
@@ -17,7 +17,7 @@ use crate::report::MissingReason;
 
 pub(super) use file::{AllowedFinding, FileRule, SettingsFile};
 
-/// The name of the file that is looked for, from the working directory upward.
+/// The file name that is searched, from the working directory upward.
 pub(super) const NAME: &str = "svdkit.toml";
 
 /// Options that the file may set, too, and where the file is.
@@ -43,9 +43,9 @@ pub(super) struct Shared {
     pub fail_if: Vec<String>,
     /// A value that could not be measured does not fail a rule: where the base lacks it, too, or for a reason of CODE
     ///
-    /// Without CODE: in a comparison only what the base lacks, too; in a report of one side every missing value, unless
-    /// all are. CODEs, separated by commas, stand in `missing` of the report, as in nonfinite, zero_matrix,
-    /// below_floor, too_few_values, absent and unpaired (docs/cli.md has all).
+    /// Without CODE: in a comparison, values that the base lacks, too; in a report on one model, every missing value,
+    /// unless all are missing. CODEs, separated by commas, are those of `missing` in the report, such as nonfinite,
+    /// zero_matrix, below_floor, too_few_values, absent and unpaired (docs/cli.md has all).
     #[arg(
         long,
         value_name = "CODE",
@@ -72,10 +72,10 @@ pub(super) struct Shared {
     #[arg(long, help_heading = "Settings", conflicts_with = "config")]
     no_config: bool,
 
-    /// What the file says, once it is read.
+    /// The file's settings, once it is read.
     #[arg(skip)]
     pub file: Option<SettingsFile>,
-    /// Which globs come from the file: those of `--include`, those of `--exclude`.
+    /// Which globs come from the file, for `--include` and for `--exclude`.
     #[arg(skip)]
     filed: [bool; 2],
 }
@@ -83,13 +83,13 @@ pub(super) struct Shared {
 /// Which missing values `--allow-missing` lets pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allowance {
-    /// What the base lacks, too.
+    /// Values that the base lacks, too.
     Lacking,
     /// Those of a reason.
     Reason(MissingReason),
 }
 
-/// What `--allow-missing` without a code stands for, as the settings file says it.
+/// `--allow-missing` without a code, as in the settings file.
 const LACKING: &str = "true";
 
 fn allowance(text: &str) -> Result<Allowance, String> {
@@ -97,7 +97,7 @@ fn allowance(text: &str) -> Result<Allowance, String> {
 }
 
 impl Shared {
-    /// What is typed of missing values; none where nothing is.
+    /// The typed option on missing values, if there is one.
     pub(super) fn typed_missing(&self) -> Option<MissingPolicy> {
         let reason = |allowance: &Allowance| match allowance {
             Allowance::Lacking => None,
@@ -110,8 +110,7 @@ impl Shared {
         })
     }
 
-    /// The globs of the file that decide which matrices are looked at, the typed ones, and the file's setting in words;
-    /// none where the file decides nothing.
+    /// The file's globs, the typed ones, and the file's setting in words; none where the file decides nothing.
     pub(super) fn filed_filter(&self) -> Result<Option<(Filter, Filter, String)>, Error> {
         let words = match self.filed {
             [false, false] => return Ok(None),
@@ -134,7 +133,7 @@ impl Shared {
         (self.config.is_none() && path.is_absolute()).then_some(path)
     }
 
-    /// The file that these options are completed from, read and checked; none where there is none.
+    /// The settings file that completes these options, read and checked, if there is one.
     pub(super) fn load(&self) -> Result<Option<SettingsFile>, Error> {
         match (&self.config, self.no_config) {
             (Some(path), _) => SettingsFile::read(path).map(Some),
@@ -143,7 +142,7 @@ impl Shared {
         }
     }
 
-    /// The same, with what the file says where nothing was typed.
+    /// The same, completed from the file.
     pub(super) fn completed(&self) -> Result<Self, Error> {
         let mut shared = self.clone();
         shared.file = self.load()?;
@@ -164,7 +163,7 @@ impl Shared {
 }
 
 /// The nearest file of that name: in the working directory or the closest folder above it, up to the root of the
-/// repository or the home folder. What another owner has put above is not obeyed.
+/// repository or the home folder. Files of another owner are ignored.
 fn nearest() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
     let owner = owner(&here);
@@ -175,7 +174,7 @@ fn nearest() -> Option<PathBuf> {
         if !is_own(folder) {
             return None;
         }
-        // Whatever it is: what is not a file is refused by name when it is read.
+        // Of any kind: reading refuses anything but a file by name.
         if path.symlink_metadata().is_ok() {
             // As a person would write it, where it lies here.
             let short = path.strip_prefix(&here).map_or(path.clone(), Path::to_owned);
@@ -188,7 +187,7 @@ fn nearest() -> Option<PathBuf> {
     None
 }
 
-/// Who owns what lies at `path`, a link itself included; nobody where the system has no owners.
+/// The owner of `path` (of a link itself); none if the system has no owners.
 #[cfg(unix)]
 fn owner(path: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;

@@ -16,7 +16,7 @@ use crate::store::Location;
 const LONGEST: u64 = 16_000_000;
 /// More true patterns than this are not compiled.
 const MOST_PATTERNS: usize = 256;
-/// What one compiled pattern may take.
+/// Size limit of a compiled pattern.
 const PATTERN_BYTES: usize = 1 << 18;
 
 /// The file, as far as it decides the numbers.
@@ -73,7 +73,7 @@ impl Config {
         Self::new(&location.describe(), stored).map_err(malformed)
     }
 
-    /// The settings among `fields`, which stand in the header of the weights at `path`; none if they do not say how
+    /// The settings among `fields`, from the header of the weights at `path`; none if they do not say how
     /// updates are scaled.
     pub(super) fn of_fields(path: &Path, fields: Map<String, Value>) -> Result<Option<Self>, String> {
         let says = |field: &str| fields.get(field).is_some_and(|value| !value.is_null());
@@ -214,11 +214,11 @@ fn supported(stored: &Stored) -> Result<f64, String> {
     if stored.r == Some(0) {
         return Err("`r` is 0".to_owned());
     }
-    // What PEFT takes where nothing is said.
+    // PEFT's default.
     Ok(alpha.unwrap_or(8.0))
 }
 
-/// A key of `rank_pattern` or `alpha_pattern`: it matches a module's whole name or what follows a dot in it.
+/// A key of `rank_pattern` or `alpha_pattern`: it matches a module's whole name, or the part after one of its dots.
 #[derive(Debug)]
 enum Pattern {
     /// Letters, digits and dots, where a dot is any character.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::config::Config;
 use crate::error::{Error, brief};
 
-/// Configurations by the part of a pipeline whose modules they are of; that of no part is of all.
+/// Configurations by component of a pipeline; the one without a component applies to all.
 #[derive(Debug)]
 pub(super) struct ConfigByComponent(BTreeMap<String, Config>);
 
@@ -18,7 +18,7 @@ impl ConfigByComponent {
         Self(BTreeMap::from([(String::new(), config)]))
     }
 
-    /// Reads what Diffusers writes into the headers of the weights at `path`: `{"transformer.r": 16, …}`.
+    /// Reads the settings that Diffusers writes into the headers of the weights at `path`: `{"transformer.r": 16, …}`.
     pub(super) fn of_headers(path: &Path, texts: &[String]) -> Result<Self, Error> {
         let malformed = |reason: &str| {
             let place = "`lora_adapter_metadata` in the header";

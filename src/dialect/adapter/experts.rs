@@ -2,7 +2,7 @@
 //!
 //! The factors of all experts lie in one pair: `A` of (experts·r) × in, one expert after the other, and `B` of
 //! out × (r·experts), interleaved. Neither the parameter nor the orientation is in the names: both come from the
-//! configuration and the base, and what stays ambiguous is refused.
+//! configuration and the base. Ambiguous cases are refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn alone(
     };
     let name = match parameters {
         [parameter] => stem(owner, parameter),
-        // Which of several parameters this is cannot be told: the name as stored keeps them apart.
+        // Which of several parameters this is, is unknown: the stored name keeps them distinct.
         _ => module.model_name(),
     };
     Ok(Candidate { name, experts: rows / rank, transposed: false })

@@ -15,7 +15,7 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
-    /// The first axis by all others; none for what is no floating-point tensor of at least one axis.
+    /// The first axis by all others; none unless it is a float tensor of at least one axis.
     pub(super) fn new(info: &TensorInfo) -> Option<Self> {
         let [rows, rest @ ..] = &info.shape[..] else { return None };
         Self::shaped(info, *rows, rest.iter().product())
@@ -60,7 +60,7 @@ impl Tensor {
     }
 }
 
-/// `up · diagonal · down`, what a LoRA module adds but for its scale.
+/// `up · diagonal · down`, the update of a LoRA module without its scale.
 #[derive(Debug)]
 pub(super) struct Product {
     /// Outputs × rank; rank × outputs where `up_lies`.
@@ -74,7 +74,7 @@ pub(super) struct Product {
     pub(super) transposed: bool,
 }
 
-/// What stands between the factors.
+/// The matrix between the factors.
 #[derive(Debug)]
 pub(super) enum Between {
     Nothing,

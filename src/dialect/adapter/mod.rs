@@ -1,6 +1,6 @@
 //! Adapters as checkpoints: their matrices are the updates `ΔW = s·B·A` that they add to a base.
 //!
-//! What lies in the file are thin factors; they are read on request, scaled, and handed on as such. Only what depends
+//! The file holds thin factors; they are read on request, scaled, and passed on as factors. Only updates that depend
 //! on the base (DoRA, whole weights saved with the adapter) or has too many directions is multiplied out, by rows.
 
 mod config;
@@ -146,7 +146,7 @@ fn beside(location: &Location) -> Option<Location> {
     Some(location.folder().join(CONFIG)).filter(Location::is_named)
 }
 
-/// The updates that `stored` holds, and what else lies in it.
+/// The updates in `stored`, and its other tensors.
 fn catalogue(
     path: &Path,
     stored: &Arc<Tensors>,
@@ -231,7 +231,7 @@ impl Update {
         self.draft.magnitude.is_some() || self.draft.kind == WHOLE
     }
 
-    /// What is added to the base, by all that is known.
+    /// The update to the base.
     fn weight(self, path: &Path, known: Known<'_>, caution: Option<Flag>) -> Result<Weight, Error> {
         let Self { layer, draft, base } = self;
         let weight = known.base.zip(base);
@@ -279,7 +279,7 @@ impl Update {
     }
 }
 
-/// What is said where nothing decomposes the base.
+/// The error if nothing decomposes the base.
 fn undecomposed(path: &Path) -> Error {
     Error::malformed(
         path,
@@ -287,7 +287,7 @@ fn undecomposed(path: &Path) -> Error {
     )
 }
 
-/// Refuses what cannot be said of the original weights.
+/// Refuses adapters whose update to the original weights is unknown.
 fn check_base(path: &Path, config: &Config, known: Known<'_>) -> Result<(), Error> {
     if known.base.is_none() {
         if config.cuts_base() && known.beginning == Beginning::Known {

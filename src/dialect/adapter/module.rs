@@ -1,4 +1,4 @@
-//! The tensors of one module: which part each is, what settings say of them, how their update is scaled.
+//! The tensors of one module: which part each is, their settings, the scale of their update.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::matrix::Dtype;
 use crate::report::Flag;
 use crate::weight::{Along, Expr, Tensors};
 
-/// What is known when modules are put together.
+/// The inputs for assembling modules.
 pub(super) struct Setting<'a> {
-    /// What was opened.
+    /// The opened checkpoint.
     pub(super) path: &'a Path,
     /// The stored tensors.
     pub(super) source: &'a Arc<Tensors>,
-    /// What it says of its updates.
+    /// Its configuration.
     pub(super) configs: &'a ConfigByComponent,
     /// The matrices of the base; none without one.
     pub(super) base: &'a [Arc<Layer>],
@@ -41,15 +41,15 @@ pub(super) struct Module<'t> {
 pub(super) struct Draft {
     /// Name of the matrix.
     pub(super) name: String,
-    /// What it is in the words of the report.
+    /// Its kind in the report.
     pub(super) kind: &'static str,
-    /// The update; of a whole weight, that; of one that is rescaled, what is added before that.
+    /// The update; for a full weight, the weight; for DoRA, the update before rescaling.
     pub(super) expr: Arc<Expr>,
-    /// What factors were multiplied by.
+    /// The scale of the factors.
     pub(super) scale: Option<f64>,
     /// The lengths that rows or columns of base + update get: DoRA, Liu et al. 2024.
     pub(super) magnitude: Option<(Arc<Expr>, Along)>,
-    /// Whether it is of a linear layer, of which only the configuration says how it is stored.
+    /// Whether it belongs to a linear layer, whose orientation only the configuration tells.
     pub(super) linear: bool,
     /// The coarsest type among its factors.
     pub(super) dtype: Dtype,
@@ -148,7 +148,7 @@ impl<'t> Module<'t> {
     }
 }
 
-/// What an update is multiplied by, and cautions about that.
+/// The scale of an update, and flags about it.
 pub(super) struct Scale {
     pub(super) scale: f64,
     pub(super) flags: Vec<Flag>,
@@ -180,7 +180,7 @@ fn not_a_factor(setting: &Setting<'_>, info: &TensorInfo) -> Error {
     Error::tensor(setting.path, &info.name, reason)
 }
 
-/// What a part is called in messages.
+/// The name of a part in messages.
 fn label(part: Part) -> &'static str {
     match part {
         Part::Down => "`lora_A` or `lora_down`",

@@ -1,6 +1,6 @@
 //! From the tensors of one module to its update: which factors belong together, whether they fit, how they are scaled.
 //!
-//! What is missing or does not fit is an error that names the tensor; nothing is guessed from a shape alone.
+//! Missing or unfitting parts are errors that name the tensor; nothing is guessed from a shape alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -44,7 +44,7 @@ pub(super) fn sorted<'t>(path: &Path, tensors: &'t [TensorInfo]) -> Result<Sorte
             format!("holds several adapters ({names}); save one of them alone"),
         ));
     }
-    // A number called `alpha` is of an adapter only beside factors.
+    // A number named `alpha` belongs to an adapter only beside factors.
     modules.retain(|_, module| {
         let lonely = module.parts.keys().all(|part| matches!(part, Part::Alpha | Part::Magnitude));
         if lonely {
@@ -202,7 +202,7 @@ impl Module<'_> {
         };
         let lengths = flat(setting, info)?;
         let (rows, cols) = form.expr.shape();
-        // `dora_scale` of kohya and LyCORIS says by its shape what it is of; PEFT's is one number an output.
+        // `dora_scale` of kohya and LyCORIS shows by its shape whether it rescales rows or columns; PEFT's is one number for each output.
         let of_inputs =
             matches!(info.shape[..], [1, inputs, ..] if inputs > 1) && info.name.ends_with("dora_scale");
         let along = match () {

@@ -1,9 +1,9 @@
 //! How adapter formats call their tensors: PEFT, kohya's sd-scripts, Diffusers, ComfyUI, LyCORIS, torchtune, MLX,
 //! llama.cpp, and scripts that number modules instead of naming them.
 //!
-//! Only names are looked at. What the parts of a module add up to is `modules`' business.
+//! It uses only names. `modules` assembles the parts of a module.
 
-/// What a tensor is to the module it adapts.
+/// The part of a module's update that a tensor holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     /// The factor next to the input: `lora_A`, `lora_down`.
@@ -20,11 +20,11 @@ pub(super) enum Part {
     /// Both factors of an embedding, which is stored input × output.
     EmbeddingDown,
     EmbeddingUp,
-    /// What the scale is made of.
+    /// The alpha of the scale.
     Alpha,
     /// The lengths that DoRA gives the rows or columns: `lora_magnitude_vector`, `dora_scale`.
     Magnitude,
-    /// What is added to a bias.
+    /// The update of a bias.
     Bias,
     /// The update itself, not factored.
     Difference,
@@ -34,7 +34,7 @@ pub(super) enum Part {
     Lokr(Side, Piece),
     /// Rows of an embedding that were trained alone.
     Tokens,
-    /// What belongs to a method that is not read.
+    /// A tensor of an unsupported method.
     Foreign,
 }
 
@@ -241,7 +241,7 @@ impl Part {
     }
 }
 
-/// What the names of whole formats begin with that store the scale beside the factors, or bake it into them.
+/// Name prefixes of formats that store the scale beside the factors, or bake it into them.
 const SELF_SCALED: [&str; 12] = [
     "lora_unet_",
     "lora_te",
@@ -257,7 +257,7 @@ const SELF_SCALED: [&str; 12] = [
     "model.diffusion_model.",
 ];
 
-/// Whether a module's name is of a format whose updates, where no `alpha` stands beside them, are not scaled.
+/// Whether a module's name belongs to a format whose updates are not scaled if there is no `alpha` beside them.
 pub(super) fn is_self_scaled(module: &str) -> bool {
     SELF_SCALED.iter().any(|prefix| module.starts_with(prefix))
 }

@@ -1,4 +1,4 @@
-//! What lies in an adapter beside its factors: whole weights, biases, and updates that nothing can be said of.
+//! The tensors of an adapter beside its factors: full weights, biases, and unsupported updates.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::pair;
 use crate::report::{SkipKind, Skipped};
 use crate::weight::Expr;
 
-/// The kind of a whole weight, of which the base's has to be taken away.
+/// The kind of a full weight; its update is the difference to the base's weight.
 pub(super) const WHOLE: &str = "replacement";
 
-/// Whole weights that were saved with the adapter, and what else lies beside the factors.
+/// Full weights saved with the adapter, and other tensors beside the factors.
 pub(super) fn whole_weights(setting: &Setting<'_>, rest: &[&TensorInfo]) -> (Vec<Draft>, Vec<Skipped>) {
     const BASE: [&str; 2] = [".base_layer.", ".original_module."];
     let (own, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =

@@ -15,7 +15,7 @@ const PARTS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
 /// The parts of `layer`, if it holds queries, keys and values.
 ///
 /// # Errors
-/// When it seems to and the model is none whose layout is known, or its configuration does not fit.
+/// If it seems fused and the model's layout is unknown, or its configuration does not fit.
 pub(super) fn parts(
     path: &Path,
     outputs: &Outputs<'_>,

@@ -11,7 +11,7 @@ pub(super) enum Axes {
     InOut,
 }
 
-/// What lies side by side among the outputs of a stored matrix.
+/// The parts that lie side by side among the outputs of a stored matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outputs {
     /// One matrix.
@@ -43,7 +43,7 @@ pub(super) enum Width {
 pub(super) struct Fused {
     /// Types of models that store it, with the scheme where quantized ones are stored otherwise.
     pub models: &'static [&'static str],
-    /// What its name ends in, `.weight` left out; `experts.E.part` takes its place.
+    /// The ending of its name without `.weight`; `experts.E.part` replaces it.
     pub ending: &'static str,
     pub experts: Experts,
     pub axes: Axes,
@@ -138,7 +138,7 @@ pub(super) const FUSED: [Fused; 15] = [
     flat(down(DBRX, "experts.mlp.w2", InOut)),
 ];
 
-/// Where a configuration says how many experts there are, how wide the model is, and what its attention is made of.
+/// The configuration keys for the number of experts, the width of the model, and its attention heads.
 pub(super) const EXPERTS: [&str; 4] =
     ["num_local_experts", "num_experts", "n_routed_experts", "ffn_config.moe_num_experts"];
 pub(super) const WIDTH: [&str; 3] = ["hidden_size", "d_model", "n_embd"];
@@ -158,7 +158,7 @@ pub(super) enum Order {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attention {
     pub model: &'static str,
-    /// What its name ends in, `.weight` left out.
+    /// The ending of its name without `.weight`.
     pub ending: &'static str,
     pub axes: Axes,
     pub order: Order,

@@ -1,7 +1,7 @@
 //! Fused tensors cut into the matrices that a model computes with: each expert's, and on request queries, keys, values.
 //!
 //! A layout is known by the `model_type` of the configuration and checked against its sizes, never guessed from shapes.
-//! What no table knows stays as it is stored: a stack gives one matrix a slice, of unknown orientation.
+//! Unknown layouts stay as stored: a stack gives one matrix for each slice, of unknown orientation.
 
 mod attention;
 mod layouts;
@@ -19,7 +19,7 @@ use crate::pair;
 use crate::report::Skipped;
 use crate::weight::{Catalogue, Expr, LeftOut, Runs, Side, Weight};
 
-/// What becomes of queries, keys and values that one tensor holds.
+/// How fused attention is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueriesKeysValues {
     /// One matrix, as stored.
@@ -29,7 +29,7 @@ pub enum QueriesKeysValues {
     Split,
 }
 
-/// `inner` with its fused tensors cut, as far as they are known; `path` is where it lies, `config` what it says of itself.
+/// `inner` with its known fused tensors split; `path` is its location, `config` its configuration.
 ///
 /// # Errors
 /// When queries, keys and values are to be split and how they lie is not known, or is another than known.
@@ -40,7 +40,7 @@ pub(crate) fn open(
     config: &Config,
 ) -> Result<Arc<Catalogue>, Error> {
     let stacks: BTreeSet<&str> = inner.weights().iter().filter_map(|weight| stack(&weight.layer)).collect();
-    // The parts of each; none of what is as it is stored, and an empty list of biases.
+    // The parts of each tensor; none if it stays as stored, an empty list for biases.
     let mut found = Vec::with_capacity(inner.weights().len());
     for weight in inner.weights() {
         let Weight { layer, expr, .. } = weight;
@@ -97,7 +97,7 @@ fn experts(of: &Outputs<'_>, config: &Config) -> Option<Vec<Weight>> {
         config.models.iter().filter_map(stored_as).any(|model| fused.models.contains(&model.as_str()))
     };
     let named = || FUSED.iter().filter(|fused| owner(name, fused.ending).is_some());
-    // What is quantized may lie otherwise: its own entry comes before that of the model.
+    // Quantized tensors may have another layout: their own entry wins over the model's.
     let mut known: Vec<&Fused> = named().filter(packed).collect();
     if known.is_empty() {
         known = named().filter(|fused| config.models.iter().any(|model| own(fused, model))).collect();
@@ -139,7 +139,7 @@ fn experts(of: &Outputs<'_>, config: &Config) -> Option<Vec<Weight>> {
     Some(parts)
 }
 
-/// What stands before `ending` in a name, if that is made of whole words of it.
+/// The part of a name before `ending`, if it ends at a word boundary.
 fn owner<'n>(name: &'n str, ending: &str) -> Option<&'n str> {
     name.strip_suffix(ending).filter(|owner| owner.is_empty() || owner.ends_with('.'))
 }
@@ -173,7 +173,7 @@ impl Whole {
     }
 }
 
-/// The outputs of a stored matrix, which may be those of several matrices.
+/// The outputs of a stored matrix, which may belong to several matrices.
 struct Outputs<'a> {
     layer: &'a Layer,
     /// The matrix: all of what is stored, or one of several below each other.

@@ -12,7 +12,7 @@ type Kind = (&'static str, usize, Number);
 const MX: Kind = ("mxfp4", 32, Number::Power);
 const NV: Kind = ("nvfp4", 16, Number::Float(Dtype::F8E4M3));
 
-/// What may follow a weight's name in those of its parts.
+/// Endings of the names of a weight's parts.
 const PARTS: [&str; 5] = ["_scale", "_scale_2", "_global_scale", "_zero_point", "_shape"];
 
 /// gpt-oss: `…_blocks` of […, rows, blocks, 16 bytes] and `…_scales` of […, rows, blocks].

@@ -6,10 +6,10 @@ use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
 use crate::weight::{Book, Scheme, View};
 
-/// What follows the name of a weight in those of its scales.
+/// Endings of the names of a weight's scales.
 const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
 
-/// The books by stored type, and what the scheme is called.
+/// The codebooks by stored type, and the name of the scheme.
 const TYPES: [(&str, Book, &str); 4] = [
     ("f8_e4m3", Book::Float(Dtype::F8E4M3), "fp8"),
     ("f8_e5m2", Book::Float(Dtype::F8E5M2), "fp8 e5m2"),

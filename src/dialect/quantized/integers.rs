@@ -5,7 +5,7 @@ use super::inventory::{Found, Inventory, NO_FIT, NO_SCALES, is, scaled};
 use crate::layer::TensorInfo;
 use crate::weight::{Book, Scheme, Tensors, ZeroCodes, Zeros};
 
-/// What may follow a weight's name in those of its parts.
+/// Endings of the names of a weight's parts.
 const PARTS: [&str; 4] = ["_scale", "_zero_point", "_shape", "_g_idx"];
 
 /// Widths of codes that words of 32 bits hold without one that lies across two; the usual first.

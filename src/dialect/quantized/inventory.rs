@@ -1,4 +1,4 @@
-//! All tensors of a checkpoint by name, for those who look for the parts of a quantized weight.
+//! All tensors of a checkpoint by name, to find the parts of a quantized weight.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use crate::format::Quantization;
 use crate::layer::{Element, TensorInfo};
 use crate::weight::{Book, Grid, Number, Scales, Scheme, Tensors, View};
 
-/// Why a weight whose scales are not there is not measured: what its codes say alone is another matrix.
+/// Why a weight without its scales is not measured: its codes alone are another matrix.
 pub(super) const NO_SCALES: &str =
     "quantized, but its scales are missing: without them its codes mean nothing; download the file again";
 /// Why a weight whose parts do not belong together is not measured.
 pub(super) const NO_FIT: &str = "quantized, but its scales do not fit its shape; convert it again";
 
-/// What is found around a tensor that holds codes.
+/// The result of the search around a tensor of codes.
 #[derive(Debug)]
 pub(super) enum Found {
     /// A weight that can be read.
     Weight(Box<Scheme>),
-    /// One that cannot, why, and what lies beside it.
+    /// A weight that can't be decoded, why, and the tensors beside it.
     Refused(String, Vec<String>),
 }
 
-/// What a checkpoint holds.
+/// The tensors of a checkpoint.
 pub(super) struct Inventory<'a> {
     pub stored: &'a Tensors,
     pub tensors: BTreeMap<&'a str, &'a TensorInfo>,
@@ -30,7 +30,7 @@ pub(super) struct Inventory<'a> {
 }
 
 impl<'a> Inventory<'a> {
-    /// What is said of how `tensor` is quantized.
+    /// The configured quantization of `tensor`.
     pub(super) fn quantization(&self, tensor: &TensorInfo) -> &'a Quantization {
         self.stored.quantization(tensor).unwrap_or(self.config)
     }
@@ -45,7 +45,7 @@ impl<'a> Inventory<'a> {
         endings.iter().find_map(|ending| self.get(&format!("{stem}{ending}")))
     }
 
-    /// The names of those of `stem` and `endings` that are there.
+    /// The names made of `stem` and `endings` that exist.
     pub(super) fn parts(&self, stem: &str, endings: &[&str]) -> Vec<String> {
         let named = endings.iter().filter_map(|ending| self.get(&format!("{stem}{ending}")));
         named.map(|tensor| tensor.name.clone()).collect()

@@ -1,4 +1,4 @@
-//! Quantized weights in safetensors: codes and scales as one matrix of the numbers that they stand for.
+//! Quantized weights in safetensors: codes and scales as one matrix of their values.
 //!
 //! One file a family of schemes finds the tensors that make up a weight; `scheme` computes its entries. A weight whose
 //! scales are not there, or do not fit, is never read without them.
@@ -38,7 +38,7 @@ pub(crate) fn open(stored: &Arc<Tensors>, config: &Quantization) -> Catalogue {
     let tensors = stored.list().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let inventory = Inventory { stored, tensors, config };
     let (mut schemes, mut refused) = (BTreeMap::<String, Scheme>::new(), BTreeMap::new());
-    // What scales which weight.
+    // Which tensor scales which weight.
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
     let mut names = BTreeSet::new();
     for tensor in stored.list().iter().filter(|tensor| !is_scale(&inventory, &tensor.name)) {
@@ -112,7 +112,7 @@ fn plain(stored: &Arc<Tensors>) -> Catalogue {
     Catalogue::new(Arc::clone(stored), Holds::Weights, weights, left_out)
 }
 
-/// Whether a tensor holds scales of another, so that its FP8 numbers are no weight.
+/// Whether a tensor holds scales of another, so its FP8 numbers are not a weight.
 fn is_scale(inventory: &Inventory<'_>, name: &str) -> bool {
     let stem = ["_scale", "_scale_inv", "_scale_2"].iter().find_map(|ending| name.strip_suffix(ending));
     stem.is_some_and(|stem| {

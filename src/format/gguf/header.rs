@@ -34,7 +34,7 @@ const ALIGNMENT: u64 = 32;
 /// The fewest bytes that describe a tensor: the length of its name, two counts and an offset.
 const SHORTEST_TENSOR: u64 = 24;
 
-/// What a header says.
+/// The contents of a header.
 pub(crate) struct Header {
     /// The file and its tensors.
     pub(crate) part: Part,
@@ -74,7 +74,7 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: StoredFile) -> Result<Header, Error
     Ok(Header { part, pieces: found.settings.pieces })
 }
 
-/// What to do about blocks that are not decoded.
+/// Advice for blocks that are not decoded.
 const ADVICE: &str = "blocks that are not decoded: convert the file with `llama-quantize --allow-requantize IN.gguf \
                       OUT.gguf F32`, or take the checkpoint it was made from";
 
@@ -84,7 +84,7 @@ struct Described {
     /// Axes with the last varying fastest, unlike in the file.
     shape: Vec<usize>,
     type_id: u32,
-    /// From the start of the data, later from that of the file.
+    /// From the start of the data, later from the start of the file.
     offset: u64,
     /// How many of the file's bytes are its own.
     bytes: u64,
@@ -261,7 +261,7 @@ fn check_places(tensors: &mut [Described], start: u64, file: &StoredFile) -> Res
         }
         (tensor.offset, tensor.bytes, end) = (begin, length, stop);
     }
-    // How long one of an unknown type is, only the next one tells.
+    // The length of a tensor of unknown type follows from the start of the next one.
     let mut next = file.length();
     for tensor in tensors.iter_mut().rev() {
         if kinds::of(tensor.type_id).is_none() {
@@ -283,11 +283,11 @@ fn length(tensor: &Described) -> Result<u64, String> {
     (entries / kind.entries).checked_mul(kind.bytes).ok_or_else(|| "its shape is too large".to_owned())
 }
 
-/// Reads on from the start of a file, never beyond what it or a header may hold.
+/// Reads sequentially from the start of a file, within the limits of the file and of a header.
 struct Cursor<'f> {
     sequence: Sequence<'f>,
     left: u64,
-    /// Whether `left` is what the file has or what a header may have.
+    /// Whether `left` is limited by the file or by the largest header.
     whole: bool,
     /// Why the file could not be read.
     failure: Option<io::Error>,

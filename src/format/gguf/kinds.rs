@@ -1,6 +1,6 @@
 //! The element types of GGUF: which are floats, which are decoded, which are only known by name.
 //!
-//! Decoding is candle's; the numbers of a block are those of the GGUF specification.
+//! candle decodes; block sizes follow the GGUF specification.
 
 use candle_core::quantized::GgmlDType;
 
@@ -19,14 +19,14 @@ pub(crate) struct Kind {
     pub(crate) form: Form,
 }
 
-/// What is done with a type.
+/// How a type is handled.
 #[derive(Clone, Copy)]
 pub(crate) enum Form {
     /// Rows of floats, read as they are.
     Float(Dtype),
     /// Blocks that are decoded to f32.
     Blocks(GgmlDType),
-    /// Numbers that are no weights.
+    /// Numbers that are not weights.
     Integers,
     /// Blocks that are not decoded; only their scale is known.
     Unread(Scale),
@@ -46,7 +46,7 @@ pub(crate) enum Scale {
 }
 
 impl Kind {
-    /// What a tensor of this type holds, as the rest of the program sees it.
+    /// The element type of such a tensor, for the rest of the program.
     pub(crate) fn element(&self) -> Element {
         match self.form {
             Form::Float(dtype) => Element::Float(dtype),

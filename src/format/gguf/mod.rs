@@ -43,7 +43,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
     Ok(Parts { parts, notes: vec![] })
 }
 
-/// The file of a candidate, or all pieces of the model of which it is one; the one model of a folder.
+/// The file of a candidate, or all pieces of its model; the only model of a folder.
 fn files(candidate: &Candidate<'_>) -> Result<Vec<Location>, Error> {
     let location = candidate.location;
     let Content::Folder(names) = &candidate.content else { return folder::pieces(location) };

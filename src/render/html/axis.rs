@@ -58,7 +58,7 @@ impl Axis {
         }
     }
 
-    /// Where `x` stands; what is beyond an end stands at the end.
+    /// The position of `x`, clamped to the ends.
     pub(super) fn at(&self, x: f64) -> f64 {
         let share = match self.scale {
             Scale::Linear => (x - self.low) / (self.high - self.low),

@@ -8,7 +8,7 @@ use super::axis::{Axis, Scale};
 use super::frame::{Frame, Path};
 use super::spectra::{HEIGHT, WIDTH};
 
-/// A picture for each side that was looked at; none where the report holds no directions.
+/// A plot for each side; none if the report has no directions.
 pub(super) fn pictures(report: &Report, row: &Row) -> Markup {
     let directions = row.intruders.as_ref().map_or(&[][..], |Intruders { directions, .. }| directions);
     let limit =

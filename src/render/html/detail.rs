@@ -1,4 +1,4 @@
-//! One matrix: what is news about it, all its numbers, and the pictures of its spectrum.
+//! One matrix: its findings, all its numbers, and the plots of its spectrum.
 
 use maud::{Markup, html};
 
@@ -51,7 +51,7 @@ fn headings() -> Markup {
     html! { th { "column" } th.n { "value" } th.n { "peers' median" } th.n { "spreads away" } th { "among its peers" } }
 }
 
-/// The cells of one finding: the number, its peers', how far it is, and where it stands.
+/// The cells of one finding: the number, its peers' median, the deviation, and its position.
 fn line(model: Model<'_>, finding: &Finding) -> Markup {
     let row = &model.report.rows[finding.row];
     html! {

@@ -16,9 +16,9 @@ pub(super) struct Frame<'a> {
     pub height: f64,
     pub x: Axis,
     pub y: Axis,
-    /// What stands along the axes.
+    /// The labels of the axes.
     pub labels: (&'a str, &'a str),
-    /// What the picture shows, for those who do not see it.
+    /// Alternative text of the plot.
     pub description: &'a str,
 }
 
@@ -149,7 +149,7 @@ impl Path {
     }
 }
 
-/// The places without which the line would look different (Douglas & Peucker 1973).
+/// The points that the line needs (Douglas & Peucker 1973).
 fn telling(places: &[(f64, f64)]) -> Vec<usize> {
     /// Half of a thin line's width.
     const SEEN: f64 = 0.4;

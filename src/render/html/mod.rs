@@ -30,11 +30,11 @@ use views::Model;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// So many matrices have a section of their own; of more, those that stand out most.
+/// Most matrices with a section of their own; beyond, those with the largest deviations.
 const DETAILED: usize = 400;
-/// So many are in the table; of more, those that stand out most.
+/// Most rows of the table; beyond, those with the largest deviations.
 const LISTED: usize = 1500;
-/// So many columns can be looked at against depth.
+/// Most columns that can be plotted against depth.
 const VIEWS: usize = 24;
 
 pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -164,7 +164,7 @@ fn details(model: Model<'_>) -> Markup {
     }
 }
 
-/// The `most` rows that could not be measured or stand out most, in the order of the report.
+/// The `most` rows that could not be measured or deviate most, in report order.
 fn foremost(report: &Report, standing: &Standing, most: usize) -> Vec<usize> {
     let mut rows = standing.order();
     rows.sort_by_key(|row| standout::unmeasured(&report.rows[*row]).is_none());
@@ -173,21 +173,21 @@ fn foremost(report: &Report, standing: &Standing, most: usize) -> Vec<usize> {
     rows
 }
 
-/// The columns that can be looked at over the model, those shown first.
+/// The columns that can be plotted over the model, shown ones first.
 fn drawn(model: Model<'_>, shown: &[&'static Column]) -> Vec<&'static Column> {
     let rest = model.report.columns.iter().filter(|column| !shown.iter().any(|s| s.key == column.key));
     let all = shown.iter().chain(rest).copied();
     all.filter(|column| views::is_drawn(model, column)).take(VIEWS).collect()
 }
 
-/// The column that is looked at first: the one in which the worst matrix stands out.
+/// The column shown first: the one in which the worst matrix deviates.
 fn first(model: Model<'_>, drawn: &[&'static Column]) -> &'static str {
     let worst = model.standing.worst().first().and_then(|row| model.standing.of(*row).first());
     let known = worst.map(|finding| finding.column.key).filter(|key| drawn.iter().any(|c| c.key == *key));
     known.or(drawn.first().map(|column| column.key)).unwrap_or("")
 }
 
-/// Shows one view at a time, where the browser can tell which is chosen; else all of them.
+/// Shows one view at a time if the browser supports it, else all of them.
 fn choices(model: Model<'_>, shown: &[&'static Column]) -> String {
     let rules = drawn(model, shown)
         .into_iter()

@@ -19,7 +19,7 @@ const DEEPEST: f64 = 1e-16;
 /// The linear picture ends this far beyond the noise edge: a few strong directions must not flatten the bulk.
 const BEYOND: f64 = 1.8;
 
-/// All values of the spectrum, descending: those of the outline, and even steps between them.
+/// All values of the spectrum, descending: the outline's, and even steps between them.
 pub(super) fn values(outline: &[(usize, f64)]) -> Vec<f64> {
     let mut values: Vec<f64> = outline.iter().take(1).map(|(_, s)| *s).collect();
     for pair in outline.windows(2) {
@@ -160,7 +160,7 @@ fn power_law(x: f64, (alpha, xmin, share): (f64, f64, f64)) -> f64 {
     share * (alpha - 1.0) / xmin * (x / xmin).powf(-alpha)
 }
 
-/// Histogram of the singular values with what noise of the matrix's level would look like.
+/// Histogram of the singular values with the density of noise of the matrix's level.
 fn bulk(row: &Row, values: &[f64], number: Number<'_>) -> Markup {
     let largest = values[0];
     let edge = number("bulk_edge");

@@ -1,10 +1,10 @@
-//! Which matrices stand out, in which column, and from what: the first thing a reader wants to know.
+//! Finds outliers: which matrices, in which column, compared with which peers.
 //!
 //! A matrix is compared with its peers, those of its module type: with the ones of its block where these are many, as
 //! experts are, else with those of all blocks. Its distance from their median is told in robust standard deviations,
 //! 1.4826 times the median absolute deviation (Iglewicz & Hoaglin 1993). Few peers tell little about their spread, so
-//! it is taken no smaller than that of all module types together, relative to their medians. A number with a standard
-//! error (`alpha` and `alpha_sigma`) is told apart no finer than that.
+//! it is at least the spread of all module types together, relative to their medians. A number with a standard
+//! error (`alpha` and `alpha_sigma`) has at least that spread.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) const NEWS: f64 = 3.5;
 pub(super) const FARTHEST: f64 = 99.0;
 /// From the median absolute deviation to the standard deviation of a normal law.
 const NORMAL: f64 = 1.4826;
-/// A hundredth of the median is one spread at least, and so is one of a count: nobody acts on less.
+/// The spread is at least 1 % of the median, and at least 1 for a count: smaller deviations don't matter.
 const LEAST: f64 = 0.01;
 /// So many peers in one block need no others.
 const MANY: usize = 8;
@@ -37,12 +37,12 @@ pub(super) struct Finding {
     pub group: usize,
 }
 
-/// How every row stands to its peers.
+/// Every row's deviation from its peers.
 #[derive(Debug)]
 pub(super) struct Standing {
     /// Groups of rows that are compared with each other.
     pub peers: Vec<Vec<usize>>,
-    /// What is news, of each row the farthest first.
+    /// The findings of each row, largest first.
     findings: BTreeMap<usize, Vec<Finding>>,
     /// The largest distance of each row, news or not.
     pub severity: Vec<f64>,
@@ -68,7 +68,7 @@ impl Standing {
         standing
     }
 
-    /// What is news about a row, the farthest first.
+    /// The findings of a row, largest first.
     pub(super) fn of(&self, row: usize) -> &[Finding] {
         self.findings.get(&row).map_or(&[], Vec::as_slice)
     }
@@ -111,7 +111,7 @@ impl Standing {
             for row in self.peers[group].clone() {
                 let Some(value) = numbers[row] else { continue };
                 let spread = spread.max(error(row).unwrap_or(0.0));
-                // Where all peers are zero there is no spread: then the farthest of all is as far as can be.
+                // If all peers are zero there is no spread: any other value is as far as can be.
                 let unit = if spread > 0.0 { spread } else { far / FARTHEST };
                 let distance = ((value - median) / unit).clamp(-FARTHEST, FARTHEST);
                 self.severity[row] = self.severity[row].max(distance.abs());

@@ -1,4 +1,4 @@
-//! The tables of the page: all matrices, module types, what was skipped, and what the columns mean.
+//! The tables of the page: all matrices, module types, skipped tensors, and the meaning of the columns.
 
 use maud::{Markup, html};
 
@@ -73,7 +73,7 @@ pub(super) fn kinds(model: Model<'_>, shown: &[&Column]) -> Markup {
     }
 }
 
-/// What is no matrix, with the reason.
+/// Skipped tensors, with the reason.
 pub(super) fn skipped(report: &Report) -> Markup {
     html! {
         div.wide { table {
@@ -97,7 +97,7 @@ pub(super) fn columns(report: &Report) -> Markup {
     }
 }
 
-/// Where the numbers come from and what decides them.
+/// The source of the numbers, and the settings.
 pub(super) fn origin(report: &Report) -> Markup {
     html! {
         dl {

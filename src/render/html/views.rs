@@ -15,7 +15,7 @@ use super::standout::Standing;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
-/// More lines cannot be told apart.
+/// The eye can't distinguish more lines.
 const LINES: usize = 16;
 /// Colors of lines and steps of the heat map, as the style sheet defines them.
 const COLORS: usize = 8;
@@ -25,7 +25,7 @@ const CELL: (f64, f64) = (22.0, 64.0);
 /// Most characters of a module type's name.
 const NAME: usize = 34;
 
-/// What the views of all columns share.
+/// Data shared by the views of all columns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Model<'a> {
     pub report: &'a Report,
@@ -85,7 +85,7 @@ impl Grid<'_> {
         cells.filter_map(|(block, kind)| Some(self.spread(*block, *kind)?.median)).collect()
     }
 
-    /// The same without those that stand out, which would leave the others one color.
+    /// The same without outliers, which would leave the others one color.
     fn usual(&self) -> Vec<f64> {
         let cells = self.model.kinds.cells.iter().filter(|(_, rows)| !self.is_news(rows));
         cells.filter_map(|((block, kind), _)| Some(self.spread(*block, *kind)?.median)).collect()
@@ -140,7 +140,7 @@ impl Grid<'_> {
         matches!(self.column.format, Format::Share | Format::Change)
     }
 
-    /// As it stands along the axis: shares and changes in percent.
+    /// As on the axis: shares and changes in percent.
     fn scaled(&self, x: f64) -> f64 {
         if self.is_share() { 100.0 * x } else { x }
     }
@@ -295,7 +295,7 @@ struct Colors {
 }
 
 impl Colors {
-    /// Colors of `all` numbers that tell the `usual` ones apart.
+    /// Colors of `all` numbers, scaled to the `usual` ones.
     fn of(all: &[f64], usual: &[f64]) -> Self {
         let (least, greatest) = extremes(all);
         let (low, high) = extremes(if usual.len() > 1 { usual } else { all });

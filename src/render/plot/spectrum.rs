@@ -22,7 +22,7 @@ pub enum Picture {
 /// Draws `spectrum`, the values of `row`.
 ///
 /// # Errors
-/// What the writer says.
+/// Errors of the writer.
 pub fn write_picture(
     row: &Row,
     spectrum: &Spectrum,
@@ -155,7 +155,7 @@ fn scree(
     write_words(&words.collect::<Vec<_>>(), width, out)
 }
 
-/// What stands at the left, the middle and the right end of an axis.
+/// The labels at the left, the middle and the right end of an axis.
 fn write_ends([left, middle, right]: &[String; 3], cells: usize, out: &mut dyn Write) -> io::Result<()> {
     let before = (cells / 2).saturating_sub(left.width() + middle.width() / 2);
     let used = left.width() + before + middle.width() + right.width();

@@ -25,7 +25,7 @@ pub(super) struct Client {
     hub: Hub,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Problem {
     /// The user stopped the run.
@@ -84,7 +84,7 @@ impl Client {
     pub(super) fn fill(&self, url: &str, offset: u64, out: &mut [u8]) -> Result<(usize, u64), Problem> {
         let (mut filled, mut known, mut attempt) = (0, None, 0);
         loop {
-            // What has come before a connection broke is kept.
+            // Bytes received before a connection broke are kept.
             let end = known.map_or(out.len() as u64, |length: u64| length.saturating_sub(offset));
             let rest = out.get_mut(filled..out.len().min(end as usize)).unwrap_or_default();
             match (known, rest) {
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// Fills `out` from `offset` with what one answer brings, counts it, and notes how long the file is, which must be
+    /// Fills `out` from `offset` with one response, counts the bytes, and records the file's length, which must be
     /// as it was before.
     fn part(
         &self,
@@ -151,7 +151,7 @@ impl Client {
         self.checked(answer, range.is_some())
     }
 
-    /// `answer`, if it holds what was asked for.
+    /// `answer`, if it holds the requested bytes.
     fn checked(&self, answer: Response<Body>, ranged: bool) -> Result<Response<Body>, Problem> {
         let endpoint = self.endpoint();
         let refused = |why: String| Err(Problem::Refused(why));
@@ -202,7 +202,7 @@ fn broken(error: &std::io::Error) -> Problem {
     Problem::Passing(format!("the connection broke: {}", brief(&error.to_string())), None)
 }
 
-/// The file's length, once the answer says that it holds what was asked for.
+/// The file's length, if the response holds the requested bytes.
 fn content_range(answer: &Response<Body>, asked: &Range<u64>) -> Result<u64, String> {
     let text = answer.headers().get("Content-Range").and_then(|value| value.to_str().ok()).unwrap_or("");
     let parsed = || {
@@ -225,7 +225,7 @@ fn content_range(answer: &Response<Body>, asked: &Range<u64>) -> Result<u64, Str
     Ok(length)
 }
 
-/// A part of a path as it may stand in an address.
+/// A part of a path, encoded for an address.
 pub(super) fn encoded(part: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
     part.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()

@@ -21,7 +21,7 @@ use client::{Client, Problem, encoded};
 pub struct Hub {
     /// Its address, as in `https://huggingface.co`.
     pub endpoint: String,
-    /// What proves who asks; sent to the endpoint alone.
+    /// The user's token; sent only to the endpoint.
     pub token: Option<String>,
     /// Whether the user wants to stop.
     pub is_interrupted: fn() -> bool,
@@ -31,7 +31,7 @@ pub struct Hub {
 const LONGEST_LIST: u64 = 100_000_000;
 /// Texts of at most so many bytes are kept: settings are read more than once.
 const LONGEST_KEPT: usize = 1_000_000;
-/// What is fetched of a file when it is opened: the headers of most shards are shorter.
+/// Bytes fetched when a file is opened: most headers are shorter.
 const HEAD: usize = 1 << 16;
 
 /// A repository at one commit.
@@ -42,7 +42,7 @@ pub struct Remote {
     files: BTreeSet<PathBuf>,
     /// Texts that were fetched.
     texts: Mutex<BTreeMap<PathBuf, Arc<[u8]>>>,
-    /// The file that was opened last: what tells its format is read again with its header.
+    /// The file that was opened last: its first bytes are read again with its header.
     latest: Mutex<Option<(PathBuf, RemoteFile)>>,
 }
 
@@ -67,7 +67,7 @@ struct Sibling {
 }
 
 impl Remote {
-    /// Asks the hub for what `address` names; gives its commit, too.
+    /// Asks the hub for the files of `address` and its commit.
     ///
     /// # Errors
     /// When the hub does not answer, does not have it, or wants to know who asks.

@@ -85,7 +85,7 @@ pub(super) fn read(bytes: u64) -> Job {
     Job { flops: bytes as f64 * hygiene::OPERATIONS_PER_BYTE, bytes: bytes.min(4 * hygiene::BLOCK as u64) }
 }
 
-/// What it costs to measure a row at most.
+/// The largest cost of measuring a row.
 pub(super) fn measuring(sides: &Sides, task: &MatrixTask, settings: &Settings) -> Job {
     let none = Measurements::default();
     let base = task.base.as_ref().map(|layer| side::half(&sides.base, layer, &none));

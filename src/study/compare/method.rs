@@ -19,15 +19,15 @@ pub(super) struct Method {
     pub(super) precision: Precision,
     /// As the report says it.
     pub(super) settings: Vec<(&'static str, String)>,
-    /// What both sides have numbers for.
+    /// The metrics that both sides have.
     pub(super) columns: Vec<&'static Column>,
 }
 
 impl Method {
-    /// What `sides` have in common, or what they were told to be measured with.
+    /// The settings that `sides` share, or that were given.
     ///
     /// # Errors
-    /// When two reports were made differently, or one differently from what was asked for.
+    /// If two reports have different settings, or one differs from the options.
     pub(super) fn shared(
         sides: &[&ComparedSide],
         names: Option<Names>,
@@ -56,7 +56,7 @@ impl Method {
         Ok(method.with_columns(&reports))
     }
 
-    /// What `sides` can say without a decomposition: how reports were measured does not matter.
+    /// The columns of `sides` without a decomposition: the settings of reports don't matter.
     pub(super) fn of_bytes(sides: &[&ComparedSide]) -> Self {
         let reports = || sides.iter().filter_map(|side| side.saved());
         let has = |column: &&'static Column| reports().all(|saved| saved.columns.contains(column));

@@ -39,7 +39,7 @@ pub(super) use assembly::complete;
 use assembly::{key, numbers_of};
 pub use side::{ComparedSide, Sides};
 
-/// What is asked.
+/// The options.
 #[derive(Debug, Clone, Copy)]
 pub struct CompareRequest {
     /// How much is done.
@@ -63,7 +63,7 @@ pub enum Depth {
     Bytes,
     /// Bytes are read where they decide what changed; that is measured.
     Changes,
-    /// What did not change is measured, too.
+    /// Unchanged matrices are measured, too.
     Everything,
 }
 
@@ -205,7 +205,7 @@ impl Comparison {
         Estimate::new(&layers, jobs.collect(), self.tasks.iter().map(bytes).sum(), skipped)
     }
 
-    /// What names and headers tell of a row.
+    /// The fields of a row that come from names and headers.
     fn row(&self, task: &MatrixTask) -> Option<Row> {
         let layer = task.layer()?;
         let tuned = &self.question.sides.tuned;
@@ -233,7 +233,7 @@ impl Comparison {
         })
     }
 
-    /// What a reader should know of how the files of all sides were chosen, each note once.
+    /// Notes on the choice of files of all sides, each once.
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = vec![];
         let Sides { base, tuned } = &self.question.sides;
@@ -251,7 +251,7 @@ impl Comparison {
     }
 }
 
-/// How an adapter stores what it added to a matrix.
+/// How an adapter stores its update of a matrix.
 fn update(side: &ComparedSide, layer: &Layer) -> Option<Update> {
     side.weights()?.update(layer)
 }
@@ -261,7 +261,7 @@ impl Study for Comparison {
         let Question { sides, words, vocabulary, columns, .. } = &self.question;
         let all: Vec<&Skipped> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
         let kept = all.iter().filter(|skipped| self.filter.keeps(bare(&skipped.tensor)));
-        // What failed has a row that says so.
+        // Failed matrices have a row that says so.
         let skipped: Vec<Skipped> =
             kept.map(|skipped| Skipped { failed: None, ..(*skipped).clone() }).collect();
         let mut origins = sides.tuned.iter().map(|(name, side)| (name, &side.origin));

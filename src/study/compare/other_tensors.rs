@@ -70,7 +70,7 @@ impl Sides {
         others
     }
 
-    /// Takes out what scales a weight of one side that the other stores without scales: it came with the type, or went
+    /// Removes scales of a weight that the other side stores without scales: they came with the type, or went
     /// with it, and the row of the weight says so.
     fn without_scales_of_one_side(&self, others: &mut [OtherTensor]) {
         let plain = |side: &ComparedSide| -> BTreeSet<String> {
@@ -241,7 +241,7 @@ fn is_sound(nonfinite: Value) -> bool {
     matches!(nonfinite, Value::Count(0) | Value::Missing(MissingReason::Absent))
 }
 
-/// What the bytes of a tensor say: as a report has it, or as they are read.
+/// Findings from the bytes of a tensor: of a report, or read now.
 fn read(side: &ComparedSide, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
     match (source(side), &entry.stored, &entry.tensor.failed) {
         (Some(source), Some(stored), _) => hygiene::content(source, stored),

@@ -25,14 +25,14 @@ pub struct ComparedSide {
     pub(super) layers: Vec<Arc<Layer>>,
     /// Its tensors that are not matrices.
     pub(super) skipped: Vec<Skipped>,
-    /// The same without what belongs to an adapter and to no model.
+    /// The same without the tensors that only an adapter has.
     pub(super) others: Vec<Skipped>,
     pub(super) data: SideData,
     /// The file or folder that was opened.
     pub(super) roots: Vec<PathBuf>,
 }
 
-/// What can be read of a side.
+/// The readable part of a side: weights or a report.
 #[expect(clippy::large_enum_variant, reason = "there is one for each side of a run")]
 pub(super) enum SideData {
     /// Weights.
@@ -55,7 +55,7 @@ impl Sides {
         sides
     }
 
-    /// What was left out of any side, of what `filter` keeps.
+    /// Tensors that were skipped on any side, of those that `filter` keeps.
     pub fn skipped(&self, filter: &Filter) -> impl Iterator<Item = &Skipped> {
         let skipped = self.all().flat_map(|side| &side.skipped);
         skipped.filter(|skipped| filter.keeps(bare(&skipped.tensor)))
@@ -148,7 +148,7 @@ impl ComparedSide {
         Measurements(columns.iter().filter_map(value).collect())
     }
 
-    /// What a reader should know of how its files were chosen.
+    /// Notes on the choice of its files.
     pub(super) fn notes(&self) -> Vec<String> {
         self.weights().map_or_else(Vec::new, |source| source.notes().to_vec())
     }
@@ -172,7 +172,7 @@ impl ComparedSide {
         matches!(&self.data, SideData::Saved(_, _, copies) if copies.contains(&layer.name))
     }
 
-    /// The error about what could not be read or decomposed when the report was written.
+    /// The error for a matrix that failed when the report was written.
     pub(super) fn failed(&self, failure: &str) -> Error {
         let what = format!("could not be measured when the report was written: {}", printable(failure));
         Error::malformed(Path::new(&self.origin.path), what)

@@ -3,7 +3,7 @@
 use crate::analysis::compare::Retyped;
 use crate::report::Standing;
 
-/// How two tensors stand to each other as far as their headers, shape and type, tell: the same until bytes are looked at.
+/// The status of two tensors from their headers (shape and type); unchanged until bytes are compared.
 pub(super) fn between<S: PartialEq, T: PartialEq>(
     base: Option<(S, T)>,
     tuned: Option<(S, T)>,
@@ -24,7 +24,7 @@ pub(super) fn between<S: PartialEq, T: PartialEq>(
     }
 }
 
-/// One word for how a matrix stands on all sides.
+/// One status of a matrix for all sides.
 pub(super) fn summary(standings: &[Option<Standing>]) -> Standing {
     let all = |which: Standing| standings.iter().flatten().all(|standing| *standing == which);
     let same = [Standing::Unchanged, Standing::Added, Standing::Removed, Standing::Reshaped];

@@ -80,7 +80,7 @@ impl Sides {
     }
 }
 
-/// What the output layers of language models are called.
+/// Names of the output layers of language models.
 const HEADS: [&str; 4] = ["lm_head", "embed_out", "output", "head"];
 
 /// Whether only the tuned side stores it, and it is a model's output layer.
@@ -90,7 +90,7 @@ fn is_head(unpaired: &Unpaired) -> bool {
     HEADS.contains(&name.rsplit('.').next().unwrap_or_default())
 }
 
-/// Gives rows of one name those of their tensors: of two matrices that are called alike, one side may lack one.
+/// Names rows that share a name by their tensors: one side may lack one of the two matrices.
 fn tell_apart(tasks: &mut [MatrixTask]) {
     let full = |task: &MatrixTask| {
         let own = task.base.as_deref().or_else(|| task.layer());
@@ -109,7 +109,7 @@ impl MatrixTask {
         self.tuned.iter().flatten().next().or(self.base.as_ref()).map(AsRef::as_ref)
     }
 
-    /// How the matrix stands on a tuned side as far as headers tell.
+    /// The status of the matrix on a tuned side, from headers.
     pub(super) fn standing(&self, side: usize) -> (Option<Standing>, Retyped) {
         fn header(layer: &Arc<Layer>) -> ((usize, usize), &str) {
             ((layer.rows, layer.cols), layer.storage())

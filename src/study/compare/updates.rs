@@ -5,7 +5,7 @@ use crate::error::Error;
 
 use super::side::{ComparedSide, SideData};
 
-/// Refuses sides of which some hold weights and some updates, or one matrix both ways.
+/// Refuses to compare weights with updates.
 pub(super) fn check(sides: &[&ComparedSide]) -> Result<(), Error> {
     let reports: Vec<(&ComparedSide, &Saved)> =
         sides.iter().filter_map(|side| Some((*side, side.saved()?))).collect();
