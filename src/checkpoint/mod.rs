@@ -32,11 +32,11 @@ pub enum Factors {
 pub struct Opening<'a> {
     /// Which of its files to use.
     pub choice: Choice<'a>,
-    /// The configuration of an adapter, where it does not lie beside the weights.
+    /// The configuration of an adapter, if it is not beside the weights.
     pub adapter_config: Option<&'a Path>,
     /// The adapter as it was before training, subtracted from the present one.
     pub adapter_init: Option<&'a Path>,
-    /// The checkpoint that an adapter changes.
+    /// The base of an adapter.
     pub base: Option<Arc<Catalogue>>,
     /// Decomposes a matrix of the base, for adapters that cut its last directions off (KaSA).
     pub beyond: Option<Beyond>,

@@ -19,7 +19,7 @@ pub(super) struct Allocate {
     ///
     /// `sparsity`: how much of each matrix to prune, more where the exponent is large (AlphaPruning), `--target` on
     /// average over all entries. `lr`: a learning rate for each matrix, faster where the exponent is large (TempBalance).
-    /// Matrices outside the numbered blocks of a model, as embeddings are, get no number.
+    /// Matrices outside the numbered blocks of a model, such as embeddings, get no number.
     #[arg(long = "allocate", value_name = "KIND[=FILE]", value_parser = destination)]
     to: Option<Destination>,
     /// The share of all entries to prune [default: 0.7]
@@ -28,20 +28,20 @@ pub(super) struct Allocate {
     /// Sparsities before scaling lie from 1 − EPSILON to 1 + EPSILON [default: 0.3]
     #[arg(long, value_name = "EPSILON", requires = "to", value_parser = epsilon)]
     epsilon: Option<f64>,
-    /// What shares one exponent [default: block for sparsity, layer for lr]
+    /// What one exponent applies to [default: block for sparsity, layer for lr]
     #[arg(long, value_name = "WHAT", requires = "to", value_enum)]
     per: Option<PerName>,
-    /// Whose way with sparsities above 1 to repeat
+    /// Treat sparsities above 1 as in another tool's code
     #[arg(long, value_name = "WHOSE", requires = "to", value_enum)]
     compat: Option<Compat>,
-    /// The learning rate that is spread [default: 1]
+    /// The base learning rate [default: 1]
     #[arg(long, value_name = "RATE", requires = "to", value_parser = rate)]
     lr: Option<f64>,
     /// How an exponent becomes a learning rate [default: linear]
     #[arg(long, value_name = "HOW", requires = "to", value_enum)]
     map: Option<MapName>,
-    /// The lowest and highest multiple of the learning rate by linear and step [default: 0.5,1.5]; the scales below and
-    /// above the mean by sigmoid [default: 0.25,0.25]
+    /// For linear and step: the lowest and highest multiple of the learning rate [default: 0.5,1.5]; for sigmoid: the
+    /// scales below and above the mean [default: 0.25,0.25]
     #[arg(long, value_name = "LOW,HIGH", requires = "to", value_parser = range)]
     range: Option<Range>,
 }

@@ -15,7 +15,7 @@ use super::settings::{FileRule, NAME, Shared};
 use super::values::When;
 use super::{Status, print};
 
-/// Says what is set, and by what: the command line, `svdkit.toml` or a default.
+/// Shows which settings apply and where each comes from: the command line, `svdkit.toml` or a default.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 /// The formats by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FormatName {
-    /// For a person at a terminal
+    /// A table for the terminal
     Table,
     /// One array of objects
     Json,

@@ -17,7 +17,7 @@ use super::values::percent;
 
 /// Advice that other tools read.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Advice for other tools")]
+#[command(next_help_heading = "Output for other tools")]
 pub(super) struct Emit {
     /// Write KIND to FILE, or to stdout instead of the table: peft-rank-pattern, spectrum-yaml or kohya; may be repeated
     ///
@@ -27,7 +27,7 @@ pub(super) struct Emit {
     /// cut to, by the rules of `--resize`.
     #[arg(id = "emit", long, value_name = "KIND[=FILE]", value_parser = emission)]
     asked: Vec<Emission>,
-    /// Ranks to give, on average to a matrix: one each where it holds the largest share of a matrix's energy
+    /// Average rank of a matrix; ranks go where they hold the largest share of a matrix's energy
     #[arg(long, value_name = "R", requires = "emit", value_parser = clap::value_parser!(u32).range(1..))]
     budget: Option<u32>,
     /// No matrix gets more than RHO times the budget

@@ -41,13 +41,13 @@ const SHOWN: [&str; 8] = [
 pub(super) struct Arguments {
     #[command(flatten)]
     input: Input,
-    /// Whose published setting to start from; the options below change it
+    /// Published settings to start from; the options below override them
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Preset::Language, help_heading = "Windows")]
     preset: Preset,
-    /// Rows of a window; less where the matrix is smaller [default: 2000, for images 100]
+    /// Rows of a window; fewer if the matrix is smaller [default: 2000, for images 100]
     #[arg(long, value_name = "ROWS", help_heading = "Windows")]
     window: Option<NonZeroUsize>,
-    /// Columns of a window over its rows [default: 1]
+    /// Columns of a window divided by its rows [default: 1]
     #[arg(long, value_name = "RATIO", value_parser = ratio, help_heading = "Windows")]
     aspect: Option<f64>,
     /// Windows along each side of a matrix, so up to N² in all; the work grows like N² [default: 15, for images 9]
@@ -56,10 +56,10 @@ pub(super) struct Arguments {
     /// Where a tail may start [default: peak, for images median]
     #[arg(long, value_name = "RULE", value_enum, help_heading = "Windows")]
     xmin: Option<StartName>,
-    /// How kernels of convolutions are taken [default: fold, for images farms]
+    /// How to treat convolution kernels [default: fold, for images farms]
     #[arg(long, value_name = "HOW", value_enum, help_heading = "Windows")]
     conv: Option<ConvolutionName>,
-    /// How exact small singular values have to be
+    /// How exact small singular values are
     #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast, help_heading = "Windows")]
     precision: PrecisionName,
     #[command(flatten)]
@@ -78,11 +78,11 @@ enum Preset {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum StartName {
-    /// Anywhere: the start of smallest Kolmogorov–Smirnov distance
+    /// Anywhere: the start with the smallest Kolmogorov–Smirnov distance
     Ks,
     /// At the median
     Median,
-    /// Near the peak of the density, as AlphaPruning's and FARMS' code has it, a mistake in its lower bound included
+    /// Near the peak of the density, as in AlphaPruning's and FARMS' code, including a mistake in its lower bound
     Peak,
     /// Near the peak of the density, from 0.95 to 1.5 times it
     PeakFixed,
@@ -92,7 +92,7 @@ enum StartName {
 enum ConvolutionName {
     /// As one matrix, out × (in·k·k)
     Fold,
-    /// As FARMS' code has it: square blocks of each kernel position, one exponent a row of blocks, their mean
+    /// As in FARMS' code: square blocks of each kernel position, one exponent for each row of blocks, and their mean
     Farms,
 }
 

@@ -18,30 +18,30 @@ use super::outputs::Outputs;
 use super::stdout;
 use super::values::{When, filter};
 
-/// Lists what a checkpoint holds: its tensors by pattern, their sizes, what would be measured and what left out and why, its
-/// files, and what the settings beside it claim. Reads headers alone.
+/// Lists the tensors of a checkpoint by pattern, with sizes, what becomes of each and why, its files, and the settings
+/// beside it. Reads headers only.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME or ORG/NAME@REV in its cache
+    /// A checkpoint or an adapter: a file, a folder, or a model in the Hugging Face cache (ORG/NAME or ORG/NAME@REV)
     model: PathBuf,
-    /// The checkpoint that an adapter changes
-    #[arg(long, value_name = "BASE", help_heading = "What to look at")]
+    /// The base of an adapter
+    #[arg(long, value_name = "BASE", help_heading = "Input")]
     base: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
     /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
-    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
     include: Vec<String>,
     /// Leave out matrices whose name matches, as in 'lm_head'; may be repeated
-    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
     exclude: Vec<String>,
     /// What stdout gets: table, json, jsonl, csv or markdown
     #[arg(long, value_name = "FORMAT", value_parser = format, default_value = "table", help_heading = "Output")]
     format: FormatName,
-    /// Write it to FILE as well, in the format of its extension; may be repeated
+    /// Also write it to FILE, in the format of its extension; may be repeated
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Vec<PathBuf>,
-    /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
+    /// Don't put ' before CSV text that a spreadsheet would take for a formula
     #[arg(long, help_heading = "Output")]
     csv_raw: bool,
     /// When to use color

@@ -33,29 +33,29 @@ const SHOWN: [&str; 7] = [
 /// Low-rank adapters tend to have them, full fine-tunes hardly any (Shuttleworth et al. 2024, arXiv 2410.21228).
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The checkpoint that was started from
+    /// The original checkpoint
     base: PathBuf,
-    /// What came of it: a checkpoint or an adapter
+    /// The fine-tune: a checkpoint or an adapter
     tuned: PathBuf,
-    /// How many leading directions of each matrix to look at
+    /// Number of leading directions to check in each matrix
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     k: usize,
-    /// Below this best cosine a direction is an intruder
+    /// A direction is an intruder if its best cosine is below this
     #[arg(long, value_name = "COSINE", default_value_t = 0.5, value_parser = cosine)]
     epsilon: f64,
     /// Which singular vectors to compare
     #[arg(long, value_name = "SIDE", value_enum, default_value_t = SideName::Left)]
     side: SideName,
-    /// Whose leading directions: of the tuned weight, or of the update alone
+    /// Which leading directions: those of the tuned weight, or of the update alone
     #[arg(long, value_name = "WHOSE", value_enum, default_value_t = OfName::Tuned)]
     of: OfName,
-    /// Count at other limits, too: epsilon=FIRST:LAST:STEP
+    /// Also count at other limits: epsilon=FIRST:LAST:STEP
     #[arg(long, value_name = "RANGE", value_parser = sweep)]
     sweep: Option<Sweep>,
-    /// Report every leading direction: its singular value, best cosine, and the base's vector that comes closest
+    /// Report every leading direction: its singular value, best cosine, and the closest vector of the base
     #[arg(long)]
     detail: bool,
-    /// The best cosines themselves instead of bounds that decide; slower where there are intruders
+    /// Compute the best cosines instead of bounds; slower if there are intruders
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
@@ -63,10 +63,10 @@ pub(super) struct Arguments {
     /// Write a copy of TUNED whose intruders keep only this share of their strength: 0 removes them, 1 leaves them
     #[arg(long, value_name = "KEEP", value_parser = share, requires = "out", help_heading = "Mitigated copy")]
     mitigate: Option<f64>,
-    /// The folder to write it into; it must be empty or not exist
+    /// The folder for the copy; must be empty or not exist
     #[arg(long, value_name = "DIR", requires = "mitigate", help_heading = "Mitigated copy")]
     out: Option<PathBuf>,
-    /// The rank of mitigated updates of an adapter [default: the adapter's own]
+    /// The rank of a mitigated adapter [default: its own]
     #[arg(long, value_name = "R", requires = "mitigate", value_parser = at_least_one, help_heading = "Mitigated copy")]
     rank: Option<usize>,
     #[command(flatten)]
@@ -75,9 +75,9 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SideName {
-    /// Left vectors, in the space of outputs, as the paper does
+    /// Left vectors, in the output space, as in the paper
     Left,
-    /// Right vectors, in the space of inputs
+    /// Right vectors, in the input space
     Right,
     /// Both
     Both,
@@ -85,7 +85,7 @@ enum SideName {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OfName {
-    /// The tuned weight, base + update, as the paper does
+    /// The tuned weight, base + update, as in the paper
     Tuned,
     /// The update alone
     Delta,

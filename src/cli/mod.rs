@@ -38,10 +38,10 @@ use crate::error::{Error, printable};
 use signal::is_interrupted;
 use stdout::print;
 
-/// Says what the singular values of a model checkpoint say, matrix by matrix.
+/// Spectral diagnostics for model weights: find noisy, collapsed or outlier layers, and what a fine-tune changed.
 ///
-/// Reads safetensors and PyTorch checkpoints where they lie: no model is built, no GPU and no Python is needed, and only
-/// a few matrices are in memory at a time.
+/// Reads safetensors, GGUF, NumPy and PyTorch files, sharded folders, Diffusers pipelines and adapters. Needs no GPU
+/// and no Python, never builds the model, and keeps only a few matrices in memory.
 #[derive(Debug, Parser)]
 #[command(name = "svdkit", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Arguments {
@@ -57,17 +57,17 @@ Examples:
   svdkit farms MODEL_FOLDER --allocate sparsity=prune.json
   svdkit compare report.json MODEL_FOLDER --fail-if 'effective_rank_change < -10%'
 
-Exit codes: 0 fine · 1 a rule was broken · 2 could not look · 130 interrupted";
+Exit codes: 0 fine · 1 a rule was broken · 2 error: bad usage or unreadable input · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Norms, ranks, tail exponent, noise edge and spikes of each matrix
     Spectrum(spectrum::Arguments),
-    /// What changed from one checkpoint, or saved report, to another
+    /// What changed between two checkpoints or saved reports
     ///
-    /// Every metric on both sides, how far entries, singular values and directions have moved, what is new or gone.
-    /// Matrices whose bytes are the same are not decomposed. A report that `svdkit spectrum` saved makes a baseline for
-    /// CI: what did not change keeps its numbers, the rest is measured the same way.
+    /// Shows every metric on both sides, how far entries, singular values and directions have moved, and which tensors
+    /// were added or removed. Unchanged matrices are not decomposed. A report saved by `svdkit spectrum` is a baseline
+    /// for CI: unchanged matrices keep its numbers, the others are measured with its settings.
     Compare(compare::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
@@ -75,9 +75,9 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
-    /// What a checkpoint holds, from headers alone: tensors by pattern, sizes, files, settings
+    /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
     Inspect(inspect::Arguments),
-    /// What is set, and by what: the command line, `svdkit.toml` or a default
+    /// Which settings apply, and where each comes from: the command line, `svdkit.toml` or a default
     Config(config::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]

@@ -21,10 +21,10 @@ use super::{cgroup, remark};
 /// The input options of a command on one model.
 #[derive(Debug, Args)]
 pub(super) struct Input {
-    /// A checkpoint or an adapter: a file, a folder as the Hugging Face hub lays it out, or ORG/NAME or ORG/NAME@REV in its cache
+    /// A checkpoint or an adapter: a file, a folder, or a model in the Hugging Face cache (ORG/NAME or ORG/NAME@REV)
     pub model: PathBuf,
-    /// Look at the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed
-    #[arg(long, value_name = "BASE", help_heading = "What to look at")]
+    /// Measure the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed
+    #[arg(long, value_name = "BASE", help_heading = "Input")]
     pub base: Option<PathBuf>,
     #[command(flatten)]
     pub reading: Reading,
@@ -33,23 +33,23 @@ pub(super) struct Input {
 /// How a checkpoint is read: which files, an adapter's configuration, and splitting of fused tensors.
 #[derive(Debug, Args)]
 pub(super) struct Reading {
-    /// Take the files of this variant from a folder: 'fp16' for model.fp16.safetensors
-    #[arg(long, value_name = "NAME", help_heading = "What to look at")]
+    /// Read this variant from a folder: 'fp16' for model.fp16.safetensors
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
     variant: Option<String>,
     /// Only this component of a Diffusers pipeline, as in 'unet'; may be repeated
-    #[arg(long, value_name = "NAME", help_heading = "What to look at")]
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
     component: Vec<String>,
-    /// The configuration of an adapter, where it does not lie beside the weights
-    #[arg(long, value_name = "FILE", help_heading = "What to look at")]
+    /// The configuration of an adapter, if it is not beside the weights
+    #[arg(long, value_name = "FILE", help_heading = "Input")]
     adapter_config: Option<PathBuf>,
-    /// An adapter as it was before training, where that took a part out of the base (PiSSA, OLoRA, CorDA)
-    #[arg(long, value_name = "ADAPTER", help_heading = "What to look at")]
+    /// The adapter as it was before training, for initializations that change the base (PiSSA, OLoRA, CorDA)
+    #[arg(long, value_name = "ADAPTER", help_heading = "Input")]
     adapter_init: Option<PathBuf>,
-    /// Queries, keys and values that one tensor holds as a matrix each (GPT-2, GPT-NeoX, BLOOM, Phi-3, MPT)
-    #[arg(long, help_heading = "What to look at")]
+    /// Split fused attention into queries, keys and values (GPT-2, GPT-NeoX, BLOOM, Phi-3, MPT)
+    #[arg(long, help_heading = "Input")]
     split_qkv: bool,
     /// Read the factors of an adapter as weights of their own, not as the updates that they make
-    #[arg(long, conflicts_with_all = ["adapter_config", "adapter_init"], help_heading = "What to look at")]
+    #[arg(long, conflicts_with_all = ["adapter_config", "adapter_init"], help_heading = "Input")]
     as_weights: bool,
 }
 
@@ -78,42 +78,43 @@ pub(super) struct Common {
     /// What stdout gets
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = FormatName::Table, help_heading = "Output")]
     pub format: FormatName,
-    /// Write the report to FILE as well, in the format of its extension (json, jsonl, csv, md, html, xml, txt); may be repeated
+    /// Also write the report to FILE, in the format of its extension (json, jsonl, csv, md, html, xml, txt); may be
+    /// repeated
     ///
     /// FORMAT=FILE names the format, as in gitlab=quality.json.
     /// Files are created before the work starts and appear complete or not at all.
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Vec<PathBuf>,
-    /// Columns of the table, separated by commas, or 'all' (machine formats always carry all)
+    /// Columns of the table, separated by commas, or 'all' (machine formats always have all)
     #[arg(long, value_name = "KEYS", value_delimiter = ',', help_heading = "Output")]
     pub columns: Vec<String>,
-    /// Sort rows by a column, smallest first; '-COLUMN' for largest first. Rows without a value come last
+    /// Sort rows by a column, lowest first; '-COLUMN' for highest first. Rows without a value come last
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
     pub sort: Option<String>,
-    /// What the table shows of eight experts and more
+    /// How the table shows eight or more experts
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = ExpertRows::Fold, help_heading = "Output")]
     pub experts: ExpertRows,
     /// Numbers alone, without the sentences on what stands out in them
     #[arg(long, help_heading = "Output")]
     pub no_findings: bool,
-    /// Do not put ' before text cells of a CSV that a spreadsheet would take for formulas
+    /// Don't put ' before CSV text that a spreadsheet would take for a formula
     #[arg(long, help_heading = "Output")]
     pub csv_raw: bool,
-    /// No progress and no remarks on stderr; errors stay
+    /// No progress and no notes on stderr; errors are still shown
     #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more on stderr: the plan, each skipped tensor, the time taken
+    /// More on stderr: the plan, each skipped tensor, the time taken
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
-    /// Exit with 2 when a tensor that may be a weight was left out, not only when one could not be measured
+    /// Also exit with 2 if a tensor that may be a weight was left out
     ///
-    /// Vectors, numbers and masks do not count, nor do scales of other tensors, what a filter drops, and what has no
-    /// partner in the base.
+    /// Vectors, numbers and masks don't count. Neither do scales of other tensors, filtered tensors, and tensors
+    /// without a partner in the base.
     #[arg(long, help_heading = "Gate")]
     pub strict: bool,
 
-    /// Only say what would be done: matrices, work, memory, time. Reads headers alone
+    /// Only show the plan: matrices, work, memory, time. Reads headers only
     #[arg(long, help_heading = "Resources")]
     pub dry_run: bool,
 }
@@ -121,7 +122,7 @@ pub(super) struct Common {
 /// The formats by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FormatName {
-    /// For a person at a terminal
+    /// A table for the terminal
     Table,
     /// The whole report, one row a line
     Json,
@@ -131,11 +132,11 @@ pub(super) enum FormatName {
     Csv,
     /// For a pull request or a job summary
     Markdown,
-    /// One page for a browser, with pictures; it needs no network
+    /// One page for a browser, with plots; needs no network
     Html,
-    /// JUnit XML: a test case a rule, for build servers
+    /// JUnit XML for build servers: a suite for each rule
     Junit,
-    /// Annotations of a GitHub workflow: the ten worst
+    /// GitHub annotations: the ten worst rows
     Github,
     /// GitLab's code-quality report
     Gitlab,
@@ -160,16 +161,16 @@ impl From<FormatName> for OutputFormat {
 /// How the table shows experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ExpertRows {
-    /// One line for all of one projection in one block; machine formats have every row
+    /// One line for each projection and block; machine formats have every row
     Fold,
-    /// A line each
+    /// One line for each expert
     All,
 }
 
-/// How exact small singular values have to be.
+/// How exact small singular values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum PrecisionName {
-    /// Fast; values far below the largest are marked where they carry no information (f64 weights are always exact)
+    /// Fast; marks values too small to resolve (f64 weights are always exact)
     Fast,
     /// Every value to rounding of the largest; several times slower
     Exact,

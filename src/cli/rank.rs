@@ -53,16 +53,16 @@ const FACTS: [&str; 7] = [
 pub(super) struct Arguments {
     #[command(flatten)]
     input: Input,
-    /// How exact small singular values have to be
+    /// How exact small singular values are
     #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast)]
     precision: PrecisionName,
-    /// Shares of the energy, as in 0.8,0.97: for each, the rank that holds it and what factors of that rank save
+    /// Shares of the energy, as in 0.8,0.97: for each, the rank that holds it and how much factors of that rank save
     #[arg(long, value_name = "SHARES", value_delimiter = ',', value_parser = share)]
     energy: Vec<f64>,
     /// Count the values above this share of the largest in `relative_rank`
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.01")]
     threshold: f64,
-    /// Measure LAYER alone, and draw its singular values and the energy that the leading ones hold
+    /// Measure only LAYER, and plot its singular values and their cumulative energy
     #[arg(long, value_name = "LAYER")]
     plot: Option<String>,
     #[command(flatten)]

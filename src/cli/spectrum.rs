@@ -31,10 +31,11 @@ const SHOWN_WEIGHTWATCHER: [&str; 6] =
 pub(super) struct Arguments {
     #[command(flatten)]
     input: Input,
-    /// How exact small singular values have to be
+    /// How exact small singular values are
     #[arg(long, value_name = "HOW", value_enum, default_value_t = PrecisionName::Fast)]
     precision: PrecisionName,
-    /// Decompose nothing: hashes, what is not finite, zero rows, largest entries, as fast as the file can be read
+    /// Decompose nothing: only hashes, NaN and infinities, zero rows and largest entries, as fast as the file can be
+    /// read
     #[arg(long, conflicts_with_all = ["precision", "names", "singular_values"])]
     no_svd: bool,
     /// Whose column names and definitions to use
@@ -43,7 +44,7 @@ pub(super) struct Arguments {
     /// Save every spectrum to FILE: one f64 tensor a matrix
     #[arg(long, value_name = "FILE.safetensors")]
     singular_values: Option<PathBuf>,
-    /// Draw each matrix below the table: at most 4, chosen with `--include`
+    /// Plot each matrix below the table: at most 4; choose them with `--include`
     #[arg(long, value_name = "WHAT", value_enum)]
     plot: Option<PlotName>,
     #[command(flatten)]
@@ -53,7 +54,7 @@ pub(super) struct Arguments {
 /// The pictures by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PlotName {
-    /// Density of the eigenvalues over both logarithms, with the fitted tail and its start
+    /// Eigenvalue density on log–log axes, with the fitted tail and its start
     Esd,
     /// Singular values by position, with the ranks that hold 90 % and 99 % of the energy
     Scree,
@@ -65,7 +66,7 @@ const MOST_PICTURES: usize = 4;
 /// The vocabularies by the names users type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Names {
-    /// The names of docs/metrics.md
+    /// svdkit's own (docs/metrics.md)
     Svdkit,
     /// WeightWatcher's names with WeightWatcher's definitions, for notebooks that expect them
     Weightwatcher,

@@ -49,7 +49,7 @@ impl Pairs {
         Self { base, tuned, paired, unpaired, left_out, notes, positions, of_base: OnceLock::new() }
     }
 
-    /// The checkpoint that was started from.
+    /// The original checkpoint.
     pub fn base(&self) -> &Arc<Catalogue> {
         &self.base
     }

@@ -17,7 +17,7 @@ const FEW: usize = 8;
 /// Roles whose rank is told in a line.
 const ROLES: usize = 4;
 
-/// A line each, the worst first, wrapped to the width.
+/// One line for each expert, the worst first, wrapped to the width.
 pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     for finding in report.findings.iter().take(MOST) {
         let level = finding.level.name();

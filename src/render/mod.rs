@@ -36,7 +36,7 @@ pub use style::{Experts, Formulas, Layout, Overflow, Paint, TableStyle, Unchange
 /// The formats a report can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
-    /// For a person at a terminal.
+    /// A table for the terminal.
     Table,
     /// The whole report, one row a line.
     Json,

@@ -24,7 +24,7 @@ pub struct TableStyle<'a> {
 /// Whether a comparison shows unchanged matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unchanged {
-    /// A line each, like the others.
+    /// One line for each expert, like the others.
     Shown,
     /// Their number at the foot.
     Hidden,
@@ -71,7 +71,7 @@ impl Paint {
 pub enum Experts {
     /// One line for all of one projection in one block, where these are many.
     Folded,
-    /// A line each.
+    /// One line for each expert.
     Apart,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Directions {
     right: Basis,
     base: Spectrum,
     tuned: Spectrum,
-    /// How many leading directions are compared as one subspace.
+    /// Number of leading directions in the compared subspace.
     top: usize,
     /// Largest principal angles between them, in degrees.
     angles: [f64; 2],

@@ -35,7 +35,7 @@ pub struct Settings {
     pub start: StartRule,
     /// How convolutions are taken.
     pub convolution: Convolution,
-    /// How exact small singular values have to be.
+    /// How exact small singular values are.
     pub precision: Precision,
 }
 

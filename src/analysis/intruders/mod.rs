@@ -28,7 +28,7 @@ use super::{Measured, delta};
 pub struct Options {
     /// Number of leading directions to check.
     pub k: usize,
-    /// Below this best cosine a direction is an intruder.
+    /// A direction is an intruder if its best cosine is below this.
     pub epsilon: f64,
     /// Other limits to count at.
     pub sweep: Vec<f64>,

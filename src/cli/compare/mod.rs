@@ -53,39 +53,39 @@ const SHOWN_SIDES: [&str; 3] = ["delta_frobenius_ratio", "delta_effective_rank",
 /// Shows what changed from A to B.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// What was started from: a checkpoint, an adapter, or a saved JSON report
+    /// The original: a checkpoint, an adapter, or a saved JSON report
     #[arg(value_name = "A")]
     base: PathBuf,
-    /// What came of it: the same, an adapter of A among them
+    /// The changed version: a checkpoint, a saved report, or an adapter trained on A
     #[arg(value_name = "B")]
     tuned: Option<PathBuf>,
-    /// Another model that came of A, side by side with the first; may be repeated. NAME=PATH gives its columns a name
-    #[arg(long = "tuned", value_name = "[NAME=]PATH", help_heading = "What to look at")]
+    /// Another fine-tune of A, side by side with the first; may be repeated. NAME=PATH names its columns
+    #[arg(long = "tuned", value_name = "[NAME=]PATH", help_heading = "Input")]
     more: Vec<PathBuf>,
-    /// The checkpoint that adapters among A and B change [default: A]
-    #[arg(long = "base", value_name = "BASE", help_heading = "What to look at")]
+    /// The base of adapters among A and B [default: A]
+    #[arg(long = "base", value_name = "BASE", help_heading = "Input")]
     adapted: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
-    /// Measure unchanged matrices, too, and list them
-    #[arg(long, help_heading = "What to look at")]
+    /// Also measure and list unchanged matrices
+    #[arg(long, help_heading = "Input")]
     all: bool,
-    /// Leave out what needs singular vectors: several times faster
+    /// Leave out columns that need singular vectors: several times faster
     #[arg(long, help_heading = "Method")]
     no_vectors: bool,
-    /// Decompose nothing: what was added, removed, changed or is not finite, as fast as the files can be read
+    /// Decompose nothing: only added, removed, changed and non-finite tensors, as fast as the files can be read
     #[arg(long, help_heading = "Method", conflicts_with_all = ["all", "no_vectors", "preserve", "k", "precision", "names"])]
     no_svd: bool,
     /// Which leading directions of A count as principal: a number of them, or 'energy:SHARE' of Σσ²
     #[arg(long, help_heading = "Method", value_name = "R|energy:SHARE", value_parser = preserve, default_value = "energy:0.9")]
     preserve: Preserve,
-    /// How many leading directions are compared as one subspace
+    /// Number of leading directions in the compared subspace
     #[arg(short, help_heading = "Method", value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     k: usize,
-    /// How exact small singular values have to be [default: as the report was made, or fast]
+    /// How exact small singular values are [default: as in the report, or fast]
     #[arg(long, help_heading = "Method", value_name = "HOW", value_enum)]
     precision: Option<PrecisionName>,
-    /// Whose column names and definitions to use [default: as the report was made, or svdkit's]
+    /// Whose column names and definitions to use [default: as in the report, or svdkit's]
     #[arg(long, help_heading = "Method", value_name = "WHOSE", value_enum)]
     names: Option<Names>,
     #[command(flatten)]

@@ -24,10 +24,10 @@ pub(super) const NAME: &str = "svdkit.toml";
 #[derive(Debug, Clone, Args)]
 pub(super) struct Shared {
     /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
-    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
     pub include: Vec<String>,
     /// Leave out matrices whose name matches, as in 'lm_head'; may be repeated
-    #[arg(long, value_name = "GLOB", help_heading = "What to look at")]
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
     pub exclude: Vec<String>,
 
     /// When to use color [default: auto]
@@ -41,7 +41,7 @@ pub(super) struct Shared {
     /// Rules of `svdkit.toml` are judged, too.
     #[arg(long, value_name = "RULE", help_heading = "Gate")]
     pub fail_if: Vec<String>,
-    /// A value that could not be measured does not fail a rule: where the base lacks it, too, or for a reason of CODE
+    /// Ignore missing values in rules: those that the base lacks, too, or those missing for a reason in CODE
     ///
     /// Without CODE: in a comparison, values that the base lacks, too; in a report on one model, every missing value,
     /// unless all are missing. CODEs, separated by commas, are those of `missing` in the report, such as nonfinite,
@@ -61,14 +61,14 @@ pub(super) struct Shared {
     /// Threads [default: all the machine grants]
     #[arg(short, long, value_name = "N", help_heading = "Resources")]
     pub jobs: Option<NonZeroUsize>,
-    /// Memory for matrices in flight, as in 8G or 512MiB [default: half of what is free]
+    /// Memory for matrices in flight, as in 8G or 512MiB [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Resources")]
     pub memory: Option<u64>,
 
     /// Settings and rules from FILE [default: the nearest `svdkit.toml`, from the working directory upward]
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
-    /// No settings and rules but those typed here
+    /// Ignore `svdkit.toml`: use only the settings and rules of the command line
     #[arg(long, help_heading = "Settings", conflicts_with = "config")]
     no_config: bool,
 

@@ -52,7 +52,7 @@ pub struct CompareRequest {
     pub vectors: Vectors,
     /// Which of the base's directions count as principal.
     pub preserve: Preserve,
-    /// How many leading directions are compared as one subspace.
+    /// Number of leading directions in the compared subspace.
     pub top: usize,
 }
 
