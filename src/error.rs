@@ -76,7 +76,7 @@ pub enum Error {
     #[error("{}{}", at.as_ref().map_or_else(String::new, |at| format!("{at}: ")), printable(problem))]
     Column {
         /// Which file names it, and in which line, where it was not typed.
-        at: Option<Place>,
+        at: Option<FileLine>,
         /// The column's key.
         key: String,
         /// The fault, and what to try.
@@ -106,14 +106,14 @@ pub enum Error {
 
 /// A line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct FileLine {
     /// The file.
     pub path: PathBuf,
     /// The line, from 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: line {}", printable(&self.path.to_string_lossy()), self.line)
     }
@@ -259,7 +259,7 @@ mod tests {
             Error::malformed(Path::new("a"), "unknown field `\u{9b}2J`"),
             Error::Usage("`\u{9b}2J\r`".to_owned()),
             Error::Column {
-                at: Some(Place { path: "\u{7}".into(), line: 1 }),
+                at: Some(FileLine { path: "\u{7}".into(), line: 1 }),
                 key: String::new(),
                 problem: "\u{9b}".to_owned(),
             },

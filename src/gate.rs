@@ -10,8 +10,8 @@ mod findings;
 mod items;
 mod judge;
 mod missing;
+mod phrases;
 mod sums;
-mod words;
 
 use std::cmp::Ordering;
 

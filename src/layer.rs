@@ -252,7 +252,7 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
         return Err("empty".to_owned());
     }
     let name = &printable(bare(&tensor.name));
-    let (block, role) = place(name);
+    let (block, role) = block_and_role(name);
     let layer = |name: String, rows, cols, index: usize, part| Layer {
         name,
         tensor: tensor.name.clone(),
@@ -303,7 +303,7 @@ pub fn bare(name: &str) -> &str {
 }
 
 /// Block number and role: `model.layers.3.mlp.up_proj` is block 3, role `mlp.up_proj`; without a number the whole name is the role.
-pub fn place(name: &str) -> (Option<u64>, String) {
+pub fn block_and_role(name: &str) -> (Option<u64>, String) {
     let number = name.split('.').enumerate().find_map(|(i, part)| part.parse::<u64>().ok().map(|n| (i, n)));
     match number {
         Some((i, block)) if i + 1 < name.split('.').count() => {
@@ -388,9 +388,9 @@ mod tests {
 
     #[test]
     fn a_name_tells_block_and_role() {
-        assert_eq!(place("model.layers.3.mlp.up_proj"), (Some(3), "mlp.up_proj".to_owned()));
-        assert_eq!(place("h.0.attn.c_attn"), (Some(0), "attn.c_attn".to_owned()));
-        assert_eq!(place("lm_head"), (None, "lm_head".to_owned()));
-        assert_eq!(place("net.4"), (Some(4), "net.4".to_owned()));
+        assert_eq!(block_and_role("model.layers.3.mlp.up_proj"), (Some(3), "mlp.up_proj".to_owned()));
+        assert_eq!(block_and_role("h.0.attn.c_attn"), (Some(0), "attn.c_attn".to_owned()));
+        assert_eq!(block_and_role("lm_head"), (None, "lm_head".to_owned()));
+        assert_eq!(block_and_role("net.4"), (Some(4), "net.4".to_owned()));
     }
 }

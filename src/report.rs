@@ -14,6 +14,7 @@ mod missing;
 mod places;
 mod printable;
 mod read;
+mod resolution;
 mod source;
 mod summary;
 mod verdict;
@@ -34,6 +35,7 @@ pub use labels::Labels;
 pub use missing::MissingReason;
 pub use places::{Concentration, Entry, Order, Places, Reordering};
 pub use read::Meaning;
+pub use resolution::Resolution;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use summary::Summary;
 pub use verdict::{Offender, Outcome, Severity, Verdict};
@@ -174,6 +176,9 @@ pub struct Row {
     /// The numbers.
     #[serde(flatten, skip_deserializing)]
     pub values: Measurements,
+    /// How small a number each side's spectrum resolves, where it has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolution: Vec<Resolution>,
     /// Entries, rows and columns that findings name.
     #[serde(default, skip_serializing_if = "Places::is_empty")]
     pub places: Places,

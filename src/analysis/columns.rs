@@ -27,7 +27,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
         "compare" => spectrum.chain(pair).collect(),
         "rank" => RANKS.iter().map(|metric| &metric.column).collect(),
         "farms" => farms::FARMS.iter().map(|metric| &metric.column).collect(),
-        "intruders" => intruders::columns_of(intruders::Side::Both),
+        "intruders" => intruders::columns_of(intruders::VectorSide::Both),
         _ => vec![],
     }
 }

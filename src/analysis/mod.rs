@@ -14,7 +14,7 @@ pub mod rank;
 pub mod resize;
 pub mod spectrum;
 
-use crate::report::{Flag, Measurements, Places};
+use crate::report::{Flag, Measurements, Places, Resolution};
 use crate::spectrum::Spectrum;
 use crate::weight::ContentId;
 
@@ -31,4 +31,10 @@ pub struct Measured {
     pub identity: ContentId,
     /// The singular values, whether they fit a double or not; none when the weight is not finite.
     pub spectrum: Option<Spectrum>,
+}
+
+/// How small a number `spectrum` resolves; none where σ₁ does not fit a double.
+pub fn resolution(spectrum: &Spectrum) -> Option<Resolution> {
+    let (spectral_norm, accuracy_floor) = (spectrum.largest(), spectrum.floor());
+    spectrum.fits().then_some(Resolution { base: false, side: None, spectral_norm, accuracy_floor })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::dialect::adapter::{self, Beginning, Known};
 use crate::dialect::{fused, quantized};
 use crate::error::Error;
-use crate::format::{self, Candidate, Content, Format, PIPELINE, Parts};
+use crate::format::{self, Candidate, CandidateKind, Format, PIPELINE, Parts};
 use crate::store::Location;
 use crate::weight::Beyond;
 
@@ -147,7 +147,7 @@ fn applies(candidate: &Candidate<'_>, format: &Format) -> Result<(), Error> {
         Choice { components: [_, ..], .. } if format.name != PIPELINE.name => {
             "is no pipeline of components, so `--component` does not apply"
         }
-        Choice { variant: Some(_), .. } if matches!(candidate.content, Content::File(_)) => {
+        Choice { variant: Some(_), .. } if matches!(candidate.content, CandidateKind::File(_)) => {
             "is no folder, so `--variant` does not apply; name the file you want"
         }
         _ => return Ok(()),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
-use crate::report::{Column, Meaning, Measurements, Report, Row, SCHEMA, Skipped};
+use crate::report::{Column, Meaning, Measurements, Report, Resolution, Row, SCHEMA, Skipped};
 use crate::store::Location;
 
 /// The longest report that is read: one of half a million matrices.
@@ -50,6 +50,8 @@ pub struct SavedRow {
     pub failed: Option<String>,
     /// Whether its numbers are of an update, not of a whole weight.
     pub update: bool,
+    /// How small a number its spectrum resolves, where the report says so.
+    pub resolution: Option<Resolution>,
     /// Its numbers; none where it failed.
     pub values: Measurements,
 }
@@ -148,6 +150,8 @@ fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
     let stored_shape = stored_shape.transpose()?;
     let part = slice(&row.name, stored_shape.as_deref(), [rows, cols]);
     Ok(SavedRow {
+        // One of a single model: other reports are not sides.
+        resolution: row.resolution.into_iter().next(),
         values: row.values,
         failed: row.failed,
         blake3: row.blake3,

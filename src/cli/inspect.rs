@@ -13,7 +13,7 @@ use crate::report::{Inventory, SCHEMA};
 
 use super::Status;
 use super::model::Model;
-use super::options::{FormatName, Reading, formulas, look, set_color};
+use super::options::{FormatName, ReadingOptions, formulas, look, set_color};
 use super::outputs::Outputs;
 use super::stdout;
 use super::values::{When, filter};
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "BASE", help_heading = "Input")]
     base: Option<PathBuf>,
     #[command(flatten)]
-    reading: Reading,
+    reading: ReadingOptions,
     /// Only matrices whose name matches, as in '*.mlp.*'; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = "Input")]
     include: Vec<String>,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::analysis::intruders::{Cosines, Detail, Of, Options, Side};
+use crate::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide};
 use crate::error::Error;
-use crate::study::{Corrections, IntrudersRequest, Mitigation};
-use crate::writing::CheckpointCopy;
+use crate::study::{IntrudersRequest, Mitigation};
+use crate::writing::{CheckpointCopy, Spool};
 
 use super::locate;
 use super::model::open_pair;
-use super::options::{Common, Reading};
+use super::options::{Common, ReadingOptions};
 use super::outputs::Outputs;
 use super::run::{self, Finished};
 use super::{Status, remark, rules};
@@ -59,7 +59,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
-    reading: Reading,
+    reading: ReadingOptions,
     /// Write a copy of TUNED whose intruders keep only this share of their strength: 0 removes them, 1 leaves them
     #[arg(long, value_name = "KEEP", value_parser = share, requires = "out", help_heading = "Mitigated copy")]
     mitigate: Option<f64>,
@@ -142,13 +142,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         outputs.add_folder("--out", out);
     }
     outputs.ready(common)?;
-    let (source, corrections) = (Arc::clone(&opened.source), Corrections::default());
-    let study = request.plan(opened, &pairs, &common.filter()?, &corrections)?;
+    let source = Arc::clone(&opened.source);
+    let corrections = mitigation.as_ref().map(|copy| Spool::beside(&copy.out)).transpose()?.map(Arc::new);
+    let study = request.plan(opened, &pairs, &common.filter()?, corrections.as_ref())?;
     let Some(Finished { mut report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
         return Ok(Status::Fine);
     };
-    if let Some(mitigation) = mitigation {
-        match mitigation.write(&mut report, &corrections.get(), &pairs) {
+    if let Some((mitigation, corrections)) = mitigation.zip(corrections) {
+        match mitigation.write(&mut report, &corrections, &pairs) {
             Ok(left_out) => {
                 for name in left_out.iter().filter(|_| !common.quiet) {
                     let out = mitigation.out.display();
@@ -174,9 +175,9 @@ fn options(arguments: &Arguments) -> Options {
         epsilon: arguments.epsilon,
         sweep: arguments.sweep.as_ref().map_or_else(Vec::new, |sweep| sweep.0.clone()),
         side: match arguments.side {
-            SideName::Left => Side::Left,
-            SideName::Right => Side::Right,
-            SideName::Both => Side::Both,
+            SideName::Left => VectorSide::Left,
+            SideName::Right => VectorSide::Right,
+            SideName::Both => VectorSide::Both,
         },
         of: match arguments.of {
             OfName::Tuned => Of::Tuned,

@@ -15,7 +15,7 @@ use crate::store::{Address, Cached, Location};
 use crate::store::{Hub, Remote};
 
 /// A checkpoint that was found.
-pub(super) struct Place {
+pub(super) struct Located {
     /// Its file or folder.
     pub location: Location,
     /// The commit of the hub it is of, where that is known.
@@ -24,7 +24,7 @@ pub(super) struct Place {
     remote: Option<Address>,
 }
 
-impl Place {
+impl Located {
     fn new(path: PathBuf, commit: Option<String>) -> Self {
         Self { location: Location::disk(path), commit, remote: None }
     }
@@ -44,8 +44,8 @@ impl Place {
 }
 
 /// Locates a typed name. An existing path wins, whatever else the name could mean.
-pub(super) fn locate(typed: &Path) -> Result<Place, Error> {
-    let here = || Ok(Place::new(typed.to_owned(), None));
+pub(super) fn locate(typed: &Path) -> Result<Located, Error> {
+    let here = || Ok(Located::new(typed.to_owned(), None));
     if typed.symlink_metadata().is_ok() {
         return here();
     }
@@ -60,7 +60,7 @@ pub(super) fn locate(typed: &Path) -> Result<Place, Error> {
     };
     let cache = cache();
     if let Some(Cached { path, commit }) = address.find(&cache)? {
-        return Ok(Place::new(path, Some(commit)));
+        return Ok(Located::new(path, Some(commit)));
     }
     // In a folder that exists a wrong name is more likely a slip than a model.
     if typed.iter().next().is_some_and(|first| Path::new(first).is_dir()) {
@@ -69,7 +69,7 @@ pub(super) fn locate(typed: &Path) -> Result<Place, Error> {
     #[cfg(feature = "hub")]
     if let Some(hub) = hub() {
         let (location, commit) = Remote::find(&address, &hub)?;
-        return Ok(Place { location, commit: Some(commit), remote: Some(address) });
+        return Ok(Located { location, commit: Some(commit), remote: Some(address) });
     }
     Err(address.absent(&cache))
 }

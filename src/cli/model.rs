@@ -9,7 +9,7 @@ use crate::report::Source;
 use crate::store::Location;
 use crate::study::Opened;
 
-use super::locate::{self, Place};
+use super::locate::{self, Located};
 use super::options::Input;
 
 /// A source with its description for the report.
@@ -29,7 +29,7 @@ impl Model {
     }
 
     /// The checkpoint at `place`, which was typed as `typed`.
-    pub(super) fn open_at(place: &Place, typed: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
+    pub(super) fn open_at(place: &Located, typed: &Path, opening: &Opening<'_>) -> Result<Self, Error> {
         let init = opening.adapter_init.map(|init| locate::locate(init)?.local()).transpose()?;
         let opening = Opening { adapter_init: init.as_deref(), ..opening.clone() };
         let (format, source) = place.open(&opening)?;

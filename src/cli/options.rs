@@ -27,12 +27,12 @@ pub(super) struct Input {
     #[arg(long, value_name = "BASE", help_heading = "Input")]
     pub base: Option<PathBuf>,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadingOptions,
 }
 
 /// How a checkpoint is read: which files, an adapter's configuration, and splitting of fused tensors.
 #[derive(Debug, Args)]
-pub(super) struct Reading {
+pub(super) struct ReadingOptions {
     /// Read this variant from a folder: 'fp16' for model.fp16.safetensors
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     variant: Option<String>,
@@ -53,7 +53,7 @@ pub(super) struct Reading {
     as_weights: bool,
 }
 
-impl Reading {
+impl ReadingOptions {
     /// The same as options for opening; the base comes from the command.
     pub(super) fn opening(&self) -> Opening<'_> {
         Opening {

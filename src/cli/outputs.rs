@@ -49,7 +49,7 @@ enum Target {
 }
 
 /// Writes something in a given format.
-pub(super) type Content<'a> = &'a dyn Fn(OutputFormat, &mut dyn Write) -> io::Result<()>;
+pub(super) type WriteFormat<'a> = &'a dyn Fn(OutputFormat, &mut dyn Write) -> io::Result<()>;
 
 impl Outputs {
     /// The files of `-o`.
@@ -161,7 +161,7 @@ impl Outputs {
     }
 
     /// Writes every report of `-o`.
-    pub(super) fn write_reports(&mut self, content: Content<'_>) {
+    pub(super) fn write_reports(&mut self, content: WriteFormat<'_>) {
         for i in 0..self.files.len() {
             if let Some(format) = self.files[i].format {
                 self.write(Slot(i), |out| content(format, out));

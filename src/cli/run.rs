@@ -96,7 +96,7 @@ pub(super) fn deliver_with(
     common: &Common,
     shown: &[&str],
     outputs: &mut Outputs,
-    content: Content<'_>,
+    content: WriteTable<'_>,
 ) -> Result<Status, Error> {
     let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
     let status = deliver_as(report, &common.look(shown, &all), outputs, content)?;
@@ -124,7 +124,7 @@ pub(super) fn deliver_as(
     report: &Report,
     look: &render::TableStyle<'_>,
     outputs: &mut Outputs,
-    content: Content<'_>,
+    content: WriteTable<'_>,
 ) -> Result<Status, Error> {
     let plain = render::TableStyle { paint: render::Paint::Plain, ..look.clone() };
     outputs.write_reports(&|format, out| render::write(report, format, &plain, out));
@@ -145,7 +145,7 @@ pub(super) fn deliver_as(
 }
 
 /// Writes to stdout, in the given style.
-pub(super) type Content<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write) -> std::io::Result<()>;
+pub(super) type WriteTable<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Adds what the numbers of `report` say in sentences, without what `svdkit.toml` ignores or allows.
 pub(super) fn find(report: &mut Report, common: &Common) {

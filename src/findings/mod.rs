@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use crate::report::{Finding, Level, Report, Unchecked};
 pub use summary::summary;
 use tell::Line;
-use view::{Matrix, Side};
+use view::{Matrix, ModelSide};
 
 /// A finding that the program knows.
 pub struct Definition {
@@ -47,7 +47,7 @@ enum Look {
     /// In every matrix by itself.
     Each { see: fn(&Matrix<'_>) -> Seen, tell: fn(&[Hit<'_>]) -> String },
     /// In all matrices of a side together.
-    All(fn(&Side<'_>) -> Looked),
+    All(fn(&ModelSide<'_>) -> Looked),
 }
 
 /// What a matrix says of a finding.
@@ -154,7 +154,7 @@ fn silence(findings: &mut Vec<Finding>) {
 }
 
 impl Definition {
-    fn look_at(&self, side: &Side<'_>, allows: Allows<'_>) -> Looked {
+    fn look_at(&self, side: &ModelSide<'_>, allows: Allows<'_>) -> Looked {
         match self.look {
             Look::All(look) => {
                 let Looked { line, unknown } = look(side);
@@ -187,7 +187,7 @@ impl Definition {
         }
     }
 
-    fn finding(&self, side: &Side<'_>, line: Line) -> Finding {
+    fn finding(&self, side: &ModelSide<'_>, line: Line) -> Finding {
         let first = line.matrices.first().and_then(|name| side.matrix(name));
         let values = |matrix: &Matrix<'_>| -> BTreeMap<String, f64> {
             let value = |key: &&str| Some((matrix.key(key), matrix.number(key)?));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::randomness::{SHORTEST, SMALL};
 use super::tell::{self, Line};
-use super::view::{Matrix, Side};
+use super::view::{Matrix, ModelSide};
 use super::{Definition, Look, Looked, Of};
 use crate::metric::random_effective_rank;
 use crate::notation::real;
@@ -96,7 +96,7 @@ struct Collapse<'v> {
     words: String,
 }
 
-fn collapses<'v>(side: &'v Side<'_>) -> Vec<Collapse<'v>> {
+fn collapses<'v>(side: &'v ModelSide<'_>) -> Vec<Collapse<'v>> {
     let mut found: Vec<Collapse<'v>> = vec![];
     for group in groups(side, 4) {
         let values = Values::of(&group, "effective_rank");
@@ -139,7 +139,7 @@ fn collapses<'v>(side: &'v Side<'_>) -> Vec<Collapse<'v>> {
 }
 
 /// Weights of one role and shape, where there are as many.
-fn groups<'v>(side: &'v Side<'_>, fewest: usize) -> Vec<Vec<&'v Matrix<'v>>> {
+fn groups<'v>(side: &'v ModelSide<'_>, fewest: usize) -> Vec<Vec<&'v Matrix<'v>>> {
     let mut groups: BTreeMap<(String, [u64; 2]), Vec<&'v Matrix<'v>>> = BTreeMap::new();
     for matrix in side.of(Of::Weights).iter().filter(|matrix| matrix.is_weight()) {
         groups.entry((role(matrix.name()), matrix.row.shape)).or_default().push(matrix);

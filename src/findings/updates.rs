@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tell::{self, Line};
-use super::view::{Matrix, Side};
+use super::view::{Matrix, ModelSide};
 use super::{Definition, Look, Looked, Of};
 use crate::report::{Level, Reordering, Standing};
 
@@ -309,7 +309,7 @@ fn hidden_units<'v>(orders: &'v [(&Matrix<'_>, String)]) -> Vec<&'v str> {
 }
 
 /// Updates that an adapter holds as factors.
-fn adapters<'v, 'r>(side: &'v Side<'r>) -> Vec<&'v Matrix<'r>> {
+fn adapters<'v, 'r>(side: &'v ModelSide<'r>) -> Vec<&'v Matrix<'r>> {
     let of_adapter = |matrix: &&Matrix<'_>| {
         let kind = matrix.row.update.as_ref().map(|update| update.kind.as_ref());
         kind.is_some_and(|kind| !matches!(kind, "difference" | "replacement"))

@@ -12,7 +12,7 @@ pub(super) struct Matrix<'r> {
 }
 
 /// A model, or a tuned side of a comparison.
-pub(super) struct Side<'r> {
+pub(super) struct ModelSide<'r> {
     pub(super) report: &'r Report,
     name: Option<String>,
     weights: Vec<Matrix<'r>>,
@@ -20,16 +20,16 @@ pub(super) struct Side<'r> {
 }
 
 /// The sides of a report, in its order.
-pub(super) fn sides(report: &Report) -> Vec<Side<'_>> {
+pub(super) fn sides(report: &Report) -> Vec<ModelSide<'_>> {
     let names: Vec<Option<String>> = if report.tuned.is_empty() {
         vec![None]
     } else {
         report.tuned.iter().map(|named| Some(named.name.clone())).collect()
     };
-    names.into_iter().map(|name| Side::new(report, name)).collect()
+    names.into_iter().map(|name| ModelSide::new(report, name)).collect()
 }
 
-impl<'r> Side<'r> {
+impl<'r> ModelSide<'r> {
     fn new(report: &'r Report, name: Option<String>) -> Self {
         let suffix = name.as_ref().map_or_else(String::new, |name| format!("@{name}"));
         let compares = report.totals.compared.is_some();

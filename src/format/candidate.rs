@@ -24,13 +24,13 @@ pub struct Choice<'a> {
 pub(crate) struct Candidate<'a> {
     pub(crate) location: &'a Location,
     pub(crate) choice: Choice<'a>,
-    pub(crate) content: Content,
+    pub(crate) content: CandidateKind,
     config: OnceCell<Config>,
 }
 
 /// The kind of a candidate.
 #[derive(Clone)]
-pub(crate) enum Content {
+pub(crate) enum CandidateKind {
     /// A folder, with the names of its files.
     Folder(Vec<String>),
     /// A file, with its first bytes.
@@ -45,7 +45,7 @@ impl<'a> Candidate<'a> {
 
     /// The same; an unreadable file counts as unknown.
     pub(crate) fn of(location: &'a Location, choice: Choice<'a>) -> Self {
-        let content = content(location).unwrap_or(Content::File(vec![]));
+        let content = content(location).unwrap_or(CandidateKind::File(vec![]));
         Self { location, choice, content, config: OnceCell::new() }
     }
 
@@ -65,10 +65,10 @@ impl<'a> Candidate<'a> {
 }
 
 /// Identifies `location`, by names or first bytes.
-fn content(location: &Location) -> Result<Content, Error> {
+fn content(location: &Location) -> Result<CandidateKind, Error> {
     check(location)?;
     if location.is_folder() {
-        return listing(location).map(Content::Folder);
+        return listing(location).map(CandidateKind::Folder);
     }
-    location.head(HEAD).map(Content::File)
+    location.head(HEAD).map(CandidateKind::File)
 }

@@ -2,7 +2,7 @@
 //!
 //! Looks at names and first bytes only; opens nothing as a model.
 
-use super::candidate::{Candidate, Content};
+use super::candidate::{Candidate, CandidateKind};
 use super::presence::subfolders;
 use super::{FORMATS, folder, unsupported};
 use crate::error::{Error, brief, quoted};
@@ -12,14 +12,14 @@ use crate::store::Location;
 pub(crate) fn unknown(candidate: &Candidate<'_>) -> Error {
     let location = candidate.location;
     let head = match &candidate.content {
-        Content::Folder(names) => {
+        CandidateKind::Folder(names) => {
             let variant = candidate.choice.variant;
             return variant.map_or_else(
                 || empty_folder(location, names),
                 |variant| no_variant(location, names, variant),
             );
         }
-        Content::File(head) => head,
+        CandidateKind::File(head) => head,
     };
     if let Err(e) = unsupported::refuse(location, head) {
         return e;

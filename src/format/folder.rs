@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::candidate::{Candidate, Choice, Content};
-use super::parts::{Part, Parts};
+use super::candidate::{Candidate, CandidateKind, Choice};
+use super::parts::{FilePart, Parts};
 use super::{FORMATS, index, unsupported};
 use crate::error::{Error, brief, quoted};
 use crate::store::Location;
@@ -26,7 +26,7 @@ pub(crate) struct Family {
 }
 
 /// Reads the header of one file.
-pub(crate) type Opener<'a> = &'a (dyn Fn(&Location) -> Result<Part, Error> + Sync);
+pub(crate) type Opener<'a> = &'a (dyn Fn(&Location) -> Result<FilePart, Error> + Sync);
 
 /// Files whose headers are read at the same time.
 const AT_ONCE: usize = 8;
@@ -48,7 +48,7 @@ pub(crate) fn holds(candidate: &Candidate<'_>, names: &[String], family: &Family
 pub(crate) fn open_all(candidate: &Candidate<'_>, family: &Family, open: Opener<'_>) -> Result<Parts, Error> {
     unsupported::refuse_packed(candidate)?;
     let location = candidate.location;
-    let Content::Folder(names) = &candidate.content else {
+    let CandidateKind::Folder(names) = &candidate.content else {
         let shards = is_index(&location.name());
         let parts = if shards { open_shards(location, open)? } else { vec![open(location)?] };
         return Ok(Parts { parts, notes: vec![] });
@@ -196,7 +196,7 @@ fn numbered(name: &str) -> Option<Series<'_>> {
 }
 
 /// Opens the shards that `index` names and checks that each has the tensors listed for it.
-fn open_shards(index: &Location, open: Opener<'_>) -> Result<Vec<Part>, Error> {
+fn open_shards(index: &Location, open: Opener<'_>) -> Result<Vec<FilePart>, Error> {
     let shards = index::read(index)?;
     for shard in shards.keys() {
         if !Path::new(shard).components().all(|c| matches!(c, Component::Normal(_))) || shard.contains('\\') {
@@ -249,7 +249,7 @@ pub(crate) fn at_once<I: Sync, T: Send>(
 
 /// `part`, if it holds all `tensors` that `index` expects in it. Tensors that the index does not name are kept:
 /// every loader reads whole shards, so they are part of the model.
-fn agree(index: &Location, tensors: &BTreeSet<String>, part: Part) -> Result<Part, Error> {
+fn agree(index: &Location, tensors: &BTreeSet<String>, part: FilePart) -> Result<FilePart, Error> {
     let found: BTreeSet<_> = part.tensors.iter().map(|tensor| &tensor.name).collect();
     let absent: Vec<_> = tensors.iter().filter(|name| !found.contains(name)).collect();
     if absent.is_empty() {

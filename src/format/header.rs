@@ -66,7 +66,7 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: &StoredFile) -> Result<Header, Erro
 }
 
 /// Tensors by name, and free text by its key.
-type Content = (BTreeMap<String, Entry>, BTreeMap<String, String>);
+type HeaderFields = (BTreeMap<String, Entry>, BTreeMap<String, String>);
 
 /// One tensor as the header describes it.
 #[derive(Deserialize)]
@@ -78,7 +78,7 @@ struct Entry {
 }
 
 /// Parses the text of a header, or says what is wrong.
-fn parse(text: &[u8]) -> Result<Content, String> {
+fn parse(text: &[u8]) -> Result<HeaderFields, String> {
     let text = std::str::from_utf8(text)
         .map_err(|e| format!("the header is not UTF-8 at its byte {}", e.valid_up_to()))?;
     if !text.starts_with('{') {
@@ -100,7 +100,7 @@ struct Entries<'k> {
 }
 
 impl<'de> DeserializeSeed<'de> for Entries<'_> {
-    type Value = Content;
+    type Value = HeaderFields;
 
     fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -108,7 +108,7 @@ impl<'de> DeserializeSeed<'de> for Entries<'_> {
 }
 
 impl<'de> Visitor<'de> for Entries<'_> {
-    type Value = Content;
+    type Value = HeaderFields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map from names to tensors")

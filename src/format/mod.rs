@@ -30,13 +30,13 @@ use crate::error::Error;
 use crate::store::Location;
 
 pub use candidate::Choice;
-pub(crate) use candidate::{Candidate, Content};
+pub(crate) use candidate::{Candidate, CandidateKind};
 pub(crate) use config::{Config, Quantization};
 pub use config_summary::config_summary;
 pub(crate) use diagnose::unknown;
 pub use elements::Elements;
 pub(crate) use header::LONGEST as LONGEST_HEADER;
-pub(crate) use parts::{Layout, Part, Parts};
+pub(crate) use parts::{FilePart, Layout, Parts};
 pub(crate) use pipeline::FORMAT as PIPELINE;
 pub(crate) use presence::{check, listing};
 pub(crate) use strides::SCATTERED;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::candidate::{Candidate, Content};
-use super::parts::{Layout, Part, Parts};
+use super::candidate::{Candidate, CandidateKind};
+use super::parts::{FilePart, Layout, Parts};
 use super::strides::is_countable;
 use super::zip::{Archive, Extent};
 use super::{Format, opened};
@@ -28,7 +28,7 @@ const MOST_AXES: usize = 32;
 
 /// An array, or an archive whose first entry is one.
 fn sniff(candidate: &Candidate<'_>) -> bool {
-    let Content::File(head) = &candidate.content else { return false };
+    let CandidateKind::File(head) = &candidate.content else { return false };
     head.starts_with(MAGIC) || head.starts_with(b"PK\x03\x04") && first_entry(head).ends_with(b".npy")
 }
 
@@ -72,7 +72,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
             }
         }
     }
-    let part = Part { file, tensors, layouts, notes: vec![], quantization: None, settings: None };
+    let part = FilePart { file, tensors, layouts, notes: vec![], quantization: None, settings: None };
     Ok(Parts { parts: vec![part], notes: vec![] })
 }
 

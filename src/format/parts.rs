@@ -10,7 +10,7 @@ use crate::store::StoredFile;
 
 /// A file and the tensors in its header.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct FilePart {
     pub(crate) file: StoredFile,
     pub(crate) tensors: Vec<TensorInfo>,
     /// How tensors that are not rows of floats are read, by name.
@@ -27,7 +27,7 @@ pub(crate) struct Part {
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     /// In reading order.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<FilePart>,
     /// Notes on the choice of files.
     pub(crate) notes: Vec<String>,
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value};
 
-use super::candidate::{Candidate, Choice, Content};
+use super::candidate::{Candidate, CandidateKind, Choice};
 use super::config::Quantization;
 use super::parts::Parts;
 use super::{FORMATS, Format, config, presence};
@@ -22,7 +22,7 @@ const INDEX: &str = "model_index.json";
 const LONGEST: u64 = 1_000_000;
 
 fn sniff(candidate: &Candidate<'_>) -> bool {
-    matches!(candidate.content, Content::Folder(_)) && candidate.location.join(INDEX).is_named()
+    matches!(candidate.content, CandidateKind::Folder(_)) && candidate.location.join(INDEX).is_named()
 }
 
 fn parts(pipeline: &Candidate<'_>) -> Result<Parts, Error> {
@@ -60,7 +60,7 @@ fn parts(pipeline: &Candidate<'_>) -> Result<Parts, Error> {
 }
 
 /// The contents of a component.
-struct Found {
+struct ComponentFiles {
     parts: Parts,
     /// Whether they are of the variant that was asked for.
     varied: bool,
@@ -69,7 +69,11 @@ struct Found {
 }
 
 /// Opens the component `name` of `pipeline`; none if it is of a kind that has no weights.
-fn component(folder: &Candidate<'_>, name: &str, pipeline: &Location) -> Result<Option<Found>, Error> {
+fn component(
+    folder: &Candidate<'_>,
+    name: &str,
+    pipeline: &Location,
+) -> Result<Option<ComponentFiles>, Error> {
     let choice = folder.choice;
     let usual = folder.chosen(Choice { variant: None, components: &[] });
     let open = |candidate: &Candidate<'_>| {
@@ -78,7 +82,7 @@ fn component(folder: &Candidate<'_>, name: &str, pipeline: &Location) -> Result<
     };
     if let Some(opened) = open(folder) {
         let (parts, quantization) = opened?;
-        return Ok(Some(Found { parts, varied: choice.variant.is_some(), quantization }));
+        return Ok(Some(ComponentFiles { parts, varied: choice.variant.is_some(), quantization }));
     }
     if let Some(opened) = open(&usual) {
         let (mut parts, quantization) = opened?;
@@ -86,7 +90,7 @@ fn component(folder: &Candidate<'_>, name: &str, pipeline: &Location) -> Result<
         parts
             .notes
             .push(format!("`{name}` has no files of the variant `{variant}`; its usual ones were taken"));
-        return Ok(Some(Found { parts, varied: false, quantization }));
+        return Ok(Some(ComponentFiles { parts, varied: false, quantization }));
     }
     // Tokenizers, schedulers and the like have settings of other names.
     let lacking = !folder.location.is_folder() || folder.location.join(config::NAME).exists();

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::candidate::{Candidate, Content};
+use super::candidate::{Candidate, CandidateKind};
 use super::folder::{self, Family};
 use super::header::{self, Header};
-use super::parts::{Part, Parts};
+use super::parts::{FilePart, Parts};
 use super::{Format, opened};
 use crate::error::Error;
 use crate::store::Location;
@@ -31,8 +31,8 @@ const FAMILY: Family = Family {
 fn sniff(candidate: &Candidate<'_>) -> bool {
     let name = candidate.location.name().to_lowercase();
     match &candidate.content {
-        Content::Folder(names) => folder::holds(candidate, names, &FAMILY),
-        Content::File(head) => {
+        CandidateKind::Folder(names) => folder::holds(candidate, names, &FAMILY),
+        CandidateKind::File(head) => {
             let index = folder::is_index(&candidate.location.name()) && name.contains(".safetensors.index.");
             FORMAT.names(&name) || index || looks_right(head)
         }
@@ -50,7 +50,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
 }
 
 /// One file and the tensors its header lists.
-fn one(location: &Location) -> Result<Part, Error> {
+fn one(location: &Location) -> Result<FilePart, Error> {
     let opened = opened::open(location)?;
     // A header length can be the first bytes of anything: of a pickle, when it is 640.
     if !looks_right(&opened.head) {
@@ -58,5 +58,5 @@ fn one(location: &Location) -> Result<Part, Error> {
     }
     let Header { tensors, settings } = header::read(opened.bytes.as_ref(), &opened.file)?;
     let file = opened.file;
-    Ok(Part { file, tensors, layouts: BTreeMap::new(), notes: vec![], quantization: None, settings })
+    Ok(FilePart { file, tensors, layouts: BTreeMap::new(), notes: vec![], quantization: None, settings })
 }

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::candidate::{Candidate, Content};
+use super::candidate::{Candidate, CandidateKind};
 use super::folder::{self, Family};
-use super::parts::{Layout, Part, Parts};
+use super::parts::{FilePart, Layout, Parts};
 use super::state_dict::{self, StoredTensor};
 use super::strides::{Order, SCATTERED};
 use super::zip::{Archive, Extent};
@@ -34,8 +34,8 @@ const LONGEST_PICKLE: u64 = 64_000_000;
 fn sniff(candidate: &Candidate<'_>) -> bool {
     let name = candidate.location.name();
     match &candidate.content {
-        Content::Folder(names) => folder::holds(candidate, names, &FAMILY),
-        Content::File(head) => {
+        CandidateKind::Folder(names) => folder::holds(candidate, names, &FAMILY),
+        CandidateKind::File(head) => {
             (folder::is_index(&name) && name.contains(".bin.index.")) || head.starts_with(b"PK\x03\x04")
         }
     }
@@ -45,7 +45,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
     folder::open_all(candidate, &FAMILY, &one)
 }
 
-fn one(location: &Location) -> Result<Part, Error> {
+fn one(location: &Location) -> Result<FilePart, Error> {
     let malformed = |reason: String| location.malformed(reason);
     let opened = opened::open(location)?;
     opened.refuse_unsupported()?;
@@ -104,7 +104,7 @@ fn one(location: &Location) -> Result<Part, Error> {
             quoted(others)
         )],
     };
-    Ok(Part { file: opened.file, tensors, layouts, notes, quantization: None, settings: None })
+    Ok(FilePart { file: opened.file, tensors, layouts, notes, quantization: None, settings: None })
 }
 
 /// Where the entries called `names` lie, as far as that could be found, if each costs a round trip: several are asked

@@ -3,7 +3,7 @@
 //! It names a format; it never judges whether a supported checkpoint is valid. Formats of weights that are not read
 //! stand in `FORMATS` with those that are.
 
-use super::candidate::{Candidate, Content};
+use super::candidate::{Candidate, CandidateKind};
 use super::{FORMATS, Format, config, presence};
 use crate::error::{Error, brief};
 use crate::store::Location;
@@ -86,14 +86,14 @@ pub(crate) fn refuse(location: &Location, head: &[u8]) -> Result<(), Error> {
 }
 
 /// How the files of a kind are called.
-struct Names {
+struct FileNames {
     start: &'static str,
     end: &'static str,
     what: &'static str,
 }
 
-const fn names(start: &'static str, end: &'static str, what: &'static str) -> Names {
-    Names { start, end, what }
+const fn names(start: &'static str, end: &'static str, what: &'static str) -> FileNames {
+    FileNames { start, end, what }
 }
 
 const DISTRIBUTED: &str = "is a distributed checkpoint (DCP, FSDP): convert it with `python -m \
@@ -115,7 +115,7 @@ const UNCONSOLIDATED: &str = "holds the shards of a distributed checkpoint, each
 const TENSORFLOW: &str = "is a TensorFlow checkpoint; save its weights with `safetensors.numpy.save_file`";
 
 /// Names of files that hold slices of tensors: each file may be readable, but together they are not a model.
-const SLICES: &[Names] = &[
+const SLICES: &[FileNames] = &[
     names("", ".distcp", DISTRIBUTED),
     names("zero_pp_rank_", ".pt", DEEPSPEED),
     names("bf16_zero_pp_rank_", ".pt", DEEPSPEED),
@@ -126,7 +126,7 @@ const SLICES: &[Names] = &[
 ];
 
 /// Names of files and folders that identify an unsupported folder.
-const OTHERS: &[Names] = &[
+const OTHERS: &[FileNames] = &[
     names("mp_rank_", "_model_states.pt", DEEPSPEED),
     names("global_step", "", DEEPSPEED),
     names("mp_rank_", "", MEGATRON),
@@ -152,8 +152,8 @@ pub(crate) fn folder(folder: &Location, files: &[String]) -> Option<&'static str
 pub(crate) fn refuse_slices(candidate: &Candidate<'_>) -> Result<(), Error> {
     let own = [candidate.location.name()];
     let files = match &candidate.content {
-        Content::Folder(names) => &names[..],
-        Content::File(_) => &own,
+        CandidateKind::Folder(names) => &names[..],
+        CandidateKind::File(_) => &own,
     };
     match SLICES.iter().find(|names| files.iter().any(|name| names.fit(name))) {
         Some(names) => Err(candidate.location.malformed(names.what)),
@@ -161,7 +161,7 @@ pub(crate) fn refuse_slices(candidate: &Candidate<'_>) -> Result<(), Error> {
     }
 }
 
-impl Names {
+impl FileNames {
     fn fit(&self, name: &str) -> bool {
         name.starts_with(self.start) && name.ends_with(self.end)
     }

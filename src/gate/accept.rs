@@ -10,7 +10,7 @@ use crate::error::printable;
 use crate::report::Outcome;
 
 use super::Rule;
-use super::clause::Found;
+use super::clause::Breach;
 use super::missing::{Gap, MissingPolicy};
 
 /// A day of the calendar.
@@ -100,8 +100,8 @@ impl Acceptance {
 }
 
 /// Marks accepted findings, and notes on the others why an acceptance does not apply.
-pub(super) fn accept(accepted: &[Acceptance], today: Day, rule: &Rule, found: &mut Found) {
-    let Found { gap, finding, .. } = found;
+pub(super) fn accept(accepted: &[Acceptance], today: Day, rule: &Rule, found: &mut Breach) {
+    let Breach { gap, finding, .. } = found;
     let about =
         |acceptance: &&Acceptance| acceptance.is_about(rule.text(), rule.key(), finding.matrix.as_deref());
     let about: Vec<&Acceptance> = accepted.iter().filter(about).collect();

@@ -28,12 +28,8 @@ pub(super) fn error(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
 
 /// The most by which a value of one side may be off, relative to it.
 fn share(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
-    let number = |metric: &'static Metric| {
-        row.values.of(ColumnKey { metric: &metric.column, ..key }).and_then(Value::number)
-    };
-    let first = number(&SPECTRAL_NORM).filter(|first| *first > 0.0);
-    // A report without floors says nothing about accuracy; its values are taken as exact.
-    let Some((floor, first)) = number(&ACCURACY_FLOOR).zip(first) else { return 0.0 };
+    // Without a floor nothing is known about accuracy; values are taken as exact.
+    let Some((first, floor)) = resolution(row, key).filter(|(first, _)| *first > 0.0) else { return 0.0 };
     let scale = match key.metric.accuracy() {
         Accuracy::Floor if value > 0.0 => first / value,
         Accuracy::OverFloor => value,
@@ -42,10 +38,23 @@ fn share(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
     MARGIN * (floor / first) * scale
 }
 
+/// σ₁ and the floor of the spectrum that a value of one side was measured by; reports of earlier versions have them in
+/// columns.
+pub(super) fn resolution(row: &Row, key: ColumnKey<'_>) -> Option<(f64, f64)> {
+    let number = |metric: &'static Metric| {
+        row.values.of(ColumnKey { metric: &metric.column, ..key }).and_then(Value::number)
+    };
+    match row.resolution.iter().find(|of| of.is_of(key)) {
+        Some(found) => Some((found.spectral_norm, found.accuracy_floor)),
+        None => number(&SPECTRAL_NORM).zip(number(&ACCURACY_FLOOR)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::row;
     use super::*;
+    use crate::report::Resolution;
 
     fn check(row: &Row, key: &str, expected: f64) {
         let (column, value) = row.values.0.iter().find(|(column, _)| column.key == key).expect("a column");
@@ -71,6 +80,24 @@ mod tests {
         check(&row, "condition_number", 8e-6 * 4e6);
         check(&row, "rank_at_90", 0.0);
         check(&row, "max_abs", 0.0);
+    }
+
+    #[test]
+    fn a_value_is_off_whatever_columns_are_beside_it() {
+        let of = |base, side: Option<&str>, floor| Resolution {
+            base,
+            side: side.map(str::to_owned),
+            spectral_norm: 2.0,
+            accuracy_floor: floor,
+        };
+        let values = [("stable_rank", Value::Real(5.0)), ("stable_rank_base", Value::Real(10.0))];
+        let plain = row(&values, Some(Standing::Measured));
+        check(&plain, "stable_rank", 0.0);
+        let known = Row { resolution: vec![of(true, None, 4e-6), of(false, None, 2e-6)], ..plain };
+        check(&known, "stable_rank", 40e-6);
+        check(&known, "stable_rank_base", 160e-6);
+        let another = Row { resolution: vec![of(false, Some("other"), 2e-6)], ..known };
+        check(&another, "stable_rank", 0.0);
     }
 
     #[test]

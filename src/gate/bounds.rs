@@ -2,7 +2,6 @@
 //!
 //! A change from 0 is beyond any limit; a value below the accuracy floor is bounded by the floor.
 
-use crate::metric::{ACCURACY_FLOOR, Metric, SPECTRAL_NORM};
 use crate::report::{Accuracy, Aspect, Column, ColumnKey, MissingReason, Row, Value};
 
 use super::accuracy;
@@ -80,15 +79,13 @@ fn bound(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> Option<Known> {
 
 /// Between which numbers a value of one side lies that may be below its floor.
 fn resolved(row: &Row, key: ColumnKey<'_>) -> Option<(f64, f64)> {
-    let number = |metric: &'static Metric| {
-        row.values.of(ColumnKey { metric: &metric.column, ..key }).and_then(Value::number)
-    };
     match (row.values.of(key)?, key.metric.accuracy()) {
         (Value::Missing(why), Accuracy::Floor) if why.is_below_floor() => {
-            Some((0.0, number(&ACCURACY_FLOOR)?.next_down().max(0.0)))
+            Some((0.0, accuracy::resolution(row, key)?.1.next_down().max(0.0)))
         }
         (Value::Missing(why), Accuracy::OverFloor) if why.is_below_floor() => {
-            Some((number(&SPECTRAL_NORM)? / number(&ACCURACY_FLOOR)?, f64::INFINITY))
+            let (first, floor) = accuracy::resolution(row, key)?;
+            Some((first / floor, f64::INFINITY))
         }
         (Value::Missing(_), _) => None,
         (value, _) => {

@@ -20,7 +20,7 @@ pub struct Clause {
 }
 
 /// A finding, its distance beyond the limit, and the reason if it has no value.
-pub(super) struct Found {
+pub(super) struct Breach {
     pub(super) excess: f64,
     pub(super) gap: Option<Gap>,
     pub(super) finding: Offender,

@@ -1,6 +1,6 @@
 //! Rules on findings: `finding(random-like)`, `*.mlp.*: finding(problem) > 2`.
 
-use super::clause::{Clause, Found};
+use super::clause::{Breach, Clause};
 use super::{Crossing, Line, Operator, Unit, likeliest};
 use crate::notation;
 use crate::report::{Finding, Level, Offender, Outcome, Report};
@@ -69,11 +69,11 @@ pub(super) fn judge(
     wanted: Wanted,
     line: Line,
     report: &Report,
-) -> (Vec<Found>, Vec<String>) {
+) -> (Vec<Breach>, Vec<String>) {
     let rule = &clause.rule;
     let keeps =
         |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
-    let mut found: Vec<Found> = vec![];
+    let mut found: Vec<Breach> = vec![];
     for finding in report.findings.iter().filter(|finding| wanted.is(finding)) {
         let what = |first: bool| match (first, wanted) {
             (true, _) => finding.sentence.clone(),
@@ -88,19 +88,19 @@ pub(super) fn judge(
             note: None,
         };
         if finding.matrices.is_empty() && rule.glob.is_none() {
-            found.push(Found { excess: 0.0, gap: None, finding: judged(None, true) });
+            found.push(Breach { excess: 0.0, gap: None, finding: judged(None, true) });
         }
         let matrices = finding.matrices.iter().enumerate().filter(|(_, name)| keeps(name));
         found.extend(matrices.map(|(i, name)| {
             let excess = -(i as f64);
-            Found { excess, gap: None, finding: judged(Some(name), i == 0) }
+            Breach { excess, gap: None, finding: judged(Some(name), i == 0) }
         }));
     }
     let number = found.len() as f64;
     if line != ANY {
         let what = format!("findings of {}: {}", wanted.word(), notation::count(found.len() as u64));
         let finding = Offender { matrix: None, outcome: Outcome::Fail, what, missing: None, note: None };
-        found = vec![Found { excess: line.excess(number), gap: None, finding }];
+        found = vec![Breach { excess: line.excess(number), gap: None, finding }];
     }
     if line.crossing((number, number)) != Crossing::Crossed {
         found.clear();

@@ -8,11 +8,11 @@ use crate::report::{Column, Offender, Outcome, Report, Verdict};
 
 use super::accept::{Acceptance, Day, accept};
 use super::bounds::Known;
-use super::clause::{Clause, Found};
+use super::clause::{Breach, Clause};
 use super::items::{Item, Items, hidden, items};
 use super::missing::Gap;
 use super::sums::Sum;
-use super::{Crossing, Line, Subject, findings, words};
+use super::{Crossing, Line, Subject, findings, phrases};
 
 /// All that a report is judged by.
 #[derive(Debug, Clone)]
@@ -25,9 +25,9 @@ pub struct Gate {
     pub today: Day,
 }
 
-/// The findings of a rule, and the values it could not judge: those that fail it, and those that it ignores.
+/// What a rule found, and the values it could not judge: those that fail it, and those that it ignores.
 struct Judgement<'r> {
-    found: Vec<Found>,
+    found: Vec<Breach>,
     missing: Vec<&'r Gap>,
     allowed: Vec<&'r Gap>,
 }
@@ -63,8 +63,10 @@ impl Gate {
         for gap in missing.iter().chain(&allowed) {
             *reasons.entry(gap.why.code().to_owned()).or_default() += 1;
         }
-        let remarks =
-            [words::passed_over(&allowed, items.all.len()), hidden(items.hidden, &report.unlisted.hidden.by)];
+        let remarks = [
+            phrases::passed_over(&allowed, items.all.len()),
+            hidden(items.hidden, &report.unlisted.hidden.by),
+        ];
         Ok(Verdict {
             missing: (missing.len() + allowed.len()) as u64,
             missing_reasons: reasons,
@@ -74,7 +76,7 @@ impl Gate {
     }
 
     /// The verdict on what was found, the worst first, after what is accepted.
-    fn told(&self, clause: &Clause, mut found: Vec<Found>, remarks: &[String]) -> Verdict {
+    fn told(&self, clause: &Clause, mut found: Vec<Breach>, remarks: &[String]) -> Verdict {
         let rule = &clause.rule;
         for found in &mut found {
             accept(&self.accepted, self.today, rule, found);
@@ -85,7 +87,7 @@ impl Gate {
             order.then(a.gap.is_some().cmp(&b.gap.is_some())).then(b.excess.total_cmp(&a.excess))
         });
         let count = |outcome| found.iter().filter(|found| found.finding.outcome == outcome).count() as u64;
-        let broken = |found: &&Found| found.gap.is_none() && found.finding.outcome == Outcome::Fail;
+        let broken = |found: &&Breach| found.gap.is_none() && found.finding.outcome == Outcome::Fail;
         Verdict {
             rule: rule.text.clone(),
             severity: clause.severity,
@@ -159,56 +161,53 @@ fn one_sum<'r>(clause: &Clause, sum: &Sum, items: &'r Items<'_>) -> Judgement<'r
     judgement
 }
 
-/// The finding for a value that does not certainly pass.
-fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Found> {
+/// The breach by a value that does not certainly pass.
+fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Breach> {
     let known = item.known?;
     let told = match (&item.gap, item.row) {
-        (Some(gap), _) => words::bounded(column, known, gap),
-        (None, Some(row)) => words::told(row, column, known.value),
+        (Some(gap), _) => phrases::bounded(column, known, gap),
+        (None, Some(row)) => phrases::told(row, column, known.value),
         // Tensors without a row only have a count.
         (None, None) => format!("{} = {}", column.key, notation::count(known.value as u64)),
     };
     let (outcome, what) = match line.crossing((known.low, known.high)) {
         Crossing::Clear => return None,
         Crossing::Crossed => (Outcome::Fail, told),
-        Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, known.high - known.value)),
+        Crossing::Unsure => (Outcome::Inconclusive, phrases::unsure(&told, known.high - known.value)),
     };
     let finding = Offender { matrix: Some(item.name.clone()), outcome, what, missing: None, note: None };
-    Some(Found { excess: line.excess(known.value), gap: None, finding })
+    Some(Breach { excess: line.excess(known.value), gap: None, finding })
 }
 
-/// The finding for a missing value: a failure, or inconclusive if a bound is known.
-fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Found {
+/// The breach by a missing value: a failure, or inconclusive if a bound is known.
+fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Breach {
     let (outcome, what) = match item.known {
         Some(known) => {
-            let told = words::bounded(column, known, gap);
-            (Outcome::Inconclusive, words::unsure(&told, f64::INFINITY))
+            (Outcome::Inconclusive, phrases::unsure(&phrases::bounded(column, known, gap), f64::INFINITY))
         }
-        None => (Outcome::Fail, words::unmeasured(column.key, gap)),
+        None => (Outcome::Fail, phrases::unmeasured(column.key, gap)),
     };
     let matrix = Some(item.name.clone());
     let finding = Offender { matrix, outcome, what, missing: Some(gap.why), note: None };
-    Found { excess: f64::NEG_INFINITY, gap: Some(gap.clone()), finding }
+    Breach { excess: f64::NEG_INFINITY, gap: Some(gap.clone()), finding }
 }
 
 /// A rule that has judged nothing does not pass, whatever may be missing.
-fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Found> {
+fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Breach> {
     let first = *allowed.first()?;
-    let what = format!("{what} cannot be judged: no value could be measured; {}", words::counted(allowed));
-    let missing = Some(first.why);
-    let finding = Offender { matrix: None, outcome: Outcome::Inconclusive, what, missing, note: None };
-    Some(Found { excess: f64::NEG_INFINITY, gap: Some(first.clone()), finding })
+    let what = format!("{what} cannot be judged: no value could be measured; {}", phrases::counted(allowed));
+    let (outcome, missing) = (Outcome::Inconclusive, Some(first.why));
+    let finding = Offender { matrix: None, outcome, what, missing, note: None };
+    Some(Breach { excess: f64::NEG_INFINITY, gap: Some(first.clone()), finding })
 }
 
 #[cfg(test)]
 mod tests {
     use globset::Glob;
 
-    use super::super::Rule;
-    use super::super::missing::MissingPolicy;
-    use super::super::tests::metric;
     use super::*;
-    use crate::gate::Accepts;
+    use crate::gate::missing::MissingPolicy;
+    use crate::gate::{Accepts, Rule, tests::metric};
     use crate::layer::Filter;
     use crate::report::Severity;
     use crate::report::{

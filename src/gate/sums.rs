@@ -4,8 +4,8 @@ use crate::notation;
 use crate::report::{Column, Offender, Outcome};
 
 use super::bounds::Known;
-use super::clause::Found;
-use super::{AGGREGATES, Aggregate, Crossing, Line, words};
+use super::clause::Breach;
+use super::{AGGREGATES, Aggregate, Crossing, Line, phrases};
 
 /// A number over many rows, and the line it is held against.
 pub(super) struct Sum {
@@ -23,7 +23,7 @@ impl Sum {
     }
 
     /// The finding on the sum over `numbers`.
-    pub(super) fn finding(&self, numbers: &[Known]) -> Option<Found> {
+    pub(super) fn finding(&self, numbers: &[Known]) -> Option<Breach> {
         let known = self.over(numbers);
         let (name, key) = (self.name(), self.column.key);
         let told = match self.aggregate {
@@ -32,16 +32,16 @@ impl Sum {
             _ if known.low.is_finite() && known.high.is_finite() => {
                 format!("{name} of {key} = {}", notation::real(known.value))
             }
-            _ => words::known(self.column, &format!("{name} of {key}"), known),
+            _ => phrases::known(self.column, &format!("{name} of {key}"), known),
         };
         let width = (known.high - known.low) / if self.condition.is_some() { 1.0 } else { 2.0 };
         let (outcome, what) = match self.line.crossing((known.low, known.high)) {
             Crossing::Clear => return None,
             Crossing::Crossed => (Outcome::Fail, told),
-            Crossing::Unsure => (Outcome::Inconclusive, words::unsure(&told, width)),
+            Crossing::Unsure => (Outcome::Inconclusive, phrases::unsure(&told, width)),
         };
         let finding = Offender { matrix: None, outcome, what, missing: None, note: None };
-        Some(Found { excess: self.line.excess(known.value), gap: None, finding })
+        Some(Breach { excess: self.line.excess(known.value), gap: None, finding })
     }
 
     /// The name of the aggregate.

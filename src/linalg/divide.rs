@@ -85,8 +85,8 @@ impl Division {
         kept.iter().for_each(|j| is_kept[*j] = true);
         let others: Vec<usize> = (0..n).filter(|j| !is_kept[*j]).collect();
         let columns = || rows.iter().map(|i| kept[*i]).chain(others.iter().copied());
-        let mut above = Part::new(&upper, columns().filter(|j| halves[*j].upper), n, 0);
-        let mut below = Part::new(&lower, columns().filter(|j| halves[*j].lower), n, half);
+        let mut above = HalfRows::new(&upper, columns().filter(|j| halves[*j].upper), n, 0);
+        let mut below = HalfRows::new(&lower, columns().filter(|j| halves[*j].lower), n, half);
         drop((upper, lower));
         turns.iter().for_each(|turn| {
             above.turn(turn);
@@ -105,11 +105,11 @@ impl Division {
         let mut formed: Vec<usize> = all.iter().map(|(_, i)| *i).filter(|i| *i < kept.len()).collect();
         formed.sort_unstable();
         let inner = secular.vectors(&roots, &formed, &rows);
-        let count = |part: &Part| columns().take(kept.len()).filter(|j| part.at[*j].is_some()).count();
+        let count = |part: &HalfRows| columns().take(kept.len()).filter(|j| part.at[*j].is_some()).count();
         let (uppers, lowers) = (count(&above), count(&below));
         let mut vectors = Mat::zeros(n, all.len());
         let mut product = vectors.as_mut().subcols_mut(0, formed.len());
-        let times = |out: MatMut<'_, f64>, part: &Part, first: usize, count: usize| {
+        let times = |out: MatMut<'_, f64>, part: &HalfRows, first: usize, count: usize| {
             multiply(
                 out,
                 Accum::Replace,
@@ -196,13 +196,13 @@ impl Deflation {
 }
 
 /// The rows of one half of some columns, one after the other.
-struct Part {
+struct HalfRows {
     vectors: Mat<f64>,
     /// Where each of the `n` columns is, if it is.
     at: Vec<Option<usize>>,
 }
 
-impl Part {
+impl HalfRows {
     /// `columns` of all `n`, of which those from `first` on are the half's own.
     fn new(own: &Pairs, columns: impl Iterator<Item = usize>, n: usize, first: usize) -> Self {
         let columns: Vec<usize> = columns.collect();

@@ -34,7 +34,6 @@ mod narrow;
 mod operator;
 mod orthogonal;
 mod overlap;
-mod places;
 mod product;
 mod ql;
 mod qr;
@@ -52,6 +51,7 @@ mod structured;
 mod sum;
 mod tridiagonal;
 mod vector;
+mod window_grid;
 mod windows;
 mod workspace;
 
@@ -70,9 +70,9 @@ pub use leading::{by_products, leading};
 pub use low_rank::{low_rank, low_rank_values};
 pub use operator::{Operator, Terms};
 pub use overlap::Core;
-pub use places::Places;
 pub use reference::{Reference, Vectors};
 pub use sum::sum_values;
+pub use window_grid::WindowGrid;
 pub use windows::Windows;
 
 /// The singular values of a finite matrix.

@@ -31,7 +31,8 @@ pub(super) struct Symmetric<'a> {
 /// the result's entries and ends with the result in its first part.
 pub(super) fn symmetric_times(arch: Arch, s: Symmetric<'_>, v: &[f64], width: usize, y: &mut [f64]) {
     let parts = parts(v.len() / width);
-    let task = |(part, y): (usize, &mut [f64])| arch.dispatch(Part { s, v, width, y, first: part, parts });
+    let task =
+        |(part, y): (usize, &mut [f64])| arch.dispatch(BlockColumns { s, v, width, y, first: part, parts });
     if parts == 1 {
         task((0, y));
         return;
@@ -72,7 +73,7 @@ impl WithSimd for AddProduct<'_> {
 }
 
 /// Every `parts`-th block of columns, from block `first` on.
-struct Part<'a> {
+struct BlockColumns<'a> {
     s: Symmetric<'a>,
     v: &'a [f64],
     width: usize,
@@ -81,7 +82,7 @@ struct Part<'a> {
     parts: usize,
 }
 
-impl WithSimd for Part<'_> {
+impl WithSimd for BlockColumns<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -95,10 +96,10 @@ impl WithSimd for Part<'_> {
     }
 }
 
-impl Part<'_> {
+impl BlockColumns<'_> {
     #[inline(always)]
     fn run<S: Simd, const G: usize, const J: usize>(self, simd: S) {
-        let Part { s: Symmetric { entries, ld }, v, width, y, first, parts } = self;
+        let BlockColumns { s: Symmetric { entries, ld }, v, width, y, first, parts } = self;
         let m = v.len() / width;
         y.fill(0.0);
         let mut square = vec![0.0; BLOCK_COLUMNS * BLOCK_COLUMNS];

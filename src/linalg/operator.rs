@@ -32,7 +32,7 @@ pub struct Operator<'a> {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) terms: Vec<(f64, Term<'a>)>,
-    pub(super) side: Side,
+    pub(super) side: Orientation,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ pub enum Terms<'a> {
 
 /// Which way round the terms are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum Orientation {
     AsStored,
     Transposed,
 }
@@ -73,7 +73,7 @@ impl<'a> From<&'a LowRank> for Operator<'a> {
 
 impl<'a> Operator<'a> {
     fn new(rows: usize, cols: usize, term: Term<'a>) -> Self {
-        Self { rows, cols, terms: vec![(1.0, term)], side: Side::AsStored }
+        Self { rows, cols, terms: vec![(1.0, term)], side: Orientation::AsStored }
     }
 
     /// The sum with an operator of the same shape.
@@ -108,8 +108,8 @@ impl<'a> Operator<'a> {
     pub fn transposed(mut self) -> Self {
         std::mem::swap(&mut self.rows, &mut self.cols);
         self.side = match self.side {
-            Side::AsStored => Side::Transposed,
-            Side::Transposed => Side::AsStored,
+            Orientation::AsStored => Orientation::Transposed,
+            Orientation::Transposed => Orientation::AsStored,
         };
         self
     }
@@ -127,8 +127,8 @@ impl<'a> Operator<'a> {
     /// Its terms.
     pub fn terms(&self) -> Terms<'a> {
         match (&self.terms[..], self.side) {
-            ([(1.0, Term::Stored(matrix))], Side::AsStored) => Terms::Stored(matrix),
-            ([(1.0, Term::LowRank(product))], Side::AsStored) => Terms::Product(product),
+            ([(1.0, Term::Stored(matrix))], Orientation::AsStored) => Terms::Stored(matrix),
+            ([(1.0, Term::LowRank(product))], Orientation::AsStored) => Terms::Product(product),
             _ => Terms::Several,
         }
     }
@@ -142,7 +142,7 @@ impl<'a> Operator<'a> {
                 Term::LowRank(product) => (product.rows(), product.cols(), dense(product)),
             };
             let entries = MatRef::from_row_major_slice(&entries, rows, cols);
-            let entries = if self.side == Side::AsStored { entries } else { entries.transpose() };
+            let entries = if self.side == Orientation::AsStored { entries } else { entries.transpose() };
             for (sum, row) in sum.chunks_exact_mut(self.cols).zip(entries.row_iter()) {
                 for (sum, x) in sum.iter_mut().zip(row.iter()) {
                     *sum += factor * x;
@@ -163,8 +163,8 @@ impl<'a> Operator<'a> {
     pub(super) fn gram(&self, arch: Arch) -> Gram {
         let mut gram = Gram::new(arch, self.rows);
         match (&self.terms[..], self.side) {
-            ([(_, Term::Stored(weight))], Side::AsStored) => gram.push_columns(weight),
-            ([(_, Term::Stored(weight))], Side::Transposed) => gram.push_rows(weight),
+            ([(_, Term::Stored(weight))], Orientation::AsStored) => gram.push_columns(weight),
+            ([(_, Term::Stored(weight))], Orientation::Transposed) => gram.push_rows(weight),
             _ => {
                 let transposed = self.clone().transposed();
                 for first in (0..self.cols).step_by(BLOCK) {
@@ -181,8 +181,10 @@ impl<'a> Operator<'a> {
         let mut y = vec![0.0; self.rows * width];
         for (factor, term) in &self.terms {
             match (term, self.side) {
-                (Term::Stored(weight), Side::AsStored) => add_rows(*factor, weight, x, width, &mut y),
-                (Term::Stored(weight), Side::Transposed) => add_columns(*factor, weight, x, width, &mut y),
+                (Term::Stored(weight), Orientation::AsStored) => add_rows(*factor, weight, x, width, &mut y),
+                (Term::Stored(weight), Orientation::Transposed) => {
+                    add_columns(*factor, weight, x, width, &mut y)
+                }
                 (Term::LowRank(product), side) => add_low_rank(*factor, product, side, x, width, &mut y),
             }
         }
@@ -247,11 +249,11 @@ impl WithSimd for Widen<'_> {
 }
 
 /// `y += factor·L·(R·x)`, or its transpose.
-fn add_low_rank(factor: f64, product: &LowRank, side: Side, x: &[f64], width: usize, y: &mut [f64]) {
+fn add_low_rank(factor: f64, product: &LowRank, side: Orientation, x: &[f64], width: usize, y: &mut [f64]) {
     let (left, right) = thin(product);
     let (left, right) = match side {
-        Side::AsStored => (left, right),
-        Side::Transposed => (right.transpose(), left.transpose()),
+        Orientation::AsStored => (left, right),
+        Orientation::Transposed => (right.transpose(), left.transpose()),
     };
     let mut middle = vec![0.0; product.rank() * width];
     let mut middle = MatMut::from_row_major_slice_mut(&mut middle, product.rank(), width);

@@ -7,7 +7,7 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::factors::Basis;
-use super::operator::{Operator, Side, Term, thin};
+use super::operator::{Operator, Orientation, Term, thin};
 use super::product::multiply;
 use crate::low_rank::LowRank;
 
@@ -19,31 +19,35 @@ struct Slab {
     entries: Vec<f64>,
     rows: usize,
     cols: usize,
-    side: Side,
+    side: Orientation,
 }
 
 impl Slab {
     fn as_mat(&self) -> MatRef<'_, f64> {
         match self.side {
-            Side::AsStored => MatRef::from_row_major_slice(&self.entries, self.rows, self.cols),
-            Side::Transposed => MatRef::from_column_major_slice(&self.entries, self.rows, self.cols),
+            Orientation::AsStored => MatRef::from_row_major_slice(&self.entries, self.rows, self.cols),
+            Orientation::Transposed => MatRef::from_column_major_slice(&self.entries, self.rows, self.cols),
         }
     }
 
     fn as_mat_mut(&mut self) -> MatMut<'_, f64> {
         match self.side {
-            Side::AsStored => MatMut::from_row_major_slice_mut(&mut self.entries, self.rows, self.cols),
-            Side::Transposed => MatMut::from_column_major_slice_mut(&mut self.entries, self.rows, self.cols),
+            Orientation::AsStored => {
+                MatMut::from_row_major_slice_mut(&mut self.entries, self.rows, self.cols)
+            }
+            Orientation::Transposed => {
+                MatMut::from_column_major_slice_mut(&mut self.entries, self.rows, self.cols)
+            }
         }
     }
 }
 
 /// Both factors of a product, this way round.
-fn turned(product: &LowRank, side: Side) -> (MatRef<'_, f64>, MatRef<'_, f64>) {
+fn turned(product: &LowRank, side: Orientation) -> (MatRef<'_, f64>, MatRef<'_, f64>) {
     let (left, right) = thin(product);
     match side {
-        Side::AsStored => (left, right),
-        Side::Transposed => (right.transpose(), left.transpose()),
+        Orientation::AsStored => (left, right),
+        Orientation::Transposed => (right.transpose(), left.transpose()),
     }
 }
 
@@ -52,15 +56,15 @@ impl Operator<'_> {
     fn slab(&self, range: Range<usize>) -> Slab {
         let (length, cols, side) = (range.len(), self.cols, self.side);
         let mut slab = Slab { entries: vec![0.0; length * cols], rows: length, cols, side };
-        let mut row = vec![0.0; if side == Side::AsStored { cols } else { length }];
+        let mut row = vec![0.0; if side == Orientation::AsStored { cols } else { length }];
         for (factor, term) in &self.terms {
             match term {
                 Term::Stored(weight) => {
                     // A stored row is a row of the slab, or crosses all of them.
                     for (r, sum) in slab.entries.chunks_exact_mut(row.len().max(1)).enumerate() {
                         let start = match side {
-                            Side::AsStored => (range.start + r) * cols,
-                            Side::Transposed => r * self.rows + range.start,
+                            Orientation::AsStored => (range.start + r) * cols,
+                            Orientation::Transposed => r * self.rows + range.start,
                         };
                         weight.widen(start..start + row.len(), &mut row);
                         sum.iter_mut().zip(&row).for_each(|(sum, x)| *sum += factor * x);
@@ -80,8 +84,8 @@ impl Operator<'_> {
     pub(super) fn block(&self, range: Range<usize>) -> Vec<f64> {
         let slab = self.slab(range);
         match slab.side {
-            Side::AsStored => slab.entries,
-            Side::Transposed => {
+            Orientation::AsStored => slab.entries,
+            Orientation::Transposed => {
                 let mut rows = vec![0.0; slab.entries.len()];
                 MatMut::from_row_major_slice_mut(&mut rows, slab.rows, slab.cols).copy_from(slab.as_mat());
                 rows

@@ -18,7 +18,7 @@ use super::cost::eigenvalue_cost;
 use super::exact;
 use super::gram::Gram;
 use super::kernel::{self, BAND_SLACK, Lower, Panels, Product};
-use super::places::{Places, halving};
+use super::window_grid::{WindowGrid, halving};
 use super::workspace::Buffer;
 use super::{Cost, cost};
 use crate::error::Error;
@@ -34,9 +34,9 @@ const SLAB: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Windows {
     /// Where they lie among the rows.
-    pub rows: Places,
+    pub rows: WindowGrid,
     /// Where they lie among the columns.
-    pub cols: Places,
+    pub cols: WindowGrid,
 }
 
 /// The side of the matrix that the Gram matrix is formed over.
@@ -150,7 +150,7 @@ impl Windows {
 struct Plan<'a> {
     over: Over,
     /// The windows along the side that is summed over.
-    along: &'a Places,
+    along: &'a WindowGrid,
     /// Stored ranges of the other side, and where its windows start once these are moved together.
     ranges: Vec<Range<usize>>,
     starts: Vec<usize>,
@@ -165,7 +165,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(over: Over, along: &'a Places, across: &Places) -> Self {
+    fn new(over: Over, along: &'a WindowGrid, across: &WindowGrid) -> Self {
         let (starts, extent) = across.packed();
         let (summed, levels) = halving(along, &(0..along.starts.len()), &(0..0));
         Self {
@@ -311,13 +311,13 @@ mod tests {
     use super::super::singular_values;
     use super::*;
 
-    fn places(length: usize, starts: &[usize]) -> Places {
-        Places { length, starts: starts.to_vec() }
+    fn places(length: usize, starts: &[usize]) -> WindowGrid {
+        WindowGrid { length, starts: starts.to_vec() }
     }
 
     /// Every window against its own decomposition: to 1e-8 of its largest value.
     #[track_caller]
-    fn check(shape: (usize, usize), rows: Places, cols: Places, entry: impl Fn(usize) -> f64) {
+    fn check(shape: (usize, usize), rows: WindowGrid, cols: WindowGrid, entry: impl Fn(usize) -> f64) {
         let bytes = (0..shape.0 * shape.1).flat_map(|i| (entry(i) as f32).to_le_bytes()).collect();
         let matrix = Matrix::new(shape.0, shape.1, Dtype::F32, bytes).expect("sizes agree");
         let windows = Windows { rows, cols };
@@ -334,7 +334,7 @@ mod tests {
         }
     }
 
-    fn check_noise(shape: (usize, usize), rows: Places, cols: Places) {
+    fn check_noise(shape: (usize, usize), rows: WindowGrid, cols: WindowGrid) {
         let entries: Vec<f64> = noise(shape.0 as u64).take(shape.0 * shape.1).collect();
         check(shape, rows, cols, |i| entries[i]);
     }

@@ -2,19 +2,19 @@
 //! who need another tool's names and definitions.
 
 mod bulk;
-mod chosen;
-mod cut;
 mod density;
 mod factoring;
 mod marchenko_pastur;
 mod norm;
+mod parametric;
 mod places;
 mod power_law;
 mod randomness;
 mod rank;
-mod signal;
-mod start;
+mod snr;
 mod tail;
+mod tail_start;
+mod thresholds;
 mod weightwatcher;
 
 use std::cell::OnceCell;
@@ -25,13 +25,13 @@ use crate::solver::{Entries, Oddities, Texture};
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
-pub use chosen::{Chosen, chosen, of_share};
 pub use marchenko_pastur::random_effective_rank;
 pub use norm::{ACCURACY_FLOOR, NONFINITE_COUNT, SPECTRAL_NORM};
+pub use parametric::{Chosen, chosen, of_share};
 pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
-pub use start::{StartRule, fit_by};
 pub use tail::{TailFit, fit as fit_tail};
+pub use tail_start::{StartRule, fit_by};
 pub use weightwatcher::WEIGHTWATCHER;
 
 /// A column and the function that fills it.
@@ -85,7 +85,7 @@ pub static METRICS: &[Metric] = &[
     bulk::SPIKE_COUNT,
     randomness::MP_DISTANCE,
     randomness::MP_EDGE_Z,
-    cut::RANK_ABOVE_ROUNDING,
+    thresholds::RANK_ABOVE_ROUNDING,
 ];
 
 /// Metrics of the entries, without a decomposition.
@@ -120,13 +120,13 @@ pub static RANKS: &[Metric] = &[
     factoring::SAVED_AT_90,
     factoring::SAVED_AT_95,
     factoring::SAVED_AT_99,
-    cut::RANK_ABOVE_ROUNDING,
+    thresholds::RANK_ABOVE_ROUNDING,
     bulk::BULK_EDGE,
     bulk::SPIKE_COUNT,
-    cut::GAVISH_DONOHO_RANK,
-    cut::LARGEST_GAP,
-    cut::LARGEST_GAP_AT,
-    signal::SPECTRUM_SNR,
+    thresholds::GAVISH_DONOHO_RANK,
+    thresholds::LARGEST_GAP,
+    thresholds::LARGEST_GAP_AT,
+    snr::SPECTRUM_SNR,
 ];
 
 /// What was rounded to the storage type.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::inline::{Place, code, inline};
+use super::inline::{TextPlace, code, inline};
 use super::style::TableStyle;
 use crate::notation;
 use crate::report::{Finding, Level, Report, Summary};
@@ -72,8 +72,8 @@ pub(super) fn summary(report: &Report) -> Option<String> {
 /// All of them as a list.
 pub(super) fn write_markdown(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for finding in &report.findings {
-        let (level, name) = (finding.level.name(), code(&title(finding), Place::Line));
-        writeln!(out, "- **{level}** {name}: {}", inline(&finding.sentence, Place::Line))?;
+        let (level, name) = (finding.level.name(), code(&title(finding), TextPlace::Line));
+        writeln!(out, "- **{level}** {name}: {}", inline(&finding.sentence, TextPlace::Line))?;
     }
     if !report.findings.is_empty() {
         writeln!(out)?;

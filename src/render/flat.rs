@@ -6,7 +6,7 @@ use crate::report::{Column, Format, Report, Row, Value};
 
 /// The type of a column's cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CellType {
     Text,
     Count,
     Real,
@@ -22,37 +22,41 @@ pub(super) enum Cell<'a> {
 }
 
 /// The columns before the metrics.
-const FIXED: [(&str, Kind); 10] = [
-    ("name", Kind::Text),
-    ("tensor", Kind::Text),
-    ("block", Kind::Count),
-    ("role", Kind::Text),
-    ("rows", Kind::Count),
-    ("cols", Kind::Count),
-    ("dtype", Kind::Text),
-    ("status", Kind::Text),
-    ("reason", Kind::Text),
-    ("tied_to", Kind::Text),
+const FIXED: [(&str, CellType); 10] = [
+    ("name", CellType::Text),
+    ("tensor", CellType::Text),
+    ("block", CellType::Count),
+    ("role", CellType::Text),
+    ("rows", CellType::Count),
+    ("cols", CellType::Count),
+    ("dtype", CellType::Text),
+    ("status", CellType::Text),
+    ("reason", CellType::Text),
+    ("tied_to", CellType::Text),
 ];
 
 /// The last column: key and code of each missing value.
-const MISSING: (&str, Kind) = ("missing", Kind::Text);
+const MISSING: (&str, CellType) = ("missing", CellType::Text);
 
 /// Text columns of another tool's tables, if its names were asked for.
-const LABELS: [(&str, Kind); 4] =
-    [("longname", Kind::Text), ("layer_type", Kind::Text), ("has_esd", Kind::Text), ("warning", Kind::Text)];
+const LABELS: [(&str, CellType); 4] = [
+    ("longname", CellType::Text),
+    ("layer_type", CellType::Text),
+    ("has_esd", CellType::Text),
+    ("warning", CellType::Text),
+];
 
 /// The columns before the metrics of this report.
-fn before(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
+fn before(report: &Report) -> impl Iterator<Item = (&'static str, CellType)> {
     let labelled = report.rows.iter().any(|row| row.labels.is_some());
     FIXED.into_iter().chain(LABELS.into_iter().filter(move |_| labelled))
 }
 
 /// The columns by name.
-pub(super) fn columns(report: &Report) -> impl Iterator<Item = (&'static str, Kind)> {
+pub(super) fn columns(report: &Report) -> impl Iterator<Item = (&'static str, CellType)> {
     let metrics = report.columns.iter().map(|column| match column.format {
-        Format::Count => (column.key, Kind::Count),
-        Format::Real | Format::Share | Format::Change => (column.key, Kind::Real),
+        Format::Count => (column.key, CellType::Count),
+        Format::Real | Format::Share | Format::Change => (column.key, CellType::Real),
     });
     before(report).chain(metrics).chain([MISSING])
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::cell::{UNSURE, cell, is_unsure, number};
 use super::style::{Experts, Layout, TableStyle};
-use crate::layer::place;
+use crate::layer::block_and_role;
 use crate::report::{Column, Format, Report, Row, Value};
 
 /// From so many on experts are folded.
@@ -74,7 +74,7 @@ impl Bunch<'_> {
     pub(super) fn block(&self) -> Option<&str> {
         // A block's number is not a folded one.
         let name = self.name.as_str();
-        let (block, role) = place(name);
+        let (block, role) = block_and_role(name);
         block.and(name.strip_suffix(role.as_str())?.strip_suffix('.')).filter(|block| !block.is_empty())
     }
 

@@ -5,7 +5,7 @@
 
 /// The context of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TextPlace {
     /// In a cell of a table, which a bar would end even inside of code.
     Cell,
     /// In a line of its own.
@@ -13,13 +13,13 @@ pub(super) enum Place {
 }
 
 /// `text` as it is where it means nothing to Markdown, else as code.
-pub(super) fn inline(text: &str, place: Place) -> String {
+pub(super) fn inline(text: &str, place: TextPlace) -> String {
     let text = text.replace(['\n', '\r'], " ");
     if is_plain(&text) { text.replace('<', "&lt;").replace('>', "&gt;") } else { code(&text, place) }
 }
 
 /// `text` as code, between more backticks than it holds in a row.
-pub(super) fn code(text: &str, place: Place) -> String {
+pub(super) fn code(text: &str, place: TextPlace) -> String {
     if text.is_empty() {
         return String::new();
     }
@@ -28,7 +28,7 @@ pub(super) fn code(text: &str, place: Place) -> String {
     let fence = "`".repeat(longest + 1);
     let blank = |c: Option<char>| matches!(c, Some('`' | ' '));
     let pad = if blank(text.chars().next()) || blank(text.chars().next_back()) { " " } else { "" };
-    let text = if place == Place::Cell { text.replace('|', "\\|") } else { text };
+    let text = if place == TextPlace::Cell { text.replace('|', "\\|") } else { text };
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        assert_eq!(inline(text, Place::Cell), expected);
+        assert_eq!(inline(text, TextPlace::Cell), expected);
     }
 
     #[test]
@@ -124,8 +124,8 @@ mod tests {
         check("a`b", "``a`b``");
         check("`a``", "``` `a`` ```");
         check("a|`b", "``a\\|`b``");
-        assert_eq!(code("a|b", Place::Line), "`a|b`");
-        assert_eq!(code(" ", Place::Cell), "`   `");
-        assert_eq!(code("alpha < 2", Place::Cell), "`alpha < 2`");
+        assert_eq!(code("a|b", TextPlace::Line), "`a|b`");
+        assert_eq!(code(" ", TextPlace::Cell), "`   `");
+        assert_eq!(code("alpha < 2", TextPlace::Cell), "`alpha < 2`");
     }
 }

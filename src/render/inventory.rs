@@ -6,10 +6,10 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use super::escape::Escaped;
-use super::inline::{Place, code, inline};
+use super::inline::{TextPlace, code, inline};
 use super::style::TableStyle;
 use super::table::shorten;
-use super::{OutputFormat, comma, json};
+use super::{OutputFormat, csv_file, json};
 use crate::error::brief;
 use crate::notation;
 use crate::report::{Fate, Inventory, Pattern, SkipKind, Source, Updates};
@@ -41,7 +41,7 @@ pub fn write(
     }
     let inventory = &inventory.printable();
     match format {
-        OutputFormat::Csv => comma::write_patterns(&inventory.patterns, look.formulas, out),
+        OutputFormat::Csv => csv_file::write_patterns(&inventory.patterns, look.formulas, out),
         OutputFormat::Markdown => write_markdown(inventory, out),
         _ => write_table(inventory, look, out),
     }
@@ -79,7 +79,7 @@ fn write_table(inventory: &Inventory, look: &TableStyle<'_>, out: &mut dyn Write
 
 fn write_markdown(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> {
     for (word, text) in head(inventory) {
-        writeln!(out, "- {word}: {}", inline(&text, Place::Line))?;
+        writeln!(out, "- {word}: {}", inline(&text, TextPlace::Line))?;
     }
     writeln!(out, "\n| {} |\n|---|--:|---|---|--:|---|", HEAD.join(" | "))?;
     for pattern in shown(inventory) {
@@ -87,8 +87,8 @@ fn write_markdown(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> 
         writeln!(
             out,
             "| {} | {} |",
-            code(&name, Place::Cell),
-            rest.map(|cell| inline(&cell, Place::Cell)).join(" | ")
+            code(&name, TextPlace::Cell),
+            rest.map(|cell| inline(&cell, TextPlace::Cell)).join(" | ")
         )?;
     }
     writeln!(out, "\n{}", footer(inventory))

@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use crate::report::{Column, Report, Row, Verdict};
 
 use super::cell;
-use super::inline::{Place, code, inline};
+use super::inline::{TextPlace, code, inline};
 use super::problem;
 use super::style::TableStyle;
 use super::table;
-use super::{changes, findings, foot};
+use super::{changes, findings, footer};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;
@@ -34,7 +34,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
             writeln!(out, "\n{}", line_of(&note))?;
         }
     }
-    for commit in foot::commits(report) {
+    for commit in footer::commits(report) {
         writeln!(out, "\n{}", line_of(&commit))?;
     }
     writeln!(out, "\n{}", line_of(&table::footer(report)))
@@ -54,7 +54,7 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
             "| {} | {word} | {} |",
-            code(&verdict.rule, Place::Cell),
+            code(&verdict.rule, TextPlace::Cell),
             cell_of(&problem::told(verdict))
         )?;
     }
@@ -71,7 +71,7 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
             let note = finding.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
             let line = format!(
                 "| {} | {} | {} |\n",
-                code(&verdict.rule, Place::Cell),
+                code(&verdict.rule, TextPlace::Cell),
                 cell_of(matrix),
                 cell_of(&format!("{}{note}", finding.what))
             );
@@ -108,11 +108,11 @@ fn line(first: &[String], cells: &[String]) -> String {
 }
 
 fn cell_of(text: &str) -> String {
-    inline(text, Place::Cell)
+    inline(text, TextPlace::Cell)
 }
 
 fn line_of(text: &str) -> String {
-    inline(text, Place::Line)
+    inline(text, TextPlace::Line)
 }
 
 /// The rows that rules speak of before all others, each in report order.

@@ -4,14 +4,12 @@ pub mod advice;
 pub mod allocation;
 mod cell;
 mod changes;
-#[cfg(feature = "parquet")]
-mod columnar;
-mod comma;
+mod csv_file;
 mod escape;
 mod findings;
 mod flat;
 mod fold;
-mod foot;
+mod footer;
 mod github;
 mod gitlab;
 mod html;
@@ -20,6 +18,8 @@ pub mod inventory;
 mod json;
 mod junit;
 mod markdown;
+#[cfg(feature = "parquet")]
+mod parquet_file;
 pub mod plot;
 mod problem;
 mod style;
@@ -90,7 +90,7 @@ pub fn write(
 ) -> io::Result<()> {
     #[cfg(feature = "parquet")]
     if format == OutputFormat::Parquet {
-        return columnar::write(report, out);
+        return parquet_file::write(report, out);
     }
     let json = matches!(format, OutputFormat::Json | OutputFormat::Jsonl);
     let out: &mut dyn Write = &mut Escaped::new(out, style(format, look));
@@ -100,7 +100,7 @@ pub fn write(
         OutputFormat::Table => table::write(report, look, out),
         OutputFormat::Json => json::write(report, out),
         OutputFormat::Jsonl => json::write_lines(report, out),
-        OutputFormat::Csv => comma::write(report, look.formulas, out),
+        OutputFormat::Csv => csv_file::write(report, look.formulas, out),
         #[cfg(feature = "parquet")]
         OutputFormat::Parquet => Ok(()),
         OutputFormat::Markdown => markdown::write(report, look, out),

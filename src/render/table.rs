@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{SHORT_TAILS, UNSURE, ranges};
 use super::fold::{self, Bunch};
 use super::style::{Layout, Overflow, TableStyle};
-use super::{changes, findings, foot, problem};
+use super::{changes, findings, footer, problem};
 use crate::notation;
 use crate::report::{Column, Flag, MissingReason, Report, Row, SkipKind, SkippedContent, Value, Verdict};
 
@@ -25,7 +25,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     if !rows.is_empty() {
         write_rows(report, &fold::bunches(&rows, look), look, out)?;
     }
-    foot::write(report, out)?;
+    footer::write(report, out)?;
     for note in fold::notes(report, &rows, look).into_iter().chain(notes(report, look)) {
         writeln!(out, " {note}")?;
     }
@@ -218,7 +218,7 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
     }
     notes.extend(unseen(report));
     notes.extend(report.notes.iter().cloned());
-    notes.extend(foot::commits(report));
+    notes.extend(footer::commits(report));
     if report.rows.iter().any(|row| row.flags.contains(&Flag::CosineBounds)) {
         notes.push("≤ bounds that decide; `--exact` gives the cosines themselves".to_owned());
     }

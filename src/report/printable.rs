@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report, Row, Skipped,
-    Source, SourceFile,
+    Comparison, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report, Resolution, Row,
+    Skipped, Source, SourceFile,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
@@ -43,8 +43,11 @@ macro_rules! visit {
                 #[rustfmt::skip]
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
-                    comparison, flags: _, labels, values: _, places: _, sketch: _, outline: _, intruders: _,
+                    comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, intruders: _,
                 } = row;
+                for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
+                    side.into_iter().for_each(&mut *look);
+                }
                 if let Some(Labels { longname, layer_type: _, has_esd: _, warning: _ }) = labels {
                     look(longname);
                 }

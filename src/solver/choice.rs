@@ -196,12 +196,12 @@ mod tests {
     use super::super::{Held, reference, singular_values};
     use super::Procedure::{Direct, Factors, Gram, Products, Stream};
     use super::*;
-    use crate::linalg::{Places, Vectors};
+    use crate::linalg::{Vectors, WindowGrid};
     use crate::low_rank::LowRank;
     use crate::matrix::Matrix;
 
     fn square(length: usize) -> Windows {
-        let places = Places { length, starts: vec![0] };
+        let places = WindowGrid { length, starts: vec![0] };
         Windows { rows: places.clone(), cols: places }
     }
 

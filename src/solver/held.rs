@@ -5,7 +5,7 @@ use super::entries::Entries;
 use super::unit;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{self, Operator, Places, Windows};
+use crate::linalg::{self, Operator, WindowGrid, Windows};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::spectrum::Spectrum;
@@ -105,8 +105,8 @@ impl Held {
 /// The factors of one window: rows of the left factor and columns of the right one.
 fn cut(
     product: &LowRank,
-    (top, rows): (usize, &Places),
-    (left, cols): (usize, &Places),
+    (top, rows): (usize, &WindowGrid),
+    (left, cols): (usize, &WindowGrid),
 ) -> Result<LowRank, Error> {
     let rank = product.rank();
     let tall = product.left()[top * rank..(top + rows.length) * rank].to_vec();
@@ -127,8 +127,8 @@ mod tests {
         let right: Vec<f64> = (7..7 + rank * shape.1).map(entry).collect();
         let factors = LowRank::new(shape, rank, left, right).expect("sizes agree");
         let windows = Windows {
-            rows: Places { length: 9, starts: vec![0, 5, 21] },
-            cols: Places { length: 8, starts: vec![0, 12] },
+            rows: WindowGrid { length: 9, starts: vec![0, 5, 21] },
+            cols: WindowGrid { length: 8, starts: vec![0, 12] },
         };
         let spectra = |held: Held| held.windows(&windows, Precision::Exact).expect("converges");
         let dense = spectra(Held::Dense(factors.dense(0..shape.0).expect("fits")));

@@ -5,7 +5,7 @@ use crate::spectrum::{Route, Spectrum};
 
 /// Everything that singular values depend on: values by one route don't answer a request for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Content<'a> {
+pub struct ContentKey<'a> {
     /// BLAKE3 of the entries as read, row-major, or of thin factors as doubles; in hexadecimal.
     pub blake3: &'a str,
     /// Rows.
@@ -21,10 +21,10 @@ pub struct Content<'a> {
 /// Keeps singular values.
 pub trait Memo: Send + Sync {
     /// The values of this content, if they are kept.
-    fn recall(&self, content: &Content<'_>) -> Option<Spectrum>;
+    fn recall(&self, content: &ContentKey<'_>) -> Option<Spectrum>;
 
     /// Keeps the values of this content.
-    fn keep(&self, content: &Content<'_>, values: &Spectrum);
+    fn keep(&self, content: &ContentKey<'_>, values: &Spectrum);
 }
 
 /// Keeps nothing.
@@ -32,9 +32,9 @@ pub trait Memo: Send + Sync {
 pub struct NoMemo;
 
 impl Memo for NoMemo {
-    fn recall(&self, _: &Content<'_>) -> Option<Spectrum> {
+    fn recall(&self, _: &ContentKey<'_>) -> Option<Spectrum> {
         None
     }
 
-    fn keep(&self, _: &Content<'_>, _: &Spectrum) {}
+    fn keep(&self, _: &ContentKey<'_>, _: &Spectrum) {}
 }

@@ -16,11 +16,12 @@ pub mod unit;
 pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, procedure};
 pub use entries::{Entries, Entry};
 pub use held::Held;
-pub use memo::{Content, Memo, NoMemo};
+pub use memo::{ContentKey, Memo, NoMemo};
 pub use memory::{all_vectors, reference, singular_values};
 pub use moments::{Moments, Oddities, Texture};
 pub use reading::{Reading, read};
 
 pub use crate::linalg::{
-    Basis, BestCosine, Core, Cost, Factors, Operator, Places, Question, Reference, Vectors, Windows, leading,
+    Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Vectors, WindowGrid, Windows,
+    leading,
 };

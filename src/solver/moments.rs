@@ -13,7 +13,7 @@ const LANES: usize = 8;
 struct Line {
     sum: f64,
     squares: f64,
-    /// Sum of products of the entries' bits with weights by position, modulo 2⁶⁴: equal lines have equal ones.
+    /// Sum of products of the entries' digests with weights by position, modulo 2⁶⁴: equal lines have equal ones.
     hash: u64,
 }
 
@@ -30,7 +30,7 @@ pub struct Moments {
     rows: Vec<Line>,
     columns: Vec<Columns>,
     /// Weights of the columns in the hash of a row.
-    weights: Vec<[u64; LANES]>,
+    weights: Vec<[u32; LANES]>,
     /// How many columns there are.
     width: usize,
     fourth: f64,
@@ -63,7 +63,7 @@ impl Lanes {
         &mut self,
         entries: [f64; LANES],
         spacing: Option<Spacing>,
-        weights: ([u64; LANES], u64),
+        weights: ([u32; LANES], u32),
         columns: &mut Columns,
     ) {
         // −0 is 0.
@@ -77,12 +77,13 @@ impl Lanes {
         }
         add(&mut columns.sum, x);
         add(&mut columns.squares, squares);
-        let bits = x.map(|x| mixed(x.to_bits()));
+        // Factors of 32 bits: registers multiply many of these at once.
+        let digests = x.map(|x| u64::from(digest(x.to_bits())));
         for l in 0..LANES {
-            self.hash[l] = self.hash[l].wrapping_add(bits[l].wrapping_mul(weights.0[l]));
+            self.hash[l] = self.hash[l].wrapping_add(digests[l] * u64::from(weights.0[l]));
         }
         for l in 0..LANES {
-            columns.hash[l] = columns.hash[l].wrapping_add(bits[l].wrapping_mul(weights.1));
+            columns.hash[l] = columns.hash[l].wrapping_add(digests[l] * u64::from(weights.1));
         }
     }
 }
@@ -314,15 +315,17 @@ fn duplicates(lines: &[Line], length: usize) -> Vec<(usize, usize)> {
 }
 
 /// A number for each position that nothing else tells: the finalizer of SplitMix64 (Steele, Lea & Flood 2014), made odd.
-fn weight(position: u64) -> u64 {
+fn weight(position: u64) -> u32 {
     let mut x = position.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (x ^ (x >> 31)) | 1
+    (x >> 32) as u32 | 1
 }
 
-/// Bits of which those that weights differ in are low, too: a product modulo 2⁶⁴ forgets the high ones.
+/// An entry in 32 bits: sign, exponent and the first 23 bits of the fraction, with the rest of the fraction folded in.
+/// No two numbers of f32 or a smaller type share one, but for the subnormal ones of f32. Zero has 0.
 #[inline(always)]
-fn mixed(bits: u64) -> u64 {
-    bits.rotate_left(1) ^ (bits >> 29)
+fn digest(bits: u64) -> u32 {
+    let sign = (bits >> 32) & (1 << 31);
+    (bits ^ (bits >> 29) ^ sign) as u32
 }

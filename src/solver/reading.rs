@@ -3,7 +3,7 @@
 use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
 use super::entries::Entries;
 use super::held::Held;
-use super::memo::{Content, Memo};
+use super::memo::{ContentKey, Memo};
 use super::memory::singular_values;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -81,7 +81,7 @@ fn recalled(
 ) -> Result<Spectrum, Error> {
     let Form { rows, cols, read_as, .. } = *form;
     let blake3 = &identity.hex();
-    let content = Content { blake3, rows, cols, read_as, route: procedure(form, Need::Values).route() };
+    let content = ContentKey { blake3, rows, cols, read_as, route: procedure(form, Need::Values).route() };
     match memo.recall(&content) {
         Some(spectrum) => Ok(spectrum),
         None => find().inspect(|found| memo.keep(&content, found)),
@@ -159,17 +159,17 @@ mod tests {
     struct Kept(Mutex<BTreeMap<(String, bool), Spectrum>>);
 
     impl Kept {
-        fn key(content: &Content<'_>) -> (String, bool) {
+        fn key(content: &ContentKey<'_>) -> (String, bool) {
             (content.blake3.to_owned(), content.route == Route::Gram)
         }
     }
 
     impl Memo for Kept {
-        fn recall(&self, content: &Content<'_>) -> Option<Spectrum> {
+        fn recall(&self, content: &ContentKey<'_>) -> Option<Spectrum> {
             self.0.lock().expect("one thread").get(&Self::key(content)).cloned()
         }
 
-        fn keep(&self, content: &Content<'_>, values: &Spectrum) {
+        fn keep(&self, content: &ContentKey<'_>, values: &Spectrum) {
             self.0.lock().expect("one thread").insert(Self::key(content), values.clone());
         }
     }

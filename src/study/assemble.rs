@@ -76,6 +76,7 @@ fn copies(rows: &[Row], found: &[Option<Result<FoundMatrix, Failure>>]) -> Vec<O
 fn fill(row: &mut Row, found: FoundMatrix, columns: &[&'static Column], original: Option<String>) {
     let values = columns.iter().zip(found.values.0);
     row.values = Measurements(values.filter_map(|(column, value)| Some((*column, value?))).collect());
+    row.resolution = found.resolution.into_iter().collect();
     row.tied_to = original;
     row.blake3 = Some(found.blake3);
     row.flags.splice(0..0, found.flags);

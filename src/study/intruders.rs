@@ -1,18 +1,17 @@
 //! `intruders`: which leading directions of a fine-tune its base does not have.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::matrices::Method;
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::intruders::{
-    self, Cosines, Of, Options, PairMeasured, Side, columns_of, measure, totals,
+    self, Cosines, Of, Options, PairMeasured, VectorSide, columns_of, measure, totals,
 };
 use crate::checkpoint::Pairs;
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
-use crate::low_rank::LowRank;
 use crate::report::{Column, Report};
+use crate::writing::Spool;
 
 /// The options.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,26 +20,14 @@ pub struct IntrudersRequest {
     pub options: Options,
 }
 
-/// What has to be added to each weight to scale its intruders, by the matrix's name. It is written, not reported, so no
-/// record holds it.
-#[derive(Debug, Clone, Default)]
-pub struct Corrections(Arc<Mutex<BTreeMap<String, LowRank>>>);
-
-impl Corrections {
-    /// All of them, once the study has run.
-    pub fn get(&self) -> MutexGuard<'_, BTreeMap<String, LowRank>> {
-        // Nothing can have been left half changed: an entry is added in one step.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl IntrudersRequest {
     /// Every column, in report order.
     pub fn columns(&self) -> Vec<&'static Column> {
         columns_of(self.options.side)
     }
 
-    /// The tasks over the pairs of `opened` that `filter` keeps; `corrections` takes what a mitigated copy needs.
+    /// The tasks over the pairs of `opened` that `filter` keeps; `corrections` takes what a mitigated copy adds to each weight,
+    /// by the matrix's name: that is written, not reported, so no record holds it.
     ///
     /// # Errors
     /// When there is none.
@@ -49,14 +36,14 @@ impl IntrudersRequest {
         opened: Opened,
         pairs: &Arc<Pairs>,
         filter: &Filter,
-        corrections: &Corrections,
+        corrections: Option<&Arc<Spool>>,
     ) -> Result<Matrices, Error> {
         let columns = self.columns();
         let Self { options } = self;
         let side = match options.side {
-            Side::Left => "left",
-            Side::Right => "right",
-            Side::Both => "both",
+            VectorSide::Left => "left",
+            VectorSide::Right => "right",
+            VectorSide::Both => "both",
         };
         let k = options.k;
         let method = Method {
@@ -76,12 +63,12 @@ impl IntrudersRequest {
             beside: Beside::Intruders(options.clone()),
             base: Some(Arc::clone(pairs)),
             measure: {
-                let (pairs, corrections) = (Arc::clone(pairs), corrections.clone());
+                let (pairs, corrections) = (Arc::clone(pairs), corrections.cloned());
                 Box::new(move |_, layer: &Layer| {
                     let PairMeasured { measured, base, intruders, correction } =
                         measure(&pairs, &layer.name, &options)?;
-                    if let Some(correction) = correction {
-                        corrections.get().insert(layer.name.clone(), correction);
+                    if let (Some(correction), Some(spool)) = (correction, &corrections) {
+                        spool.put(&layer.name, &correction)?;
                     }
                     Ok(FoundMatrix {
                         base_blake3: Some(base.hex()),

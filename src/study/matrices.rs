@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{
     Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Numbers, Opened, Step, Study, Waiting,
 };
-use crate::analysis::{Measured, hygiene};
+use crate::analysis::{Measured, hygiene, resolution};
 use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
@@ -219,6 +219,7 @@ impl FoundMatrix {
         let directions = layer.rank.unwrap_or(usize::MAX);
         Self {
             values: Numbers(values.0.into_iter().map(|(_, value)| Some(value)).collect()),
+            resolution: spectrum.as_ref().and_then(resolution),
             flags,
             places,
             blake3: identity.hex(),

@@ -12,11 +12,12 @@ use crate::checkpoint::{Catalogue, Holds, Pairs};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
-use crate::matrix::Matrix;
+use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 use crate::report::{self, Report, Row};
 use crate::solver::{self, Basis};
-use crate::writing::CheckpointCopy;
+use crate::weight::Side;
+use crate::writing::{CheckpointCopy, Spool};
 
 /// Where PEFT puts the settings of an adapter.
 const CONFIG: &str = "adapter_config.json";
@@ -51,18 +52,21 @@ impl Mitigation {
     pub fn write(
         &self,
         report: &mut Report,
-        corrections: &BTreeMap<String, LowRank>,
+        corrections: &Spool,
         pairs: &Pairs,
     ) -> Result<Vec<String>, Error> {
         if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
             let reason = format!("nothing was written: `{}` could not be measured", row.name);
             return Err(Error::malformed(&self.out, reason));
         }
-        let correction =
-            |row: &Row| corrections.get(&row.name).or_else(|| corrections.get(row.tied_to.as_ref()?));
-        let corrections: BTreeMap<&str, &LowRank> =
-            report.rows.iter().filter_map(|row| Some((row.name.as_str(), correction(row)?))).collect();
-        let (count, Written { kept, left_out }) = (corrections.len(), self.copy(&corrections, pairs)?);
+        // A copy has the correction of the row that it is a copy of.
+        let names = |row: &Row| {
+            let known = [Some(&row.name), row.tied_to.as_ref()].into_iter().flatten();
+            Some((row.name.clone(), known.into_iter().find(|name| corrections.has(name))?.clone()))
+        };
+        let names: Vec<(String, String)> = report.rows.iter().filter_map(names).collect();
+        let corrected = names.iter().map(|(name, kept)| (name.as_str(), kept.as_str())).collect();
+        let (count, Written { kept, left_out }) = (names.len(), self.copy(corrected, corrections, pairs)?);
         report.notes.push(self.note(count, &kept));
         for row in &mut report.rows {
             if let (Some(intruders), Some(kept)) = (&mut row.intruders, kept.get(&row.name)) {
@@ -87,29 +91,39 @@ impl Mitigation {
         note
     }
 
-    /// Writes a copy with each of `corrections` added to the matrix of its name.
-    fn copy(&self, corrections: &BTreeMap<&str, &LowRank>, pairs: &Pairs) -> Result<Written, Error> {
+    /// Writes a copy with corrections added: to each matrix by its name the one that is kept under the other.
+    fn copy(
+        &self,
+        corrected: BTreeMap<&str, &str>,
+        corrections: &Spool,
+        pairs: &Pairs,
+    ) -> Result<Written, Error> {
         let source = pairs.tuned().as_ref();
         let copy = CheckpointCopy::new(&self.from, source, &self.out)?;
+        let correction =
+            |name| corrections.get(name)?.ok_or_else(|| Error::Contract(format!("`{name}`: no correction")));
         let mut kept = BTreeMap::new();
         if source.holds() == Holds::Weights {
-            for (name, correction) in corrections {
-                copy.add(source, &pairs.get(name)?.tuned, correction)?;
+            for (name, key) in corrected {
+                copy.add(source, &pairs.get(name)?.tuned, &correction(key)?)?;
             }
         } else {
+            let factors = Spool::beside(&self.out)?;
             let mut tensors = BTreeMap::new();
             let mut ranks = vec![];
-            for (name, correction) in corrections {
+            for (name, key) in corrected {
                 let module = Module::new(&copy, source, &pairs.get(name)?.tuned, &self.from)?;
                 let rank = self.rank.unwrap_or(module.product.rank());
-                let (product, share) = refactored(&module.product, correction, rank, module.scale)?;
-                kept.insert((*name).to_owned(), share);
-                if product.rank() != module.product.rank() {
-                    ranks.push((module.name()?, product.rank(), module.scale));
+                let (product, share) = refactored(&module.product, &correction(key)?, rank, module.scale)?;
+                kept.insert(name.to_owned(), share);
+                if rank != module.product.rank() {
+                    ranks.push((module.name()?, rank, module.scale));
                 }
-                module.store(&product, &mut tensors)?;
+                factors.put(name, &product)?;
+                tensors.extend(module.stored(name, rank));
             }
-            copy.replace(&tensors)?;
+            let shapes = tensors.iter().map(|(name, factor)| (name.clone(), factor.shape)).collect();
+            copy.replace(&shapes, &|name| tensors[name].read(&factors))?;
             if !ranks.is_empty() {
                 copy.configure(CONFIG, |fields| set_ranks(fields, &ranks))?;
             }
@@ -117,6 +131,35 @@ impl Mitigation {
         let left_out = copy.left_out().to_vec();
         copy.finish()?;
         Ok(Written { kept, left_out })
+    }
+}
+
+/// A stored factor of a mitigated update.
+struct Factor {
+    /// What the product is kept under.
+    product: String,
+    /// Which of the product's factors it is, and whether it is stored the other way round.
+    side: Side,
+    turned: bool,
+    shape: (usize, usize),
+    dtype: Dtype,
+}
+
+impl Factor {
+    /// Its entries, rounded to its type.
+    fn read(&self, products: &Spool) -> Result<Matrix, Error> {
+        let missing = || Error::Contract(format!("`{}`: no factors", self.product));
+        let product = products.get(&self.product)?.ok_or_else(missing)?;
+        let (entries, cols) = match self.side {
+            Side::Rows => (product.left(), product.rank()),
+            Side::Columns => (product.right(), product.cols()),
+        };
+        let (rows, columns) = self.shape;
+        if self.turned {
+            Matrix::rounded(rows, columns, self.dtype, &turned(entries, cols))
+        } else {
+            Matrix::rounded(rows, columns, self.dtype, entries)
+        }
     }
 }
 
@@ -212,20 +255,15 @@ impl Module {
         })
     }
 
-    /// Adds the factors of an update, not scaled, to `tensors`.
-    fn store(&self, product: &LowRank, tensors: &mut BTreeMap<String, Matrix>) -> Result<(), Error> {
-        let rank = product.rank();
-        let (left, right) = (product.left().to_vec(), product.right().to_vec());
-        let (up, down) = if self.transposed {
-            (turned(&right, product.cols()), turned(&left, rank))
-        } else {
-            (left, right)
+    /// Its tensors, once their product of this rank is kept under `name`, not scaled.
+    fn stored(&self, name: &str, rank: usize) -> [(String, Factor); 2] {
+        let factor = |layer: &Layer, side, shape| {
+            let (product, dtype, turned) = (name.to_owned(), layer.dtype, self.transposed);
+            (layer.tensor.clone(), Factor { product, side, turned, shape, dtype })
         };
-        let up = Matrix::rounded(self.up.rows, rank, self.up.dtype, &up)?;
-        let down = Matrix::rounded(rank, self.down.cols, self.down.dtype, &down)?;
-        tensors.insert(self.up.tensor.clone(), up);
-        tensors.insert(self.down.tensor.clone(), down);
-        Ok(())
+        let [of_up, of_down] =
+            if self.transposed { [Side::Columns, Side::Rows] } else { [Side::Rows, Side::Columns] };
+        [factor(&self.up, of_up, (self.up.rows, rank)), factor(&self.down, of_down, (rank, self.down.cols))]
     }
 }
 

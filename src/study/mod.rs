@@ -35,7 +35,7 @@ pub use assemble::assemble;
 pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
-pub use intruders::{Corrections, IntrudersRequest};
+pub use intruders::IntrudersRequest;
 pub use ledger::Ledger;
 pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
 use matrices::header;

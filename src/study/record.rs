@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use crate::report::{Flag, Intruders, MissingReason, Places, SkippedContent, Standing, Value};
+use crate::report::{Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value};
 use crate::spectrum::Spectrum;
 
 /// What became of one task.
@@ -36,6 +36,8 @@ pub enum Found {
 pub struct FoundMatrix {
     /// The numbers, in the order of the report's columns.
     pub values: Numbers,
+    /// How small a number its spectrum resolves, where it has one.
+    pub resolution: Option<Resolution>,
     /// Cautions for whoever reads them.
     pub flags: Vec<Flag>,
     /// Entries, rows and columns that findings name.
@@ -63,6 +65,8 @@ pub struct FoundPair {
     pub base_blake3: Option<String>,
     /// The base's numbers, where they are known, in the order of the metrics that are compared.
     pub base: Option<Numbers>,
+    /// How small a number the base's spectrum resolves.
+    pub base_resolution: Option<Resolution>,
     /// The tuned sides.
     pub tuned: Vec<FoundSide>,
     /// Whether it can be a copy of another: some side is not one number throughout.
@@ -80,6 +84,8 @@ pub struct FoundSide {
     pub blake3: Option<String>,
     /// Its numbers, where they are known.
     pub values: Option<Numbers>,
+    /// How small a number its spectrum resolves.
+    pub resolution: Option<Resolution>,
     /// Its way from the base, where that was measured.
     pub drifts: Option<Numbers>,
     /// Cautions for whoever reads them.

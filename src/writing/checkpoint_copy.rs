@@ -156,14 +156,18 @@ impl CheckpointCopy {
         Ok(())
     }
 
-    /// Replaces tensors by others of the same names; their shapes may differ.
+    /// Replaces tensors by others of the same names and types, in these `shapes`; `content` gives one at a time.
     ///
     /// # Errors
     /// When a file cannot be read or written.
-    pub fn replace(&self, tensors: &BTreeMap<String, Matrix>) -> Result<(), Error> {
-        self.files
-            .iter()
-            .try_for_each(|(_, file)| rewrite(file, tensors).map_err(|e| Error::io(file, "cannot write", e)))
+    pub fn replace(
+        &self,
+        shapes: &BTreeMap<String, (usize, usize)>,
+        content: Content<'_>,
+    ) -> Result<(), Error> {
+        self.files.iter().try_for_each(|(_, file)| {
+            rewrite(file, shapes, content).map_err(|e| Error::io(file, "cannot write", e))
+        })
     }
 
     /// Changes the fields of a JSON file of settings.
@@ -251,8 +255,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     written.map(drop).map_err(|e| Error::io(to, "cannot write", e))
 }
 
+/// The tensor that takes the place of the one with this name.
+type Content<'a> = &'a dyn Fn(&str) -> Result<Matrix, Error>;
+
 /// Rewrites a safetensors file with some of its tensors replaced, tensor by tensor. They stay in order.
-fn rewrite(path: &Path, tensors: &BTreeMap<String, Matrix>) -> io::Result<()> {
+fn rewrite(path: &Path, shapes: &BTreeMap<String, (usize, usize)>, content: Content<'_>) -> io::Result<()> {
     let mut file = File::open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
@@ -260,7 +267,7 @@ fn rewrite(path: &Path, tensors: &BTreeMap<String, Matrix>) -> io::Result<()> {
     let mut text = vec![0; length as usize];
     file.read_exact(&mut text)?;
     let mut fields: Map<String, Value> = serde_json::from_slice(&text)?;
-    if !fields.keys().any(|name| tensors.contains_key(name)) {
+    if !fields.keys().any(|name| shapes.contains_key(name)) {
         return Ok(());
     }
     let metadata = fields.remove(METADATA);
@@ -271,12 +278,17 @@ fn rewrite(path: &Path, tensors: &BTreeMap<String, Matrix>) -> io::Result<()> {
     let mut order: Vec<(&String, &Value)> = fields.iter().collect();
     order.sort_by_key(|(_, field)| (span(field).start, span(field).end));
     let entry = |(name, field): &(&String, &Value)| {
-        let axes = || field["shape"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
-        let (shape, bytes) = match tensors.get(*name) {
-            Some(matrix) => (vec![matrix.rows() as u64, matrix.cols() as u64], matrix.bytes().len() as u64),
-            None => (axes(), span(field).end.saturating_sub(span(field).start)),
-        };
+        let axes = || field["shape"].as_array().into_iter().flatten().filter_map(Value::as_u64);
         let dtype = field["dtype"].as_str().unwrap_or_default().to_owned();
+        let own = span(field).end.saturating_sub(span(field).start);
+        let (shape, bytes) = match shapes.get(*name) {
+            Some((rows, cols)) => {
+                let (shape, before) = (vec![*rows as u64, *cols as u64], axes().product::<u64>().max(1));
+                let bytes = own / before * shape.iter().product::<u64>();
+                (shape, bytes)
+            }
+            None => (axes().collect(), own),
+        };
         Entry { name: (*name).clone(), dtype, shape, bytes }
     };
     let entries: Vec<Entry> = order.iter().map(entry).collect();
@@ -284,7 +296,8 @@ fn rewrite(path: &Path, tensors: &BTreeMap<String, Matrix>) -> io::Result<()> {
     let rewritten = path.with_extension("rewritten");
     let mut out = BufWriter::new(File::create(&rewritten)?);
     safetensors::write(&mut out, metadata, &entries, |entry, out| {
-        if let Some(matrix) = tensors.get(&entry.name) {
+        if shapes.contains_key(&entry.name) {
+            let matrix = content(&entry.name).map_err(io::Error::other)?;
             return out.write_all(matrix.bytes());
         }
         let start = fields.get(&entry.name).map_or(0, |field| span(field).start);

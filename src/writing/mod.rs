@@ -3,8 +3,10 @@
 mod checkpoint_copy;
 mod safetensors;
 mod spectra;
+mod spool;
 mod temporary;
 
 pub use checkpoint_copy::CheckpointCopy;
 pub use spectra::write_spectra;
+pub use spool::Spool;
 pub use temporary::{TemporaryFile, TemporaryFolder, remove_all};

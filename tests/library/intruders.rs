@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, PairMeasured, Side, measure};
+use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, PairMeasured, VectorSide, measure};
 use svdkit::checkpoint::{self, Catalogue, Given, Holds, Opening, Pairs};
 use svdkit::layer::Layer;
 use svdkit::low_rank::LowRank;
@@ -24,7 +24,7 @@ fn options() -> Options {
         k: 10,
         epsilon: 0.5,
         sweep: vec![],
-        side: Side::Left,
+        side: VectorSide::Left,
         of: Of::Tuned,
         cosines: Cosines::Exact,
         detail: Detail::Directions,
@@ -121,7 +121,7 @@ fn a_matrix_of_six_by_five_gives_the_cosines_of_numpy_on_both_sides() {
     let base = Matrix::from_f64(6, 5, &W0).unwrap();
     let left: Vec<f64> = B.iter().map(|x| 2.0 * x).collect();
     let update = LowRank::new((6, 5), 2, left, A.to_vec()).unwrap();
-    let both = Options { side: Side::Both, ..options() };
+    let both = Options { side: VectorSide::Both, ..options() };
     let found = pair(base.clone(), update.clone(), &both);
     let left = [0.6943394253, 0.7569801887, 0.7725773305, 0.6380934777, 0.8200965022];
     let right = [0.7354218110, 0.7088331832, 0.7364374638, 0.8103269733, 0.9539401188];
@@ -160,7 +160,7 @@ fn of_alpha(alpha: f64, options: &Options) -> PairMeasured {
 #[test]
 fn stronger_updates_have_more_intruders_as_peft_counts_them() {
     for (alpha, count) in [(1.0, 0), (2.0, 0), (4.0, 3), (8.0, 4)] {
-        for side in [Side::Left, Side::Right] {
+        for side in [VectorSide::Left, VectorSide::Right] {
             let found = of_alpha(alpha, &Options { side, ..options() });
             assert_eq!(found.intruders.indices.len(), count, "α = {alpha}, {side:?}");
         }

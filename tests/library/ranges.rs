@@ -7,7 +7,7 @@ use svdkit::analysis::compare::{
     DIRECTION_COLUMNS, DRIFTS, PairSide, Preserve, Settings, Vectors, Weight, drifts_of, measure,
 };
 use svdkit::analysis::farms::{Convolution, FARMS};
-use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, Side as Which, measure as intruders};
+use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide as Which, measure as intruders};
 use svdkit::analysis::{farms, spectrum};
 use svdkit::checkpoint::{Catalogue, Holds, Pairs};
 use svdkit::layer::Layer;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use svdkit::analysis::compare::{Preserve, Vectors};
 use svdkit::analysis::farms::{Convolution, Settings};
-use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, Side};
+use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide};
 use svdkit::checkpoint::{self, Opening, Pairs};
 use svdkit::engine::Limits;
 use svdkit::layer::Filter;
@@ -14,8 +14,8 @@ use svdkit::metric::StartRule;
 use svdkit::report::{Report, Source, Value};
 use svdkit::solver::Precision;
 use svdkit::study::{
-    CompareRequest, ComparedSide, Corrections, Depth, FarmsRequest, IntrudersRequest, Measures, Names,
-    Opened, RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
+    CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened,
+    RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -99,7 +99,7 @@ fn intruders_are_assembled_with_their_directions_and_sums() {
         k: 4,
         epsilon: 0.5,
         sweep: vec![0.3, 0.9],
-        side: Side::Both,
+        side: VectorSide::Both,
         of: Of::Tuned,
         cosines: Cosines::Decided,
         detail: Detail::Directions,
@@ -111,7 +111,7 @@ fn intruders_are_assembled_with_their_directions_and_sums() {
     let pairs = Arc::new(Pairs::new(base.source.clone(), tuned));
     let update = Opened { source: Arc::new(pairs.difference()), base: Some(base.origin.clone()), ..base };
     let request = IntrudersRequest { options };
-    let study = request.plan(update, &pairs, &Filter::default(), &Corrections::default()).unwrap();
+    let study = request.plan(update, &pairs, &Filter::default(), None).unwrap();
     let report = check(study);
     assert!(!report.groups.is_empty() && report.notes[0].contains("intruders among"));
     assert!(report.rows.iter().all(|row| row.intruders.as_ref().is_some_and(|i| !i.directions.is_empty())));

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Dtype;
 use crate::metric::{Metric, Subject};
-use crate::report::{Flag, Measurements, MissingReason, Places, Standing, Value};
+use crate::report::{Flag, Measurements, MissingReason, Places, Resolution, Standing, Value};
 use crate::solver::unit::{self, Rescaled};
 use crate::solver::{self, Cost, Entries, Factors, Form, Need, Operand, Precision};
 use crate::spectrum::Spectrum;
@@ -151,6 +151,13 @@ pub struct SideMeasured {
     /// Entries, rows and columns that findings name, and the order of the base's entries that it holds.
     pub places: Places,
     spectrum: Option<Spectrum>,
+}
+
+impl SideMeasured {
+    /// How small a number its spectrum resolves, where it has one.
+    pub fn resolution(&self) -> Option<Resolution> {
+        self.spectrum.as_ref().and_then(super::resolution)
+    }
 }
 
 /// The results of a tuned side and of its change from the base.

@@ -5,7 +5,7 @@
 //! most n. Where the peers would start before the matrix, because a wide window does not fit, the window shrinks here
 //! with its aspect ratio kept.
 
-use crate::solver::{Places, Windows};
+use crate::solver::{WindowGrid, Windows};
 
 use super::Settings;
 
@@ -21,10 +21,10 @@ pub fn windows(settings: &Settings, rows: usize, cols: usize) -> Windows {
     }
 }
 
-fn places(side: usize, length: usize, most: usize) -> Places {
+fn places(side: usize, length: usize, most: usize) -> WindowGrid {
     let step = ((side - length) / (most - 1)).max(1);
     let count = most.min((side - length) / step + 1);
-    Places { length, starts: (0..count).map(|i| i * step).collect() }
+    WindowGrid { length, starts: (0..count).map(|i| i * step).collect() }
 }
 
 #[cfg(test)]
@@ -41,7 +41,7 @@ mod tests {
     ) {
         let settings = Settings { window, aspect, windows_per_dim: most, ..settings() };
         let windows = windows(&settings, rows, cols);
-        let seen = |places: &Places| {
+        let seen = |places: &WindowGrid| {
             let starts = &places.starts;
             let second = starts.get(1).copied().unwrap_or(0);
             (places.length, starts.len(), second, starts[starts.len() - 1])

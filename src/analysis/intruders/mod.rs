@@ -33,7 +33,7 @@ pub struct Options {
     /// Other limits to count at.
     pub sweep: Vec<f64>,
     /// Which singular vectors.
-    pub side: Side,
+    pub side: VectorSide,
     /// Whose directions.
     pub of: Of,
     /// Whether bounds that decide are enough.
@@ -46,7 +46,7 @@ pub struct Options {
 
 /// Which singular vectors are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum VectorSide {
     /// Left: in the space of outputs.
     Left,
     /// Right: in the space of inputs.
@@ -112,8 +112,8 @@ pub fn cost(pairs: &Pairs, layer: &Layer, k: usize) -> Cost {
 }
 
 /// The columns that `side` fills.
-pub fn columns_of(side: Side) -> Vec<&'static Column> {
-    let right = columns::RIGHT.iter().filter(|_| side == Side::Both);
+pub fn columns_of(side: VectorSide) -> Vec<&'static Column> {
+    let right = columns::RIGHT.iter().filter(|_| side == VectorSide::Both);
     columns::COLUMNS.iter().chain(right).collect()
 }
 
@@ -193,7 +193,7 @@ impl<'a> Sides<'a> {
         let subject = if options.of == Of::Delta { &self.delta } else { &self.tuned };
         let factors = solver::leading(subject, options.k)?;
         // Not before: the Gram matrices that both keep are the largest data here.
-        let first = if options.side == Side::Right { Vectors::Right } else { Vectors::Left };
+        let first = if options.side == VectorSide::Right { Vectors::Right } else { Vectors::Left };
         let base = solver::reference(self.base, first, self.precision)?;
         let limits: Vec<f64> =
             std::iter::once(options.epsilon).chain(options.sweep.iter().copied()).collect();
@@ -202,17 +202,21 @@ impl<'a> Sides<'a> {
             Cosines::Exact => Question::Value,
         };
         let left = match options.side {
-            Side::Right => None,
-            Side::Left | Side::Both => Some(base.best_cosines(Vectors::Left, &factors.left, question)?),
+            VectorSide::Right => None,
+            VectorSide::Left | VectorSide::Both => {
+                Some(base.best_cosines(Vectors::Left, &factors.left, question)?)
+            }
         };
         let right = match options.side {
-            Side::Left => None,
-            Side::Right | Side::Both => Some(base.best_cosines(Vectors::Right, &factors.right, question)?),
+            VectorSide::Left => None,
+            VectorSide::Right | VectorSide::Both => {
+                Some(base.best_cosines(Vectors::Right, &factors.right, question)?)
+            }
         };
         let leading = base.leading(options.k)?;
         let overlap = match options.side {
-            Side::Right => leading.right.overlap(&factors.right),
-            Side::Left | Side::Both => leading.left.overlap(&factors.left),
+            VectorSide::Right => leading.right.overlap(&factors.right),
+            VectorSide::Left | VectorSide::Both => leading.left.overlap(&factors.left),
         };
         Ok(Looked { factors, left, right, overlap, base_values: base.into_spectrum(), unit })
     }
@@ -248,7 +252,7 @@ impl<'a> Sides<'a> {
             (&delta::DELTA_EFFECTIVE_RANK, of_delta("effective_rank")),
             (&delta::DELTA_STABLE_RANK, of_delta("stable_rank")),
         ];
-        if let (Side::Both, Some(right)) = (options.side, &looked.right) {
+        if let (VectorSide::Both, Some(right)) = (options.side, &looked.right) {
             values.extend([
                 (&columns::RIGHT_INTRUDER_COUNT, Value::count(indices(right, epsilon).count())),
                 (&columns::RIGHT_INTRUDER_ENERGY, looked.energy(right, epsilon)),

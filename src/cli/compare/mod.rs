@@ -18,7 +18,7 @@ use crate::report::{Aspect, Column};
 use crate::study::{self, CompareRequest, Comparison, Depth, Sides, Study};
 
 use super::jobs::run_study;
-use super::options::{Common, PrecisionName, Reading};
+use super::options::{Common, PrecisionName, ReadingOptions};
 use super::outputs::Outputs;
 use super::plan;
 use super::run;
@@ -66,7 +66,7 @@ pub(super) struct Arguments {
     #[arg(long = "base", value_name = "BASE", help_heading = "Input")]
     adapted: Option<PathBuf>,
     #[command(flatten)]
-    reading: Reading,
+    reading: ReadingOptions,
     /// Also measure and list unchanged matrices
     #[arg(long, help_heading = "Input")]
     all: bool,

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use crate::cli::values::{When, globs, size};
-use crate::error::{Error, Place, brief, printable};
+use crate::error::{Error, FileLine, brief, printable};
 use crate::findings::{self, FINDINGS};
 use crate::gate::{self, Acceptance, Accepts, Day, MissingPolicy};
 use crate::report::Severity;
@@ -300,7 +300,7 @@ impl SettingsFile {
     pub(in crate::cli) fn placed(&self, line: usize, error: Error) -> Error {
         match error {
             Error::Column { key, problem, .. } => {
-                Error::Column { at: Some(Place { path: self.path.clone(), line }), key, problem }
+                Error::Column { at: Some(FileLine { path: self.path.clone(), line }), key, problem }
             }
             other => self.wrong(line, &other.to_string()),
         }

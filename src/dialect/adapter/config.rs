@@ -54,7 +54,7 @@ struct Parameters {
 
 /// The settings of an adapter.
 #[derive(Debug)]
-pub(super) struct Config {
+pub(super) struct AdapterConfig {
     stored: Stored,
     /// The scale's numerator where no pattern says otherwise.
     alpha: f64,
@@ -63,7 +63,7 @@ pub(super) struct Config {
     folder: PathBuf,
 }
 
-impl Config {
+impl AdapterConfig {
     /// Reads the file at `location`.
     pub(super) fn read(location: &Location) -> Result<Self, Error> {
         crate::format::check(location)?;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::config::Config;
+use super::config::AdapterConfig;
 use super::factor::Product;
 use super::module::{Draft, Module, Setting};
 use crate::error::{Error, brief, quoted};
@@ -87,7 +87,7 @@ fn stem(owner: &str, parameter: &str) -> String {
 /// Without a base: as many experts as the configured rank leaves, under the parameter's name where there is only one.
 fn alone(
     module: &Module<'_>,
-    config: &Config,
+    config: &AdapterConfig,
     owner: &str,
     parameters: &[&str],
     product: &Product,
@@ -114,7 +114,7 @@ fn in_base(
     names: &[String],
     base: &[Arc<Layer>],
     product: &Product,
-    config: &Config,
+    config: &AdapterConfig,
 ) -> Result<Vec<Candidate>, String> {
     let (outputs, inputs) = (product.up.rows(), product.down.cols());
     let mut found = vec![];

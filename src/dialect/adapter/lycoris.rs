@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use super::factor::{Between, Product};
 use super::module::{Module, Setting, tensor};
-use super::names::{Part, Piece, Side};
+use super::names::{Multiplicand, Piece, TensorRole};
 use crate::error::Error;
 use crate::weight::Expr;
 
 /// The kind, the update and the rank that scales it.
-type Found = (&'static str, Arc<Expr>, Option<usize>);
+type Composed = (&'static str, Arc<Expr>, Option<usize>);
 
 /// LoHa: `(A₁B₁) ∘ (A₂B₂)`.
-pub(super) fn hadamard(module: &Module<'_>, setting: &Setting<'_>) -> Result<Found, Error> {
-    let first = product(module, setting, |piece| Part::Hada(Side::First, piece))?;
-    let second = product(module, setting, |piece| Part::Hada(Side::Second, piece))?;
+pub(super) fn hadamard(module: &Module<'_>, setting: &Setting<'_>) -> Result<Composed, Error> {
+    let first = product(module, setting, |piece| TensorRole::Hada(Multiplicand::First, piece))?;
+    let second = product(module, setting, |piece| TensorRole::Hada(Multiplicand::Second, piece))?;
     let rank = first.rank();
     let name = first.down.name().to_owned();
     let [first, second] = [first, second].map(|product| product.expr(setting.source, 1.0));
@@ -29,21 +29,21 @@ pub(super) fn hadamard(module: &Module<'_>, setting: &Setting<'_>) -> Result<Fou
 }
 
 /// LoKr: `W₁ ⊗ W₂`, each whole or itself a product.
-pub(super) fn kronecker(module: &Module<'_>, setting: &Setting<'_>) -> Result<Found, Error> {
+pub(super) fn kronecker(module: &Module<'_>, setting: &Setting<'_>) -> Result<Composed, Error> {
     let operand = |side| {
-        let whole = Part::Lokr(side, Piece::Whole);
-        if let (Some(_), Some(part)) = (module.get(whole), module.get(Part::Lokr(side, Piece::Up))) {
+        let whole = TensorRole::Lokr(side, Piece::Whole);
+        if let (Some(_), Some(part)) = (module.get(whole), module.get(TensorRole::Lokr(side, Piece::Up))) {
             let reason = "stands beside the matrix that it is a factor of";
             return Err(Error::tensor(setting.path, &part.name, reason));
         }
         if module.get(whole).is_some() {
             return Ok((module.factor(setting, whole, whole)?.expr(setting.source), None));
         }
-        let product = product(module, setting, |piece| Part::Lokr(side, piece))?;
+        let product = product(module, setting, |piece| TensorRole::Lokr(side, piece))?;
         let rank = product.rank();
         Ok::<_, Error>((product.expr(setting.source, 1.0), Some(rank)))
     };
-    let ((first, one), (second, two)) = (operand(Side::First)?, operand(Side::Second)?);
+    let ((first, one), (second, two)) = (operand(Multiplicand::First)?, operand(Multiplicand::Second)?);
     let ((a, b), (c, d)) = (first.shape(), second.shape());
     if a.checked_mul(c).is_none() || b.checked_mul(d).is_none() {
         return Err(Error::malformed(setting.path, format!("an update of {a}·{c} × {b}·{d} is too large")));
@@ -55,7 +55,7 @@ pub(super) fn kronecker(module: &Module<'_>, setting: &Setting<'_>) -> Result<Fo
 fn product(
     module: &Module<'_>,
     setting: &Setting<'_>,
-    part: impl Fn(Piece) -> Part,
+    part: impl Fn(Piece) -> TensorRole,
 ) -> Result<Product, Error> {
     let up = module.factor(setting, part(Piece::Up), part(Piece::Down))?;
     let down = module.factor(setting, part(Piece::Down), part(Piece::Up))?;

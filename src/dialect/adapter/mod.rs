@@ -25,10 +25,10 @@ use crate::pair::{self, Unpaired};
 use crate::report::{self, Flag, SkipKind, Skipped};
 use crate::store::Location;
 use crate::weight::{Along, Beyond, Catalogue, Decompose, Expr, Holds, LeftOut, Tensors, Weight};
-use config::Config;
+use config::AdapterConfig;
 use config_by_component::ConfigByComponent;
 use module::{Draft, Setting};
-use names::Part;
+use names::TensorRole;
 use whole_weights::{Baseless, WHOLE, whole_weights};
 
 /// The name that reports give adapters, whatever file holds them.
@@ -84,7 +84,7 @@ pub(crate) fn open(
 ) -> Result<Option<Opened>, Error> {
     let path = &location.describe();
     let parts = stored.list().iter().filter_map(|tensor| names::parse(&tensor.name));
-    let telling = parts.map(|spelling| spelling.part).any(Part::is_telling);
+    let telling = parts.map(|spelling| spelling.part).any(TensorRole::is_telling);
     let named = known.config.map(Location::disk);
     let asked = if named.is_some() { Some("--adapter-config") } else { None };
     let asked = if known.beginning == Beginning::Known { Some("--adapter-init") } else { asked };
@@ -109,12 +109,12 @@ pub(crate) fn open(
         };
     }
     let configs = match config {
-        Some(file) => ConfigByComponent::whole(Config::read(&file)?),
+        Some(file) => ConfigByComponent::whole(AdapterConfig::read(&file)?),
         None => ConfigByComponent::of_headers(path, headers)?,
     };
     configs.all().try_for_each(|config| check_base(path, config, known))?;
-    let cuts_base = configs.all().any(Config::cuts_base);
-    if cuts_base && known.beginning == Beginning::Known && !configs.all().all(Config::cuts_base) {
+    let cuts_base = configs.all().any(AdapterConfig::cuts_base);
+    if cuts_base && known.beginning == Beginning::Known && !configs.all().all(AdapterConfig::cuts_base) {
         let reason =
             "only some of its updates are of a base that KaSA cut, so `--adapter-init` does not apply";
         return Err(Error::malformed(path, reason));
@@ -161,8 +161,8 @@ fn catalogue(
     for module in modules.values() {
         let found = module.drafts(&setting)?;
         let left = module.tensors().filter_map(|(part, tensor)| match part {
-            Part::Bias => Some(tensor.skipped(SkipKind::Plain, "a bias, trained with the adapter")),
-            Part::Tokens => {
+            TensorRole::Bias => Some(tensor.skipped(SkipKind::Plain, "a bias, trained with the adapter")),
+            TensorRole::Tokens => {
                 Some(tensor.skipped(SkipKind::Refused, "rows of an embedding that were trained alone"))
             }
             _ if found.is_empty() => Some(tensor.skipped(SkipKind::Plain, "no update of a matrix")),
@@ -193,7 +193,8 @@ fn catalogue(
         left_out.extend(lines.into_iter().map(|line| LeftOut { name: layer.name.clone(), line }));
     }
     left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
-    let moved = |config: &Config| config.moved_base().is_some() && !(config.cuts_base() && base.is_some());
+    let moved =
+        |config: &AdapterConfig| config.moved_base().is_some() && !(config.cuts_base() && base.is_some());
     let caution =
         (known.beginning != Beginning::Known && configs.all().any(moved)).then_some(Flag::MovedBase);
     let weights = updates.into_iter().map(|update| update.weight(path, known, caution));
@@ -205,7 +206,7 @@ impl Update {
     fn new(draft: Draft) -> Self {
         let (rows, cols) = draft.expr.shape();
         let name = printable(&draft.name);
-        let (block, role) = layer::place(&name);
+        let (block, role) = layer::block_and_role(&name);
         let layer = Layer {
             tensor: draft.tensors.first().cloned().unwrap_or_default(),
             name,
@@ -288,7 +289,7 @@ fn undecomposed(path: &Path) -> Error {
 }
 
 /// Refuses adapters whose update to the original weights is unknown.
-fn check_base(path: &Path, config: &Config, known: Known<'_>) -> Result<(), Error> {
+fn check_base(path: &Path, config: &AdapterConfig, known: Known<'_>) -> Result<(), Error> {
     if known.base.is_none() {
         if config.cuts_base() && known.beginning == Beginning::Known {
             let reason = "KaSA cut the smallest directions off the base before training, which `--adapter-init` does \
@@ -338,7 +339,7 @@ fn find_bases(updates: &mut [Update], base: &[Arc<Layer>]) {
         }
         if pair::is_underscored(&update.layer.name) {
             update.layer.name = pair::canonical(&pair.base.name);
-            (update.layer.block, update.layer.role) = layer::place(&update.layer.name);
+            (update.layer.block, update.layer.role) = layer::block_and_role(&update.layer.name);
         }
         if (update.layer.rows, update.layer.cols) == theirs {
             update.base = Some(pair.base);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::config::Config;
+use super::config::AdapterConfig;
 use super::config_by_component::ConfigByComponent;
 use super::factor::Tensor;
-use super::names::{self, Part, Side};
+use super::names::{self, Multiplicand, TensorRole};
 use crate::error::Error;
 use crate::layer::{Element, Layer, TensorInfo};
 use crate::matrix::Dtype;
@@ -31,7 +31,7 @@ pub(super) struct Setting<'a> {
 pub(super) struct Module<'t> {
     /// With the prefixes of its format.
     pub(super) name: String,
-    pub(super) parts: BTreeMap<Part, &'t TensorInfo>,
+    pub(super) parts: BTreeMap<TensorRole, &'t TensorInfo>,
     /// Whether its format knows no scale.
     pub(super) unscaled: bool,
 }
@@ -60,17 +60,22 @@ pub(super) struct Draft {
 
 impl<'t> Module<'t> {
     /// The tensor that is `part` of it.
-    pub(super) fn get(&self, part: Part) -> Option<&'t TensorInfo> {
+    pub(super) fn get(&self, part: TensorRole) -> Option<&'t TensorInfo> {
         self.parts.get(&part).copied()
     }
 
     /// Its tensors.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = (Part, &'t TensorInfo)> {
+    pub(super) fn tensors(&self) -> impl Iterator<Item = (TensorRole, &'t TensorInfo)> {
         self.parts.iter().map(|(part, tensor)| (*part, *tensor))
     }
 
     /// A factor of two or more axes, none of them empty.
-    pub(super) fn factor(&self, setting: &Setting<'_>, part: Part, partner: Part) -> Result<Tensor, Error> {
+    pub(super) fn factor(
+        &self,
+        setting: &Setting<'_>,
+        part: TensorRole,
+        partner: TensorRole,
+    ) -> Result<Tensor, Error> {
         let Some(info) = self.get(part) else {
             let there = self.get(partner).map_or(self.name.as_str(), |tensor| tensor.name.as_str());
             let reason = format!("has no {} beside it", label(part));
@@ -88,7 +93,7 @@ impl<'t> Module<'t> {
     }
 
     /// The configuration that it goes by, where there is one.
-    pub(super) fn config<'s>(&self, setting: &Setting<'s>) -> Option<&'s Config> {
+    pub(super) fn config<'s>(&self, setting: &Setting<'s>) -> Option<&'s AdapterConfig> {
         setting.configs.of(&self.model_name())
     }
 
@@ -100,7 +105,7 @@ impl<'t> Module<'t> {
     /// The scale of its update, whose factors have `rank` directions; none where nothing was factored.
     pub(super) fn scale(&self, setting: &Setting<'_>, rank: Option<usize>) -> Result<Scale, Error> {
         let plain = |flags| Ok(Scale { scale: 1.0, flags });
-        if let Some(info) = self.get(Part::Alpha) {
+        if let Some(info) = self.get(TensorRole::Alpha) {
             let value = number(setting, info)?.filter(|alpha| alpha.is_finite());
             let Some(value) = value else {
                 let reason = "is not one finite number, so the scale of the update is not known";
@@ -133,7 +138,7 @@ impl<'t> Module<'t> {
 
     /// The coarsest type among its tensors.
     pub(super) fn dtype(&self) -> Dtype {
-        let types = self.tensors().filter(|(part, _)| *part != Part::Alpha);
+        let types = self.tensors().filter(|(part, _)| *part != TensorRole::Alpha);
         let types = types.filter_map(|(_, tensor)| match tensor.element {
             Element::Float(dtype) => Some(dtype),
             Element::Coded(..) | Element::Other(_) => None,
@@ -143,7 +148,7 @@ impl<'t> Module<'t> {
 
     /// The tensors that make up its update.
     pub(super) fn names(&self) -> Vec<String> {
-        let parts = self.tensors().filter(|(part, _)| !matches!(part, Part::Bias | Part::Tokens));
+        let parts = self.tensors().filter(|(part, _)| !matches!(part, TensorRole::Bias | TensorRole::Tokens));
         parts.map(|(_, tensor)| tensor.name.clone()).collect()
     }
 }
@@ -181,18 +186,18 @@ fn not_a_factor(setting: &Setting<'_>, info: &TensorInfo) -> Error {
 }
 
 /// The name of a part in messages.
-fn label(part: Part) -> &'static str {
+fn label(part: TensorRole) -> &'static str {
     match part {
-        Part::Down => "`lora_A` or `lora_down`",
-        Part::Up => "`lora_B` or `lora_up`",
-        Part::Inputs => "`lora_a`",
-        Part::Outputs => "`lora_b`",
-        Part::EmbeddingDown => "`lora_embedding_A`",
-        Part::EmbeddingUp => "`lora_embedding_B`",
-        Part::Hada(Side::First, _) => "`hada_w1_a` and `hada_w1_b`",
-        Part::Hada(Side::Second, _) => "`hada_w2_a` and `hada_w2_b`",
-        Part::Lokr(Side::First, _) => "`lokr_w1`, or `lokr_w1_a` and `lokr_w1_b`,",
-        Part::Lokr(Side::Second, _) => "`lokr_w2`, or `lokr_w2_a` and `lokr_w2_b`,",
+        TensorRole::Down => "`lora_A` or `lora_down`",
+        TensorRole::Up => "`lora_B` or `lora_up`",
+        TensorRole::Inputs => "`lora_a`",
+        TensorRole::Outputs => "`lora_b`",
+        TensorRole::EmbeddingDown => "`lora_embedding_A`",
+        TensorRole::EmbeddingUp => "`lora_embedding_B`",
+        TensorRole::Hada(Multiplicand::First, _) => "`hada_w1_a` and `hada_w1_b`",
+        TensorRole::Hada(Multiplicand::Second, _) => "`hada_w2_a` and `hada_w2_b`",
+        TensorRole::Lokr(Multiplicand::First, _) => "`lokr_w1`, or `lokr_w1_a` and `lokr_w1_b`,",
+        TensorRole::Lokr(Multiplicand::Second, _) => "`lokr_w2`, or `lokr_w2_a` and `lokr_w2_b`,",
         _ => "its other part",
     }
 }

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::config::Config;
+use super::config::AdapterConfig;
 use super::factor::{Between, Product, Tensor};
 use super::module::{Draft, Module, Scale, Setting, flat, tensor};
-use super::names::{self, Method, Part};
+use super::names::{self, Method, TensorRole};
 use super::{experts, lycoris};
 use crate::error::{Error, brief, quoted};
 use crate::layer::TensorInfo;
@@ -46,7 +46,8 @@ pub(super) fn sorted<'t>(path: &Path, tensors: &'t [TensorInfo]) -> Result<Sorte
     }
     // A number named `alpha` belongs to an adapter only beside factors.
     modules.retain(|_, module| {
-        let lonely = module.parts.keys().all(|part| matches!(part, Part::Alpha | Part::Magnitude));
+        let lonely =
+            module.parts.keys().all(|part| matches!(part, TensorRole::Alpha | TensorRole::Magnitude));
         if lonely {
             rest.extend(module.parts.values().copied());
         }
@@ -58,7 +59,7 @@ pub(super) fn sorted<'t>(path: &Path, tensors: &'t [TensorInfo]) -> Result<Sorte
 impl Module<'_> {
     /// The updates of this module: one, one an expert, or none where only its bias was trained.
     pub(super) fn drafts(&self, setting: &Setting<'_>) -> Result<Vec<Draft>, Error> {
-        if let Some((_, foreign)) = self.tensors().find(|(part, _)| *part == Part::Foreign) {
+        if let Some((_, foreign)) = self.tensors().find(|(part, _)| *part == TensorRole::Foreign) {
             let reason = "belongs to a method whose updates svdkit does not read (LoRA, DoRA, LoHa, LoKr)";
             return Err(Error::tensor(setting.path, &foreign.name, reason));
         }
@@ -87,7 +88,7 @@ impl Module<'_> {
                 return Ok(drafts);
             }
             let scale = self.scale(setting, Some(product.rank()))?;
-            let cut = self.config(setting).is_some_and(Config::cuts_base);
+            let cut = self.config(setting).is_some_and(AdapterConfig::cuts_base);
             let kasa = cut || matches!(product.between, Between::Diagonal(_));
             let kind = if kasa { "kasa" } else { "lora" };
             let form = Form {
@@ -98,7 +99,7 @@ impl Module<'_> {
             };
             return Ok(vec![self.draft(setting, kind, form, scale)?]);
         }
-        let Some(difference) = self.get(Part::Difference) else { return Ok(vec![]) };
+        let Some(difference) = self.get(TensorRole::Difference) else { return Ok(vec![]) };
         let Some(matrix) = Tensor::new(difference).filter(|_| difference.shape.len() > 1) else {
             return Ok(vec![]);
         };
@@ -116,16 +117,16 @@ impl Module<'_> {
     /// The factors of a LoRA module.
     fn product(&self, setting: &Setting<'_>, method: Method) -> Result<Product, Error> {
         let (down, up) = match method {
-            Method::Embedding => (Part::EmbeddingDown, Part::EmbeddingUp),
-            Method::Turned => (Part::Outputs, Part::Inputs),
-            _ => (Part::Down, Part::Up),
+            Method::Embedding => (TensorRole::EmbeddingDown, TensorRole::EmbeddingUp),
+            Method::Turned => (TensorRole::Outputs, TensorRole::Inputs),
+            _ => (TensorRole::Down, TensorRole::Up),
         };
         let (down, up) = (self.factor(setting, down, up)?, self.factor(setting, up, down)?);
         let unfit = |tensor: &Tensor, with: &Tensor| {
             let reason = format!("{:?} does not fit {:?} of `{}`", tensor.shape(), with.shape(), with.name());
             Error::tensor(setting.path, tensor.name(), reason)
         };
-        let between = match (self.get(Part::Middle), self.get(Part::Diagonal)) {
+        let between = match (self.get(TensorRole::Middle), self.get(TensorRole::Diagonal)) {
             (Some(kernel), _) => {
                 let kernel = tensor(setting, kernel)?;
                 let square = matches!(kernel.shape(), [p, q, ..] if p == q && *p == down.rows());
@@ -152,7 +153,7 @@ impl Module<'_> {
             Method::Embedding => true,
             // A row of an embedding is an input.
             Method::Turned => !self.is_embedding(),
-            _ => linear && self.config(setting).is_some_and(Config::is_transposed),
+            _ => linear && self.config(setting).is_some_and(AdapterConfig::is_transposed),
         };
         Ok(Product { up, up_lies: false, down, between, transposed })
     }
@@ -165,7 +166,7 @@ impl Module<'_> {
         form: Form,
         Scale { scale, flags }: Scale,
     ) -> Result<Draft, Error> {
-        let magnitude = if kind == "difference" && self.get(Part::Magnitude).is_none() {
+        let magnitude = if kind == "difference" && self.get(TensorRole::Magnitude).is_none() {
             None
         } else {
             self.magnitude(setting, &form)?
@@ -191,8 +192,8 @@ impl Module<'_> {
 
     /// The lengths of DoRA, where there are any.
     fn magnitude(&self, setting: &Setting<'_>, form: &Form) -> Result<Option<(Arc<Expr>, Along)>, Error> {
-        let Some(info) = self.get(Part::Magnitude) else {
-            if self.config(setting).is_some_and(Config::is_dora) {
+        let Some(info) = self.get(TensorRole::Magnitude) else {
+            if self.config(setting).is_some_and(AdapterConfig::is_dora) {
                 let (_, first) = self.tensors().next().unzip();
                 let name = first.map_or(self.name.as_str(), |tensor| tensor.name.as_str());
                 let reason = "has no `lora_magnitude_vector` beside it, though `use_dora` is true";

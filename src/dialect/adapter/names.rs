@@ -5,7 +5,7 @@
 
 /// The part of a module's update that a tensor holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(super) enum TensorRole {
     /// The factor next to the input: `lora_A`, `lora_down`.
     Down,
     /// The factor next to the output: `lora_B`, `lora_up`.
@@ -29,9 +29,9 @@ pub(super) enum Part {
     /// The update itself, not factored.
     Difference,
     /// LoHa: `hada_w1_a`, … .
-    Hada(Side, Piece),
+    Hada(Multiplicand, Piece),
     /// LoKr: `lokr_w1`, … .
-    Lokr(Side, Piece),
+    Lokr(Multiplicand, Piece),
     /// Rows of an embedding that were trained alone.
     Tokens,
     /// A tensor of an unsupported method.
@@ -40,7 +40,7 @@ pub(super) enum Part {
 
 /// Which of the two matrices that LoHa and LoKr multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
+pub(super) enum Multiplicand {
     First,
     Second,
 }
@@ -60,7 +60,7 @@ pub(super) struct Spelling<'n> {
     /// The module it belongs to, with the prefixes of its format.
     pub(super) module: String,
     /// What it is.
-    pub(super) part: Part,
+    pub(super) part: TensorRole,
     /// The adapter's name, where the file keeps it.
     pub(super) adapter: Option<&'n str>,
     /// Whether its format knows no scale: what the factors give is added as it is.
@@ -68,50 +68,50 @@ pub(super) struct Spelling<'n> {
 }
 
 /// Names that PEFT gives, which an adapter's name may follow.
-const PEFT: [(&str, Part); 22] = [
-    ("lora_A", Part::Down),
-    ("lora_B", Part::Up),
-    ("lora_embedding_A", Part::EmbeddingDown),
-    ("lora_embedding_B", Part::EmbeddingUp),
-    ("lora_magnitude_vector", Part::Magnitude),
-    ("lora_diag", Part::Diagonal),
-    ("lora_E", Part::Foreign),
-    ("ia3_l", Part::Foreign),
-    ("trainable_tokens_delta", Part::Tokens),
-    ("hada_w1_a", Part::Hada(Side::First, Piece::Up)),
-    ("hada_w1_b", Part::Hada(Side::First, Piece::Down)),
-    ("hada_w2_a", Part::Hada(Side::Second, Piece::Up)),
-    ("hada_w2_b", Part::Hada(Side::Second, Piece::Down)),
-    ("hada_t1", Part::Hada(Side::First, Piece::Middle)),
-    ("hada_t2", Part::Hada(Side::Second, Piece::Middle)),
-    ("lokr_w1", Part::Lokr(Side::First, Piece::Whole)),
-    ("lokr_w1_a", Part::Lokr(Side::First, Piece::Up)),
-    ("lokr_w1_b", Part::Lokr(Side::First, Piece::Down)),
-    ("lokr_w2", Part::Lokr(Side::Second, Piece::Whole)),
-    ("lokr_w2_a", Part::Lokr(Side::Second, Piece::Up)),
-    ("lokr_w2_b", Part::Lokr(Side::Second, Piece::Down)),
-    ("lokr_t2", Part::Lokr(Side::Second, Piece::Middle)),
+const PEFT: [(&str, TensorRole); 22] = [
+    ("lora_A", TensorRole::Down),
+    ("lora_B", TensorRole::Up),
+    ("lora_embedding_A", TensorRole::EmbeddingDown),
+    ("lora_embedding_B", TensorRole::EmbeddingUp),
+    ("lora_magnitude_vector", TensorRole::Magnitude),
+    ("lora_diag", TensorRole::Diagonal),
+    ("lora_E", TensorRole::Foreign),
+    ("ia3_l", TensorRole::Foreign),
+    ("trainable_tokens_delta", TensorRole::Tokens),
+    ("hada_w1_a", TensorRole::Hada(Multiplicand::First, Piece::Up)),
+    ("hada_w1_b", TensorRole::Hada(Multiplicand::First, Piece::Down)),
+    ("hada_w2_a", TensorRole::Hada(Multiplicand::Second, Piece::Up)),
+    ("hada_w2_b", TensorRole::Hada(Multiplicand::Second, Piece::Down)),
+    ("hada_t1", TensorRole::Hada(Multiplicand::First, Piece::Middle)),
+    ("hada_t2", TensorRole::Hada(Multiplicand::Second, Piece::Middle)),
+    ("lokr_w1", TensorRole::Lokr(Multiplicand::First, Piece::Whole)),
+    ("lokr_w1_a", TensorRole::Lokr(Multiplicand::First, Piece::Up)),
+    ("lokr_w1_b", TensorRole::Lokr(Multiplicand::First, Piece::Down)),
+    ("lokr_w2", TensorRole::Lokr(Multiplicand::Second, Piece::Whole)),
+    ("lokr_w2_a", TensorRole::Lokr(Multiplicand::Second, Piece::Up)),
+    ("lokr_w2_b", TensorRole::Lokr(Multiplicand::Second, Piece::Down)),
+    ("lokr_t2", TensorRole::Lokr(Multiplicand::Second, Piece::Middle)),
 ];
 
 /// Names that others give; no adapter's name follows.
-const OTHERS: [(&str, Part); 17] = [
-    ("lora_down", Part::Down),
-    ("lora_up", Part::Up),
-    ("lora_mid", Part::Middle),
-    ("alpha", Part::Alpha),
-    ("dora_scale", Part::Magnitude),
-    ("magnitude", Part::Magnitude),
-    ("m", Part::Magnitude),
-    ("diff", Part::Difference),
-    ("diff_b", Part::Bias),
-    ("w_norm", Part::Bias),
-    ("b_norm", Part::Bias),
-    ("oft_blocks", Part::Foreign),
-    ("oft_diag", Part::Foreign),
-    ("oft_R", Part::Foreign),
-    ("boft_R", Part::Foreign),
-    ("vera_lambda_b", Part::Foreign),
-    ("lora_scaler", Part::Foreign),
+const OTHERS: [(&str, TensorRole); 17] = [
+    ("lora_down", TensorRole::Down),
+    ("lora_up", TensorRole::Up),
+    ("lora_mid", TensorRole::Middle),
+    ("alpha", TensorRole::Alpha),
+    ("dora_scale", TensorRole::Magnitude),
+    ("magnitude", TensorRole::Magnitude),
+    ("m", TensorRole::Magnitude),
+    ("diff", TensorRole::Difference),
+    ("diff_b", TensorRole::Bias),
+    ("w_norm", TensorRole::Bias),
+    ("b_norm", TensorRole::Bias),
+    ("oft_blocks", TensorRole::Foreign),
+    ("oft_diag", TensorRole::Foreign),
+    ("oft_R", TensorRole::Foreign),
+    ("boft_R", TensorRole::Foreign),
+    ("vera_lambda_b", TensorRole::Foreign),
+    ("lora_scaler", TensorRole::Foreign),
 ];
 
 /// Takes a name apart, if it is one of an adapter's.
@@ -131,7 +131,7 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
         |word: &str| PEFT.iter().chain(&OTHERS).find(|(name, _)| *name == word).map(|(_, part)| *part);
     let named = |word: &str| PEFT.iter().find(|(name, _)| *name == word).map(|(_, part)| *part);
     let found = |module: &str, part, adapter| {
-        let part = if ending == "bias" { Part::Bias } else { part };
+        let part = if ending == "bias" { TensorRole::Bias } else { part };
         // The token adapter is a module of its own inside the embedding.
         let module = module.strip_suffix(".token_adapter").unwrap_or(module).to_owned();
         Some(Spelling { module, part, adapter, unscaled: false })
@@ -140,9 +140,9 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
         // torchtune's are modules with a weight, llama.cpp's follow the whole name of the weight; both lie as PEFT's do.
         let of_weight = module.strip_suffix(".weight");
         let parts = if ending.is_empty() && of_weight.is_none() {
-            [Part::Inputs, Part::Outputs]
+            [TensorRole::Inputs, TensorRole::Outputs]
         } else {
-            [Part::Down, Part::Up]
+            [TensorRole::Down, TensorRole::Up]
         };
         return found(of_weight.unwrap_or(module), parts[first], None);
     }
@@ -154,8 +154,8 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
         return found(outer, part, Some(last));
     }
     let part = match last {
-        "down" => Part::Down,
-        "up" => Part::Up,
+        "down" => TensorRole::Down,
+        "up" => TensorRole::Up,
         _ => return None,
     };
     // `to_q.lora.down`, `q_proj.lora_linear_layer.down` and, oldest of all, `processor.to_q_lora.down`.
@@ -174,7 +174,7 @@ fn of_processor(outer: &str, inner: &str) -> String {
 
 /// Names that end in `_lora_down` or `_lora_up`.
 fn underscored(stem: &str) -> Option<Spelling<'static>> {
-    let ends = [("_lora_down", Part::Down), ("_lora_up", Part::Up)];
+    let ends = [("_lora_down", TensorRole::Down), ("_lora_up", TensorRole::Up)];
     let (module, part) = ends.iter().find_map(|(end, part)| Some((stem.strip_suffix(end)?, *part)))?;
     let module = module
         .rsplit_once('.')
@@ -188,15 +188,16 @@ fn numbered(name: &str) -> Option<Spelling<'static>> {
     let found = |module: String, part| Some(Spelling { module, part, adapter: None, unscaled: true });
     if let Some((module, side)) = name.rsplit_once(':') {
         let (_, number) = module.rsplit_once(':').filter(|(of, number)| !of.is_empty() && digits(number))?;
-        let part = [("down", Part::Down), ("up", Part::Up)].iter().find(|(word, _)| *word == side)?.1;
+        let part =
+            [("down", TensorRole::Down), ("up", TensorRole::Up)].iter().find(|(word, _)| *word == side)?.1;
         return (!number.is_empty()).then(|| found(module.to_owned(), part)).flatten();
     }
-    let sides = [("w_a_", Part::Down), ("w_b_", Part::Up)];
+    let sides = [("w_a_", TensorRole::Down), ("w_b_", TensorRole::Up)];
     let (number, part) = sides.iter().find_map(|(start, part)| Some((name.strip_prefix(start)?, *part)))?;
     if digits(number) { found(format!("w_{number}"), part) } else { None }
 }
 
-impl Part {
+impl TensorRole {
     /// Whether a tensor like this is found in adapters only.
     pub(super) fn is_telling(self) -> bool {
         matches!(
@@ -226,7 +227,7 @@ pub(super) enum Method {
     Difference,
 }
 
-impl Part {
+impl TensorRole {
     /// The method that a tensor like this belongs to, if it is one of several.
     pub(super) fn method(self) -> Option<Method> {
         Some(match self {
@@ -266,33 +267,33 @@ pub(super) fn is_self_scaled(module: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn check(name: &str, module: &str, part: Part, adapter: Option<&str>) {
+    fn check(name: &str, module: &str, part: TensorRole, adapter: Option<&str>) {
         let found = parse(name).map(|found| (found.module, found.part, found.adapter));
         assert_eq!(found, Some((module.to_owned(), part, adapter)), "{name}");
     }
 
     #[test]
     fn every_format_names_the_same_parts() {
-        check("base_model.model.l.0.q.lora_A.weight", "base_model.model.l.0.q", Part::Down, None);
-        check("l.0.q.lora_B.default.weight", "l.0.q", Part::Up, Some("default"));
-        check("l.0.q.lora_B.bias", "l.0.q", Part::Bias, None);
-        check("e.lora_embedding_A.default", "e", Part::EmbeddingDown, Some("default"));
-        check("l.q.lora_magnitude_vector.default.weight", "l.q", Part::Magnitude, Some("default"));
-        check("e.token_adapter.trainable_tokens_delta", "e", Part::Tokens, None);
-        check("lora_unet_a_b.lora_up.weight", "lora_unet_a_b", Part::Up, None);
-        check("lora_unet_a_b.alpha", "lora_unet_a_b", Part::Alpha, None);
-        check("unet.a.to_q.lora.down.weight", "unet.a.to_q", Part::Down, None);
-        check("a.q_proj.lora_linear_layer.up.weight", "a.q_proj", Part::Up, None);
-        check("a.attn1.processor.to_out_lora.up.weight", "a.attn1.to_out.0", Part::Up, None);
-        check("x.lokr_w2_a.default", "x", Part::Lokr(Side::Second, Piece::Up), Some("default"));
-        check("x.hada_t1", "x", Part::Hada(Side::First, Piece::Middle), None);
-        check("a.processor.to_k_lora_up.weight", "a.to_k", Part::Up, None);
-        check("down_0_to_k_lora_down.weight", "down_0_to_k", Part::Down, None);
-        check("unet:12:up", "unet:12", Part::Up, None);
-        check("w_a_003", "w_003", Part::Down, None);
-        check("layers.0.q_proj.lora_b.weight", "layers.0.q_proj", Part::Up, None);
-        check("blk.0.attn_q.weight.lora_a", "blk.0.attn_q", Part::Down, None);
-        check("model.layers.0.q_proj.lora_a", "model.layers.0.q_proj", Part::Inputs, None);
+        check("base_model.model.l.0.q.lora_A.weight", "base_model.model.l.0.q", TensorRole::Down, None);
+        check("l.0.q.lora_B.default.weight", "l.0.q", TensorRole::Up, Some("default"));
+        check("l.0.q.lora_B.bias", "l.0.q", TensorRole::Bias, None);
+        check("e.lora_embedding_A.default", "e", TensorRole::EmbeddingDown, Some("default"));
+        check("l.q.lora_magnitude_vector.default.weight", "l.q", TensorRole::Magnitude, Some("default"));
+        check("e.token_adapter.trainable_tokens_delta", "e", TensorRole::Tokens, None);
+        check("lora_unet_a_b.lora_up.weight", "lora_unet_a_b", TensorRole::Up, None);
+        check("lora_unet_a_b.alpha", "lora_unet_a_b", TensorRole::Alpha, None);
+        check("unet.a.to_q.lora.down.weight", "unet.a.to_q", TensorRole::Down, None);
+        check("a.q_proj.lora_linear_layer.up.weight", "a.q_proj", TensorRole::Up, None);
+        check("a.attn1.processor.to_out_lora.up.weight", "a.attn1.to_out.0", TensorRole::Up, None);
+        check("x.lokr_w2_a.default", "x", TensorRole::Lokr(Multiplicand::Second, Piece::Up), Some("default"));
+        check("x.hada_t1", "x", TensorRole::Hada(Multiplicand::First, Piece::Middle), None);
+        check("a.processor.to_k_lora_up.weight", "a.to_k", TensorRole::Up, None);
+        check("down_0_to_k_lora_down.weight", "down_0_to_k", TensorRole::Down, None);
+        check("unet:12:up", "unet:12", TensorRole::Up, None);
+        check("w_a_003", "w_003", TensorRole::Down, None);
+        check("layers.0.q_proj.lora_b.weight", "layers.0.q_proj", TensorRole::Up, None);
+        check("blk.0.attn_q.weight.lora_a", "blk.0.attn_q", TensorRole::Down, None);
+        check("model.layers.0.q_proj.lora_a", "model.layers.0.q_proj", TensorRole::Inputs, None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::config::Config;
+use super::config::AdapterConfig;
 use super::config_by_component::ConfigByComponent;
 use super::module::{Draft, Setting};
 use crate::error::printable;
@@ -53,7 +53,7 @@ impl Baseless<'_> {
         } else {
             "a whole weight, saved with the adapter"
         };
-        let base = self.configs.all().find_map(Config::base);
+        let base = self.configs.all().find_map(AdapterConfig::base);
         let reason = match base {
             _ if self.given => format!("{what}; no matrix of its name and shape is in the base"),
             Some(base) => format!("{what}; give `--base {}`", printable(&base.to_string_lossy())),

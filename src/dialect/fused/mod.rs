@@ -14,7 +14,7 @@ use std::sync::Arc;
 use self::layouts::{Axes, EXPERTS, Experts, FUSED, Fused, Outputs as Layout, WIDTH, Width};
 use crate::error::{Error, printable};
 use crate::format::Config;
-use crate::layer::{Layer, Part, bare, natural, place};
+use crate::layer::{Layer, Part, bare, block_and_role, natural};
 use crate::pair;
 use crate::report::Skipped;
 use crate::weight::{Catalogue, Expr, LeftOut, Runs, Side, Weight};
@@ -184,7 +184,7 @@ impl Outputs<'_> {
     /// The matrix that has some of the outputs.
     fn weight(&self, name: &str, axes: Axes, runs: Runs) -> Weight {
         let name = printable(bare(name));
-        let (block, role) = place(&name);
+        let (block, role) = block_and_role(&name);
         let of = Arc::clone(&self.of);
         let expr = match axes {
             // All outputs as they are stored are a matrix like any other.

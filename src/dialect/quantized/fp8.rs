@@ -1,7 +1,7 @@
 //! FP8: a float a byte, with a scale for the tensor, each row or each block (DeepSeek, FBGEMM, ComfyUI, ModelOpt,
 //! compressed-tensors, MXFP8). Without scales and without a configuration that promises some it is a plain weight.
 
-use super::inventory::{Found, Inventory, NO_SCALES, scaled};
+use super::inventory::{Decoding, Inventory, NO_SCALES, scaled};
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
 use crate::weight::{Book, Scheme, View};
@@ -18,7 +18,7 @@ const TYPES: [(&str, Book, &str); 4] = [
 ];
 
 /// The FP8 weight that `tensor` is, if its entries are not plainly those stored.
-pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Found> {
+pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Decoding> {
     let (_, book, label) = *TYPES.iter().find(|(name, ..)| *name == tensor.element.name())?;
     if tensor.shape.len() < 2 {
         return None;
@@ -33,20 +33,20 @@ pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Fou
     Some(match scheme {
         Ok(scheme) => {
             let label = format!("{label} {}", scheme.label);
-            Found::Weight(Box::new(Scheme { label, ..scheme }))
+            Decoding::Weight(Box::new(Scheme { label, ..scheme }))
         }
-        Err(reason) => Found::Refused(reason, vec![scales.name.clone()]),
+        Err(reason) => Decoding::Refused(reason, vec![scales.name.clone()]),
     })
 }
 
 /// A weight without scales: plain, unless the configuration says that there should be some.
-fn alone(inventory: &Inventory<'_>, tensor: &TensorInfo, (book, label): (Book, &str)) -> Option<Found> {
+fn alone(inventory: &Inventory<'_>, tensor: &TensorInfo, (book, label): (Book, &str)) -> Option<Decoding> {
     if inventory.quantization(tensor).method.is_some() {
-        return Some(Found::Refused(NO_SCALES.to_owned(), vec![]));
+        return Some(Decoding::Refused(NO_SCALES.to_owned(), vec![]));
     }
     match tensor.element {
         Element::Float(_) | Element::Coded(..) => None,
-        Element::Other(_) => Some(Found::Weight(Box::new(Scheme {
+        Element::Other(_) => Some(Decoding::Weight(Box::new(Scheme {
             name: tensor.name.clone(),
             shape: tensor.shape.clone(),
             view: View::of(&tensor.shape)?,

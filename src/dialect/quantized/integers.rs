@@ -1,7 +1,7 @@
 //! Whole numbers of compressed-tensors: a byte each (`int-quantized`), or packed into words of 32 bits
 //! (`pack-quantized`), with a scale and perhaps a zero point for each row or group.
 
-use super::inventory::{Found, Inventory, NO_FIT, NO_SCALES, is, scaled};
+use super::inventory::{Decoding, Inventory, NO_FIT, NO_SCALES, is, scaled};
 use crate::layer::TensorInfo;
 use crate::weight::{Book, Scheme, Tensors, ZeroCodes, Zeros};
 
@@ -12,7 +12,7 @@ const PARTS: [&str; 4] = ["_scale", "_zero_point", "_shape", "_g_idx"];
 const WIDTHS: [u32; 4] = [4, 8, 2, 1];
 
 /// `….weight` of signed bytes with `….weight_scale`.
-pub(super) fn bytes(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Found> {
+pub(super) fn bytes(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Decoding> {
     if !is(tensor, "i8") || tensor.shape.len() < 2 {
         return None;
     }
@@ -31,13 +31,13 @@ pub(super) fn bytes(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Fo
 }
 
 /// `….weight_packed` of words with `….weight_scale` and `….weight_shape`.
-pub(super) fn packed(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Found> {
+pub(super) fn packed(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Decoding> {
     let stem = tensor.name.strip_suffix("_packed").filter(|_| is(tensor, "i32"))?;
     let parts = inventory.parts(stem, &PARTS);
     let (Some(scales), Some(shape)) =
         (inventory.first(stem, &["_scale"]), inventory.first(stem, &["_shape"]))
     else {
-        return Some(Found::Refused(NO_SCALES.to_owned(), parts));
+        return Some(Decoding::Refused(NO_SCALES.to_owned(), parts));
     };
     Some(finish(unpacked(inventory, stem, tensor, scales, shape), parts))
 }
@@ -98,13 +98,13 @@ fn axes(stored: &Tensors, tensor: &TensorInfo) -> Option<Vec<usize>> {
 }
 
 /// The weight under its scheme's name.
-fn finish(scheme: Result<Scheme, String>, parts: Vec<String>) -> Found {
+fn finish(scheme: Result<Scheme, String>, parts: Vec<String>) -> Decoding {
     match scheme {
         Ok(scheme) => {
             let sign = if scheme.zeros.is_some() { " zp" } else { "" };
             let label = format!("int{} {}{sign}", scheme.book.bits(), scheme.label);
-            Found::Weight(Box::new(Scheme { label, parts, ..scheme }))
+            Decoding::Weight(Box::new(Scheme { label, parts, ..scheme }))
         }
-        Err(reason) => Found::Refused(reason, parts),
+        Err(reason) => Decoding::Refused(reason, parts),
     }
 }

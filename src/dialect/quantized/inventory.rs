@@ -14,7 +14,7 @@ pub(super) const NO_FIT: &str = "quantized, but its scales do not fit its shape;
 
 /// The result of the search around a tensor of codes.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Decoding {
     /// A weight that can be read.
     Weight(Box<Scheme>),
     /// A weight that can't be decoded, why, and the tensors beside it.

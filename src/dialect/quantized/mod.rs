@@ -12,7 +12,7 @@ mod unsupported;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::inventory::{Found, Inventory};
+use self::inventory::{Decoding, Inventory};
 use crate::format::Quantization;
 use crate::layer::{Element, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Dtype;
@@ -20,7 +20,7 @@ use crate::report::SkipKind;
 use crate::weight::{Catalogue, Decoded, Expr, Holds, LeftOut, Scheme, Tensors, Weight};
 
 /// Finds the weight whose codes a tensor holds.
-type Find = fn(&Inventory<'_>, &TensorInfo) -> Option<Found>;
+type Find = fn(&Inventory<'_>, &TensorInfo) -> Option<Decoding>;
 
 /// The schemes, in the order they are tried.
 const SCHEMES: [Find; 7] = [
@@ -43,23 +43,23 @@ pub(crate) fn open(stored: &Arc<Tensors>, config: &Quantization) -> Catalogue {
     let mut names = BTreeSet::new();
     for tensor in stored.list().iter().filter(|tensor| !is_scale(&inventory, &tensor.name)) {
         match SCHEMES.iter().find_map(|find| find(&inventory, tensor)) {
-            Some(Found::Weight(scheme))
+            Some(Decoding::Weight(scheme))
                 if scheme.name != tensor.name && inventory.get(&scheme.name).is_some() =>
             {
                 parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
                 let reason = "quantized, but stored unquantized as well".to_owned();
                 refused.insert(tensor.name.clone(), (SkipKind::Plain, reason));
             }
-            Some(Found::Weight(scheme)) if !names.insert(scheme.name.clone()) => {
+            Some(Decoding::Weight(scheme)) if !names.insert(scheme.name.clone()) => {
                 parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
                 let reason = "quantized, but stored quantized in another way as well".to_owned();
                 refused.insert(tensor.name.clone(), (SkipKind::Refused, reason));
             }
-            Some(Found::Weight(scheme)) => {
+            Some(Decoding::Weight(scheme)) => {
                 parts.extend(scheme.parts.iter().map(|part| (part.clone(), scheme.name.clone())));
                 schemes.insert(tensor.name.clone(), *scheme);
             }
-            Some(Found::Refused(reason, beside)) => {
+            Some(Decoding::Refused(reason, beside)) => {
                 parts.extend(beside.into_iter().map(|part| (part, tensor.name.clone())));
                 refused.insert(tensor.name.clone(), (SkipKind::Refused, reason));
             }

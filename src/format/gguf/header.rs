@@ -12,7 +12,7 @@ use serde_json::json;
 use super::kinds::{self, Form};
 use crate::error::{Error, brief};
 use crate::format::strides::is_countable;
-use crate::format::{Layout, Part};
+use crate::format::{FilePart, Layout};
 use crate::layer::{Element, TensorInfo};
 use crate::store::{ReadAt, Sequence, StoredFile};
 
@@ -37,7 +37,7 @@ const SHORTEST_TENSOR: u64 = 24;
 /// The contents of a header.
 pub(crate) struct Header {
     /// The file and its tensors.
-    pub(crate) part: Part,
+    pub(crate) part: FilePart,
     /// Of how many pieces the file says that it is one.
     pub(crate) pieces: u64,
 }
@@ -70,7 +70,7 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: StoredFile) -> Result<Header, Error
     let refused = layouts.values().any(|layout| matches!(layout, Layout::Refused(_)));
     let notes = if refused { vec![ADVICE.to_owned()] } else { vec![] };
     let part =
-        Part { file, tensors, layouts, notes, quantization: None, settings: found.settings.of_adapter() };
+        FilePart { file, tensors, layouts, notes, quantization: None, settings: found.settings.of_adapter() };
     Ok(Header { part, pieces: found.settings.pieces })
 }
 
@@ -91,7 +91,7 @@ struct Described {
 }
 
 /// The metadata that matter.
-struct Settings {
+struct Metadata {
     alignment: u64,
     pieces: u64,
     /// What `general.type` says that it is: "model" where that is not said.
@@ -100,7 +100,7 @@ struct Settings {
     alpha: f32,
 }
 
-impl Settings {
+impl Metadata {
     /// What an adapter says of its scale, as others write it. llama.cpp takes an alpha of 0 for none.
     fn of_adapter(&self) -> Option<String> {
         let settings = match self.alpha {
@@ -111,12 +111,12 @@ impl Settings {
     }
 }
 
-struct Found {
+struct Parsed {
     tensors: Vec<Described>,
-    settings: Settings,
+    settings: Metadata,
 }
 
-fn parse(cursor: &mut Cursor<'_>) -> Result<Found, String> {
+fn parse(cursor: &mut Cursor<'_>) -> Result<Parsed, String> {
     if cursor.take::<4>()? != *b"GGUF" {
         return Err("does not start with `GGUF`; the file is not what its name says".to_owned());
     }
@@ -144,12 +144,12 @@ fn parse(cursor: &mut Cursor<'_>) -> Result<Found, String> {
         }
         found.push(tensor);
     }
-    Ok(Found { tensors: found, settings })
+    Ok(Parsed { tensors: found, settings })
 }
 
 /// Passes over `pairs` pairs of metadata.
-fn settings(cursor: &mut Cursor<'_>, pairs: u64) -> Result<Settings, String> {
-    let mut settings = Settings { alignment: ALIGNMENT, pieces: 1, kind: "model".to_owned(), alpha: 0.0 };
+fn settings(cursor: &mut Cursor<'_>, pairs: u64) -> Result<Metadata, String> {
+    let mut settings = Metadata { alignment: ALIGNMENT, pieces: 1, kind: "model".to_owned(), alpha: 0.0 };
     let mut seen = BTreeSet::new();
     for _ in 0..pairs {
         let key = cursor.text()?;

@@ -8,7 +8,7 @@ use crate::layer::Element;
 use crate::matrix::Dtype;
 
 /// One element type.
-pub(crate) struct Kind {
+pub(crate) struct ElementKind {
     id: u32,
     /// The name that GGUF's own tools print.
     pub(crate) name: &'static str,
@@ -45,7 +45,7 @@ pub(crate) enum Scale {
     Nibbles,
 }
 
-impl Kind {
+impl ElementKind {
     /// The element type of such a tensor, for the rest of the program.
     pub(crate) fn element(&self) -> Element {
         match self.form {
@@ -58,7 +58,7 @@ impl Kind {
 }
 
 /// The type with this number.
-pub(crate) fn of(id: u32) -> Option<&'static Kind> {
+pub(crate) fn of(id: u32) -> Option<&'static ElementKind> {
     KINDS.iter().find(|kind| kind.id == id)
 }
 
@@ -70,15 +70,15 @@ pub(crate) fn scale(name: &str) -> Option<(u64, u64, Scale)> {
     })
 }
 
-const fn kind(id: u32, name: &'static str, (entries, bytes): (u64, u64), form: Form) -> Kind {
-    Kind { id, name, entries, bytes, form }
+const fn kind(id: u32, name: &'static str, (entries, bytes): (u64, u64), form: Form) -> ElementKind {
+    ElementKind { id, name, entries, bytes, form }
 }
 
 use Form::{Blocks, Float, Integers, Unread};
 use Scale::Half;
 
 /// All types of the specification but those that were withdrawn.
-const KINDS: &[Kind] = &[
+const KINDS: &[ElementKind] = &[
     kind(0, "F32", (1, 4), Float(Dtype::F32)),
     kind(1, "F16", (1, 2), Float(Dtype::F16)),
     kind(2, "Q4_0", (32, 18), Blocks(GgmlDType::Q4_0)),

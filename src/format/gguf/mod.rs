@@ -5,7 +5,7 @@
 mod header;
 mod kinds;
 
-use super::candidate::{Candidate, Content};
+use super::candidate::{Candidate, CandidateKind};
 use super::parts::Parts;
 use super::{Format, folder, opened};
 use crate::error::{Error, quoted};
@@ -19,8 +19,8 @@ pub(crate) const FORMAT: Format = Format::read("gguf", &[".gguf"], sniff, parts)
 /// A file that starts as GGUF does, or a folder with files named so.
 fn sniff(candidate: &Candidate<'_>) -> bool {
     match &candidate.content {
-        Content::Folder(names) => names.iter().any(|name| FORMAT.names(name)),
-        Content::File(head) => head.starts_with(b"GGUF"),
+        CandidateKind::Folder(names) => names.iter().any(|name| FORMAT.names(name)),
+        CandidateKind::File(head) => head.starts_with(b"GGUF"),
     }
 }
 
@@ -46,7 +46,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
 /// The file of a candidate, or all pieces of its model; the only model of a folder.
 fn files(candidate: &Candidate<'_>) -> Result<Vec<Location>, Error> {
     let location = candidate.location;
-    let Content::Folder(names) = &candidate.content else { return folder::pieces(location) };
+    let CandidateKind::Folder(names) = &candidate.content else { return folder::pieces(location) };
     let names: Vec<_> = names.iter().filter(|name| FORMAT.names(name)).collect();
     let Some(first) = names.first() else { return Err(location.malformed("the folder holds no weights")) };
     let pieces = folder::pieces(&location.join(first))?;

@@ -8,7 +8,7 @@ mod cosines;
 mod detail;
 mod found;
 mod frame;
-mod kinds;
+mod module_grid;
 mod spectra;
 mod standout;
 mod tables;
@@ -23,7 +23,7 @@ use crate::report::{Column, Report};
 
 use super::style::TableStyle;
 use super::table;
-use kinds::Kinds;
+use module_grid::Kinds;
 use standout::Standing;
 use views::Model;
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::report::{Column, Format, MissingReason, Report, Row, Value};
 
-use super::kinds::{Kinds, Spread};
+use super::module_grid::{Kinds, Spread};
 
 /// From here on a distance is news (Iglewicz & Hoaglin 1993).
 pub(super) const NEWS: f64 = 3.5;

@@ -6,7 +6,7 @@ use crate::notation;
 use crate::report::{Column, Report, Source, Value};
 
 use super::super::cell::{cell, number};
-use super::kinds::Spread;
+use super::module_grid::Spread;
 use super::views::Model;
 
 /// The rows `listed`: every column, of which `shown` are seen at first.

@@ -10,7 +10,7 @@ use super::super::cell::{cell, number};
 use super::super::table::shorten;
 use super::axis::{Axis, Scale, extremes};
 use super::frame::{Frame, Path, round};
-use super::kinds::{Kinds, Spread};
+use super::module_grid::{Kinds, Spread};
 use super::standout::Standing;
 
 const WIDTH: f64 = 960.0;

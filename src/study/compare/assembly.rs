@@ -6,7 +6,9 @@ use super::other_tensors::OtherTensor;
 use super::standing::summary;
 use crate::analysis::compare::{Half, Retyped, Vocabulary};
 use crate::layer::natural;
-use crate::report::{Column, Compared, Measurements, MissingReason, Report, Row, Standing, Value};
+use crate::report::{
+    Column, Compared, Measurements, MissingReason, Report, Resolution, Row, Standing, Value,
+};
 use crate::study::{Failure, Found, FoundPair, Numbers, Record, ties};
 
 /// What the records of a comparison need beside its rows.
@@ -36,13 +38,17 @@ pub(crate) fn complete(
             None => others.push((record.task - count, record.result)),
         }
     }
+    let names: Vec<Option<String>> = match &report.tuned[..] {
+        [] => vec![None],
+        several => several.iter().map(|named| Some(named.name.clone())).collect(),
+    };
     let copies = ties::copies(report.rows.iter().zip(&rows).map(|(row, record)| match record {
         Some(Record { result: Ok(Found::Pair(found)), .. }) if found.measured => key(row, found),
         _ => None,
     }));
     for (i, record) in rows.into_iter().enumerate() {
         let original = copies[i].map(|original| report.rows[original].name.clone());
-        fill(&mut report.rows[i], (headers, &headers.retyped[i]), record, original, &failure);
+        fill(&mut report.rows[i], (headers, &headers.retyped[i], &names), record, original, &failure);
     }
     let others = others.into_iter().filter_map(|(at, result)| {
         let contents = match result {
@@ -76,7 +82,7 @@ pub(super) fn key<'a>(row: &'a Row, found: &'a FoundPair) -> Option<impl Ord + u
 /// Puts into a row what was found of it.
 fn fill(
     row: &mut Row,
-    (headers, retyped): (&PairHeaders, &[Retyped]),
+    (headers, retyped, names): (&PairHeaders, &[Retyped], &[Option<String>]),
     record: Option<Record>,
     original: Option<String>,
     failure: &impl Fn(&Failure) -> String,
@@ -104,6 +110,7 @@ fn fill(
     }
     if row.failed.is_none() {
         row.values = values(&headers.vocabulary, &found, retyped);
+        row.resolution = resolution(&found, names);
     }
     if let Some(comparison) = &mut row.comparison {
         if row.failed.is_none() {
@@ -112,6 +119,15 @@ fn fill(
         }
         comparison.base_blake3 = found.base_blake3;
     }
+}
+
+/// How small a number the spectra of a row resolve, the base's first.
+fn resolution(found: &FoundPair, names: &[Option<String>]) -> Vec<Resolution> {
+    let base = found.base_resolution.iter().map(|own| Resolution { base: true, ..own.clone() });
+    let tuned = found.tuned.iter().zip(names);
+    let tuned =
+        tuned.filter_map(|(side, name)| Some(Resolution { side: name.clone(), ..side.resolution.clone()? }));
+    base.chain(tuned).collect()
 }
 
 /// The numbers of a row in the columns of the comparison.

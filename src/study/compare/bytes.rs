@@ -8,7 +8,7 @@ use super::{Depth, numbers_of};
 use crate::analysis::compare::{Content, Vocabulary, equal};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::report::{Places, Standing};
+use crate::report::{Places, Resolution, Standing};
 use crate::study::{FoundPair, FoundSide, Numbers};
 
 /// Reads the bytes of a row, as far as they decide whether it changed or are all that is asked.
@@ -29,7 +29,7 @@ pub(super) fn compare_bytes(
     }
     let headers: Vec<_> = (0..sides.tuned.len()).map(|i| task.standing(i)).collect();
     let undecided = headers.iter().any(|(standing, _)| *standing == Some(Standing::Unchanged));
-    let mut base = Bytes::known(&sides.base, task.base.as_ref(), vocabulary);
+    let mut base = KnownBytes::known(&sides.base, task.base.as_ref(), vocabulary);
     if let Some(layer) =
         task.base.as_ref().filter(|_| depth == Depth::Bytes || (undecided && base.blake3.is_none()))
     {
@@ -39,7 +39,7 @@ pub(super) fn compare_bytes(
     let mut tuned = vec![];
     for (i, (_, side)) in sides.tuned.iter().enumerate() {
         let (mut standing, _) = headers[i];
-        let mut bytes = Bytes::known(side, task.tuned[i].as_ref(), vocabulary);
+        let mut bytes = KnownBytes::known(side, task.tuned[i].as_ref(), vocabulary);
         let decides = standing == Some(Standing::Unchanged);
         if let Some(layer) = task.tuned[i].as_ref().filter(|_| decides || depth == Depth::Bytes) {
             bytes.read(side, layer, vocabulary)?;
@@ -57,11 +57,12 @@ pub(super) fn compare_bytes(
             }
         }
         varies = varies || bytes.varies;
-        let Bytes { blake3, values, .. } = bytes;
+        let KnownBytes { blake3, values, resolution, .. } = bytes;
         tuned.push(FoundSide {
             standing,
             blake3,
             values,
+            resolution,
             drifts: None,
             flags: vec![],
             places: Places::default(),
@@ -71,6 +72,7 @@ pub(super) fn compare_bytes(
     Ok(FoundPair {
         base_blake3: base.blake3,
         base: base.values,
+        base_resolution: base.resolution,
         tuned,
         varies: varies || copied.any(|copied| copied),
         measured: false,
@@ -78,13 +80,14 @@ pub(super) fn compare_bytes(
 }
 
 /// What is known of one side without a decomposition.
-struct Bytes {
+struct KnownBytes {
     blake3: Option<String>,
     values: Option<Numbers>,
+    resolution: Option<Resolution>,
     varies: bool,
 }
 
-impl Bytes {
+impl KnownBytes {
     /// As a report has it.
     fn known(side: &ComparedSide, layer: Option<&Arc<Layer>>, vocabulary: &Vocabulary) -> Self {
         let row = layer.and_then(|layer| side.row(&layer.name));
@@ -92,6 +95,7 @@ impl Bytes {
         Self {
             blake3: row.and_then(|row| row.blake3.clone()),
             values: row.map(|row| numbers_of(&side.numbers(&row.layer.name, &columns), &columns)),
+            resolution: row.and_then(|row| row.resolution.clone()),
             varies: false,
         }
     }

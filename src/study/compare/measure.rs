@@ -3,12 +3,12 @@
 use super::side::{self, ComparedSide, Sides};
 use super::tasks::MatrixTask;
 use super::{Depth, numbers_of};
-use crate::analysis::compare::{PairOutcome, Settings, Vocabulary, cost, measure};
+use crate::analysis::compare::{PairOutcome, Settings, SideMeasured, Vocabulary, cost, measure};
 use crate::analysis::hygiene;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::report::{Measurements, Standing};
+use crate::report::{Measurements, Resolution, Standing};
 use crate::study::{FoundPair, FoundSide, Numbers};
 
 /// Whether anything is left to be measured of a row.
@@ -42,13 +42,17 @@ pub(super) fn measured(
         })
         .collect();
     let PairOutcome { base: of_base, tuned: of_tuned } = measure(base, &tuned, settings)?;
+    let base_resolution = found.base_resolution.or(of_base.as_ref().and_then(SideMeasured::resolution));
     let (base_blake3, of_base) =
         of_base.map_or((None, None), |found| (found.blake3, Some(numbers_of(&found.values, &columns))));
     // What bytes alone tell of the base is not held against what was measured.
     let base = found.base.filter(|_| sides.base.saved().is_some()).or(of_base);
     let tuned = found.tuned.into_iter().zip(of_tuned).enumerate().map(|(i, (known, measured))| {
-        let Some(measured) = measured else { return unmeasured(known, &sides.tuned[i].1, base.as_ref()) };
+        let Some(measured) = measured else {
+            return unmeasured(known, &sides.tuned[i].1, (base.as_ref(), base_resolution.as_ref()));
+        };
         FoundSide {
+            resolution: measured.found.resolution().or(known.resolution),
             standing: known.standing,
             blake3: measured.found.blake3.or(known.blake3),
             values: Some(numbers_of(&measured.found.values, &columns)),
@@ -61,16 +65,21 @@ pub(super) fn measured(
         base_blake3: base_blake3.or(found.base_blake3),
         tuned: tuned.collect(),
         base,
+        base_resolution,
         varies: found.varies,
         measured: true,
     })
 }
 
 /// A side that is not measured: equal bytes have equal numbers, whichever side they were read from.
-pub(super) fn unmeasured(known: FoundSide, side: &ComparedSide, base: Option<&Numbers>) -> FoundSide {
+pub(super) fn unmeasured(
+    known: FoundSide,
+    side: &ComparedSide,
+    (base, resolution): (Option<&Numbers>, Option<&Resolution>),
+) -> FoundSide {
     let unchanged = known.standing == Some(Standing::Unchanged) && side.saved().is_none();
     match base.filter(|_| unchanged) {
-        Some(base) => FoundSide { values: Some(base.clone()), ..known },
+        Some(base) => FoundSide { values: Some(base.clone()), resolution: resolution.cloned(), ..known },
         None => known,
     }
 }

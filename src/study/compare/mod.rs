@@ -339,7 +339,11 @@ impl Study for Comparison {
             return Ok(Step::Again(measuring(sides, row, settings), Found::Pair(Box::new(found))));
         }
         let tuned = found.tuned.into_iter().zip(&sides.tuned);
-        found.tuned = tuned.map(|(known, (_, side))| unmeasured(known, side, found.base.as_ref())).collect();
+        found.tuned = tuned
+            .map(|(known, (_, side))| {
+                unmeasured(known, side, (found.base.as_ref(), found.base_resolution.as_ref()))
+            })
+            .collect();
         Ok(Step::Done(Found::Pair(Box::new(found))))
     }
 }

@@ -9,7 +9,7 @@ use crate::analysis::compare::{Bytes, Fate, Retyped, Vocabulary};
 use crate::analysis::hygiene;
 use crate::checkpoint::Catalogue;
 use crate::error::{Error, printable};
-use crate::layer::{Filter, Layer, TensorInfo, bare, distinct, natural, place};
+use crate::layer::{Filter, Layer, TensorInfo, bare, block_and_role, distinct, natural};
 use crate::pair;
 use crate::report::{Comparison, MissingReason, Row, Skipped, SkippedContent, Standing, Value};
 
@@ -169,7 +169,7 @@ impl OtherTensor {
     ) -> Option<Row> {
         let Entry { tensor, .. } = self.entry()?;
         let name = self.name.clone();
-        let (block, role) = place(&printable(bare(&tensor.tensor)));
+        let (block, role) = block_and_role(&printable(bare(&tensor.tensor)));
         let row = Row {
             block,
             role,

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 /// Where windows lie along one side of a matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct WindowGrid {
     /// Length of each.
     pub length: usize,
     /// Where each starts, ascending.
     pub starts: Vec<usize>,
 }
 
-impl Places {
+impl WindowGrid {
     /// How much of the side lies in at least one window.
     pub fn covered(&self) -> usize {
         self.starts.windows(2).map(|pair| self.length.min(pair[1] - pair[0])).sum::<usize>() + self.length
@@ -47,7 +47,7 @@ impl Places {
 }
 
 /// How many rows a sum over `windows` adds to one that holds `done`, and how many sums that takes.
-pub(super) fn halving(places: &Places, windows: &Range<usize>, done: &Range<usize>) -> (usize, usize) {
+pub(super) fn halving(places: &WindowGrid, windows: &Range<usize>, done: &Range<usize>) -> (usize, usize) {
     let common = places.common(windows);
     let added = common.len() - done.len();
     if windows.len() == 1 {
@@ -69,12 +69,12 @@ mod tests {
     fn rows_that_overlap_are_summed_a_few_times_instead_of_once_a_window() {
         // The published setting on 4096 × 4096: 30,000 rows one window after the other.
         let starts: Vec<usize> = (0..15).map(|i| i * 149).collect();
-        let published = Places { length: 2000, starts };
+        let published = WindowGrid { length: 2000, starts };
         let (summed, levels) = halving(&published, &(0..15), &(0..0));
         assert_eq!((summed, levels), (8619, 4));
-        let apart = Places { length: 10, starts: vec![0, 20, 40] };
+        let apart = WindowGrid { length: 10, starts: vec![0, 20, 40] };
         assert_eq!(halving(&apart, &(0..3), &(0..0)), (30, 1));
         assert_eq!((apart.covered(), apart.packed()), (30, (vec![0, 10, 20], 30)));
-        assert_eq!(Places { length: 10, starts: vec![0, 4, 20] }.packed(), (vec![0, 4, 14], 24));
+        assert_eq!(WindowGrid { length: 10, starts: vec![0, 4, 20] }.packed(), (vec![0, 4, 14], 24));
     }
 }

@@ -1,6 +1,6 @@
 //! Columns whose formula takes a number that the user chose: made once a run, from the command line.
 
-use super::{Subject, cut, energy_rank, factoring};
+use super::{Subject, energy_rank, factoring, thresholds};
 use crate::report::{Accuracy, Column, Format, Quantity, Value};
 
 /// A column, the function that fills it, and the number that it takes.
@@ -37,7 +37,7 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
         formula: |subject, threshold| {
             subject.nonzero(|spectrum| {
                 // σ₁ itself counts for any threshold below 1.
-                Value::count(cut::above(spectrum, threshold * spectrum.largest()))
+                Value::count(thresholds::above(spectrum, threshold * spectrum.largest()))
             })
         },
     };

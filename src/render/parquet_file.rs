@@ -10,12 +10,12 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::flat::{self, Cell, Kind};
+use super::flat::{self, Cell, CellType};
 use crate::report::Report;
 
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let lines: Vec<Vec<Cell<'_>>> = flat::lines(report).collect();
-    let columns: Vec<(&str, Kind)> = flat::columns(report)
+    let columns: Vec<(&str, CellType)> = flat::columns(report)
         .enumerate()
         .map(|(at, (name, kind))| (name, held(kind, lines.iter().map(|line| &line[at]))))
         .collect();
@@ -30,9 +30,9 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let Some(mut column) = group.next_column()? else { break };
         let cells = lines.iter().map(|line| &line[at]);
         match kind {
-            Kind::Text => fill::<ByteArrayType>(&mut column, cells.map(words))?,
-            Kind::Count => fill::<Int64Type>(&mut column, cells.map(whole))?,
-            Kind::Real => fill::<DoubleType>(&mut column, cells.map(real))?,
+            CellType::Text => fill::<ByteArrayType>(&mut column, cells.map(words))?,
+            CellType::Count => fill::<Int64Type>(&mut column, cells.map(whole))?,
+            CellType::Real => fill::<DoubleType>(&mut column, cells.map(real))?,
         }
         column.close()?;
     }
@@ -41,16 +41,16 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// A column of counts that does not fit its type holds doubles: a saved report may bring such numbers in.
-fn held<'a>(kind: Kind, mut cells: impl Iterator<Item = &'a Cell<'a>>) -> Kind {
+fn held<'a>(kind: CellType, mut cells: impl Iterator<Item = &'a Cell<'a>>) -> CellType {
     let fits = |cell: &Cell<'_>| *cell == Cell::Empty || whole(cell).is_some();
-    if kind == Kind::Count && !cells.all(fits) { Kind::Real } else { kind }
+    if kind == CellType::Count && !cells.all(fits) { CellType::Real } else { kind }
 }
 
-fn field(name: &str, kind: Kind) -> Result<TypePtr, ParquetError> {
+fn field(name: &str, kind: CellType) -> Result<TypePtr, ParquetError> {
     let (physical, logical) = match kind {
-        Kind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-        Kind::Count => (Physical::INT64, None),
-        Kind::Real => (Physical::DOUBLE, None),
+        CellType::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+        CellType::Count => (Physical::INT64, None),
+        CellType::Real => (Physical::DOUBLE, None),
     };
     let field = Type::primitive_type_builder(name, physical).with_logical_type(logical);
     Ok(Arc::new(field.with_repetition(Repetition::OPTIONAL).build()?))
