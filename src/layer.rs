@@ -3,6 +3,7 @@
 //! It uses only names and shapes and reads no weights.
 
 mod distinct;
+mod folding;
 mod natural;
 mod plain;
 mod scales;
@@ -19,6 +20,7 @@ use crate::matrix::Dtype;
 use crate::report::{Flag, SkipKind, Skipped};
 
 pub use distinct::distinct;
+pub use folding::{Fold, Folding, Folds};
 pub use natural::natural;
 pub use storage::{Encoding, Part};
 
@@ -103,6 +105,8 @@ pub struct Layer {
     pub offset: u64,
     /// The most directions it can have, where it is stored as a product of thin factors.
     pub rank: Option<usize>,
+    /// The shapes of the two matrices that it is the Kronecker product of.
+    pub operands: Option<[(usize, usize); 2]>,
     /// Position of its tensor among those called `….weight`, in the order they are stored.
     pub order: usize,
     /// Depth in the model, if the name shows it.
@@ -195,12 +199,17 @@ pub struct Selection {
 
 /// Chooses the matrices among `tensors`.
 pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
+    select_folded(tensors, filter, &Folds::of(tensors, &Folding::default()))
+}
+
+/// The same, where it is known which tensors are kernels.
+pub fn select_folded(tensors: &[TensorInfo], filter: &Filter, folds: &Folds) -> Selection {
     let (mut layers, mut skipped) = (vec![], vec![]);
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
         let found = match scales::quantized(tensor, &names) {
             Some(skipped) => Err(skipped),
-            None => matrices(tensor, order).map_err(|reason| tensor.skipped(kind(tensor), reason)),
+            None => matrices(tensor, order, folds).map_err(|reason| tensor.skipped(kind(tensor), reason)),
         };
         match found {
             Ok(found) => layers.extend(found),
@@ -239,7 +248,7 @@ fn kind(tensor: &TensorInfo) -> SkipKind {
 }
 
 /// The matrices that one tensor holds, or why it holds none.
-fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
+fn matrices(tensor: &TensorInfo, order: usize, folds: &Folds) -> Result<Vec<Layer>, String> {
     let (dtype, encoding) = match &tensor.element {
         Element::Float(dtype) => (*dtype, None),
         Element::Coded(name, bits) => {
@@ -266,6 +275,7 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
         file: tensor.file,
         offset: tensor.offset + (index * rows * cols * dtype.size()) as u64,
         rank: None,
+        operands: None,
         order,
         block,
         role: role.clone(),
@@ -275,10 +285,10 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
         [_] => Err("1-D".to_owned()),
         [_, _, _, ..] if tensor.shape.iter().filter(|n| **n > 1).count() < 2 => Err("1-D".to_owned()),
         [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0, Part::Whole)]),
-        [slices, _, cols] if slices > MOST_SLICES && !is_convolution(&tensor.name, cols) => {
-            Err(format!("{slices} slices are no stack of weights"))
-        }
-        [slices, rows, cols] if !is_convolution(&tensor.name, cols) => {
+        [slices, rows, cols] if folds.get(tensor) == Fold::Stack => {
+            if slices > MOST_SLICES {
+                return Err(format!("{slices} slices are no stack of weights"));
+            }
             Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i, Part::Slice(i))).collect())
         }
         [rows, ref kernel @ ..] => {
@@ -289,13 +299,6 @@ fn matrices(tensor: &TensorInfo, order: usize) -> Result<Vec<Layer>, String> {
 
 /// The most matrices of a stack: no model has as many experts, and a hostile file could ask for billions.
 const MOST_SLICES: usize = 65_536;
-
-/// Whether a 3-D tensor is the kernel of a 1-D convolution (out × in × k) rather than a stack of matrices.
-/// No file says so: the name does, or a last axis too short for a weight matrix.
-fn is_convolution(name: &str, last: usize) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.contains("conv") || (last <= 16 && !name.contains("expert") && !name.contains("_exps"))
-}
 
 /// The name of the matrix that tensor `name` holds.
 pub fn bare(name: &str) -> &str {
@@ -364,7 +367,7 @@ mod tests {
         check_skipped(&[3], Element::Float(Dtype::F32), "1-D");
         check_skipped(&[], Element::Float(Dtype::F32), "a single number");
         check_skipped(&[1, 1, 768], Element::Float(Dtype::F32), "1-D");
-        check_skipped(&[65_537, 2, 17], Element::Float(Dtype::F32), "65537 slices are no stack of weights");
+        check_skipped(&[65_537, 2, 18], Element::Float(Dtype::F32), "65537 slices are no stack of weights");
         check_skipped(&[0, 4], Element::Float(Dtype::F32), "empty");
         check_skipped(&[4, 4], Element::Other("i64".to_owned()), "i64 is no floating-point weight");
     }

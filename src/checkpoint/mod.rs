@@ -9,6 +9,7 @@ use crate::dialect::adapter::{self, Beginning, Known};
 use crate::dialect::{fused, quantized};
 use crate::error::Error;
 use crate::format::{self, Candidate, CandidateKind, Format, PIPELINE, Parts};
+use crate::layer::Folding;
 use crate::store::Location;
 use crate::weight::Beyond;
 
@@ -44,6 +45,8 @@ pub struct Opening<'a> {
     pub attention: QueriesKeysValues,
     /// What the factors of adapters are taken for.
     pub factors: Factors,
+    /// What tensors of three axes are, where the user says so.
+    pub folding: Folding,
 }
 
 impl Opening<'_> {
@@ -55,6 +58,7 @@ impl Opening<'_> {
             attention: self.attention,
             beyond: self.beyond,
             factors: self.factors,
+            folding: self.folding.clone(),
             ..Self::default()
         }
     }
@@ -108,8 +112,9 @@ fn assembled(
 ) -> Result<(&'static str, Arc<Catalogue>), Error> {
     let location = candidate.location;
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
-    let tensors = Arc::new(Tensors::new(location, parts)?);
     let config = candidate.config()?;
+    let folding = Folding { experts: config.number(&fused::EXPERT_COUNTS), ..opening.folding.clone() };
+    let tensors = Arc::new(Tensors::new(location, parts)?.folded(&folding));
     // Adapters know no fused tensors that are cut.
     let base = opening.base.as_ref().map(|base| base.fused().unwrap_or(base).as_ref());
     let known = Known { config: opening.adapter_config, base, beginning, beyond: opening.beyond };
@@ -126,6 +131,9 @@ fn assembled(
             None => adapter.updates,
         };
         return Ok((adapter::FORMAT, Arc::new(updates)));
+    }
+    if let Some(option) = tensors.folds().unmatched(&folding) {
+        return Err(location.malformed(format!("has no tensor of three axes that `{option}` names")));
     }
     let decoded = Arc::new(quantized::open(&tensors, &config.quantization));
     Ok((format, fused::open(&location.describe(), decoded, opening.attention, config)?))

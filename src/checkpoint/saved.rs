@@ -171,6 +171,7 @@ fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
             file: 0,
             offset: 0,
             rank: None,
+            operands: None,
             order: 0,
             block: row.block,
             role: printable(&row.role),

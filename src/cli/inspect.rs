@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if outputs.formats().any(|format| !FORMATS.contains(&format)) {
         return Err(Error::Usage("`inspect` writes txt, json, jsonl, csv and md".to_owned()));
     }
-    let opening = arguments.reading.opening();
+    let opening = arguments.reading.opening()?;
     let base = arguments.base.as_deref().map(|base| Model::open(base, &opening.of_base())).transpose()?;
     let opening = checkpoint::Opening { base: base.map(|base| base.source), ..opening };
     let model = Model::open(&arguments.model, &opening)?;

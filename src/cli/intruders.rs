@@ -134,7 +134,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let gate = rules::gate(common, "intruders", &request.columns())?;
     let mut outputs = Outputs::new(&common.output)?;
-    let opening = arguments.reading.opening();
+    let opening = arguments.reading.opening()?;
     let (opened, pairs) = open_pair(&arguments.base, &arguments.tuned, &opening)?;
     let mitigation = mitigation(arguments)?;
     if let Some(Mitigation { from, out, .. }) = &mitigation {

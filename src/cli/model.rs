@@ -59,7 +59,7 @@ pub(super) fn roots(location: &Location, typed: &Path) -> Vec<PathBuf> {
 
 /// What the user asked to look at: weights, or the update to a base.
 pub(super) fn open_input(input: &Input) -> Result<Opened, Error> {
-    let opening = input.reading.opening();
+    let opening = input.reading.opening()?;
     if let Some(base) = &input.base {
         return Ok(open_pair(base, &input.model, &opening)?.0);
     }

@@ -10,12 +10,12 @@ use sysinfo::System;
 use crate::checkpoint::{Choice, Factors, Opening, QueriesKeysValues};
 use crate::engine::Limits;
 use crate::error::{Error, printable};
-use crate::layer::Filter;
+use crate::layer::{Filter, Folding};
 use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
 use crate::solver::{self, Precision};
 
 use super::settings::Shared;
-use super::values::{When, filter};
+use super::values::{When, filter, globs};
 use super::{cgroup, remark};
 
 /// The input options of a command on one model.
@@ -51,12 +51,18 @@ pub(super) struct ReadingOptions {
     /// Read the factors of an adapter as weights of their own, not as the updates that they make
     #[arg(long, conflicts_with_all = ["adapter_config", "adapter_init"], help_heading = "Input")]
     as_weights: bool,
+    /// Tensors of three axes to take for kernels of convolutions (out × in × k), where names and shapes mislead
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
+    as_conv: Vec<String>,
+    /// Tensors of three axes to take for stacks of matrices
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
+    as_stack: Vec<String>,
 }
 
 impl ReadingOptions {
     /// The same as options for opening; the base comes from the command.
-    pub(super) fn opening(&self) -> Opening<'_> {
-        Opening {
+    pub(super) fn opening(&self) -> Result<Opening<'_>, Error> {
+        Ok(Opening {
             choice: Choice { variant: self.variant.as_deref(), components: &self.component },
             adapter_config: self.adapter_config.as_deref(),
             adapter_init: self.adapter_init.as_deref(),
@@ -64,7 +70,12 @@ impl ReadingOptions {
             beyond: Some(|matrix, count| solver::all_vectors(matrix)?.beyond(count)),
             attention: if self.split_qkv { QueriesKeysValues::Split } else { QueriesKeysValues::Together },
             factors: if self.as_weights { Factors::Weights } else { Factors::OfUpdates },
-        }
+            folding: Folding {
+                kernels: globs(&self.as_conv)?,
+                stacks: globs(&self.as_stack)?,
+                experts: None,
+            },
+        })
     }
 }
 

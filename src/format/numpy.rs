@@ -144,13 +144,15 @@ fn check_length(shape: &[usize], size: Option<u64>, data: u64) -> Result<(), Str
 
 /// How an array is read that is stored column by column.
 fn columns(header: &Header) -> Option<Layout> {
-    match (header.order, &header.shape[..]) {
-        (Order::Rows, _) | (_, [] | [_]) => None,
-        (Order::Columns, [rows, _]) => Some(Layout::Strided { row: 1, col: *rows as u64 }),
-        (Order::Columns, _) => Some(Layout::Refused(
-            "is stored column by column; save it after `numpy.ascontiguousarray`".to_owned(),
-        )),
+    if matches!(header.order, Order::Rows) || header.shape.len() < 2 {
+        return None;
     }
+    let steps = header.shape.iter().scan(1u64, |step, axis| {
+        let stride = *step;
+        *step = stride.saturating_mul(*axis as u64);
+        Some(stride)
+    });
+    Some(Layout::Strided(steps.collect()))
 }
 
 /// The element type that `descr` names, or why it is unsupported; bytes of one entry, if known.

@@ -37,15 +37,8 @@ pub(crate) struct Parts {
 pub(crate) enum Layout {
     /// Not at all, and why.
     Refused(String),
-    /// A matrix one of whose strides, in entries, is 1.
-    Strided {
-        /// From a row to the next.
-        row: u64,
-        /// From a column to the next.
-        col: u64,
-    },
-    /// A convolution whose rows hold all channels of one position after the other.
-    ChannelsLast,
+    /// Each entry in a place of its own, this far from the next along each axis, in entries.
+    Strided(Vec<u64>),
     /// Blocks of small integers with scales.
     Blocks {
         /// Their decoder.

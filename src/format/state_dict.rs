@@ -2,34 +2,16 @@
 //!
 //! Knows names and shapes as the pickle claims them; whether the bytes are there is checked by `torch`.
 
+mod described;
+
 use std::collections::BTreeSet;
 
-use candle_core::pickle::Object;
-
-use super::strides::{Order, is_countable, order, span};
+use super::pickle::{Id, Object, Pickle, UNFOLDS};
+use super::strides::Order;
 use crate::error::{brief, quoted};
 use crate::layer::Element;
-use crate::matrix::Dtype;
-
-/// A tensor as the pickle describes it.
-pub(crate) struct StoredTensor {
-    /// Its name in the dictionary.
-    pub(crate) name: String,
-    /// Its shape; empty where the kind of tensor is unknown.
-    pub(crate) shape: Vec<usize>,
-    /// Its element type.
-    pub(crate) element: Element,
-    /// The archive's entry that holds its bytes.
-    pub(crate) storage: Option<String>,
-    /// Entries of the storage before its first.
-    pub(crate) start: u64,
-    /// How its entries lie in the storage.
-    pub(crate) order: Order,
-    /// Entries from its first to behind its last, if that is a number of this machine.
-    pub(crate) span: Option<u64>,
-    /// Why it is not read, whatever it is.
-    pub(crate) refused: Option<String>,
-}
+use described::{DEEPEST, class, is_tensor, made};
+pub(crate) use described::{StoredTensor, element, storages};
 
 /// The contents of a file.
 pub(crate) struct Model {
@@ -49,28 +31,30 @@ const ALONE: &[&str] = &["params", "net", "generator"];
 /// How many of them may lie inside each other.
 const LEVELS: usize = 3;
 
-/// The model in `object`.
-pub(crate) fn model(object: Object) -> Result<Model, String> {
+/// The most objects that are looked into to list the tensors among them.
+const MOST_LOOKS: usize = 1_000_000;
+
+/// Why a tensor that lies in a tuple or list is not read.
+const INSIDE: &str = "inside a tuple or list, where nothing says what it is; save it as a tensor of its own";
+
+/// The model in `pickle`.
+pub(crate) fn model(pickle: &Pickle) -> Result<Model, String> {
+    let reader = Reader { pickle, filled: filled(pickle)? };
     let mut outside = Outside::default();
-    let model = dictionary(object, LEVELS, &mut outside)?;
+    let model = reader.dictionary(pickle.root(), LEVELS, &mut outside)?;
     let mut seen = BTreeSet::new();
-    let mut tensors = vec![];
-    let inside = model.into_iter().map(|pair| (pair, None));
+    let (mut tensors, mut looks) = (vec![], 0);
+    let inside = model.iter().map(|pair| (*pair, None));
     let beside = outside.tensors.into_iter().map(|(pair, model)| (pair, Some(model)));
     for ((key, value), model) in inside.chain(beside) {
-        let Some(name) = text(&key) else { continue };
+        let Some(name) = reader.text(key).filter(|_| reader.holds_tensors(value)) else { continue };
         let mut found = vec![];
-        match value {
-            Object::List(objects) | Object::Tuple(objects) => {
-                objects
-                    .into_iter()
-                    .enumerate()
-                    .for_each(|(i, object)| within(format!("{name}[{i}]"), object, &mut found));
-            }
-            Object::Dict(_) | Object::Build { .. } if holds_tensors(&value) => {
-                outside.dictionaries.push(name.clone());
-            }
-            value => found.extend(tensor(&name, value)),
+        if let Some(tensor) = reader.tensor(&name, value) {
+            found.push(tensor);
+        } else if reader.is_dictionary(value) {
+            outside.dictionaries.push(name.clone());
+        } else {
+            reader.within(&name, value, 0, &mut looks, &mut found)?;
         }
         for tensor in found {
             let mut tensor = tensor.map_err(|reason| format!("tensor `{}`: {reason}", brief(&name)))?;
@@ -88,250 +72,186 @@ pub(crate) fn model(object: Object) -> Result<Model, String> {
     Ok(Model { tensors, others: outside.dictionaries })
 }
 
-type Pairs = Vec<(Object, Object)>;
-
 /// Objects beside the model.
 #[derive(Default)]
 struct Outside {
     /// Tensors, each with the key under which the model is.
-    tensors: Vec<((Object, Object), &'static str)>,
+    tensors: Vec<((Id, Id), &'static str)>,
     /// Keys of dictionaries with tensors somewhere in them.
     dictionaries: Vec<String>,
 }
 
-/// The dictionary of tensors: `object` itself, or its entry under one of `KEYS`.
-fn dictionary(object: Object, levels: usize, outside: &mut Outside) -> Result<Pairs, String> {
-    let pairs = match object {
-        Object::Dict(pairs) => pairs,
-        Object::Reduce { callable, .. } | Object::Build { callable, .. } => {
-            let class = class(&callable).map_or_else(String::new, |class| format!(" ({})", brief(&class)));
-            return Err(format!(
-                "holds a Python object{class}, not tensors by name; save `model.state_dict()`"
-            ));
-        }
-        _ => return Err("holds no tensors by name; save `model.state_dict()`".to_owned()),
-    };
-    let called = |name: &Object, key: &str| matches!(name, Object::Unicode(name) if name == key);
-    let filled = |(_, value): &&(Object, Object)| is_dictionary(value) && holds_tensors(value);
-    let is_alone = pairs.iter().filter(filled).count() == 1;
-    let keys = KEYS.iter().chain(if is_alone { ALONE } else { &[] });
-    let here = |key: &&&str| pairs.iter().filter(filled).any(|(name, _)| called(name, key));
-    let wanted = if levels > 0 { keys.into_iter().find(here) } else { None };
-    let Some(wanted) = wanted else {
-        let inside = |value: &Object| !is_dictionary(value) && holds_tensors(value);
-        if pairs.iter().any(|(_, value)| inside(value)) {
-            return Ok(pairs);
-        }
-        let names = pairs.iter().filter(|(_, value)| is_dictionary(value)).filter_map(|(key, _)| text(key));
-        let names: Vec<String> = names.collect();
-        return Err(match names[..] {
-            [] => "holds no tensors".to_owned(),
-            _ => format!(
-                "holds no tensors by name, but {}; save the one you want with `torch.save`",
-                quoted(&names)
-            ),
-        });
-    };
-    let mut inner = None;
-    for (key, value) in pairs {
-        if called(&key, wanted) {
-            inner = Some(value);
-        } else if is_tensor(&value) {
-            outside.tensors.push(((key, value), wanted));
-        } else if holds_tensors(&value) {
-            outside.dictionaries.extend(text(&key));
-        }
-    }
-    inner.map_or_else(|| Err("holds no tensors".to_owned()), |inner| dictionary(inner, levels - 1, outside))
+/// The objects of a pickle, and which of them hold tensors.
+struct Reader<'p> {
+    pickle: &'p Pickle,
+    filled: Vec<bool>,
 }
 
-/// What a key of a dictionary is called.
-fn text(object: &Object) -> Option<String> {
+/// The objects that `object` is made of.
+fn children(object: &Object) -> Vec<Id> {
     match object {
-        Object::Unicode(text) => Some(text.clone()),
-        Object::Int(number) => Some(number.to_string()),
-        Object::Long(number) => Some(number.to_string()),
-        _ => None,
+        Object::Tuple(items) | Object::List(items) => items.clone(),
+        Object::Dict(pairs) => pairs.iter().map(|(_, value)| *value).collect(),
+        Object::Call { callable, args } => vec![*callable, *args],
+        Object::Built { object, state } => vec![*object, *state],
+        Object::Class(_)
+        | Object::Number(_)
+        | Object::Text(_)
+        | Object::Stored(_)
+        | Object::False
+        | Object::Other => vec![],
     }
 }
 
-/// The tensors of `object`, which lies in a list or tuple: they have no name but their place, and no type that is measured.
-fn within(place: String, object: Object, found: &mut Vec<Result<StoredTensor, String>>) {
-    match object {
-        Object::List(objects) | Object::Tuple(objects) => {
-            objects
-                .into_iter()
-                .enumerate()
-                .for_each(|(i, object)| within(format!("{place}[{i}]"), object, found));
+/// The objects that are tensors or hold some, at any depth. Each is looked at once, even if it holds itself.
+fn filled(pickle: &Pickle) -> Result<Vec<bool>, String> {
+    let count = pickle.objects().len();
+    let (mut filled, mut seen) = (vec![false; count], vec![false; count]);
+    let mut path = vec![(pickle.root(), children(pickle.get(pickle.root())))];
+    while let Some((id, rest)) = path.last_mut() {
+        let id = *id;
+        if is_tensor(pickle, id) {
+            filled[id.index()] = true;
+            rest.clear();
         }
-        Object::Dict(pairs) => pairs.into_iter().for_each(|(key, object)| {
-            within(format!("{place}.{}", text(&key).unwrap_or_default()), object, found);
-        }),
-        Object::Build { callable, args } => {
-            within(place.clone(), *callable, found);
-            within(place, *args, found);
+        match rest.pop() {
+            Some(child) if seen[child.index()] => filled[id.index()] |= filled[child.index()],
+            Some(child) => {
+                seen[child.index()] = true;
+                path.push((child, children(pickle.get(child))));
+            }
+            None => {
+                path.pop();
+                if let Some((outer, _)) = path.last() {
+                    filled[outer.index()] |= filled[id.index()];
+                }
+            }
         }
-        object => {
-            let Some(tensor) = tensor(&place, object) else { return };
+        if path.len() > DEEPEST {
+            return Err(format!("the pickle nests more than {DEEPEST} deep; it is refused"));
+        }
+    }
+    Ok(filled)
+}
+
+impl<'p> Reader<'p> {
+    /// The dictionary of tensors: `id` itself, or its entry under one of `KEYS`.
+    fn dictionary(&self, id: Id, levels: usize, outside: &mut Outside) -> Result<&'p [(Id, Id)], String> {
+        let Object::Dict(pairs) = self.pickle.get(id) else {
+            return Err(match class(self.pickle, id) {
+                Some(class) => format!(
+                    "holds a Python object ({}), not tensors by name; save `model.state_dict()`",
+                    brief(class)
+                ),
+                None => "holds no tensors by name; save `model.state_dict()`".to_owned(),
+            });
+        };
+        let called = |name: Id, key: &str| matches!(self.pickle.get(name), Object::Text(name) if name == key);
+        let filled = |(_, value): &&(Id, Id)| self.is_dictionary(*value) && self.holds_tensors(*value);
+        let is_alone = pairs.iter().filter(filled).count() == 1;
+        let keys = KEYS.iter().chain(if is_alone { ALONE } else { &[] });
+        let here = |key: &&&str| pairs.iter().filter(filled).any(|(name, _)| called(*name, key));
+        let wanted = if levels > 0 { keys.into_iter().find(here) } else { None };
+        let Some(wanted) = wanted else {
+            if pairs.iter().any(|(_, value)| !self.is_dictionary(*value) && self.holds_tensors(*value)) {
+                return Ok(pairs);
+            }
+            let names: Vec<String> =
+                pairs.iter().filter(filled).filter_map(|(key, _)| self.text(*key)).collect();
+            return Err(match names[..] {
+                [] => "holds no tensors".to_owned(),
+                _ => format!(
+                    "holds no tensors by name, but {}; save the one you want with `torch.save`",
+                    quoted(&names)
+                ),
+            });
+        };
+        let mut inner = None;
+        for (key, value) in pairs {
+            if called(*key, wanted) {
+                inner = Some(*value);
+            } else if self.is_tensor(*value) {
+                outside.tensors.push(((*key, *value), *wanted));
+            } else if self.holds_tensors(*value) {
+                outside.dictionaries.extend(self.text(*key));
+            }
+        }
+        inner.map_or_else(
+            || Err("holds no tensors".to_owned()),
+            |inner| self.dictionary(inner, levels - 1, outside),
+        )
+    }
+
+    /// What a key of a dictionary is called.
+    fn text(&self, key: Id) -> Option<String> {
+        match self.pickle.get(key) {
+            Object::Text(text) => Some(text.clone()),
+            Object::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    fn is_tensor(&self, id: Id) -> bool {
+        is_tensor(self.pickle, id)
+    }
+
+    fn is_dictionary(&self, id: Id) -> bool {
+        matches!(self.pickle.get(id), Object::Dict(_))
+            || matches!(self.pickle.get(id), Object::Built { .. }) && !self.is_tensor(id)
+    }
+
+    /// Whether there is a tensor anywhere in an object.
+    fn holds_tensors(&self, id: Id) -> bool {
+        self.filled[id.index()]
+    }
+
+    /// The tensors of an object that is none: they have no name but their place, and no type that is measured.
+    fn within(
+        &self,
+        place: &str,
+        id: Id,
+        depth: usize,
+        looks: &mut usize,
+        found: &mut Vec<Result<StoredTensor, String>>,
+    ) -> Result<(), String> {
+        if !self.holds_tensors(id) {
+            return Ok(());
+        }
+        *looks += 1;
+        if depth > DEEPEST || *looks > MOST_LOOKS {
+            return Err(UNFOLDS.to_owned());
+        }
+        if let Some(tensor) = self.tensor(place, id) {
             found.push(tensor.map(|tensor| StoredTensor {
                 element: Element::Other(tensor.element.name().to_owned()),
                 storage: None,
                 order: Order::Rows,
-                refused: Some(tensor.refused.unwrap_or_else(|| {
-                    "inside a tuple or list, where nothing says what it is; save it as a tensor of its own".to_owned()
-                })),
+                refused: Some(tensor.refused.unwrap_or_else(|| INSIDE.to_owned())),
                 ..tensor
             }));
+            return Ok(());
+        }
+        let mut inner = |place: &str, id: Id| self.within(place, id, depth + 1, looks, found);
+        match self.pickle.get(id) {
+            Object::Tuple(items) | Object::List(items) => {
+                items.iter().enumerate().try_for_each(|(i, item)| inner(&format!("{place}[{i}]"), *item))
+            }
+            Object::Dict(pairs) => pairs.iter().try_for_each(|(key, value)| {
+                inner(&format!("{place}.{}", self.text(*key).unwrap_or_default()), *value)
+            }),
+            other => children(other).into_iter().try_for_each(|child| inner(place, child)),
         }
     }
-}
 
-fn is_dictionary(object: &Object) -> bool {
-    matches!(object, Object::Dict(_) | Object::Build { .. })
-}
-
-/// Whether there is a tensor anywhere in `object`; the pickle's guard bounds how deep that may be.
-fn holds_tensors(object: &Object) -> bool {
-    match object {
-        Object::Dict(pairs) => pairs.iter().any(|(_, value)| holds_tensors(value)),
-        Object::List(objects) | Object::Tuple(objects) => objects.iter().any(holds_tensors),
-        Object::Build { callable, args } => holds_tensors(callable) || holds_tensors(args),
-        other => is_tensor(other),
-    }
-}
-
-/// Module and name of the class at the root of `object`.
-fn class(object: &Object) -> Option<String> {
-    match object {
-        Object::Class { module_name, class_name } => Some(format!("{module_name}.{class_name}")),
-        Object::Reduce { callable, .. } | Object::Build { callable, .. } => class(callable),
-        _ => None,
-    }
-}
-
-/// Whether `object` is a call that makes a tensor.
-fn is_tensor(object: &Object) -> bool {
-    matches!(object, Object::Reduce { .. })
-        && class(object).is_some_and(|class| {
-            class.starts_with("torch._utils._rebuild_") || class == "torch._tensor._rebuild_from_type_v2"
-        })
-}
-
-/// The tensor that `object` describes, if it does.
-fn tensor(name: &str, object: Object) -> Option<Result<StoredTensor, String>> {
-    if !is_tensor(&object) {
-        return None;
-    }
-    let maker = class(&object)?;
-    let Object::Reduce { args, .. } = object else { return None };
-    let malformed = || Err("its description is malformed".to_owned());
-    let Object::Tuple(arguments) = *args else { return Some(malformed()) };
-    let maker = maker.rsplit('.').next().unwrap_or_default();
-    match maker {
-        "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3" => Some(plain(name, &arguments)),
-        // A parameter wraps a tensor; a subclass names the call that makes it, then its arguments.
-        "_rebuild_parameter" | "_rebuild_parameter_with_state" => {
-            let inner = arguments.into_iter().next().and_then(|inner| tensor(name, inner));
-            Some(inner.unwrap_or_else(malformed))
-        }
-        "_rebuild_from_type_v2" => {
-            let mut arguments = arguments.into_iter();
-            let inner = arguments.next().zip(arguments.nth(1)).and_then(|(callable, args)| {
-                tensor(name, Object::Reduce { callable: Box::new(callable), args: Box::new(args) })
-            });
-            Some(inner.unwrap_or_else(malformed))
-        }
-        other => {
-            let kind = brief(other.trim_start_matches("_rebuild_"));
-            Some(Ok(StoredTensor {
-                name: name.to_owned(),
-                shape: vec![],
-                element: Element::Other(kind.clone()),
-                storage: None,
-                start: 0,
-                order: Order::Rows,
-                span: Some(0),
-                refused: Some(format!(
-                    "a tensor of the kind `{kind}` (quantized, sparse, or spread over machines); \
-                     save it as a dense one"
-                )),
-            }))
+    /// The tensor that `id` describes, if it does.
+    fn tensor(&self, name: &str, id: Id) -> Option<Result<StoredTensor, String>> {
+        match self.pickle.get(id) {
+            Object::Call { callable, args } if self.is_tensor(id) => {
+                Some(made(self.pickle, name, (*callable, *args), 0))
+            }
+            _ => None,
         }
     }
-}
-
-/// A dense tensor: storage, start, shape, strides, …, and for newer types the element type.
-fn plain(name: &str, arguments: &[Object]) -> Result<StoredTensor, String> {
-    let [storage, start, shape, strides, rest @ ..] = arguments else {
-        return Err("its description is malformed".to_owned());
-    };
-    let Object::PersistentLoad(storage) = storage else { return Err("it names no storage".to_owned()) };
-    let Object::Tuple(storage) = &**storage else { return Err("its storage is malformed".to_owned()) };
-    let [_, Object::Class { class_name, .. }, Object::Unicode(key), ..] = &storage[..] else {
-        return Err("its storage is malformed".to_owned());
-    };
-    let newer = rest.iter().find_map(|object| match object {
-        Object::Class { module_name, class_name } if module_name == "torch" => Some(class_name.as_str()),
-        _ => None,
-    });
-    let (shape, strides) = (numbers(shape)?, numbers(strides)?);
-    if shape.len() != strides.len() {
-        return Err("its shape and strides differ in length".to_owned());
-    }
-    let shape: Vec<usize> = shape
-        .into_iter()
-        .map(|axis| usize::try_from(axis).map_err(|_| "its shape is too large".to_owned()))
-        .collect::<Result<_, _>>()?;
-    if !is_countable(&shape) {
-        return Err("its shape is too large".to_owned());
-    }
-    Ok(StoredTensor {
-        name: name.to_owned(),
-        element: element(newer.unwrap_or(class_name)),
-        storage: Some(key.clone()),
-        start: number(start)?,
-        order: order(&shape, &strides),
-        span: span(&shape, &strides),
-        refused: None,
-        shape,
-    })
-}
-
-fn number(object: &Object) -> Result<u64, String> {
-    let value = match object {
-        Object::Int(n) => i64::from(*n),
-        Object::Long(n) => *n,
-        _ => return Err("a number of its description is none".to_owned()),
-    };
-    u64::try_from(value).map_err(|_| "a number of its description is negative".to_owned())
-}
-
-fn numbers(object: &Object) -> Result<Vec<u64>, String> {
-    match object {
-        Object::Tuple(axes) => axes.iter().map(number).collect(),
-        _ => Err("its shape is malformed".to_owned()),
-    }
-}
-
-/// The element type of a storage class (`FloatStorage`) or of a dtype (`float8_e4m3fn`).
-fn element(name: &str) -> Element {
-    let dtype = match name {
-        "DoubleStorage" | "float64" => Dtype::F64,
-        "FloatStorage" | "float32" => Dtype::F32,
-        "HalfStorage" | "float16" => Dtype::F16,
-        "BFloat16Storage" | "bfloat16" => Dtype::Bf16,
-        "float8_e4m3fn" => Dtype::F8E4M3,
-        "float8_e5m2" => Dtype::F8E5M2,
-        "ByteStorage" => return Element::Other("u8".to_owned()),
-        "CharStorage" => return Element::Other("i8".to_owned()),
-        "ShortStorage" => return Element::Other("i16".to_owned()),
-        "IntStorage" => return Element::Other("i32".to_owned()),
-        "LongStorage" => return Element::Other("i64".to_owned()),
-        other => {
-            return Element::Other(brief(&other.trim_end_matches("Storage").to_lowercase()));
-        }
-    };
-    Element::Float(dtype)
 }
 
 #[cfg(test)]

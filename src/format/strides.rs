@@ -1,26 +1,17 @@
 //! The memory order of a tensor's entries, from its shape and strides.
 
 /// How the entries of a tensor lie in its storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Row by row without gaps.
     Rows,
-    /// A matrix whose rows, or whose columns, lie apart from each other.
-    Strided {
-        /// From a row to the next.
-        row: u64,
-        /// From a column to the next.
-        col: u64,
-    },
-    /// A convolution with its channels innermost, as `torch.channels_last` keeps them.
-    ChannelsLast,
-    /// In another order.
-    Scattered,
-    /// In fewer places than it has entries: one is shown many times.
-    Expanded,
+    /// Each in a place of its own, this far from the next along each axis.
+    Strided(Vec<u64>),
+    /// Some in the same place as others: one is shown many times.
+    Overlapping,
 }
 
-/// Why a tensor that is scattered is not read.
+/// Why a part of a tensor is not read whose entries are spread over its storage.
 pub(crate) const SCATTERED: &str = "is not contiguous; save it after `.contiguous()`";
 
 /// Whether this machine can count the entries of this shape. Zeros are set aside, so that `[0, huge, huge]` can't
@@ -32,20 +23,27 @@ pub(crate) fn is_countable(shape: &[usize]) -> bool {
 /// How entries of this shape and these strides lie.
 pub(crate) fn order(shape: &[usize], strides: &[u64]) -> Order {
     if is_contiguous(shape, strides) {
-        return Order::Rows;
+        Order::Rows
+    } else if is_apart(shape, strides) {
+        Order::Strided(strides.to_vec())
+    } else {
+        // A matrix of more entries than the file has.
+        Order::Overlapping
     }
-    match (shape, strides) {
-        _ if shape.iter().zip(strides).any(|(axis, stride)| *axis > 1 && *stride == 0) => Order::Expanded,
-        // Lines that overlap would make a matrix of more entries than the file has.
-        ([_, cols], [row, 1]) if *row >= *cols as u64 => Order::Strided { row: *row, col: 1 },
-        ([rows, _], [1, col]) if *col >= *rows as u64 => Order::Strided { row: 1, col: *col },
-        ([out, channels, kernel @ ..], [row, channel, positions @ ..]) => {
-            let shape = [&[*out], kernel, &[*channels]].concat();
-            let strides = [&[*row], positions, &[*channel]].concat();
-            if is_contiguous(&shape, &strides) { Order::ChannelsLast } else { Order::Scattered }
-        }
-        _ => Order::Scattered,
-    }
+}
+
+/// Whether each entry has a place of its own: along each axis a step leaves behind all that the shorter ones reach.
+fn is_apart(shape: &[usize], strides: &[u64]) -> bool {
+    let mut axes: Vec<(u64, usize)> =
+        strides.iter().copied().zip(shape.iter().copied()).filter(|(_, axis)| *axis > 1).collect();
+    axes.sort_unstable();
+    let mut reach = Some(1u64);
+    axes.into_iter().all(|(stride, axis)| {
+        let apart = reach.is_some_and(|reach| stride >= reach);
+        let longest = stride.checked_mul(axis as u64 - 1);
+        reach = reach.zip(longest).and_then(|(reach, longest)| reach.checked_add(longest));
+        apart
+    })
 }
 
 /// Entries of the storage from the first of a tensor to behind its last.
@@ -78,16 +76,18 @@ mod tests {
 
     #[test]
     fn strides_tell_rows_from_views() {
+        let strided = |strides: &[u64]| Order::Strided(strides.to_vec());
         check(&[2, 3], &[3, 1], Order::Rows, 6);
-        check(&[2, 3], &[1, 2], Order::Strided { row: 1, col: 2 }, 6);
-        check(&[2, 3], &[6, 1], Order::Strided { row: 6, col: 1 }, 9);
-        check(&[2, 3], &[2, 1], Order::Scattered, 5);
-        check(&[2, 3], &[1, 1], Order::Scattered, 4);
-        check(&[2, 3], &[0, 1], Order::Expanded, 3);
-        check(&[2, 3, 4], &[1, 2, 6], Order::Scattered, 24);
-        check(&[2, 3, 4], &[12, 1, 3], Order::ChannelsLast, 24);
-        check(&[2, 3, 4, 5], &[60, 1, 15, 3], Order::ChannelsLast, 120);
-        check(&[2, 3, 4, 5], &[60, 1, 3, 12], Order::Scattered, 120);
+        check(&[2, 3], &[1, 2], strided(&[1, 2]), 6);
+        check(&[2, 3], &[6, 1], strided(&[6, 1]), 9);
+        check(&[2, 3], &[6, 2], strided(&[6, 2]), 11);
+        check(&[2, 3], &[2, 1], Order::Overlapping, 5);
+        check(&[2, 3], &[1, 1], Order::Overlapping, 4);
+        check(&[2, 3], &[0, 1], Order::Overlapping, 3);
+        check(&[2, 3, 4], &[1, 2, 6], strided(&[1, 2, 6]), 24);
+        check(&[2, 3, 4], &[12, 1, 3], strided(&[12, 1, 3]), 24);
+        check(&[2, 3, 4, 5], &[60, 1, 15, 3], strided(&[60, 1, 15, 3]), 120);
+        check(&[2, 3, 4, 5], &[60, 1, 15, 2], Order::Overlapping, 116);
         check(&[1, 3], &[99, 1], Order::Rows, 3);
         check(&[3, 1], &[1, 77], Order::Rows, 3);
         check(&[0, 3], &[0, 0], Order::Rows, 0);

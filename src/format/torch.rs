@@ -1,17 +1,22 @@
-//! PyTorch checkpoints: zip archives of a pickle that names the tensors and one entry of raw bytes a storage.
+//! PyTorch checkpoints: zip archives of a pickle that names the tensors and one entry of raw bytes a storage; before
+//! version 1.6, pickles and storages one after the other.
 //!
-//! The pickle is read as data (`pickle`), the bytes are read where they lie (`zip`, `stored`); nothing is executed
-//! and nothing unpacked. `state_dict` interprets the pickle's objects.
+//! A pickle is read as data (`pickle`), the bytes are read where they lie; nothing is executed and nothing unpacked.
+//! `state_dict` interprets the pickle's objects.
+
+mod legacy;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidate::{Candidate, CandidateKind};
 use super::folder::{self, Family};
+use super::opened::Opened;
 use super::parts::{FilePart, Layout, Parts};
-use super::state_dict::{self, StoredTensor};
-use super::strides::{Order, SCATTERED};
+use super::pickle::Pickle;
+use super::state_dict::{self, Model, StoredTensor};
+use super::strides::Order;
 use super::zip::{Archive, Extent};
-use super::{Format, elements, opened, pickle};
+use super::{Format, elements, opened};
 use crate::error::{Error, brief, quoted};
 use crate::layer::{Element, TensorInfo};
 use crate::store::Location;
@@ -27,6 +32,8 @@ const FAMILY: Family = Family {
     endings: &[],
 };
 
+const BIG_ENDIAN: &str = "was saved on a big-endian machine; load it and save it on another";
+
 /// Longest pickle that is read; a model of a thousand tensors has about 200,000 bytes.
 const LONGEST_PICKLE: u64 = 64_000_000;
 
@@ -36,7 +43,9 @@ fn sniff(candidate: &Candidate<'_>) -> bool {
     match &candidate.content {
         CandidateKind::Folder(names) => folder::holds(candidate, names, &FAMILY),
         CandidateKind::File(head) => {
-            (folder::is_index(&name) && name.contains(".bin.index.")) || head.starts_with(b"PK\x03\x04")
+            (folder::is_index(&name) && name.contains(".bin.index."))
+                || head.starts_with(b"PK\x03\x04")
+                || legacy::begins(head)
         }
     }
 }
@@ -46,45 +55,27 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
 }
 
 fn one(location: &Location) -> Result<FilePart, Error> {
-    let malformed = |reason: String| location.malformed(reason);
     let opened = opened::open(location)?;
-    opened.refuse_unsupported()?;
-    let archive = Archive::open(opened.bytes.as_ref(), &opened.file, "torch.save")?;
-    let folder = pickle_folder(&archive).map_err(malformed)?;
-    if let Some(order) = archive.find(&format!("{folder}byteorder"))?
-        && archive.read(order, 16)? == b"big"
-    {
-        return Err(malformed(
-            "was saved on a big-endian machine; load it and save it on another".to_owned(),
-        ));
-    }
-    let extent = archive.find(&format!("{folder}data.pkl"))?;
-    let extent = extent.ok_or_else(|| malformed("the archive holds no `data.pkl`".to_owned()))?;
-    let object = pickle::parse(&archive.read(extent, LONGEST_PICKLE)?).map_err(malformed)?;
-    let model = state_dict::model(object).map_err(malformed)?;
-    let entry = |tensor: &StoredTensor| Some(format!("{folder}data/{}", tensor.storage.as_ref()?));
-    let known = fetched(&archive, model.tensors.iter().filter_map(entry).collect(), location)?;
+    let (model, places) = if legacy::begins(&opened.head) {
+        legacy::read(&opened)?
+    } else {
+        opened.refuse_unsupported()?;
+        archived(&opened)?
+    };
     let (mut tensors, mut layouts) = (Vec::with_capacity(model.tensors.len()), BTreeMap::new());
     for tensor in model.tensors {
-        let extent = match entry(&tensor) {
-            Some(name) => known.get(&name).map_or_else(|| archive.find(&name), |extent| Ok(*extent))?,
-            None => None,
-        };
+        let extent = tensor.storage.as_ref().and_then(|key| places.get(key).copied());
         let place = place(&tensor, extent).map_err(|reason| location.tensor(&tensor.name, reason))?;
         let StoredTensor { name, shape, mut element, order, refused, .. } = tensor;
         let layout = match order {
             Order::Rows => refused.map(Layout::Refused),
             // Not a weight: its bytes are scanned in stored order.
-            Order::Strided { .. } | Order::ChannelsLast | Order::Scattered
-                if matches!(element, Element::Other(_)) =>
-            {
+            Order::Strided(_) if matches!(element, Element::Other(_)) => {
                 element = Element::Other(format!("scattered {}", element.name()));
                 None
             }
-            Order::Strided { row, col } => Some(Layout::Strided { row, col }),
-            Order::ChannelsLast => Some(Layout::ChannelsLast),
-            Order::Scattered => Some(Layout::Refused(SCATTERED.to_owned())),
-            Order::Expanded => {
+            Order::Strided(strides) => Some(Layout::Strided(strides)),
+            Order::Overlapping => {
                 element = Element::Other(format!("expanded {}", element.name()));
                 Some(Layout::Refused(
                     "shows the same entries many times; save it after `.contiguous()`".to_owned(),
@@ -107,16 +98,36 @@ fn one(location: &Location) -> Result<FilePart, Error> {
     Ok(FilePart { file: opened.file, tensors, layouts, notes, quantization: None, settings: None })
 }
 
-/// Where the entries called `names` lie, as far as that could be found, if each costs a round trip: several are asked
-/// for at once.
-fn fetched(
-    archive: &Archive<'_>,
-    names: BTreeSet<String>,
-    location: &Location,
-) -> Result<BTreeMap<String, Option<Extent>>, Error> {
-    let names: Vec<String> = if location.is_remote() { names.into_iter().collect() } else { vec![] };
-    let found = folder::at_once(&names, |name| archive.find(name))?.into_iter().map_while(Result::ok);
-    Ok(names.iter().cloned().zip(found).collect())
+/// The model in a file, and where the storages of its tensors lie, as far as they are there.
+type Contents = (Model, BTreeMap<String, Extent>);
+
+/// The contents of a zip archive.
+fn archived(opened: &Opened) -> Result<Contents, Error> {
+    let location = opened.file.location();
+    let malformed = |reason: String| location.malformed(reason);
+    let archive = Archive::open(opened.bytes.as_ref(), &opened.file, "torch.save")?;
+    let folder = pickle_folder(&archive).map_err(malformed)?;
+    if let Some(order) = archive.find(&format!("{folder}byteorder"))?
+        && archive.read(order, 16)? == b"big"
+    {
+        return Err(malformed(BIG_ENDIAN.to_owned()));
+    }
+    let extent = archive.find(&format!("{folder}data.pkl"))?;
+    let extent = extent.ok_or_else(|| malformed("the archive holds no `data.pkl`".to_owned()))?;
+    let pickle = Pickle::read(&mut &archive.read(extent, LONGEST_PICKLE)?[..]).map_err(malformed)?;
+    let model = state_dict::model(&pickle).map_err(malformed)?;
+    let keys: BTreeSet<&String> = model.tensors.iter().filter_map(|tensor| tensor.storage.as_ref()).collect();
+    let keys: Vec<&String> = keys.into_iter().collect();
+    let find = |key: &&String| archive.find(&format!("{folder}data/{key}"));
+    // Where each costs a round trip, several are asked for at once.
+    let found = if location.is_remote() {
+        folder::at_once(&keys, find)?.into_iter().collect::<Result<Vec<_>, _>>()?
+    } else {
+        keys.iter().map(find).collect::<Result<Vec<_>, _>>()?
+    };
+    let places = keys.into_iter().zip(found).filter_map(|(key, extent)| Some((key.clone(), extent?)));
+    let places = places.collect();
+    Ok((model, places))
 }
 
 /// The folder of the archive that holds `data.pkl`, with its `/`; otherwise an error that names the kind of archive.
@@ -142,6 +153,15 @@ fn pickle_folder(archive: &Archive<'_>) -> Result<String, String> {
             Err("is a Keras archive; save its weights with `safetensors.numpy.save_file`".to_owned())
         }
         (None, _) => {
+            let model =
+                archive.names().find(|name| [".pth", ".pt", ".ckpt"].iter().any(|end| name.ends_with(end)));
+            // Stable-Baselines3 puts the files of a policy into one archive.
+            let model = archive.names().find(|name| *name == "policy.pth").or(model);
+            if let Some(model) = model.map(brief) {
+                return Err(format!(
+                    "is a zip archive that holds `{model}`; unpack that with `unzip FILE {model}` and name it"
+                ));
+            }
             let first = archive.names().next().map_or_else(String::new, brief);
             Err(format!("is a zip archive (of `{first}` …), but none that `torch.save` made"))
         }

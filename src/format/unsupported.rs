@@ -49,10 +49,6 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"BZh", "is compressed with bzip2; unpack it with `bunzip2`"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it"),
     (b"PAR1", "is a Parquet table, not a checkpoint"),
-    (
-        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
-        "is a PyTorch file from before version 1.6; load it and save it again with `torch.save`",
-    ),
     (b"\x80\x02", PICKLE),
     (b"\x80\x03", PICKLE),
     (b"\x80\x04", PICKLE),

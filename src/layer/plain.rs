@@ -19,6 +19,7 @@ impl Layer {
             file: 0,
             offset: 0,
             rank: None,
+            operands: None,
             order: 0,
             block: None,
             role: String::new(),

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::storage_layout;
+use super::storage_layout::Gathered;
 use crate::error::{Error, brief};
 use crate::format::{Layout, Parts, Quantization, SCATTERED};
-use crate::layer::{self, Filter, Layer, Selection, TensorInfo, natural};
+use crate::layer::{self, Filter, Folding, Folds, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
 use crate::store::{Location, StoredFile, unreadable, zeros};
@@ -27,6 +27,8 @@ pub struct Tensors {
     notes: Vec<String>,
     /// One for each file.
     quantizations: Vec<Option<Quantization>>,
+    /// What tensors of three axes were taken for.
+    folds: Folds,
 }
 
 impl Tensors {
@@ -39,6 +41,7 @@ impl Tensors {
             layouts: BTreeMap::new(),
             notes: vec![],
             quantizations: vec![],
+            folds: Folds::default(),
         }
     }
 
@@ -64,7 +67,21 @@ impl Tensors {
                 format!("tensor `{name}` is in both `{first}` and `{second}`; keep one of the files");
             return Err(root.malformed(reason));
         }
-        Ok(Self { root: root.clone(), files, list: tensors, layouts, notes, quantizations })
+        let folds = Folds::of(&tensors, &Folding::default());
+        Ok(Self { root: root.clone(), files, list: tensors, layouts, notes, quantizations, folds })
+    }
+
+    /// The same, where `folding` is known of tensors of three axes, with a note on those that only a shape told.
+    #[must_use]
+    pub(crate) fn folded(self, folding: &Folding) -> Self {
+        let folds = Folds::of(&self.list, folding);
+        let notes = self.notes.into_iter().chain(folds.notes()).collect();
+        Self { folds, notes, ..self }
+    }
+
+    /// What tensors of three axes were taken for.
+    pub(crate) fn folds(&self) -> &Folds {
+        &self.folds
     }
 
     /// All tensors, in natural name order.
@@ -84,7 +101,7 @@ impl Tensors {
 
     /// The matrices among `tensors`, some of these or what stands for them, and what was left out.
     pub(crate) fn select(&self, tensors: &[TensorInfo]) -> Selection {
-        let mut selection = layer::select(tensors, &Filter::default());
+        let mut selection = layer::select_folded(tensors, &Filter::default(), &self.folds);
         for skipped in &mut selection.skipped {
             if let Some(Layout::Refused(reason)) = self.layouts.get(&skipped.tensor) {
                 skipped.reason.clone_from(reason);
@@ -141,7 +158,30 @@ impl Tensors {
     /// # Errors
     /// When the file has changed, ended or cannot be read.
     pub(crate) fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
-        self.read_as(layer, rows, self.layouts.get(&layer.tensor))
+        let fail = |reason: String| match self.files.get(layer.file) {
+            Some(file) => Error::tensor(file.describe(), &layer.tensor, reason),
+            None => Error::Contract(reason),
+        };
+        let how = match self.layouts.get(&layer.tensor) {
+            None => How::InRows,
+            Some(Layout::Refused(reason)) => return Err(fail(reason.clone())),
+            Some(Layout::Blocks { .. }) => {
+                return Err(fail("is stored in blocks, which are decoded".to_owned()));
+            }
+            Some(Layout::Strided(strides)) => {
+                let Some(tensor) = self.list.iter().find(|tensor| tensor.name == layer.tensor) else {
+                    return Err(Error::Contract(format!("`{}` is not stored", brief(&layer.tensor))));
+                };
+                let size = layer.dtype.size();
+                let (shape, strides) = (tensor.shape.clone(), strides.clone());
+                // Layers count as if the tensor lay there row by row.
+                let first = (layer.offset - tensor.offset) as usize / size;
+                let whole = Gathered { size, offset: tensor.offset, shape, strides };
+                let matrix = whole.part(first..first + layer.len());
+                How::Gathered(matrix.ok_or_else(|| fail(SCATTERED.to_owned()))?)
+            }
+        };
+        self.read_as(layer, rows, how)
     }
 
     /// The columns `columns` of the rows `rows`, run by run, where that is cheaper than reading rows whole: where no
@@ -154,17 +194,22 @@ impl Tensors {
     ) -> Option<Result<Matrix, Error>> {
         let near = self.files.get(layer.file).is_some_and(|file| !file.location().is_remote());
         let narrow = columns.len() < layer.cols / SPARSE;
-        if !(near && narrow) || self.layouts.contains_key(&layer.tensor) {
+        if !(narrow && (near || rows.len() == 1)) || self.layouts.contains_key(&layer.tensor) {
             return None;
         }
         let before = (columns.start * layer.dtype.size()) as u64;
         let run = Layer { cols: columns.len(), offset: layer.offset + before, ..layer.clone() };
-        let apart = Layout::Strided { row: layer.cols as u64, col: 1 };
-        Some(self.read_as(&run, rows, Some(&apart)))
+        let apart = Gathered {
+            size: layer.dtype.size(),
+            offset: run.offset,
+            shape: vec![layer.rows, columns.len()],
+            strides: vec![layer.cols as u64, 1],
+        };
+        Some(self.read_as(&run, rows, How::Gathered(apart)))
     }
 
-    /// The rows `rows` of `layer`, which lie in their file as `layout` has it, or one after the other.
-    fn read_as(&self, layer: &Layer, rows: Range<usize>, layout: Option<&Layout>) -> Result<Matrix, Error> {
+    /// The rows `rows` of `layer`, which lies in its file as `how` says.
+    fn read_as(&self, layer: &Layer, rows: Range<usize>, how: How) -> Result<Matrix, Error> {
         let Some(file) = self.files.get(layer.file) else {
             return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
@@ -184,20 +229,14 @@ impl Tensors {
         if rows.start > rows.end || rows.end > layer.rows {
             return Err(outside());
         }
-        let bytes = match layout {
-            Some(Layout::Refused(reason)) => return Err(fail(reason.clone())),
-            Some(Layout::ChannelsLast) if layer.cols == layer.stored_shape[1..].iter().product::<usize>() => {
-                storage_layout::channels_last(layer, &rows, &fetch)?
+        let bytes = match how {
+            How::Gathered(_) if rows.is_empty() => vec![],
+            How::Gathered(matrix) => {
+                let wanted = rows.start * layer.cols..rows.end * layer.cols;
+                let part = matrix.part(wanted).ok_or_else(|| fail(SCATTERED.to_owned()))?;
+                part.read(&fetch)?
             }
-            // A slice of a stack whose matrices were turned.
-            Some(Layout::ChannelsLast) => return Err(fail(SCATTERED.to_owned())),
-            Some(Layout::Strided { row, col }) => {
-                storage_layout::strided(layer, &rows, (*row, *col), &fetch)?
-            }
-            Some(Layout::Blocks { .. }) => {
-                return Err(fail("is stored in blocks, which are decoded".to_owned()));
-            }
-            None => {
+            How::InRows => {
                 // Before anything is allocated: a damaged header may claim any number of rows.
                 let (offset, length) = span(layer, &rows)
                     .filter(|(offset, length)| inside(*offset, *length))
@@ -209,6 +248,14 @@ impl Tensors {
         };
         Matrix::new(rows.len(), layer.cols, layer.dtype, bytes)
     }
+}
+
+/// How a matrix lies in its file.
+enum How {
+    /// Row by row.
+    InRows,
+    /// Entry by entry.
+    Gathered(Gathered),
 }
 
 /// Position and length of `rows` of `layer` in its file, if there are such positions.

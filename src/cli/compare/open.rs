@@ -30,7 +30,7 @@ pub(super) fn open(arguments: &Arguments) -> Result<Sides, Error> {
             here[0].0 = format!("{name}#{}", twice + 1);
         }
     }
-    let opening = arguments.reading.opening();
+    let opening = arguments.reading.opening()?;
     let plain = |path| Model::open(path, &opening.of_base());
     let named = arguments.adapted.as_deref().map(plain).transpose()?.map(|model| model.source);
     let base = open_side(&arguments.base, Opening { base: named.clone(), ..opening.of_base() })?;

@@ -220,6 +220,7 @@ impl Update {
             file: 0,
             offset: 0,
             rank: None,
+            operands: None,
             order: 0,
             block,
             role,

@@ -139,7 +139,7 @@ pub(super) const FUSED: [Fused; 15] = [
 ];
 
 /// The configuration keys for the number of experts, the width of the model, and its attention heads.
-pub(super) const EXPERTS: [&str; 4] =
+pub(crate) const EXPERTS: [&str; 4] =
     ["num_local_experts", "num_experts", "n_routed_experts", "ffn_config.moe_num_experts"];
 pub(super) const WIDTH: [&str; 3] = ["hidden_size", "d_model", "n_embd"];
 pub(super) const HEADS: [&str; 3] = ["num_attention_heads", "n_head", "n_heads"];

@@ -19,6 +19,8 @@ use crate::pair;
 use crate::report::Skipped;
 use crate::weight::{Catalogue, Expr, LeftOut, Runs, Side, Weight};
 
+pub(crate) use self::layouts::EXPERTS as EXPERT_COUNTS;
+
 /// How fused attention is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueriesKeysValues {

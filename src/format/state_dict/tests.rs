@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
-use crate::format::pickle;
 
 /// Pieces that pickles of tensors are made of.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -55,10 +54,14 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 /// A tensor of 2 × 3 floats.
 const TENSOR: &[u8] = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQK\0K\x02K\x03\x86K\x03K\x01\x86\x89}tR";
 
+fn parsed(bytes: &[u8]) -> Result<Model, String> {
+    model(&Pickle::read(&mut &*bytes)?)
+}
+
 /// A pickle of a dictionary with these contents.
 fn pickled(pairs: &[(&[u8], Vec<u8>)]) -> Result<Model, String> {
     let pairs: Vec<u8> = pairs.iter().flat_map(|(key, value)| [key, &value[..]].concat()).collect();
-    pickle::parse(&[&b"\x80\x02}("[..], &pairs, b"u."].concat()).and_then(model)
+    parsed(&[&b"\x80\x02}("[..], &pairs, b"u."].concat())
 }
 
 #[test]
@@ -93,7 +96,7 @@ proptest! {
     #[test]
     fn any_pickle_is_understood_or_refused(pieces in prop::collection::vec(piece(), 0..60)) {
         let bytes = [&b"\x80\x02}("[..], &pieces.concat(), b"u."].concat();
-        let _ = pickle::parse(&bytes).and_then(model);
+        let _ = parsed(&bytes);
     }
 }
 
@@ -106,4 +109,30 @@ fn a_lone_dictionary_of_a_usual_name_is_the_model() {
         assert_eq!(found.tensors[0].name, "w", "{key}");
     }
     assert!(pickled(&[(&named("generator"), inner.clone()), (&named("critic"), inner)]).is_err());
+}
+
+#[test]
+fn ordered_dictionaries_of_python_2_are_read() {
+    let pair = [b"](U\x01a", TENSOR, b"e"].concat();
+    let found = parsed(&[b"\x80\x02ccollections\nOrderedDict\n](", &pair[..], b"e\x85R."].concat());
+    assert_eq!(found.expect("a model").tensors[0].name, "a");
+}
+
+#[test]
+fn a_dictionary_that_is_filled_after_it_was_remembered_is_whole_wherever_it_is_recalled() {
+    // {'model': d, 'ema': d}, where d is remembered empty.
+    let inner = [b"}q\x07X\x01\0\0\0w", TENSOR, b"s"].concat();
+    let found = pickled(&[(b"X\x05\0\0\0model", inner), (b"X\x03\0\0\0ema", b"h\x07".to_vec())]);
+    let found = found.expect("a model");
+    assert_eq!((found.tensors.len(), &found.others[..]), (1, &["ema".to_owned()][..]));
+}
+
+#[test]
+fn pickles_that_hold_themselves_or_copy_themselves_are_bounded() {
+    // A dictionary whose entries are its own, again and again.
+    let doubled = [&b"\x80\x02}q\0X\x01\0\0\0a"[..], TENSOR, b"s", &b"h\0b".repeat(64), b"."].concat();
+    assert!(parsed(&doubled).is_err_and(|reason| reason.contains("unfold")));
+    // A list that is in itself, beside a tensor.
+    let itself = [&b"]q\0("[..], TENSOR, b"h\0e"].concat();
+    assert!(pickled(&[(b"X\x01\0\0\0a", itself)]).is_err_and(|reason| reason.contains("unfold")));
 }
