@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::notation;
 
 /// The expected cost of a job.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +30,19 @@ pub struct Limits {
     pub threads: usize,
     /// Bytes in flight. A single job above it runs alone.
     pub memory: u64,
+}
+
+impl Limits {
+    /// Why a job is not begun that takes more than the limit and more than its input justifies; nothing if it may be.
+    pub fn forbids(self, job: &Job, justified: u64) -> Option<String> {
+        let needed = notation::bytes(job.bytes);
+        (job.bytes > self.memory.max(justified)).then(|| {
+            format!(
+                "takes about {needed} of memory, far more than what is stored of it; `--memory {}G` allows that",
+                job.bytes.div_ceil(1 << 30)
+            )
+        })
+    }
 }
 
 /// Progress events for the caller.

@@ -1,4 +1,5 @@
-//! What the control groups of this process, nested or not, leave of the memory: version 1 and 2, as Linux mounts them.
+//! What Linux leaves this process: the memory of its control groups, nested or not, of version 1 and 2, and its address
+//! space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,25 @@ fn free(group: &Path, files: &Files) -> Option<u64> {
     Some(limit.saturating_sub(taken.saturating_sub(cached.unwrap_or(0))))
 }
 
+/// As many threads as the address space of this process has room for; none where it is not limited (`ulimit -v`).
+pub(super) fn most_threads() -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let cache = fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index3/size").unwrap_or_default();
+    threads_in(&limits, &cache)
+}
+
+/// The same by the texts of these files. Products of matrices reserve twice the last cache for each thread.
+fn threads_in(limits: &str, cache: &str) -> Option<usize> {
+    /// The program and the main thread; a thread's stack and heap.
+    const PROGRAM: u64 = 100 << 20;
+    const THREAD: u64 = 20 << 20;
+    let space = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let space: u64 = space.split_whitespace().next()?.parse().ok()?;
+    let cache: Option<u64> = cache.trim().strip_suffix('K').and_then(|size| size.parse().ok());
+    let thread = THREAD + 2 * (cache.unwrap_or(32 << 10) << 10);
+    Some(usize::try_from(space.saturating_sub(PROGRAM) / thread).unwrap_or(usize::MAX).max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +101,16 @@ mod tests {
         let first = [("memory/a", "9223372036854771712", 5, 0), ("memory/a/b", "400", 150, 50)];
         check(&FIRST, &first, "7:cpu:/x\n4:hugetlb,memory:/a/b\n", Some(300));
         check(&FIRST, &[], "4:memory:/a\n0::/\nnonsense\n", None);
+    }
+
+    #[test]
+    fn a_limited_address_space_has_room_for_few_threads() {
+        let limits = |space: &str| {
+            format!("Limit  Soft  Hard  Units\nMax address space         {space}  unlimited  bytes\n")
+        };
+        assert_eq!(threads_in(&limits("unlimited"), "32768K\n"), None);
+        assert_eq!(threads_in(&limits("1073741824"), "32768K\n"), Some(11));
+        assert_eq!(threads_in(&limits("1073741824"), "266240K\n"), Some(1));
+        assert_eq!(threads_in(&limits("1000"), ""), Some(1));
     }
 }

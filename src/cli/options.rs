@@ -288,8 +288,9 @@ const MOST_THREADS: usize = 256;
 /// Threads and memory: as chosen, or as the machine grants.
 pub(super) fn limits(shared: &Shared) -> Limits {
     let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let most = cgroup::most_threads().unwrap_or(usize::MAX).min(MOST_THREADS.max(granted()));
     Limits {
-        threads: shared.jobs.map_or_else(granted, NonZeroUsize::get).min(MOST_THREADS.max(granted())),
+        threads: shared.jobs.map_or_else(granted, NonZeroUsize::get).min(most),
         memory: shared.memory.unwrap_or_else(half_of_free),
     }
 }

@@ -19,8 +19,12 @@ pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
 
 /// The lines of a plan.
 pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, String)> {
-    let Estimate { jobs, largest, parameters, bytes, skipped } = estimate;
-    let mut dearest: Vec<u64> = jobs.iter().map(|job| job.bytes).collect();
+    let Estimate { jobs, justified, largest, parameters, bytes, skipped } = estimate;
+    let pairs = || jobs.iter().zip(justified);
+    let forbidden = pairs().filter(|(job, justified)| limits.forbids(job, **justified).is_some()).count();
+    let allowed =
+        |(job, justified): (&Job, &u64)| limits.forbids(job, *justified).is_none().then_some(job.bytes);
+    let mut dearest: Vec<u64> = pairs().filter_map(allowed).collect();
     dearest.sort_unstable_by(|a, b| b.cmp(a));
     let peak: u64 = dearest.iter().take(limits.threads).sum();
     let mut lines = vec![
@@ -47,6 +51,10 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
     ];
     if let Some((job, name, [rows, cols])) = largest {
         lines.push(("largest", format!("{name} ({rows} × {cols}, {})", notation::bytes(job.bytes))));
+    }
+    if forbidden > 0 {
+        let reason = "far more memory than is stored of them, and than is allowed: see the largest";
+        lines.push(("refused", format!("{} that take {reason}", notation::count(forbidden as u64))));
     }
     lines.push(("time", time(flops(jobs), limits)));
     lines

@@ -15,6 +15,9 @@ use crate::layer::{Filter, Layer, Selection, TensorInfo};
 use crate::report::{self, Column, Report, Row, Skipped, Totals, Unlisted};
 use crate::solver::{self, Cost, Form, Need, Operand, Precision};
 
+/// The most memory that any decomposition takes for each entry of its input.
+const BYTES_AN_ENTRY: u64 = 256;
+
 /// Measures one matrix of a source.
 type Measure = dyn Fn(&Catalogue, &Layer) -> Result<FoundMatrix, Error> + Send + Sync;
 
@@ -58,6 +61,8 @@ pub struct Matrices {
 pub struct Estimate {
     /// What each matrix costs.
     pub jobs: Vec<Job>,
+    /// The memory that each justifies beyond the limit.
+    pub justified: Vec<u64>,
     /// What the one costs that takes most memory, and which it is.
     pub largest: Option<(Job, String, [usize; 2])>,
     /// Numbers stored.
@@ -71,11 +76,13 @@ pub struct Estimate {
 impl Estimate {
     /// Of a row each for `layers`.
     pub(super) fn new(layers: &[&Layer], jobs: Vec<Job>, bytes: u64, skipped: usize) -> Self {
+        let justified = vec![u64::MAX; jobs.len()];
         let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
         Self {
             largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
             parameters: layers.iter().map(|layer| layer.parameters() as u64).sum(),
             jobs,
+            justified,
             bytes,
             skipped,
         }
@@ -113,7 +120,18 @@ impl Matrices {
         let layers: Vec<&Layer> = self.layers().iter().map(AsRef::as_ref).collect();
         let jobs = layers.iter().map(|layer| self.cost(layer)).collect();
         let bytes = layers.iter().map(|layer| layer.bytes()).sum();
-        Estimate::new(&layers, jobs, bytes, self.selection.skipped.len())
+        let justified = layers.iter().map(|layer| self.justified_by(layer)).collect();
+        Estimate { justified, ..Estimate::new(&layers, jobs, bytes, self.selection.skipped.len()) }
+    }
+
+    /// The memory that what is stored of a matrix, and of the base's, justifies.
+    fn justified_by(&self, layer: &Layer) -> u64 {
+        let base = self.method.base.as_ref().and_then(|pairs| {
+            let pair = pairs.get(&layer.name).ok()?;
+            Some(pairs.base().stored_entries(&pair.base))
+        });
+        let entries = self.opened.source.stored_entries(layer).saturating_add(base.unwrap_or(0));
+        entries.saturating_mul(BYTES_AN_ENTRY)
     }
 
     /// The cost of one matrix, with the decomposition of another that reading it may take.
@@ -182,6 +200,10 @@ impl Study for Matrices {
         };
         let matrices = self.layers().iter().map(|layer| self.cost(layer));
         matrices.chain(self.tensors.iter().map(tensor)).collect()
+    }
+
+    fn justified(&self, task: usize) -> u64 {
+        self.layers().get(task).map_or(u64::MAX, |layer| self.justified_by(layer))
     }
 
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {

@@ -57,6 +57,12 @@ pub trait Study: Send + Sync {
     /// What each task costs at first, in the order of the tasks.
     fn costs(&self) -> Vec<Job>;
 
+    /// The memory that a task may take beyond the limit, for its input is as large: a weight has to be held, but a few
+    /// factors may stand for a matrix that no memory holds.
+    fn justified(&self, _task: usize) -> u64 {
+        u64::MAX
+    }
+
     /// For each task that waits, the position of an earlier one that will find the same; it need not be run.
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>>;
 

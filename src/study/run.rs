@@ -50,7 +50,14 @@ fn round(
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Waiting>, Error> {
     let copies = study.copies(&waiting);
-    let originals: Vec<usize> = (0..waiting.len()).filter(|i| copies[*i].is_none()).collect();
+    let mut originals: Vec<usize> = (0..waiting.len()).filter(|i| copies[*i].is_none()).collect();
+    originals.retain(|i| {
+        let Waiting { task, cost, before } = &waiting[*i];
+        let Some(reason) = limits.forbids(cost, study.justified(*task)) else { return true };
+        let result = Err(Failure::new(&Error::Resources(reason), study.roots()));
+        ledger.write(Record { task: *task, result, before: before.clone() });
+        false
+    });
     let jobs: Vec<Job> = originals.iter().map(|i| waiting[*i].cost).collect();
     let (waiting, originals) = (Arc::new(waiting), Arc::new(originals));
     let work: Arc<dyn Fn(usize) -> Result<Step, Error> + Send + Sync> = {

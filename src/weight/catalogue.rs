@@ -35,7 +35,8 @@ pub(crate) struct Weight {
 impl Weight {
     /// The matrix, whose type and thin rank follow from its expression.
     pub(crate) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Update>) -> Self {
-        let layer = Arc::new(Layer { read_as: expr.entry(), rank: expr.thin_rank(), ..layer });
+        let operands = expr.kronecker().map(|(first, second, _)| [first.shape(), second.shape()]);
+        let layer = Arc::new(Layer { read_as: expr.entry(), rank: expr.thin_rank(), operands, ..layer });
         Self { layer, expr, update }
     }
 
@@ -217,6 +218,11 @@ impl Catalogue {
         self.get(layer)?.update.clone()
     }
 
+    /// How many numbers of files a layer is computed from.
+    pub fn stored_entries(&self, layer: &Layer) -> u64 {
+        self.get(layer).map_or(0, |weight| weight.expr.stored_entries())
+    }
+
     /// Whether a matrix of another checkpoint has to be decomposed before anything of `layer` is read.
     pub fn decomposes(&self, layer: &Layer) -> bool {
         self.get(layer).is_some_and(|weight| weight.expr.decomposed().is_some())
@@ -238,6 +244,31 @@ impl Catalogue {
     pub fn read(&self, layer: &Layer, rows: Range<usize>) -> Result<Matrix, Error> {
         let weight = self.weight(layer)?;
         weight.expr.read(rows, &self.room).map_err(|error| weight.named(error))
+    }
+
+    /// The two matrices that a layer is the Kronecker product of, as those of a catalogue, and what that is multiplied by.
+    pub fn operands(&self, layer: &Layer) -> Option<(Self, [Arc<Layer>; 2], f64)> {
+        let weight = self.get(layer)?;
+        let (first, second, scale) = weight.expr.kronecker()?;
+        let operand = |expr: &Arc<Expr>| {
+            let own = Layer::plain(&layer.name, expr.shape(), layer.dtype);
+            let tensor = layer.tensor.clone();
+            Weight::new(Layer { tensor, ..own }, Arc::clone(expr), weight.update.clone())
+        };
+        let mut both = [operand(first), operand(second)];
+        // No weight has such a name.
+        Arc::make_mut(&mut both[1].layer).name.push('\0');
+        let layers = both.each_ref().map(|weight| Arc::clone(&weight.layer));
+        Some((Self::new(Arc::clone(&self.stored), Holds::Updates, both.to_vec(), vec![]), layers, scale))
+    }
+
+    /// The columns `columns` of these rows alone, for a row that is too long to be read at once.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn window(&self, layer: &Layer, rows: Range<usize>, columns: Range<usize>) -> Result<Matrix, Error> {
+        let weight = self.weight(layer)?;
+        weight.expr.window(rows, columns, &self.room).map_err(|error| weight.named(error))
     }
 
     /// What was added to `of`, a matrix of `base`, to make `layer`: a catalogue of that alone, and it. None if it was

@@ -32,7 +32,12 @@ impl Expr {
     }
 
     /// The columns `columns` of the rows `rows`.
-    fn window(&self, rows: Range<usize>, columns: Range<usize>, room: &Scratch) -> Result<Matrix, Error> {
+    pub(crate) fn window(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        room: &Scratch,
+    ) -> Result<Matrix, Error> {
         if let Self::Stored(Leaf { tensors, layer }) = self
             && let Some(found) = tensors.columns(layer, rows.clone(), &columns)
         {

@@ -251,4 +251,34 @@ impl Expr {
             _ => None,
         }
     }
+
+    /// The two matrices that it is the Kronecker product of, and what that is multiplied by.
+    pub(crate) fn kronecker(&self) -> Option<(&Arc<Self>, &Arc<Self>, f64)> {
+        match self {
+            Self::Kronecker(first, second) => Some((first, second, 1.0)),
+            Self::Scaled(of, by) => of.kronecker().map(|(first, second, scale)| (first, second, scale * by)),
+            _ => None,
+        }
+    }
+
+    /// How many numbers of files it is computed from.
+    pub(crate) fn stored_entries(&self) -> u64 {
+        let both =
+            |first: &Self, second: &Self| first.stored_entries().saturating_add(second.stored_entries());
+        match self {
+            Self::Stored(_) | Self::Decoded(_) | Self::Part { .. } => {
+                let (rows, cols) = self.shape();
+                (rows as u64).saturating_mul(cols as u64)
+            }
+            // It takes memory already.
+            Self::Given(_) => u64::MAX,
+            Self::Transposed(of) | Self::Scaled(of, _) | Self::Beyond { of, .. } => of.stored_entries(),
+            Self::Diagonal { of, by } | Self::Rescaled { of, lengths: by, .. } => both(of, by),
+            Self::Tucker { kernel, down } => both(kernel, down),
+            Self::Product(first, second)
+            | Self::Hadamard(first, second)
+            | Self::Kronecker(first, second)
+            | Self::Sum(first, _, second) => both(first, second),
+        }
+    }
 }

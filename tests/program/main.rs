@@ -16,6 +16,7 @@ mod harness;
 mod hub;
 mod inspect;
 mod links;
+mod memory;
 mod mitigated;
 mod mutated_texts;
 mod names;

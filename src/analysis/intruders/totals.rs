@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::layer::natural;
 use crate::report::{Column, Format, Group, Measurements, MissingReason, Row, Value};
 
-use super::super::delta::DELTA_EFFECTIVE_RANK;
+use super::super::delta::{DELTA_EFFECTIVE_RANK, DELTA_FROBENIUS_RATIO};
 use super::columns::{INTRUDER_COUNT, INTRUDER_ENERGY, K};
 use super::{Of, Options};
 
@@ -27,8 +27,29 @@ pub fn groups(rows: &[Row]) -> Vec<Group> {
         if several { groups } else { vec![] }
     };
     let mut groups = by("role", &|row| Some(row.role.clone()));
-    groups.extend(by("block", &|row| row.block.map(|block| block.to_string())));
+    // An encoder and a decoder count their blocks alike, so that there the number alone names none.
+    let mut stacks: Vec<&str> =
+        rows.iter().filter(|row| row.block.is_some()).map(|row| stack_of_blocks(&row.name)).collect();
+    stacks.sort_unstable();
+    stacks.dedup();
+    let name = |row: &Row| match stack_of_blocks(&row.name) {
+        stack if stacks.len() > 1 && !stack.is_empty() => Some(format!("{stack}.{}", row.block?)),
+        _ => row.block.map(|block| block.to_string()),
+    };
+    groups.extend(by("block", &name));
     groups
+}
+
+/// What a name says before the number of its block.
+fn stack_of_blocks(name: &str) -> &str {
+    let mut end = 0;
+    for part in name.split('.') {
+        if part.parse::<u64>().is_ok() {
+            return name[..end].trim_end_matches('.');
+        }
+        end += part.len() + 1;
+    }
+    ""
 }
 
 fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
@@ -58,6 +79,13 @@ pub fn summary(rows: &[Row], options: &Options) -> Vec<String> {
         options.epsilon,
         options.k
     )];
+    let measured = || rows.iter().filter(|row| row.failed.is_none());
+    let nothing = |row: &Row| {
+        row.update.is_some() && row.values.get(DELTA_FROBENIUS_RATIO.key).and_then(Value::number) == Some(0.0)
+    };
+    if measured().next().is_some() && measured().all(nothing) {
+        lines.push("every update is exactly zero: this adapter is untrained".to_owned());
+    }
     if !options.sweep.is_empty() {
         let swept = (0..options.sweep.len()).map(|i| {
             let at = |row: &Row| row.intruders.as_ref()?.sweep.get(i).map(|(_, count)| *count);
@@ -66,4 +94,33 @@ pub fn summary(rows: &[Row], options: &Options) -> Vec<String> {
         lines.push(format!("at other ε: {}", swept.collect::<Vec<_>>().join(" · ")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_an_encoder_and_of_a_decoder_are_told_apart() {
+        let row = |name: &str| Row {
+            name: name.to_owned(),
+            block: Some(0),
+            role: "q".to_owned(),
+            ..Row::default()
+        };
+        let named = |names: &[&str]| -> Vec<(String, u64)> {
+            let rows: Vec<Row> = names.iter().map(|name| row(name)).collect();
+            let groups = groups(&rows).into_iter().filter(|group| group.by == "block");
+            groups.map(|group| (group.name, group.matrices)).collect()
+        };
+        let both = ["encoder.block.0.q", "encoder.block.0.k", "decoder.block.0.q", "decoder.block.0.k"];
+        let expected = [("decoder.block.0".to_owned(), 2), ("encoder.block.0".to_owned(), 2)];
+        assert_eq!(named(&both), expected);
+        let mut later = row("layers.1.q");
+        later.block = Some(1);
+        let rows = [row("layers.0.q"), row("layers.0.k"), later];
+        let names: Vec<String> =
+            groups(&rows).into_iter().filter(|group| group.by == "block").map(|group| group.name).collect();
+        assert_eq!(names, ["0", "1"]);
+    }
 }
