@@ -7,26 +7,73 @@ use serde_json::Value;
 
 use crate::report::Report;
 
-/// Writes the report as one JSON document; arrays of objects have one element a line.
-pub(super) fn write(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    let Value::Object(fields) = serde_json::to_value(report)? else { return Ok(()) };
+/// Writes a document; arrays of objects have one element a line.
+pub(super) fn write(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    write_with(document, &|_, _| Ok(false), out)
+}
+
+/// Writes a report in the same way, without a copy of all its rows.
+pub(super) fn write_report(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let list = |key: &str, out: &mut dyn Write| match key {
+        "rows" if !report.rows.is_empty() => write_list(report.rows.iter(), out).map(|()| true),
+        "skipped" if !report.skipped.is_empty() => write_list(report.skipped.iter(), out).map(|()| true),
+        _ => Ok(false),
+    };
+    write_with(&without_rows(report), &list, out)
+}
+
+/// A report without its rows and skipped tensors: of a large model they are nearly all of it.
+fn without_rows(report: &Report) -> Report {
+    Report {
+        schema: report.schema,
+        svdkit: report.svdkit.clone(),
+        command: report.command.clone(),
+        model: report.model.clone(),
+        base: report.base.clone(),
+        tuned: report.tuned.clone(),
+        settings: report.settings.clone(),
+        columns: report.columns.clone(),
+        rows: vec![],
+        skipped: vec![],
+        totals: report.totals.clone(),
+        groups: report.groups.clone(),
+        notes: report.notes.clone(),
+        summary: report.summary.clone(),
+        findings: report.findings.clone(),
+        findings_unchecked: report.findings_unchecked.clone(),
+        verdicts: report.verdicts.clone(),
+        unlisted: report.unlisted.clone(),
+    }
+}
+
+/// Writes a document, each of whose fields `list` may write instead, and says so.
+fn write_with(
+    document: &impl Serialize,
+    list: &dyn Fn(&str, &mut dyn Write) -> io::Result<bool>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let Value::Object(fields) = serde_json::to_value(document)? else { return Ok(()) };
     out.write_all(b"{")?;
     for (i, (key, value)) in fields.iter().enumerate() {
         out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
         write!(out, "{}: ", serde_json::to_string(key)?)?;
         match value {
-            Value::Array(items) if items.iter().any(Value::is_object) => {
-                out.write_all(b"[")?;
-                for (i, item) in items.iter().enumerate() {
-                    out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
-                    serde_json::to_writer(&mut *out, item)?;
-                }
-                out.write_all(b"\n]")?;
-            }
+            _ if list(key, out)? => {}
+            Value::Array(items) if items.iter().any(Value::is_object) => write_list(items.iter(), out)?,
             other => serde_json::to_writer(&mut *out, other)?,
         }
     }
     out.write_all(b"\n}\n")
+}
+
+/// Writes an array, one element a line.
+fn write_list(items: impl Iterator<Item = impl Serialize>, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(b"[")?;
+    for (i, item) in items.enumerate() {
+        out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &item)?;
+    }
+    out.write_all(b"\n]")
 }
 
 /// Writes one object a line: every row with its `status`, then every skipped tensor.

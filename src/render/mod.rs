@@ -98,7 +98,7 @@ pub fn write(
     let report = report.as_ref();
     match format {
         OutputFormat::Table => table::write(report, look, out),
-        OutputFormat::Json => json::write(report, out),
+        OutputFormat::Json => json::write_report(report, out),
         OutputFormat::Jsonl => json::write_lines(report, out),
         OutputFormat::Csv => csv_file::write(report, look.formulas, out),
         #[cfg(feature = "parquet")]
