@@ -193,7 +193,7 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
         Dtype::F64 => convert(bytes, out, f64::from_le_bytes),
         Dtype::F32 => convert(bytes, out, |b| f64::from(f32::from_le_bytes(b))),
         Dtype::F16 => convert(bytes, out, |b| f16::from_le_bytes(b).to_f64()),
-        // A bf16 is the upper half of an f32: this form vectorises, the library's does not.
+        // A bf16 is the upper half of an f32: this form vectorizes, the library's does not.
         Dtype::Bf16 => {
             convert(bytes, out, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)));
         }
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn computed_entries_are_rounded_to_nearest_even() {
-        // Half-way between two neighbours, just above half-way, and exact.
+        // Half-way between two neighbors, just above half-way, and exact.
         let entries = [1.0 + 2f64.powi(-8), 1.0 + 3.0 * 2f64.powi(-8), 1.0 + 2f64.powi(-8) + 1e-12, -2.0];
         let rounded = Matrix::rounded(2, 2, Dtype::Bf16, &entries).expect("fits");
         assert_eq!(rounded.to_f64(), [1.0, 1.0 + 2f64.powi(-6), 1.0 + 2f64.powi(-7), -2.0]);

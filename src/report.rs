@@ -1,6 +1,6 @@
 //! The result of a run: plain data that every format, rule and later run reads.
 //!
-//! What is serialised here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
+//! What is serialized here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
 mod coded;
 mod column;

@@ -1,6 +1,6 @@
 //! The metrics of every command: resolves keys in rules, on the command line and in reports.
 
-use super::compare::{DIRECTION_COLUMNS, DRIFTS, STATUS_COLUMNS};
+use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::{farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
@@ -21,7 +21,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
         Words::WeightWatcher => WEIGHTWATCHER,
     };
     let spectrum = table.iter().map(|metric| &metric.column);
-    let pair = DRIFTS.iter().chain(DIRECTION_COLUMNS).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
+    let pair = drifts_of(Vectors::All).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
     match command {
         "spectrum" => spectrum.collect(),
         "compare" => spectrum.chain(pair).collect(),

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Rounded, Subject};
 use crate::report::{Measurements, MissingReason};
-use crate::solver::{self, Cost, Form, Need, NoMemo, Precision, Reading};
+use crate::solver::{self, Cost, Factors, Form, Need, NoMemo, Precision, Reading};
 use crate::weight::Catalogue;
 
 use super::Measured;
@@ -40,9 +40,33 @@ pub fn measure_with(
     rounded: Rounded,
     evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
 ) -> Result<Measured, Error> {
-    let Reading { entries, spectrum, identity } = solver::read(source, layer, precision, &NoMemo)?;
+    let reading = solver::read(source, layer, precision, &NoMemo)?;
+    Ok(measured(reading, layer, rounded, evaluate))
+}
+
+/// As [`measure`], with the `k` leading triplets of a dense weight, whose residuals are below `tolerance` of σ₁.
+///
+/// # Errors
+/// As [`measure`].
+pub(super) fn measure_leading(
+    source: &Catalogue,
+    layer: &Layer,
+    precision: Precision,
+    metrics: &'static [Metric],
+    (k, tolerance): (usize, f64),
+) -> Result<(Measured, Option<Factors>), Error> {
+    let (reading, leading) = solver::read_leading(source, layer, precision, (k, tolerance))?;
+    Ok((measured(reading, layer, Rounded::Itself, &|subject| subject.evaluate(metrics)), leading))
+}
+
+fn measured(
+    Reading { entries, spectrum, identity }: Reading,
+    layer: &Layer,
+    rounded: Rounded,
+    evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
+) -> Measured {
     let subject =
         Subject::new(layer, &entries, spectrum.as_ref().ok_or(MissingReason::NonFinite)).rounded(rounded);
     let values = evaluate(&subject);
-    Ok(Measured { values, places: subject.places(), flags: subject.flags(), identity, spectrum })
+    Measured { values, places: subject.places(), flags: subject.flags(), identity, spectrum }
 }

@@ -18,7 +18,7 @@ use crate::spectrum::{Route, Spectrum};
 /// Eigenvalues count as equal if they are closer than this many times their error.
 pub(super) const EQUAL: f64 = 32.0;
 
-/// First and last index of each run of descending `values` in which neighbours are closer than `gap`.
+/// First and last index of each run of descending `values` in which neighbors are closer than `gap`.
 pub(super) fn clusters(values: &[f64], gap: f64) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = vec![];
     for (i, value) in values.iter().enumerate() {

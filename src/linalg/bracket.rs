@@ -94,7 +94,7 @@ impl Bracket {
     pub(super) fn shrink(&mut self, index: usize, mut point: Point) {
         self.steps += 1;
         let alone = self.alone();
-        // Counts of one point may contradict those of its neighbours by rounding; brackets never do.
+        // Counts of one point may contradict those of its neighbors by rounding; brackets never do.
         let (moved, stays, end) = if point.below <= index {
             point.below = point.below.min(self.high.below - 1);
             (&mut self.low, &mut self.high, End::Low)

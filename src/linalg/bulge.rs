@@ -93,7 +93,7 @@ fn head<S: Simd, const V: usize>(column: &mut [S::f64s]) -> &mut [S::f64s; V] {
 
 /// The sums over the lanes of as many vectors as there are lanes: lane `i` gets the sum of vector `i`.
 ///
-/// Pairs of vectors are folded into one, each lane with its neighbour at distance 1, 2, 4: half the operations of one
+/// Pairs of vectors are folded into one, each lane with its neighbor at distance 1, 2, 4: half the operations of one
 /// sum after the other. Around the end the lanes of the second vector of a pair are folded with those of the first.
 #[inline(always)]
 fn sums<S: Simd>(simd: S, mut vectors: [S::f64s; LANES]) -> S::f64s {

@@ -49,24 +49,34 @@ pub fn by_products(rows: usize, cols: usize, k: usize) -> bool {
 /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
 /// large for a double.
 pub fn leading(operator: &Operator<'_>, k: usize) -> Result<Factors, Error> {
+    leading_to(operator, k, TOLERANCE)
+}
+
+/// The same, with `‖Wᵀu − σv‖` of each triplet below this share of `σ₁`: where vectors are compared one space with another,
+/// and the error of a space is that over the distance to the next value.
+///
+/// # Errors
+/// As [`leading`].
+pub fn leading_to(operator: &Operator<'_>, k: usize, tolerance: f64) -> Result<Factors, Error> {
     let whole = || Ok(nonzero(exact::factors(operator)?, operator).truncated(k));
     if !by_products(operator.rows(), operator.cols(), k) {
         return whole();
     }
     if operator.has_doubles() {
-        return krylov(operator, k, PATIENCE / 2).map_or_else(whole, Ok);
+        return krylov(operator, k, PATIENCE / 2, tolerance).map_or_else(whole, Ok);
     }
-    let found = krylov(operator, k, affordable(operator, k)).or_else(|| tridiagonal(operator, k));
-    found.or_else(|| krylov(operator, k, PATIENCE / 2)).map_or_else(whole, Ok)
+    let found = krylov(operator, k, affordable(operator, k), tolerance)
+        .or_else(|| tridiagonal(operator, k, tolerance));
+    found.or_else(|| krylov(operator, k, PATIENCE / 2, tolerance)).map_or_else(whole, Ok)
 }
 
 /// The triplets from the Gram matrix of the short side; none where that resolves too little.
-fn tridiagonal(operator: &Operator<'_>, k: usize) -> Option<Factors> {
+fn tridiagonal(operator: &Operator<'_>, k: usize, tolerance: f64) -> Option<Factors> {
     if operator.rows() <= operator.cols() {
-        return Reduced::of(operator)?.leading(operator, k, TOLERANCE);
+        return Reduced::of(operator)?.leading(operator, k, tolerance);
     }
     let transposed = operator.clone().transposed();
-    Some(Reduced::of(&transposed)?.leading(&transposed, k, TOLERANCE)?.transposed())
+    Some(Reduced::of(&transposed)?.leading(&transposed, k, tolerance)?.transposed())
 }
 
 /// Steps of the iteration that take as long as the way through the Gram matrix.
@@ -109,7 +119,7 @@ struct Space {
 }
 
 /// The triplets by iteration; none where that would take more than so many `steps`, as far as the residuals tell.
-fn krylov(operator: &Operator<'_>, k: usize, steps: usize) -> Option<Factors> {
+fn krylov(operator: &Operator<'_>, k: usize, steps: usize, tolerance: f64) -> Option<Factors> {
     let transposed = operator.clone().transposed();
     let width = width(k);
     let mut space = Space {
@@ -135,13 +145,13 @@ fn krylov(operator: &Operator<'_>, k: usize, steps: usize) -> Option<Factors> {
         let wanted = k.min(values.len());
         let largest = values.first().copied().unwrap_or(0.0);
         let worst = (0..wanted).map(|i| space.residual(inner.left.col(i))).fold(0.0, f64::max) / largest;
-        if ended || (worst <= TOLERANCE && wanted == k) {
+        if ended || (worst <= tolerance && wanted == k) {
             let found = nonzero(space.triplets(&inner, wanted, values), operator);
-            return holds(operator, &transposed, &found, width).then_some(found);
+            return holds((operator, &transposed), &found, width, tolerance).then_some(found);
         }
         let mut more = 1;
         if let Some((earlier, residual)) = before {
-            let (gained, missing) = ((residual / worst).ln(), (worst / TOLERANCE).ln());
+            let (gained, missing) = ((residual / worst).ln(), (worst / tolerance).ln());
             let forecast = missing / gained * (step - earlier) as f64;
             let sooner = if gained > 0.0 { SOONER * forecast } else { f64::INFINITY };
             if steps < PATIENCE / 2 && step as f64 + sooner > steps as f64 {
@@ -203,9 +213,14 @@ impl Space {
 }
 
 /// Checks by products that triplets fit the operator and their bases are orthonormal.
-fn holds(operator: &Operator<'_>, transposed: &Operator<'_>, found: &Factors, width: usize) -> bool {
+fn holds(
+    (operator, transposed): (&Operator<'_>, &Operator<'_>),
+    found: &Factors,
+    width: usize,
+    tolerance: f64,
+) -> bool {
     let Factors { left, values, right } = found;
-    let allowed = 2.0 * TOLERANCE * values.first().copied().unwrap_or(0.0);
+    let allowed = 2.0 * tolerance * values.first().copied().unwrap_or(0.0);
     let fits = |operator: &Operator<'_>, from: &Basis, to: &Basis| {
         let image = multiply(operator, from, width);
         image.columns().zip(to.columns()).zip(values).all(|((image, to), value)| {
@@ -216,7 +231,7 @@ fn holds(operator: &Operator<'_>, transposed: &Operator<'_>, found: &Factors, wi
     let orthonormal = |basis: &Basis| {
         let product = |i: usize, j: usize| super::vector::dot(basis.column(i), basis.column(j));
         let off = |i: usize, j: usize| (product(i, j) - f64::from(u8::from(i == j))).abs();
-        (0..basis.count()).all(|i| (0..=i).all(|j| off(i, j) <= TOLERANCE))
+        (0..basis.count()).all(|i| (0..=i).all(|j| off(i, j) <= tolerance))
     };
     orthonormal(left) && orthonormal(right) && fits(operator, right, left) && fits(transposed, left, right)
 }
@@ -253,7 +268,8 @@ mod tests {
     /// The iteration against the whole decomposition: values, and vectors by what they do.
     #[track_caller]
     fn check(name: &str, operator: &Operator<'_>, k: usize) {
-        let found = krylov(operator, k, PATIENCE / 2).unwrap_or_else(|| panic!("{name}: no convergence"));
+        let found =
+            krylov(operator, k, PATIENCE / 2, TOLERANCE).unwrap_or_else(|| panic!("{name}: no convergence"));
         hold(name, operator, k, &found);
     }
 
@@ -261,7 +277,8 @@ mod tests {
     #[track_caller]
     fn check_both(name: &str, operator: &Operator<'_>, k: usize) {
         check(name, operator, k);
-        let found = tridiagonal(operator, k).unwrap_or_else(|| panic!("{name}: not clear of rounding"));
+        let found =
+            tridiagonal(operator, k, TOLERANCE).unwrap_or_else(|| panic!("{name}: not clear of rounding"));
         hold(name, operator, k, &found);
     }
 

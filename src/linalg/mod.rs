@@ -66,7 +66,7 @@ use gram::Gram;
 pub use certificate::{BestCosine, Question};
 pub use cost::{Cost, cost, factors_cost, low_rank_cost, products_cost, reference_cost};
 pub use factors::{Basis, Factors};
-pub use leading::{by_products, leading};
+pub use leading::{by_products, leading, leading_to};
 pub use low_rank::{low_rank, low_rank_values};
 pub use operator::{Operator, Terms};
 pub use overlap::Core;

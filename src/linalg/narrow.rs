@@ -123,7 +123,7 @@ impl BlockColumns<'_> {
     }
 }
 
-/// A factor: neighbours in the result lie `across` entries apart, neighbours in the sum `along` entries.
+/// A factor: neighbors in the result lie `across` entries apart, neighbors in the sum `along` entries.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
     pub(super) entries: &'a [f64],

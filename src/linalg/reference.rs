@@ -6,7 +6,7 @@ use super::certificate::{BestCosine, Question, by_vectors, certified};
 use super::dense::on_one_thread;
 use super::exact;
 use super::factors::{Basis, Factors};
-use super::leading::{TOLERANCE, leading};
+use super::leading::{TOLERANCE, leading_to};
 use super::operator::Operator;
 use super::reduced::{Reduced, times};
 use super::scan::{Seen, scanned};
@@ -69,11 +69,19 @@ impl<'a> Reference<'a> {
     /// # Errors
     /// [`Error::NotConverged`].
     pub fn leading(&self, k: usize) -> Result<Factors, Error> {
+        self.leading_to(k, TOLERANCE)
+    }
+
+    /// The same to a `tolerance` of [`leading_to`].
+    ///
+    /// # Errors
+    /// [`Error::NotConverged`].
+    pub fn leading_to(&self, k: usize, tolerance: f64) -> Result<Factors, Error> {
         let found = self.reduced.as_ref().and_then(|(short, reduced)| {
-            let found = reduced.leading(&towards(&self.weight, *short), k, TOLERANCE)?;
+            let found = reduced.leading(&towards(&self.weight, *short), k, tolerance)?;
             Some(if *short == Vectors::Left { found } else { found.transposed() })
         });
-        found.map_or_else(|| leading(&self.weight, k), Ok)
+        found.map_or_else(|| leading_to(&self.weight, k, tolerance), Ok)
     }
 
     /// The best cosine of each of `directions` (unit columns) with the singular vectors of one side; as sharp as

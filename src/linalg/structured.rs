@@ -20,7 +20,7 @@ pub(super) struct Draw(Box<dyn Iterator<Item = f64>>);
 
 impl Draw {
     pub(super) fn new(seed: u64) -> Self {
-        // The first numbers of neighbouring seeds are alike.
+        // The first numbers of neighboring seeds are alike.
         Self(Box::new(noise(seed.wrapping_mul(0x9e37_79b9).wrapping_add(77)).skip(16)))
     }
 

@@ -7,7 +7,7 @@
 //! secant steps on `pₙ`, which is at hand, and by halving where those do not help. A bracket only ever shrinks by counts,
 //! so every eigenvalue is found to `ε·‖T‖`, a small one to an eighth of that, whatever the matrix; nothing here can fail
 //! to converge. Every eigenvalue's steps are its own, so the bits depend neither on the number of threads nor on its
-//! neighbours.
+//! neighbors.
 //!
 //! The singular values of a bidiagonal matrix are the eigenvalues above zero of a tridiagonal one (Golub & Kahan 1965)
 //! and are counted in the same way.
@@ -76,7 +76,7 @@ pub(super) fn interleaved(diagonal: &[f64], above: &[f64]) -> Vec<f64> {
     diagonal.iter().zip(above).flat_map(|(d, e)| std::iter::once(*d).chain(e.copied())).collect()
 }
 
-/// How many eigenvalues lie below `x`, one point at a time, by the ratios of neighbouring minors: a second opinion on
+/// How many eigenvalues lie below `x`, one point at a time, by the ratios of neighboring minors: a second opinion on
 /// what was found, which shares no line with it.
 pub(super) fn below(diagonal: &[f64], coupling: &[f64], x: f64) -> usize {
     let mut ratio = 1.0;
@@ -122,7 +122,7 @@ impl Scaled {
             let first = task * TASK;
             self.close(below + first, &starts[first..first + out.len()], out);
         });
-        // Two neighbours within rounding of each other may have come out in the other order.
+        // Two neighbors within rounding of each other may have come out in the other order.
         found.sort_by(f64::total_cmp);
         found.iter().map(|x| x * self.unit).collect()
     }
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// The naive twin: one point at a time, by ratios of neighbouring polynomials, halving only.
+    /// The naive twin: one point at a time, by ratios of neighboring polynomials, halving only.
     /// A dense solver is a worse twin: faer's is off by a hundred roundings where 40-digit arithmetic confirms this one.
     fn naive(diagonal: &[f64], coupling: &[f64]) -> Vec<f64> {
         let bound = 3.0 * diagonal.iter().chain(coupling).fold(0.0f64, |m, x| m.max(x.abs()));

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Flag, Word};
 
-/// A tensor that was not analysed, with the reason.
+/// A tensor that was not analyzed, with the reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Name of the stored tensor.

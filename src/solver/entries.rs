@@ -62,13 +62,11 @@ impl Entries {
         limit: W,
     ) {
         let zero = bits([0; N]);
+        let (cols, before) = (rows.cols(), self.moments.rows());
+        self.moments.push(rows, spacing(rows.dtype()));
         let mut largest = zero;
-        let mut widened = vec![0.0; rows.cols()];
-        for (i, row) in rows.bytes().chunks_exact((rows.cols() * N).max(1)).enumerate() {
+        for (i, row) in rows.bytes().chunks_exact((cols * N).max(1)).enumerate() {
             let (entries, _) = row.as_chunks::<N>();
-            let first = i * rows.cols();
-            rows.widen(first..first + rows.cols(), &mut widened);
-            self.moments.push(&widened, spacing(rows.dtype()));
             let mut here = zero;
             for entry in entries {
                 here = here.max(bits(*entry));
@@ -83,11 +81,12 @@ impl Entries {
             if here > largest {
                 largest = here;
                 let size = magnitude(rows.dtype(), here.into());
-                let at = widened.iter().position(|x| x.abs().total_cmp(&size).is_eq());
+                let at = entries.iter().position(|entry| bits(*entry) == here);
                 if let Some(column) = at.filter(|_| size > self.max_abs) {
                     self.max_abs = size;
-                    let row = self.moments.rows() - 1;
-                    self.largest = Some(Entry { row, column, value: widened[column] });
+                    let mut value = [0.0];
+                    rows.widen(i * cols + column..i * cols + column + 1, &mut value);
+                    self.largest = Some(Entry { row: before + i, column, value: value[0] });
                 }
             }
         }

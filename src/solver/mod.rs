@@ -19,9 +19,9 @@ pub use held::Held;
 pub use memo::{ContentKey, Memo, NoMemo};
 pub use memory::{all_vectors, reference, singular_values};
 pub use moments::{Moments, Oddities, Texture};
-pub use reading::{Reading, read};
+pub use reading::{Reading, read, read_leading};
 
 pub use crate::linalg::{
     Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Vectors, WindowGrid, Windows,
-    leading,
+    leading, leading_to,
 };

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::matrix::Matrix;
+
 /// Partial sums of a row: as many as the widest registers hold.
 const LANES: usize = 8;
 
@@ -34,7 +36,10 @@ pub struct Moments {
     /// How many columns there are.
     width: usize,
     fourth: f64,
+    /// Sum of the squared powers of two below the entries.
     units: f64,
+    /// The distance between neighbors in the storage type, relative to that power.
+    step: f64,
 }
 
 /// Sums over neighboring columns.
@@ -46,7 +51,7 @@ struct Columns {
 }
 
 /// Partial sums of a row.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Lanes {
     sum: [f64; LANES],
     squares: [f64; LANES],
@@ -73,12 +78,12 @@ impl Lanes {
         add(&mut self.squares, squares);
         add(&mut self.fourth, squares.map(|x| x * x));
         if let Some(spacing) = spacing {
-            add(&mut self.units, x.map(|x| spacing.squared(x)));
+            add(&mut self.units, x.map(|x| spacing.power(x).powi(2)));
         }
         add(&mut columns.sum, x);
         add(&mut columns.squares, squares);
         // Factors of 32 bits: registers multiply many of these at once.
-        let digests = x.map(|x| u64::from(digest(x.to_bits())));
+        let digests = x.map(|x| u64::from(digest(x.to_bits(), spacing.is_some())));
         for l in 0..LANES {
             self.hash[l] = self.hash[l].wrapping_add(digests[l] * u64::from(weights.0[l]));
         }
@@ -102,39 +107,82 @@ pub(super) struct Spacing {
     pub least: i32,
 }
 
+/// Rows and columns that are taken together: their sums stay in the nearest cache meanwhile.
+const TILE: (usize, usize) = (16, 64 * LANES);
+
 impl Moments {
-    /// Takes the next row; all of them are of one length. Without a `spacing`, nothing is known of rounding.
+    /// Takes the next rows; all of them are of one length. Without a `spacing`, nothing is known of rounding.
     #[inline(always)]
-    pub(super) fn push(&mut self, row: &[f64], spacing: Option<Spacing>) {
+    pub(super) fn push(&mut self, rows: &Matrix, spacing: Option<Spacing>) {
+        // A loop for each case, without a question in it.
+        match spacing {
+            Some(spacing) => {
+                self.step = spacing.step();
+                self.push_rows(rows, Some(spacing));
+            }
+            None => self.push_rows(rows, None),
+        }
+    }
+
+    #[inline(always)]
+    fn push_rows(&mut self, rows: &Matrix, spacing: Option<Spacing>) {
+        let width = rows.cols();
+        if width == 0 {
+            return;
+        }
         if self.weights.is_empty() {
-            self.width = row.len();
-            self.columns = vec![Columns::default(); row.len().div_ceil(LANES)];
+            self.width = width;
+            self.columns = vec![Columns::default(); width.div_ceil(LANES)];
             self.weights = (0..self.columns.len() as u64)
                 .map(|i| std::array::from_fn(|l| weight(i * LANES as u64 + l as u64)))
                 .collect();
         }
-        let own = weight(self.rows.len() as u64 + (1 << 40));
-        let mut lanes = Lanes::default();
-        let (whole, rest) = row.as_chunks::<LANES>();
-        for ((entries, weights), columns) in whole.iter().zip(&self.weights).zip(&mut self.columns) {
+        let mut tile = [0.0; TILE.1];
+        for first in (0..rows.rows()).step_by(TILE.0) {
+            let mut all: [Lanes; TILE.0] = Default::default();
+            let lanes = &mut all[..TILE.0.min(rows.rows() - first)];
+            for start in (0..width).step_by(TILE.1) {
+                let entries = &mut tile[..TILE.1.min(width - start)];
+                for (i, lanes) in lanes.iter_mut().enumerate() {
+                    let at = (first + i) * width + start;
+                    rows.widen(at..at + entries.len(), entries);
+                    self.take(lanes, (self.rows.len() + i, start / LANES), entries, spacing);
+                }
+            }
+            for lanes in lanes {
+                self.fourth += lanes.fourth.iter().sum::<f64>();
+                self.units += lanes.units.iter().sum::<f64>();
+                self.rows.push(Line {
+                    sum: lanes.sum.iter().sum(),
+                    squares: lanes.squares.iter().sum(),
+                    hash: lanes.hash.iter().fold(0, |hash, lane| hash.wrapping_add(*lane)),
+                });
+            }
+        }
+    }
+
+    /// Takes `entries` of a row, which begin at these columns.
+    #[inline(always)]
+    fn take(
+        &mut self,
+        lanes: &mut Lanes,
+        (row, columns): (usize, usize),
+        entries: &[f64],
+        spacing: Option<Spacing>,
+    ) {
+        let own = weight(row as u64 + (1 << 40));
+        let (whole, rest) = entries.as_chunks::<LANES>();
+        let (weights, columns) = (&self.weights[columns..], &mut self.columns[columns..]);
+        for ((entries, weights), columns) in whole.iter().zip(weights).zip(&mut *columns) {
             lanes.take(*entries, spacing, (*weights, own), columns);
         }
-        if let (false, Some(weights), Some(columns)) =
-            (rest.is_empty(), self.weights.last(), self.columns.last_mut())
-        {
+        if !rest.is_empty() {
             // Zeros add nothing but to the spacings.
             let (mut entries, before) = ([0.0; LANES], lanes.units);
             entries[..rest.len()].copy_from_slice(rest);
-            lanes.take(entries, spacing, (*weights, own), columns);
+            lanes.take(entries, spacing, (weights[whole.len()], own), &mut columns[whole.len()]);
             lanes.units[rest.len()..].copy_from_slice(&before[rest.len()..]);
         }
-        self.fourth += lanes.fourth.iter().sum::<f64>();
-        self.units += lanes.units.iter().sum::<f64>();
-        self.rows.push(Line {
-            sum: lanes.sum.iter().sum(),
-            squares: lanes.squares.iter().sum(),
-            hash: lanes.hash.iter().fold(0, |hash, lane| hash.wrapping_add(*lane)),
-        });
     }
 
     /// How many rows were taken.
@@ -145,7 +193,7 @@ impl Moments {
     /// The root mean square of rounding to the storage type: every entry is off by up to half its spacing, evenly.
     pub fn rounding(&self) -> f64 {
         let entries = (self.rows.len() * self.width) as f64;
-        (self.units / entries / 12.0).sqrt()
+        self.step * (self.units / entries / 12.0).sqrt()
     }
 
     fn columns(&self) -> Vec<Line> {
@@ -261,13 +309,17 @@ impl Texture {
 }
 
 impl Spacing {
-    /// The square of the distance between neighbors of `x` in the type: exact, by the bits of the exponent.
+    /// The power of two below `x`, which its distance to its neighbors goes with; that of the least exponent at least.
     #[inline(always)]
-    fn squared(self, x: f64) -> f64 {
-        let exponent = ((x.to_bits() >> 52) & 0x7ff).cast_signed() - 1023;
-        let spacing = exponent.max(i64::from(self.least)) - i64::from(self.digits) + 1;
-        // Squares below the smallest normal double are nothing beside any weight's.
-        f64::from_bits(((2 * spacing + 1023).max(0) as u64) << 52)
+    fn power(self, x: f64) -> f64 {
+        const EXPONENT: u64 = 0x7ff << 52;
+        let least = f64::from_bits(((i64::from(self.least) + 1023) as u64) << 52);
+        f64::from_bits(x.to_bits() & EXPONENT).max(least)
+    }
+
+    /// The distance between neighbors relative to that.
+    fn step(self) -> f64 {
+        2f64.powi(1 - self.digits)
     }
 }
 
@@ -322,10 +374,11 @@ fn weight(position: u64) -> u32 {
     (x >> 32) as u32 | 1
 }
 
-/// An entry in 32 bits: sign, exponent and the first 23 bits of the fraction, with the rest of the fraction folded in.
-/// No two numbers of f32 or a smaller type share one, but for the subnormal ones of f32. Zero has 0.
+/// An entry in 32 bits: sign, exponent and the first 23 bits of the fraction, with the rest of the fraction folded in; of a
+/// `short` type the first 20 bits are all there are. No two numbers of f32 or a smaller type share one, but for the
+/// subnormal ones of f32. Zero has 0.
 #[inline(always)]
-fn digest(bits: u64) -> u32 {
-    let sign = (bits >> 32) & (1 << 31);
-    (bits ^ (bits >> 29) ^ sign) as u32
+fn digest(bits: u64, short: bool) -> u32 {
+    let high = bits >> 32;
+    if short { high as u32 } else { (bits ^ (bits >> 29) ^ (high & (1 << 31))) as u32 }
 }

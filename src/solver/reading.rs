@@ -7,7 +7,7 @@ use super::memo::{ContentKey, Memo};
 use super::memory::singular_values;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::Stream;
+use crate::linalg::{Factors, Reference, Stream, Vectors};
 use crate::spectrum::Spectrum;
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
@@ -66,6 +66,38 @@ fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
     };
     let spectrum = finite(&entries).then(|| recalled(memo, &identity, form, find)).transpose()?;
     Ok(Reading { entries, identity, spectrum })
+}
+
+/// Reads a matrix whole and finds its singular values, the same as [`read`], and its `k` leading triplets, with residuals
+/// below `tolerance` of `σ₁`; none where it has no values or is a product of thin factors.
+///
+/// # Errors
+/// When it cannot be read or a decomposition does not converge.
+pub fn read_leading(
+    source: &Catalogue,
+    layer: &Layer,
+    precision: Precision,
+    (k, tolerance): (usize, f64),
+) -> Result<(Reading, Option<Factors>), Error> {
+    let held = Held::read(source, layer)?;
+    let (entries, identity) = (held.entries(), held.identity());
+    let form = Form::of(layer, precision);
+    let (spectrum, leading) = match &held {
+        _ if !finite(&entries) => (None, None),
+        Held::Thin(_) => (Some(singular_values(&held, form.precision)?), None),
+        Held::Dense(matrix) => {
+            // On the side that `read` takes of a square one.
+            let route = procedure(&form, Need::Values).route();
+            let reference = Reference::new(matrix, Vectors::Right, route)?;
+            let leading = match reference.leading_to(k, tolerance) {
+                // Values may fit units that vectors were not sought in.
+                Err(Error::Overflow(_)) => None,
+                found => Some(found?),
+            };
+            (Some(reference.into_spectrum()), leading)
+        }
+    };
+    Ok((Reading { entries, identity, spectrum }, leading))
 }
 
 fn finite(entries: &Entries) -> bool {

@@ -5,8 +5,7 @@
 use std::ops::Range;
 
 use svdkit::analysis::compare::{
-    DIRECTION_COLUMNS, DRIFTS, PairSide, Preserve, Settings, TunedMeasured, Vectors, Weight, drifts_of,
-    measure,
+    PairSide, Preserve, Settings, TunedMeasured, Vectors, Weight, drifts_of, measure,
 };
 use svdkit::checkpoint::{Catalogue, Holds};
 use svdkit::layer::Layer;
@@ -242,7 +241,7 @@ fn turning_both_sides_changes_no_drift() {
     let turned = compared(&turn(&base), &turn(&tuned), &SETTINGS);
     // Gains belong to rows and columns.
     let of_rows_and_columns = |key: &str| key.contains("gain");
-    for drift in DRIFTS.iter().chain(DIRECTION_COLUMNS) {
+    for drift in drifts_of(Vectors::All) {
         let key = drift.column.key;
         if of_rows_and_columns(key) {
             continue;

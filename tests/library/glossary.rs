@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use svdkit::analysis::compare::{DIRECTION_COLUMNS, DRIFTS, STATUS_COLUMNS};
+use svdkit::analysis::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use svdkit::analysis::farms::FARMS;
 use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
@@ -21,8 +21,7 @@ fn sections(page: &str) -> BTreeMap<&str, &str> {
 
 /// The columns of every table but WeightWatcher's, each once.
 fn columns() -> BTreeMap<&'static str, &'static Column> {
-    let compared =
-        STATUS_COLUMNS.iter().chain(DRIFTS.iter().chain(DIRECTION_COLUMNS).map(|drift| &drift.column));
+    let compared = STATUS_COLUMNS.iter().chain(drifts_of(Vectors::All).map(|drift| &drift.column));
     let fixed = METRICS.iter().chain(RANKS).map(|metric| &metric.column).chain(compared);
     fixed
         .chain(FARMS.iter().map(|metric| &metric.column))

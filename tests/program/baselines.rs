@@ -14,6 +14,10 @@ fn report(json: &Value) -> Value {
     let mut report = serde_json::to_value(Report::read(json, &columns::of_report).unwrap()).unwrap();
     let keys = report.as_object_mut().unwrap();
     keys.retain(|key, _| !["findings", "findings_unchecked", "summary"].contains(&key.as_str()));
+    let rows = keys.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten();
+    rows.for_each(|row| {
+        row.as_object_mut().unwrap().remove("resolution");
+    });
     report
 }
 

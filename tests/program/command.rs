@@ -62,7 +62,7 @@ fn strict_runs_end_in_two_when_a_weight_may_be_left_out() {
 
 #[test]
 fn a_report_has_the_documented_keys_and_no_other() {
-    const FIXED: [&str; 15] = [
+    const FIXED: [&str; 16] = [
         "name",
         "tensor",
         "block",
@@ -78,6 +78,7 @@ fn a_report_has_the_documented_keys_and_no_other() {
         "missing",
         "places",
         "sketch",
+        "resolution",
     ];
     let report = json(&["spectrum", BASE, "--fail-if", "alpha > 1e9", "--allow-missing"]);
     let top = [

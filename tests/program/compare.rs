@@ -140,7 +140,7 @@ fn an_untouched_copy_passes_without_a_decomposition() {
 
 #[test]
 fn a_model_against_itself_has_changed_by_exactly_nothing() {
-    let report = json(&["compare", BASE, BASE]);
+    let report = json(&["compare", BASE, BASE, "--vectors", "all"]);
     assert_eq!(report["totals"]["measured"], 0);
     let zero = |key: &str| {
         key.ends_with("_change")
@@ -159,7 +159,7 @@ fn a_model_against_itself_has_changed_by_exactly_nothing() {
         assert_eq!(row["blake3"], row["base_blake3"]);
     }
     // On request they are measured, and then equal.
-    let all = json(&["compare", BASE, BASE, "--all", "--include", "lm_head"]);
+    let all = json(&["compare", BASE, BASE, "--all", "--include", "lm_head", "--vectors", "all"]);
     let lm_head = row(&all, "lm_head");
     assert_eq!(lm_head["stable_rank"], lm_head["stable_rank_base"]);
     assert_eq!(lm_head["stable_rank"], row(&json(&["spectrum", BASE]), "lm_head")["stable_rank"]);
@@ -225,11 +225,11 @@ fn a_report_of_updates_is_read_back_with_its_reasons() {
 
 #[test]
 fn several_fine_tunes_stand_side_by_side() {
-    let both = json(&["compare", BASE, "--tuned", LORA, "--tuned", &format!("ft={FULL}")]);
+    let both = json(&["compare", BASE, "--tuned", LORA, "--tuned", &format!("ft={FULL}"), "--vectors=all"]);
     let names: Vec<_> = both["tuned"].as_array().unwrap().iter().map(|tuned| &tuned["name"]).collect();
     assert_eq!(names, ["lora-r4", "ft"]);
     for (path, side) in [(LORA, "lora-r4"), (FULL, "ft")] {
-        let alone = json(&["compare", BASE, path]);
+        let alone = json(&["compare", BASE, path, "--vectors=all"]);
         for expected in rows(&alone) {
             let found = row(&both, expected["name"].as_str().unwrap());
             for key in
@@ -360,7 +360,7 @@ fn reports_that_do_not_fit_are_refused_with_what_differs() {
     check_exit(
         &["compare", BASE, FULL, "--no-vectors", "--fail-if", "alignment < 1"],
         2,
-        "leave `--no-vectors` out",
+        "it needs singular vectors: `--vectors all`",
     );
     check_exit(
         &["compare", BASE, FULL, "--fail-if", "efective_rank_change < 1"],

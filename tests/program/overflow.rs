@@ -151,9 +151,9 @@ fn a_difference_that_fits_no_double_is_told_and_its_ratios_are_measured() {
         (base, save(&file(&format!("{name}-tuned.safetensors")), "F64", &tensors(-1.0)))
     };
     let (small, large, tiny) = (pair(1.0, "small"), pair(1.7e308, "large"), pair(1e-300, "tiny"));
-    let expected = json(&["compare", &small.0, &small.1], 0);
+    let expected = json(&["compare", &small.0, &small.1, "--vectors=all"], 0);
     for (base, tuned) in [&large, &tiny] {
-        let found = json(&["compare", base, tuned], 0);
+        let found = json(&["compare", base, tuned, "--vectors=all"], 0);
         let (found, expected) = (row(&found, "w"), row(&expected, "w"));
         for key in [
             "delta_frobenius_ratio",

@@ -2,7 +2,6 @@
 //!
 //! Vectors of equal or unresolved singular values are arbitrary; each number says how it deals with that.
 
-use super::super::delta;
 use super::drift::Drift;
 use super::{Both, Preserve, Settings};
 use crate::error::Error;
@@ -18,10 +17,6 @@ pub(super) struct Directions {
     right: Basis,
     base: Spectrum,
     tuned: Spectrum,
-    /// Number of leading directions in the compared subspace.
-    top: usize,
-    /// Largest principal angles between them, in degrees.
-    angles: [f64; 2],
     /// How many of the base's leading directions count as principal.
     principal: usize,
     core: Core,
@@ -38,14 +33,7 @@ impl Directions {
         update: &Operator<'_>,
         settings: &Settings,
     ) -> Result<Self, Error> {
-        let spectra = [base.spectrum()?, tuned.spectrum()?];
-        let top = spectra.iter().map(|spectrum| spectrum.resolved().len()).fold(settings.top, usize::min);
-        let angle = |a: &Basis, b| -> Result<f64, Error> {
-            let (cosine, sine) = a.largest_angle(b, top)?;
-            Ok(sine.atan2(cosine).to_degrees())
-        };
-        let angles = [angle(&base.left, &tuned.left)?, angle(&base.right, &tuned.right)?];
-        let [base_values, tuned_values] = spectra;
+        let (base_values, tuned_values) = (base.spectrum()?, tuned.spectrum()?);
         let principal = settings.preserve.rank(&base_values);
         Ok(Self {
             left: base.left.cosines(&tuned.left),
@@ -54,8 +42,6 @@ impl Directions {
             core: base.core(update, principal),
             base: base_values,
             tuned: tuned_values,
-            top,
-            angles,
         })
     }
 
@@ -81,19 +67,6 @@ impl Directions {
         let both = |j: &usize| cosine(self.left.column(*j), *j) + cosine(self.right.column(*j), *j);
         let mean = determined.iter().map(both).sum::<f64>() / (2 * determined.len()) as f64;
         Value::within(1.0 - mean, 0.0, 1.0)
-    }
-
-    /// `‖U₀ₖᵀUₖ‖F²/k`.
-    fn overlap(&self, cosines: &Basis) -> Value {
-        if self.top == 0 {
-            return Value::Missing(MissingReason::AllZero);
-        }
-        let squares = (0..self.top).flat_map(|j| &cosines.column(j)[..self.top]).map(|x| x * x);
-        Value::within(squares.sum::<f64>() / self.top as f64, 0.0, 1.0)
-    }
-
-    fn angle(&self, side: usize) -> Value {
-        if self.top == 0 { Value::Missing(MissingReason::AllZero) } else { Value::real(self.angles[side]) }
     }
 }
 
@@ -197,54 +170,6 @@ pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
             })
         })
     },
-};
-
-pub(super) const SUBSPACE_OVERLAP: Drift = Drift {
-    column: delta::SUBSPACE_OVERLAP,
-    unchanged: Value::Real(1.0),
-    value: |both| directed(both, |directions| directions.overlap(&directions.left)),
-};
-
-pub(super) const RIGHT_SUBSPACE_OVERLAP: Drift = Drift {
-    column: Column {
-        key: "right_subspace_overlap",
-        label: "right overlap",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "subspace_overlap of the right singular vectors",
-        range: "[0, 1]",
-        source: "Hu et al. 2021, arXiv 2106.09685, 7.2",
-    },
-    unchanged: Value::Real(1.0),
-    value: |both| directed(both, |directions| directions.overlap(&directions.right)),
-};
-
-pub(super) const SUBSPACE_ANGLE: Drift = Drift {
-    column: Column {
-        key: "subspace_angle",
-        label: "angle",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "the largest principal angle between the spans of the k leading left directions of both sides",
-        range: "[0, 90], degrees",
-        source: "Björck & Golub 1973",
-    },
-    unchanged: Value::Real(0.0),
-    value: |both| directed(both, |directions| directions.angle(0)),
-};
-
-pub(super) const RIGHT_SUBSPACE_ANGLE: Drift = Drift {
-    column: Column {
-        key: "right_subspace_angle",
-        label: "right angle",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "subspace_angle of the right singular vectors",
-        range: "[0, 90], degrees",
-        source: "Björck & Golub 1973",
-    },
-    unchanged: Value::Real(0.0),
-    value: |both| directed(both, |directions| directions.angle(1)),
 };
 
 pub(super) const PRINCIPAL_RANK: Drift = Drift {

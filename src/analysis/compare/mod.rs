@@ -6,9 +6,11 @@ mod columns;
 mod content;
 mod directions;
 mod drift;
+mod drifts;
 mod gains;
 mod likeness;
 mod reordered;
+mod subspaces;
 mod update;
 mod vocabulary;
 
@@ -19,16 +21,16 @@ use crate::layer::Layer;
 use crate::matrix::Dtype;
 use crate::metric::{Metric, Subject};
 use crate::report::{Flag, Measurements, MissingReason, Places, Resolution, Standing, Value};
-use crate::solver::unit::{self, Rescaled};
-use crate::solver::{self, Cost, Entries, Factors, Form, Need, Operand, Precision};
+use crate::solver::unit::Rescaled;
+use crate::solver::{self, Cost, Factors, Form, Need, Operand, Precision};
 use crate::spectrum::Spectrum;
 use crate::weight::Catalogue;
 
 use super::spectrum;
 use directions::Directions;
+use drifts::{drifts, same_values};
 use gains::Gains;
-use likeness::Change;
-use update::{Update, all_vectors};
+use subspaces::Subspaces;
 
 pub use columns::{Retyped, STATUS_COLUMNS, TwoSided};
 pub use content::{BLOCK, Content, equal};
@@ -49,16 +51,20 @@ pub static DRIFTS: &[Drift] = &[
     gains::COLUMN_GAIN_RATIO,
 ];
 
-/// Columns of a pair from singular vectors, in report order.
+/// Columns of a pair from the leading singular vectors, in report order.
+pub static SUBSPACE_COLUMNS: &[Drift] = &[
+    subspaces::SUBSPACE_OVERLAP,
+    subspaces::RIGHT_SUBSPACE_OVERLAP,
+    subspaces::SUBSPACE_ANGLE,
+    subspaces::RIGHT_SUBSPACE_ANGLE,
+];
+
+/// Columns of a pair from all singular vectors, in report order.
 pub static DIRECTION_COLUMNS: &[Drift] = &[
     directions::ALIGNMENT,
     directions::ALIGNMENT_STRONG,
     directions::DIRECTION_DRIFT,
     directions::DIRECTION_DRIFT_BEST,
-    directions::SUBSPACE_OVERLAP,
-    directions::RIGHT_SUBSPACE_OVERLAP,
-    directions::SUBSPACE_ANGLE,
-    directions::RIGHT_SUBSPACE_ANGLE,
     directions::PRINCIPAL_RANK,
     directions::PRINCIPAL_SHARE,
     directions::MINOR_SHARE,
@@ -72,7 +78,7 @@ pub struct Settings {
     pub metrics: &'static [Metric],
     /// How exact singular values have to be.
     pub precision: Precision,
-    /// Whether singular vectors are compared.
+    /// Which singular vectors are compared.
     pub vectors: Vectors,
     /// Which of the base's directions count as principal.
     pub preserve: Preserve,
@@ -80,13 +86,15 @@ pub struct Settings {
     pub top: usize,
 }
 
-/// Whether singular vectors are compared.
+/// Which singular vectors are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vectors {
-    /// All of both sides.
-    All,
     /// None: only values.
     None,
+    /// The leading ones of both sides: [`SUBSPACE_COLUMNS`].
+    Leading,
+    /// All of them: [`DIRECTION_COLUMNS`], too.
+    All,
 }
 
 /// Which leading directions of a base count as principal.
@@ -151,6 +159,8 @@ pub struct SideMeasured {
     /// Entries, rows and columns that findings name, and the order of the base's entries that it holds.
     pub places: Places,
     spectrum: Option<Spectrum>,
+    /// Its leading triplets, where they came with its values.
+    leading: Option<Factors>,
 }
 
 impl SideMeasured {
@@ -165,7 +175,7 @@ impl SideMeasured {
 pub struct TunedMeasured {
     /// The side itself.
     pub found: SideMeasured,
-    /// The values of [`DRIFTS`] and [`DIRECTION_COLUMNS`], as many as were asked for; none without weights of one shape on both sides.
+    /// The values of [`drifts_of`] what was asked for; none without weights of one shape on both sides.
     pub drifts: Option<Vec<Value>>,
 }
 
@@ -232,16 +242,25 @@ fn found(side: PairSide<'_>, settings: &Settings) -> Result<SideMeasured, Error>
             flags: vec![],
             places: Places::default(),
             spectrum: None,
+            leading: None,
         },
         PairSide::Weight(weight) => {
-            let measured =
-                spectrum::measure(weight.source, weight.layer, settings.precision, settings.metrics)?;
+            let Weight { source, layer } = weight;
+            let (precision, metrics) = (settings.precision, settings.metrics);
+            let (measured, leading) = match settings.vectors {
+                Vectors::None => (spectrum::measure(source, layer, precision, metrics)?, None),
+                Vectors::Leading | Vectors::All => {
+                    let wanted = (settings.top, subspaces::TOLERANCE);
+                    spectrum::measure_leading(source, layer, precision, metrics, wanted)?
+                }
+            };
             SideMeasured {
                 values: measured.values,
                 blake3: Some(measured.identity.hex()),
                 flags: measured.flags,
                 places: measured.places,
                 spectrum: measured.spectrum,
+                leading,
             }
         }
     })
@@ -254,6 +273,7 @@ pub struct Both<'a> {
     update: &'a Spectrum,
     /// The update as its metrics see it.
     subject: Subject<'a>,
+    subspaces: Option<Subspaces>,
     directions: Option<&'a Directions>,
     /// Gains of rows and columns that explain the change best; none where a side is zero.
     gains: Option<Gains>,
@@ -271,99 +291,14 @@ impl Both<'_> {
     }
 }
 
-/// The values of all drifts that `settings` ask for; flags weights that only look different.
-fn drifts(
-    (weight, base): (Weight<'_>, &SideMeasured),
-    (tuned_weight, tuned): (Weight<'_>, &mut SideMeasured),
-    factors: &OnceCell<Factors>,
-    settings: &Settings,
-) -> Result<Vec<Value>, Error> {
-    let (Some(base), Some(tuned_spectrum)) = (&base.spectrum, &tuned.spectrum) else {
-        return Ok(drifts_of(settings.vectors).map(|_| Value::Missing(MissingReason::NonFinite)).collect());
-    };
-    let unit = unit::common([base, tuned_spectrum].map(unit::of_spectrum));
-    let precision = weight.update(&tuned_weight, settings).precision;
-    // Scaling weights from near the ends of a double's range to near one leaves ratios unchanged.
-    let (weight, tuned_weight) = (weight.times(-unit), tuned_weight.times(-unit));
-    let (values, flag) = if unit == 0 {
-        drifts_within((weight, base), (tuned_weight, tuned_spectrum), factors, (settings, precision, 0))?
-    } else {
-        drifts_within(
-            (weight, &base.rescaled(-unit)?),
-            (tuned_weight, &tuned_spectrum.rescaled(-unit)?),
-            &OnceCell::new(),
-            (settings, precision, unit),
-        )?
-    };
-    tuned.flags.extend(flag);
-    Ok(values)
-}
-
-/// The same of weights over a power of two, whose squares all fit a double.
-fn drifts_within(
-    (weight, base): (Rescaled<'_>, &Spectrum),
-    (tuned_weight, tuned_spectrum): (Rescaled<'_>, &Spectrum),
-    factors: &OnceCell<Factors>,
-    (settings, precision, exponent): (&Settings, Precision, i32),
-) -> Result<(Vec<Value>, Option<Flag>), Error> {
-    let all = || drifts_of(settings.vectors);
-    let layer = weight.layer;
-    let update = Update::read(weight, tuned_weight)?;
-    let spectrum = solver::singular_values(update.operator()?, precision)?;
-    let directions = match settings.vectors {
-        Vectors::None => None,
-        Vectors::All => {
-            let [base, tuned] = update.sides();
-            if factors.get().is_none() {
-                // The cell is empty, so nothing is refused.
-                let _ = factors.set(all_vectors(base, weight)?);
-            }
-            let tuned = all_vectors(tuned, tuned_weight)?;
-            let update = update.operator()?;
-            factors.get().map(|base| Directions::new(base, &tuned, &update, settings)).transpose()?
-        }
-    };
-    let entries = Entries::new();
-    let both = Both {
-        base,
-        tuned: tuned_spectrum,
-        update: &spectrum,
-        subject: Subject::new(layer, &entries, Ok(&spectrum)),
-        directions: directions.as_ref(),
-        gains: match update.sides() {
-            [Some(base), Some(tuned)] => gains::gains(base, tuned)?,
-            _ => gains::gains(&weight.whole()?, &tuned_weight.whole()?)?,
-        },
-        exponent,
-    };
-    let values = all().map(|drift| (drift.value)(&both)).collect();
-    if spectrum.largest() == 0.0 || base.largest() == 0.0 {
-        return Ok((values, None));
-    }
-    let change = Change {
-        same_values: same_values(base, tuned_spectrum),
-        moved: spectrum.norm() > MOVED * base.norm(),
-    };
-    Ok((values, likeness::flag(weight, tuned_weight, change)?))
-}
-
 /// The columns of a pair.
 pub fn drifts_of(vectors: Vectors) -> impl Iterator<Item = &'static Drift> {
-    let turns = if vectors == Vectors::All { DIRECTION_COLUMNS } else { &[] };
-    DRIFTS.iter().chain(turns)
-}
-
-/// Two spectra closer than this, relative to σ₁, are equal: far above rounding, far below what training does.
-const SAME: f64 = 1e-5;
-
-/// A smaller update, relative to the base, may leave the values where they are by itself.
-const MOVED: f64 = 0.01;
-
-fn same_values(base: &Spectrum, tuned: &Spectrum) -> bool {
-    let close = |(a, b): (&f64, &f64)| (a - b).abs() <= SAME * base.largest();
-    base.largest() > 0.0
-        && base.exponent() == tuned.exponent()
-        && base.values().iter().zip(tuned.values()).all(close)
+    let (leading, all): (&[Drift], &[Drift]) = match vectors {
+        Vectors::None => (&[], &[]),
+        Vectors::Leading => (SUBSPACE_COLUMNS, &[]),
+        Vectors::All => (SUBSPACE_COLUMNS, DIRECTION_COLUMNS),
+    };
+    DRIFTS.iter().chain(leading).chain(all)
 }
 
 /// The largest cost of measuring each of `tuned` and its change from `base`.
@@ -372,15 +307,26 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
     let base = base.and_then(weight);
     let tuned: Vec<Weight<'_>> = tuned.iter().copied().filter_map(weight).collect();
     let form = |of: &Weight<'_>| Form::of(of.layer, settings.precision).kept();
-    let mut forms: Vec<Form> = base.iter().chain(&tuned).map(form).collect();
-    forms.extend(base.iter().flat_map(|base| tuned.iter().map(|tuned| base.update(tuned, settings))));
-    let costs = forms.iter().map(|form| solver::cost(form, Need::Values));
+    let side = |side: &Weight<'_>| {
+        let (form, leading) = (form(side), Need::Leading(settings.top));
+        let values = solver::cost(&form, Need::Values);
+        match settings.vectors {
+            Vectors::None => values,
+            Vectors::Leading | Vectors::All => Cost {
+                flops: values.flops + solver::cost(&form, leading).flops,
+                bytes: solver::cost(&form, Need::Cosines(settings.top)).bytes,
+            },
+        }
+    };
+    let updates = base.iter().flat_map(|base| tuned.iter().map(|tuned| base.update(tuned, settings)));
+    let updates = updates.map(|form| solver::cost(&form, Need::Values));
+    let costs = base.iter().chain(&tuned).map(side).chain(updates);
     let mut cost = costs.fold(Cost { flops: 0.0, bytes: 0 }, |sum, one| Cost {
         flops: sum.flops + one.flops,
         bytes: sum.bytes.max(one.bytes),
     });
-    let pair = base.filter(|_| settings.vectors == Vectors::All && !tuned.is_empty());
-    if let Some(base @ Weight { layer, .. }) = pair {
+    let pair = base.filter(|_| !tuned.is_empty());
+    if let Some(base @ Weight { layer, .. }) = pair.filter(|_| settings.vectors == Vectors::All) {
         let (short, long) = (layer.rows.min(layer.cols) as f64, layer.rows.max(layer.cols) as f64);
         let factors = solver::cost(&Form { operand: Operand::Whole, ..form(&base) }, Need::Vectors);
         // Cosines of both sides, and the update in the base's.

@@ -1,5 +1,6 @@
 //! What was added to a weight, in memory.
 
+use super::subspaces::TOLERANCE;
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::solver::unit::Rescaled;
@@ -53,5 +54,21 @@ pub(super) fn all_vectors(matrix: Option<&Matrix>, weight: Rescaled<'_>) -> Resu
     match matrix {
         Some(matrix) => solver::all_vectors(matrix),
         None => solver::all_vectors(&weight.whole()?),
+    }
+}
+
+/// Its leading singular triplets.
+///
+/// # Errors
+/// As [`all_vectors`].
+pub(super) fn leading_vectors(
+    matrix: Option<&Matrix>,
+    weight: Rescaled<'_>,
+    k: usize,
+) -> Result<Factors, Error> {
+    let found = |matrix: &Matrix| solver::leading_to(&Operator::from(matrix), k, TOLERANCE);
+    match matrix {
+        Some(matrix) => found(matrix),
+        None => found(&weight.whole()?),
     }
 }

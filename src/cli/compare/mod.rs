@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::analysis::columns;
 use crate::analysis::compare::{self, Preserve, Vectors};
@@ -27,11 +27,12 @@ use super::{Status, remark, rules, strict};
 use open::open;
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
-const SHOWN: [&str; 7] = [
+const SHOWN: [&str; 8] = [
     "delta_frobenius_ratio",
     "spectral_norm_change",
     "effective_rank_change",
     "alignment",
+    "subspace_overlap",
     "delta_effective_rank",
     "stable_rank_change",
     "alpha_change",
@@ -48,7 +49,8 @@ const SHOWN_REPORTS: [&str; 6] = [
 const SHOWN_BYTES: [&str; 5] =
     ["nonfinite_count", "max_abs", "max_abs_change", "zero_rows", "zero_rows_difference"];
 /// Columns of each of several tuned sides.
-const SHOWN_SIDES: [&str; 3] = ["delta_frobenius_ratio", "delta_effective_rank", "alignment"];
+const SHOWN_SIDES: [&str; 4] =
+    ["delta_frobenius_ratio", "delta_effective_rank", "alignment", "subspace_overlap"];
 
 /// Shows what changed from A to B.
 #[derive(Debug, Args)]
@@ -70,15 +72,19 @@ pub(super) struct Arguments {
     /// Also measure and list unchanged matrices
     #[arg(long, help_heading = "Input")]
     all: bool,
-    /// Leave out columns that need singular vectors: several times faster
-    #[arg(long, help_heading = "Method")]
+    /// Which singular vectors to compare [default: leading, or all for a rule or column that needs them]
+    #[arg(long, help_heading = "Method", value_name = "WHICH", value_enum)]
+    vectors: Option<VectorsName>,
+    /// The same as `--vectors none`
+    #[arg(long, help_heading = "Method", conflicts_with = "vectors")]
     no_vectors: bool,
     /// Decompose nothing: only added, removed, changed and non-finite tensors, as fast as the files can be read
-    #[arg(long, help_heading = "Method", conflicts_with_all = ["all", "no_vectors", "preserve", "k", "precision", "names"])]
+    #[arg(long, help_heading = "Method", conflicts_with_all = ["all", "vectors", "no_vectors", "preserve", "k", "precision", "names"])]
     no_svd: bool,
     /// Which leading directions of A count as principal: a number of them, or 'energy:SHARE' of Σσ²
-    #[arg(long, help_heading = "Method", value_name = "R|energy:SHARE", value_parser = preserve, default_value = "energy:0.9")]
-    preserve: Preserve,
+    /// [default: energy:0.9]
+    #[arg(long, help_heading = "Method", value_name = "R|energy:SHARE", value_parser = preserve)]
+    preserve: Option<Preserve>,
     /// Number of leading directions in the compared subspace
     #[arg(short, help_heading = "Method", value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     k: usize,
@@ -92,6 +98,16 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum VectorsName {
+    /// None: values alone
+    None,
+    /// The `-k` leading ones of both sides: their spaces
+    Leading,
+    /// All: alignment, drift, and where the update lies in A's basis, too; several times the cost
+    All,
+}
+
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
@@ -99,9 +115,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     rules::check_syntax(common)?;
     let sides = open(arguments)?;
     outputs.ready(common)?;
-    let question = request(arguments).over(sides)?;
+    let mut question = request(arguments).over(sides)?;
     let (depth, weights) = (depth(arguments), question.has_weights());
-    let gate = rules::gate(common, "compare", question.columns());
+    let mut gate = rules::gate(common, "compare", question.columns());
+    if weights && arguments.vectors().is_none() && gate.as_ref().is_err_and(needs_all_vectors) {
+        question = question.with_all_vectors();
+        gate = rules::gate(common, "compare", question.columns());
+    }
     let gate = gate.map_err(|error| hint(error, arguments, weights))?;
     let filter = common.filter()?;
     let study = Arc::new(question.plan(filter.clone())?);
@@ -156,10 +176,37 @@ fn request(arguments: &Arguments) -> CompareRequest {
         depth: depth(arguments),
         names: arguments.names.map(Into::into),
         precision: arguments.precision.map(Into::into),
-        vectors: if arguments.no_vectors { Vectors::None } else { Vectors::All },
-        preserve: arguments.preserve,
+        vectors: arguments.vectors().unwrap_or(Vectors::Leading),
+        preserve: arguments.preserve.unwrap_or(Preserve::Energy(0.9)),
         top: arguments.k,
     }
+}
+
+impl Arguments {
+    /// The vectors that were asked for.
+    fn vectors(&self) -> Option<Vectors> {
+        let named = self.vectors.map(|vectors| match vectors {
+            VectorsName::None => Vectors::None,
+            VectorsName::Leading => Vectors::Leading,
+            VectorsName::All => Vectors::All,
+        });
+        match (named, self.no_vectors, self.preserve) {
+            (None, true, _) => Some(Vectors::None),
+            (None, false, Some(_)) => Some(Vectors::All),
+            (named, ..) => named,
+        }
+    }
+}
+
+/// Whether a column is unknown because it needs all singular vectors.
+fn needs_all_vectors(error: &Error) -> bool {
+    matches!(error, Error::Column { key, .. } if is_of(compare::DIRECTION_COLUMNS, key))
+}
+
+/// Whether `key` is one of these columns, in any aspect and of any side.
+fn is_of(columns: &[compare::Drift], key: &str) -> bool {
+    let metric = columns::meaning(key).map(|key| key.metric);
+    columns.iter().any(|drift| Some(&drift.column) == metric)
 }
 
 /// An error about a column that this comparison does not have says why.
@@ -168,15 +215,15 @@ fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
         return rules::without_svd(error);
     }
     let Error::Column { at, key, problem } = error else { return error };
-    let metric = columns::meaning(&key).map(|key| key.metric);
-    let is_of = |drifts: &[compare::Drift]| drifts.iter().any(|drift| Some(&drift.column) == metric);
-    let why = match (weights, arguments.no_vectors) {
-        (false, _) if is_of(compare::DRIFTS) || is_of(compare::DIRECTION_COLUMNS) => {
+    let of_all = is_of(compare::DIRECTION_COLUMNS, &key);
+    let of_vectors = of_all || is_of(compare::SUBSPACE_COLUMNS, &key);
+    let why = match (weights, arguments.vectors()) {
+        (false, _) if of_vectors || is_of(compare::DRIFTS, &key) => {
             "it needs weights on both sides, not a report"
         }
-        (true, true) if is_of(compare::DIRECTION_COLUMNS) => {
-            "it needs singular vectors; leave `--no-vectors` out"
-        }
+        (true, Some(Vectors::Leading)) if of_all => "it needs `--vectors all`",
+        (true, Some(Vectors::None)) if of_all => "it needs singular vectors: `--vectors all`",
+        (true, Some(Vectors::None)) if of_vectors => "it needs singular vectors: `--vectors leading`",
         _ => return Error::Column { at, key, problem },
     };
     let problem = format!("no column is called `{key}`; {why}");
@@ -198,14 +245,16 @@ fn warn_of_filters(sides: &Sides, common: &Common) {
 
 /// `--dry-run`: the most that may have to be done, because headers don't show what changed.
 fn dry_run(study: &Comparison, arguments: &Arguments, limits: Limits) -> Result<(), Error> {
-    let vectors = request(arguments).vectors;
-    let mut lines = plan::lines(&study.estimate(vectors), limits);
+    let mut lines = plan::lines(&study.estimate(study.question().vectors()), limits);
     if arguments.no_svd {
         return plan::print(&lines);
     }
-    if vectors == Vectors::All && study.question().sides().base().weights().is_some() {
-        let work = plan::flops(&study.estimate(Vectors::None).jobs);
-        lines.push(("", format!("{} with `--no-vectors`", plan::time(work, limits))));
+    let has_weights = study.question().has_weights();
+    let others = [(Vectors::None, "none"), (Vectors::Leading, "leading"), (Vectors::All, "all")];
+    for (vectors, name) in others.into_iter().filter(|(v, _)| has_weights && *v != study.question().vectors())
+    {
+        let work = plan::flops(&study.estimate(vectors).jobs);
+        lines.push(("", format!("{} with `--vectors {name}`", plan::time(work, limits))));
     }
     lines.push(("", "if every matrix changed; unchanged ones are only read".to_owned()));
     plan::print(&lines)

@@ -127,7 +127,7 @@ fn decade(n: i32) -> String {
     }
 }
 
-/// `x` with the digits that a neighbour `step` away differs in.
+/// `x` with the digits that a neighbor `step` away differs in.
 fn plain(x: f64, step: f64) -> String {
     let digits = -step.log10().floor();
     // −0 is 0.

@@ -48,7 +48,7 @@ pub struct CompareRequest {
     pub names: Option<Names>,
     /// How exact singular values are, if not as those of a report.
     pub precision: Option<Precision>,
-    /// Whether singular vectors are compared.
+    /// Which singular vectors are compared.
     pub vectors: Vectors,
     /// Which of the base's directions count as principal.
     pub preserve: Preserve,
@@ -72,6 +72,7 @@ pub struct Question {
     sides: Sides,
     depth: Depth,
     settings: Settings,
+    method: Method,
     /// What decides the numbers, as the report says it.
     words: Vec<(&'static str, String)>,
     vocabulary: Arc<Vocabulary>,
@@ -102,17 +103,9 @@ impl CompareRequest {
             Depth::Bytes => Method::of_bytes(&all),
             Depth::Changes | Depth::Everything => Method::shared(&all, names, precision)?,
         };
-        let pairs = depth != Depth::Bytes && all.iter().all(|side| side.weights().is_some());
         let settings =
             Settings { metrics: method.metrics, precision: method.precision, vectors, preserve, top };
-        let drifts: Vec<_> = if pairs { drifts_of(vectors).collect() } else { vec![] };
-        let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
-        let vocabulary = Arc::new(Vocabulary::new(settings.metrics, &method.columns, &drifts, &names));
-        let mut words = method.settings;
-        if pairs {
-            words.extend(pair_settings(&settings));
-        }
-        Ok(Question { columns: vocabulary.columns(), sides, depth, settings, words, vocabulary })
+        Ok(Question::new(sides, depth, settings, method))
     }
 }
 
@@ -124,6 +117,7 @@ fn pair_settings(settings: &Settings) -> Vec<(&'static str, String)> {
     };
     match settings.vectors {
         Vectors::None => vec![("vectors", "none".to_owned())],
+        Vectors::Leading => vec![("vectors", "leading".to_owned()), ("k", settings.top.to_string())],
         Vectors::All => {
             vec![("vectors", "all".to_owned()), ("k", settings.top.to_string()), ("preserve", preserve)]
         }
@@ -131,6 +125,25 @@ fn pair_settings(settings: &Settings) -> Vec<(&'static str, String)> {
 }
 
 impl Question {
+    fn new(sides: Sides, depth: Depth, settings: Settings, method: Method) -> Self {
+        let pairs = depth != Depth::Bytes && sides.all().all(|side| side.weights().is_some());
+        let drifts: Vec<_> = if pairs { drifts_of(settings.vectors).collect() } else { vec![] };
+        let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
+        let vocabulary = Arc::new(Vocabulary::new(settings.metrics, &method.columns, &drifts, &names));
+        let mut words = method.settings.clone();
+        if pairs {
+            words.extend(pair_settings(&settings));
+        }
+        Self { columns: vocabulary.columns(), sides, depth, settings, method, words, vocabulary }
+    }
+
+    /// The same with all singular vectors, for columns that need them.
+    #[must_use]
+    pub fn with_all_vectors(self) -> Self {
+        let Self { sides, depth, settings, method, .. } = self;
+        Self::new(sides, depth, Settings { vectors: Vectors::All, ..settings }, method)
+    }
+
     /// Every column, in report order.
     pub fn columns(&self) -> &[&'static Column] {
         &self.columns
@@ -139,6 +152,11 @@ impl Question {
     /// The sides.
     pub fn sides(&self) -> &Sides {
         &self.sides
+    }
+
+    /// Which singular vectors are compared.
+    pub fn vectors(&self) -> Vectors {
+        self.settings.vectors
     }
 
     /// The names of the tuned sides.
