@@ -276,7 +276,9 @@ fn shown(
         3 => 2,
         _ => 1,
     };
-    let sides = names.iter().flat_map(|name| of_each.iter().take(each).map(move |key| (*name, *key)));
+    let is_there = |key: &&&str| columns.iter().any(|column| column.means().metric.key == **key);
+    let of_each: Vec<&str> = of_each.iter().filter(is_there).take(each).copied().collect();
+    let sides = names.iter().flat_map(|name| of_each.iter().map(move |key| (*name, *key)));
     let there = |(side, metric)| {
         let is = |column: &&&'static Column| {
             let key = column.means();
