@@ -6,6 +6,7 @@ mod distinct;
 mod folding;
 mod natural;
 mod plain;
+mod role;
 mod scales;
 mod storage;
 
@@ -22,6 +23,7 @@ use crate::report::{Flag, SkipKind, Skipped};
 pub use distinct::distinct;
 pub use folding::{Fold, Folding, Folds};
 pub use natural::natural;
+pub use role::{block_and_role, without_block};
 pub use storage::{Encoding, Part};
 
 /// A tensor's element type: one we can widen or decode, or the name of one we cannot.
@@ -303,18 +305,6 @@ const MOST_SLICES: usize = 65_536;
 /// The name of the matrix that tensor `name` holds.
 pub fn bare(name: &str) -> &str {
     name.strip_suffix(".weight").unwrap_or(name)
-}
-
-/// Block number and role: `model.layers.3.mlp.up_proj` is block 3, role `mlp.up_proj`; without a number the whole name is the role.
-pub fn block_and_role(name: &str) -> (Option<u64>, String) {
-    let number = name.split('.').enumerate().find_map(|(i, part)| part.parse::<u64>().ok().map(|n| (i, n)));
-    match number {
-        Some((i, block)) if i + 1 < name.split('.').count() => {
-            (Some(block), name.split('.').skip(i + 1).collect::<Vec<_>>().join("."))
-        }
-        Some((_, block)) => (Some(block), name.to_owned()),
-        None => (None, name.to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
 pub use missing::MissingReason;
-pub use places::{Concentration, Entry, Order, Places, Reordering};
+pub use places::{Concentration, Entry, Order, Parts, Places, Reordering};
 pub use read::Meaning;
 pub use resolution::Resolution;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};

@@ -1,10 +1,11 @@
 """How often each finding speaks, on trained models and on random ones: the figures of docs/findings.md.
 
-    python3 tests/findings_rates.py target/release/svdkit MODEL ...
+    python3 tests/findings_rates.py target/release/svdkit MODEL ... [--write docs/findings.md]
 
-MODELs are checkpoints that svdkit reads, trained ones. Random matrices are made here: Gaussian, uniform by inputs and by
-Xavier's bound, as f32 and bf16. Nothing but the standard library is needed. A model that has more than four lines, a
-`problem` in a trained model, and a random matrix that is not told are printed by name.
+MODELs are checkpoints that svdkit reads, trained ones. Random matrices are made here: Gaussian, also cut at two deviations,
+uniform by inputs and by Xavier's bound, as f32 and bf16. Nothing but the standard library is needed. A model that has more
+than four lines, a `problem` in a trained model, and a random matrix that is not told are printed by name. `--write` puts the
+figures into the page, between the marks that it has for them.
 """
 
 import array
@@ -36,6 +37,9 @@ def entries(law, rows, cols):
     bound = {"uniform": 1 / math.sqrt(cols), "xavier": math.sqrt(6 / (rows + cols))}
     if law == "gaussian":
         return array.array("f", (random.gauss(0, 0.02) for _ in range(rows * cols)))
+    if law == "cut":
+        drawn = (random.gauss(0, 1) for _ in range(2 * rows * cols))
+        return array.array("f", [0.02 * x for x in drawn if abs(x) < 2][: rows * cols])
     return array.array("f", (random.uniform(-bound[law], bound[law]) for _ in range(rows * cols)))
 
 
@@ -63,50 +67,81 @@ def random_model(path, law, dtype):
     save(path, tensors)
 
 
-def main():
-    svdkit, models = sys.argv[1], sys.argv[2:]
+def trained(svdkit, models):
+    """What is found in trained models, as lines of the page."""
     lines, matrices, levels = collections.Counter(), collections.Counter(), collections.Counter()
-    total = large = read = 0
+    total = large = read = most = 0
     for model in models:
         found = report(svdkit, model)
         if found is None:
             continue
         read += 1
-        rows = found["rows"]
+        rows, findings = found["rows"], found["findings"]
         total += len(rows)
         large += sum(min(row["shape"]) >= 32 for row in rows)
-        for finding in found["findings"]:
+        most = max(most, len(findings))
+        for finding in findings:
             lines[finding["name"]] += 1
             matrices[finding["name"]] += len(finding["matrices"])
             levels[finding["level"]] += 1
-        if len(found["findings"]) > 4 or any(f["level"] == "problem" for f in found["findings"]):
-            print(f"{model}: {[(f['level'], f['name'], len(f['matrices'])) for f in found['findings']]}")
-    print(f"trained: {read} models, {total} matrices, {large} with 32 rows and columns or more")
-    print("\n| finding | models | matrices |\n|---|--:|--:|")
-    for name, count in sorted(lines.items()):
-        print(f"| `{name}` | {count} | {matrices[name]} |")
-    print(f"\nlines by level: {dict(levels)}")
+        told = [(f["level"], f["name"], f["matrices"][:3]) for f in findings]
+        flag = "  <-- look" if len(findings) > 4 or any(f["level"] == "problem" for f in findings) else ""
+        print(f"{model}: {told}{flag}")
+    page = [
+        f"{read} trained models, {total} matrices, {large} of them with 32 rows and columns or more; at most {most} lines a "
+        f"model, {levels['problem']} of level problem:",
+        "",
+        "| finding | models | matrices |",
+        "|---|--:|--:|",
+    ]
+    return page + [f"| `{name}` | {count} | {matrices[name]} |" for name, count in sorted(lines.items())]
 
+
+def untrained(svdkit):
+    """What is found in random matrices, as lines of the page."""
     random.seed(1)
-    made = told = 0
+    made = told = models = whole = 0
     others = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
-        for law in ("gaussian", "uniform", "xavier"):
+        for law in ("gaussian", "cut", "uniform", "xavier"):
             for dtype in ("F32", "BF16"):
                 path = pathlib.Path(folder) / f"{law}-{dtype}.safetensors"
                 random_model(path, law, dtype)
                 found = report(svdkit, path)
                 names = {row["name"] for row in found["rows"]}
                 made += len(names)
+                models += 1
                 for finding in found["findings"]:
                     if finding["name"] == "random-like":
                         told += len(finding["matrices"])
                         missed = names - set(finding["matrices"])
                         if missed:
                             print(f"{law} {dtype}: not told: {sorted(missed)}")
+                    elif finding["name"] == "untrained-model":
+                        whole += 1
                     else:
                         others[finding["name"]] += len(finding["matrices"]) or 1
-    print(f"random: {told} of {made} matrices are random-like; other findings: {dict(others)}")
+    return [
+        f"{made} random matrices in {models} models (Gaussian, cut Gaussian, uniform by inputs, Xavier; f32 and bf16): {told} are "
+        f"`random-like`, {whole} models are `untrained-model`, other findings: {dict(others) or 'none'}."
+    ]
+
+
+def main():
+    arguments = sys.argv[1:]
+    page = None
+    if "--write" in arguments:
+        at = arguments.index("--write")
+        page = pathlib.Path(arguments[at + 1])
+        del arguments[at : at + 2]
+    svdkit, models = arguments[0], arguments[1:]
+    text = "\n".join([*trained(svdkit, models), "", *untrained(svdkit)])
+    print(text)
+    if page:
+        first, last = "<!-- rates -->\n", "\n<!-- end of rates -->"
+        before, rest = page.read_text().split(first)
+        _, after = rest.split(last)
+        page.write_text(before + first + text + last + after)
 
 
 main()

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
-use crate::report::{Column, Meaning, Measurements, Report, Resolution, Row, SCHEMA, Skipped};
+use crate::report::{Column, Meaning, Measurements, Places, Report, Resolution, Row, SCHEMA, Skipped};
 use crate::store::Location;
 
 /// The longest report that is read: one of half a million matrices.
@@ -54,6 +54,8 @@ pub struct SavedRow {
     pub resolution: Option<Resolution>,
     /// Its numbers; none where it failed.
     pub values: Measurements,
+    /// Entries, rows and columns that findings name.
+    pub places: Places,
 }
 
 /// Whether the file at `path` may be a saved report: it begins like a JSON document and is not an index of shards.
@@ -153,6 +155,8 @@ fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
         // One of a single model: other reports are not sides.
         resolution: row.resolution.into_iter().next(),
         values: row.values,
+        // How it stood to another base is not how it stands to this one.
+        places: Places { reordering: None, parts: None, ..row.places },
         failed: row.failed,
         blake3: row.blake3,
         tied_to: row.tied_to,

@@ -72,6 +72,8 @@ fn names(common: &Common, columns: &[&'static Column]) -> Vec<&'static str> {
     let is_there = |finding: &&Definition| {
         !common.no_findings
             && (finding.of != Of::Pairs || has(&"changed"))
+            && (finding.of != Of::Updates || !has(&"changed"))
+            && (finding.of != Of::Sides || columns.iter().any(|column| column.key.contains('@')))
             && finding.evidence.iter().all(has)
     };
     FINDINGS.iter().filter(is_there).map(|finding| finding.name).collect()
@@ -141,8 +143,17 @@ fn clause(rule: Rule, filed: &FileRule, file: &SettingsFile) -> Result<Clause, E
 /// and has not this time, is not passed over: the gate would be open.
 fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> bool {
     if let Some(word) = gate::finding_of(text) {
-        let pairs = findings::definition(word).map(|definition| definition.of == Of::Pairs);
-        return pairs.is_some_and(|pairs| pairs != (command == "compare"));
+        let known = columns::metrics_of(command);
+        let is_never = |finding: &Definition| {
+            let lacks = |key: &&str| ColumnKey::parse(key, known.iter().copied()).is_none();
+            let here = match finding.of {
+                Of::Pairs | Of::Sides => command == "compare",
+                Of::Updates => command != "compare",
+                Of::Weights | Of::Anything => true,
+            };
+            !here || finding.evidence.iter().any(lacks)
+        };
+        return findings::definition(word).is_some_and(is_never);
     }
     let Some(key) = gate::key_of(text).filter(|key| columns::meaning(key).is_some()) else { return false };
     let here = ColumnKey::parse(key, columns::metrics_of(command));

@@ -8,14 +8,13 @@ use crate::report::{Level, Places};
 pub(super) const NON_FINITE: Definition = Definition {
     name: "non-finite",
     levels: &[Level::Problem],
-    of: Of::Weights,
+    of: Of::Anything,
     evidence: &["nonfinite_count"],
     look: Look::All(|side| {
         let count = |matrix: &Matrix<'_>| matrix.number("nonfinite_count").filter(|n| *n > 0.0);
         // Masks hold −∞ where nothing may be attended to.
         let is_mask = |name: &str| name.to_ascii_lowercase().contains("mask");
-        let all = side.of(Of::Weights).iter().chain(side.of(Of::Updates));
-        let rows = all.filter_map(|matrix| Some((matrix.name(), count(matrix)? as u64)));
+        let rows = side.rows().filter_map(|matrix| Some((matrix.name(), count(matrix)? as u64)));
         let others = side.report.skipped.iter().filter_map(|skipped| {
             let count = skipped.content.as_ref()?.nonfinite_count.filter(|n| *n > 0)?;
             Some((skipped.tensor.as_str(), count))
@@ -24,8 +23,7 @@ pub(super) const NON_FINITE: Definition = Definition {
         let Some((first, n)) = found.first() else { return Looked { line: None, unknown: None } };
         let (entries, are) = if *n == 1 { ("entry", "is") } else { ("entries", "are") };
         let names: Vec<&str> = found.iter().skip(1).map(|(name, _)| *name).collect();
-        let more =
-            if names.is_empty() { String::new() } else { format!("; so it is with {}", tell::list(&names)) };
+        let more = if names.is_empty() { String::new() } else { format!("; also in {}", tell::list(&names)) };
         let count = tell::count(usize::try_from(*n).unwrap_or(usize::MAX));
         let sentence = format!("{first}: {count} {entries} {are} NaN or infinite{more}.");
         let matrices = found.iter().map(|(name, _)| (*name).to_owned()).collect();

@@ -2,9 +2,12 @@
 //!
 //! Limits and how often each is wrong were measured: docs/findings.md.
 
+mod beside;
 mod bytes;
+mod intruders;
 mod peers;
 mod randomness;
+mod reordered;
 mod shape;
 mod summary;
 mod tell;
@@ -34,12 +37,16 @@ pub struct Definition {
 /// What a finding is looked for in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Of {
+    /// Whatever there is.
+    Anything,
     /// Whole weights.
     Weights,
     /// Updates of an adapter.
     Updates,
     /// Weights and what they were compared with.
     Pairs,
+    /// One of several tuned sides, beside the others.
+    Sides,
 }
 
 /// How it is looked for.
@@ -48,6 +55,8 @@ enum Look {
     Each { see: fn(&Matrix<'_>) -> Seen, tell: fn(&[Hit<'_>]) -> String },
     /// In all matrices of a side together.
     All(fn(&ModelSide<'_>) -> Looked),
+    /// In all matrices of a side and of the others.
+    Beside(fn(&ModelSide<'_>, &[&ModelSide<'_>]) -> Looked),
 }
 
 /// What a matrix says of a finding.
@@ -95,9 +104,14 @@ pub static FINDINGS: &[Definition] = &[
     randomness::BARELY_TRAINED,
     randomness::ORTHOGONAL,
     updates::UNUSED_RANK,
+    intruders::INTRUDER_DIMENSIONS,
     updates::UPDATE_DOMINATES,
-    updates::REORDERED,
+    reordered::REORDERED,
     updates::RESCALED,
+    beside::CHANGED_ALONE,
+    beside::LARGER_CHANGE,
+    beside::HIGHER_RANK_CHANGE,
+    beside::NEW_DIRECTIONS,
     updates::IDENTICAL,
 ];
 
@@ -109,10 +123,13 @@ pub fn find(report: &Report, allows: Allows<'_>) -> (Vec<Finding>, Vec<Unchecked
         return (vec![], unlooked("the columns are those of `--names weightwatcher`"));
     }
     let (mut findings, mut unchecked) = (vec![], vec![]);
-    for side in view::sides(report) {
-        for definition in FINDINGS {
-            let Looked { line, unknown } = definition.look_at(&side, allows);
-            findings.extend(line.map(|line| definition.finding(&side, line)));
+    let sides = view::sides(report);
+    for (i, side) in sides.iter().enumerate() {
+        let others: Vec<&ModelSide<'_>> =
+            sides.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| other).collect();
+        for definition in FINDINGS.iter().filter(|definition| definition.applies(side, &others)) {
+            let Looked { line, unknown } = definition.look_at(side, &others, allows);
+            findings.extend(line.map(|line| definition.finding(side, line)));
             let name = definition.name;
             unchecked.extend(unknown.map(|reason| Unchecked {
                 name: name.into(),
@@ -146,25 +163,46 @@ pub fn definition(name: &str) -> Option<&'static Definition> {
     FINDINGS.iter().find(|definition| definition.name == name)
 }
 
-/// What one finding explains is not told by another.
+/// What one finding explains is not told by another: of weights that have nothing in common, everything changed.
 fn silence(findings: &mut Vec<Finding>) {
     let sides: Vec<Option<String>> =
         findings.iter().filter(|finding| finding.name == "unrelated").map(|f| f.side.clone()).collect();
-    findings.retain(|finding| finding.name != "update-dominates" || !sides.contains(&finding.side));
+    let explained = |finding: &Finding| {
+        let of_sides = definition(&finding.name).is_some_and(|definition| definition.of == Of::Sides);
+        (of_sides || finding.name == "update-dominates") && sides.contains(&finding.side)
+    };
+    findings.retain(|finding| !explained(finding));
 }
 
 impl Definition {
-    fn look_at(&self, side: &ModelSide<'_>, allows: Allows<'_>) -> Looked {
-        match self.look {
-            Look::All(look) => {
+    /// Whether `side` has anything that it is looked for in.
+    fn applies(&self, side: &ModelSide<'_>, others: &[&ModelSide<'_>]) -> bool {
+        match self.of {
+            Of::Anything => true,
+            Of::Sides => !others.is_empty() && !side.of(Of::Pairs).is_empty(),
+            of => !side.of(of).is_empty(),
+        }
+    }
+
+    fn look_at(&self, side: &ModelSide<'_>, others: &[&ModelSide<'_>], allows: Allows<'_>) -> Looked {
+        let allowed = |line: &Line| match &line.matrices[..] {
+            [] => allows(self.name, None),
+            names => names.iter().all(|name| allows(self.name, Some(name))),
+        };
+        let lacks = self.evidence.iter().find(|key| self.of != Of::Anything && !side.has_column(key));
+        match (&self.look, lacks) {
+            (Look::All(_) | Look::Beside(_), Some(key)) => {
+                Looked { line: None, unknown: Some(format!("the report has no column `{key}`")) }
+            }
+            (Look::All(look), None) => {
                 let Looked { line, unknown } = look(side);
-                let allowed = |line: &Line| match &line.matrices[..] {
-                    [] => allows(self.name, None),
-                    names => names.iter().all(|name| allows(self.name, Some(name))),
-                };
                 Looked { line: line.filter(|line| !allowed(line)), unknown }
             }
-            Look::Each { see, tell } => {
+            (Look::Beside(look), None) => {
+                let Looked { line, unknown } = look(side, others);
+                Looked { line: line.filter(|line| !allowed(line)), unknown }
+            }
+            (Look::Each { see, tell }, _) => {
                 let (mut hits, mut unknown) = (vec![], BTreeMap::new());
                 let matrices = side.of(self.of);
                 for matrix in matrices {

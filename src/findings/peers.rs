@@ -9,6 +9,7 @@ use super::randomness::{SHORTEST, SMALL};
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
 use super::{Definition, Look, Looked, Of};
+use crate::layer::without_block;
 use crate::metric::random_effective_rank;
 use crate::notation::real;
 use crate::report::Level;
@@ -55,7 +56,7 @@ pub(super) const OUTLIER: Definition = Definition {
         let line = found.first().map(|(_, _, words)| Line {
             level: Level::Note,
             matrices: found.iter().map(|(_, matrix, _)| matrix.name().to_owned()).collect(),
-            sentence: and_more(
+            sentence: tell::and_more(
                 &format!("{words} First and last layers often differ for good reason."),
                 &found.iter().skip(1).map(|(_, matrix, _)| matrix.name()).collect::<Vec<_>>(),
             ),
@@ -75,7 +76,7 @@ pub(super) const RANK_COLLAPSED: Definition = Definition {
         let line = found.first().map(|first| Line {
             level: first.level,
             matrices: found.iter().map(|collapse| collapse.matrix.name().to_owned()).collect(),
-            sentence: and_more(
+            sentence: tell::and_more(
                 &first.words,
                 &found.iter().skip(1).map(|collapse| collapse.matrix.name()).collect::<Vec<_>>(),
             ),
@@ -142,18 +143,9 @@ fn collapses<'v>(side: &'v ModelSide<'_>) -> Vec<Collapse<'v>> {
 fn groups<'v>(side: &'v ModelSide<'_>, fewest: usize) -> Vec<Vec<&'v Matrix<'v>>> {
     let mut groups: BTreeMap<(String, [u64; 2]), Vec<&'v Matrix<'v>>> = BTreeMap::new();
     for matrix in side.of(Of::Weights).iter().filter(|matrix| matrix.is_weight()) {
-        groups.entry((role(matrix.name()), matrix.row.shape)).or_default().push(matrix);
+        groups.entry((without_block(matrix.name()), matrix.row.shape)).or_default().push(matrix);
     }
     groups.into_values().filter(|group| group.len() >= fewest).collect()
-}
-
-/// A name with its block number replaced, and nothing else: other numbers tell apart what does different things.
-fn role(name: &str) -> String {
-    let mut parts: Vec<&str> = name.split('.').collect();
-    if let Some(block) = parts.iter_mut().find(|part| part.parse::<u64>().is_ok()) {
-        *block = "*";
-    }
-    parts.join(".")
 }
 
 /// The positive values of a column in a group.
@@ -245,14 +237,6 @@ fn gap(value: f64, others: &Others<'_>, least: f64) -> Option<f64> {
     (distance > 0.0 && distance >= high.ln() - low.ln() && far).then_some(ratio)
 }
 
-fn and_more(sentence: &str, others: &[&str]) -> String {
-    match others.len() {
-        0 => sentence.to_owned(),
-        1 => format!("{sentence} So it is with {}.", others[0]),
-        n => format!("{sentence} So it is with {} more: {}.", tell::count(n), tell::list(others)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,12 +255,5 @@ mod tests {
         check(&[310.0, 305.0, 318.0, 120.0, 309.0], 4.0 / 3.0, &[]);
         check(&[5.0, 9.0, 20.0, 42.0, 80.0, 190.0], 2.0, &[]);
         check(&[10.0, 11.0, 12.0, 10.5, 11.5, 30.0], 2.0, &[5]);
-    }
-
-    #[test]
-    fn a_role_is_a_name_without_its_block_and_nothing_else() {
-        assert_eq!(role("model.layers.3.experts.7.up"), "model.layers.*.experts.7.up");
-        assert_eq!(role("encoder_layers.0.W11"), "encoder_layers.*.W11");
-        assert_eq!(role("lm_head"), "lm_head");
     }
 }

@@ -92,7 +92,7 @@ pub(super) const UNTRAINED_MODEL: Definition = Definition {
             return Looked { line: None, unknown: Some(unknown) };
         }
         let sentence = format!(
-            "This checkpoint looks freshly initialized: {} of the {} matrices that can be told cannot be told from random numbers.",
+            "This checkpoint looks freshly initialized: {} of the {} matrices that are large enough to judge look random.",
             tell::count(a),
             tell::count(b)
         );

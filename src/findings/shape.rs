@@ -80,7 +80,7 @@ pub(super) const BELOW_ROUNDING: Definition = Definition {
             let short = matrix.short_and_long().0;
             let above = matrix.number("rank_above_rounding").unwrap_or_default();
             let sentence = format!(
-                "{} of {} directions of {} are no larger than {} rounding: its condition and smallest values say nothing.",
+                "{} of {} directions of {} are no larger than {} rounding, so its condition number and smallest singular values measure rounding.",
                 tell::count((short - above) as usize),
                 tell::count(short as usize),
                 matrix.name(),

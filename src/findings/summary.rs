@@ -46,7 +46,7 @@ pub fn summary(report: &Report) -> Option<Summary> {
     let mut ranks: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for matrix in weights.iter().filter(|matrix| matrix.is_weight()) {
         let rank = matrix.number("stable_rank");
-        rank.into_iter().for_each(|rank| ranks.entry(matrix.row.role.clone()).or_default().push(rank));
+        rank.into_iter().for_each(|rank| ranks.entry(kind(&matrix.row.role)).or_default().push(rank));
     }
     Some(Summary::Own {
         parameters: report.totals.parameters,
@@ -58,6 +58,12 @@ pub fn summary(report: &Report) -> Option<Summary> {
             .filter_map(|(role, ranks)| Some((role, median(ranks)?)))
             .collect(),
     })
+}
+
+/// A role with its numbers left open: the experts of a layer are of one kind.
+fn kind(role: &str) -> String {
+    let open = |part| if str::parse::<u64>(part).is_ok() { "*" } else { part };
+    role.split('.').map(open).collect::<Vec<_>>().join(".")
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

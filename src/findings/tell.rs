@@ -1,8 +1,10 @@
 //! Sentences: one a finding, however many matrices it is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Hit;
+use super::view::Matrix;
+use crate::layer::natural;
 use crate::notation;
 use crate::report::Level;
 
@@ -19,10 +21,15 @@ const NAMED: usize = 3;
 /// The sentence of the first matrix, and after it how many others there are.
 pub(super) fn first_and_more(hits: &[Hit<'_>], sentence: &str) -> String {
     let others: Vec<&str> = hits.iter().skip(1).map(|hit| hit.matrix.name()).collect();
-    match others[..] {
+    and_more(sentence, &others)
+}
+
+/// `sentence`, and after it the others that it is true of, too.
+pub(super) fn and_more(sentence: &str, others: &[&str]) -> String {
+    match others {
         [] => sentence.to_owned(),
-        [only] => format!("{sentence} So it is with {only}."),
-        _ => format!("{sentence} So it is with {} more: {}.", count(others.len()), list(&others)),
+        [only] => format!("{sentence} Also {only}."),
+        _ => format!("{sentence} Also {} more: {}.", count(others.len()), list(others)),
     }
 }
 
@@ -55,4 +62,69 @@ pub(super) fn percent(share: f64) -> String {
 /// A number of matrices with its noun.
 pub(super) fn matrices(n: usize) -> String {
     if n == 1 { "1 matrix".to_owned() } else { format!("{} matrices", count(n)) }
+}
+
+/// Where in the model `some` of `all` are: modules that have them throughout, else roles, the most first; and which blocks,
+/// if not every one has any.
+pub(super) fn whereabouts(some: &[&Matrix<'_>], all: &[&Matrix<'_>]) -> String {
+    let module = |matrix: &Matrix<'_>| {
+        let role = &matrix.row.role;
+        role.rsplit_once('.')
+            .filter(|_| matrix.row.block.is_some())
+            .map_or(role.as_str(), |(module, _)| module)
+            .to_owned()
+    };
+    let mut modules: BTreeMap<String, [Vec<&Matrix<'_>>; 2]> = BTreeMap::new();
+    for (i, matrices) in [some, all].into_iter().enumerate() {
+        for matrix in matrices {
+            modules.entry(module(matrix)).or_default()[i].push(matrix);
+        }
+    }
+    let mut parts: Vec<(usize, String)> = vec![];
+    for (module, [some, all]) in modules.iter().filter(|(_, [some, _])| !some.is_empty()) {
+        if some.len() == all.len() {
+            parts.push((some.len(), part(some.len(), all.len(), module)));
+            continue;
+        }
+        let mut roles: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+        for (i, matrices) in [some, all].into_iter().enumerate() {
+            matrices.iter().for_each(|matrix| roles.entry(&matrix.row.role).or_default()[i] += 1);
+        }
+        let told = roles.into_iter().filter(|(_, [some, _])| *some > 0);
+        parts.extend(told.map(|(role, [some, all])| (some, part(some, all, role))));
+    }
+    parts.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| natural(&a.1, &b.1)));
+    let parts: Vec<&str> = parts.iter().map(|(_, part)| part.as_str()).collect();
+    let blocks = |matrices: &[&Matrix<'_>]| -> BTreeSet<u64> {
+        matrices.iter().filter_map(|matrix| matrix.row.block).collect()
+    };
+    let (here, there) = (blocks(some), blocks(all));
+    let of_blocks =
+        if here.is_empty() || here == there { String::new() } else { format!(", in {}", ranges(&here)) };
+    list(&parts) + &of_blocks
+}
+
+fn part(some: usize, all: usize, name: &str) -> String {
+    match (some, all) {
+        (1, 1) => name.to_owned(),
+        _ if some == all => format!("all {} of {name}", count(all)),
+        _ => format!("{} of {} {name}", count(some), count(all)),
+    }
+}
+
+/// Numbers of blocks, runs of them as ranges.
+fn ranges(blocks: &BTreeSet<u64>) -> String {
+    let mut runs: Vec<(u64, u64)> = vec![];
+    for block in blocks {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *block => *last = *block,
+            _ => runs.push((*block, *block)),
+        }
+    }
+    let run = |(first, last): &(u64, u64)| {
+        if first == last { first.to_string() } else { format!("{first}–{last}") }
+    };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    let word = if blocks.len() == 1 { "block" } else { "blocks" };
+    format!("{word} {}", list(&runs.iter().map(String::as_str).collect::<Vec<_>>()))
 }

@@ -1,28 +1,31 @@
 //! Updates of adapters, and weights beside those that they came from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
 use super::{Definition, Look, Looked, Of};
-use crate::report::{Level, Reordering, Standing};
+use crate::report::{Level, Standing};
 
 pub(super) const UNTRAINED: Definition = Definition {
     name: "untrained",
     levels: &[Level::Caution, Level::Problem],
-    of: Of::Updates,
+    of: Of::Anything,
     evidence: &["spectral_norm"],
     look: Look::All(|side| {
-        let of_adapters = adapters(side);
-        let zero: Vec<String> = of_adapters
-            .iter()
-            .filter(|matrix| matrix.number("spectral_norm") == Some(0.0))
-            .map(|matrix| matrix.name().to_owned())
-            .collect();
-        let (a, b) = (zero.len(), of_adapters.len());
+        let of_adapters: Vec<&Matrix<'_>> = side.rows().filter(|matrix| is_of_adapter(matrix)).collect();
+        let (a, b) = (of_adapters.iter().filter(|matrix| is_zero(matrix)).count(), of_adapters.len());
+        if b > 0 && side.of(Of::Pairs).is_empty() && !side.has_column("spectral_norm") {
+            return Looked {
+                line: None,
+                unknown: Some("the report has no column `spectral_norm`".to_owned()),
+            };
+        }
         if a == 0 {
             return Looked { line: None, unknown: None };
         }
+        let zero = of_adapters.iter().filter(|matrix| is_zero(matrix));
+        let zero = zero.map(|matrix| matrix.name().to_owned()).collect();
         let level = if a == b { Level::Problem } else { Level::Caution };
         let sentence = format!(
             "{} of {} updates {} exactly zero: this adapter changes nothing there.",
@@ -156,20 +159,18 @@ pub(super) const RESCALED: Definition = Definition {
     of: Of::Pairs,
     evidence: &["gain_alignment", "row_gain_ratio", "column_gain_ratio"],
     look: Look::All(|side| {
-        let found: Vec<(&Matrix<'_>, &'static str)> =
+        let found: Vec<(&Matrix<'_>, String)> =
             side.of(Of::Pairs).iter().filter_map(|matrix| Some((matrix, rescaled(matrix)?))).collect();
-        let Some((_, kind)) = found.first().copied() else { return Looked { line: None, unknown: None } };
-        let kinds: BTreeSet<&str> = found.iter().map(|(_, kind)| *kind).collect();
-        let what = if kinds.len() == 1 {
-            kind.to_owned()
-        } else {
-            kinds.into_iter().collect::<Vec<_>>().join("; others ")
-        };
+        if found.is_empty() {
+            return Looked { line: None, unknown: None };
+        }
+        let kinds: BTreeSet<&str> = found.iter().map(|(_, kind)| kind.as_str()).collect();
         let names: Vec<&str> = found.iter().map(|(matrix, _)| matrix.name()).collect();
         let sentence = format!(
-            "{} {} the base's up to a gain: {what} ({}).",
+            "{} {} the base's except for {}: {}.",
             tell::matrices(found.len()),
-            if found.len() == 1 { "is" } else { "are" },
+            if found.len() == 1 { "equals" } else { "equal" },
+            kinds.into_iter().collect::<Vec<_>>().join(" or "),
             tell::list(&names),
         );
         let matrices = names.into_iter().map(str::to_owned).collect();
@@ -177,8 +178,8 @@ pub(super) const RESCALED: Definition = Definition {
     }),
 };
 
-/// What gains make a changed matrix of its base, where these explain it to within rounding.
-fn rescaled(matrix: &Matrix<'_>) -> Option<&'static str> {
+/// How a changed matrix differs from its base, where gains explain it to within rounding.
+fn rescaled(matrix: &Matrix<'_>) -> Option<String> {
     if matrix.standing() != Some(Standing::Measured) || matrix.number("delta_frobenius_ratio")? == 0.0 {
         return None;
     }
@@ -194,11 +195,15 @@ fn rescaled(matrix: &Matrix<'_>) -> Option<&'static str> {
     let varies = |key: &str| matrix.number(key).is_some_and(|ratio| ratio > spread);
     let size = matrix.number("frobenius_norm")? / matrix.number("frobenius_norm_base")?;
     Some(match (varies("row_gain_ratio"), varies("column_gain_ratio")) {
-        (true, true) => "one for each row and each column",
-        (true, false) => "one for each row",
-        (false, true) => "one for each column",
-        (false, false) if (size - 1.0).abs() > limit.sqrt() => "one factor for all",
-        (false, false) => "all gains are 1, so it is only rounded",
+        (true, true) => "gains of rows and columns".to_owned(),
+        (true, false) => "gains of rows".to_owned(),
+        (false, true) => "gains of columns".to_owned(),
+        (false, false) if (size - 1.0).abs() > limit.sqrt() => "one factor".to_owned(),
+        (false, false) => {
+            let stored = matrix.row.storage();
+            let coarser = base.filter(|base| unexplained(base) > unexplained(stored));
+            format!("rounding to {}", coarser.unwrap_or(stored))
+        }
     })
 }
 
@@ -212,109 +217,22 @@ fn unexplained(dtype: &str) -> Option<f64> {
     }
 }
 
-pub(super) const REORDERED: Definition = Definition {
-    name: "reordered",
-    levels: &[Level::Note],
-    of: Of::Pairs,
-    evidence: &[],
-    look: Look::All(|side| {
-        let pairs = side.of(Of::Pairs);
-        let orders: Vec<(&Matrix<'_>, String)> =
-            pairs.iter().filter_map(|matrix| Some((matrix, order(matrix)?))).collect();
-        let moved = moved(pairs);
-        let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (matrix, words) in &orders {
-            kinds.entry(words.as_str()).or_default().push(matrix.name());
-        }
-        let mut parts: Vec<String> = kinds
-            .iter()
-            .map(|(words, names)| {
-                format!("{words} in {} ({})", tell::matrices(names.len()), tell::list(names))
-            })
-            .collect();
-        if let Some((name, original)) = moved.first() {
-            let more = moved.len() - 1;
-            let more = if more > 0 { format!(" and {} more", tell::count(more)) } else { String::new() };
-            parts.push(format!("{name} is the base's {original}{more}"));
-        }
-        if parts.is_empty() {
-            return Looked { line: None, unknown: None };
-        }
-        let renumbered = hidden_units(&orders);
-        let same = if renumbered.is_empty() {
-            String::new()
-        } else {
-            format!(
-                " Hidden units of {} are renumbered: the model computes the same.",
-                tell::list(&renumbered)
-            )
-        };
-        let sentence = format!(
-            "The base's entries stand in another order, proven one by one: {}.{same}",
-            parts.join("; ")
-        );
-        let names = orders.iter().map(|(matrix, _)| matrix.name()).chain(moved.iter().map(|(name, _)| *name));
-        let matrices = names.map(str::to_owned).collect();
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
-    }),
-};
-
-/// In what order a matrix holds its base's entries.
-fn order(matrix: &Matrix<'_>) -> Option<String> {
-    let Reordering { transposed, rows, columns } = matrix.row.places.reordering.as_ref()?;
-    let rows = rows.as_ref().map(|order| format!("rows {}", order.words));
-    let columns = columns.as_ref().map(|order| format!("columns {}", order.words));
-    let parts = transposed.then(|| "transposed".to_owned()).into_iter().chain(rows).chain(columns);
-    Some(parts.collect::<Vec<_>>().join(" and "))
-}
-
-/// Matrices whose bytes are those of another matrix of the base: experts renumbered, tensors renamed.
-fn moved<'v>(pairs: &'v [Matrix<'_>]) -> Vec<(&'v str, &'v str)> {
-    let mut originals: BTreeMap<&str, Option<&str>> = BTreeMap::new();
-    for matrix in pairs {
-        let hash = matrix.row.comparison.as_ref().and_then(|comparison| comparison.base_blake3.as_deref());
-        // What two matrices of the base hold tells neither.
-        hash.into_iter().for_each(|hash| {
-            originals.entry(hash).and_modify(|name| *name = None).or_insert(Some(matrix.name()));
-        });
-    }
-    let changed = pairs.iter().filter(|matrix| {
-        matches!(matrix.standing(), Some(Standing::Measured | Standing::Added))
-            && matrix.number("max_abs").is_some_and(|size| size > 0.0)
-    });
-    let original = |matrix: &'v Matrix<'_>| {
-        let name = (*originals.get(matrix.row.blake3.as_deref()?)?)?;
-        (name != matrix.name()).then(|| (matrix.name(), name))
-    };
-    changed.filter_map(original).collect()
-}
-
-/// Modules whose hidden units are renumbered: rows of some matrices and the columns of the others have one order.
-fn hidden_units<'v>(orders: &'v [(&Matrix<'_>, String)]) -> Vec<&'v str> {
-    let mut modules: BTreeMap<&str, Vec<&Reordering>> = BTreeMap::new();
-    for (matrix, _) in orders {
-        let module = matrix.name().rsplit_once('.').map_or("", |(module, _)| module);
-        modules.entry(module).or_default().extend(&matrix.row.places.reordering);
-    }
-    let is_renumbered = |parts: &[&Reordering]| {
-        let rows: BTreeSet<&str> =
-            parts.iter().filter_map(|part| Some(part.rows.as_ref()?.digest.as_str())).collect();
-        let columns: BTreeSet<&str> =
-            parts.iter().filter_map(|part| Some(part.columns.as_ref()?.digest.as_str())).collect();
-        let one_side =
-            |part: &&Reordering| !part.transposed && (part.rows.is_some() != part.columns.is_some());
-        rows.len() == 1 && rows == columns && parts.iter().all(one_side)
-    };
-    modules.into_iter().filter(|(_, parts)| is_renumbered(parts)).map(|(module, _)| module).collect()
-}
-
 /// Updates that an adapter holds as factors.
 fn adapters<'v, 'r>(side: &'v ModelSide<'r>) -> Vec<&'v Matrix<'r>> {
-    let of_adapter = |matrix: &&Matrix<'_>| {
-        let kind = matrix.row.update.as_ref().map(|update| update.kind.as_ref());
-        kind.is_some_and(|kind| !matches!(kind, "difference" | "replacement"))
-    };
-    side.of(Of::Updates).iter().filter(of_adapter).collect()
+    side.of(Of::Updates).iter().filter(|matrix| is_of_adapter(matrix)).collect()
+}
+
+fn is_of_adapter(matrix: &Matrix<'_>) -> bool {
+    let kind = matrix.row.update.as_ref().map(|update| update.kind.as_ref());
+    kind.is_some_and(|kind| !matches!(kind, "difference" | "replacement"))
+}
+
+/// Whether an update is exactly zero; a comparison measures what it makes of the base.
+fn is_zero(matrix: &Matrix<'_>) -> bool {
+    match matrix.standing() {
+        Some(standing) => standing == Standing::Unchanged,
+        None => matrix.number("spectral_norm") == Some(0.0),
+    }
 }
 
 /// `⟨W, W₀⟩/(‖W‖‖W₀‖)` from the norms of both and of their difference.

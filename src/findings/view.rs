@@ -5,6 +5,7 @@ use crate::report::{Report, Row, Standing, Value};
 use super::Of;
 
 /// A matrix of a report, seen from one side.
+#[derive(Clone)]
 pub(super) struct Matrix<'r> {
     pub(super) row: &'r Row,
     /// What its columns carry, where there are several sides.
@@ -15,8 +16,12 @@ pub(super) struct Matrix<'r> {
 pub(super) struct ModelSide<'r> {
     pub(super) report: &'r Report,
     name: Option<String>,
+    suffix: String,
     weights: Vec<Matrix<'r>>,
     updates: Vec<Matrix<'r>>,
+    pairs: Vec<Matrix<'r>>,
+    /// Rows of a comparison that are not matrices.
+    others: Vec<Matrix<'r>>,
 }
 
 /// The sides of a report, in its order.
@@ -33,17 +38,26 @@ impl<'r> ModelSide<'r> {
     fn new(report: &'r Report, name: Option<String>) -> Self {
         let suffix = name.as_ref().map_or_else(String::new, |name| format!("@{name}"));
         let compares = report.totals.compared.is_some();
-        let (mut weights, mut updates) = (vec![], vec![]);
+        let mut side =
+            Self { report, name, suffix, weights: vec![], updates: vec![], pairs: vec![], others: vec![] };
         for row in report.rows.iter().filter(|row| row.failed.is_none() && !row.values.0.is_empty()) {
-            let matrix = Matrix { row, suffix: suffix.clone() };
-            // A comparison measures what an adapter makes of its base; other commands measure the update.
-            if compares || (row.update.is_none() && report.base.is_none()) {
-                weights.push(matrix);
-            } else {
-                updates.push(matrix);
+            let matrix = Matrix { row, suffix: side.suffix.clone() };
+            let is_vector = row.stored_shape.as_ref().is_some_and(|shape| shape.len() < 2);
+            match () {
+                () if compares && is_vector => side.others.push(matrix),
+                () if compares => {
+                    // What a finding says of other weights, it says of the base.
+                    if !matches!(matrix.standing(), Some(Standing::Unchanged | Standing::Removed)) {
+                        side.weights.push(matrix.clone());
+                    }
+                    side.pairs.push(matrix);
+                }
+                // A comparison measures what an adapter makes of its base; other commands measure the update.
+                () if row.update.is_none() && report.base.is_none() => side.weights.push(matrix),
+                () => side.updates.push(matrix),
             }
         }
-        Self { report, name, weights, updates }
+        side
     }
 
     /// Its name, where there are several.
@@ -56,14 +70,45 @@ impl<'r> ModelSide<'r> {
         match of {
             Of::Weights => &self.weights,
             Of::Updates => &self.updates,
-            Of::Pairs if self.report.totals.compared.is_some() => &self.weights,
-            Of::Pairs => &[],
+            Of::Pairs | Of::Sides => &self.pairs,
+            Of::Anything => &[],
         }
+    }
+
+    /// Every row, matrices and other tensors.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Matrix<'r>> {
+        // Unchanged weights are among the pairs alone.
+        let weights = if self.pairs.is_empty() { &self.weights } else { &self.pairs };
+        weights.iter().chain(&self.updates).chain(&self.others)
+    }
+
+    /// Its name, or that of the model.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.report.model.path)
+    }
+
+    /// Whether the report has a column for this side.
+    pub(super) fn has_column(&self, key: &str) -> bool {
+        let key = key_of(key, &self.suffix);
+        self.report.columns.iter().any(|column| column.key == key)
+    }
+
+    /// Whether the comparison has other tuned sides.
+    pub(super) fn is_one_of_several(&self) -> bool {
+        self.report.tuned.len() > 1
+    }
+
+    /// Whether its numbers, or the base's, come from a saved report.
+    pub(super) fn is_saved(&self) -> bool {
+        let named = self.report.tuned.iter().find(|named| Some(&named.name) == self.name.as_ref());
+        let own = named.map_or(&self.report.model, |named| &named.source);
+        let base = self.report.base.iter();
+        base.chain([own]).any(|source| source.format == "svdkit report")
     }
 
     /// The matrix of that name.
     pub(super) fn matrix(&self, name: &str) -> Option<&Matrix<'r>> {
-        self.weights.iter().chain(&self.updates).find(|matrix| matrix.name() == name)
+        self.rows().find(|matrix| matrix.name() == name)
     }
 }
 
@@ -74,8 +119,7 @@ impl Matrix<'_> {
 
     /// The key of a column on this side.
     pub(super) fn key(&self, key: &str) -> String {
-        let base = key.ends_with("_base");
-        if base { key.to_owned() } else { format!("{key}{}", self.suffix) }
+        key_of(key, &self.suffix)
     }
 
     pub(super) fn value(&self, key: &str) -> Option<Value> {
@@ -114,9 +158,20 @@ impl Matrix<'_> {
         (a.min(b), a.max(b))
     }
 
-    /// How it stands to its base; none where nothing is compared.
+    /// How it stands to its base on this side; none where nothing is compared.
     pub(super) fn standing(&self) -> Option<Standing> {
-        self.row.comparison.as_ref().map(|comparison| comparison.status)
+        let of_all = self.row.comparison.as_ref()?.status;
+        if self.suffix.is_empty() {
+            return Some(of_all);
+        }
+        let is = |key: &str| self.number(key) == Some(1.0);
+        Some(match () {
+            () if is("added") => Standing::Added,
+            () if is("removed") => Standing::Removed,
+            () if is("reshaped") => Standing::Reshaped,
+            () if is("changed") => Standing::Measured,
+            () => Standing::Unchanged,
+        })
     }
 
     /// Whether it is a linear map, a convolution or an embedding, by its name. Scales of norms, tables of frequencies,
@@ -159,4 +214,9 @@ impl Matrix<'_> {
             _ => None,
         }
     }
+}
+
+/// The key of a column where that of a tuned side carries `suffix`.
+fn key_of(key: &str, suffix: &str) -> String {
+    if key.ends_with("_base") { key.to_owned() } else { format!("{key}{suffix}") }
 }

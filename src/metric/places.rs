@@ -36,6 +36,7 @@ impl Subject<'_> {
                 .zip(self.spectrum.ok())
                 .and_then(|(texture, spectrum)| self.leading_direction(texture, spectrum)),
             reordering: None,
+            parts: None,
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) const KURTOSIS: Metric = Metric {
         label: "kurtosis",
         format: Format::Real,
         quantity: Quantity::Matrix(Accuracy::Exact),
-        doc: "mean of w⁴ over s⁴, s² the mean of w², all-zero rows and columns left out: 3 of a normal law, 1.8 of a uniform one",
+        doc: "mean of w⁴ over s⁴, s² the mean of w², all-zero rows and columns left out: 3 for a normal distribution, 1.8 for a uniform one",
         range: "[1, m·n]",
         source: "Pearson 1905",
     },

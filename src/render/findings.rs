@@ -23,8 +23,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
         let level = finding.level.name();
         let indent = Level::Problem.name().len() + 2;
         let text = format!("{}: {}", title(finding), finding.sentence);
-        for (i, line) in wrapped(&text, look.width.saturating_sub(indent + 1).max(40)).into_iter().enumerate()
-        {
+        for (i, line) in wrapped(&text, width(look, indent)).into_iter().enumerate() {
             let start = if i == 0 { level } else { "" };
             let pad = " ".repeat(indent - start.len());
             writeln!(out, " {}{pad}{line}", look.paint.wrap(color(finding.level), start))?;
@@ -37,23 +36,24 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     Ok(())
 }
 
-/// The model in one line; none where there is nothing to sum up.
-pub(super) fn summary(report: &Report) -> Option<String> {
+/// The model in one sentence, wrapped to the width; none where there is nothing to sum up.
+pub(super) fn summary(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
     let Some(Summary::Own { alpha_fits, median_alpha, alpha_within_2_to_6, median_stable_rank, .. }) =
         &report.summary
     else {
-        return None;
+        return vec![];
     };
     // Of a few matrices the table says it all.
     if report.rows.len() < FEW {
-        return None;
+        return vec![];
     }
     let mut parts = vec![];
     if let Some((median, within)) = median_alpha.zip(*alpha_within_2_to_6) {
         parts.push(format!(
-            "median α {} of {} fits with 50 values or more, {:.0} % within 2–6",
+            "median α {} of {} {} with 50 values or more, {:.0} % within 2–6",
             notation::real(median),
             notation::count(*alpha_fits),
+            if *alpha_fits == 1 { "fit" } else { "fits" },
             100.0 * within
         ));
     }
@@ -66,7 +66,12 @@ pub(super) fn summary(report: &Report) -> Option<String> {
         let more = if median_stable_rank.len() > ROLES { ", …" } else { "" };
         parts.push(format!("median stable rank {}{more}", ranks.join(", ")));
     }
-    (!parts.is_empty()).then(|| parts.join(" · "))
+    if parts.is_empty() { vec![] } else { wrapped(&parts.join(" · "), width(look, 0)) }
+}
+
+/// The columns that are left for text after `indent` of them; a text is not broken up more than that.
+fn width(look: &TableStyle<'_>, indent: usize) -> usize {
+    look.width.saturating_sub(indent + 1).max(40)
 }
 
 /// All of them as a list.

@@ -30,8 +30,8 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
         writeln!(out, " {note}")?;
     }
     findings::write(report, look, out)?;
-    if let Some(summary) = findings::summary(report) {
-        writeln!(out, " {}", look.paint.wrap("2", &summary))?;
+    for line in findings::summary(report, look) {
+        writeln!(out, " {}", look.paint.wrap("2", &line))?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
     write_verdicts(report, look, out)

@@ -27,6 +27,21 @@ pub struct Places {
     /// The proven order in which it holds the entries of its base, if that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reordering: Option<Reordering>,
+    /// The matrices of the other side whose rows or columns it is proven to be made of, if only one side has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
+}
+
+/// What a matrix is made of, proven line by line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    /// Their names, in the order in which it begins them.
+    pub names: Vec<String>,
+    /// Whether its rows are their columns, or the other way round.
+    pub transposed: bool,
+    /// What the order of lines is called, if they do not lie one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// An order in which a matrix holds another one's entries, proven entry by entry.

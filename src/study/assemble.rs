@@ -52,7 +52,7 @@ fn complete_matrices(
         let Some(at) = task.checked_sub(count).and_then(|at| tensors.get(at)) else { continue };
         report.skipped[*at].see(match result {
             Ok(Found::Bytes(contents)) => Ok(contents.into_iter().flatten().next()),
-            Ok(Found::Matrix(_) | Found::Pair(_)) => Ok(None),
+            Ok(Found::Matrix(_) | Found::Pair(_) | Found::Parts(_)) => Ok(None),
             Err(error) => Err(failure(&error)),
         });
     }

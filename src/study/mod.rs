@@ -42,7 +42,7 @@ use matrices::header;
 pub use matrices::{Estimate, Matrices, Spectra};
 pub use mitigate::Mitigation;
 pub use rank::RankRequest;
-pub use record::{Found, FoundMatrix, FoundPair, FoundSide, Numbers, Record};
+pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Numbers, Record};
 pub use run::{Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use crate::analysis::compare::Arrangement;
 use crate::report::{Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value};
 use crate::spectrum::Spectrum;
 
@@ -29,6 +30,29 @@ pub enum Found {
     /// Of the bytes of a tensor that is not a matrix, on each side; nothing where a side has none, or where they cannot be
     /// told from those of others.
     Bytes(Vec<Option<SkippedContent>>),
+    /// Of matrices that only one side of a comparison has.
+    Parts(Vec<FoundParts>),
+}
+
+/// A row that is made of rows of the other side, all by their positions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundParts {
+    /// The row.
+    pub row: usize,
+    /// What it is made of, in the order in which it begins them.
+    pub parts: Vec<usize>,
+    /// Whether its rows are their columns, or the other way round.
+    pub transposed: bool,
+    /// What the order of lines is called, if they do not lie one after the other.
+    pub order: Option<String>,
+}
+
+impl FoundParts {
+    /// That `row` is made of some of `rows`.
+    pub(super) fn new(row: usize, made: Arrangement, rows: &[usize]) -> Self {
+        let Arrangement { parts, transposed, order } = made;
+        Self { row, parts: parts.into_iter().map(|part| rows[part]).collect(), transposed, order }
+    }
 }
 
 /// What was found of a matrix, or of an update.

@@ -6,6 +6,7 @@ mod accuracy;
 mod adapters;
 mod checkpoints;
 mod conformance;
+mod dense;
 mod dialects;
 mod drift;
 mod experts;

@@ -163,6 +163,134 @@ fn findings_are_told_in_every_format_for_people_or_not_at_all() {
     }
 }
 
+/// The one finding of that name and side.
+fn finding<'r>(report: &'r Value, name: &str, side: Option<&str>) -> Option<&'r Value> {
+    let is_it = |finding: &&Value| finding["name"] == name && finding["side"].as_str() == side;
+    list(report, "findings").iter().find(is_it)
+}
+
+fn fixture(name: &str) -> String {
+    format!("{}/{name}", Path::new(BASE).parent().unwrap().display())
+}
+
+#[test]
+fn intruders_are_counted_and_placed_in_one_line() {
+    let report = json(&["intruders", BASE, &fixture("lora-r16")]);
+    let found = finding(&report, "intruder-dimensions", None).expect("LoRA has some");
+    let counts =
+        |key: &str| list(&report, "rows").iter().map(|row| row[key].as_u64().unwrap()).collect::<Vec<u64>>();
+    let with = counts("intruder_count").iter().filter(|count| **count > 0).count();
+    assert_eq!(list(found, "matrices").len(), with);
+    let sentence = found["sentence"].as_str().unwrap();
+    let (intruders, k): (u64, u64) = (counts("intruder_count").iter().sum(), counts("k").iter().sum());
+    assert!(sentence.starts_with(&format!("{intruders} of {k} leading directions are new")), "{sentence}");
+    assert!(sentence.contains(&format!("{with} of 28 matrices have some: ")), "{sentence}");
+    assert_eq!(found["level"], "note");
+    check_exit(
+        &["intruders", BASE, &fixture("lora-r16"), "--fail-if", "finding(intruder-dimensions)"],
+        1,
+        "",
+    );
+    // Nothing is an intruder where ε lies below what chance gives, and that is said.
+    let report = json(&["intruders", BASE, &fixture("lora-r16"), "--epsilon", "0.1"]);
+    let unchecked = list(&report, "findings_unchecked").iter();
+    assert!(unchecked.filter(|one| one["name"] == "intruder-dimensions").count() == 1);
+}
+
+#[test]
+fn what_one_side_did_and_the_other_did_not_is_told_of_that_side() {
+    let (full, lora) = (fixture("full"), fixture("lora-r16"));
+    let report = json(&["compare", BASE, "--tuned", &full, "--tuned", &lora]);
+    let alone = finding(&report, "changed-alone", Some("full")).expect("LoRA leaves the embedding alone");
+    assert_eq!(alone["matrices"], serde_json::json!(["lm_head", "model.embed_tokens"]));
+    assert!(finding(&report, "changed-alone", Some("lora-r16")).is_none());
+    assert!(finding(&report, "higher-rank-change", Some("full")).is_some());
+    assert!(finding(&report, "larger-change", Some("lora-r16")).is_some());
+    assert!(finding(&report, "new-directions", Some("lora-r16")).is_some());
+    assert!(finding(&report, "new-directions", Some("full")).is_none());
+    for side in ["full", "lora-r16"] {
+        let lines = list(&report, "findings").iter().filter(|finding| finding["side"] == side).count();
+        assert!(lines <= 4, "{side}: {:?}", report["findings"]);
+    }
+    // The same side twice does nothing that the other does not.
+    let report = json(&["compare", BASE, "--tuned", &format!("a={lora}"), "--tuned", &format!("b={lora}")]);
+    for name in ["changed-alone", "larger-change", "higher-rank-change", "new-directions"] {
+        assert!(
+            finding(&report, name, Some("a")).is_none() && finding(&report, name, Some("b")).is_none(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_saved_side_has_the_findings_of_its_report_and_says_what_cannot_be_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead = planted(folder.path(), "dead.safetensors", |name, cols, mut bytes| {
+        if name == "model.layers.0.mlp.up_proj" {
+            bytes[..4 * cols].fill(0);
+        }
+        Some(bytes)
+    });
+    let saved = folder.path().join("dead.json");
+    check_exit(&["spectrum", dead.to_str().unwrap(), "-q", "-o", saved.to_str().unwrap()], 0, "");
+    let [weights, report] = [&dead, &saved].map(|side| json(&["compare", BASE, side.to_str().unwrap()]));
+    for report in [&weights, &report] {
+        let found = finding(report, "dead-rows", None).expect("two rows are zero");
+        assert!(found["sentence"].as_str().unwrap().contains("(first: 0, 1)"), "{found}");
+    }
+    let unchecked = |report: &Value, name: &str| {
+        list(report, "findings_unchecked").iter().any(|unchecked| unchecked["name"] == name)
+    };
+    for name in ["reordered", "rescaled", "unrelated", "update-dominates"] {
+        assert!(unchecked(&report, name), "{name}");
+        assert!(!unchecked(&weights, name), "{name}");
+    }
+}
+
+#[test]
+fn an_adapter_that_was_not_trained_is_told_by_itself_and_in_a_comparison() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        fs::copy(format!("{}/{file}", fixture("lora-r4")), folder.path().join(file)).unwrap();
+    }
+    let path = folder.path().join("adapter_model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: serde_json::Map<String, Value> = serde_json::from_slice(&bytes[8..start]).unwrap();
+    for (_, info) in tensors.iter().filter(|(name, _)| name.contains("lora_B")) {
+        let at = |i: usize| start + info["data_offsets"][i].as_u64().unwrap() as usize;
+        bytes[at(0)..at(1)].fill(0);
+    }
+    fs::write(&path, bytes).unwrap();
+    let adapter = folder.path().to_str().unwrap();
+    for report in [json(&["spectrum", adapter]), json(&["compare", BASE, adapter])] {
+        let found = finding(&report, "untrained", None).expect("every update is zero");
+        assert_eq!((found["level"].as_str(), list(found, "matrices").len()), (Some("problem"), 28));
+    }
+}
+
+#[test]
+fn the_page_marks_what_findings_are_about_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    // Sixteen rows again and again.
+    let path = planted(folder.path(), "collapsed.safetensors", |name, cols, mut bytes| {
+        if name == "model.layers.2.mlp.up_proj" {
+            let first = bytes[..32 * cols].to_vec();
+            bytes.chunks_mut(first.len()).for_each(|rows| rows.copy_from_slice(&first[..rows.len()]));
+        }
+        Some(bytes)
+    });
+    let page =
+        |more: &[&str]| stdout(&[&["spectrum", path.to_str().unwrap(), "--format", "html"], more].concat());
+    let found = page(&[]);
+    let (findings, first) =
+        (found.find("<h2>Findings</h2>").unwrap(), found.find("<code>rank-collapsed</code>").unwrap());
+    assert!(findings < first && first < found.find("Across the model").unwrap());
+    assert!(found.contains("class=\"strip\"") && found.contains("data-news"));
+    let plain = page(&["--no-findings"]);
+    assert!(!plain.contains("class=\"strip\"") && !plain.contains("data-news"));
+}
+
 #[test]
 fn every_finding_is_explained() {
     for definition in svdkit::findings::FINDINGS {

@@ -8,6 +8,7 @@ mod blind;
 mod command;
 mod compare;
 mod content;
+mod converted;
 mod dialects;
 mod escapes;
 mod findings;

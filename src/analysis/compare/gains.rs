@@ -39,7 +39,7 @@ pub(super) const ROW_GAIN_RATIO: Drift = Drift {
         label: "row gains",
         format: Format::Real,
         quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "largest over smallest of the row gains that explain the change best; 1 where all rows have one",
+        doc: "largest over smallest of the row gains that explain the change best; 1 where all rows have the same gain",
         range: "[1, ∞)",
         source: "Ling & Strohmer 2018, the spectral method",
     },
@@ -53,7 +53,7 @@ pub(super) const COLUMN_GAIN_RATIO: Drift = Drift {
         label: "col gains",
         format: Format::Real,
         quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "the same of the column gains",
+        doc: "the same for the column gains",
         range: "[1, ∞)",
         source: "Ling & Strohmer 2018, the spectral method",
     },
@@ -108,6 +108,7 @@ pub(super) fn gains(base: &Matrix, tuned: &Matrix) -> Result<Option<Gains>, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::Dtype;
 
     /// The matrices of the golden values: a linear congruence.
     fn uniform(rows: usize, cols: usize, seed: u32) -> Vec<f64> {
@@ -136,6 +137,8 @@ mod tests {
         let columns = map(&base, &|_, j| 1.0 + j as f64 / 10.0);
         let found = check((40, 30), &base, &columns, 1.0);
         assert!((found.rows - 1.0).abs() < 1e-9 && (found.columns - 3.9).abs() < 1e-9, "{found:?}");
+        let rounded = Matrix::rounded(40, 30, Dtype::Bf16, &columns).expect("fits").to_f64();
+        check((40, 30), &base, &rounded, 0.999_998_922_389);
         let both = map(&columns, &|i, _| 1.0 + (i % 3) as f64 / 2.0);
         let found = check((40, 30), &base, &both, 1.0);
         assert!((found.rows - 2.0).abs() < 1e-9 && (found.columns - 3.9).abs() < 1e-9, "{found:?}");

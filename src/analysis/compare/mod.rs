@@ -7,6 +7,7 @@ mod content;
 mod directions;
 mod drift;
 mod drifts;
+mod fused;
 mod gains;
 mod likeness;
 mod reordered;
@@ -35,6 +36,7 @@ use subspaces::Subspaces;
 pub use columns::{Retyped, STATUS_COLUMNS, TwoSided};
 pub use content::{BLOCK, Content, equal};
 pub use drift::Drift;
+pub use fused::{Arrangement, HashedAs, Lines, arrangement};
 pub use vocabulary::{Bytes, Fate, Half, Vocabulary};
 
 /// Columns of a pair from entries and singular values, in report order.

@@ -72,10 +72,10 @@ fn matched(base: &Grid, tuned: &Grid) -> Option<(Vec<usize>, Vec<usize>)> {
 }
 
 /// For each line of `tuned` the line of `base` of its color, in order of position among equals.
-fn paired(base: &[u128], tuned: &[u128]) -> Option<Vec<usize>> {
-    let mut places: BTreeMap<u128, Vec<usize>> = BTreeMap::new();
+pub(super) fn paired<C: Ord>(base: &[C], tuned: &[C]) -> Option<Vec<usize>> {
+    let mut places: BTreeMap<&C, Vec<usize>> = BTreeMap::new();
     for (i, color) in base.iter().enumerate().rev() {
-        places.entry(*color).or_default().push(i);
+        places.entry(color).or_default().push(i);
     }
     tuned.iter().map(|color| places.get_mut(color)?.pop()).collect()
 }
@@ -102,7 +102,7 @@ fn order(p: &[usize]) -> Option<Order> {
 }
 
 /// What an order is called: new line `i` is old line `p[i]`.
-fn words(p: &[usize]) -> String {
+pub(super) fn words(p: &[usize]) -> String {
     let starts = (0..p.len()).filter(|i| *i == 0 || p[*i] != p[i - 1] + 1);
     let block = starts.fold(p.len(), |block, i| gcd(block, gcd(i, p[i])));
     let blocks: Vec<usize> = p.iter().step_by(block).map(|from| from / block).collect();

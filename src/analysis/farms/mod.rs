@@ -29,7 +29,7 @@ pub struct Settings {
     pub window: usize,
     /// Columns over rows of a window, positive and finite.
     pub aspect: f64,
-    /// Windows along a side, at least 2; fewer if there is no room for as many.
+    /// Windows along each side, at least 2. A side too short for that many has fewer.
     pub windows_per_dim: usize,
     /// Where the tails may start.
     pub start: StartRule,

@@ -1,10 +1,10 @@
-//! What the report says in sentences, first on the page, each with the spectrum of its clearest matrix.
+//! What the report says in sentences, first on the page, each with the spectrum of its clearest matrix and its peers.
 
 use maud::{Markup, html};
 
-use super::spectra;
-use super::standout::unmeasured;
+use super::marks::unmeasured;
 use super::views::Model;
+use super::{peers, spectra};
 use crate::notation;
 use crate::report::Finding;
 
@@ -34,25 +34,31 @@ pub(super) fn findings(model: Model<'_>) -> Markup {
 }
 
 fn finding_of(model: Model<'_>, finding: &Finding) -> Markup {
-    let row = |name: &String| model.report.rows.iter().position(|row| row.name == *name);
-    let rows: Vec<usize> = finding.matrices.iter().filter_map(row).collect();
-    let first = rows.first().map(|i| &model.report.rows[*i]);
-    let values = first.map(|row| spectra::values(&row.outline)).unwrap_or_default();
+    let rows = model.marks.rows(finding);
+    let first = rows.first().copied();
+    let row = first.map(|i| &model.report.rows[i]);
+    let values = row.map(|row| spectra::values(&row.outline)).unwrap_or_default();
     html! {
         div class={"finding " (finding.level.name())} {
-            p {
-                span.level { (finding.level.name()) } " " code { (super::super::findings::title(finding)) } " "
-                (finding.sentence)
-            }
+            p { (sentence(finding)) }
             @if rows.len() > 1 || !values.is_empty() {
                 details {
                     summary { (if rows.len() == 1 { "The matrix" } else { "The matrices" }) }
                     p { @for i in rows.iter().take(MOST) { (model.link(*i)) " " }
                         @if rows.len() > MOST { "and " (notation::count((rows.len() - MOST) as u64)) " more" }
                     }
-                    @if let Some(pictures) = first.and_then(|row| spectra::pictures(row, &values)) { (pictures) }
+                    @if let Some(picture) = first.and_then(|i| peers::picture(model, finding, i)) { (picture) }
+                    @if let Some(pictures) = row.and_then(|row| spectra::pictures(row, &values)) { (pictures) }
                 }
             }
         }
+    }
+}
+
+/// The level, the name and the sentence.
+fn sentence(finding: &Finding) -> Markup {
+    html! {
+        span.level { (finding.level.name()) } " " code { (super::super::findings::title(finding)) } " "
+        (finding.sentence)
     }
 }

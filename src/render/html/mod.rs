@@ -8,9 +8,10 @@ mod cosines;
 mod detail;
 mod found;
 mod frame;
+mod marks;
 mod module_grid;
+mod peers;
 mod spectra;
-mod standout;
 mod tables;
 mod views;
 
@@ -23,30 +24,29 @@ use crate::report::{Column, Report};
 
 use super::style::TableStyle;
 use super::table;
+use marks::Marks;
 use module_grid::Kinds;
-use standout::Standing;
 use views::Model;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Most matrices with a section of their own; beyond, those with the largest deviations.
+/// Most matrices with a section of their own; of more, those with findings before the others.
 const DETAILED: usize = 400;
-/// Most rows of the table; beyond, those with the largest deviations.
+/// Most rows of the table; of more, those with findings before the others.
 const LISTED: usize = 1500;
 /// Most columns that can be plotted against depth.
 const VIEWS: usize = 24;
 
 pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     let shown: Vec<&'static Column> = super::columns(report, &look.columns).collect();
-    let keys: Vec<&str> = shown.iter().map(|column| column.key).collect();
     let kinds = Kinds::new(report);
-    let standing = Standing::new(report, &kinds, &keys);
+    let marks = Marks::new(report);
     let mut detailed = vec![false; report.rows.len()];
-    for i in foremost(report, &standing, DETAILED) {
+    for i in marks.foremost(DETAILED) {
         detailed[i] = true;
     }
-    let model = Model { report, kinds: &kinds, standing: &standing, detailed: &detailed };
+    let model = Model { report, kinds: &kinds, marks: &marks, detailed: &detailed };
     let body = body(model, &shown).into_string();
     // Nobody who writes a tensor's name can know this word, which depends on the whole page.
     let nonce = blake3::hash(body.as_bytes()).to_hex();
@@ -75,7 +75,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
 fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
     let report = model.report;
     let drawn = drawn(model, shown);
-    let listed = foremost(report, model.standing, LISTED);
+    let listed = model.marks.foremost(LISTED);
     html! {
         body {
             header {
@@ -140,14 +140,14 @@ fn verdicts(report: &Report) -> Markup {
 fn tools(model: Model<'_>, listed: usize) -> Markup {
     let all = model.report.rows.len();
     html! {
-        @if listed < all { p.note { "The " (notation::count(listed as u64)) " of " (notation::count(all as u64)) " that stand out most; JSON and CSV hold all." } }
+        @if listed < all { p.note { (notation::count(listed as u64)) " of " (notation::count(all as u64)) ", those with findings first; JSON and CSV hold all." } }
         div.tools {
             label.live { "Name " input #name type="search" placeholder="*.mlp.*" autocomplete="off"; }
             label.live { "Type " select #kind {
                 option value="" { "all" }
                 @for (i, name) in model.kinds.names.iter().enumerate() { option value=(i) { (name) } }
             } }
-            label.live { input #news type="checkbox"; " only what stands out" }
+            label.live { input #news type="checkbox"; " only with findings" }
             label { input #all type="checkbox"; " all columns" }
             span.live #count {}
         }
@@ -158,19 +158,10 @@ fn details(model: Model<'_>) -> Markup {
     let rows: Vec<usize> = (0..model.report.rows.len()).filter(|i| model.detailed[*i]).collect();
     html! {
         @if rows.len() < model.report.rows.len() {
-            p.note { "The " (rows.len()) " matrices that stand out most." }
+            p.note { (rows.len()) " of " (notation::count(model.report.rows.len() as u64)) " matrices, those with findings first." }
         }
         @for i in rows { (detail::section(model, i)) }
     }
-}
-
-/// The `most` rows that could not be measured or deviate most, in report order.
-fn foremost(report: &Report, standing: &Standing, most: usize) -> Vec<usize> {
-    let mut rows = standing.order();
-    rows.sort_by_key(|row| standout::unmeasured(&report.rows[*row]).is_none());
-    rows.truncate(most);
-    rows.sort_unstable();
-    rows
 }
 
 /// The columns that can be plotted over the model, shown ones first.
@@ -180,11 +171,11 @@ fn drawn(model: Model<'_>, shown: &[&'static Column]) -> Vec<&'static Column> {
     all.filter(|column| views::is_drawn(model, column)).take(VIEWS).collect()
 }
 
-/// The column shown first: the one in which the worst matrix deviates.
+/// The column shown first: evidence of the worst finding that has some.
 fn first(model: Model<'_>, drawn: &[&'static Column]) -> &'static str {
-    let worst = model.standing.worst().first().and_then(|row| model.standing.of(*row).first());
-    let known = worst.map(|finding| finding.column.key).filter(|key| drawn.iter().any(|c| c.key == *key));
-    known.or(drawn.first().map(|column| column.key)).unwrap_or("")
+    let mut findings = model.report.findings.iter();
+    let evidence = findings.find_map(|f| drawn.iter().find(|column| f.evidence.contains_key(column.key)));
+    evidence.or(drawn.first()).map_or("", |column| column.key)
 }
 
 /// Shows one view at a time if the browser supports it, else all of them.

@@ -28,9 +28,9 @@ pub(super) fn matrices(model: Model<'_>, listed: &[usize], shown: &[&Column]) ->
 
 fn matrix(model: Model<'_>, i: usize, columns: &[(&Column, bool)]) -> Markup {
     let row = &model.report.rows[i];
-    let news = |column: &Column| model.standing.news(i, column.key).is_some();
+    let news = |column: &Column| model.marks.is_evidence(i, column.key);
     html! {
-        tr data-row=(i) data-kind=(model.kinds.of[i]) data-news[!model.standing.of(i).is_empty()] {
+        tr data-row=(i) data-kind=(model.kinds.of[i]) data-news[!model.marks.of(i).is_empty()] {
             th { (model.link(i)) }
             td { (row.shape[0]) " × " (row.shape[1]) } td { (row.storage()) }
             @if let Some(failure) = &row.failed {

@@ -10,8 +10,8 @@ use super::super::cell::{cell, number};
 use super::super::table::shorten;
 use super::axis::{Axis, Scale, extremes};
 use super::frame::{Frame, Path, round};
+use super::marks::Marks;
 use super::module_grid::{Kinds, Spread};
-use super::standout::Standing;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 300.0;
@@ -30,7 +30,7 @@ const NAME: usize = 34;
 pub(super) struct Model<'a> {
     pub report: &'a Report,
     pub kinds: &'a Kinds,
-    pub standing: &'a Standing,
+    pub marks: &'a Marks<'a>,
     /// Which rows have a section of their own.
     pub detailed: &'a [bool],
 }
@@ -85,14 +85,14 @@ impl Grid<'_> {
         cells.filter_map(|(block, kind)| Some(self.spread(*block, *kind)?.median)).collect()
     }
 
-    /// The same without outliers, which would leave the others one color.
+    /// The same without what findings are about, which would leave the others one color.
     fn usual(&self) -> Vec<f64> {
         let cells = self.model.kinds.cells.iter().filter(|(_, rows)| !self.is_news(rows));
         cells.filter_map(|((block, kind), _)| Some(self.spread(*block, *kind)?.median)).collect()
     }
 
     fn is_news(&self, rows: &[usize]) -> bool {
-        rows.iter().any(|row| self.model.standing.news(*row, self.column.key).is_some())
+        rows.iter().any(|row| self.model.marks.is_evidence(*row, self.column.key))
     }
 
     /// The module types that are drawn as lines: those in the most blocks.
@@ -321,7 +321,7 @@ impl Colors {
                 span { @if self.beyond.0 { "≤ " } (low) }
                 @for i in 0..STEPS { i class={(self.family) (i)} {} }
                 span { @if self.beyond.1 { "≥ " } (high) @if self.axis.scale == Scale::Log { " (logarithmic)" } }
-                span.key { i.news {} " stands out from its peers" }
+                span.key { i.news {} " has a finding" }
                 span.key { i.none {} " not measured" }
             }
         }

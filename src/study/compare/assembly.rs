@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::other_tensors::OtherTensor;
 use super::standing::summary;
+use super::unpaired;
 use crate::analysis::compare::{Half, Retyped, Vocabulary};
 use crate::layer::natural;
 use crate::report::{
@@ -50,20 +51,22 @@ pub(crate) fn complete(
         let original = copies[i].map(|original| report.rows[original].name.clone());
         fill(&mut report.rows[i], (headers, &headers.retyped[i], &names), record, original, &failure);
     }
-    let others = others.into_iter().filter_map(|(at, result)| {
+    let mut more = vec![];
+    for (at, result) in others {
         let contents = match result {
+            Ok(Found::Parts(found)) => {
+                unpaired::fill(&mut report.rows, found);
+                continue;
+            }
             Ok(Found::Bytes(contents)) => Ok(contents),
-            Ok(Found::Matrix(_) | Found::Pair(_)) => return None,
+            Ok(Found::Matrix(_) | Found::Pair(_)) => continue,
             Err(error) => Err(failure(&error)),
         };
-        let other = headers.others.get(at)?;
-        Some((other.name(), other.row(&contents, &headers.vocabulary)))
-    });
-    let mut more = vec![];
-    for (name, row) in others {
-        match row {
+        // What cannot be read of matrices that only one side has is told of their own rows.
+        let Some(other) = headers.others.get(at) else { continue };
+        match other.row(&contents, &headers.vocabulary) {
             Some(row) => more.push(row),
-            None => report.unlisted.unchanged.push(name.to_owned()),
+            None => report.unlisted.unchanged.push(other.name().to_owned()),
         }
     }
     total(report, &more, headers.reused);

@@ -57,16 +57,8 @@ pub(super) fn compare_bytes(
             }
         }
         varies = varies || bytes.varies;
-        let KnownBytes { blake3, values, resolution, .. } = bytes;
-        tuned.push(FoundSide {
-            standing,
-            blake3,
-            values,
-            resolution,
-            drifts: None,
-            flags: vec![],
-            places: Places::default(),
-        });
+        let KnownBytes { blake3, values, resolution, places, .. } = bytes;
+        tuned.push(FoundSide { standing, blake3, values, resolution, drifts: None, flags: vec![], places });
     }
     let mut copied = sides.all().zip(layers).filter_map(|(side, layer)| Some(side.has_copies(layer?)));
     Ok(FoundPair {
@@ -84,6 +76,7 @@ struct KnownBytes {
     blake3: Option<String>,
     values: Option<Numbers>,
     resolution: Option<Resolution>,
+    places: Places,
     varies: bool,
 }
 
@@ -96,6 +89,7 @@ impl KnownBytes {
             blake3: row.and_then(|row| row.blake3.clone()),
             values: row.map(|row| numbers_of(&side.numbers(&row.layer.name, &columns), &columns)),
             resolution: row.and_then(|row| row.resolution.clone()),
+            places: row.map(|row| row.places.clone()).unwrap_or_default(),
             varies: false,
         }
     }
@@ -107,6 +101,7 @@ impl KnownBytes {
         let values = content.measurements(layer, vocabulary.table());
         self.blake3 = Some(content.identity.hex());
         self.values = Some(numbers_of(&values, &vocabulary.metrics()));
+        self.places = content.places(layer);
         self.varies = content.identity.varies;
         Ok(())
     }

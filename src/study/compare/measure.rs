@@ -58,7 +58,7 @@ pub(super) fn measured(
             values: Some(numbers_of(&measured.found.values, &columns)),
             drifts: measured.drifts.map(|values| Numbers(values.into_iter().map(Some).collect())),
             flags: measured.found.flags,
-            places: measured.found.places,
+            places: if sides.tuned[i].1.saved().is_some() { known.places } else { measured.found.places },
         }
     });
     Ok(FoundPair {

@@ -11,6 +11,7 @@ mod other_tensors;
 mod side;
 mod standing;
 mod tasks;
+mod unpaired;
 mod updates;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ use measure::{is_wanted, measured, measuring, read, reading, unmeasured};
 use method::Method;
 use other_tensors::OtherTensor;
 use tasks::MatrixTask;
+use unpaired::{Unpaired, unpaired};
 
 pub use assembly::PairHeaders;
 pub(super) use assembly::complete;
@@ -79,7 +81,7 @@ pub struct Question {
     columns: Vec<&'static Column>,
 }
 
-/// Its tasks: a row each for the matrices, then the other tensors.
+/// Its tasks: a row each for the matrices, then the other tensors, then the blocks that have unpaired matrices.
 pub struct Comparison {
     question: Question,
     filter: Filter,
@@ -87,6 +89,7 @@ pub struct Comparison {
     /// Names of the matrices that the filter leaves out.
     dropped: Vec<String>,
     others: Arc<Vec<OtherTensor>>,
+    unpaired: Vec<Unpaired>,
     roots: Vec<PathBuf>,
 }
 
@@ -185,7 +188,8 @@ impl Question {
         let others = Arc::new(self.sides.other_tensors(&filter, &names(&tasks)));
         let sides = self.sides.tuned.iter().map(|(_, side)| side).chain([&self.sides.base]);
         let roots = sides.flat_map(|side| side.roots.clone()).collect();
-        Ok(Comparison { question: self, filter, tasks, dropped, others, roots })
+        let unpaired = unpaired(&self.sides, &tasks);
+        Ok(Comparison { question: self, filter, tasks, dropped, others, unpaired, roots })
     }
 }
 
@@ -329,7 +333,9 @@ impl Study for Comparison {
     }
 
     fn costs(&self) -> Vec<Job> {
-        self.tasks.iter().map(reading).chain(self.others.iter().map(|other| read(other.bytes()))).collect()
+        let others = self.others.iter().map(|other| read(other.bytes()));
+        let unpaired = self.unpaired.iter().map(|block| block.cost(&self.tasks));
+        self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
     }
 
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
@@ -346,7 +352,11 @@ impl Study for Comparison {
     fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error> {
         let Question { sides, depth, settings, vocabulary, .. } = &self.question;
         let Some(row) = self.tasks.get(task) else {
-            return Ok(Step::Done(Found::Bytes(self.others[task - self.tasks.len()].read(sides)?)));
+            let after = task - self.tasks.len();
+            return Ok(Step::Done(match self.others.get(after) {
+                Some(other) => Found::Bytes(other.read(sides)?),
+                None => Found::Parts(self.unpaired[after - self.others.len()].read(sides, &self.tasks)?),
+            }));
         };
         if let Some(Found::Pair(found)) = before {
             let found = measured(sides, row, *found, (*depth, settings, vocabulary))?;
