@@ -37,7 +37,7 @@ pub fn content(source: &Catalogue, tensor: &TensorInfo) -> Result<Option<Skipped
         return tensor.bytes.map(|bytes| as_stored(source, tensor, (name, bytes))).transpose();
     }
     let Some(layer) = rows(tensor) else { return Ok(None) };
-    let content = Content::of(&source.alone(layer.clone()), &layer)?;
+    let content = Content::of_numbers(&source.alone(layer.clone()), &layer)?;
     let nonfinite_count = Some(content.nonfinite_count());
     Ok(Some(SkippedContent { blake3: content.identity.hex(), nonfinite_count }))
 }
@@ -68,10 +68,10 @@ fn as_stored(
 /// A tensor of floats, or of blocks that are decoded, as rows to be read.
 fn rows(tensor: &TensorInfo) -> Option<Layer> {
     let dtype = if let Element::Float(dtype) = tensor.element { dtype } else { Dtype::F32 };
-    // Blocks lie along the last axis.
+    // Blocks lie along the last axis; numbers may come in any parts.
     let outer = match (&tensor.element, tensor.shape.len()) {
         (Element::Coded(..), axes @ 1..) => axes - 1,
-        _ => 1,
+        _ => 0,
     };
     let product = |sides: &[usize]| sides.iter().try_fold(1, |n: usize, side| n.checked_mul(*side));
     let (outer, inner) = tensor.shape.split_at(outer.min(tensor.shape.len()));

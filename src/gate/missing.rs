@@ -113,5 +113,6 @@ pub(super) fn is_vacuous(row: &Row, column: &'static Column, why: MissingReason)
     let base = row.values.of(column.means().of(Aspect::Base));
     let nowhere =
         matches!(base, None | Some(Value::Missing(MissingReason::Absent | MissingReason::Unpaired)));
-    why == MissingReason::NoUpdate || (why == MissingReason::Absent && nowhere)
+    matches!(why, MissingReason::NoUpdate | MissingReason::NotMatrix)
+        || (why == MissingReason::Absent && nowhere)
 }

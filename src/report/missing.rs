@@ -42,6 +42,8 @@ coded! {
         Unpaired = "unpaired", "the other side has no matrix of this name and shape";
         /// The side has no such matrix.
         Absent = "absent", "there is no such matrix on this side";
+        /// It is a vector or another tensor that is not decomposed, of which only bytes are compared.
+        NotMatrix = "not_a_matrix", "not a matrix, so only its bytes are compared";
         /// Its content is unknown.
         Unseen = "unseen", "what its bytes say is not known, here or in the report of it";
         /// There is no update to take a share of.

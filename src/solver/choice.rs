@@ -48,6 +48,8 @@ pub struct Form {
     pub read_as: Dtype,
     /// What its stored type takes.
     pub precision: Precision,
+    /// The shapes of the two matrices that it is the Kronecker product of, if it is read for its values alone.
+    pub operands: Option<[(usize, usize); 2]>,
 }
 
 /// How a matrix comes.
@@ -81,6 +83,8 @@ pub enum Need<'a> {
 /// How a need is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Procedure {
+    /// By the values of two matrices: those of their Kronecker product are the products of both.
+    Kronecker,
     /// By two thin QR factorizations and the decomposition of a small square.
     Factors,
     /// By a Gram matrix that is summed while rows are read.
@@ -98,7 +102,7 @@ impl Procedure {
     pub fn route(self) -> Route {
         match self {
             Self::Stream | Self::Gram => Route::Gram,
-            Self::Factors | Self::Direct | Self::Products => Route::Direct,
+            Self::Kronecker | Self::Factors | Self::Direct | Self::Products => Route::Direct,
         }
     }
 }
@@ -106,7 +110,7 @@ impl Procedure {
 impl Form {
     /// A matrix in memory, read as `read_as`.
     pub fn whole((rows, cols): (usize, usize), read_as: Dtype, precision: Precision) -> Self {
-        Self { rows, cols, operand: Operand::Whole, read_as, precision }
+        Self { rows, cols, operand: Operand::Whole, read_as, precision, operands: None }
     }
 
     /// A matrix of a checkpoint that is read for one need alone.
@@ -118,6 +122,7 @@ impl Form {
             read_as: layer.read_as,
             // The layer's type, not the type that was read: a difference of two bf16 weights comes as doubles.
             precision: precision.of(layer.dtype),
+            operands: layer.operands,
         }
     }
 
@@ -125,7 +130,7 @@ impl Form {
     #[must_use]
     pub fn kept(self) -> Self {
         let operand = if self.operand == Operand::Rows { Operand::Whole } else { self.operand };
-        Self { operand, ..self }
+        Self { operand, operands: None, ..self }
     }
 
     /// The matrix in memory.
@@ -135,7 +140,8 @@ impl Form {
             Terms::Product(product) => (Operand::Factors(product.rank()), Dtype::F64),
             Terms::Several => (Operand::Terms, Dtype::F64),
         };
-        Self { rows: operator.rows(), cols: operator.cols(), operand, read_as, precision }
+        let (rows, cols) = (operator.rows(), operator.cols());
+        Self { rows, cols, operand, read_as, precision, operands: None }
     }
 }
 
@@ -145,6 +151,7 @@ pub fn procedure(form: &Form, need: Need<'_>) -> Procedure {
         if small || form.precision == Precision::Exact { Procedure::Direct } else { Procedure::Gram }
     };
     match (need, form.operand) {
+        (Need::Values, _) if form.operands.is_some() => Procedure::Kronecker,
         (Need::Leading(k), _) if linalg::by_products(form.rows, form.cols, k) => Procedure::Products,
         (Need::Values | Need::Windows(_) | Need::Vectors, Operand::Factors(_)) => Procedure::Factors,
         (Need::Leading(_) | Need::Vectors, _) => Procedure::Direct,
@@ -166,6 +173,13 @@ pub fn cost(form: &Form, need: Need<'_>) -> Cost {
     let procedure = procedure(form, need);
     let rank = if let Operand::Factors(rank) = operand { rank } else { rows.min(cols) };
     match (need, procedure) {
+        (Need::Values, Procedure::Kronecker) => {
+            let cost = |(rows, cols): (usize, usize)| linalg::cost(rows, cols, Dtype::F64, Route::Direct);
+            let both = form.operands.unwrap_or_default().map(cost);
+            let values = rows.min(cols) as u64;
+            let flops = both.iter().map(|cost| cost.flops).sum::<f64>() + 100.0 * values as f64;
+            Cost { flops, bytes: both.iter().map(|cost| cost.bytes).sum::<u64>() + 32 * values }
+        }
         (Need::Leading(k), Procedure::Products) => linalg::products_cost(rows, cols, k),
         (Need::Values | Need::Vectors, Procedure::Factors) => linalg::low_rank_cost(rows, cols, rank),
         (Need::Vectors | Need::Leading(_), _) => linalg::factors_cost(rows, cols),

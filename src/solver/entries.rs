@@ -6,9 +6,16 @@ use super::moments::{Moments, Spacing};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 
+/// More rows or columns than this get no sums of their own: each takes some 30 bytes.
+const MOST_LINES: usize = 1 << 21;
+
 /// Sums over the entries of one matrix, taken in blocks of rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Entries {
+    /// How many rows were taken.
+    rows: usize,
+    /// Whether rows and columns have sums.
+    by_lines: bool,
     nonfinite: usize,
     zero_rows: usize,
     max_abs: f64,
@@ -30,12 +37,22 @@ pub struct Entry {
 impl Entries {
     /// Nothing seen yet.
     pub fn new() -> Self {
+        Self { by_lines: true, ..Self::default() }
+    }
+
+    /// Nothing seen yet of a matrix of so many rows and columns, which get sums if that is not too many.
+    pub fn of_shape((rows, cols): (usize, usize)) -> Self {
+        Self { by_lines: rows.max(cols) <= MOST_LINES, ..Self::default() }
+    }
+
+    /// The same for what is not decomposed: neither rows nor columns have sums.
+    pub fn of_numbers() -> Self {
         Self::default()
     }
 
     /// Those of a whole matrix.
     pub fn of(matrix: &Matrix) -> Self {
-        let mut entries = Self::new();
+        let mut entries = Self::of_shape((matrix.rows(), matrix.cols()));
         entries.push(matrix);
         entries
     }
@@ -62,8 +79,11 @@ impl Entries {
         limit: W,
     ) {
         let zero = bits([0; N]);
-        let (cols, before) = (rows.cols(), self.moments.rows());
-        self.moments.push(rows, spacing(rows.dtype()));
+        let (cols, before) = (rows.cols(), self.rows);
+        self.rows += rows.rows();
+        if self.by_lines {
+            self.moments.push(rows, spacing(rows.dtype()));
+        }
         let mut largest = zero;
         for (i, row) in rows.bytes().chunks_exact((cols * N).max(1)).enumerate() {
             let (entries, _) = row.as_chunks::<N>();
@@ -92,6 +112,27 @@ impl Entries {
         }
     }
 
+    /// Takes a part of the next row, from column `first` on, where one row is too much at once; `zero` says whether all
+    /// before it were zeros. Whether all are.
+    pub fn push_part(&mut self, part: &Matrix, first: usize, zero: bool) -> bool {
+        let mut zero = zero;
+        for (i, value) in part.to_f64().into_iter().enumerate() {
+            zero &= value == 0.0;
+            self.nonfinite += usize::from(!value.is_finite());
+            if value.is_finite() && value.abs() > self.max_abs {
+                self.max_abs = value.abs();
+                self.largest = Some(Entry { row: self.rows, column: first + i, value });
+            }
+        }
+        zero
+    }
+
+    /// Ends a row that came in parts.
+    pub fn end_row(&mut self, zero: bool) {
+        self.rows += 1;
+        self.zero_rows += usize::from(zero);
+    }
+
     /// Entries metrics of a product, from its factors: their NaN and infinite entries, and rows that are zero.
     pub fn of_factors(product: &LowRank) -> Self {
         let both = product.left().iter().chain(product.right());
@@ -102,6 +143,12 @@ impl Entries {
             zero_rows: rows.filter(|row| nothing || row.iter().all(|x| *x == 0.0)).count(),
             ..Self::default()
         }
+    }
+
+    /// The same of a product that is not multiplied out, from what its parts say.
+    pub(super) fn of_product(nonfinite: usize, zero_rows: usize, largest: Option<Entry>) -> Self {
+        let max_abs = largest.map_or(0.0, |entry| entry.value.abs());
+        Self { nonfinite, zero_rows, max_abs, largest, ..Self::default() }
     }
 
     /// How many entries are NaN or infinite.

@@ -7,6 +7,7 @@
 mod choice;
 mod entries;
 mod held;
+mod kronecker;
 mod memo;
 mod memory;
 mod moments;
@@ -16,6 +17,7 @@ pub mod unit;
 pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, procedure};
 pub use entries::{Entries, Entry};
 pub use held::Held;
+pub use kronecker::Pair;
 pub use memo::{ContentKey, Memo, NoMemo};
 pub use memory::{all_vectors, reference, singular_values};
 pub use moments::{Moments, Oddities, Texture};

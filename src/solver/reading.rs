@@ -3,6 +3,7 @@
 use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
 use super::entries::Entries;
 use super::held::Held;
+use super::kronecker::Pair;
 use super::memo::{ContentKey, Memo};
 use super::memory::singular_values;
 use crate::error::Error;
@@ -32,6 +33,11 @@ pub fn read(
     precision: Precision,
     memo: &dyn Memo,
 ) -> Result<Reading, Error> {
+    if let Some(pair) = Pair::of(source, layer)? {
+        let (entries, identity) = (pair.entries()?, pair.identity());
+        let spectrum = finite(&entries).then(|| pair.spectrum()).transpose()?;
+        return Ok(Reading { entries, identity, spectrum });
+    }
     let form = Form::of(layer, precision);
     if procedure(&form, Need::Values) == Procedure::Stream {
         return streamed(source, layer, &form, memo);
@@ -45,7 +51,8 @@ pub fn read(
 
 /// The same in blocks of rows: the matrix is never in memory whole.
 fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
-    let (mut entries, mut fingerprint) = (Entries::new(), Fingerprint::default());
+    let (mut entries, mut fingerprint) =
+        (Entries::of_shape((layer.rows, layer.cols)), Fingerprint::default());
     let mut stream = Stream::new(layer.rows, layer.cols);
     for rows in layer.blocks(BLOCK_BYTES) {
         let rows = source.read(layer, rows)?;

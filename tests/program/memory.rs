@@ -14,6 +14,26 @@ fn tensor(name: &str, shape: &[usize]) -> crate::harness::Stored {
 }
 
 #[test]
+fn a_kronecker_product_is_measured_by_its_two_matrices() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lokr.safetensors");
+    save(&path, &[tensor("lycoris_a.lokr_w1", &[60, 70]), tensor("lycoris_a.lokr_w2", &[500, 40])]);
+    // 30,000 × 2,800 doubles would be 670 MB.
+    let report = json(&["spectrum", text(&path), "--memory", "64M"]);
+    let row = &list(&report, "rows")[0];
+    assert_eq!(row["shape"], serde_json::json!([30_000, 2_800]));
+    assert!(row["failed"].is_null() && row["spectral_norm"].as_f64().unwrap() > 0.0, "{row}");
+    // ‖A ⊗ B‖F = ‖A‖F·‖B‖F.
+    let norm = |name: &str, shape: &[usize]| {
+        let path = folder.path().join("one.safetensors");
+        save(&path, &[stored("w", "F32", shape, floats(shape.iter().product(), name.len()))]);
+        list(&json(&["spectrum", text(&path)]), "rows")[0]["frobenius_norm"].as_f64().unwrap()
+    };
+    let product = norm("lycoris_a.lokr_w1", &[60, 70]) * norm("lycoris_a.lokr_w2", &[500, 40]);
+    assert!((row["frobenius_norm"].as_f64().unwrap() / product - 1.0).abs() < 1e-12);
+}
+
+#[test]
 fn an_update_far_larger_than_its_factors_is_not_begun_beyond_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mid.safetensors");
@@ -25,6 +45,24 @@ fn an_update_far_larger_than_its_factors_is_not_begun_beyond_the_limit() {
     check_exit(&[&["spectrum", text(&path)], &memory[..]].concat(), 2, "`--memory 1G` allows that");
     let plan = stdout(&[&["spectrum", text(&path), "--dry-run"], &memory[..]].concat());
     assert!(plan.contains("refused   1 that take far more memory"), "{plan}");
+}
+
+#[test]
+fn a_row_of_any_length_is_read_in_pieces_and_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.safetensors");
+    let shape = [2, 2_200_000];
+    let entries = floats(shape[0] * shape[1], 1);
+    save(&path, &[stored("w", "F32", &shape, entries.clone())]);
+    let report = json(&["spectrum", text(&path), "--no-svd", "--memory", "16M"]);
+    let row = &list(&report, "rows")[0];
+    let largest =
+        entries.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x).abs()).fold(0.0f32, f32::max);
+    assert_eq!(row["max_abs"].as_f64(), Some(f64::from(largest)));
+    assert_eq!((&row["nonfinite_count"], &row["zero_rows"]), (&0.into(), &0.into()));
+    assert_eq!(row["missing"]["kurtosis"]["code"], "not_applicable");
+    let whole = blake3::hash(&entries).to_hex().to_string();
+    assert_eq!(row["blake3"], whole.as_str());
 }
 
 #[test]

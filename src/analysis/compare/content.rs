@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, MissingReason, Places};
-use crate::solver::Entries;
+use crate::solver::{Entries, Pair};
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// How much of a matrix is in memory at once.
@@ -24,6 +24,9 @@ impl Content {
     /// # Errors
     /// When it cannot be read.
     pub fn of(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
+        if let Some(pair) = Pair::of(source, layer)? {
+            return Ok(Self { identity: pair.identity(), entries: pair.entries()? });
+        }
         if layer.rank.is_some() {
             let factors = source.factors(layer)?;
             return Ok(Self {
@@ -31,11 +34,37 @@ impl Content {
                 entries: Entries::of_factors(&factors),
             });
         }
-        let (mut fingerprint, mut entries) = (Fingerprint::default(), Entries::new());
-        for rows in layer.blocks(BLOCK) {
-            let rows = source.read(layer, rows)?;
-            fingerprint.push(&rows);
-            entries.push(&rows);
+        Self::read(source, layer, Entries::of_shape((layer.rows, layer.cols)))
+    }
+
+    /// The same of numbers that are no matrix, of which rows and columns say nothing.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn of_numbers(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
+        Self::read(source, layer, Entries::of_numbers())
+    }
+
+    fn read(source: &Catalogue, layer: &Layer, mut entries: Entries) -> Result<Self, Error> {
+        let (mut fingerprint, entry) = (Fingerprint::default(), layer.read_as.size());
+        if layer.cols.saturating_mul(entry) <= BLOCK {
+            for rows in layer.blocks(BLOCK) {
+                let rows = source.read(layer, rows)?;
+                fingerprint.push(&rows);
+                entries.push(&rows);
+            }
+            return Ok(Self { identity: fingerprint.finish(), entries });
+        }
+        let length = BLOCK / 8 / entry;
+        for row in 0..layer.rows {
+            let mut zero = true;
+            for first in (0..layer.cols).step_by(length) {
+                let columns = first..layer.cols.min(first + length);
+                let part = source.window(layer, row..row + 1, columns)?;
+                fingerprint.push(&part);
+                zero = entries.push_part(&part, first, zero);
+            }
+            entries.end_row(zero);
         }
         Ok(Self { identity: fingerprint.finish(), entries })
     }

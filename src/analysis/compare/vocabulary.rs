@@ -143,7 +143,7 @@ impl Vocabulary {
             let told = *metric == NONFINITE_COUNT.column
                 && !matches!(value, Value::Missing(MissingReason::Unpaired | MissingReason::NotDecomposed));
             if !told && !STATUS_COLUMNS.contains(metric) {
-                *value = Value::Missing(MissingReason::Absent);
+                *value = Value::Missing(MissingReason::NotMatrix);
             }
         }
         let unseen = self.sides.iter().zip(sides).filter(|(_, fate)| fate.bytes == Bytes::Unseen);

@@ -60,7 +60,8 @@ impl Blocks {
 
     /// What their spectra cost, themselves included, of a matrix in memory.
     pub(super) fn cost(&self, whole: &Form) -> Cost {
-        let one = solver::cost(&Form { rows: self.rows, cols: self.cols, ..*whole }, Need::Values);
+        let one =
+            solver::cost(&Form { rows: self.rows, cols: self.cols, operands: None, ..*whole }, Need::Values);
         let spectra = 8 * (self.count() * self.rows.min(self.cols)) as u64;
         Cost { flops: self.count() as f64 * one.flops, bytes: spectra + one.bytes }
     }
