@@ -9,6 +9,7 @@ mod clause;
 mod findings;
 mod items;
 mod judge;
+mod lookup;
 mod missing;
 mod phrases;
 mod sums;
@@ -24,6 +25,7 @@ use crate::report::{Aspect, Column, Format};
 pub use accept::{Acceptance, Accepts, Day};
 pub use clause::Clause;
 pub use judge::Gate;
+pub use lookup::{ABOUT, column, likeliest, nearest};
 pub use missing::{MissingPolicy, reason};
 
 /// A parsed `[GLOB:] COLUMN OP NUMBER[%]`, `[GLOB:] AGGREGATE(COLUMN [OP NUMBER]) OP NUMBER[%]` or
@@ -265,34 +267,6 @@ fn percent(line: Line, column: &'static Column, columns: &[&'static Column]) -> 
     };
     let percent = notation::real(number * 100.0);
     Err(format!("{percent} % of what? `{key}` is not a share; write a number, as in `{number}`; {other}"))
-}
-
-/// The column of that key.
-///
-/// # Errors
-/// [`Error::Column`] with the nearest key.
-pub fn column(key: &str, columns: &[&'static Column]) -> Result<&'static Column, Error> {
-    let found = columns.iter().copied().find(|column| column.key == key);
-    found.ok_or_else(|| unknown(key, columns.iter().map(|column| column.key)))
-}
-
-/// `key`, if it is one of `keys`.
-///
-/// # Errors
-/// [`Error::Column`] with the one that looks most like it.
-pub fn nearest<'k>(key: &str, keys: &[&'k str]) -> Result<&'k str, Error> {
-    keys.iter().copied().find(|known| *known == key).ok_or_else(|| unknown(key, keys.iter().copied()))
-}
-
-fn unknown<'k>(key: &str, keys: impl Iterator<Item = &'k str>) -> Error {
-    let hint = likeliest(key, keys).map_or_else(String::new, |key| format!("; did you mean `{key}`?"));
-    Error::Column { at: None, key: key.to_owned(), problem: format!("no column is called `{key}`{hint}") }
-}
-
-/// The closest match for `word` in `known`, if there is one.
-pub fn likeliest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    let near = known.map(|known| (strsim::jaro_winkler(word, known), known));
-    near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7).map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod distinct;
 mod folding;
+mod inner;
 mod natural;
 mod plain;
 mod role;
@@ -22,6 +23,7 @@ use crate::report::{Flag, SkipKind, Skipped};
 
 pub use distinct::distinct;
 pub use folding::{Fold, Folding, Folds};
+pub use inner::{Purpose, purpose};
 pub use natural::natural;
 pub use role::{block_and_role, without_block};
 pub use storage::{Encoding, Part};

@@ -88,6 +88,22 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
+/// An estimated duration, no finer than estimates are: `9 s`, `40 s`, `8 min`, `3 h`.
+pub fn estimate(s: f64) -> String {
+    let whole = |x: f64| x.round().max(1.0);
+    match s {
+        _ if s < 1.0 => "1 s".to_owned(),
+        _ if s < 14.5 => format!("{:.0} s", whole(s)),
+        _ if s < 57.5 => format!("{:.0} s", 5.0 * whole(s / 5.0)),
+        _ if s < 3570.0 => format!("{:.0} min", whole(s / 60.0)),
+        _ if s < 36_000.0 => {
+            let minutes = 10 * (s / 600.0).round() as u64;
+            format!("{} h {:02} min", minutes / 60, minutes % 60)
+        }
+        _ => format!("{} h", count((s / 3600.0).round() as u64)),
+    }
+}
+
 /// A line of `width` blocks drawing `log σ` of the given descending values: full height is σ₁, nothing is σ₁/100 or less,
 /// so that the lines of different matrices compare.
 pub fn spark(values: &[f64], width: usize) -> String {
@@ -140,6 +156,8 @@ mod tests {
         assert_eq!(parameters(8_030_000_000), "8.03 B");
         assert_eq!(count(18_674), "18\u{202f}674");
         assert_eq!(seconds(3725.0), "1 h 02 min");
+        let estimates = [0.2, 8.7, 43.0, 58.0, 505.0, 3725.0, 90_000.0].map(estimate);
+        assert_eq!(estimates, ["1 s", "9 s", "45 s", "1 min", "8 min", "1 h 00 min", "25 h"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod coded;
 mod column;
 mod comparison;
+mod drawings;
 mod finding;
 mod flag;
 mod intruders;
@@ -27,6 +28,7 @@ use serde_json::Map;
 
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
+pub use drawings::{Drawings, Drawn};
 pub use finding::{Finding, Level, Unchecked};
 pub use flag::Flag;
 pub use intruders::{Direction, Group, Intruders};
@@ -188,6 +190,9 @@ pub struct Row {
     /// Up to 200 singular values with their positions, for pictures; not part of the schema.
     #[serde(skip)]
     pub outline: Vec<(usize, f64)>,
+    /// What else pictures are drawn from; not part of the schema.
+    #[serde(skip)]
+    pub drawn: Drawings,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Intruders>,

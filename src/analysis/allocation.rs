@@ -6,6 +6,50 @@
 
 use std::collections::BTreeMap;
 
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Report, Value};
+
+/// The rank that `rank --emit` gives a matrix.
+pub static ASSIGNED_RANK: Column = Column {
+    key: "assigned_rank",
+    label: "assigned",
+    format: Format::Count,
+    quantity: Quantity::Matrix(Accuracy::Exact),
+    doc: "the rank that `rank --emit peft-rank-pattern` or `kohya` writes for the matrix",
+    range: "[0, min(m, n)]",
+    source: "setting",
+};
+
+/// The share that `farms --allocate sparsity` gives a matrix.
+pub static ASSIGNED_SPARSITY: Column = Column {
+    key: "assigned_sparsity",
+    label: "prune",
+    format: Format::Share,
+    quantity: Quantity::Matrix(Accuracy::Exact),
+    doc: "the share of the entries to prune that `farms --allocate sparsity` writes for the matrix",
+    range: "[0, 1]",
+    source: "setting",
+};
+
+/// The rate that `farms --allocate lr` gives a matrix.
+pub static ASSIGNED_RATE: Column = Column {
+    key: "assigned_rate",
+    label: "rate",
+    format: Format::Real,
+    quantity: Quantity::Matrix(Accuracy::Exact),
+    doc: "the learning rate that `farms --allocate lr` writes for the matrix",
+    range: "(0, ∞)",
+    source: "setting",
+};
+
+/// Adds `column` to a report, with these values by the names of matrices.
+pub fn assign(report: &mut Report, column: &'static Column, values: &BTreeMap<&str, Value>) {
+    let none = Value::Missing(MissingReason::NotApplicable);
+    report.columns.push(column);
+    for row in report.rows.iter_mut().filter(|row| !row.values.0.is_empty()) {
+        row.values.0.push((column, values.get(row.name.as_str()).copied().unwrap_or(none)));
+    }
+}
+
 /// How to treat layers whose share would exceed 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Excess {

@@ -1,5 +1,6 @@
 //! The metrics of every command: resolves keys in rules, on the command line and in reports.
 
+use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::{farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
@@ -25,8 +26,11 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     match command {
         "spectrum" => spectrum.collect(),
         "compare" => spectrum.chain(pair).collect(),
-        "rank" => RANKS.iter().map(|metric| &metric.column).collect(),
-        "farms" => farms::FARMS.iter().map(|metric| &metric.column).collect(),
+        "rank" => RANKS.iter().map(|metric| &metric.column).chain([&ASSIGNED_RANK]).collect(),
+        "farms" => {
+            let assigned = [&ASSIGNED_SPARSITY, &ASSIGNED_RATE];
+            farms::FARMS.iter().map(|metric| &metric.column).chain(assigned).collect()
+        }
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
         _ => vec![],
     }

@@ -9,7 +9,7 @@ use crate::analysis::allocation::{Excess, Map};
 use crate::error::Error;
 use crate::study::{AllocationRequest, Gets, Per, has_range};
 
-use super::options::word;
+use super::options::{ModulesName, word};
 
 /// Decisions by layer, from its exponent.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub(super) struct Allocate {
     ///
     /// `sparsity`: how much of each matrix to prune, more where the exponent is large (AlphaPruning), `--target` on
     /// average over all entries. `lr`: a learning rate for each matrix, faster where the exponent is large (TempBalance).
-    /// Matrices outside the numbered blocks of a model, such as embeddings, get no number.
+    /// Embeddings, positions, norms, output heads and all else outside the numbered blocks of a model get no number.
     #[arg(long = "allocate", value_name = "KIND[=FILE]", value_parser = destination)]
     to: Option<Destination>,
     /// The share of all entries to prune [default: 0.7]
@@ -34,6 +34,9 @@ pub(super) struct Allocate {
     /// Treat sparsities above 1 as in another tool's code
     #[arg(long, value_name = "WHOSE", requires = "to", value_enum)]
     compat: Option<Compat>,
+    /// Which matrices get a number
+    #[arg(long, value_name = "WHICH", requires = "to", value_enum, default_value_t = ModulesName::Inner)]
+    modules: ModulesName,
     /// The base learning rate [default: 1]
     #[arg(long, value_name = "RATE", requires = "to", value_parser = rate)]
     lr: Option<f64>,
@@ -165,7 +168,7 @@ impl Allocate {
                 Gets::Rate { rate: self.lr.unwrap_or(1.0), map: map.into(), range: (low, high) }
             }
         };
-        Some(AllocationRequest { gets, per: self.per.unwrap_or(usual).into() })
+        Some(AllocationRequest { gets, per: self.per.unwrap_or(usual).into(), modules: self.modules.into() })
     }
 }
 

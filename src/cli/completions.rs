@@ -1,22 +1,31 @@
-//! `svdkit completions`: scripts that complete commands and options, from the same definitions as the help.
+//! `svdkit completions`: scripts that complete commands, options, files, columns and findings, from the definitions of the
+//! program.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Command, ValueEnum};
 use clap_complete::{Generator, Shell, generate};
 use clap_complete_nushell::Nushell;
 
-use super::{Status, print};
+use super::{Status, explain, print};
+use crate::analysis::columns::{self, Words};
 use crate::error::Error;
 
-/// Writes a completion script for a shell to stdout.
-///
-/// bash: `svdkit completions bash > ~/.local/share/bash-completion/completions/svdkit`;
-/// zsh: `svdkit completions zsh > ~/.zfunc/_svdkit`, with `~/.zfunc` in `fpath`;
-/// fish: `svdkit completions fish > ~/.config/fish/completions/svdkit.fish`.
+/// Writes a completion script for a shell to stdout. It completes commands, options, files, columns and findings.
 #[derive(Debug, Args)]
+#[command(after_help = PLACES)]
 pub(super) struct Arguments {
     /// The shell
     shell: Name,
 }
+
+const PLACES: &str = "\
+Where the script goes, then start a new shell:
+  bash        svdkit completions bash > ~/.local/share/bash-completion/completions/svdkit
+  zsh         svdkit completions zsh > ~/.zfunc/_svdkit    with `fpath+=~/.zfunc` before `compinit` in ~/.zshrc
+  fish        svdkit completions fish > ~/.config/fish/completions/svdkit.fish
+  powershell  svdkit completions powershell >> $PROFILE
+  elvish      svdkit completions elvish >> ~/.config/elvish/rc.elv
+  nushell     svdkit completions nushell > ~/.config/nushell/svdkit.nu    with `use svdkit.nu *` in config.nu";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
@@ -30,6 +39,7 @@ enum Name {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments, command: Command) -> Result<Status, Error> {
+    let command = with_names(command);
     let script = match arguments.shell {
         Name::Bash => script(Shell::Bash, command),
         Name::Zsh => script(Shell::Zsh, command),
@@ -39,6 +49,24 @@ pub(super) fn run(arguments: &Arguments, command: Command) -> Result<Status, Err
         Name::Nushell => script(Nushell, command),
     };
     print(&script).map(|()| Status::Fine)
+}
+
+/// `command`, whose options on columns know these. Only for scripts: what is typed may be written in other ways.
+fn with_names(mut command: Command) -> Command {
+    for name in ["spectrum", "compare", "rank", "farms", "intruders"] {
+        let columns = columns::metrics(name, Words::Svdkit).into_iter();
+        let derived = if name == "compare" { explain::derived() } else { vec![] };
+        let keys: Vec<&'static str> = columns.chain(derived).map(|column| column.key).collect();
+        let sort = PossibleValuesParser::new([&keys[..], &["name"]].concat());
+        let shown = PossibleValuesParser::new([&["all"], &keys[..]].concat());
+        command = command.mut_subcommand(name, |command| {
+            command
+                .mut_arg("columns", |argument| argument.value_parser(shown))
+                .mut_arg("sort", |argument| argument.value_parser(sort))
+        });
+    }
+    let names = PossibleValuesParser::new(explain::names());
+    command.mut_subcommand("explain", |command| command.mut_arg("name", |name| name.value_parser(names)))
 }
 
 fn script(shell: impl Generator, mut command: Command) -> Vec<u8> {

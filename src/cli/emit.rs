@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::render::advice::{self, Advice};
 use crate::study::{AdviceRequest, Ranks};
 
+use super::options::ModulesName;
 use super::outputs::{Outputs, Slot};
 use super::remark;
 use super::run::Finished;
@@ -19,12 +20,15 @@ use super::values::percent;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output for other tools")]
 pub(super) struct Emit {
-    /// Write KIND to FILE, or to stdout instead of the table: peft-rank-pattern, spectrum-yaml or kohya; may be repeated
+    /// Write KIND to FILE, or to stdout instead of the table: peft-rank-pattern, kappatune, spectrum-yaml, spectrum-snr
+    /// or kohya; may be repeated
     ///
     /// `peft-rank-pattern`: arguments of PEFT's LoraConfig as JSON, with a rank for each module: those of `--budget`, or
-    /// those that hold the share of the energy given by `--energy`. `spectrum-yaml`: the `unfrozen_parameters` of Spectrum
-    /// and axolotl, the `--top` of each kind of matrix by `spectrum_snr`. `kohya`: the ranks that `resize_lora.py` would
-    /// cut to, by the rules of `--resize`.
+    /// those that hold the share of the energy given by `--energy`. `kappatune`: PEFT's `target_modules` and
+    /// `target_parameters`, the `--top` with the lowest condition number. `spectrum-yaml`: the `unfrozen_parameters` of
+    /// Spectrum and axolotl, the `--top` of each kind of matrix by `spectrum_snr`. `spectrum-snr`: that ratio of every
+    /// module, the `model_snr_results/snr_results_MODEL.json` of Spectrum and axolotl. `kohya`: the ranks that
+    /// `resize_lora.py` would cut to, by the rules of `--resize`.
     #[arg(id = "emit", long, value_name = "KIND[=FILE]", value_parser = emission)]
     asked: Vec<Emission>,
     /// Average rank of a matrix; ranks go where they hold the largest share of a matrix's energy
@@ -36,9 +40,12 @@ pub(super) struct Emit {
     /// `lora_alpha` of the pattern at its rank `r`; each module gets it in proportion to its rank [default: r]
     #[arg(long, value_name = "ALPHA", requires = "emit", value_parser = factor)]
     lora_alpha: Option<f64>,
-    /// How many of each kind of matrix to train
-    #[arg(long, value_name = "PERCENT", requires = "emit", value_parser = percent, default_value = "50%")]
-    top: f64,
+    /// How many modules to train [default: 50% of each kind of matrix for spectrum-yaml, 20% of all for kappatune]
+    #[arg(long, value_name = "PERCENT", requires = "emit", value_parser = percent)]
+    top: Option<f64>,
+    /// Which modules get a rank from peft-rank-pattern and kohya; other kinds choose as their tools do
+    #[arg(long, value_name = "WHICH", requires = "emit", value_enum, default_value_t = ModulesName::Inner)]
+    modules: ModulesName,
     /// How to resize: sv_ratio=P, sv_fro=P or sv_cumulative=P, separated by commas
     #[arg(long, value_name = "RULES", requires = "emit", value_delimiter = ',', value_parser = rule)]
     resize: Vec<Rule>,
@@ -56,12 +63,16 @@ enum AdviceKind {
     RankPattern,
     Unfrozen,
     Resize,
+    Kappa,
+    Ratios,
 }
 
 impl AdviceKind {
-    const ALL: [(Self, &str); 3] = [
+    const ALL: [(Self, &str); 5] = [
         (Self::RankPattern, "peft-rank-pattern"),
+        (Self::Kappa, "kappatune"),
         (Self::Unfrozen, "spectrum-yaml"),
+        (Self::Ratios, "spectrum-snr"),
         (Self::Resize, "kohya"),
     ];
 }
@@ -112,7 +123,9 @@ impl Emit {
                 let share = energy.first().copied().unwrap_or(1.0);
                 AdviceRequest::RankPattern(Ranks::Energy(share), self.lora_alpha)
             }
-            (AdviceKind::Unfrozen, _) => AdviceRequest::Unfrozen(self.top),
+            (AdviceKind::Unfrozen, _) => AdviceRequest::Unfrozen(self.top.unwrap_or(50.0)),
+            (AdviceKind::Kappa, _) => AdviceRequest::Kappa(self.top.unwrap_or(20.0)),
+            (AdviceKind::Ratios, _) => AdviceRequest::Ratios,
             (AdviceKind::Resize, _) => AdviceRequest::Resize(self.resize.clone()),
         }
     }
@@ -136,23 +149,33 @@ pub(super) enum Spoken<'a> {
     Failed,
 }
 
-/// Writes the files, and returns the text for stdout.
+/// Writes the files. Returns the text for stdout, and the rank of each matrix where ranks are advised.
 pub(super) fn advise<'a>(
     destinations: Vec<Destination>,
     outputs: &mut Outputs,
     emit: &Emit,
     finished: &'a Finished,
     (energy, quiet): (&[f64], bool),
-) -> Spoken<'a> {
+) -> (Spoken<'a>, Vec<(&'a str, usize)>) {
     let mut spoken = Spoken::None;
+    let mut ranks = vec![];
     for Destination(kind, file) in destinations {
         let request = emit.request(kind, energy);
-        let advice = request.advise(&finished.report, &finished.spectra).map(|advised| {
-            if advised.left_out > 0 && !quiet {
-                let left = advised.left_out;
-                remark(&format!(
-                    "{kind}: without {left} matrices that are no module's `.weight` by themselves"
-                ));
+        let advised = request.advise(&finished.report, &finished.spectra, emit.modules.into());
+        let advice = advised.map(|advised| {
+            for (left, what) in [
+                (advised.no_modules, "matrices that are not a module's `.weight` by themselves"),
+                (
+                    advised.outer,
+                    "embeddings, positions, norms and output heads; `--modules all` takes them, too",
+                ),
+            ] {
+                if left > 0 && !quiet {
+                    remark(&format!("{kind}: without {left} {what}"));
+                }
+            }
+            if ranks.is_empty() {
+                ranks = advised.ranks;
             }
             advised.advice
         });
@@ -160,13 +183,15 @@ pub(super) fn advise<'a>(
             outputs.fail(error);
         }
         match (file, advice) {
-            (Some(file), Ok(advice)) => outputs.write(file, |out| advice::write(&advice, out)),
+            (Some(file), Ok(advice)) => {
+                outputs.write(file, &advice.contents(), |out| advice::write(&advice, out));
+            }
             (Some(_), Err(_)) => {}
             (None, Ok(advice)) => spoken = Spoken::Advice(advice),
             (None, Err(_)) => spoken = Spoken::Failed,
         }
     }
-    spoken
+    (spoken, ranks)
 }
 
 fn emission(text: &str) -> Result<Emission, String> {

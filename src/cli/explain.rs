@@ -4,10 +4,10 @@
 use clap::Args;
 
 use super::{Status, print};
-use crate::analysis::columns;
+use crate::analysis::columns::{self, Words};
 use crate::error::Error;
 use crate::gate;
-use crate::report::Aspect;
+use crate::report::{Aspect, Column, ColumnKey, Flag, MissingReason};
 
 /// The page that defines every column.
 const METRICS: &str = include_str!("../../docs/metrics.md");
@@ -18,43 +18,91 @@ const FINDINGS: &str = include_str!("../../docs/findings.md");
 /// Says what a column or a finding means: formula, range, how to read it, source. Without a name it lists all of them.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The key of a column, as in `--columns`, or the name of a finding
-    column: Option<String>,
+    /// A key, a header of the table, a finding, a flag of a row, the code of a missing value, or a rule
+    #[arg(value_name = "NAME", num_args = 0..)]
+    name: Vec<String>,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let text = match &arguments.column {
-        None => all() + "\n",
-        Some(wanted) if let Some((name, text)) = sections(FINDINGS).find(|(name, _)| name == wanted) => {
-            format!("{name}\n\n{}\n", text.trim())
-        }
-        Some(wanted) => {
-            let keys = keys();
-            let names: Vec<&str> =
-                keys.iter().copied().chain(sections(FINDINGS).map(|(name, _)| name)).collect();
-            let meant = columns::meaning(wanted).filter(|key| key.side.is_none());
-            let meant = meant.filter(|key| keys.contains(&key.metric.key));
-            let key = meant.map_or_else(|| gate::nearest(wanted, &names), |key| Ok(key.metric.key))?;
-            let text = sections(METRICS).find(|(found, _)| *found == key).map_or("", |(_, text)| text);
-            let compared = match meant.map(|key| key.aspect) {
-                None | Some(Aspect::Value) => None,
-                Some(Aspect::Base) => Some("the base's value in a comparison"),
-                Some(Aspect::Difference) => Some("tuned − base in a comparison"),
-                Some(Aspect::Change) => {
-                    Some("(tuned − base)/|base| in a comparison; 0 where both are equal, even if both are 0,")
-                }
-            };
-            let what = compared.map_or_else(String::new, |what| format!("{wanted}\n\n{what} of:\n\n"));
-            format!("{what}{key}\n\n{}\n", text.trim())
-        }
+    let text = match arguments.name.join(" ") {
+        name if name.is_empty() => all() + "\n",
+        name => explained(&name)?,
     };
     print(text.as_bytes()).map(|()| Status::Fine)
+}
+
+/// What the name means, or the part of a rule that names something: a header may look like a rule.
+fn explained(name: &str) -> Result<String, Error> {
+    let part = gate::finding_of(name).or_else(|| gate::key_of(name)).unwrap_or(name);
+    meaning(name).or_else(|_| meaning(part))
+}
+
+fn meaning(word: &str) -> Result<String, Error> {
+    if let Some(text) = code(word) {
+        return Ok(text);
+    }
+    if let Some((name, text)) = sections(FINDINGS).find(|(name, _)| *name == word) {
+        return Ok(format!("{name}\n\n{}\n", text.trim()));
+    }
+    let commands = ["spectrum", "compare", "rank", "farms", "intruders"];
+    let known: Vec<&'static Column> = commands.into_iter().flat_map(columns::metrics_of).collect();
+    let meant = columns::meaning(word).or_else(|| gate::column(word, &known).ok().map(Column::means));
+    let meant = meant.or_else(|| gate::column(word, &derived()).ok().map(Column::means));
+    if let Some(key) = meant {
+        let what =
+            ending(key.aspect).map_or_else(String::new, |ending| format!("{word}\n\n{ending} of:\n\n"));
+        return Ok(what + &page(key.metric));
+    }
+    let found = gate::nearest(word, &names())?;
+    let text = [METRICS, FINDINGS].into_iter().flat_map(sections).find(|(name, _)| *name == found);
+    Ok(text.map_or_else(String::new, |(name, text)| format!("{name}\n\n{}\n", text.trim())))
+}
+
+/// The columns that a comparison makes of its metrics.
+pub(super) fn derived() -> Vec<&'static Column> {
+    let metrics =
+        columns::metrics("compare", Words::Svdkit).into_iter().filter(|metric| !metric.is_of_a_pair());
+    let aspects = [Aspect::Change, Aspect::Base, Aspect::Difference];
+    let all = metrics.flat_map(|metric| aspects.map(|aspect| ColumnKey { metric, aspect, side: None }));
+    all.map(ColumnKey::column).collect()
+}
+
+/// What the page says of a column; a column of another tool has no place there.
+fn page(column: &Column) -> String {
+    let Column { key, label, doc, range, source, .. } = column;
+    let text = sections(METRICS).find(|(known, _)| known == key).map(|(_, text)| text.trim().to_owned());
+    let text = text.unwrap_or_else(|| format!("{doc}.\n\nHeader {label}. Range {range}. Source: {source}."));
+    format!("{key}\n\n{text}\n")
+}
+
+/// What an ending of a key makes of its metric.
+fn ending(aspect: Aspect) -> Option<&'static str> {
+    match aspect {
+        Aspect::Value => None,
+        Aspect::Base => Some("the base's value in a comparison"),
+        Aspect::Difference => Some("tuned − base in a comparison"),
+        Aspect::Change => {
+            Some("(tuned − base)/|base| in a comparison; 0 where both are equal, even if both are 0,")
+        }
+    }
+}
+
+/// What a code of the JSON report means.
+fn code(word: &str) -> Option<String> {
+    let flag = Flag::of_code(word).map(|flag| format!("a flag of a row: {flag}"));
+    let missing = || MissingReason::of_code(word).map(|why| format!("why a value is missing: {why}"));
+    flag.or_else(missing).map(|text| format!("{word}\n\n{text}.\n"))
 }
 
 /// The keys of all columns on the page.
 pub(super) fn keys() -> Vec<&'static str> {
     sections(METRICS).map(|(key, _)| key).collect()
+}
+
+/// The names of all columns and findings on the pages.
+pub(super) fn names() -> Vec<&'static str> {
+    keys().into_iter().chain(sections(FINDINGS).map(|(name, _)| name)).collect()
 }
 
 /// Every column and every finding with its first sentence.
@@ -77,4 +125,48 @@ fn sections(page: &'static str) -> impl Iterator<Item = (&'static str, &'static 
         let (key, text) = part.split_once("`\n")?;
         Some((key, text.split("\n## ").next().unwrap_or(text)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_printed_is_explained() {
+        let check = |name: &str, start: &str| {
+            let text = explained(name).unwrap_or_else(|error| error.to_string());
+            assert!(text.starts_with(start), "{name}: {text}");
+        };
+        check("α", "alpha\n");
+        check("KS D", "ks_distance\n");
+        check("σ₁", "spectral_norm\n");
+        check("Stable Rank", "stable_rank\n");
+        check("num_pl_spikes", "num_pl_spikes\n");
+        check("low_n_tail", "low_n_tail\n\na flag of a row");
+        check("no_tail", "no_tail\n\nwhy a value is missing");
+        check("random-like", "random-like\n");
+        check("*.mlp.*: stable_rank_change < -10%", "stable_rank_change\n\n(tuned − base)/|base|");
+        check("Δ σ₁", "Δ σ₁\n\n(tuned − base)/|base|");
+        check("max(alpha) > 6", "alpha\n");
+        check("finding(dead-rows) > 0", "dead-rows\n");
+        check("overtrained", "nothing is called `overtrained`; about that there is `alpha`");
+    }
+
+    #[test]
+    fn words_lead_to_names_that_exist() {
+        for (word, names) in gate::ABOUT {
+            for name in names {
+                assert!(explained(name).is_ok_and(|text| text.starts_with(name)), "{word}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_column_and_header_has_an_explanation() {
+        for column in columns::metrics_of("compare").into_iter().chain(columns::metrics_of("rank")) {
+            for name in [column.key, column.label] {
+                assert!(explained(name).is_ok(), "{name}");
+            }
+        }
+    }
 }

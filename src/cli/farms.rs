@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
+use crate::analysis::allocation::{ASSIGNED_RATE, ASSIGNED_SPARSITY, assign};
 use crate::analysis::farms::{Convolution, Settings};
 use crate::error::Error;
 use crate::metric::StartRule;
 use crate::notation;
 use crate::render;
+use crate::render::allocation::Allocation;
+use crate::report::Value;
 use crate::solver::Precision;
 use crate::study::{FarmsRequest, Matrices};
 
@@ -131,7 +134,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if !common.quiet {
         hint(&request, &study, common);
     }
-    let Some(Finished { report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
+    let Some(Finished { mut report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
         return Ok(Status::Fine);
     };
     let allocation = arguments.allocate.request().map(|request| request.allocate(&report)).transpose();
@@ -140,18 +143,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if let Err(error) = &allocation {
         outputs.fail(error);
     }
+    let mut shown = SHOWN.to_vec();
+    if let Ok(Some(Allocation { kind, layers, .. })) = &allocation {
+        let column = if *kind == "sparsity" { &ASSIGNED_SPARSITY } else { &ASSIGNED_RATE };
+        let values = layers.iter().map(|layer| (layer.name.as_str(), Value::Real(layer.value))).collect();
+        assign(&mut report, column, &values);
+        shown.insert(0, column.key);
+    }
     match (allocation.transpose(), file) {
         (Some(Ok(allocation)), Some(file)) => {
-            outputs.write(file, |out| render::allocation::write(&allocation, out));
+            let holds = format!(
+                "{} of {} matrices, {} left out",
+                allocation.kind.replace('_', " "),
+                notation::count(allocation.layers.len() as u64),
+                notation::count(allocation.excluded.len() as u64)
+            );
+            outputs.write(file, &holds, |out| render::allocation::write(&allocation, out));
         }
         (Some(allocation), None) => {
-            return run::deliver_with(&report, common, &SHOWN, &mut outputs, &|_, out| {
+            return run::deliver_with(&report, common, &shown, &mut outputs, &|_, out| {
                 allocation.as_ref().map_or(Ok(()), |allocation| render::allocation::write(allocation, out))
             });
         }
         (Some(Err(_)), Some(_)) | (None, _) => {}
     }
-    run::deliver(&report, common, &SHOWN, &mut outputs)
+    run::deliver(&report, common, &shown, &mut outputs)
 }
 
 fn request(arguments: &Arguments) -> FarmsRequest {
@@ -189,7 +205,7 @@ fn hint(request: &FarmsRequest, study: &Matrices, common: &Common) {
         super::remark(&format!(
             "hint: {} of work, about {}; {less}",
             notation::flops(here),
-            notation::seconds(seconds)
+            notation::estimate(seconds)
         ));
     }
 }

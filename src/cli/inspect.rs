@@ -76,7 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     };
     let look = TableStyle { formulas: formulas(arguments.csv_raw), ..look() };
     let plain = TableStyle { paint: Paint::Plain, ..look.clone() };
-    outputs.write_reports(&|format, out| write(&inventory, format, &plain, out));
+    let holds = |_| format!("{} patterns of tensors", inventory.patterns.len());
+    outputs.write_reports(&holds, &|format, out| write(&inventory, format, &plain, out));
     stdout::write(|out| write(&inventory, arguments.format.into(), &look, out))?;
     Ok(outputs.status(Status::Fine))
 }

@@ -1,21 +1,21 @@
 //! `svdkit intruders`: which leading directions of a fine-tune its base does not have.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide};
-use crate::error::Error;
+use crate::error::{Error, printable};
 use crate::study::{IntrudersRequest, Mitigation};
 use crate::writing::{CheckpointCopy, Spool};
 
 use super::locate;
 use super::model::open_pair;
-use super::options::{Common, ReadingOptions};
+use super::options::{Common, FormatName, ReadingOptions};
 use super::outputs::Outputs;
 use super::run::{self, Finished};
-use super::{Status, remark, rules};
+use super::{Status, print, remark, rules};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 7] = [
@@ -36,7 +36,11 @@ pub(super) struct Arguments {
     /// The original checkpoint
     base: PathBuf,
     /// The fine-tune: a checkpoint or an adapter
-    tuned: PathBuf,
+    #[arg(required_unless_present = "more")]
+    tuned: Option<PathBuf>,
+    /// Another fine-tune of BASE, in a table below the first; may be repeated
+    #[arg(id = "more", long = "tuned", value_name = "TUNED", help_heading = "Input")]
+    more: Vec<PathBuf>,
     /// Number of leading directions to check in each matrix
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     k: usize,
@@ -127,6 +131,25 @@ fn sweep(text: &str) -> Result<Sweep, String> {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
+    let tuned: Vec<&PathBuf> = arguments.tuned.iter().chain(&arguments.more).collect();
+    let one_only = common.format != FormatName::Table || !common.output.is_empty() || arguments.out.is_some();
+    if tuned.len() > 1 && one_only {
+        let what = "several `--tuned` make one table each; for another format, `-o` or `--mitigate`, run them one by one";
+        return Err(Error::Usage(what.to_owned()));
+    }
+    let (several, mut worst) = (tuned.len() > 1, Status::Fine);
+    for (i, tuned) in tuned.into_iter().enumerate() {
+        if several {
+            let gap = if i > 0 { "\n" } else { "" };
+            print(format!("{gap} {}\n", printable(&tuned.to_string_lossy())).as_bytes())?;
+        }
+        worst = worst.max(find(arguments, tuned, common)?);
+    }
+    Ok(worst)
+}
+
+/// Reports the intruders of one fine-tune.
+fn find(arguments: &Arguments, tuned: &Path, common: &Common) -> Result<Status, Error> {
     let request = IntrudersRequest { options: options(arguments) };
     if arguments.out.is_some() && request.options.of == Of::Delta {
         let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";
@@ -135,8 +158,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let gate = rules::gate(common, "intruders", &request.columns())?;
     let mut outputs = Outputs::new(&common.output)?;
     let opening = arguments.reading.opening()?;
-    let (opened, pairs) = open_pair(&arguments.base, &arguments.tuned, &opening)?;
-    let mitigation = mitigation(arguments)?;
+    let (opened, pairs) = open_pair(&arguments.base, tuned, &opening)?;
+    let mitigation = mitigation(arguments, tuned)?;
     if let Some(Mitigation { from, out, .. }) = &mitigation {
         CheckpointCopy::check(from, pairs.tuned().as_ref(), out)?;
         outputs.add_folder("--out", out);
@@ -163,9 +186,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 }
 
 /// The copy that is to be written, if one is.
-fn mitigation(arguments: &Arguments) -> Result<Option<Mitigation>, Error> {
+fn mitigation(arguments: &Arguments, tuned: &Path) -> Result<Option<Mitigation>, Error> {
     let Some(out) = arguments.out.clone() else { return Ok(None) };
-    let from = locate::locate(&arguments.tuned)?.local()?;
+    let from = locate::locate(tuned)?.local()?;
     Ok(Some(Mitigation { from, out, keep: arguments.mitigate.unwrap_or(1.0), rank: arguments.rank }))
 }
 

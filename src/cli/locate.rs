@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint::{self, Catalogue, Opening};
-use crate::error::Error;
-use crate::store::{Address, Cached, Location};
+use crate::error::{Error, brief, quoted};
+use crate::store::{self, Address, Cached, Location};
 #[cfg(feature = "hub")]
 use crate::store::{Hub, Remote};
 
@@ -54,6 +54,13 @@ pub(super) fn locate(typed: &Path) -> Result<Located, Error> {
     let file = |name: &str| {
         checkpoint::names_weights(name) || Path::new(name).extension().is_some_and(|end| end == "json")
     };
+    if let (None, Some(name)) = (&address, typed.to_str()) {
+        let owned = store::named(&cache(), name);
+        if !owned.is_empty() {
+            let what = "is not a path here, but the Hugging Face cache holds";
+            return Err(Error::Remote(format!("`{}` {what} {}: name it so", brief(name), quoted(&owned))));
+        }
+    }
     let says_so = typed.to_string_lossy().contains("://");
     let Some(address) = address.filter(|address| says_so || !file(&address.repository)) else {
         return here();

@@ -32,6 +32,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, printable};
@@ -89,8 +90,8 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// The status of a run without an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The status of a run without an error, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Status {
     /// Everything was measured, no rule was broken.
     Fine,
@@ -147,6 +148,10 @@ fn refuse(message: &clap::Error) -> ExitCode {
         let _ = message.print();
         return ExitCode::SUCCESS;
     }
+    if let Some(tip) = tip(message) {
+        complain(&tip);
+        return ExitCode::from(2);
+    }
     let typed = std::env::args_os().map(|word| printable(&word.to_string_lossy()));
     match Arguments::try_parse_from(typed) {
         Err(message) if message.use_stderr() => drop(message.print()),
@@ -154,6 +159,28 @@ fn refuse(message: &clap::Error) -> ExitCode {
         _ => complain("an argument holds control characters or is not UTF-8"),
     }
     ExitCode::from(2)
+}
+
+/// What to type instead, for two slips: a model without a command, and a third model.
+fn tip(message: &clap::Error) -> Option<String> {
+    let word = |kind| match message.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let command = std::env::args_os().nth(1)?.into_string().ok()?;
+    match message.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = word(ContextKind::InvalidSubcommand)?;
+            let is_model = Path::new(word).exists() || word.contains(['/', '.']);
+            is_model
+                .then(|| format!("`{word}` is not a command; to measure a model: `svdkit spectrum {word}`"))
+        }
+        ErrorKind::UnknownArgument if ["compare", "intruders"].contains(&command.as_str()) => {
+            let word = word(ContextKind::InvalidArg).filter(|word| !word.starts_with('-'))?;
+            Some(format!("`{command}` takes a base and a fine-tune; for another fine-tune: `--tuned {word}`"))
+        }
+        _ => None,
+    }
 }
 
 /// Whether `path` is a sound settings file, without anything being done with it.

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::{Catalogue, Opening, Pairs};
+use crate::checkpoint::{Catalogue, Holds, Opening, Pairs};
 use crate::error::Error;
+use crate::layer::Filter;
+use crate::pair::{self, Unpaired};
 use crate::report::Source;
 use crate::store::Location;
 use crate::study::Opened;
@@ -75,11 +77,12 @@ pub(super) fn open_pair(
     tuned: &Path,
     opening: &Opening<'_>,
 ) -> Result<(Opened, Arc<Pairs>), Error> {
-    let base = Model::open(base, &opening.of_base())?;
+    let base = open_base(base, opening)?;
     let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
     let tuned = Model::open(tuned, &opening)?;
     let roots = [tuned.roots(), base.roots()].concat();
     let pairs = Arc::new(Pairs::new(base.source, tuned.source));
+    check_related(&pairs, &base.origin.path, &tuned.origin.path)?;
     let opened = Opened {
         source: Arc::new(pairs.difference()),
         pairs: Some(Arc::clone(&pairs)),
@@ -88,4 +91,32 @@ pub(super) fn open_pair(
         roots,
     };
     Ok((opened, pairs))
+}
+
+/// The checkpoint at `path`, which something was trained from.
+fn open_base(path: &Path, opening: &Opening<'_>) -> Result<Model, Error> {
+    let base = Model::open(path, &opening.of_base())?;
+    if base.source.holds() == Holds::Updates {
+        let reason = "is an adapter, and the base has to be a checkpoint; are the two sides swapped?";
+        return Err(Error::malformed(path, reason));
+    }
+    Ok(base)
+}
+
+/// Refuses two checkpoints without a matrix of the same name; updates that fit nothing are refused with their reasons.
+fn check_related(pairs: &Pairs, base: &str, tuned: &str) -> Result<(), Error> {
+    let first =
+        |source: &Catalogue| source.select(&Filter::default()).layers.first().map(|layer| layer.name.clone());
+    let names = first(pairs.base()).zip(first(pairs.tuned()));
+    let is_named = |unpaired: &Unpaired| matches!(unpaired, Unpaired::Reshaped(_));
+    match names {
+        Some((a, b))
+            if pairs.tuned().holds() == Holds::Weights
+                && pairs.paired().is_empty()
+                && !pairs.unpaired().iter().any(is_named) =>
+        {
+            Err(Error::Usage(pair::unrelated((base, &a), (tuned, &b))))
+        }
+        _ => Ok(()),
+    }
 }

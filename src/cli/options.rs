@@ -10,9 +10,12 @@ use sysinfo::System;
 use crate::checkpoint::{Choice, Factors, Opening, QueriesKeysValues};
 use crate::engine::Limits;
 use crate::error::{Error, printable};
+use crate::gate;
 use crate::layer::{Filter, Folding};
 use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
+use crate::report::Column;
 use crate::solver::{self, Precision};
+use crate::study::Modules;
 
 use super::settings::Shared;
 use super::values::{When, filter, globs};
@@ -102,6 +105,12 @@ pub(super) struct Common {
     /// Sort rows by a column, lowest first; '-COLUMN' for highest first. Rows without a value come last
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
     pub sort: Option<String>,
+    /// Only the first N lines of the table; with `--sort`, the most extreme matrices. Machine formats have all
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub limit: Option<NonZeroUsize>,
+    /// The width of the table [default: the terminal's; in a pipe COLUMNS, or 100]
+    #[arg(long, value_name = "CHARACTERS", help_heading = "Output", value_parser = clap::value_parser!(u16).range(40..))]
+    pub width: Option<u16>,
     /// How the table shows eight or more experts
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = ExpertRows::Fold, help_heading = "Output")]
     pub experts: ExpertRows,
@@ -134,18 +143,22 @@ pub(super) struct Common {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FormatName {
     /// A table for the terminal
+    #[value(alias = "txt")]
     Table,
     /// The whole report, one row a line
     Json,
     /// One JSON object a line
+    #[value(alias = "ndjson")]
     Jsonl,
     /// One line a matrix
     Csv,
     /// For a pull request or a job summary
+    #[value(alias = "md")]
     Markdown,
     /// One page for a browser, with plots; needs no network
     Html,
     /// JUnit XML for build servers: a suite for each rule
+    #[value(alias = "xml")]
     Junit,
     /// GitHub annotations: the ten worst rows
     Github,
@@ -196,6 +209,24 @@ impl From<PrecisionName> for Precision {
     }
 }
 
+/// Which modules get a rank, a sparsity or a learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ModulesName {
+    /// Those inside of the model: no embeddings, positions, norms stored as matrices, output heads
+    Inner,
+    /// All
+    All,
+}
+
+impl From<ModulesName> for Modules {
+    fn from(name: ModulesName) -> Self {
+        match name {
+            ModulesName::Inner => Self::Inner,
+            ModulesName::All => Self::All,
+        }
+    }
+}
+
 /// A choice as the user types it.
 pub(super) fn word(choice: &impl ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -205,6 +236,10 @@ pub(super) fn word(choice: &impl ValueEnum) -> String {
 const PLAIN_WIDTH: usize = 100;
 /// A wider table is not easier to read: more columns come only up to here.
 const WIDEST: usize = 160;
+/// So many rows are listed below a rule; `--verbose` lists all.
+const OFFENDERS: usize = 10;
+/// No table fits into less.
+const NARROWEST: usize = 40;
 
 impl Common {
     /// The same completed from `svdkit.toml`; its color applies to everything printed from now on.
@@ -229,21 +264,35 @@ impl Common {
         limits(&self.shared)
     }
 
-    /// The table's style on stdout.
-    pub(super) fn look<'a>(&'a self, shown: &'a [&'a str], all: &'a [&'a str]) -> TableStyle<'a> {
+    /// The table's style on stdout. The column that rows are sorted by is shown first.
+    pub(super) fn look<'a>(&self, shown: &[&'a str], all: &[&'static Column]) -> TableStyle<'a> {
+        let width = self.width.map(usize::from).or_else(width);
+        let key = |word: &str| gate::column(word, all).ok().map(|column| column.key);
         TableStyle {
             columns: match self.columns.as_slice() {
-                [] => shown.to_vec(),
-                [word] if word == "all" => all.to_vec(),
-                keys => keys.iter().map(String::as_str).collect(),
+                [] => {
+                    let first =
+                        self.sort.as_deref().and_then(|sort| key(sort.strip_prefix('-').unwrap_or(sort)));
+                    let rest = shown.iter().copied().filter(|key| Some(*key) != first);
+                    first.into_iter().chain(rest).collect()
+                }
+                [word] if word == "all" => all.iter().map(|column| column.key).collect(),
+                words => words.iter().filter_map(|word| key(word)).collect(),
             },
-            overflow: if self.columns.is_empty() { Overflow::Drop } else { Overflow::Keep },
+            overflow: match (self.columns.is_empty(), width) {
+                (true, _) => Overflow::Drop,
+                (false, Some(_)) => Overflow::Split,
+                (false, None) => Overflow::Keep,
+            },
             layout: if self.sort.is_some() { Layout::Flat } else { Layout::Grouped },
+            limit: self.limit.map(NonZeroUsize::get),
+            offenders: if self.verbose { usize::MAX } else { OFFENDERS },
             experts: match self.experts {
                 ExpertRows::Fold => Experts::Folded,
                 ExpertRows::All => Experts::Apart,
             },
             formulas: formulas(self.csv_raw),
+            width: width.unwrap_or(PLAIN_WIDTH),
             ..look()
         }
     }
@@ -254,16 +303,24 @@ pub(super) fn formulas(raw: bool) -> Formulas {
     if raw { Formulas::Kept } else { Formulas::Defused }
 }
 
+/// The width of the terminal, or the one that COLUMNS names for a pipe.
+fn width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    match terminal_size::terminal_size_of(&stdout).filter(|_| stdout.is_terminal()) {
+        Some((width, _)) => Some(usize::from(width.0).min(WIDEST)),
+        None => std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width >= NARROWEST),
+    }
+}
+
 /// How stdout likes to be written to, whatever it gets.
 pub(super) fn look() -> TableStyle<'static> {
-    let stdout = std::io::stdout();
-    let width = terminal_size::terminal_size_of(&stdout)
-        .map_or(PLAIN_WIDTH, |(width, _)| usize::from(width.0).min(WIDEST));
-    let painted = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+    let painted = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     TableStyle {
-        width: if stdout.is_terminal() { width } else { PLAIN_WIDTH },
+        width: width().unwrap_or(PLAIN_WIDTH),
         columns: vec![],
         overflow: Overflow::Drop,
+        limit: None,
+        offenders: OFFENDERS,
         layout: Layout::Grouped,
         paint: if painted { Paint::Color } else { Paint::Plain },
         unchanged: Unchanged::Shown,

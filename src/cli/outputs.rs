@@ -15,7 +15,7 @@ use crate::store::Identity;
 use crate::writing::TemporaryFile;
 
 use super::options::Common;
-use super::{Status, complain, is_interrupted, stdout};
+use super::{Status, complain, is_interrupted, remark, stdout};
 
 /// The outputs of a run.
 pub(super) struct Outputs {
@@ -23,6 +23,8 @@ pub(super) struct Outputs {
     /// The option and the folder of a copy.
     folder: Option<(&'static str, PathBuf)>,
     has_failed: bool,
+    /// Whether files that were written are named on stderr.
+    quiet: bool,
 }
 
 /// Which of the outputs.
@@ -57,7 +59,7 @@ impl Outputs {
     /// # Errors
     /// When a format is not known, or a file cannot be where it is to be.
     pub(super) fn new(reports: &[PathBuf]) -> Result<Self, Error> {
-        let mut outputs = Self { files: vec![], folder: None, has_failed: false };
+        let mut outputs = Self { files: vec![], folder: None, has_failed: false, quiet: false };
         for path in reports {
             let (format, path) = match named(path) {
                 Some((format, path)) => (format, path),
@@ -157,25 +159,36 @@ impl Outputs {
     /// # Errors
     /// As [`Self::create`].
     pub(super) fn ready(&mut self, common: &Common) -> Result<(), Error> {
+        self.quiet = common.quiet;
         if common.dry_run { self.check() } else { self.create() }
     }
 
-    /// Writes every report of `-o`.
-    pub(super) fn write_reports(&mut self, content: WriteFormat<'_>) {
+    /// Writes every report of `-o`; `holds` says what is in one of a format.
+    pub(super) fn write_reports(&mut self, holds: &dyn Fn(OutputFormat) -> String, content: WriteFormat<'_>) {
         for i in 0..self.files.len() {
             if let Some(format) = self.files[i].format {
-                self.write(Slot(i), |out| content(format, out));
+                self.write(Slot(i), &holds(format), |out| content(format, out));
             }
         }
     }
 
-    /// Writes one file and puts it in place.
-    pub(super) fn write(&mut self, slot: Slot, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+    /// Writes one file, puts it in place, and says what it holds.
+    pub(super) fn write(
+        &mut self,
+        slot: Slot,
+        holds: &str,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) {
         let Output { path, target, .. } = &mut self.files[slot.0];
         let Some(target) = target.take() else { return };
-        if let Err(error) = target.write(content) {
-            let error = Error::io(path, "cannot write", error);
-            self.fail(&error);
+        let is_file = matches!(target, Target::Replaced(..));
+        match target.write(content) {
+            Ok(()) if is_file && !self.quiet => remark(&format!("wrote {}: {holds}", path.display())),
+            Ok(()) => {}
+            Err(error) => {
+                let error = Error::io(path, "cannot write", error);
+                self.fail(&error);
+            }
         }
     }
 

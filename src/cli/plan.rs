@@ -62,7 +62,7 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
 
 /// How long so much work takes here and now.
 pub(super) fn time(flops: f64, limits: Limits) -> String {
-    format!("about {}", notation::seconds(flops / (rate() * limits.threads as f64)))
+    format!("about {}", notation::estimate(flops / (rate() * limits.threads as f64)))
 }
 
 /// The work of all jobs.

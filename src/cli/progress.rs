@@ -1,5 +1,6 @@
 //! What is told while the work runs: a bar on a terminal, a line now and then elsewhere. The measure is work, not tensors.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -7,8 +8,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::engine::Job;
 use crate::notation;
 
+use super::plan;
+
 /// A run shorter than this needs no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Operations that take long enough for the speed of the machine to be measured first.
+const LONG: f64 = 2e10;
 /// Time between two lines without a terminal.
 const INTERVAL: Duration = Duration::from_secs(30);
 
@@ -20,6 +25,8 @@ pub(super) struct Progress {
     finished: usize,
     begun: Instant,
     told: Instant,
+    /// How long the whole is expected to take, by the machine's speed before it began.
+    expected: Option<f64>,
     way: Way,
 }
 
@@ -30,24 +37,18 @@ enum Way {
 }
 
 impl Progress {
-    /// Progress over `jobs`; silent when the user asked for quiet.
-    pub(super) fn new(jobs: &[Job], quiet: bool) -> Self {
-        let now = Instant::now();
+    /// Progress over `jobs` on `threads`; silent when the user asked for quiet.
+    pub(super) fn new(jobs: &[Job], (quiet, threads): (bool, usize)) -> Self {
         let way = match (quiet, super::is_watched()) {
             (true, _) => Way::Silent,
             (false, true) => Way::Bar(None),
             (false, false) => Way::Lines,
         };
         let costs: Vec<f64> = jobs.iter().map(|job| job.flops).collect();
-        Self {
-            total: costs.iter().sum::<f64>().max(1.0),
-            costs,
-            done: 0.0,
-            finished: 0,
-            begun: now,
-            told: now,
-            way,
-        }
+        let total = costs.iter().sum::<f64>().max(1.0);
+        let expected = (!quiet && total > LONG).then(|| total / (plan::rate() * threads as f64));
+        let now = Instant::now();
+        Self { total, costs, done: 0.0, finished: 0, begun: now, told: now, expected, way }
     }
 
     /// Takes note that a job has ended.
@@ -67,7 +68,9 @@ impl Progress {
                 self.told = Instant::now();
             }
             Way::Bar(bar @ None) if self.begun.elapsed() > PATIENCE && self.finished < self.costs.len() => {
-                *bar = Some(new_bar());
+                let new = new_bar();
+                shown().replace(new.clone());
+                *bar = Some(new);
             }
             Way::Silent | Way::Lines | Way::Bar(None) => {}
             Way::Bar(Some(bar)) => {
@@ -77,22 +80,39 @@ impl Progress {
         }
     }
 
-    /// How far the work is; time left once anything is done to judge by.
+    /// How far the work is, and the time left: by the machine's speed at first, by the work done later.
     fn text(&self, share: f64) -> String {
+        /// Work that says how fast the rest will be.
+        const TELLING: f64 = 0.05;
         let state = format!("{} of {} tensors", self.finished, self.costs.len());
-        if share > 0.0 {
-            let left = self.begun.elapsed().as_secs_f64() * (1.0 - share) / share;
-            format!("{state} · about {} left", notation::seconds(left))
-        } else {
-            state
-        }
+        let elapsed = self.begun.elapsed().as_secs_f64();
+        let left = match self.expected {
+            Some(expected) if share < TELLING => Some(expected - elapsed).filter(|left| *left > 0.0),
+            _ if share > 0.0 => Some(elapsed * (1.0 - share) / share),
+            _ => None,
+        };
+        left.map_or(state.clone(), |left| format!("{state} · about {} left", notation::estimate(left)))
     }
 
     /// Takes the bar away.
     pub(super) fn finish(self) {
-        if let Way::Bar(Some(bar)) = self.way {
-            bar.finish_and_clear();
+        if let Way::Bar(Some(_)) = self.way {
+            clear();
         }
+    }
+}
+
+/// The bar on the screen, for whoever ends the process.
+fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
+    static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    // Nothing can have been left half changed.
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the bar away, if there is one.
+pub(super) fn clear() {
+    if let Some(bar) = shown().take() {
+        bar.finish_and_clear();
     }
 }
 

@@ -1,15 +1,17 @@
 //! `svdkit rank`: how many directions each matrix, or its update, uses, and what rank to keep.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use clap::Args;
 
+use crate::analysis::allocation::{ASSIGNED_RANK, assign};
 use crate::error::Error;
 use crate::gate;
 use crate::layer::Layer;
 use crate::render::{self, OutputFormat, TableStyle};
-use crate::report::{Column, Report};
+use crate::report::{Column, Report, Value};
 use crate::spectrum::Spectrum;
 use crate::study::{RankRequest, Spectra};
 
@@ -17,7 +19,7 @@ use super::emit::{self, Emit, Spoken};
 use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
-use super::run::{self, Finished};
+use super::run;
 use super::values::share;
 use super::{Status, rules};
 
@@ -92,9 +94,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let Some(finished) = run::report(study, source.as_ref(), (&common, &gate))? else {
         return Ok(Status::Fine);
     };
-    let Finished { report, spectra } = &finished;
+    let spectra = &finished.spectra;
     let manner = (&arguments.energy[..], common.quiet);
-    let spoken = emit::advise(emissions, &mut outputs, &arguments.emit, &finished, manner);
+    let (spoken, ranks) = emit::advise(emissions, &mut outputs, &arguments.emit, &finished, manner);
+    let mut shown = shown;
+    let report = if ranks.is_empty() {
+        Cow::Borrowed(&finished.report)
+    } else {
+        let mut report = finished.report.clone();
+        let ranks = ranks.into_iter().map(|(name, rank)| (name, Value::count(rank))).collect();
+        assign(&mut report, &ASSIGNED_RANK, &ranks);
+        shown.insert(0, ASSIGNED_RANK.key);
+        Cow::Owned(report)
+    };
+    let report = report.as_ref();
     if let Spoken::Advice(_) | Spoken::Failed = spoken {
         for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
             let worst = verdict.worst.as_deref().unwrap_or("broken");

@@ -1,5 +1,6 @@
 //! What the commands share: run a study, judge its report, write it, say how the run ended.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,13 +8,13 @@ use std::time::Instant;
 use globset::GlobMatcher;
 
 use crate::checkpoint::Catalogue;
-use crate::error::Error;
+use crate::error::{Error, quoted};
 use crate::findings;
-use crate::gate::Gate;
+use crate::gate::{self, Gate};
 use crate::layer::{Filter, bare};
 use crate::notation;
-use crate::render;
-use crate::report::{self, Report, Row, Verdict};
+use crate::render::{self, OutputFormat};
+use crate::report::{self, Report, Row, Source, SourceFile, Verdict};
 use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
 
@@ -98,12 +99,24 @@ pub(super) fn deliver_with(
     outputs: &mut Outputs,
     content: WriteTable<'_>,
 ) -> Result<Status, Error> {
-    let all: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
-    let status = deliver_as(report, &common.look(shown, &all), outputs, content)?;
+    let shown = judged_first(report, shown);
+    let status = deliver_as(report, &common.look(&shown, &report.columns), outputs, content)?;
     if is_rows_alone(common) {
         tell_remarks(report, common);
     }
     Ok(strict::judged(status, common, &report.skipped))
+}
+
+/// The columns of rules that are broken, then the other `shown` ones.
+pub(super) fn judged_first<'a>(report: &Report, shown: &[&'a str]) -> Vec<&'a str> {
+    let broken = report.verdicts.iter().filter(|verdict| verdict.blocks());
+    let column = |verdict: &Verdict| gate::column(gate::key_of(&verdict.rule)?, &report.columns).ok();
+    let mut keys: Vec<&str> = broken.filter_map(column).map(|column| column.key).collect();
+    keys.extend(shown);
+    let all = keys.clone();
+    let mut place = 0..;
+    keys.retain(|key| place.next().is_some_and(|i| !all[..i].contains(key)));
+    keys
 }
 
 /// Whether stdout gets a format that has no place for verdicts.
@@ -127,7 +140,8 @@ pub(super) fn deliver_as(
     content: WriteTable<'_>,
 ) -> Result<Status, Error> {
     let plain = render::TableStyle { paint: render::Paint::Plain, ..look.clone() };
-    outputs.write_reports(&|format, out| render::write(report, format, &plain, out));
+    let holds = |format| contents(report, format);
+    outputs.write_reports(&holds, &|format, out| render::write(report, format, &plain, out));
     if super::is_interrupted() {
         return Err(Error::Interrupted);
     }
@@ -144,11 +158,28 @@ pub(super) fn deliver_as(
     }))
 }
 
+/// What a report of this format holds, in a few words.
+fn contents(report: &Report, format: OutputFormat) -> String {
+    let counted = |n: usize, one: &str, many: &str| {
+        format!("{} {}", notation::count(n as u64), if n == 1 { one } else { many })
+    };
+    let rules = || counted(report.verdicts.len(), "rule", "rules");
+    match format {
+        OutputFormat::Junit => rules(),
+        OutputFormat::Github | OutputFormat::Gitlab => format!("problems, by {}", rules()),
+        _ => {
+            let matrices = counted(report.rows.len(), "matrix", "matrices");
+            format!("{matrices}, {}", counted(report.findings.len(), "finding", "findings"))
+        }
+    }
+}
+
 /// Writes to stdout, in the given style.
 pub(super) type WriteTable<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Write) -> std::io::Result<()>;
 
 /// Adds what the numbers of `report` say in sentences, without what `svdkit.toml` ignores or allows.
 pub(super) fn find(report: &mut Report, common: &Common) {
+    report.notes.extend(unrelated_files(&report.model));
     report.summary = if report.command == "spectrum" { findings::summary(report) } else { None };
     if common.no_findings {
         report.findings_unchecked = findings::unlooked("left out by `--no-findings`");
@@ -177,6 +208,16 @@ pub(super) fn find(report: &mut Report, common: &Common) {
     }
 }
 
+/// Says that a folder's files were read as one model, where they are not named like the shards of one.
+fn unrelated_files(model: &Source) -> Option<String> {
+    let without_digits = |file: &SourceFile| file.name.replace(|c: char| c.is_ascii_digit(), "");
+    let kinds: BTreeSet<String> = model.files.iter().map(without_digits).collect();
+    let in_folders = model.files.iter().any(|file| file.name.contains('/'));
+    let names: Vec<&str> = model.files.iter().map(|file| file.name.as_str()).collect();
+    (kinds.len() > 1 && !in_folders)
+        .then(|| format!("! {} were read as one model; if they are not, name one of them", quoted(&names)))
+}
+
 /// Judges `report`, then sorts its rows by `--sort`.
 pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result<(), Error> {
     report.verdicts = gate.judge(report).map_err(|error| rules::placed(error, common))?;
@@ -188,7 +229,8 @@ pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result
 
 fn sort_rows(report: &mut Report, sort: &str) {
     let (key, descending) = sort.strip_prefix('-').map_or((sort, false), |key| (key, true));
-    let number = |row: &Row| row.values.get(key).and_then(report::Value::number);
+    let column = gate::column(key, &report.columns).map_or(key, |column| column.key);
+    let number = |row: &Row| row.values.get(column).and_then(report::Value::number);
     // The sort is stable, so equal rows stay in natural name order.
     report.rows.sort_by(|a, b| match (number(a), number(b)) {
         (Some(x), Some(y)) if descending => y.total_cmp(&x),

@@ -3,10 +3,13 @@
 //! Whoever asks [`is_interrupted`] now and then ends by itself and tidies its screen. Code that can't ask, because it
 //! waits for a disk or hashes gigabytes, is ended from here.
 
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use super::progress;
 use crate::writing;
 
 /// How long the run has to end by itself.
@@ -38,9 +41,29 @@ pub(super) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Removes unfinished files and ends the process.
+/// Clears the progress bar, removes unfinished files and ends the process.
 #[expect(clippy::exit, reason = "threads that wait for a disk or a pipe cannot be asked to return")]
 pub(super) fn end() -> ! {
     writing::remove_all();
+    say();
     std::process::exit(CODE)
+}
+
+/// Says once that the run was interrupted, in the place of the progress bar. A stderr that takes nothing is not waited for.
+fn say() {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if SAID.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let (done, wait) = mpsc::channel();
+    let speaker = thread::Builder::new().spawn(move || {
+        progress::clear();
+        // A terminal may have written ^C into the line.
+        let start = if super::is_watched() { "\r\x1b[2K" } else { "" };
+        let _ = writeln!(io::stderr(), "{start}interrupted");
+        let _ = done.send(());
+    });
+    if speaker.is_ok() {
+        let _ = wait.recv_timeout(GRACE);
+    }
 }

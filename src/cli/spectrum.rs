@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use crate::error::Error;
+use crate::notation;
 use crate::render;
 use crate::render::plot::{Picture, write_picture};
 use crate::study::{self, Measures, Spectra, SpectrumRequest};
@@ -113,7 +114,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut spectra: Vec<_> = spectra.iter().map(|(name, spectrum)| (name.as_str(), spectrum)).collect();
     spectra.retain(|(_, spectrum)| spectrum.fits());
     if let Some(slot) = singular_values {
-        outputs.write(slot, |out| writing::write_spectra(out, &spectra));
+        let holds = format!("singular values of {} matrices", notation::count(spectra.len() as u64));
+        outputs.write(slot, &holds, |out| writing::write_spectra(out, &spectra));
     }
     run::deliver_with(&report, common, shown(arguments), &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)?;

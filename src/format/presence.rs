@@ -1,5 +1,7 @@
 //! What lies at a path: whether it can be a checkpoint at all, and the names in a folder.
 
+use std::path::Path;
+
 use crate::error::{Error, brief};
 use crate::layer::natural;
 use crate::store::{Entry, Location};
@@ -44,9 +46,39 @@ fn absent(location: &Location) -> Error {
         .map(|(_, name)| format!("`{}`", brief(&parent.join(name).describe().to_string_lossy())))
         .collect();
     location.malformed(match near[..] {
-        [] => "does not exist".to_owned(),
+        [] => format!("does not exist{}", hub_hint(location)),
         _ => format!("does not exist; did you mean {}?", near.join(" or ")),
     })
+}
+
+/// Owners on the hub of models that are often named without one, by how their names start.
+const OWNERS: [(&str, &str); 8] = [
+    ("gpt2", "openai-community"),
+    ("distilgpt2", "distilbert"),
+    ("distilbert-", "distilbert"),
+    ("bert-", "google-bert"),
+    ("roberta-", "FacebookAI"),
+    ("xlm-roberta-", "FacebookAI"),
+    ("albert-", "albert"),
+    ("t5-", "google-t5"),
+];
+
+/// What to type for a model of the hub, where `location` is a bare name that may be one.
+fn hub_hint(location: &Location) -> String {
+    let name = location.name();
+    let letters = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if location.local() != Some(Path::new(&name)) || !name.chars().all(letters) || super::names_weights(&name)
+    {
+        return String::new();
+    }
+    match OWNERS.iter().find(|(start, _)| name.starts_with(start)) {
+        Some((_, owner)) => {
+            format!(
+                " here, and a model of the hub is named with its owner; to download it: `hf download {owner}/{name}`"
+            )
+        }
+        None => " here; a model of the Hugging Face hub is named with its owner, as ORG/NAME".to_owned(),
+    }
 }
 
 /// The files of `folder`, by natural name; folders and hidden files (`._model.safetensors`) left out.

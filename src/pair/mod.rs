@@ -8,6 +8,7 @@ mod keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::error::brief;
 use crate::layer::Layer;
 
 pub use canonical::canonical;
@@ -33,6 +34,15 @@ pub enum Unpaired {
     Ambiguous(Arc<Layer>),
     /// Both have it, in different shapes.
     Reshaped(Pair),
+}
+
+/// Says that two models share no matrix, with one of each.
+pub fn unrelated((base, a): (&str, &str), (tuned, b): (&str, &str)) -> String {
+    format!(
+        "{base} and {tuned} have no matrix in common: `{}` against `{}`; are they checkpoints of one model?",
+        brief(a),
+        brief(b)
+    )
 }
 
 /// All pairs, in the order of `tuned`, then the unpaired: first of `base`, then of `tuned`, each in its order.

@@ -1,4 +1,4 @@
-//! Advice in the files that other tools read: PEFT's rank pattern, Spectrum's list of unfrozen parameters, kohya's ranks.
+//! Advice in the files that other tools read: PEFT's rank pattern and targets, Spectrum's lists, kohya's ranks.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -19,6 +19,39 @@ pub enum Advice<'a> {
     Unfrozen(Vec<(&'a str, Vec<&'a str>)>),
     /// Ranks of kohya's `resize_lora.py`, by rule.
     Resize(Vec<(Rule, Vec<(&'a str, Resized)>)>),
+    /// Arguments of PEFT's `LoraConfig`: modules and stacks of experts to train, best first.
+    Kappa {
+        /// Linear modules.
+        modules: Vec<&'a str>,
+        /// Stacks of experts.
+        parameters: Vec<&'a str>,
+    },
+    /// Spectrum's ratio of each module, with its role, as in its `snr_results_….json`.
+    Ratios(Vec<(&'a str, &'a str, f64)>),
+}
+
+impl Advice<'_> {
+    /// What it holds, in a few words.
+    pub fn contents(&self) -> String {
+        let count = |n: usize| notation::count(n as u64);
+        match self {
+            Self::RankPattern(pattern) => {
+                let given = pattern.modules.iter().filter(|(_, rank)| *rank > 0).count();
+                format!("ranks of {} modules", count(given))
+            }
+            Self::Unfrozen(roles) => {
+                format!("{} modules to train", count(roles.iter().map(|(_, names)| names.len()).sum()))
+            }
+            Self::Resize(rules) => {
+                let all = rules.iter().map(|(_, matrices)| matrices.len()).max().unwrap_or(0);
+                format!("ranks of {} matrices", count(all))
+            }
+            Self::Kappa { modules, parameters } => {
+                format!("{} modules to train", count(modules.len() + parameters.len()))
+            }
+            Self::Ratios(modules) => format!("ratios of {} modules", count(modules.len())),
+        }
+    }
 }
 
 /// A LoRA rank for each module.
@@ -38,7 +71,7 @@ pub struct RankPattern<'a> {
 /// Errors of the writer.
 pub fn write(advice: &Advice<'_>, out: &mut dyn Write) -> io::Result<()> {
     let style = match advice {
-        Advice::RankPattern(_) => Style::Json,
+        Advice::RankPattern(_) | Advice::Kappa { .. } | Advice::Ratios(_) => Style::Json,
         Advice::Unfrozen(_) | Advice::Resize(_) => Style::Text(Paint::Plain),
     };
     let out: &mut dyn Write = &mut Escaped::new(out, style);
@@ -46,7 +79,23 @@ pub fn write(advice: &Advice<'_>, out: &mut dyn Write) -> io::Result<()> {
         Advice::RankPattern(pattern) => write_pattern(pattern, out),
         Advice::Unfrozen(roles) => write_unfrozen(roles, out),
         Advice::Resize(rules) => write_resize(rules, out),
+        Advice::Kappa { modules, parameters } => {
+            // PEFT takes nothing for a model without such stacks.
+            let parameters = if parameters.is_empty() { Value::Null } else { json!(parameters) };
+            write_pretty(&json!({ "target_modules": modules, "target_parameters": parameters }), out)
+        }
+        Advice::Ratios(modules) => {
+            let entry = |(name, role, ratio): &(&str, &str, f64)| {
+                ((*name).to_owned(), json!({ "type": role, "snr": ratio }))
+            };
+            write_pretty(&Value::Object(modules.iter().map(entry).collect()), out)
+        }
     }
+}
+
+fn write_pretty(value: &Value, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
 }
 
 fn write_pattern(pattern: &RankPattern<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -76,8 +125,7 @@ fn write_pattern(pattern: &RankPattern<'_>, out: &mut dyn Write) -> io::Result<(
     config.insert("rank_pattern".to_owned(), map(&|rank| json!(rank)));
     let scale = pattern.alpha / pattern.rank as f64;
     config.insert("alpha_pattern".to_owned(), map(&|rank| number(scale * rank as f64)));
-    serde_json::to_writer_pretty(&mut *out, &config)?;
-    writeln!(out)
+    write_pretty(&Value::Object(config), out)
 }
 
 /// Whether another of `names` equals the part of `name` after one of its dots.

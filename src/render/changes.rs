@@ -13,9 +13,13 @@ const NAMED: usize = 8;
 /// The rows that a person wants to see.
 pub(super) fn shown<'r>(report: &'r Report, look: &TableStyle<'_>) -> Vec<&'r Row> {
     let unchanged = |row: &Row| look.unchanged == Unchanged::Hidden && is(row, Standing::Unchanged);
-    // Of a vector that changed no more is known than that, which a note says.
-    let vectors: BTreeSet<&str> = changed_vectors(report).map(|row| row.name.as_str()).collect();
+    let vectors = vectors(report);
     report.rows.iter().filter(|row| !unchanged(row) && !vectors.contains(row.name.as_str())).collect()
+}
+
+/// The names of changed tensors that are not matrices: a note says that they changed, and no more is known.
+pub(super) fn vectors(report: &Report) -> BTreeSet<&str> {
+    changed_vectors(report).map(|row| row.name.as_str()).collect()
 }
 
 /// The changed tensors that are not matrices.
@@ -68,7 +72,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     });
     notes.extend(retyped.map(|names| format!("retyped: {names}")));
     let (unseen, vectors): (Vec<&Row>, Vec<&Row>) = changed_vectors(report).partition(|row| is_unseen(row));
-    notes.extend(list(&vectors, &name).map(|names| format!("changed, no matrices: {names}")));
+    notes.extend(list(&vectors, &name).map(|names| format!("changed vectors (not decomposed): {names}")));
     notes.extend(list(&unseen, &name).map(|names| format!("! not known whether they changed: {names}")));
     for flag in [
         Flag::SignsDiffer,

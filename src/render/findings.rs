@@ -2,10 +2,9 @@
 
 use std::io::{self, Write};
 
-use unicode_width::UnicodeWidthStr;
-
 use super::inline::{TextPlace, code, inline};
 use super::style::TableStyle;
+use super::wrap::wrapped;
 use crate::notation;
 use crate::report::{Finding, Level, Report, Summary};
 
@@ -96,31 +95,5 @@ fn color(level: Level) -> &'static str {
         Level::Problem => "1;31",
         Level::Caution => "33",
         Level::Note => "36",
-    }
-}
-
-/// `text` in lines of at most `width` characters, where its words allow that.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = vec![];
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.width() + 1 + word.width() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_ends_where_the_next_word_would_not_fit() {
-        assert_eq!(wrapped("a bc def ghij", 6), ["a bc", "def", "ghij"]);
-        assert_eq!(wrapped("longer than that", 4), ["longer", "than", "that"]);
     }
 }

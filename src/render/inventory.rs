@@ -1,5 +1,6 @@
 //! The output of `svdkit inspect`: path, settings, tensors by pattern, files.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde_json::Value;
@@ -7,8 +8,8 @@ use unicode_width::UnicodeWidthStr;
 
 use super::escape::Escaped;
 use super::inline::{TextPlace, code, inline};
+use super::names::{broken, shortened};
 use super::style::TableStyle;
-use super::table::shorten;
 use super::{OutputFormat, csv_file, json};
 use crate::error::brief;
 use crate::notation;
@@ -18,7 +19,7 @@ use crate::report::{Fate, Inventory, Pattern, SkipKind, Source, Updates};
 pub const FORMATS: [OutputFormat; 5] =
     [OutputFormat::Table, OutputFormat::Json, OutputFormat::Jsonl, OutputFormat::Csv, OutputFormat::Markdown];
 
-/// A pattern is not cut to fewer characters than this.
+/// A pattern has room for so many characters.
 const SHORTEST: usize = 24;
 /// Files, targets and other long lists are shown up to here; machine formats have all.
 const LONGEST_LIST: usize = 12;
@@ -61,9 +62,16 @@ fn write_table(inventory: &Inventory, look: &TableStyle<'_>, out: &mut dyn Write
     let others: usize = widths.iter().map(|width| width + 2).sum();
     let longest = cells.iter().map(|cells| cells[0].width()).max().unwrap_or(0);
     let room = look.width.saturating_sub(others + 1).max(SHORTEST).min(longest.max(HEAD[0].len()));
+    let mut names: Vec<&str> = cells.iter().map(|cells| cells[0].as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let short: BTreeMap<&str, String> = names.iter().copied().zip(shortened(&names, room)).collect();
     for (i, cells) in std::iter::once(&HEAD.map(str::to_owned)).chain(&cells).enumerate() {
-        let name = shorten(&cells[0], room);
-        let mut line = format!(" {name}{}", " ".repeat(room.saturating_sub(name.width())));
+        let name = short.get(cells[0].as_str()).filter(|_| i > 0).unwrap_or(&cells[0]);
+        let name = broken(name, room);
+        let mut parts = name.lines();
+        let first = parts.next().unwrap_or("");
+        let mut line = format!(" {first}{}", " ".repeat(room.saturating_sub(first.width())));
         for (i, cell) in cells.iter().enumerate().skip(1) {
             let pad = " ".repeat(widths[i - 1].saturating_sub(cell.width()));
             // Numbers to the right, words to the left.
@@ -73,6 +81,7 @@ fn write_table(inventory: &Inventory, look: &TableStyle<'_>, out: &mut dyn Write
         }
         let line = line.trim_end();
         writeln!(out, "{}", if i == 0 { look.paint.wrap("1", line) } else { line.to_owned() })?;
+        parts.try_for_each(|part| writeln!(out, " {part}"))?;
     }
     writeln!(out, " {}", look.paint.wrap("2", &footer(inventory)))
 }

@@ -12,18 +12,21 @@ mod fold;
 mod footer;
 mod github;
 mod gitlab;
+mod grid;
 mod html;
 mod inline;
 pub mod inventory;
 mod json;
 mod junit;
 mod markdown;
+mod names;
 #[cfg(feature = "parquet")]
 mod parquet_file;
 pub mod plot;
 mod problem;
 mod style;
 mod table;
+mod wrap;
 
 use std::borrow::Cow;
 use std::io::{self, Write};

@@ -9,6 +9,10 @@ pub struct TableStyle<'a> {
     pub columns: Vec<&'a str>,
     /// What to do when the columns do not fit.
     pub overflow: Overflow,
+    /// Most lines of rows; none for all of them.
+    pub limit: Option<usize>,
+    /// Most rows that are listed below each rule.
+    pub offenders: usize,
     /// How rows are laid out.
     pub layout: Layout,
     /// Whether escape sequences may be used.
@@ -35,7 +39,9 @@ pub enum Unchanged {
 pub enum Overflow {
     /// Leave out the least wanted.
     Drop,
-    /// Show all of them: the user asked for these.
+    /// Continue in another table below: the user asked for these.
+    Split,
+    /// Write a longer line: the user asked for these, and the width is not known.
     Keep,
 }
 

@@ -1,174 +1,59 @@
-//! The table a person reads: fits the width by choosing columns, groups matrices by block, ends with the skipped
-//! tensors.
+//! The table a person reads: rows, then notes, findings, counts of everything that was left out, and verdicts.
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
-use super::cell::{SHORT_TAILS, UNSURE, ranges};
-use super::fold::{self, Bunch};
-use super::style::{Layout, Overflow, TableStyle};
-use super::{changes, findings, footer, problem};
+use super::cell::{SHORT_TAILS, UNSURE};
+use super::style::{Overflow, TableStyle};
+use super::wrap::indented;
+use super::{changes, findings, fold, footer, grid, problem};
 use crate::notation;
-use crate::report::{Column, Flag, MissingReason, Report, Row, SkipKind, SkippedContent, Value, Verdict};
+use crate::report::{Flag, MissingReason, Offender, Report, Row, SkipKind, SkippedContent, Value, Verdict};
 
-const SPARK: usize = 12;
 /// Reasons that the footer lists separately.
 const REASONS: usize = 4;
-/// Columns of words, not of numbers.
-const LEFT: [&str; 4] = ["dtype", "status", "log σ", WHICH];
-const SHORTEST_NAME: usize = 24;
 
 pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     let rows = changes::shown(report, look);
-    if !rows.is_empty() {
-        write_rows(report, &fold::bunches(&rows, look), look, out)?;
+    let mut bunches = fold::bunches(&rows, look);
+    let hidden = bunches.len().saturating_sub(look.limit.unwrap_or(usize::MAX));
+    bunches.truncate(bunches.len() - hidden);
+    let mut more = vec![];
+    if !bunches.is_empty() {
+        let left_out = grid::write(report, &bunches, look, out)?;
+        if hidden > 0 {
+            more.push(format!(
+                "{} more {}",
+                notation::count(hidden as u64),
+                if hidden == 1 { "row" } else { "rows" }
+            ));
+        }
+        if left_out > 0 && look.overflow == Overflow::Drop {
+            more.push(format!("{left_out} more columns: --columns all"));
+        }
+    }
+    if !more.is_empty() {
+        line(&format!("… {}", more.join(" · ")), Some("2"), look, out)?;
     }
     footer::write(report, out)?;
     for note in fold::notes(report, &rows, look).into_iter().chain(notes(report, look)) {
-        writeln!(out, " {note}")?;
+        line(&note, None, look, out)?;
     }
     findings::write(report, look, out)?;
     for line in findings::summary(report, look) {
         writeln!(out, " {}", look.paint.wrap("2", &line))?;
     }
-    writeln!(out, " {}", look.paint.wrap("2", &footer(report)))?;
+    line(&footer(report), Some("2"), look, out)?;
     write_verdicts(report, look, out)
 }
 
-/// One line of the table: a heading or a row's cells.
-enum Line {
-    Heading(String),
-    Row(String),
-}
-
-fn write_rows(
-    report: &Report,
-    shown: &[Bunch<'_>],
-    look: &TableStyle<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let lines = lines(shown, look.layout);
-    let mut columns: Vec<&Column> = super::columns(report, &look.columns).collect();
-    // The name takes the remaining width, but never less than it needs to be distinct from its neighbors.
-    let longest = lines.iter().map(|line| match line {
-        Line::Heading(text) | Line::Row(text) => text.width(),
-    });
-    let longest = longest.max().unwrap_or(0).max("matrix".len());
-    let mut others = cells(shown, &columns);
-    if look.overflow == Overflow::Drop {
-        while columns.len() > 1 && total(&others) + longest.min(SHORTEST_NAME) > look.width {
-            columns.pop();
-            others = cells(shown, &columns);
-        }
-    }
-    let room = match look.overflow {
-        Overflow::Drop => look.width.saturating_sub(total(&others)).max(SHORTEST_NAME),
-        Overflow::Keep => longest,
-    };
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(std::iter::once("matrix").chain(others.iter().map(|(header, _)| header.as_str())));
-    let mut rows = 0..shown.len();
-    for line in &lines {
-        match line {
-            Line::Heading(text) => table.add_row([shorten(text, room)]),
-            Line::Row(name) => {
-                let at = rows.next();
-                let row = others.iter().filter_map(|(_, cells)| Some(cells[at?].clone()));
-                table.add_row(std::iter::once(shorten(name, room)).chain(row))
-            }
-        };
-    }
-    for (i, column) in table.column_iter_mut().enumerate() {
-        let right = i > 0 && others.get(i - 1).is_some_and(|(header, _)| !LEFT.contains(&header.as_str()));
-        column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
-        column.set_padding((1, u16::from(i == 0)));
-        column.set_constraint(ColumnConstraint::ContentWidth);
-    }
-    let height = others.iter().map(|(header, _)| header.lines().count()).max().unwrap_or(1);
-    for (i, line) in table.lines().enumerate() {
-        let line = line.trim_end();
-        let heading = i < height || matches!(lines.get(i - height), Some(Line::Heading(_)));
-        writeln!(out, "{}", if heading { look.paint.wrap("1", line) } else { line.to_owned() })?;
+/// A line of text, on as many lines of the width as it needs.
+fn line(text: &str, color: Option<&str>, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    for line in indented(text, look.width.saturating_sub(1), 2).lines() {
+        writeln!(out, " {}", color.map_or_else(|| line.to_owned(), |color| look.paint.wrap(color, line)))?;
     }
     Ok(())
-}
-
-/// Every column but the name: header and cells, in row order.
-fn cells(shown: &[Bunch<'_>], columns: &[&Column]) -> Vec<(String, Vec<String>)> {
-    let each = |header: &str, cell: &dyn Fn(&Row) -> String| {
-        (header.to_owned(), shown.iter().map(|bunch| bunch.text(cell)).collect())
-    };
-    let mut all = vec![
-        each("shape", &|row| format!("{} × {}", row.shape[0], row.shape[1])),
-        each("dtype", &|row| row.storage().to_owned()),
-    ];
-    if shown.iter().any(|bunch| changes::need_status(&bunch.rows)) {
-        all.push(each("status", &|row| row.status().to_owned()));
-    }
-    for column in columns {
-        all.push((column.label.to_owned(), shown.iter().map(|bunch| bunch.cell(column)).collect()));
-        if column.key == "intruder_count" {
-            all.push(each(WHICH, &|row| {
-                row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
-            }));
-        }
-    }
-    // The spectrum of one expert would say nothing of the others.
-    let single = |bunch: &&Bunch<'_>| bunch.rows.len() == 1;
-    if shown.iter().filter(single).any(|bunch| !bunch.first().sketch.is_empty()) {
-        let spark = |bunch: &Bunch<'_>| match bunch.rows[..] {
-            [row] => notation::spark(&row.sketch, SPARK),
-            _ => String::new(),
-        };
-        all.push(("log σ".to_owned(), shown.iter().map(spark).collect()));
-    }
-    all
-}
-
-/// Width of the columns with the gaps before them.
-fn total(columns: &[(String, Vec<String>)]) -> usize {
-    let widest = |(header, cells): &(String, Vec<String>)| {
-        cells.iter().map(String::as_str).chain(header.lines()).map(UnicodeWidthStr::width).max().unwrap_or(0)
-    };
-    columns.iter().map(|column| widest(column) + 1).sum::<usize>() + 2
-}
-
-/// Header of the column that says which directions are intruders.
-const WHICH: &str = "which";
-
-/// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
-fn lines(shown: &[Bunch<'_>], layout: Layout) -> Vec<Line> {
-    let mut lines = vec![];
-    let mut current = None;
-    for bunch in shown {
-        let group = match layout {
-            Layout::Grouped => bunch.block(),
-            Layout::Flat => None,
-        };
-        if group != current {
-            lines.extend(group.map(|name| Line::Heading(name.to_owned())));
-            current = group;
-        }
-        let name = &bunch.name;
-        let name = group.map_or_else(|| name.clone(), |group| format!("  {}", &name[group.len() + 1..]));
-        lines.push(Line::Row(name + &bunch.count()));
-    }
-    lines
-}
-
-/// `text` cut in the middle to `width` characters, because both ends distinguish names.
-pub(super) fn shorten(text: &str, width: usize) -> String {
-    let characters: Vec<char> = text.chars().collect();
-    if characters.len() <= width {
-        return text.to_owned();
-    }
-    let tail = width.saturating_sub(1) * 2 / 3;
-    let head = width.saturating_sub(1) - tail;
-    let (start, end) = (&characters[..head], &characters[characters.len() - tail..]);
-    start.iter().chain(['…'].iter()).chain(end).collect()
 }
 
 /// Flags that are listed with the number of their rows.
@@ -232,7 +117,7 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
     let marked = report.totals.compared.is_none() || look.columns.contains(&"alpha");
     if marked && report.rows.iter().any(short) {
         let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
-        let error = if error { ": read it with its error, `alpha_sigma`" } else { "" };
+        let error = if error { ": low confidence, see `alpha_sigma`" } else { "" };
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
@@ -331,19 +216,31 @@ fn write_verdicts(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -
         let word = look.paint.wrap(color, verdict.word());
         let text = &verdict.rule;
         let (rule, after) = (pad(rules, text.width()), pad(words, verdict.word().len()));
-        let line = format!(" {text}{rule}  {word}{after}  {}", problem::told(verdict));
-        writeln!(out, "{}", line.trim_end())?;
+        let rows = offenders(verdict);
+        let told = match rows.len() {
+            0 | 1 => problem::told(verdict),
+            all => {
+                let count = format!("{} rows", notation::count(all as u64));
+                std::iter::once(count).chain(verdict.remarks.iter().cloned()).collect::<Vec<_>>().join("; ")
+            }
+        };
+        let start = format!(" {text}{rule}  {word}{after}  ");
+        let indent = 5 + rules + words;
+        let told = indented(&told, look.width.saturating_sub(1), indent.min(look.width / 2));
+        writeln!(out, "{}", format!("{start}{told}").trim_end())?;
+        if rows.len() > 1 {
+            for row in rows.iter().take(look.offenders) {
+                writeln!(out, "   {}", indented(&row.told(), look.width.saturating_sub(3), 5))?;
+            }
+            if rows.len() > look.offenders {
+                writeln!(out, "   … and {} more; `--verbose` lists all", rows.len() - look.offenders)?;
+            }
+        }
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_names_are_cut_in_the_middle() {
-        assert_eq!(shorten("model.layers.0.self_attn.q_proj", 16), "model…ttn.q_proj");
-        assert_eq!(shorten("short", 16), "short");
-    }
+/// The rows that decide a verdict, worst first; none of one that passes.
+fn offenders(verdict: &Verdict) -> Vec<&Offender> {
+    verdict.offenders.iter().filter(|offender| offender.outcome == verdict.outcome).collect()
 }

@@ -43,7 +43,8 @@ macro_rules! visit {
                 #[rustfmt::skip]
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
-                    comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, intruders: _,
+                    comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
+                    intruders: _,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
                     side.into_iter().for_each(&mut *look);

@@ -92,6 +92,19 @@ impl Address {
     }
 }
 
+/// The models in `cache` that are called `name`, whoever owns them, as `ORG/NAME`.
+pub fn named(cache: &Path, name: &str) -> Vec<String> {
+    let listing = fs::read_dir(cache).into_iter().flatten();
+    let folders = listing.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let owned = folders.filter_map(|folder| {
+        let (owner, model) = folder.strip_prefix("models--")?.split_once("--")?;
+        (model == name).then(|| format!("{owner}/{model}"))
+    });
+    let mut found: Vec<String> = owned.collect();
+    found.sort();
+    found
+}
+
 /// The commit in a file of `refs`: so many hexadecimal digits and nothing that could lead out of the cache.
 fn read_commit(reference: &Path) -> Result<String, Error> {
     let text = Location::disk(reference).text("a reference", 256)?;

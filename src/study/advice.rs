@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::analysis::budget;
 use crate::analysis::resize::{Resized, Rule, resize};
 use crate::error::Error;
-use crate::layer::bare;
+use crate::layer::{Purpose, bare, purpose};
 use crate::metric::{energy_rank, energy_shares};
 use crate::render::advice::{Advice, RankPattern};
 use crate::report::{Report, Row, Value};
@@ -20,6 +20,19 @@ pub enum AdviceRequest {
     Unfrozen(f64),
     /// The ranks that `resize_lora.py` would cut to.
     Resize(Vec<Rule>),
+    /// This many percent of the linear modules, those with the lowest condition number.
+    Kappa(f64),
+    /// The ratio of every matrix.
+    Ratios,
+}
+
+/// Which modules are advised on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Modules {
+    /// Maps inside of the model: no embeddings, positions, norms and output heads.
+    Inner,
+    /// All.
+    All,
 }
 
 /// Which rank a module gets.
@@ -31,12 +44,16 @@ pub enum Ranks {
     Energy(f64),
 }
 
-/// Advice, and how many matrices it leaves out: a slice of a stack or a bare parameter is no module by itself.
+/// Advice, and the matrices that it leaves out.
 pub struct Advised<'a> {
     /// The advice.
     pub advice: Advice<'a>,
-    /// How many matrices have no place in it.
-    pub left_out: usize,
+    /// How many are no module by themselves: a slice of a stack, or a bare parameter.
+    pub no_modules: usize,
+    /// How many are embeddings, positions, norms or output heads.
+    pub outer: usize,
+    /// The rank of each matrix, by its name, where ranks are advised.
+    pub ranks: Vec<(&'a str, usize)>,
 }
 
 /// A measured matrix.
@@ -46,7 +63,8 @@ struct Matrix<'a> {
 }
 
 impl AdviceRequest {
-    /// The advice about the matrices of `report` that have one of `spectra`, which are in natural name order.
+    /// The advice about the matrices of `report` that have one of `spectra`, which are in natural name order. The lists of
+    /// other tools are made of the modules that these choose from, whatever `asked` is.
     ///
     /// # Errors
     /// When there is no matrix that it could be about.
@@ -54,29 +72,59 @@ impl AdviceRequest {
         &self,
         report: &'a Report,
         spectra: &'a [(String, Spectrum)],
+        asked: Modules,
     ) -> Result<Advised<'a>, Error> {
         let rows: BTreeMap<&str, &Row> = report.rows.iter().map(|row| (row.name.as_str(), row)).collect();
         let matrix = |(name, spectrum): &'a (String, Spectrum)| {
             Some(Matrix { row: rows.get(name.as_str())?, spectrum })
         };
-        let all: Vec<Matrix<'a>> = spectra.iter().filter_map(matrix).collect();
-        let modules: Vec<&Matrix<'a>> = all.iter().filter(|matrix| is_module(matrix.row)).collect();
-        let left_out = all.len() - modules.len();
-        if let Self::Resize(rules) = self {
-            return Ok(Advised { advice: Advice::Resize(resized(&all, rules)), left_out: 0 });
+        let mut all: Vec<Matrix<'a>> = spectra.iter().filter_map(matrix).collect();
+        let measured = all.len();
+        if asked == Modules::Inner && matches!(self, Self::RankPattern(..) | Self::Resize(_)) {
+            all.retain(|matrix| purpose(&matrix.row.name) == Purpose::Inner);
         }
-        if modules.is_empty() {
-            let kind = self.kind();
-            return Err(Error::Usage(format!(
-                "no matrix here is a module's `.weight`: there is no {kind} to write"
-            )));
+        let outer = measured - all.len();
+        let modules: Vec<&Matrix<'a>> = all.iter().filter(|matrix| is_module(matrix.row)).collect();
+        let no_modules = all.len() - modules.len();
+        let advised = |advice: Advice<'a>, no_modules| {
+            let names = modules.iter().map(|matrix| matrix.row.name.as_str());
+            let ranks = match &advice {
+                Advice::RankPattern(pattern) => {
+                    names.zip(pattern.modules.iter().map(|(_, rank)| *rank)).collect()
+                }
+                Advice::Resize(rules) => {
+                    let first = rules.first().map_or(&[][..], |(_, matrices)| matrices);
+                    first.iter().map(|(name, resized)| (*name, resized.rank)).collect()
+                }
+                _ => vec![],
+            };
+            Ok(Advised { advice, no_modules, outer, ranks })
+        };
+        match self {
+            Self::Resize(rules) if !all.is_empty() => {
+                return advised(Advice::Resize(resized(&all, rules)), 0);
+            }
+            Self::Kappa(top) if !all.is_empty() => return advised(kappa(&all, *top)?, 0),
+            _ if modules.is_empty() => {
+                let (kind, and) = (
+                    self.kind(),
+                    if outer > 0 { "; `--modules all` takes embeddings and heads, too" } else { "" },
+                );
+                return Err(Error::Usage(format!(
+                    "no matrix here is a module's `.weight`: there is no {kind} to write{and}"
+                )));
+            }
+            _ => {}
         }
         let advice = match self {
             Self::RankPattern(ranks, alpha) => Advice::RankPattern(pattern(&modules, *ranks, *alpha)?),
             Self::Unfrozen(top) => Advice::Unfrozen(unfrozen(&modules, *top)),
-            Self::Resize(rules) => Advice::Resize(resized(&all, rules)),
+            Self::Ratios => Advice::Ratios(ratios(&modules)),
+            Self::Resize(_) | Self::Kappa(_) => {
+                return Err(Error::Usage("there is no matrix here".to_owned()));
+            }
         };
-        Ok(Advised { advice, left_out })
+        advised(advice, no_modules)
     }
 
     /// What users call it.
@@ -85,6 +133,8 @@ impl AdviceRequest {
             Self::RankPattern(..) => "peft-rank-pattern",
             Self::Unfrozen(_) => "spectrum-yaml",
             Self::Resize(_) => "kohya",
+            Self::Kappa(_) => "kappatune",
+            Self::Ratios => "spectrum-snr",
         }
     }
 }
@@ -136,6 +186,55 @@ fn unfrozen<'a>(modules: &[&Matrix<'a>], top: f64) -> Vec<(&'a str, Vec<&'a str>
         (role, matrices.into_iter().map(|(name, _)| name).collect())
     };
     roles.into_iter().map(best).collect()
+}
+
+/// The ratio of each module, with its role.
+fn ratios<'a>(modules: &[&Matrix<'a>]) -> Vec<(&'a str, &'a str, f64)> {
+    let ratio = |matrix: &&Matrix<'a>| {
+        let ratio = matrix.row.values.get("spectrum_snr").and_then(Value::number)?;
+        Some((module(matrix.row), matrix.row.role.as_str(), ratio))
+    };
+    modules.iter().filter_map(ratio).collect()
+}
+
+/// The endings of stacked experts that PEFT takes.
+const STACKED: [&str; 4] = [".gate_up_proj", ".down_proj", ".gate_proj", ".up_proj"];
+/// PEFT passes over a matrix with more rows or columns than that.
+const LARGEST_SIDE: u64 = 16_384;
+
+/// The `top` percent of linear modules and of stacks of experts with the lowest condition number, lowest first: those of
+/// PEFT's `find_kappa_target_modules`. A stack has the mean of its experts.
+fn kappa<'a>(all: &[Matrix<'a>], top: f64) -> Result<Advice<'a>, Error> {
+    let number = |matrix: &Matrix<'_>| {
+        let values = matrix.spectrum.values();
+        values.first().zip(values.last()).map(|(largest, least)| largest / (least + 1e-8))
+    };
+    let fits = |row: &Row| row.shape.iter().all(|side| *side <= LARGEST_SIDE);
+    let (mut modules, mut stacks) = (vec![], BTreeMap::<&str, Vec<f64>>::new());
+    for matrix in all.iter().filter(|matrix| fits(matrix.row)) {
+        let row = matrix.row;
+        let axes = row.stored_shape.as_ref().map_or(2, Vec::len);
+        let Some(kappa) = number(matrix) else { continue };
+        let is_linear = matches!(purpose(&row.name), Purpose::Inner | Purpose::Head);
+        if is_module(row) && axes == 2 && is_linear {
+            modules.push((module(row), kappa));
+        } else if axes == 3 && STACKED.iter().any(|ending| row.tensor.ends_with(ending)) {
+            stacks.entry(&row.tensor).or_default().push(kappa);
+        }
+    }
+    let mean = |(name, kappas): (&'a str, Vec<f64>)| (name, kappas.iter().sum::<f64>() / kappas.len() as f64);
+    let best = |mut all: Vec<(&'a str, f64)>| -> Vec<&'a str> {
+        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        all.truncate(((all.len() as f64 * top / 100.0) as usize).max(1));
+        all.into_iter().map(|(name, _)| name).collect()
+    };
+    let (modules, parameters) = (best(modules), best(stacks.into_iter().map(mean).collect()));
+    if modules.is_empty() && parameters.is_empty() {
+        return Err(Error::Usage(
+            "no matrix here is a linear module of at most 16384 rows and columns".to_owned(),
+        ));
+    }
+    Ok(Advice::Kappa { modules, parameters })
 }
 
 fn resized<'a>(measured: &[Matrix<'a>], rules: &[Rule]) -> Vec<(Rule, Vec<(&'a str, Resized)>)> {

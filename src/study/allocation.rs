@@ -4,9 +4,11 @@ use serde_json::json;
 
 use crate::analysis::allocation::{self, Excess, Map};
 use crate::error::Error;
-use crate::layer::natural;
+use crate::layer::{Purpose, natural, purpose};
 use crate::render::allocation::{Allocation, Share};
 use crate::report::{Report, Row, Value};
+
+use super::advice::Modules;
 
 /// The options.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +17,8 @@ pub struct AllocationRequest {
     pub gets: Gets,
     /// What shares one exponent.
     pub per: Per,
+    /// Which matrices take part.
+    pub modules: Modules,
 }
 
 /// What each layer gets.
@@ -61,7 +65,7 @@ impl AllocationRequest {
         let in_blocks = rows.iter().any(|row| row.block.is_some());
         let (mut kept, mut alphas, mut excluded) = (vec![], vec![], vec![]);
         for row in rows {
-            match exponent(row, in_blocks) {
+            match exponent(row, in_blocks, self.modules) {
                 Ok(alpha) => {
                     kept.push(row);
                     alphas.push(alpha);
@@ -149,9 +153,18 @@ fn map_word(map: Map) -> &'static str {
 }
 
 /// The exponent of a row that takes part, or why it does not.
-fn exponent(row: &Row, in_blocks: bool) -> Result<f64, String> {
-    if in_blocks && row.block.is_none() {
-        return Err("in none of the model's numbered blocks".to_owned());
+fn exponent(row: &Row, in_blocks: bool, modules: Modules) -> Result<f64, String> {
+    if modules == Modules::Inner {
+        let outer = match purpose(&row.name) {
+            _ if in_blocks && row.block.is_none() => Some("in none of the model's numbered blocks"),
+            Purpose::Table => Some("an embedding or a table of positions"),
+            Purpose::Norm => Some("the scale of a norm"),
+            Purpose::Head => Some("an output head"),
+            Purpose::Inner => None,
+        };
+        if let Some(outer) = outer {
+            return Err(outer.to_owned());
+        }
     }
     match row.values.get("farms_alpha") {
         Some(Value::Real(alpha)) => Ok(alpha),
@@ -194,11 +207,15 @@ mod tests {
 
     #[test]
     fn what_has_no_exponent_says_why() {
-        let check = |row: &Row, expected: &str| assert_eq!(exponent(row, true), Err(expected.to_owned()));
+        let check = |row: &Row, expected: &str| {
+            assert_eq!(exponent(row, true, Modules::Inner), Err(expected.to_owned()))
+        };
         check(&row("emb", None, Value::Real(2.0)), "in none of the model's numbered blocks");
         check(&row("h.0.w", Some(0), Value::Missing(MissingReason::AllZero)), "every entry is zero");
         let failed = Row { failed: Some("gone".to_owned()), ..row("h.0.w", Some(0), Value::Count(0)) };
         check(&failed, "gone");
-        assert_eq!(exponent(&row("emb", None, Value::Real(2.0)), false), Ok(2.0));
+        assert_eq!(exponent(&row("emb", None, Value::Real(2.0)), false, Modules::Inner), Ok(2.0));
+        check(&row("h.0.ln_1", Some(0), Value::Real(2.0)), "the scale of a norm");
+        assert_eq!(exponent(&row("lm_head", None, Value::Real(2.0)), true, Modules::All), Ok(2.0));
     }
 }

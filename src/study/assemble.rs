@@ -83,5 +83,6 @@ fn fill(row: &mut Row, found: FoundMatrix, columns: &[&'static Column], original
     row.places = found.places;
     row.sketch = found.sketch;
     row.outline = found.outline;
+    row.drawn = found.drawn;
     row.intruders = found.intruders;
 }

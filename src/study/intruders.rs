@@ -65,7 +65,7 @@ impl IntrudersRequest {
             measure: {
                 let (pairs, corrections) = (Arc::clone(pairs), corrections.cloned());
                 Box::new(move |_, layer: &Layer| {
-                    let PairMeasured { measured, base, intruders, correction } =
+                    let PairMeasured { measured, base, intruders, drawn, correction } =
                         measure(&pairs, &layer.name, &options)?;
                     if let (Some(correction), Some(spool)) = (correction, &corrections) {
                         spool.put(&layer.name, &correction)?;
@@ -73,6 +73,7 @@ impl IntrudersRequest {
                     Ok(FoundMatrix {
                         base_blake3: Some(base.hex()),
                         intruders: Some(intruders),
+                        drawn,
                         ..FoundMatrix::new(measured, layer, Spectra::Dropped)
                     })
                 })

@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
-use crate::report::{self, Column, Report, Row, Skipped, Totals, Unlisted};
+use crate::report::{self, Column, Drawings, Report, Row, Skipped, Totals, Unlisted};
 use crate::solver::{self, Cost, Form, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
@@ -249,6 +249,7 @@ impl FoundMatrix {
             varies: identity.varies,
             sketch: drawn.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
             outline: drawn.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
+            drawn: Drawings::default(),
             spectrum: spectrum.filter(|_| spectra == Spectra::Kept),
             intruders: None,
         }

@@ -29,7 +29,7 @@ use crate::engine::Job;
 use crate::error::Error;
 use crate::report::Source;
 
-pub use advice::{AdviceRequest, Advised, Ranks};
+pub use advice::{AdviceRequest, Advised, Modules, Ranks};
 pub use allocation::{AllocationRequest, Gets, Per, has_range};
 pub use assemble::assemble;
 pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};

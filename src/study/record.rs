@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use crate::analysis::compare::Arrangement;
-use crate::report::{Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value};
+use crate::report::{
+    Drawings, Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value,
+};
 use crate::spectrum::Spectrum;
 
 /// What became of one task.
@@ -76,6 +78,8 @@ pub struct FoundMatrix {
     pub sketch: Vec<f64>,
     /// Singular values with their positions, for pictures.
     pub outline: Vec<(usize, f64)>,
+    /// What else pictures are drawn from.
+    pub drawn: Drawings,
     /// All singular values, where an output needs them.
     pub spectrum: Option<Spectrum>,
     /// Which leading directions are intruders, where that was asked.
@@ -91,6 +95,8 @@ pub struct FoundPair {
     pub base: Option<Numbers>,
     /// How small a number the base's spectrum resolves.
     pub base_resolution: Option<Resolution>,
+    /// The base's singular values with their positions, where it was measured, for pictures.
+    pub base_outline: Vec<(usize, f64)>,
     /// The tuned sides.
     pub tuned: Vec<FoundSide>,
     /// Whether it can be a copy of another: some side is not one number throughout.
@@ -110,6 +116,8 @@ pub struct FoundSide {
     pub values: Option<Numbers>,
     /// How small a number its spectrum resolves.
     pub resolution: Option<Resolution>,
+    /// Its singular values with their positions, where it was measured, for pictures.
+    pub outline: Vec<(usize, f64)>,
     /// Its way from the base, where that was measured.
     pub drifts: Option<Numbers>,
     /// Cautions for whoever reads them.

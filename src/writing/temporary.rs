@@ -35,7 +35,11 @@ impl TemporaryFile {
         builder.prefix(PREFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(folder)?;
+        let file = builder.tempfile_in(folder).map_err(|error| {
+            // Without the name of the temporary file, which is of no use to the reader.
+            let text = error.to_string();
+            io::Error::new(error.kind(), text.split(" at path ").next().unwrap_or_default())
+        })?;
         unfinished.insert(file.path().to_owned());
         Ok(Self(Some(file)))
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use svdkit::analysis::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use svdkit::analysis::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use svdkit::analysis::farms::FARMS;
 use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
@@ -27,6 +28,7 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
         .chain(FARMS.iter().map(|metric| &metric.column))
         .chain(chosen(0.01, &[]).iter().map(|metric| &metric.column))
         .chain(&COLUMNS)
+        .chain([&ASSIGNED_RANK, &ASSIGNED_SPARSITY, &ASSIGNED_RATE])
         .chain(&RIGHT)
         .map(|column| (column.key, column))
         .collect()

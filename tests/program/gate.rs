@@ -230,8 +230,13 @@ fn a_rule_in_the_file_is_meant_as_the_file_says() {
         offenders(&report).into_iter().map(|(_, matrix, outcome)| (matrix, outcome)).collect();
     assert!(found.iter().all(|(matrix, outcome)| matrix.contains(".0.") && outcome == "fail"), "{found:?}");
     assert_eq!((&report["verdicts"][0]["severity"], found.is_empty()), (&json!("warn"), false));
+    let text = stdout(folder.path(), &arguments);
     assert!(
-        stdout(folder.path(), &arguments).contains("spectral_norm_change > 2%      warn  model.layers.0.")
+        text.contains(&format!(
+            "spectral_norm_change > 2%      warn  {} rows\n   model.layers.0.",
+            found.len()
+        )),
+        "{text}"
     );
     // Typed, the same rule is no mere warning.
     let typed = [&arguments[..], &["--fail-if", "spectral_norm_change > 2%"]].concat();

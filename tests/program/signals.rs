@@ -31,7 +31,7 @@ fn svdkit(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Sends `signal` once `begun` holds; the process ends with 130 soon after, without a word.
+/// Sends `signal` once `begun` holds; the process says that, and ends with 130 soon after.
 fn interrupt(mut child: Child, signal: &str, begun: impl Fn() -> bool) {
     until("the phase", DEADLINE, || begun().then_some(()));
     let id = child.id().to_string();
@@ -41,7 +41,7 @@ fn interrupt(mut child: Child, signal: &str, begun: impl Fn() -> bool) {
     assert!(begun.elapsed() < SOON, "{signal}: {:?}", begun.elapsed());
     assert_eq!(status.code(), Some(130), "{signal}");
     let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
-    assert_eq!(said, "", "{signal}");
+    assert_eq!(said, "interrupted\n", "{signal}");
 }
 
 /// What lies in `folder`, sorted.

@@ -105,7 +105,7 @@ fn share(both: &Both<'_>, energy: impl FnOnce(&Directions) -> f64) -> Value {
 pub(super) const ALIGNMENT: Drift = Drift {
     column: Column {
         key: "alignment",
-        label: "R",
+        label: "alignment",
         format: Format::Real,
         quantity: Quantity::Pair(Accuracy::Relative),
         doc: "Σᵢⱼ (u₀ᵢ·uⱼ)(v₀ᵢ·vⱼ)/k over all k resolved directions: whether both sides send the same inputs to the same outputs",
@@ -119,7 +119,7 @@ pub(super) const ALIGNMENT: Drift = Drift {
 pub(super) const ALIGNMENT_STRONG: Drift = Drift {
     column: Column {
         key: "alignment_strong",
-        label: "R 0.3",
+        label: "alignment 0.3",
         format: Format::Real,
         quantity: Quantity::Pair(Accuracy::Relative),
         doc: "`alignment` over the directions with σ ≥ 0.3·σ₁ of their side, divided by the smaller number of them",
@@ -175,7 +175,7 @@ pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
 pub(super) const PRINCIPAL_RANK: Drift = Drift {
     column: Column {
         key: "principal_rank",
-        label: "r",
+        label: "principal",
         format: Format::Count,
         quantity: Quantity::Pair(Accuracy::Exact),
         doc: "how many leading directions of the base count as principal, by `--preserve`",
@@ -194,7 +194,7 @@ pub(super) const PRINCIPAL_RANK: Drift = Drift {
 pub(super) const PRINCIPAL_SHARE: Drift = Drift {
     column: Column {
         key: "principal_share",
-        label: "principal",
+        label: "principal share",
         format: Format::Share,
         quantity: Quantity::Pair(Accuracy::Relative),
         doc: "‖UᵣᵀΔVᵣ‖F²/‖Δ‖F²: how much of the update stays among the base's r principal directions",

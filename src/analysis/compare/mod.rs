@@ -160,7 +160,8 @@ pub struct SideMeasured {
     pub flags: Vec<Flag>,
     /// Entries, rows and columns that findings name, and the order of the base's entries that it holds.
     pub places: Places,
-    spectrum: Option<Spectrum>,
+    /// Its singular values, where it has any.
+    pub spectrum: Option<Spectrum>,
     /// Its leading triplets, where they came with its values.
     leading: Option<Factors>,
 }

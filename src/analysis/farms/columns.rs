@@ -109,7 +109,7 @@ pub static FARMS: &[Metric] = &[
     Metric {
         column: Column {
             key: "window_rows",
-            label: "high",
+            label: "rows",
             format: Format::Count,
             quantity: Quantity::Matrix(Accuracy::Exact),
             doc: "rows of a window",
@@ -121,7 +121,7 @@ pub static FARMS: &[Metric] = &[
     Metric {
         column: Column {
             key: "window_cols",
-            label: "wide",
+            label: "cols",
             format: Format::Count,
             quantity: Quantity::Matrix(Accuracy::Exact),
             doc: "columns of a window: ⌊window_rows · aspect⌋",

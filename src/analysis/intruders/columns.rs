@@ -33,7 +33,7 @@ pub(super) const INTRUDER_COUNT: Column = Column {
 
 pub(super) const K: Column = Column {
     key: "k",
-    label: "of",
+    label: "k",
     format: Format::Count,
     quantity: Quantity::Pair(Accuracy::Exact),
     doc: "how many leading directions there were to look at: `-k`, or all above rounding where there are fewer",

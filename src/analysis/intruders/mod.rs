@@ -13,7 +13,9 @@ use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::Subject;
-use crate::report::{Column, Direction, Flag, Intruders, Measurements, MissingReason, Places, Value};
+use crate::report::{
+    Column, Direction, Drawings, Drawn, Flag, Intruders, Measurements, MissingReason, Places, Value,
+};
 use crate::solver::{
     self, BestCosine, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, Question,
     Vectors, unit,
@@ -91,6 +93,8 @@ pub struct PairMeasured {
     pub base: ContentId,
     /// Which directions are intruders.
     pub intruders: Intruders,
+    /// What pictures are drawn from.
+    pub drawn: Drawings,
     /// The correction that scales the intruders of the tuned weight, if there are any and a copy is wanted.
     pub correction: Option<LowRank>,
 }
@@ -141,6 +145,7 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasu
             measured,
             base: base_identity,
             intruders: Intruders::default(),
+            drawn: Drawings::default(),
             correction: None,
         });
     }
@@ -162,7 +167,10 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasu
     let identity = ContentId { varies: identity.varies && sides.delta_values.largest() > 0.0, ..identity };
     let measured =
         Measured { values: Measurements(values), places: Places::default(), flags, identity, spectrum: None };
-    Ok(PairMeasured { measured, base: base_identity, intruders: looked.intruders(options)?, correction })
+    let directions = looked.directions(options)?;
+    let drawn = Drawings { spectra: sides.spectra(&looked, options.of), directions: directions.clone() };
+    let intruders = looked.intruders(options, directions);
+    Ok(PairMeasured { measured, base: base_identity, intruders, drawn, correction })
 }
 
 /// A pair as operators, with the singular values of its update.
@@ -269,6 +277,25 @@ impl<'a> Sides<'a> {
     }
 }
 
+impl Sides<'_> {
+    /// The spectra of the base and of the update, and the leading values of the subject, for pictures.
+    fn spectra(&self, looked: &Looked, of: Of) -> Vec<Drawn> {
+        let outline = |values: Vec<(usize, f64)>| -> Vec<(usize, f64)> {
+            values.into_iter().map(|(i, s)| (i, scaled(s, looked.unit))).collect()
+        };
+        let update = self.delta_values.resolved().len();
+        // The leading values of the update are among all of it.
+        let leading = if of == Of::Tuned { looked.factors.values.as_slice() } else { &[] };
+        let all = [
+            Drawn::new("base", outline(looked.base_values.outline(usize::MAX))),
+            Drawn::new("tuned, leading", outline(leading.iter().copied().enumerate().collect())),
+            Drawn::new("update", outline(self.delta_values.outline(update))),
+        ];
+        let fits = |drawn: &Drawn| drawn.outline.iter().all(|(_, s)| s.is_finite());
+        all.into_iter().filter(|drawn| !drawn.outline.is_empty() && fits(drawn)).collect()
+    }
+}
+
 /// Bounds that are closer than this are the cosine to every digit that is shown.
 const ROUNDING: f64 = 1e-8;
 
@@ -295,14 +322,11 @@ impl Looked {
         Value::within(intruders.fold(0.0, |sum, square| sum + square) / all, 0.0, 1.0)
     }
 
-    /// The report's entries on single directions.
+    /// Every direction that was checked.
     ///
     /// # Errors
     /// [`Error::Overflow`] where the size of a direction does not fit a double.
-    fn intruders(&self, options: &Options) -> Result<Intruders, Error> {
-        let main = self.left.as_ref().or(self.right.as_ref()).map_or(&[][..], Vec::as_slice);
-        let count = |epsilon: f64| indices(main, epsilon).count() as u64;
-        let swept = |epsilon: &f64| (*epsilon, count(*epsilon));
+    fn directions(&self, options: &Options) -> Result<Vec<Direction>, Error> {
         let sides = [("left", &self.left), ("right", &self.right)];
         let directions = sides.into_iter().flat_map(|(side, cosines)| {
             cosines.iter().flatten().enumerate().map(move |(i, cosine)| Direction {
@@ -314,17 +338,25 @@ impl Looked {
                 intruder: cosine.upper < options.epsilon,
             })
         });
-        let directions: Vec<Direction> =
-            if options.detail == Detail::Directions { directions.collect() } else { vec![] };
-        if directions.iter().any(|direction| direction.singular_value.is_infinite()) {
+        let directions: Vec<Direction> = directions.collect();
+        let too_large = directions.iter().any(|direction| direction.singular_value.is_infinite());
+        if too_large && options.detail == Detail::Directions {
             return Err(Error::Overflow("the singular value of a direction".to_owned()));
         }
-        Ok(Intruders {
+        Ok(if too_large { vec![] } else { directions })
+    }
+
+    /// The report's entries on single directions.
+    fn intruders(&self, options: &Options, directions: Vec<Direction>) -> Intruders {
+        let main = self.left.as_ref().or(self.right.as_ref()).map_or(&[][..], Vec::as_slice);
+        let count = |epsilon: f64| indices(main, epsilon).count() as u64;
+        let swept = |epsilon: &f64| (*epsilon, count(*epsilon));
+        Intruders {
             indices: indices(main, options.epsilon).map(|i| i as u64 + 1).collect(),
             sweep: options.sweep.iter().map(swept).collect(),
-            directions,
+            directions: if options.detail == Detail::Directions { directions } else { vec![] },
             energy_kept: None,
-        })
+        }
     }
 
     /// `(keep − 1)·Σ σᵢ·uᵢ·vᵢᵀ` over the intruders.

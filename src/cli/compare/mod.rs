@@ -151,9 +151,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         (_, false) => (&SHOWN_REPORTS[..], &SHOWN_REPORTS[..3]),
     };
     let shown = shown(&report.columns, &study.question().names(), wanted);
-    let keys: Vec<&str> = report.columns.iter().map(|column| column.key).collect();
+    let shown = run::judged_first(&report, &shown);
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
-    let look = TableStyle { unchanged, ..common.look(&shown, &keys) };
+    let look = TableStyle { unchanged, ..common.look(&shown, &report.columns) };
     let status = run::deliver_as(&report, &look, &mut outputs, &|look, out| {
         render::write(&report, common.format.into(), look, out)
     })?;

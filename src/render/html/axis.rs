@@ -22,6 +22,8 @@ pub(super) struct Axis {
 /// Beyond this, and nearer than its inverse, differences and ratios may not fit a double.
 const FARTHEST: f64 = 1e300;
 const NEAREST: f64 = 1e-300;
+/// An axis spans at least this share of its largest number.
+const LEAST: f64 = 0.02;
 /// More than this many decades of positive numbers are easier to read on a logarithmic scale.
 const DECADES: f64 = 2.0;
 
@@ -50,6 +52,12 @@ impl Axis {
                 Self::new(scale, (low / room, high * room), places)
             }
             Scale::Linear => {
+                // Numbers that hardly differ are not drawn as if they did.
+                let least = LEAST * high.abs().max(low.abs()).min(FARTHEST);
+                let (low, high) = match low.midpoint(high) {
+                    middle if high - low < least => (middle - least / 2.0, middle + least / 2.0),
+                    _ => (low, high),
+                };
                 let room = (high - low).min(FARTHEST) * 0.06;
                 // Numbers that start near zero are read against zero.
                 let floor = if low >= 0.0 && low < 0.35 * high { 0.0 } else { low - room };

@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 
 use crate::notation;
-use crate::report::{Row, Value};
+use crate::report::{Column, Row, Value};
 
 use super::super::cell::cell;
 use super::super::findings::title;
+use super::overlay;
 use super::views::Model;
 use super::{cosines, peers, spectra};
 
@@ -31,7 +32,9 @@ pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
                     @if let Some(picture) = peers::picture(model, finding, i) { (picture) }
                 }
                 @if let Some(pictures) = spectra::pictures(row, &values) { (pictures) }
+                (overlay::pictures(row))
                 (cosines::pictures(model.report, row))
+                (overlay::numbers(model.report, row))
                 (numbers(model, row))
                 @if !values.is_empty() { (singular_values(&values)) }
             }
@@ -52,6 +55,8 @@ fn remarks(row: &Row) -> Markup {
 }
 
 fn numbers(model: Model<'_>, row: &Row) -> Markup {
+    // The others are in the table of base, tuned and change.
+    let is_listed = |column: &Column| column.is_of_a_pair() || model.report.totals.compared.is_none();
     let mut reasons: Vec<(String, Vec<&str>)> = vec![];
     for (column, value) in &row.values.0 {
         let Value::Missing(why) = value else { continue };
@@ -63,7 +68,9 @@ fn numbers(model: Model<'_>, row: &Row) -> Markup {
     }
     html! {
         @if !row.values.0.is_empty() {
-            dl { @for column in &model.report.columns { div { dt { (column.label) } dd { (cell(row, column)) } } } }
+            dl { @for column in model.report.columns.iter().filter(|column| is_listed(column)) {
+                div { dt { (column.label) } dd { (cell(row, column)) } }
+            } }
         }
         @for (why, labels) in reasons { p.note { "– " (labels.join(", ")) ": " (why) } }
     }

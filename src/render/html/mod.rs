@@ -4,24 +4,28 @@
 //! is under the pointer. Whatever comes from a checkpoint is text, never markup: maud escapes it.
 
 mod axis;
+mod chooser;
 mod cosines;
 mod detail;
 mod found;
 mod frame;
 mod marks;
 mod module_grid;
+mod overlay;
 mod peers;
 mod spectra;
 mod tables;
 mod views;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::notation;
-use crate::report::{Column, Report};
+use crate::report::{Column, Report, Row};
 
+use super::changes;
 use super::style::TableStyle;
 use super::table;
 use marks::Marks;
@@ -35,10 +39,24 @@ const SCRIPT: &str = include_str!("page.js");
 const DETAILED: usize = 400;
 /// Most rows of the table; of more, those with findings before the others.
 const LISTED: usize = 1500;
-/// Most columns that can be plotted against depth.
+/// Columns that are plotted against depth whatever the size of the model, and the cells of all views together: each is
+/// a dot, a square and a number.
 const VIEWS: usize = 24;
+const CELLS: usize = 7_000;
+/// Most columns that are plotted against depth.
+const MOST_VIEWS: usize = 160;
 
 pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    // Changed vectors are told of in a note, as in the other formats: no number is known of them.
+    let vectors = changes::vectors(report);
+    let notes = if report.totals.compared.is_some() { changes::notes(report) } else { vec![] };
+    let mut report = Cow::Borrowed(report);
+    if !vectors.is_empty() {
+        let is_matrix = |row: &Row| !vectors.contains(row.name.as_str());
+        let rows = report.rows.iter().filter(|row| is_matrix(row)).cloned().collect();
+        report = Cow::Owned(Report { rows, ..report.into_owned() });
+    }
+    let report = report.as_ref();
     let shown: Vec<&'static Column> = super::columns(report, &look.columns).collect();
     let kinds = Kinds::new(report);
     let marks = Marks::new(report);
@@ -47,7 +65,8 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
         detailed[i] = true;
     }
     let model = Model { report, kinds: &kinds, marks: &marks, detailed: &detailed };
-    let body = body(model, &shown).into_string();
+    let drawn = drawn(model, &shown);
+    let body = body(model, &shown, &drawn, &notes).into_string();
     // Nobody who writes a tensor's name can know this word, which depends on the whole page.
     let nonce = blake3::hash(body.as_bytes()).to_hex();
     let title = format!("{} · svdkit {}", report.model.path, report.command);
@@ -63,7 +82,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(choices(model, &shown))) }
+                style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(choices(drawn.len()))) }
             }
             (PreEscaped(body))
             script nonce=(nonce) { (PreEscaped(SCRIPT)) }
@@ -72,9 +91,8 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     out.write_all(page.into_string().as_bytes())
 }
 
-fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
+fn body(model: Model<'_>, shown: &[&'static Column], drawn: &[&'static Column], notes: &[String]) -> Markup {
     let report = model.report;
-    let drawn = drawn(model, shown);
     let listed = model.marks.foremost(LISTED);
     html! {
         body {
@@ -84,30 +102,28 @@ fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
                     h1 { (report.model.path) }
                     @if let Some(base) = &report.base { p { "against " (base.path) } }
                     p.note { (table::footer(report)) }
-                    @for note in &report.notes { p.note { (note) } }
+                    @for note in notes.iter().chain(&report.notes) { p.note { (note) } }
                 }
-                button #theme type="button" { "Light or dark" }
+                button #theme type="button" { "Theme" }
             }
             main {
                 @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
                 section #worst { h2 { "Findings" } (found::findings(model)) }
                 @if !drawn.is_empty() {
                     section.views #depth {
-                        h2 { "Across the model" label { select #column { @for column in &drawn {
-                            option value=(column.key) selected[column.key == first(model, &drawn)] { (column.label) " · " (column.key) }
-                        } } } }
-                        @for column in &drawn { (views::view(model, column)) }
+                        h2 { "Across the model" (chooser::chooser(report, drawn, first(model, drawn))) }
+                        @for (i, column) in drawn.iter().enumerate() { (views::view(model, i, column)) }
                     }
                 }
-                section #kinds { h2 { "Module types" } p.note { "Median, and least to greatest." } (tables::kinds(model, shown)) }
+                section #kinds { h2 { "Module types" } p.note { "Median (min–max)." } (tables::kinds(model, shown)) }
                 section.listing #matrices {
                     h2 { "Matrices" }
                     (tools(model, listed.len()))
                     (tables::matrices(model, &listed, shown))
                 }
-                section #details { h2 { "One by one" } (details(model)) }
+                section #details { h2 { "Per matrix" } (details(model)) }
                 @if !report.skipped.is_empty() { section #skipped { h2 { "Skipped" } details open[report.skipped.len() <= 20] {
-                    summary { (report.skipped.len()) " tensors that are no matrices" }
+                    summary { (report.skipped.len()) " tensors that are not matrices" }
                     (tables::skipped(report))
                 } } }
                 section #columns { h2 { "Columns" } details { summary { "What each one means" } (tables::columns(report)) } }
@@ -121,7 +137,7 @@ fn body(model: Model<'_>, shown: &[&'static Column]) -> Markup {
 fn verdicts(report: &Report) -> Markup {
     html! {
         div.wide { table.verdicts {
-            thead { tr { th { "rule" } th { "verdict" } th { "worst" } th.n { "broken by" } th.n { "not measured" } } }
+            thead { tr { th { "rule" } th { "verdict" } th { "worst" } th.n { "broken by" } th.n { "no value" } } }
             tbody { @for verdict in &report.verdicts {
                 tr {
                     th { code { (verdict.rule) } }
@@ -164,11 +180,12 @@ fn details(model: Model<'_>) -> Markup {
     }
 }
 
-/// The columns that can be plotted over the model, shown ones first.
+/// The columns that can be plotted over the model, shown ones first: all of them, if the model is not too large.
 fn drawn(model: Model<'_>, shown: &[&'static Column]) -> Vec<&'static Column> {
     let rest = model.report.columns.iter().filter(|column| !shown.iter().any(|s| s.key == column.key));
     let all = shown.iter().chain(rest).copied();
-    all.filter(|column| views::is_drawn(model, column)).take(VIEWS).collect()
+    let most = (CELLS / model.kinds.cells.len().max(1)).clamp(VIEWS, MOST_VIEWS);
+    all.filter(|column| views::is_drawn(model, column)).take(most).collect()
 }
 
 /// The column shown first: evidence of the worst finding that has some.
@@ -178,11 +195,10 @@ fn first(model: Model<'_>, drawn: &[&'static Column]) -> &'static str {
     evidence.or(drawn.first()).map_or("", |column| column.key)
 }
 
-/// Shows one view at a time if the browser supports it, else all of them.
-fn choices(model: Model<'_>, shown: &[&'static Column]) -> String {
-    let rules = drawn(model, shown)
-        .into_iter()
-        .map(|column| format!(".views:has(option[value={0}]:checked) .v-{0}{{display:block}}", column.key));
+/// Shows one view at a time if the browser supports it, else all of them. Views go by their numbers: a key may hold
+/// whatever a user calls a side.
+fn choices(views: usize) -> String {
+    let rules = (0..views).map(|i| format!(".views:has(.o{i}:checked) .v{i}{{display:block}}"));
     format!("@supports selector(:has(a)){{.view{{display:none}}{}}}", rules.collect::<String>())
 }
 
@@ -191,9 +207,7 @@ mod tests {
     use super::*;
     use crate::metric::METRICS;
     use crate::render::{Layout, Overflow, Paint, Unchanged};
-    use crate::report::{
-        Accuracy, Format, Measurements, MissingReason, Quantity, Row, Source, Totals, Value,
-    };
+    use crate::report::{Accuracy, Format, Measurements, MissingReason, Quantity, Source, Totals, Value};
 
     pub(super) static REAL: Column = Column {
         key: "real",
@@ -257,6 +271,8 @@ mod tests {
             width: 100,
             columns: report.columns.iter().map(|column| column.key).take(6).collect(),
             overflow: Overflow::Drop,
+            limit: None,
+            offenders: 10,
             layout: Layout::Flat,
             paint: Paint::Plain,
             unchanged: Unchanged::Shown,

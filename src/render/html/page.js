@@ -30,6 +30,17 @@
   });
   if (location.hash.startsWith("#m")) open(location.hash.slice(1));
 
+  // Find a column: the others are hidden, and the first that is left is shown.
+  const find = one("#find");
+  if (find) find.addEventListener("input", () => {
+    const wanted = find.value.trim().toLowerCase();
+    const options = all("#column option");
+    for (const option of options) option.hidden = !option.textContent.toLowerCase().includes(wanted);
+    for (const group of all("#column optgroup")) group.hidden = all("option", group).every((option) => option.hidden);
+    const first = options.find((option) => !option.hidden && !option.disabled);
+    if (wanted && first) one("#column").value = first.value;
+  });
+
   // Filter: by name or glob, module type, and whether there is news.
   const rows = all(".matrices tbody tr");
   const sections = new Map(all("details.matrix").map((section) => [section.dataset.row, section]));
@@ -154,7 +165,7 @@
   }
 
   // In the pictures of a spectrum: a cross at the pointer, and the numbers it stands at.
-  for (const svg of all(".pictures svg")) {
+  for (const svg of all(".pictures svg[data-x]")) {
     const x = axis(svg.dataset.x);
     const y = axis(svg.dataset.y);
     const [across, up] = [one(".axis", svg).textContent, one(".unit", svg).textContent];

@@ -4,10 +4,10 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Column, Format, Report, Value};
+use crate::report::{Aspect, Column, Format, Report, Value};
 
 use super::super::cell::{cell, number};
-use super::super::table::shorten;
+use super::super::names::shortened;
 use super::axis::{Axis, Scale, extremes};
 use super::frame::{Frame, Path, round};
 use super::marks::Marks;
@@ -22,6 +22,8 @@ const COLORS: usize = 8;
 const STEPS: usize = 9;
 /// Sides of a heat map's cell: height, and the widest.
 const CELL: (f64, f64) = (22.0, 64.0);
+/// A change smaller than this is not shown as large: no axis and no palette is narrower.
+const LEAST_CHANGE: f64 = 0.01;
 /// Most characters of a module type's name.
 const NAME: usize = 34;
 
@@ -60,10 +62,10 @@ pub(super) fn is_drawn(model: Model<'_>, column: &'static Column) -> bool {
 }
 
 /// Lines, heat map and table of `column`.
-pub(super) fn view(model: Model<'_>, column: &'static Column) -> Markup {
+pub(super) fn view(model: Model<'_>, number: usize, column: &'static Column) -> Markup {
     let grid = Grid { model, column, kinds: model.kinds.in_blocks() };
     html! {
-        section class={"view v-" (column.key)} data-key=(column.key) {
+        section class={"view v" (number)} data-key=(column.key) {
             p.note { b { (column.label) } " · " (column.doc.replace('`', "")) "." }
             (grid.lines())
             (grid.heat())
@@ -148,10 +150,14 @@ impl Grid<'_> {
     /// Everything that the lines and their bands reach.
     fn ends(&self) -> Vec<f64> {
         let cells = self.model.kinds.cells.keys();
-        cells
+        let mut ends: Vec<f64> = cells
             .filter_map(|(b, k)| self.spread(*b, *k))
             .flat_map(|s| [s.least, s.greatest].map(|x| self.scaled(x)))
-            .collect()
+            .collect();
+        if self.column.format == Format::Change {
+            ends.extend([-LEAST_CHANGE, LEAST_CHANGE].map(|x| self.scaled(x)));
+        }
+        ends
     }
 
     fn line(&self, frame: &Frame<'_>, kind: usize, color: usize) -> Markup {
@@ -201,15 +207,15 @@ impl Grid<'_> {
 
     /// Blocks across, module types down, a color a number.
     fn heat(&self) -> Markup {
-        let names: Vec<String> =
-            self.kinds.iter().map(|kind| shorten(&self.model.kinds.names[*kind], NAME)).collect();
+        let names: Vec<&str> = self.kinds.iter().map(|kind| self.model.kinds.names[*kind].as_str()).collect();
+        let names = shortened(&names, NAME);
         let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let left = 14.0 + longest as f64 * 6.4;
         let blocks = &self.model.kinds.blocks;
         let wide = ((WIDTH - left) / blocks.len() as f64).min(CELL.1);
         let bottom = CELL.0 * self.kinds.len() as f64;
         let every = ((26.0 / wide).ceil() as usize).max(1);
-        let colors = Colors::of(&self.medians(), &self.usual());
+        let colors = Colors::of(self.column, &self.medians(), &self.usual());
         html! {
             div.wide.heat {
                 svg viewBox={"0 0 " (WIDTH) " " (bottom + 20.0)} role="img" aria-label="heat map of blocks and module types" {
@@ -295,13 +301,16 @@ struct Colors {
 }
 
 impl Colors {
-    /// Colors of `all` numbers, scaled to the `usual` ones.
-    fn of(all: &[f64], usual: &[f64]) -> Self {
+    /// Colors of `all` numbers, scaled to the `usual` ones; of changes round zero, and of none for those too small to matter.
+    fn of(column: &'static Column, all: &[f64], usual: &[f64]) -> Self {
         let (least, greatest) = extremes(all);
         let (low, high) = extremes(if usual.len() > 1 { usual } else { all });
         let places = (0.0, STEPS as f64 - 1e-9);
-        let (family, scale, ends) = if low < 0.0 && high > 0.0 {
-            let far = high.max(-low);
+        let is_change = matches!(column.means().aspect, Aspect::Change | Aspect::Difference)
+            || column.format == Format::Change;
+        let (family, scale, ends) = if is_change || (low < 0.0 && high > 0.0) {
+            let least = if column.format == Format::Change { LEAST_CHANGE } else { 0.0 };
+            let far = high.abs().max(low.abs()).max(least);
             ('d', Scale::Linear, (-far, far))
         } else {
             ('h', Axis::fitting(&[low, high], places).scale, (low, high))

@@ -8,7 +8,7 @@ use super::unpaired;
 use crate::analysis::compare::{Half, Retyped, Vocabulary};
 use crate::layer::natural;
 use crate::report::{
-    Column, Compared, Measurements, MissingReason, Report, Resolution, Row, Standing, Value,
+    Column, Compared, Drawn, Measurements, MissingReason, Report, Resolution, Row, Standing, Value,
 };
 use crate::study::{Failure, Found, FoundPair, Numbers, Record, ties};
 
@@ -102,6 +102,13 @@ fn fill(
     let Some(found) = found else { return };
     let found = *found;
     row.tied_to = original;
+    let tuned = names
+        .iter()
+        .zip(&found.tuned)
+        .map(|(name, side)| Drawn::new(name.as_deref().unwrap_or("tuned"), side.outline.clone()));
+    row.drawn.spectra =
+        std::iter::once(Drawn::new("base", found.base_outline.clone())).chain(tuned).collect();
+    row.drawn.spectra.retain(|drawn| !drawn.outline.is_empty());
     if let [side] = found.tuned.as_slice() {
         row.blake3.clone_from(&side.blake3);
         row.places.clone_from(&side.places);

@@ -58,10 +58,20 @@ pub(super) fn compare_bytes(
         }
         varies = varies || bytes.varies;
         let KnownBytes { blake3, values, resolution, places, .. } = bytes;
-        tuned.push(FoundSide { standing, blake3, values, resolution, drifts: None, flags: vec![], places });
+        tuned.push(FoundSide {
+            outline: vec![],
+            standing,
+            blake3,
+            values,
+            resolution,
+            drifts: None,
+            flags: vec![],
+            places,
+        });
     }
     let mut copied = sides.all().zip(layers).filter_map(|(side, layer)| Some(side.has_copies(layer?)));
     Ok(FoundPair {
+        base_outline: vec![],
         base_blake3: base.blake3,
         base: base.values,
         base_resolution: base.resolution,

@@ -43,6 +43,7 @@ pub(super) fn measured(
         .collect();
     let PairOutcome { base: of_base, tuned: of_tuned } = measure(base, &tuned, settings)?;
     let base_resolution = found.base_resolution.or(of_base.as_ref().and_then(SideMeasured::resolution));
+    let base_outline = of_base.as_ref().map(outline).unwrap_or_default();
     let (base_blake3, of_base) =
         of_base.map_or((None, None), |found| (found.blake3, Some(numbers_of(&found.values, &columns))));
     // What bytes alone tell of the base is not held against what was measured.
@@ -54,6 +55,7 @@ pub(super) fn measured(
         FoundSide {
             resolution: measured.found.resolution().or(known.resolution),
             standing: known.standing,
+            outline: outline(&measured.found),
             blake3: measured.found.blake3.or(known.blake3),
             values: Some(numbers_of(&measured.found.values, &columns)),
             drifts: measured.drifts.map(|values| Numbers(values.into_iter().map(Some).collect())),
@@ -66,9 +68,16 @@ pub(super) fn measured(
         tuned: tuned.collect(),
         base,
         base_resolution,
+        base_outline,
         varies: found.varies,
         measured: true,
     })
+}
+
+/// The singular values of a side with their positions, for pictures; none where they don't fit a double.
+fn outline(side: &SideMeasured) -> Vec<(usize, f64)> {
+    let drawn = side.spectrum.as_ref().filter(|spectrum| spectrum.fits());
+    drawn.map_or_else(Vec::new, |spectrum| spectrum.outline(usize::MAX))
 }
 
 /// A side that is not measured: equal bytes have equal numbers, whichever side they were read from.

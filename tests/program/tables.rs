@@ -1,0 +1,122 @@
+//! Tables over the names that real models have, at the widths of real terminals.
+
+use std::path::Path;
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::harness::{check_exit, floats, save, stored, svdkit};
+
+/// The names of the matrices of some models, by architecture.
+fn names() -> Vec<(&'static str, Vec<String>)> {
+    let blocks = |count: usize, start: &str, roles: &[&str]| -> Vec<String> {
+        (0..count).flat_map(|i| roles.iter().map(move |role| format!("{start}{i}.{role}"))).collect()
+    };
+    let attention = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"];
+    let mlp = ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+    let llama = blocks(12, "model.layers.", &[&attention[..], &mlp].concat());
+    let experts: Vec<String> = (0..9).map(|i| format!("mlp.experts.{i}.gate_proj")).collect();
+    let experts: Vec<&str> =
+        experts.iter().map(String::as_str).chain(["mlp.gate", "mlp.shared_expert.up_proj"]).collect();
+    let encoder = [
+        "attention.self.query",
+        "attention.self.key",
+        "attention.output.dense",
+        "intermediate.dense",
+        "output.dense",
+    ];
+    let bert = blocks(12, "bert.encoder.layer.", &encoder);
+    let tables = ["word_embeddings", "position_embeddings", "token_type_embeddings"];
+    let bert = bert.into_iter().chain(tables.map(|table| format!("bert.embeddings.{table}")));
+    let unet = ["down_blocks", "up_blocks"].into_iter().flat_map(|side| {
+        (0..3).flat_map(move |i| {
+            ["attn1.to_q", "attn1.to_out.0", "attn2.to_q", "ff.net.0.proj", "ff.net.2"]
+                .map(|role| format!("{side}.{i}.attentions.1.transformer_blocks.0.{role}"))
+        })
+    });
+    vec![
+        ("llama", llama),
+        ("qwen2-moe", blocks(2, "model.layers.", &experts)),
+        ("bert", bert.collect()),
+        ("unet", unet.collect()),
+    ]
+}
+
+fn checkpoint(folder: &Path, (model, names): &(&str, Vec<String>)) -> String {
+    let tensors: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| stored(&format!("{name}.weight"), "F32", &[6, 5], floats(30, i)))
+        .collect();
+    let path = folder.join(format!("{model}.safetensors"));
+    save(&path, &tensors);
+    path.to_str().unwrap().to_owned()
+}
+
+fn printed(arguments: &[&str]) -> String {
+    let output = svdkit(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn no_table_is_wider_than_asked_and_no_two_rows_look_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    for model in names() {
+        let path = checkpoint(folder.path(), &model);
+        for width in ["60", "80", "100", "160"] {
+            for sort in [&[][..], &["--sort", "-stable_rank"]] {
+                let text = printed(&[&["spectrum", &path, "--width", width][..], sort].concat());
+                let (name, most) = (model.0, width.parse::<usize>().unwrap());
+                for line in text.lines().take_while(|line| !line.contains("safetensors")) {
+                    assert!(line.width() <= most, "{name}, {width}: {line}");
+                }
+                let head = text.lines().next().unwrap();
+                if !sort.is_empty() {
+                    assert!(head.contains("stable"), "{name}, {width}: {head}");
+                }
+                // A row under another heading is another row: its block is told by the heading.
+                let rows = text.lines().skip(1).take_while(|line| !line.starts_with(" …"));
+                let mut seen = std::collections::BTreeSet::new();
+                let mut block = "";
+                for row in rows {
+                    let is_heading = row.split_whitespace().count() == 1 && !row.starts_with("  ");
+                    block = if is_heading { row } else { block };
+                    let start: String = row.chars().take(most * 3 / 5).collect();
+                    assert!(seen.insert((block, start)), "{name}, {width}: {row}\n{text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_that_do_not_fit_continue_below() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path(), &names()[0]);
+    let text = printed(&["spectrum", &path, "--width", "80", "--columns", "all", "--limit", "2"]);
+    assert!(text.lines().filter(|line| line.starts_with(" matrix")).count() > 3, "{text}");
+    assert!(
+        text.lines().take_while(|line| !line.contains("more rows")).all(|line| line.width() <= 80),
+        "{text}"
+    );
+    assert!(text.contains("more rows"), "{text}");
+}
+
+#[test]
+fn a_table_says_what_it_does_not_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path(), &names()[0]);
+    let text = printed(&["spectrum", &path, "--limit", "3", "--sort", "-alpha"]);
+    assert!(text.contains(" … 81 more rows · "), "{text}");
+    assert!(text.contains("more columns: --columns all"), "{text}");
+}
+
+#[test]
+fn columns_are_named_as_the_table_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path(), &names()[0]);
+    let text =
+        printed(&["spectrum", &path, "--columns", "α, KS D", "--sort", "-Stable Rank", "--limit", "1"]);
+    assert!(text.lines().next().is_some_and(|head| head.contains("α") && head.contains("KS D")), "{text}");
+    check_exit(&["spectrum", &path, "--columns", "sharpness"], 2, "`spectral_norm`, `condition_number`");
+}
