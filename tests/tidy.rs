@@ -38,12 +38,13 @@ const RANKS: [(&str, u32); 25] = [
 ];
 
 /// Packages that have a home, and where it is.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("safetensors", &["format/header.rs", "format/mod.rs", "writing/"]),
     ("candle_core", &["format/", "weight/decoded.rs"]),
     ("faer", &["linalg/"]),
     ("clap", &["cli/"]),
     ("indicatif", &["cli/"]),
+    ("comfy_table", &["render/grid.rs"]),
     ("rayon", &["engine.rs", "linalg/", "format/folder.rs"]),
     ("csv", &["render/csv_file.rs"]),
     ("parquet", &["render/parquet_file.rs"]),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::ranges;
@@ -44,15 +45,6 @@ impl Cells {
     /// The width of its widest cell.
     fn width(&self) -> usize {
         widest(&self.cells).max(self.header.lines().map(UnicodeWidthStr::width).max().unwrap_or(0))
-    }
-
-    /// `cell` with the gap before it.
-    fn aligned(&self, cell: &str) -> String {
-        let pad = " ".repeat(self.width().saturating_sub(cell.width()));
-        match self.holds {
-            Holds::Shape | Holds::Number => format!(" {pad}{cell}"),
-            Holds::Dtype | Holds::Status | Holds::Which | Holds::Spark => format!(" {cell}{pad}"),
-        }
     }
 }
 
@@ -121,41 +113,39 @@ fn write_table(
     (look, colors): (&TableStyle<'_>, &[Option<&str>]),
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let named = lines.iter().filter_map(|line| match line {
-        Line::Heading(_) => None,
-        Line::Row(indent, name) => {
-            Some(indent.len() + short[name.as_str()].lines().map(UnicodeWidthStr::width).max()?)
-        }
-    });
-    let wide = named.max().unwrap_or(0).max("matrix".len());
-    let line = |name: &str, cell: &dyn Fn(&Cells) -> String| {
-        let cells: String = columns.iter().map(|column| column.aligned(&cell(column))).collect();
-        let pad = " ".repeat(wide.saturating_sub(name.width()));
-        format!(" {name}{pad} {cells}").trim_end().to_owned()
-    };
-    let height = columns.iter().map(|column| column.header.lines().count()).max().unwrap_or(1);
-    for i in 0..height.max(1) {
-        let name = if i == 0 { "matrix" } else { "" };
-        let head = line(name, &|column| column.header.lines().nth(i).unwrap_or("").to_owned());
-        writeln!(out, "{}", look.paint.wrap("1", &head))?;
-    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(std::iter::once("matrix").chain(columns.iter().map(|column| column.header.as_str())));
+    let height = columns.iter().map(|column| column.header.lines().count()).max().unwrap_or(1).max(1);
+    // What each line of the table looks like; a heading takes the place of an empty one, for it may be wider than the names.
+    let mut styles = vec![(Some(BOLD), None); height];
     let mut row = 0;
-    for each in lines {
-        match each {
-            Line::Heading(name) => writeln!(out, " {}", look.paint.wrap("1", name))?,
+    for line in lines {
+        match line {
+            Line::Heading(name) => {
+                table.add_row([" "]);
+                styles.push((Some(BOLD), Some(*name)));
+            }
             Line::Row(indent, name) => {
-                for (i, part) in short[name.as_str()].lines().enumerate() {
-                    let cell =
-                        |column: &Cells| if i == 0 { column.cells[row].clone() } else { String::new() };
-                    let text = line(&format!("{indent}{part}"), &cell);
-                    match colors[row] {
-                        Some(color) => writeln!(out, "{}", look.paint.wrap(color, &text))?,
-                        None => writeln!(out, "{text}")?,
-                    }
-                }
+                let parts = short[name.as_str()].lines().map(|part| format!("{indent}{part}"));
+                let name: Vec<String> = parts.collect();
+                let cells = columns.iter().map(|column| column.cells[row].clone());
+                table.add_row(std::iter::once(name.join("\n")).chain(cells));
+                styles.extend(std::iter::repeat_n((colors[row], None), name.len()));
                 row += 1;
             }
         }
+    }
+    for (i, column) in table.column_iter_mut().enumerate() {
+        let is_number = |column: &Cells| matches!(column.holds, Holds::Shape | Holds::Number);
+        let right = i > 0 && columns.get(i - 1).is_some_and(is_number);
+        column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
+        column.set_padding((1, u16::from(i == 0)));
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    for (line, (color, heading)) in table.lines().zip(styles) {
+        let line = heading.map_or_else(|| line.trim_end().to_owned(), |name| format!(" {name}"));
+        writeln!(out, "{}", color.map_or_else(|| line.clone(), |color| look.paint.wrap(color, &line)))?;
     }
     Ok(())
 }
@@ -253,6 +243,7 @@ fn colors(report: &Report, shown: &[Bunch<'_>]) -> Vec<Option<&'static str>> {
     shown.iter().map(color).collect()
 }
 
+const BOLD: &str = "1";
 const RED: &str = "31";
 const YELLOW: &str = "33";
 
