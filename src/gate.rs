@@ -192,7 +192,7 @@ impl Rule {
                 match (aggregate, line.unit) {
                     (Aggregate::Share, _) => Ok(()),
                     (Aggregate::Count, Unit::Percent) => {
-                        Err("a count is no share of anything; ask for `share(…)`".to_owned())
+                        Err("a count is not a share of anything; ask for `share(…)`".to_owned())
                     }
                     _ => percent(line, column, columns),
                 }
@@ -246,7 +246,7 @@ fn comparison(text: &str) -> Result<(&str, Option<Line>), String> {
         None => (written, 1.0, Unit::Plain),
     };
     let number = digits.parse::<f64>().ok().filter(|x| x.is_finite());
-    let number = number.ok_or_else(|| format!("`{written}` is no number"))? * scale;
+    let number = number.ok_or_else(|| format!("`{written}` is not a number"))? * scale;
     Ok((text[..at].trim(), Some(Line { operator, number, unit })))
 }
 

@@ -259,7 +259,7 @@ fn matrices(tensor: &TensorInfo, order: usize, folds: &Folds) -> Result<Vec<Laye
             let (stored, scheme) = ((*name).to_owned(), (*name).to_owned());
             (Dtype::F32, Some(Encoding { stored, scheme, bits: *bits, epsilon: None }))
         }
-        Element::Other(name) => return Err(format!("{name} is no floating-point weight")),
+        Element::Other(name) => return Err(format!("{name} is not a float type")),
     };
     if tensor.shape.contains(&0) {
         return Err("empty".to_owned());
@@ -291,7 +291,7 @@ fn matrices(tensor: &TensorInfo, order: usize, folds: &Folds) -> Result<Vec<Laye
         [rows, cols] => Ok(vec![layer(name.clone(), rows, cols, 0, Part::Whole)]),
         [slices, rows, cols] if folds.get(tensor) == Fold::Stack => {
             if slices > MOST_SLICES {
-                return Err(format!("{slices} slices are no stack of weights"));
+                return Err(format!("{slices} slices are not a stack of weights"));
             }
             Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i, Part::Slice(i))).collect())
         }
@@ -359,9 +359,13 @@ mod tests {
         check_skipped(&[3], Element::Float(Dtype::F32), "1-D");
         check_skipped(&[], Element::Float(Dtype::F32), "a single number");
         check_skipped(&[1, 1, 768], Element::Float(Dtype::F32), "1-D");
-        check_skipped(&[65_537, 2, 18], Element::Float(Dtype::F32), "65537 slices are no stack of weights");
+        check_skipped(
+            &[65_537, 2, 18],
+            Element::Float(Dtype::F32),
+            "65537 slices are not a stack of weights",
+        );
         check_skipped(&[0, 4], Element::Float(Dtype::F32), "empty");
-        check_skipped(&[4, 4], Element::Other("i64".to_owned()), "i64 is no floating-point weight");
+        check_skipped(&[4, 4], Element::Other("i64".to_owned()), "i64 is not a float type");
     }
 
     fn check_quantized(weight: &str, element: Element, scales: &str) {

@@ -153,10 +153,10 @@ fn before(init: &Path, opening: &Opening<'_>) -> Result<Arc<Catalogue>, Error> {
 fn applies(candidate: &Candidate<'_>, format: &Format) -> Result<(), Error> {
     let reason = match candidate.choice {
         Choice { components: [_, ..], .. } if format.name != PIPELINE.name => {
-            "is no pipeline of components, so `--component` does not apply"
+            "is not a pipeline of components, so `--component` does not apply"
         }
         Choice { variant: Some(_), .. } if matches!(candidate.content, CandidateKind::File(_)) => {
-            "is no folder, so `--variant` does not apply; name the file you want"
+            "is not a folder, so `--variant` does not apply; name the file you want"
         }
         _ => return Ok(()),
     };

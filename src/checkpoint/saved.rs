@@ -94,7 +94,7 @@ impl Saved {
             }
             None => {
                 return Err(wrong(
-                    "is JSON, but no report of svdkit; `svdkit spectrum MODEL -o FILE.json` writes one"
+                    "is JSON, but not a report of svdkit; `svdkit spectrum MODEL -o FILE.json` writes one"
                         .to_owned(),
                 ));
             }

@@ -216,7 +216,7 @@ fn rule(text: &str) -> Result<Rule, String> {
     let (name, number) = text.split_once('=').ok_or("a rule is METHOD=P, as in sv_fro=0.9")?;
     let method = Method::ALL.iter().find(|(_, known)| *known == name).map(|(method, _)| *method);
     let method = method.ok_or("methods are sv_ratio, sv_fro and sv_cumulative")?;
-    let parameter = number.parse::<f64>().map_err(|_| format!("`{number}` is no number"))?;
+    let parameter = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))?;
     let (sound, range) = match method {
         Method::Ratio => (parameter > 1.0 && parameter.is_finite(), "above 1"),
         Method::Frobenius | Method::Cumulative => {

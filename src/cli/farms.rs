@@ -152,8 +152,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     match (allocation.transpose(), file) {
         (Some(Ok(allocation)), Some(file)) => {
+            let whole = allocation.layers.iter().filter(|layer| layer.value >= 1.0).count();
+            let whole = match (allocation.kind, whole) {
+                ("sparsity", 1..) => {
+                    format!(", {whole} pruned whole: a smaller `--epsilon` keeps some of them")
+                }
+                _ => String::new(),
+            };
             let holds = format!(
-                "{} of {} matrices, {} left out",
+                "{} of {} matrices, {} left out{whole}",
                 allocation.kind.replace('_', " "),
                 notation::count(allocation.layers.len() as u64),
                 notation::count(allocation.excluded.len() as u64)

@@ -97,7 +97,7 @@ impl Outputs {
         let folder = folder.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             let folder = printable(&folder.to_string_lossy());
-            return refuse(format!("cannot create: there is no folder `{folder}`; create it first"));
+            return refuse(format!("cannot create: there is not a folder `{folder}`; create it first"));
         }
         self.files.push(Output { option, path: path.to_owned(), format, target: None });
         Ok(Slot(self.files.len() - 1))

@@ -35,7 +35,7 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
                         let path = file.path.display();
                         let text = &filed.text;
                         remark(&format!(
-                            "{path}: rule `{text}` is not judged: `{command}` has no such column"
+                            "{path}: rule `{text}` is not judged: `{command}` measures nothing of that name"
                         ));
                     }
                 }
@@ -69,6 +69,10 @@ pub(super) fn check_syntax(common: &Common) -> Result<(), Error> {
 /// The findings that a report with `columns` may have.
 fn names(common: &Common, columns: &[&'static Column]) -> Vec<&'static str> {
     let has = |key: &&str| columns.iter().any(|column| column.key.split('@').next() == Some(*key));
+    // Another tool's columns do not say what findings need.
+    if !["nonfinite_count", "changed", "intruder_count", "rank_at_90", "farms_alpha"].iter().any(has) {
+        return vec![];
+    }
     let is_there = |finding: &&Definition| {
         !common.no_findings
             && (finding.of != Of::Pairs || has(&"changed"))
@@ -173,7 +177,7 @@ fn check_accepted(file: &SettingsFile, typed: &[String]) -> Result<(), Error> {
             Accepts::Rule(rule) if !rules.contains(&rule.as_str()) => {
                 let near = gate::likeliest(rule, rules.iter().copied());
                 let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                format!("`{rule}` is no rule here{hint}")
+                format!("`{rule}` is not a rule here{hint}")
             }
             Accepts::Column(column) if columns::meaning(column).is_none() => {
                 gate::nearest(column, &explain::keys()).map_or_else(|e| e.to_string(), str::to_owned)

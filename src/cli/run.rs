@@ -14,7 +14,7 @@ use crate::gate::{self, Gate};
 use crate::layer::{Filter, bare};
 use crate::notation;
 use crate::render::{self, OutputFormat};
-use crate::report::{self, Report, Row, Source, SourceFile, Verdict};
+use crate::report::{self, Outcome, Report, Row, Source, SourceFile, Verdict};
 use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
 
@@ -124,8 +124,13 @@ pub(super) fn is_rows_alone(common: &Common) -> bool {
     matches!(common.format, FormatName::Csv | FormatName::Jsonl)
 }
 
-/// Writes to stderr what rules ignored, if stdout does not show it.
+/// Writes to stderr which rules are not kept and what they ignored, if stdout does not show it.
 pub(super) fn tell_remarks(report: &Report, common: &Common) {
+    for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
+        let worst = verdict.worst.as_ref().map_or_else(String::new, |worst| format!("; {worst}"));
+        let what = if verdict.outcome == Outcome::Inconclusive { "inconclusive" } else { "broken" };
+        complain(&format!("rule `{}` is {what}{worst}", verdict.rule));
+    }
     let remarks = report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
     for (rule, told) in remarks.filter(|_| !common.quiet) {
         remark(&format!("{rule}: {told}"));

@@ -65,7 +65,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "m" => 2,
         "g" => 3,
         "t" => 4,
-        _ => return Err(format!("`{unit}` is no unit of memory; try 8G or 512MiB")),
+        _ => return Err(format!("`{unit}` is not a unit of memory; try 8G or 512MiB")),
     };
     let number: f64 =
         number.parse().map_err(|_| "a size is a number and a unit, as in 8G or 512MiB".to_owned())?;

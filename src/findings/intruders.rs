@@ -12,11 +12,12 @@ pub(super) const INTRUDER_DIMENSIONS: Definition = Definition {
     evidence: &["intruder_count", "k", "intruder_energy", "lowest_cosine"],
     look: Look::All(|side| {
         let limit = epsilon(side);
+        let is_right = side.report.settings.iter().any(|(key, side)| *key == "side" && side == "right");
         let (all, small): (Vec<&Matrix<'_>>, Vec<&Matrix<'_>>) = side
             .of(Of::Updates)
             .iter()
             .filter(|matrix| matrix.number("intruder_count").is_some())
-            .partition(|matrix| limit.is_none_or(|limit| chance(matrix) < limit));
+            .partition(|matrix| limit.is_none_or(|limit| chance(matrix, is_right) < limit));
         let mut found: Vec<&Matrix<'_>> = all.iter().copied().filter(|matrix| count(matrix) > 0.0).collect();
         found.sort_by(|a, b| count(b).total_cmp(&count(a)));
         let unknown = (!small.is_empty()).then(|| {
@@ -64,7 +65,7 @@ fn epsilon(side: &ModelSide<'_>) -> Option<f64> {
 }
 
 /// About the best cosine of a random direction with so many orthogonal ones: `√(2 ln n / n)`.
-fn chance(matrix: &Matrix<'_>) -> f64 {
-    let rows = matrix.row.shape[0].max(2) as f64;
-    (2.0 * rows.ln() / rows).sqrt()
+fn chance(matrix: &Matrix<'_>, is_right: bool) -> f64 {
+    let length = matrix.row.shape[usize::from(is_right)].max(2) as f64;
+    (2.0 * length.ln() / length).sqrt()
 }

@@ -3,7 +3,7 @@
 //! In small groups a robust z-score cries wolf: among six Gaussian values the largest exceeds 3.5 in 15 % of groups. A gap
 //! and a least ratio do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::randomness::{SHORTEST, SMALL};
 use super::tell::{self, Line};
@@ -12,7 +12,7 @@ use super::{Definition, Look, Looked, Of};
 use crate::layer::without_block;
 use crate::metric::random_effective_rank;
 use crate::notation::real;
-use crate::report::Level;
+use crate::report::{Level, Standing};
 
 /// Columns that are steady enough to be compared, each with the least ratio to the median of the others.
 const COMPARED: [(&str, f64, &str); 5] = [
@@ -42,7 +42,7 @@ pub(super) const OUTLIER: Definition = Definition {
         let mut found: Vec<(f64, &Matrix<'_>, String)> = vec![];
         for group in &groups {
             let columns = COMPARED.map(|column| (column, Values::of(group, column.0)));
-            for (i, matrix) in group.iter().enumerate() {
+            for (i, matrix) in group.iter().enumerate().filter(|(_, matrix)| is_new(matrix)) {
                 let apart = columns.iter().filter_map(|(column, values)| apart(matrix, i, column, values));
                 let farthest = apart.max_by(|a, b| a.0.total_cmp(&b.0));
                 if let Some((ratio, words)) =
@@ -83,10 +83,14 @@ pub(super) const RANK_COLLAPSED: Definition = Definition {
         });
         let weights = side.of(Of::Weights);
         let small = weights.iter().filter(|matrix| matrix.short_and_long().0 < SHORTEST).count();
-        let unknown = if small > 0 { BTreeMap::from([(SMALL, small)]) } else { BTreeMap::new() };
+        let mut unknown = BTreeMap::from([(SMALL, small), (UNMEASURED, without_peers(side))]);
+        unknown.retain(|_, count| *count > 0);
         Looked { line, unknown: tell::unknown(&unknown, weights.len()) }
     }),
 };
+
+/// Why a matrix is not held against its peers.
+const UNMEASURED: &str = "its peers did not change and were not measured (`--all` measures them)";
 
 /// A matrix that uses far fewer directions than it should.
 struct Collapse<'v> {
@@ -101,7 +105,7 @@ fn collapses<'v>(side: &'v ModelSide<'_>) -> Vec<Collapse<'v>> {
     let mut found: Vec<Collapse<'v>> = vec![];
     for group in groups(side, 4) {
         let values = Values::of(&group, "effective_rank");
-        for (i, matrix) in group.iter().enumerate() {
+        for (i, matrix) in group.iter().enumerate().filter(|(_, matrix)| is_new(matrix)) {
             let others = values.others(i);
             let (Some(value), Some((low, high))) = (matrix.number("effective_rank"), others.range()) else {
                 continue;
@@ -142,10 +146,36 @@ fn collapses<'v>(side: &'v ModelSide<'_>) -> Vec<Collapse<'v>> {
 /// Weights of one role and shape, where there are as many.
 fn groups<'v>(side: &'v ModelSide<'_>, fewest: usize) -> Vec<Vec<&'v Matrix<'v>>> {
     let mut groups: BTreeMap<(String, [u64; 2]), Vec<&'v Matrix<'v>>> = BTreeMap::new();
-    for matrix in side.of(Of::Weights).iter().filter(|matrix| matrix.is_weight()) {
+    let measured = |matrix: &&Matrix<'_>| matrix.is_weight() && matrix.number("effective_rank").is_some();
+    for matrix in side.peers().iter().filter(measured).filter(|matrix| is_there(matrix)) {
         groups.entry((without_block(matrix.name()), matrix.row.shape)).or_default().push(matrix);
     }
     groups.into_values().filter(|group| group.len() >= fewest).collect()
+}
+
+fn is_there(matrix: &Matrix<'_>) -> bool {
+    matrix.standing() != Some(Standing::Removed)
+}
+
+/// Whether it is what a finding may be about: what is said of an unchanged weight, is said of the base.
+fn is_new(matrix: &Matrix<'_>) -> bool {
+    matrix.standing() != Some(Standing::Unchanged)
+}
+
+/// How many changed matrices have peers that were not measured, for they did not change.
+fn without_peers(side: &ModelSide<'_>) -> usize {
+    let known: BTreeSet<&str> = groups(side, 4).into_iter().flatten().map(Matrix::name).collect();
+    let mut sizes: BTreeMap<(String, [u64; 2]), usize> = BTreeMap::new();
+    let key = |matrix: &Matrix<'_>| (without_block(matrix.name()), matrix.row.shape);
+    for matrix in side.peers().iter().filter(|matrix| matrix.is_weight() && is_there(matrix)) {
+        *sizes.entry(key(matrix)).or_default() += 1;
+    }
+    let lacks = |matrix: &&Matrix<'_>| {
+        matrix.is_weight()
+            && !known.contains(matrix.name())
+            && sizes.get(&key(matrix)).is_some_and(|n| *n >= 4)
+    };
+    side.of(Of::Weights).iter().filter(lacks).count()
 }
 
 /// The positive values of a column in a group.

@@ -44,7 +44,7 @@ pub(super) const REORDERED: Definition = Definition {
             String::new()
         } else {
             format!(
-                " Hidden units of {} are renumbered: the model computes the same.",
+                " Rows and columns of {} have one order: hidden units are renumbered.",
                 tell::list(&renumbered)
             )
         };

@@ -180,6 +180,10 @@ pub(super) const RESCALED: Definition = Definition {
 
 /// How a changed matrix differs from its base, where gains explain it to within rounding.
 fn rescaled(matrix: &Matrix<'_>) -> Option<String> {
+    // Gains of rows and columns explain any change of a single one.
+    if matrix.row.shape.iter().any(|n| *n < 2) {
+        return None;
+    }
     if matrix.standing() != Some(Standing::Measured) || matrix.number("delta_frobenius_ratio")? == 0.0 {
         return None;
     }

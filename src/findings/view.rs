@@ -75,6 +75,11 @@ impl<'r> ModelSide<'r> {
         }
     }
 
+    /// The weights that others are held against: those that did not change, too.
+    pub(super) fn peers(&self) -> &[Matrix<'r>] {
+        if self.pairs.is_empty() { &self.weights } else { &self.pairs }
+    }
+
     /// Every row, matrices and other tensors.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Matrix<'r>> {
         // Unchanged weights are among the pairs alone.

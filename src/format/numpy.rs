@@ -64,7 +64,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
         for entry in archive.names() {
             let Some(name) = entry.strip_suffix(".npy") else {
                 return Err(
-                    location.malformed(format!("entry `{}` of the archive is no array", brief(entry)))
+                    location.malformed(format!("entry `{}` of the archive is not an array", brief(entry)))
                 );
             };
             if let Some(extent) = archive.find(entry)? {
@@ -112,7 +112,7 @@ fn array(bytes: &dyn ReadAt, extent: Extent) -> Result<Array, String> {
     let data = extent.length.checked_sub(first + length).ok_or_else(cut)?;
     let mut text = vec![0; length as usize];
     at(&mut text, extent.offset + first)?;
-    let text = String::from_utf8(text).map_err(|_| "its header is no text".to_owned())?;
+    let text = String::from_utf8(text).map_err(|_| "its header is not text".to_owned())?;
     let header = Literal { rest: &text }
         .header()
         .ok_or_else(|| format!("its header is not understood: `{}`", brief(text.trim_end())))?;

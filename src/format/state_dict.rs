@@ -217,7 +217,8 @@ impl<'p> Reader<'p> {
         if !self.holds_tensors(id) {
             return Ok(());
         }
-        *looks += 1;
+        // Names repeat the names of what they are in: long ones cost like many.
+        *looks += 1 + place.len() / 64;
         if depth > DEEPEST || *looks > MOST_LOOKS {
             return Err(UNFOLDS.to_owned());
         }

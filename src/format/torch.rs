@@ -90,7 +90,7 @@ fn one(location: &Location) -> Result<FilePart, Error> {
     let notes = match &model.others[..] {
         [] => vec![],
         others => vec![format!(
-            "`{}` also holds tensors in {}, which are no part of the model",
+            "`{}` also holds tensors in {}, which are not part of the model",
             brief(&name),
             quoted(others)
         )],

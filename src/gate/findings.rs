@@ -1,9 +1,12 @@
 //! Rules on findings: `finding(random-like)`, `*.mlp.*: finding(problem) > 2`.
 
+use std::collections::BTreeSet;
+
 use super::clause::{Breach, Clause};
 use super::{Crossing, Line, Operator, Unit, likeliest};
+use crate::error::Error;
 use crate::notation;
-use crate::report::{Finding, Level, Offender, Outcome, Report};
+use crate::report::{Finding, Level, Offender, Outcome, Report, Unlisted};
 
 /// Which findings a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,9 @@ impl Wanted {
     /// # Errors
     /// In words, with the nearest name.
     pub(super) fn parse(word: &str, names: &[&'static str]) -> Result<Self, String> {
+        if names.is_empty() {
+            return Err("no findings are looked for in this report".to_owned());
+        }
         if let Some(level) = Level::ALL.into_iter().find(|level| level.name() == word) {
             return Ok(Self::Level(level));
         }
@@ -69,10 +75,18 @@ pub(super) fn judge(
     wanted: Wanted,
     line: Line,
     report: &Report,
-) -> (Vec<Breach>, Vec<String>) {
+) -> Result<(Vec<Breach>, Vec<String>), Error> {
     let rule = &clause.rule;
     let keeps =
         |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
+    let rows = report.rows.iter().map(|row| &row.name);
+    let others = report.skipped.iter().map(|skipped| &skipped.tensor);
+    let Unlisted { unchanged, hidden } = &report.unlisted;
+    let mut names = rows.chain(others).chain(unchanged).chain(&hidden.matrices).chain(&hidden.others);
+    if rule.glob.is_some() && !names.any(|name| keeps(name)) {
+        let problem = "no matrix of the report matches".to_owned();
+        return Err(Error::Rule { rule: rule.text().to_owned(), problem });
+    }
     let mut found: Vec<Breach> = vec![];
     for finding in report.findings.iter().filter(|finding| wanted.is(finding)) {
         let what = |first: bool| match (first, wanted) {
@@ -106,7 +120,17 @@ pub(super) fn judge(
         found.clear();
     }
     let unchecked = report.findings_unchecked.iter();
-    let remarks =
-        unchecked.filter(|unchecked| matches!(wanted, Wanted::Name(name) if unchecked.name == name));
-    (found, remarks.map(|unchecked| format!("not looked for in {}", unchecked.reason)).collect())
+    let remarks: BTreeSet<String> = match wanted {
+        Wanted::Name(name) => unchecked
+            .filter(|unchecked| unchecked.name == name)
+            .map(|unchecked| format!("not looked for in {}", unchecked.reason))
+            .collect(),
+        Wanted::Level(_) => {
+            let names: BTreeSet<String> = unchecked.map(|unchecked| unchecked.name.to_string()).collect();
+            let names: Vec<String> = names.into_iter().collect();
+            let told = format!("not looked for everywhere: {}", names.join(", "));
+            (!names.is_empty()).then_some(told).into_iter().collect()
+        }
+    };
+    Ok((found, remarks.into_iter().collect()))
 }

@@ -45,7 +45,7 @@ impl Gate {
         let rule = &clause.rule;
         let (column, sum) = match &rule.subject {
             Subject::Findings(wanted) => {
-                let (found, remarks) = findings::judge(clause, *wanted, rule.line, report);
+                let (found, remarks) = findings::judge(clause, *wanted, rule.line, report)?;
                 return Ok(self.told(clause, found, &remarks));
             }
             Subject::Each(column) => (column, None),
@@ -381,8 +381,8 @@ mod tests {
     fn a_bad_rule_is_told_with_the_way_out() {
         check_error("alpa > 2", "did you mean `alpha`?");
         check_error("alpha", "no comparison");
-        check_error("alpha > x", "`x` is no number");
-        check_error("alpha > nan", "`nan` is no number");
+        check_error("alpha > x", "`x` is not a number");
+        check_error("alpha > nan", "`nan` is not a number");
         check_error("median(alpha) > 1", "`median` is none of max, min");
         check_error("count(alpha) > 1", "takes a comparison");
         check_error("max(alpha > 1) > 1", "takes a column alone");
@@ -393,7 +393,7 @@ mod tests {
             "300.0 % of what? `alpha` is not a share; write a number, as in `3`; a change",
         );
         check_error("max(alpha) > 5%", "5.000 % of what?");
-        check_error("count(alpha > 6) > 10%", "a count is no share of anything; ask for `share(…)`");
+        check_error("count(alpha > 6) > 10%", "a count is not a share of anything; ask for `share(…)`");
         check_error("share(alpha > 6%) > 10%", "6.000 % of what?");
     }
 }

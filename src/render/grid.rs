@@ -127,7 +127,7 @@ fn write_table(
                 styles.push((Some(BOLD), Some(*name)));
             }
             Line::Row(indent, name) => {
-                let parts = short[name.as_str()].lines().map(|part| format!("{indent}{part}"));
+                let parts = short[name.as_str()].split('\n').map(|part| format!("{indent}{part}"));
                 let name: Vec<String> = parts.collect();
                 let cells = columns.iter().map(|column| column.cells[row].clone());
                 table.add_row(std::iter::once(name.join("\n")).chain(cells));

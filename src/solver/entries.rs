@@ -1,6 +1,6 @@
 //! What the raw entries of a weight say before any decomposition: not finite, all zero, how large, how even.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::moments::{Moments, Spacing};
 use crate::low_rank::LowRank;
@@ -21,6 +21,30 @@ pub struct Entries {
     max_abs: f64,
     largest: Option<Entry>,
     moments: Moments,
+}
+
+/// The next rows, taken in the widest registers there are.
+struct Scan<'a> {
+    entries: &'a mut Entries,
+    rows: &'a Matrix,
+}
+
+impl WithSimd for Scan<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { entries, rows } = self;
+        // Without the sign bit, floats are ordered like integers, and NaN and infinities come last.
+        match rows.dtype() {
+            Dtype::Bf16 => entries.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7f80),
+            Dtype::F16 => entries.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7c00),
+            Dtype::F32 => entries.scan(rows, |b| i32::from_le_bytes(b) & i32::MAX, 0x7f80_0000),
+            Dtype::F64 => entries.scan(rows, |b| i64::from_le_bytes(b) & i64::MAX, 0x7ff0_0000_0000_0000),
+            Dtype::F8E4M3 => entries.scan(rows, |b| i8::from_le_bytes(b) & i8::MAX, 0x7f),
+            Dtype::F8E5M2 => entries.scan(rows, |b| i8::from_le_bytes(b) & i8::MAX, 0x7c),
+        }
+    }
 }
 
 /// An entry with its place.
@@ -59,19 +83,11 @@ impl Entries {
 
     /// Takes the next rows of the matrix.
     pub fn push(&mut self, rows: &Matrix) {
-        // Without the sign bit, floats are ordered like integers, and NaN and infinities come last.
-        Arch::new().dispatch(|| match rows.dtype() {
-            Dtype::Bf16 => self.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7f80),
-            Dtype::F16 => self.scan(rows, |b| i16::from_le_bytes(b) & i16::MAX, 0x7c00),
-            Dtype::F32 => self.scan(rows, |b| i32::from_le_bytes(b) & i32::MAX, 0x7f80_0000),
-            Dtype::F64 => self.scan(rows, |b| i64::from_le_bytes(b) & i64::MAX, 0x7ff0_0000_0000_0000),
-            Dtype::F8E4M3 => self.scan(rows, |b| i8::from_le_bytes(b) & i8::MAX, 0x7f),
-            Dtype::F8E5M2 => self.scan(rows, |b| i8::from_le_bytes(b) & i8::MAX, 0x7c),
-        });
+        Arch::new().dispatch(Scan { entries: self, rows });
     }
 
     /// Takes rows of entries whose magnitudes are `bits`, not finite from `limit` on.
-    #[inline]
+    #[inline(always)]
     fn scan<const N: usize, W: Copy + Ord + Into<i64>>(
         &mut self,
         rows: &Matrix,

@@ -380,5 +380,8 @@ fn weight(position: u64) -> u32 {
 #[inline(always)]
 fn digest(bits: u64, short: bool) -> u32 {
     let high = bits >> 32;
-    if short { high as u32 } else { (bits ^ (bits >> 29) ^ (high & (1 << 31))) as u32 }
+    // The two top bits of the exponent are cut off, and those of 2 and of 0 are then alike; no f32 has the exponent that
+    // the one that is set would make 0.
+    let apart = if bits == 0 { 0 } else { 1 << 30 };
+    if short { high as u32 } else { (bits ^ (bits >> 29) ^ (high & (1 << 31)) ^ apart) as u32 }
 }

@@ -31,18 +31,18 @@ impl Address {
         if let Some(rest) = text.strip_prefix("hf://") {
             let rest = rest.strip_prefix("models/").unwrap_or(rest);
             if ["datasets/", "spaces/", "buckets/"].iter().any(|kind| rest.starts_with(kind)) {
-                return refuse("is no model; an address is hf://ORG/NAME[@REV][/PATH]");
+                return refuse("is not a model; an address is hf://ORG/NAME[@REV][/PATH]");
             }
             return match Self::parts(rest) {
                 Some(address) => Ok(Some(address)),
-                None => refuse("is no address of a model; write hf://ORG/NAME[@REV][/PATH]"),
+                None => refuse("is not an address of a model; write hf://ORG/NAME[@REV][/PATH]"),
             };
         }
         if let Some((_, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
             let page = rest.strip_prefix(HOST).and_then(|rest| rest.strip_prefix('/'));
             return match (page, page.and_then(Self::of_page)) {
                 (_, Some(address)) => Ok(Some(address)),
-                (Some(_), None) => refuse("is no page of a model, as in https://huggingface.co/ORG/NAME"),
+                (Some(_), None) => refuse("is not a page of a model, as in https://huggingface.co/ORG/NAME"),
                 (None, _) => refuse("is on another host; download it, or name a model of huggingface.co"),
             };
         }
@@ -214,11 +214,11 @@ mod tests {
 
     #[test]
     fn what_claims_to_be_an_address_and_is_none_is_refused() {
-        check_refused("hf://datasets/org/name", "is no model");
-        check_refused("hf://org", "is no address of a model");
-        check_refused("hf://org/name@../../x", "is no address of a model");
-        check_refused("hf://org/name/../../x", "is no address of a model");
-        check_refused("https://huggingface.co/org/name/discussions/3", "is no page of a model");
+        check_refused("hf://datasets/org/name", "is not a model");
+        check_refused("hf://org", "is not an address of a model");
+        check_refused("hf://org/name@../../x", "is not an address of a model");
+        check_refused("hf://org/name/../../x", "is not an address of a model");
+        check_refused("https://huggingface.co/org/name/discussions/3", "is not a page of a model");
         check_refused("https://example.org/org/name", "is on another host");
         check_refused("s3://bucket/name", "is on another host");
     }

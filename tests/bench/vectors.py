@@ -3,7 +3,7 @@
 
     python tests/bench/vectors.py [--svdkit target/release/svdkit] [--width 2048] [--pairs 1] [--rounds 3] [--svd]
 
-A pair: `svdkit compare` with every column, against three f32 SVDs by torch (base, tuned, update) and the products that
+A pair: `svdkit compare`, with the leading singular vectors, all of them and none, against three f32 SVDs by torch (base, tuned, update) and the products that
 the same numbers take; both read the same bf16 files. With `--svd` one Gaussian matrix: `cargo bench -- vectors/WIDTH`
 (svdkit's and faer's, f64) against torch (f32), LAPACK's gesdd and gesvd and numpy's eigh of the Gram matrix (f64).
 Everyone has all cores; rounds go in turns; medians and ratios are printed, and the largest resident memory.
@@ -77,7 +77,8 @@ def pairs(arguments: argparse.Namespace) -> None:
         compare = [arguments.svdkit, "compare", f"{folder}/base.safetensors", f"{folder}/tuned.safetensors"]
         contestants = {
             "svdkit compare": [*compare, "--format", "json", "-q"],
-            "svdkit compare --no-vectors": [*compare, "--format", "json", "-q", "--no-vectors"],
+            "svdkit compare --vectors all": [*compare, "--format", "json", "-q", "--vectors", "all"],
+            "svdkit compare --vectors none": [*compare, "--format", "json", "-q", "--vectors", "none"],
             "torch f32": [*script, "--notebook", folder],
         }
         for label, command in [part.split("=", 1) for part in arguments.beside]:

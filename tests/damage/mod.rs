@@ -176,5 +176,5 @@ fn edit_text(bytes: &mut Vec<u8>, at: usize, random: &mut Random) {
 
 /// A number from the environment.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
 }

@@ -154,7 +154,7 @@ fn shapes_become_matrices_in_natural_order() {
             "blocks.2.linear.bias: 1-D",
             "blocks.2.scale: a single number",
             "empty.weight: empty",
-            "position_ids: i64 is no floating-point weight",
+            "position_ids: i64 is not a float type",
         ]
     );
 }
@@ -239,10 +239,10 @@ fn torch_tensors_that_are_no_lines_are_refused_or_listed() {
         kinds,
         [
             "expanded f32: shows the same entries many times; save it after `.contiguous()`",
-            "bool: bool is no floating-point weight",
+            "bool: bool is not a float type",
             "sparse_tensor: a tensor of the kind `sparse_tensor` (quantized, sparse, or spread over machines); \
              save it as a dense one",
-            "i64: i64 is no floating-point weight",
+            "i64: i64 is not a float type",
         ]
     );
 }
@@ -253,7 +253,7 @@ fn what_stands_beside_a_torch_model_is_listed_or_named() {
     let selection = source.select(&Filter::default());
     assert_eq!(selection.layers.iter().map(|layer| layer.name.as_str()).collect::<Vec<_>>(), ["a"]);
     assert_eq!(selection.skipped[0].reason, "beside `model`, so no part of the model");
-    let note = "`training.pt` also holds tensors in `optimizer`, which are no part of the model";
+    let note = "`training.pt` also holds tensors in `optimizer`, which are not part of the model";
     assert_eq!(source.notes(), [note]);
 }
 

@@ -82,7 +82,7 @@ fn gguf_tensors_that_cannot_be_decoded_are_listed_by_their_type() {
             "blk.0.iq4_xs.weight IQ4_XS blocks of IQ4_XS are not decoded",
             "blk.0.mxfp4.weight MXFP4 blocks of MXFP4 are not decoded",
             "output_norm.weight f32 1-D",
-            "positions i32 i32 is no floating-point weight",
+            "positions i32 i32 is not a float type",
         ]
     );
     assert!(source.notes()[0].contains("llama-quantize --allow-requantize"), "{:?}", source.notes());
@@ -103,7 +103,7 @@ fn arrays_that_are_no_weights_are_listed_with_a_reason() {
         "big >f4: is stored in big-endian order",
         "empty f32: empty",
         "fields fields: has named fields",
-        "flags bool: bool is no floating-point weight",
+        "flags bool: bool is not a float type",
         "int8 i8: i8 is no",
         "scalar f32: a single number",
         "void V2: is of a type that NumPy does not know",

@@ -56,8 +56,8 @@ fn gguf_headers_that_lie_are_refused() {
     check("gguf/deep-arrays.gguf", "metadata `a`: arrays nest too deep");
     check("gguf/unknown-value.gguf", "metadata `a`: its type 77 is unknown");
     check("gguf/key-twice.gguf", "metadata `a` appears twice");
-    check("gguf/alignment-zero.gguf", "metadata `general.alignment` is no power of two");
-    check("gguf/alignment-three.gguf", "metadata `general.alignment` is no power of two");
+    check("gguf/alignment-zero.gguf", "metadata `general.alignment` is not a power of two");
+    check("gguf/alignment-three.gguf", "metadata `general.alignment` is not a power of two");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn arrays_that_are_none_are_named() {
     check("numpy/shape-overflow.npy", "its shape is too large");
     check("numpy/zero-times-overflow.npy", "its shape is too large");
     check("numpy/bad-entry.npz", "tensor `\\u{1b}[31mb`: 20 bytes are stored");
-    check("numpy/other-entry.npz", "entry `notes.txt` of the archive is no array");
+    check("numpy/other-entry.npz", "entry `notes.txt` of the archive is not an array");
     check(
         "numpy/compressed.npz",
         "entry `a.npy` of the archive is compressed; load the file and save it again",
@@ -137,8 +137,8 @@ fn a_choice_that_is_not_offered_is_refused() {
     let component = Choice { components: &components, ..Choice::default() };
     let dialects = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats");
     check_with(&dialects.join("sharded"), variant, "holds no files of the variant `fp16`");
-    check_with(&dialects.join("tied.safetensors"), variant, "is no folder, so `--variant` does not apply");
-    check_with(&dialects.join("sharded"), component, "is no pipeline of components");
+    check_with(&dialects.join("tied.safetensors"), variant, "is not a folder, so `--variant` does not apply");
+    check_with(&dialects.join("sharded"), component, "is not a pipeline of components");
     check_with(&bad("pipeline-of-two"), component, "has no component `text_encoder`; it has `unet`, `vae`");
 }
 

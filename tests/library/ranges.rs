@@ -38,7 +38,7 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// The number that one end of a range stands for; none of a bound that is no number.
+    /// The number that one end of a range stands for; none of a bound that is not a number.
     fn end(&self, text: &str) -> Option<f64> {
         let (short, long) = (self.rows.min(self.cols), self.rows.max(self.cols));
         let key = |key: &str| self.values.get(key).copied();

@@ -147,7 +147,7 @@ fn what_was_not_downloaded_comes_with_the_command_that_fetches_it() {
     cache.check_refused("tiny/charlm@0000", "`hf download tiny/charlm --revision 0000`");
     cache.check_refused("tiny/charlm@7ae5", "begins several commits");
     cache.check_refused("tiny/charlm@v1", "holds no model");
-    cache.check_refused("hf://tiny/charlm@../../x", "is no address of a model");
+    cache.check_refused("hf://tiny/charlm@../../x", "is not an address of a model");
     let elsewhere = Command::new(env!("CARGO_BIN_EXE_svdkit"))
         .args(["spectrum", "tiny/charlm"])
         .env_clear()

@@ -47,7 +47,7 @@ fn strict_runs_end_in_two_when_a_weight_may_be_left_out() {
     check_exit(
         &["spectrum", &dtypes, "--strict"],
         2,
-        "error: c64.weight: c64 is no floating-point weight (and 9 more)\n",
+        "error: c64.weight: c64 is not a float type (and 9 more)\n",
     );
     check_exit(&["compare", &dtypes, &dtypes, "--strict"], 2, "(and 9 more)");
     check_exit(&["spectrum", &dtypes, "--strict", "--include", "{f,bf}{16,32,64}*"], 0, "");
@@ -223,7 +223,7 @@ fn what_cannot_be_looked_at_exits_with_2_and_one_line() {
     check_exit(&["spectrum", "no/such/model"], 2, "no/such/model");
     check_exit(&["spectrum", BASE, "--sort", "alpa"], 2, "did you mean `alpha`?");
     check_exit(&["spectrum", BASE, "--columns", "alpha,stabel_rank"], 2, "did you mean `stable_rank`?");
-    check_exit(&["spectrum", BASE, "--fail-if", "alpha >"], 2, "is no number");
+    check_exit(&["spectrum", BASE, "--fail-if", "alpha >"], 2, "is not a number");
     check_exit(&["spectrum", BASE, "--include", "nothing*"], 2, "leave nothing");
     check_exit(&["spectrum", BASE, "--include", "a[", "-q"], 2, "glob `a[`");
     check_exit(&["spectrum"], 2, "Usage");

@@ -337,7 +337,7 @@ fn reports_that_do_not_fit_are_refused_with_what_differs() {
     assert!(svdkit(&["inspect", BASE, "-o", &inventory]).status.success());
     refused(&inventory, "lists tensors and measures none");
     refused(&altered("cut.json", text[..text.len() / 2].to_owned()), "is cut short");
-    refused(&altered("other.json", "{\"a\": [1]}".to_owned()), "is JSON, but no report of svdkit");
+    refused(&altered("other.json", "{\"a\": [1]}".to_owned()), "is JSON, but not a report of svdkit");
     refused(&altered("text.json", "{a}".to_owned()), "is not valid JSON");
     refused(&altered("old.json", text.replace("\"schema\": 2", "\"schema\": 7")), "is a report of schema 7");
     refused(

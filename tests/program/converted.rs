@@ -213,6 +213,6 @@ fn experts_renumbered_and_hidden_units_renumbered_are_proven() {
             by(rows, order)
         };
     }
-    let words = ["Hidden units of model.layers.1.mlp are renumbered: the model computes the same."];
+    let words = ["Rows and columns of model.layers.1.mlp have one order: hidden units are renumbered."];
     check(&bundled(), &hidden, (&words, 3), "model.layers.1.mlp.up_proj");
 }

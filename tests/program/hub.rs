@@ -334,8 +334,8 @@ fn a_choice_that_a_streamed_model_does_not_offer_is_refused() {
         assert!(output.status.code() == Some(2) && said.contains(expected), "{said}");
     };
     let file = "tiny/base/model.safetensors";
-    check(&["tiny/base", "--component", "unet"], "hf://tiny/base: is no pipeline of components");
-    check(&[file, "--variant", "fp16"], "is no folder, so `--variant` does not apply");
+    check(&["tiny/base", "--component", "unet"], "hf://tiny/base: is not a pipeline of components");
+    check(&[file, "--variant", "fp16"], "is not a folder, so `--variant` does not apply");
 }
 
 #[test]

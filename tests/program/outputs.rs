@@ -175,12 +175,12 @@ fn places_where_nothing_can_be_written_cost_no_work() {
     let at = folder.path();
     // A weight that cannot be read would be told of first if the work had begun.
     for option in ["-o json=", "--singular-values "] {
-        check_refused(at, &format!("spectrum base {option}gone/x"), "there is no folder `gone`");
-        check_refused(at, &format!("spectrum gone-model {option}gone/x"), "there is no folder `gone`");
+        check_refused(at, &format!("spectrum base {option}gone/x"), "there is not a folder `gone`");
+        check_refused(at, &format!("spectrum gone-model {option}gone/x"), "there is not a folder `gone`");
         check_refused(at, &format!("spectrum base {option}base"), "is a folder; name a file in it");
     }
-    check_refused(at, "rank base --emit kohya=gone/x --resize sv_fro=0.9", "there is no folder `gone`");
-    check_refused(at, "farms base --allocate lr=gone/x", "there is no folder `gone`");
+    check_refused(at, "rank base --emit kohya=gone/x --resize sv_fro=0.9", "there is not a folder `gone`");
+    check_refused(at, "farms base --allocate lr=gone/x", "there is not a folder `gone`");
     check_refused(at, "intruders base lora-r4 --mitigate 0 --out base", "is not an empty folder");
     check_refused(at, "intruders base lora-r4 --mitigate 0 --out a.json", "is not an empty folder");
     check_refused(at, "intruders base lora-r4 --mitigate 0 --out a.json/x", "cannot create");

@@ -55,7 +55,7 @@ fn a_report_that_nobody_reads_keeps_its_exit_code() {
         };
         run(&[], 0, "");
         run(&["--fail-if", "spectral_norm > 0"], 1, "");
-        run(&["--strict"], 2, "error: odd.weight: c64 is no floating-point weight\n");
+        run(&["--strict"], 2, "error: odd.weight: c64 is not a float type\n");
     }
     for format in ["table", "json", "jsonl", "csv", "markdown"] {
         check(&["inspect", model, "--format", format], 0, "");

@@ -137,7 +137,7 @@ fn a_bad_file_is_told_by_line_with_the_way_out() {
     check("[gate]\nrules = []", "did you mean `rule`?");
     check("jobs = 'x'", "expected a whole number from 1 on");
     check("jobs = 0", "expected a whole number from 1 on");
-    check("memory = '8X'", "`x` is no unit of memory");
+    check("memory = '8X'", "`x` is not a unit of memory");
     check("color = 'autom'", "no choice is called `autom`; did you mean `auto`?");
     check("include = ['a[']", "glob `a[`");
     check("gate = 3", "expected a table, `[gate]`");
@@ -154,7 +154,7 @@ fn a_bad_file_is_told_by_line_with_the_way_out() {
     check("[[gate.accept]]\ncolumn = 'alpha'\nreason = ' '", "`reason` is empty");
     check("[[gate.accept]]\nreason = 'x'", "by either `rule` or `column`");
     check("[[gate.accept]]\ncolumn = 'alpa'\nreason = 'x'", "did you mean `alpha`?");
-    check("[[gate.accept]]\nrule = 'alpha > 3'\nreason = 'x'", "`alpha > 3` is no rule here");
+    check("[[gate.accept]]\nrule = 'alpha > 3'\nreason = 'x'", "`alpha > 3` is not a rule here");
     check("[[gate.accept]]\ncolumn = 'alpha'\nreason = 'x'\nuntil = '2027-01-31'", "expected a day");
     check("[[gate.accept]]\ncolumn = 'alpha'\nreason = 'x'\nuntil = 2027-01-31T00:00:00", "is no day");
 }

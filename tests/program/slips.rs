@@ -78,7 +78,7 @@ fn files_of_different_names_in_one_folder_are_told() {
 #[test]
 fn an_output_that_cannot_be_created_is_named_as_it_was_typed() {
     let folder = tempfile::tempdir().unwrap();
-    check_exit_in(folder.path(), &["spectrum", BASE, "-o", "none/x.json"], 2, "there is no folder `none`");
+    check_exit_in(folder.path(), &["spectrum", BASE, "-o", "none/x.json"], 2, "there is not a folder `none`");
     if cfg!(target_os = "linux") {
         let output = svdkit(&["spectrum", BASE, "-o", "/proc/x.json"]);
         let said = String::from_utf8(output.stderr).unwrap();

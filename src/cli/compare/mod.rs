@@ -12,6 +12,7 @@ use crate::analysis::columns;
 use crate::analysis::compare::{self, Preserve, Vectors};
 use crate::engine::Limits;
 use crate::error::Error;
+use crate::gate;
 use crate::notation;
 use crate::render::{self, TableStyle, Unchanged};
 use crate::report::{Aspect, Column};
@@ -204,9 +205,10 @@ fn needs_all_vectors(error: &Error) -> bool {
 }
 
 /// Whether `key` is one of these columns, in any aspect and of any side.
-fn is_of(columns: &[compare::Drift], key: &str) -> bool {
+fn is_of(columns: &'static [compare::Drift], key: &str) -> bool {
     let metric = columns::meaning(key).map(|key| key.metric);
-    columns.iter().any(|drift| Some(&drift.column) == metric)
+    let known: Vec<&'static Column> = columns.iter().map(|drift| &drift.column).collect();
+    known.iter().any(|column| Some(*column) == metric) || gate::column(key, &known).is_ok()
 }
 
 /// An error about a column that this comparison does not have says why.

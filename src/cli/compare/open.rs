@@ -54,7 +54,7 @@ fn open_side(path: &Path, opening: Opening<'_>) -> Result<ComparedSide, Error> {
         return Ok(ComparedSide::of_checkpoint(model.origin, model.source, roots));
     }
     let Some(base) = opening.base else {
-        let reason = "is an adapter; name the checkpoint that it changes with `--base`, or as A, before it";
+        let reason = "is an adapter; are the two sides swapped? Name the checkpoint that it changes first, or with `--base`";
         return Err(Error::malformed(path, reason));
     };
     ComparedSide::of_adapter(model.origin, &base, model.source, roots)

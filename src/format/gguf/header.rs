@@ -170,7 +170,7 @@ fn settings(cursor: &mut Cursor<'_>, pairs: u64) -> Result<Metadata, String> {
         match (key.as_str(), value) {
             ("general.alignment", Some(n)) if n.is_power_of_two() && n <= 1 << 30 => settings.alignment = n,
             ("general.alignment", _) => {
-                return Err("metadata `general.alignment` is no power of two".to_owned());
+                return Err("metadata `general.alignment` is not a power of two".to_owned());
             }
             ("split.count", Some(n)) => settings.pieces = n,
             _ => {}

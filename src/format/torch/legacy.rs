@@ -109,10 +109,13 @@ fn head(bytes: &[u8]) -> Result<Head, String> {
         return Err("does not list its storages; download it again".to_owned());
     };
     let key = |id| match listed.get(id) {
-        Object::Text(key) => Some(key.clone()),
+        Object::Text(key) => Some(key),
         _ => None,
     };
     let keys = keys.iter().map(|id| key(*id)).collect::<Option<Vec<_>>>();
+    // One text may stand in the list many times; no file lists more than it holds.
+    let size: usize = keys.iter().flatten().map(|key| key.len()).sum();
+    let keys = keys.filter(|_| size <= bytes.len()).map(|keys| keys.into_iter().cloned().collect());
     let keys = keys.ok_or("lists a storage without a name; download it again")?;
     Ok(Head { object, keys, end: (bytes.len() - rest.len()) as u64 })
 }

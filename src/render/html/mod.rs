@@ -42,7 +42,7 @@ const LISTED: usize = 1500;
 /// Columns that are plotted against depth whatever the size of the model, and the cells of all views together: each is
 /// a dot, a square and a number.
 const VIEWS: usize = 24;
-const CELLS: usize = 7_000;
+const CELLS: usize = 6_000;
 /// Most columns that are plotted against depth.
 const MOST_VIEWS: usize = 160;
 
@@ -69,7 +69,9 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     let body = body(model, &shown, &drawn, &notes).into_string();
     // Nobody who writes a tensor's name can know this word, which depends on the whole page.
     let nonce = blake3::hash(body.as_bytes()).to_hex();
-    let title = format!("{} · svdkit {}", report.model.path, report.command);
+    let sides: Vec<&str> = report.tuned.iter().map(|side| side.name.as_str()).collect();
+    let measured = if sides.len() > 1 { sides.join(", ") } else { report.model.path.clone() };
+    let title = format!("{measured} · svdkit {}", report.command);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
     );

@@ -304,7 +304,9 @@ impl Colors {
     /// Colors of `all` numbers, scaled to the `usual` ones; of changes round zero, and of none for those too small to matter.
     fn of(column: &'static Column, all: &[f64], usual: &[f64]) -> Self {
         let (least, greatest) = extremes(all);
-        let (low, high) = extremes(if usual.len() > 1 { usual } else { all });
+        let (low, high) = extremes(usual);
+        // What is usual tells nothing where it is one number, or the smaller part.
+        let (low, high) = if low < high && 2 * usual.len() > all.len() { (low, high) } else { extremes(all) };
         let places = (0.0, STEPS as f64 - 1e-9);
         let is_change = matches!(column.means().aspect, Aspect::Change | Aspect::Difference)
             || column.format == Format::Change;

@@ -186,13 +186,14 @@ impl Question {
             };
             return Err(Error::malformed(Path::new(&self.sides.base.origin.path), what));
         }
-        if dropped.is_empty() && self.depth != Depth::Bytes {
+        // Matrices that one side alone has may be the other's under new names.
+        let unpaired = unpaired(&self.sides, &tasks);
+        if dropped.is_empty() && self.depth != Depth::Bytes && unpaired.is_empty() {
             self.check_related(&tasks)?;
         }
         let others = Arc::new(self.sides.other_tensors(&filter, &names(&tasks)));
         let sides = self.sides.tuned.iter().map(|(_, side)| side).chain([&self.sides.base]);
         let roots = sides.flat_map(|side| side.roots.clone()).collect();
-        let unpaired = unpaired(&self.sides, &tasks);
         Ok(Comparison { question: self, filter, tasks, dropped, others, unpaired, roots })
     }
 }
