@@ -126,10 +126,10 @@ pub(super) fn is_rows_alone(common: &Common) -> bool {
 
 /// Writes to stderr which rules are not kept and what they ignored, if stdout does not show it.
 pub(super) fn tell_remarks(report: &Report, common: &Common) {
-    for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks()) {
+    for verdict in report.verdicts.iter().filter(|verdict| verdict.blocks() && !common.quiet) {
         let worst = verdict.worst.as_ref().map_or_else(String::new, |worst| format!("; {worst}"));
         let what = if verdict.outcome == Outcome::Inconclusive { "inconclusive" } else { "broken" };
-        complain(&format!("rule `{}` is {what}{worst}", verdict.rule));
+        remark(&format!("rule `{}` is {what}{worst}", verdict.rule));
     }
     let remarks = report.verdicts.iter().flat_map(|v| v.remarks.iter().map(|remark| (&v.rule, remark)));
     for (rule, told) in remarks.filter(|_| !common.quiet) {

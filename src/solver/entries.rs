@@ -234,4 +234,29 @@ mod tests {
         check(Dtype::F8E4M3, vec![0x7f, 0xff, 0x7e, 0xfe], (2, 0, 448.0));
         check(Dtype::F8E5M2, vec![0x7c, 0xff, 0x7b, 0x80], (2, 0, 57344.0));
     }
+
+    #[test]
+    fn multiples_of_the_identity_repeat_no_line() {
+        for x in [0.5, 1.0, 2.0, 3.0, 4.0, -2.0, 1e-20, 1e20] {
+            let entries: Vec<f64> = (0..64).map(|i| if i % 9 == 0 { x } else { 0.0 }).collect();
+            for dtype in [Dtype::F64, Dtype::F32, Dtype::Bf16] {
+                let matrix = Matrix::rounded(8, 8, dtype, &entries).expect("fits");
+                let entries = Entries::of(&matrix);
+                let found = entries.moments().expect("eight rows").oddities();
+                assert_eq!(found, crate::solver::Oddities::default(), "{x} in {dtype}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_rows_do_not_change_a_bit() {
+        let entries: Vec<f64> = (0..40 * 1100).map(|i| f64::from(i * 7919 % 1009) - 504.0).collect();
+        let whole = Matrix::from_f64(40, 1100, &entries).expect("sizes agree");
+        let mut parts = Entries::new();
+        for rows in [0..1, 1..18, 18..40] {
+            let part = &entries[rows.start * 1100..rows.end * 1100];
+            parts.push(&Matrix::from_f64(rows.len(), 1100, part).expect("sizes agree"));
+        }
+        assert_eq!(Entries::of(&whole), parts);
+    }
 }

@@ -208,7 +208,7 @@ fn an_adapter_is_what_it_makes_of_its_base() {
         assert!((1.0..=4.0).contains(&rank), "{}: {rank}", row["name"]);
         assert_eq!(row["update"]["kind"], "lora", "{}", row["name"]);
     }
-    check_exit(&["compare", LORA, BASE], 2, "name the checkpoint that it changes with `--base`");
+    check_exit(&["compare", LORA, BASE], 2, "Name the checkpoint that it changes first, or with `--base`");
     let same = json(&["compare", LORA, LORA, "--base", BASE]);
     assert_eq!(same["totals"]["measured"], 0);
     check_exit(&["compare", &format!("{LORA}/../../dialects/base"), LORA], 2, "fits the base");

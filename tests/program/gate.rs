@@ -248,7 +248,12 @@ fn a_rule_in_the_file_is_meant_as_the_file_says() {
         "",
     );
     // Rules of a comparison are no business of another command, and it says so.
-    check_exit_in(folder.path(), &["spectrum", BASE], 0, "is not judged: `spectrum` has no such column");
+    check_exit_in(
+        folder.path(),
+        &["spectrum", BASE],
+        0,
+        "is not judged: `spectrum` measures nothing of that name",
+    );
     check_exit_in(
         folder.path(),
         &["compare", "baseline.json", FULL, "--no-svd"],
@@ -355,4 +360,15 @@ fn a_summary_of_any_model_stays_below_what_github_takes() {
     assert!(summary.len() < 1 << 20, "{}", summary.len());
     assert!(summary.contains("more; the JSON report has them all"));
     assert!(summary.trim_end().ends_with("parameters"));
+}
+
+#[test]
+fn a_rule_on_findings_that_nothing_is_looked_for_is_an_error() {
+    let check = |arguments: &[&str], code, stderr| check_exit_in(Path::new("/"), arguments, code, stderr);
+    let rule = ["--fail-if", "finding(problem)"];
+    let refused = "no findings are looked for in this report";
+    check(&[&["spectrum", BASE, "--names", "weightwatcher"], &rule[..]].concat(), 2, refused);
+    check(&[&["spectrum", BASE, "--no-findings"], &rule[..]].concat(), 2, refused);
+    check(&["spectrum", BASE, "--fail-if", "zzz.*: finding(problem)"], 2, "no matrix of the report matches");
+    check(&[&["spectrum", BASE], &rule[..]].concat(), 0, "");
 }

@@ -18,7 +18,7 @@ fn an_adapter_is_not_a_base() {
             "is an adapter, and the base has to be a checkpoint; are the two sides swapped?",
         );
     }
-    check_exit(&["compare", LORA, BASE], 2, "is an adapter; name the checkpoint that it changes");
+    check_exit(&["compare", LORA, BASE], 2, "is an adapter; are the two sides swapped?");
 }
 
 #[test]

@@ -186,9 +186,8 @@ impl Question {
             };
             return Err(Error::malformed(Path::new(&self.sides.base.origin.path), what));
         }
-        // Matrices that one side alone has may be the other's under new names.
         let unpaired = unpaired(&self.sides, &tasks);
-        if dropped.is_empty() && self.depth != Depth::Bytes && unpaired.is_empty() {
+        if dropped.is_empty() && self.depth != Depth::Bytes {
             self.check_related(&tasks)?;
         }
         let others = Arc::new(self.sides.other_tensors(&filter, &names(&tasks)));
@@ -199,12 +198,19 @@ impl Question {
 }
 
 impl Question {
-    /// Refuses a tuned side without a matrix of the base's: two models that have nothing to do with each other.
+    /// Refuses a tuned side without a matrix of the base's, or one of its sizes under another name: two models that have
+    /// nothing to do with each other.
     fn check_related(&self, tasks: &[MatrixTask]) -> Result<(), Error> {
         let base = tasks.iter().find(|task| task.base.is_some());
         for (i, (_, side)) in self.sides.tuned.iter().enumerate() {
             let tuned = tasks.iter().find(|task| task.tuned[i].is_some());
             let is_shared = tasks.iter().any(|task| task.base.is_some() && task.tuned[i].is_some());
+            let sizes = |layers: Vec<&Arc<Layer>>| -> BTreeSet<usize> {
+                layers.into_iter().flat_map(|layer| [layer.rows, layer.cols]).filter(|n| *n > 1).collect()
+            };
+            let of_base = sizes(tasks.iter().filter_map(|task| task.base.as_ref()).collect());
+            let of_tuned = sizes(tasks.iter().filter_map(|task| task.tuned[i].as_ref()).collect());
+            let is_shared = is_shared || !of_base.is_disjoint(&of_tuned);
             if let (Some(base), Some(tuned), false) = (base, tuned, is_shared) {
                 let base = (self.sides.base.origin.path.as_str(), base.name.as_str());
                 return Err(Error::Usage(pair::unrelated(base, (&side.origin.path, &tuned.name))));
