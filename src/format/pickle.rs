@@ -121,7 +121,7 @@ impl Machine<'_> {
                 0x8a => self.long()?,
                 b'U' | 0x8c | b'X' | b'T' | 0x8d => self.text(operation)?,
                 b'C' | b'B' | 0x8e => {
-                    self.run_of(operation).map(drop).and_then(|()| self.make(Object::Other))?
+                    self.run_of(operation).map(drop).and_then(|()| self.make(Object::Other))?;
                 }
                 b'c' => self.global()?,
                 0x93 => self.stacked_global()?,
@@ -129,7 +129,10 @@ impl Machine<'_> {
                 b'h' | b'j' => self.recall(operation)?,
                 b't' => self.marked().and_then(|items| self.make(Object::Tuple(items)))?,
                 b'l' | 0x91 => self.marked().and_then(|items| self.make(Object::List(items)))?,
-                b'd' => self.marked().and_then(pairs).and_then(|pairs| self.make(Object::Dict(pairs)))?,
+                b'd' => self
+                    .marked()
+                    .and_then(|items| pairs(&items))
+                    .and_then(|pairs| self.make(Object::Dict(pairs)))?,
                 0x85..=0x87 => {
                     let items = self.last(usize::from(operation - 0x84))?;
                     self.make(Object::Tuple(items))?;
@@ -139,8 +142,8 @@ impl Machine<'_> {
                 b'b' => self.build()?,
                 b'a' => self.last(1).and_then(|items| self.add(items))?,
                 b'e' | 0x90 => self.marked().and_then(|items| self.add(items))?,
-                b's' => self.last(2).and_then(|items| self.set(items))?,
-                b'u' => self.marked().and_then(|items| self.set(items))?,
+                b's' => self.last(2).and_then(|items| self.set(&items))?,
+                b'u' => self.marked().and_then(|items| self.set(&items))?,
                 other => {
                     return Err(format!(
                         "the pickle uses operation {other:#04x}, which `torch.save` does not; load the file and save it \
@@ -342,7 +345,7 @@ impl Machine<'_> {
     }
 
     /// Adds keys and values to the dictionary on top, or to an object that behaves like one.
-    fn set(&mut self, items: Vec<Id>) -> Result<(), String> {
+    fn set(&mut self, items: &[Id]) -> Result<(), String> {
         let (new, top) = (pairs(items)?, self.top()?);
         if let Object::Dict(pairs) = &mut self.objects[top.index()] {
             pairs.extend(new);
@@ -369,7 +372,7 @@ fn number(value: impl Into<i64>) -> Object {
 }
 
 /// Keys and values that come in turns.
-fn pairs(items: Vec<Id>) -> Result<Vec<(Id, Id)>, String> {
+fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>, String> {
     let (pairs, rest) = items.as_chunks::<2>();
     if !rest.is_empty() {
         return Err("the pickle is malformed: a key has no value".to_owned());

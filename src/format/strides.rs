@@ -69,29 +69,29 @@ fn is_contiguous(shape: &[usize], strides: &[u64]) -> bool {
 mod tests {
     use super::*;
 
-    fn check(shape: &[usize], strides: &[u64], expected: Order, entries: u64) {
-        assert_eq!(order(shape, strides), expected, "{shape:?} {strides:?}");
+    fn check(shape: &[usize], strides: &[u64], expected: &Order, entries: u64) {
+        assert_eq!(&order(shape, strides), expected, "{shape:?} {strides:?}");
         assert_eq!(span(shape, strides), Some(entries), "{shape:?} {strides:?}");
     }
 
     #[test]
     fn strides_tell_rows_from_views() {
         let strided = |strides: &[u64]| Order::Strided(strides.to_vec());
-        check(&[2, 3], &[3, 1], Order::Rows, 6);
-        check(&[2, 3], &[1, 2], strided(&[1, 2]), 6);
-        check(&[2, 3], &[6, 1], strided(&[6, 1]), 9);
-        check(&[2, 3], &[6, 2], strided(&[6, 2]), 11);
-        check(&[2, 3], &[2, 1], Order::Overlapping, 5);
-        check(&[2, 3], &[1, 1], Order::Overlapping, 4);
-        check(&[2, 3], &[0, 1], Order::Overlapping, 3);
-        check(&[2, 3, 4], &[1, 2, 6], strided(&[1, 2, 6]), 24);
-        check(&[2, 3, 4], &[12, 1, 3], strided(&[12, 1, 3]), 24);
-        check(&[2, 3, 4, 5], &[60, 1, 15, 3], strided(&[60, 1, 15, 3]), 120);
-        check(&[2, 3, 4, 5], &[60, 1, 15, 2], Order::Overlapping, 116);
-        check(&[1, 3], &[99, 1], Order::Rows, 3);
-        check(&[3, 1], &[1, 77], Order::Rows, 3);
-        check(&[0, 3], &[0, 0], Order::Rows, 0);
-        check(&[], &[], Order::Rows, 1);
+        check(&[2, 3], &[3, 1], &Order::Rows, 6);
+        check(&[2, 3], &[1, 2], &strided(&[1, 2]), 6);
+        check(&[2, 3], &[6, 1], &strided(&[6, 1]), 9);
+        check(&[2, 3], &[6, 2], &strided(&[6, 2]), 11);
+        check(&[2, 3], &[2, 1], &Order::Overlapping, 5);
+        check(&[2, 3], &[1, 1], &Order::Overlapping, 4);
+        check(&[2, 3], &[0, 1], &Order::Overlapping, 3);
+        check(&[2, 3, 4], &[1, 2, 6], &strided(&[1, 2, 6]), 24);
+        check(&[2, 3, 4], &[12, 1, 3], &strided(&[12, 1, 3]), 24);
+        check(&[2, 3, 4, 5], &[60, 1, 15, 3], &strided(&[60, 1, 15, 3]), 120);
+        check(&[2, 3, 4, 5], &[60, 1, 15, 2], &Order::Overlapping, 116);
+        check(&[1, 3], &[99, 1], &Order::Rows, 3);
+        check(&[3, 1], &[1, 77], &Order::Rows, 3);
+        check(&[0, 3], &[0, 0], &Order::Rows, 0);
+        check(&[], &[], &Order::Rows, 1);
         assert_eq!(span(&[2, 2], &[u64::MAX, 1]), None);
     }
 }

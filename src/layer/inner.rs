@@ -59,8 +59,7 @@ pub fn purpose(name: &str) -> Purpose {
         return Purpose::Norm;
     }
     let ends = |head: &&str| name == **head || name.ends_with(&format!(".{head}"));
-    let is_head =
-        last == "lm_head" || (block_and_role(&name).0.is_none() && HEADS.iter().any(|head| ends(&head)));
+    let is_head = last == "lm_head" || (block_and_role(&name).0.is_none() && HEADS.iter().any(ends));
     if is_head { Purpose::Head } else { Purpose::Inner }
 }
 

@@ -183,7 +183,7 @@ impl<'a> Operator<'a> {
             match (term, self.side) {
                 (Term::Stored(weight), Orientation::AsStored) => add_rows(*factor, weight, x, width, &mut y),
                 (Term::Stored(weight), Orientation::Transposed) => {
-                    add_columns(*factor, weight, x, width, &mut y)
+                    add_columns(*factor, weight, x, width, &mut y);
                 }
                 (Term::LowRank(product), side) => add_low_rank(*factor, product, side, x, width, &mut y),
             }

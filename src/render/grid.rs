@@ -25,7 +25,7 @@ const NUMBERS: usize = 3;
 /// A column other than the name: its header, and its cells in row order.
 struct Cells {
     header: String,
-    cells: Vec<String>,
+    texts: Vec<String>,
     holds: Holds,
 }
 
@@ -44,7 +44,7 @@ enum Holds {
 impl Cells {
     /// The width of its widest cell.
     fn width(&self) -> usize {
-        widest(&self.cells).max(self.header.lines().map(UnicodeWidthStr::width).max().unwrap_or(0))
+        widest(&self.texts).max(self.header.lines().map(UnicodeWidthStr::width).max().unwrap_or(0))
     }
 }
 
@@ -129,7 +129,7 @@ fn write_table(
             Line::Row(indent, name) => {
                 let parts = short[name.as_str()].split('\n').map(|part| format!("{indent}{part}"));
                 let name: Vec<String> = parts.collect();
-                let cells = columns.iter().map(|column| column.cells[row].clone());
+                let cells = columns.iter().map(|column| column.texts[row].clone());
                 table.add_row(std::iter::once(name.join("\n")).chain(cells));
                 styles.extend(std::iter::repeat_n((colors[row], None), name.len()));
                 row += 1;
@@ -154,7 +154,7 @@ fn write_table(
 fn cells(report: &Report, shown: &[Bunch<'_>], look: &TableStyle<'_>) -> Vec<Cells> {
     let each = |holds, header: &str, cell: &dyn Fn(&Row) -> String| {
         let cells = shown.iter().map(|bunch| bunch.text(cell)).collect();
-        Cells { header: header.to_owned(), cells, holds }
+        Cells { header: header.to_owned(), texts: cells, holds }
     };
     let mut all = vec![
         each(Holds::Shape, "shape", &|row| format!("{} × {}", row.shape[0], row.shape[1])),
@@ -166,7 +166,7 @@ fn cells(report: &Report, shown: &[Bunch<'_>], look: &TableStyle<'_>) -> Vec<Cel
     let columns: Vec<&Column> = super::columns(report, &look.columns).collect();
     for column in columns {
         let cells = shown.iter().map(|bunch| bunch.cell(column)).collect();
-        all.push(Cells { header: column.label.to_owned(), cells, holds: Holds::Number });
+        all.push(Cells { header: column.label.to_owned(), texts: cells, holds: Holds::Number });
         if column.key == "intruder_count" {
             all.push(each(Holds::Which, "which", &|row| {
                 row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
@@ -181,7 +181,7 @@ fn cells(report: &Report, shown: &[Bunch<'_>], look: &TableStyle<'_>) -> Vec<Cel
             _ => String::new(),
         };
         let cells = shown.iter().map(spark).collect();
-        all.push(Cells { header: "log σ".to_owned(), cells, holds: Holds::Spark });
+        all.push(Cells { header: "log σ".to_owned(), texts: cells, holds: Holds::Spark });
     }
     all
 }

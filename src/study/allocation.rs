@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_has_no_exponent_says_why() {
         let check = |row: &Row, expected: &str| {
-            assert_eq!(exponent(row, true, Modules::Inner), Err(expected.to_owned()))
+            assert_eq!(exponent(row, true, Modules::Inner), Err(expected.to_owned()));
         };
         check(&row("emb", None, Value::Real(2.0)), "in none of the model's numbered blocks");
         check(&row("h.0.w", Some(0), Value::Missing(MissingReason::AllZero)), "every entry is zero");

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn entries_are_where_their_strides_say() {
-        let file: Vec<u8> = (0..20_000u32).map(|i| (i * 7919 >> 3) as u8).collect();
+        let file: Vec<u8> = (0..20_000u32).map(|i| ((i * 7919) >> 3) as u8).collect();
         let fetch = |offset: u64, out: &mut [u8]| {
             out.copy_from_slice(&file[offset as usize..][..out.len()]);
             Ok(())

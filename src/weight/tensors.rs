@@ -76,7 +76,7 @@ impl Tensors {
     pub(crate) fn folded(self, folding: &Folding) -> Self {
         let folds = Folds::of(&self.list, folding);
         let notes = self.notes.into_iter().chain(folds.notes()).collect();
-        Self { folds, notes, ..self }
+        Self { notes, folds, ..self }
     }
 
     /// What tensors of three axes were taken for.

@@ -232,7 +232,7 @@ fn torch_tensors_that_are_no_lines_are_refused_or_listed() {
     // What torch says; see fixtures/generate.py.
     assert_eq!(read(4, 1..2)[..6], [0.15625, 0.0625, 0.25, 0.09375, 0.5, -3.0]);
     assert_eq!(read(4, 0..1)[18..24], [-1.75, -0.875, 1.5, -2.0, 0.09375, 0.21875]);
-    assert_eq!(read(2, 1..3), [1.0, -0.09375, 0.109375, -0.0625, 3.0, 1.75]);
+    assert_eq!(read(2, 1..3), [1.0, -0.09375, 0.109_375, -0.0625, 3.0, 1.75]);
     assert_eq!(read(1, 0..1), [-3.0, 1.5, -0.21875]);
     let kinds: Vec<_> = selection.skipped.iter().map(|s| format!("{}: {}", s.dtype, s.reason)).collect();
     assert_eq!(

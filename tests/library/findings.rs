@@ -127,7 +127,7 @@ fn update(name: &str, shift: u32) -> Dense {
                 0.01 * x
             }
         }
-        "decay" => x * 0.8f64.powi(c as i32),
+        "decay" => x * 0.8f64.powf(c as f64),
         other => panic!("no golden update is called {other}"),
     });
     scaled.times(&Dense::uniform(8, 40, 160 + shift))

@@ -36,11 +36,11 @@ pub(super) fn drifts(
     let (values, flag) = if unit == 0 {
         let base = side(weight, of_base, base.leading.as_ref());
         let tuned = side(tuned_weight, of_tuned, tuned.leading.as_ref());
-        drifts_within(base, tuned, factors, (settings, precision, 0))?
+        drifts_within(&base, &tuned, factors, (settings, precision, 0))?
     } else {
         let (of_base, of_tuned) = (of_base.rescaled(-unit)?, of_tuned.rescaled(-unit)?);
         let (base, tuned) = (side(weight, &of_base, None), side(tuned_weight, &of_tuned, None));
-        drifts_within(base, tuned, &OnceCell::new(), (settings, precision, unit))?
+        drifts_within(&base, &tuned, &OnceCell::new(), (settings, precision, unit))?
     };
     tuned.flags.extend(flag);
     Ok(values)
@@ -65,8 +65,8 @@ impl Decomposed<'_> {
 
 /// The same of weights over a power of two, whose squares all fit a double.
 fn drifts_within(
-    base: Decomposed<'_>,
-    tuned: Decomposed<'_>,
+    base: &Decomposed<'_>,
+    tuned: &Decomposed<'_>,
     factors: &OnceCell<Factors>,
     (settings, precision, exponent): (&Settings, Precision, i32),
 ) -> Result<(Vec<Value>, Option<Flag>), Error> {

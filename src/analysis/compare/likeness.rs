@@ -10,7 +10,7 @@ use crate::solver::unit::Rescaled;
 /// Singular values and size of the change, relative to the base's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change {
-    /// Whether all singular values are the base's, to within [`SAME`](super::SAME).
+    /// Whether all singular values are the base's, to within `SAME`.
     pub(super) same_values: bool,
     /// Whether the entries moved more than an update that leaves the values unchanged by itself.
     pub(super) moved: bool,

@@ -45,7 +45,7 @@ fn scree(sides: &[(&str, Vec<f64>)], largest: f64) -> Markup {
     let lines = sides.iter().map(|(_, values)| {
         Path::through(values.iter().enumerate().map(|(i, s)| (frame.x.at(i as f64 + 1.0), frame.y.at(*s))))
     });
-    figure("Singular values", &sides, &frame, lines.collect())
+    figure("Singular values", &sides, &frame, &lines.collect::<Vec<_>>())
 }
 
 fn energy(sides: &[(&str, Vec<f64>)]) -> Markup {
@@ -69,11 +69,11 @@ fn energy(sides: &[(&str, Vec<f64>)]) -> Markup {
         let places = std::iter::once((0.0, 0.0)).chain(places);
         Path::through(places.map(|(x, y)| (frame.x.at(x), frame.y.at(y))))
     });
-    figure("Energy", &sides, &frame, lines.collect())
+    figure("Energy", &sides, &frame, &lines.collect::<Vec<_>>())
 }
 
 /// A line for each side, with its name; the base's is dashed.
-fn figure(title: &str, sides: &[(&str, Vec<f64>)], frame: &Frame<'_>, lines: Vec<Path>) -> Markup {
+fn figure(title: &str, sides: &[(&str, Vec<f64>)], frame: &Frame<'_>, lines: &[Path]) -> Markup {
     let style = |i: usize| if i == 0 { "sides base".to_owned() } else { format!("sides s{}", (i - 1) % 8) };
     let content = html! { @for (i, line) in lines.iter().enumerate() {
         path class={"line " (style(i))} d=(line.text()) {}

@@ -24,7 +24,6 @@ use crate::checkpoint::of_base;
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, bare};
-use crate::pair;
 use crate::report::{
     self, Column, Comparison as Compared, Flag, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
     Update,
@@ -186,37 +185,14 @@ impl Question {
             };
             return Err(Error::malformed(Path::new(&self.sides.base.origin.path), what));
         }
-        let unpaired = unpaired(&self.sides, &tasks);
         if dropped.is_empty() && self.depth != Depth::Bytes {
-            self.check_related(&tasks)?;
+            self.sides.check_related(&tasks)?;
         }
         let others = Arc::new(self.sides.other_tensors(&filter, &names(&tasks)));
         let sides = self.sides.tuned.iter().map(|(_, side)| side).chain([&self.sides.base]);
         let roots = sides.flat_map(|side| side.roots.clone()).collect();
+        let unpaired = unpaired(&self.sides, &tasks);
         Ok(Comparison { question: self, filter, tasks, dropped, others, unpaired, roots })
-    }
-}
-
-impl Question {
-    /// Refuses a tuned side without a matrix of the base's, or one of its sizes under another name: two models that have
-    /// nothing to do with each other.
-    fn check_related(&self, tasks: &[MatrixTask]) -> Result<(), Error> {
-        let base = tasks.iter().find(|task| task.base.is_some());
-        for (i, (_, side)) in self.sides.tuned.iter().enumerate() {
-            let tuned = tasks.iter().find(|task| task.tuned[i].is_some());
-            let is_shared = tasks.iter().any(|task| task.base.is_some() && task.tuned[i].is_some());
-            let sizes = |layers: Vec<&Arc<Layer>>| -> BTreeSet<usize> {
-                layers.into_iter().flat_map(|layer| [layer.rows, layer.cols]).filter(|n| *n > 1).collect()
-            };
-            let of_base = sizes(tasks.iter().filter_map(|task| task.base.as_ref()).collect());
-            let of_tuned = sizes(tasks.iter().filter_map(|task| task.tuned[i].as_ref()).collect());
-            let is_shared = is_shared || !of_base.is_disjoint(&of_tuned);
-            if let (Some(base), Some(tuned), false) = (base, tuned, is_shared) {
-                let base = (self.sides.base.origin.path.as_str(), base.name.as_str());
-                return Err(Error::Usage(pair::unrelated(base, (&side.origin.path, &tuned.name))));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use super::side::Sides;
 use super::standing::between;
 use crate::analysis::compare::Retyped;
 use crate::checkpoint::copies;
+use crate::error::Error;
 use crate::layer::{Filter, Layer, distinct, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::Standing;
@@ -77,6 +78,29 @@ impl Sides {
             tasks.into_iter().partition(|task| filter.keeps(&task.name));
         kept.sort_by(|a, b| natural(&a.name, &b.name));
         (kept, dropped.into_iter().map(|task| task.name).collect())
+    }
+}
+
+impl Sides {
+    /// Refuses a tuned side without a matrix of the base's, or one of its sizes under another name.
+    ///
+    /// # Errors
+    /// Names a matrix of each.
+    pub(super) fn check_related(&self, tasks: &[MatrixTask]) -> Result<(), Error> {
+        let sizes = |layers: &[Arc<Layer>]| -> BTreeSet<usize> {
+            layers.iter().flat_map(|layer| [layer.rows, layer.cols]).filter(|n| *n > 1).collect()
+        };
+        let base = tasks.iter().find(|task| task.base.is_some());
+        for (i, (_, side)) in self.tuned.iter().enumerate() {
+            let tuned = tasks.iter().find(|task| task.tuned[i].is_some());
+            let is_paired = tasks.iter().any(|task| task.base.is_some() && task.tuned[i].is_some());
+            let is_related = is_paired || !sizes(&self.base.layers).is_disjoint(&sizes(&side.layers));
+            if let (Some(base), Some(tuned), false) = (base, tuned, is_related) {
+                let base = (self.base.origin.path.as_str(), base.name.as_str());
+                return Err(Error::Usage(pair::unrelated(base, (&side.origin.path, &tuned.name))));
+            }
+        }
+        Ok(())
     }
 }
 
