@@ -217,7 +217,7 @@ impl<'p> Reader<'p> {
         if !self.holds_tensors(id) {
             return Ok(());
         }
-        // Names repeat the names of what they are in: long ones cost like many.
+        // A nested tensor's name contains the key it is under, so a long key costs as much as many lookups.
         *looks += 1 + place.len() / 64;
         if depth > DEEPEST || *looks > MOST_LOOKS {
             return Err(UNFOLDS.to_owned());

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::report::Column;
 
-/// Words that are no name of a column or a finding, and the names that are about them.
+/// Words that name neither a column nor a finding, each with the names it stands for.
 pub const ABOUT: [(&str, &[&str]); 23] = [
     ("overtrained", &["alpha", "tail_count", "alpha_sigma"]),
     ("undertrained", &["alpha", "farms_alpha", "barely-trained"]),

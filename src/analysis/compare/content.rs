@@ -37,7 +37,7 @@ impl Content {
         Self::read(source, layer, Entries::of_shape((layer.rows, layer.cols)))
     }
 
-    /// The same of numbers that are no matrix, of which rows and columns say nothing.
+    /// The same of numbers that do not form a matrix: their rows and columns mean nothing.
     ///
     /// # Errors
     /// When they cannot be read.

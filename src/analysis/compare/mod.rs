@@ -178,7 +178,7 @@ impl SideMeasured {
 pub struct TunedMeasured {
     /// The side itself.
     pub found: SideMeasured,
-    /// The values of [`drifts_of`] what was asked for; none without weights of one shape on both sides.
+    /// The values of the columns of [`drifts_of`]; none without weights of one shape on both sides.
     pub drifts: Option<Vec<Value>>,
 }
 
@@ -202,7 +202,15 @@ pub fn measure(
 ) -> Result<PairOutcome, Error> {
     let compared = |standing| matches!(standing, Standing::Measured | Standing::Reshaped);
     let needed = tuned.iter().flatten().any(|(_, standing)| compared(*standing));
-    let found = base.filter(|_| needed).map(|side| found(side, settings)).transpose()?;
+    // Vectors are compared where both sides are weights of one shape, and found nowhere else.
+    let is_weight = |side: &PairSide<'_>| matches!(side, PairSide::Weight(_));
+    let vectors = |side: &PairSide<'_>, standing| match standing {
+        Standing::Measured if base.as_ref().is_some_and(is_weight) && is_weight(side) => settings.vectors,
+        _ => Vectors::None,
+    };
+    let mut paired = tuned.iter().flatten().map(|(side, standing)| vectors(side, *standing));
+    let of_base = if paired.any(|of| of != Vectors::None) { settings.vectors } else { Vectors::None };
+    let found = base.filter(|_| needed).map(|side| found(side, of_base, settings)).transpose()?;
     let factors = OnceCell::new();
     let mut outcome = PairOutcome { base: found, tuned: vec![] };
     for side in tuned {
@@ -210,7 +218,7 @@ pub fn measure(
             outcome.tuned.push(None);
             continue;
         };
-        let mut found = self::found(side, settings)?;
+        let mut found = self::found(side, vectors(&side, standing), settings)?;
         let drifts = match (base, &outcome.base, side, standing) {
             (Some(PairSide::Weight(weight)), Some(base), PairSide::Weight(tuned), Standing::Measured) => {
                 Some(drifts((weight, base), (tuned, &mut found), &factors, settings)?)
@@ -237,7 +245,7 @@ pub fn measure(
     Ok(outcome)
 }
 
-fn found(side: PairSide<'_>, settings: &Settings) -> Result<SideMeasured, Error> {
+fn found(side: PairSide<'_>, vectors: Vectors, settings: &Settings) -> Result<SideMeasured, Error> {
     Ok(match side {
         PairSide::Saved(values) => SideMeasured {
             values: values.clone(),
@@ -250,7 +258,7 @@ fn found(side: PairSide<'_>, settings: &Settings) -> Result<SideMeasured, Error>
         PairSide::Weight(weight) => {
             let Weight { source, layer } = weight;
             let (precision, metrics) = (settings.precision, settings.metrics);
-            let (measured, leading) = match settings.vectors {
+            let (measured, leading) = match vectors {
                 Vectors::None => (spectrum::measure(source, layer, precision, metrics)?, None),
                 Vectors::Leading | Vectors::All => {
                     let wanted = (settings.top, subspaces::TOLERANCE);
@@ -314,11 +322,11 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
         let (form, leading) = (form(side), Need::Leading(settings.top));
         let values = solver::cost(&form, Need::Values);
         match settings.vectors {
-            Vectors::None => values,
-            Vectors::Leading | Vectors::All => Cost {
+            Vectors::Leading | Vectors::All if base.is_some() && !tuned.is_empty() => Cost {
                 flops: values.flops + solver::cost(&form, leading).flops,
                 bytes: solver::cost(&form, Need::Cosines(settings.top)).bytes,
             },
+            _ => values,
         }
     };
     let updates = base.iter().flat_map(|base| tuned.iter().map(|tuned| base.update(tuned, settings)));
