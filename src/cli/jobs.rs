@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use crate::engine::Limits;
 use crate::error::Error;
+use crate::solver::{Memo, NoMemo};
 use crate::study::{self, Event, Ledger, Study};
 
+use super::cache;
 use super::options::Common;
 use super::progress::Progress;
+use super::remark;
 
 /// Does all tasks of `study`.
 pub(super) fn run_study(
@@ -28,7 +31,15 @@ pub(super) fn run_study(
         }
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let ledger = study::run(study, limits, &mut watch);
+    let cache = cache::open(&common.shared).map(Arc::new);
+    let memo: Arc<dyn Memo> = match &cache {
+        Some(cache) => Arc::clone(cache) as _,
+        None => Arc::new(NoMemo),
+    };
+    let ledger = study::run(study, limits, &memo, &mut watch)?;
     progress.into_iter().for_each(Progress::finish);
-    ledger
+    if let Some(trouble) = cache.and_then(|cache| cache.finish()).filter(|_| !common.quiet) {
+        remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));
+    }
+    Ok(ledger)
 }

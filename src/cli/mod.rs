@@ -1,6 +1,7 @@
 //! The command line: options, and one file for each subcommand.
 
 mod allocate;
+mod cache;
 mod cgroup;
 mod compare;
 mod completions;
@@ -80,6 +81,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Which settings apply, and where each comes from: the command line, `svdkit.toml` or a default
     Config(config::Arguments),
+    /// Where values are kept for later runs, and how to remove them
+    Cache(cache::Arguments),
     /// What a column means: formula, range, how to read it, source
     #[command(visible_alias = "metrics", after_long_help = explain::all())]
     Explain(explain::Arguments),
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Farms(arguments) => farms::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
+        Command::Cache(arguments) => cache::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

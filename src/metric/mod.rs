@@ -21,7 +21,7 @@ use std::cell::OnceCell;
 
 use crate::layer::Layer;
 use crate::report::{Column, Flag, Measurements, MissingReason, Value};
-use crate::solver::{Entries, Oddities, Texture};
+use crate::solver::Entries;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
@@ -149,8 +149,6 @@ pub struct Subject<'a> {
     entries: &'a Entries,
     spectrum: Result<&'a Spectrum, MissingReason>,
     rounded: Rounded,
-    texture: OnceCell<Option<Texture>>,
-    oddities: OnceCell<Oddities>,
     tail: OnceCell<Result<TailFit, MissingReason>>,
     peers_tail: OnceCell<Result<TailFit, MissingReason>>,
     bulk: OnceCell<Result<Bulk, MissingReason>>,
@@ -169,8 +167,6 @@ impl<'a> Subject<'a> {
             entries,
             spectrum,
             rounded: Rounded::Itself,
-            texture: OnceCell::new(),
-            oddities: OnceCell::new(),
             tail: OnceCell::new(),
             peers_tail: OnceCell::new(),
             bulk: OnceCell::new(),

@@ -64,7 +64,7 @@ impl IntrudersRequest {
             base: Some(Arc::clone(pairs)),
             measure: {
                 let (pairs, corrections) = (Arc::clone(pairs), corrections.cloned());
-                Box::new(move |_, layer: &Layer| {
+                Box::new(move |_, layer: &Layer, _| {
                     let PairMeasured { measured, base, intruders, drawn, correction } =
                         measure(&pairs, &layer.name, &options)?;
                     if let (Some(correction), Some(spool)) = (correction, &corrections) {

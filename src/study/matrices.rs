@@ -13,13 +13,13 @@ use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
 use crate::report::{self, Column, Drawings, Report, Row, Skipped, Totals, Unlisted};
-use crate::solver::{self, Cost, Form, Need, Operand, Precision};
+use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
 const BYTES_AN_ENTRY: u64 = 256;
 
 /// Measures one matrix of a source.
-type Measure = dyn Fn(&Catalogue, &Layer) -> Result<FoundMatrix, Error> + Send + Sync;
+type Measure = dyn Fn(&Catalogue, &Layer, &dyn Memo) -> Result<FoundMatrix, Error> + Send + Sync;
 
 /// What one study of this kind brings.
 pub(super) struct Method {
@@ -222,11 +222,14 @@ impl Study for Matrices {
         copies
     }
 
-    fn run(&self, task: usize, _: Option<Found>) -> Result<Step, Error> {
+    fn run(&self, task: usize, _: Option<Found>, memo: &dyn Memo) -> Result<Step, Error> {
         let (source, layers) = (self.opened.source.as_ref(), self.layers());
         let found = match layers.get(task) {
-            Some(layer) => Found::Matrix(Box::new((self.method.measure)(source, layer)?)),
-            None => Found::Bytes(vec![hygiene::content(source, &self.tensors[task - layers.len()].1)?]),
+            Some(layer) => Found::Matrix(Box::new((self.method.measure)(source, layer, memo)?)),
+            None => {
+                let tensor = &self.tensors[task - layers.len()].1;
+                Found::Bytes(vec![hygiene::content(source, tensor, memo)?])
+            }
         };
         Ok(Step::Done(found))
     }

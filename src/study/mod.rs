@@ -7,6 +7,7 @@
 mod advice;
 mod allocation;
 mod assemble;
+mod cache;
 mod compare;
 mod failure;
 mod farms;
@@ -28,10 +29,12 @@ use crate::checkpoint::{Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::report::Source;
+use crate::solver::Memo;
 
 pub use advice::{AdviceRequest, Advised, Modules, Ranks};
 pub use allocation::{AllocationRequest, Gets, Per, has_range};
 pub use assemble::assemble;
+pub use cache::{CACHE_SIZE, Cache};
 pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
@@ -66,11 +69,11 @@ pub trait Study: Send + Sync {
     /// For each task that waits, the position of an earlier one that will find the same; it need not be run.
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>>;
 
-    /// Does one task; `before` is what it found when it asked to be run again.
+    /// Does one task, as far as `memo` does not know it; `before` is what it found when it asked to be run again.
     ///
     /// # Errors
     /// When a weight cannot be read or decomposed.
-    fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error>;
+    fn run(&self, task: usize, before: Option<Found>, memo: &dyn Memo) -> Result<Step, Error>;
 }
 
 /// How a task ended.

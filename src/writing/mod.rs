@@ -2,11 +2,13 @@
 
 mod checkpoint_copy;
 mod safetensors;
+mod shelf;
 mod spectra;
 mod spool;
 mod temporary;
 
 pub use checkpoint_copy::CheckpointCopy;
+pub use shelf::{Shelf, Usage};
 pub use spectra::write_spectra;
 pub use spool::Spool;
 pub use temporary::{TemporaryFile, TemporaryFolder, remove_all};

@@ -12,7 +12,7 @@ use svdkit::engine::Limits;
 use svdkit::layer::Filter;
 use svdkit::metric::StartRule;
 use svdkit::report::{Report, Source, Value};
-use svdkit::solver::Precision;
+use svdkit::solver::{Memo, NoMemo, Precision};
 use svdkit::study::{
     CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened,
     RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
@@ -35,7 +35,9 @@ fn opened(name: &str) -> Opened {
 
 fn records(study: &Arc<dyn Study>) -> Vec<Record> {
     let limits = Limits { threads: 2, memory: 1 << 30 };
-    run(study, limits, &mut |_| ControlFlow::Continue(())).unwrap().into_records()
+    run(study, limits, &(Arc::new(NoMemo) as Arc<dyn Memo>), &mut |_| ControlFlow::Continue(()))
+        .unwrap()
+        .into_records()
 }
 
 /// What is written of a report, and the numbers that JSON does not tell apart.

@@ -5,6 +5,7 @@
 mod addresses;
 mod baselines;
 mod blind;
+mod cache;
 mod command;
 mod compare;
 mod content;

@@ -23,7 +23,7 @@ use crate::matrix::Dtype;
 use crate::metric::{Metric, Subject};
 use crate::report::{Flag, Measurements, MissingReason, Places, Resolution, Standing, Value};
 use crate::solver::unit::Rescaled;
-use crate::solver::{self, Cost, Factors, Form, Need, Operand, Precision};
+use crate::solver::{self, Cost, Factors, Form, Memo, Need, Operand, Precision};
 use crate::spectrum::Spectrum;
 use crate::weight::Catalogue;
 
@@ -199,6 +199,7 @@ pub fn measure(
     base: Option<PairSide<'_>>,
     tuned: &[Option<(PairSide<'_>, Standing)>],
     settings: &Settings,
+    memo: &dyn Memo,
 ) -> Result<PairOutcome, Error> {
     let compared = |standing| matches!(standing, Standing::Measured | Standing::Reshaped);
     let needed = tuned.iter().flatten().any(|(_, standing)| compared(*standing));
@@ -210,7 +211,7 @@ pub fn measure(
     };
     let mut paired = tuned.iter().flatten().map(|(side, standing)| vectors(side, *standing));
     let of_base = if paired.any(|of| of != Vectors::None) { settings.vectors } else { Vectors::None };
-    let found = base.filter(|_| needed).map(|side| found(side, of_base, settings)).transpose()?;
+    let found = base.filter(|_| needed).map(|side| found(side, of_base, settings, memo)).transpose()?;
     let factors = OnceCell::new();
     let mut outcome = PairOutcome { base: found, tuned: vec![] };
     for side in tuned {
@@ -218,7 +219,7 @@ pub fn measure(
             outcome.tuned.push(None);
             continue;
         };
-        let mut found = self::found(side, vectors(&side, standing), settings)?;
+        let mut found = self::found(side, vectors(&side, standing), settings, memo)?;
         let drifts = match (base, &outcome.base, side, standing) {
             (Some(PairSide::Weight(weight)), Some(base), PairSide::Weight(tuned), Standing::Measured) => {
                 Some(drifts((weight, base), (tuned, &mut found), &factors, settings)?)
@@ -245,7 +246,12 @@ pub fn measure(
     Ok(outcome)
 }
 
-fn found(side: PairSide<'_>, vectors: Vectors, settings: &Settings) -> Result<SideMeasured, Error> {
+fn found(
+    side: PairSide<'_>,
+    vectors: Vectors,
+    settings: &Settings,
+    memo: &dyn Memo,
+) -> Result<SideMeasured, Error> {
     Ok(match side {
         PairSide::Saved(values) => SideMeasured {
             values: values.clone(),
@@ -259,7 +265,7 @@ fn found(side: PairSide<'_>, vectors: Vectors, settings: &Settings) -> Result<Si
             let Weight { source, layer } = weight;
             let (precision, metrics) = (settings.precision, settings.metrics);
             let (measured, leading) = match vectors {
-                Vectors::None => (spectrum::measure(source, layer, precision, metrics)?, None),
+                Vectors::None => (spectrum::measure(source, layer, precision, metrics, memo)?, None),
                 Vectors::Leading | Vectors::All => {
                     let wanted = (settings.top, subspaces::TOLERANCE);
                     spectrum::measure_leading(source, layer, precision, metrics, wanted)?

@@ -5,6 +5,7 @@
 
 mod assembly;
 mod bytes;
+mod known;
 mod measure;
 mod method;
 mod other_tensors;
@@ -28,8 +29,9 @@ use crate::report::{
     self, Column, Comparison as Compared, Flag, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
     Update,
 };
-use crate::solver::Precision;
+use crate::solver::{Memo, Precision};
 use bytes::compare_bytes;
+use known::Known;
 use measure::{is_wanted, measured, measuring, read, reading, unmeasured};
 use method::Method;
 use other_tensors::OtherTensor;
@@ -352,20 +354,30 @@ impl Study for Comparison {
         }))
     }
 
-    fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error> {
+    fn run(&self, task: usize, before: Option<Found>, memo: &dyn Memo) -> Result<Step, Error> {
         let Question { sides, depth, settings, vocabulary, .. } = &self.question;
         let Some(row) = self.tasks.get(task) else {
             let after = task - self.tasks.len();
             return Ok(Step::Done(match self.others.get(after) {
-                Some(other) => Found::Bytes(other.read(sides)?),
+                Some(other) => Found::Bytes(other.read(sides, memo)?),
                 None => Found::Parts(self.unpaired[after - self.others.len()].read(sides, &self.tasks)?),
             }));
         };
         if let Some(Found::Pair(found)) = before {
-            let found = measured(sides, row, *found, (*depth, settings, vocabulary))?;
-            return Ok(Step::Done(Found::Pair(Box::new(found))));
+            let known = || Known::new(&self.question, row, &found, memo);
+            let before = known();
+            let measured = match before.recall() {
+                Some(known) => known,
+                None => {
+                    let method = (*depth, settings, vocabulary.as_ref());
+                    let measured = measured(sides, row, (*found).clone(), method, memo)?;
+                    before.keep(&known(), &measured);
+                    measured
+                }
+            };
+            return Ok(Step::Done(Found::Pair(Box::new(measured))));
         }
-        let mut found = compare_bytes(sides, row, (*depth, vocabulary))?;
+        let mut found = compare_bytes(sides, row, (*depth, vocabulary), memo)?;
         if is_wanted(&found, *depth) {
             return Ok(Step::Again(measuring(sides, row, settings), Found::Pair(Box::new(found))));
         }

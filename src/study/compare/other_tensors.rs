@@ -12,6 +12,7 @@ use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, TensorInfo, bare, block_and_role, distinct, natural};
 use crate::pair;
 use crate::report::{Comparison, MissingReason, Row, Skipped, SkippedContent, Standing, Value};
+use crate::solver::Memo;
 
 /// A tensor that is not a matrix, on all sides.
 #[derive(Debug, Clone)]
@@ -126,10 +127,10 @@ impl OtherTensor {
     ///
     /// # Errors
     /// When a side cannot be read.
-    pub(super) fn read(&self, sides: &Sides) -> Result<Vec<Option<SkippedContent>>, Error> {
+    pub(super) fn read(&self, sides: &Sides, memo: &dyn Memo) -> Result<Vec<Option<SkippedContent>>, Error> {
         let entries = std::iter::once(&self.base).chain(&self.tuned);
         let content = |(side, entry): (&ComparedSide, &Option<Entry>)| {
-            Ok(entry.as_ref().map(|entry| read(side, entry)).transpose()?.flatten())
+            Ok(entry.as_ref().map(|entry| read(side, entry, memo)).transpose()?.flatten())
         };
         sides.all().zip(entries).map(content).collect()
     }
@@ -242,9 +243,9 @@ fn is_sound(nonfinite: Value) -> bool {
 }
 
 /// Findings from the bytes of a tensor: of a report, or read now.
-fn read(side: &ComparedSide, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
+fn read(side: &ComparedSide, entry: &Entry, memo: &dyn Memo) -> Result<Option<SkippedContent>, Error> {
     match (source(side), &entry.stored, &entry.tensor.failed) {
-        (Some(source), Some(stored), _) => hygiene::content(source, stored),
+        (Some(source), Some(stored), _) => hygiene::content(source, stored, memo),
         (_, _, Some(failure)) => Err(side.failed(failure)),
         _ => Ok(entry.tensor.content.clone()),
     }
