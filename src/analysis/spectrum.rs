@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Rounded, Subject};
 use crate::report::{Measurements, MissingReason};
-use crate::solver::{self, Cost, Factors, Form, Memo, Need, Precision, Reading};
+use crate::solver::{self, Cost, Form, Memo, Need, Precision, Reading, Sought, Triplets};
 use crate::weight::Catalogue;
 
 use super::Measured;
@@ -47,19 +47,19 @@ pub fn measure_with(
     Ok(measured(reading, layer, rounded, evaluate))
 }
 
-/// As [`measure`], with the `k` leading triplets of a dense weight, whose residuals are below `tolerance` of σ₁.
+/// As [`measure`], with the triplets of a dense weight that are `sought`.
 ///
 /// # Errors
 /// As [`measure`].
-pub(super) fn measure_leading(
+pub(super) fn measure_triplets(
     source: &Catalogue,
     layer: &Layer,
     precision: Precision,
     metrics: &'static [Metric],
-    (k, tolerance): (usize, f64),
-) -> Result<(Measured, Option<Factors>), Error> {
-    let (reading, leading) = solver::read_leading(source, layer, precision, (k, tolerance))?;
-    Ok((measured(reading, layer, Rounded::Itself, &|subject| subject.evaluate(metrics)), leading))
+    sought: Sought,
+) -> Result<(Measured, Option<Triplets>), Error> {
+    let (reading, triplets) = solver::read_triplets(source, layer, precision, sought)?;
+    Ok((measured(reading, layer, Rounded::Itself, &|subject| subject.evaluate(metrics)), triplets))
 }
 
 fn measured(

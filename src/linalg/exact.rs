@@ -12,7 +12,7 @@ use super::cost::in_two_stages;
 use super::dense::{Triplets, on_one_thread, triplets};
 use super::factors::{Basis, Factors, fitting};
 use super::operator::Operator;
-use super::reduced::times;
+use super::reduced::{Reduced, times};
 use super::{levels, tridiagonal};
 use crate::error::Error;
 use crate::matrix::Matrix;
@@ -80,10 +80,18 @@ fn scale(entries: &mut [f64]) -> Result<Option<i32>, NotFinite> {
 /// [`Error::Contradicted`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
 /// large for a double.
 pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
+    factors_by(operator, None)
+}
+
+/// The same, with what is `known` to [`levels::triplets`].
+///
+/// # Errors
+/// As [`factors`].
+pub(super) fn factors_by(operator: &Operator<'_>, known: Option<Reduced>) -> Result<Factors, Error> {
     on_one_thread();
     let (rows, cols) = (operator.rows(), operator.cols());
     if in_two_stages(rows, cols)
-        && let Some(found) = close(operator)
+        && let Some(found) = close(operator, known)
     {
         return Ok(found);
     }
@@ -96,8 +104,8 @@ pub(super) fn factors(operator: &Operator<'_>) -> Result<Factors, Error> {
 }
 
 /// The triplets in two stages, if they fit the operator.
-fn close(operator: &Operator<'_>) -> Option<Factors> {
-    let found = levels::triplets(operator)?;
+fn close(operator: &Operator<'_>, known: Option<Reduced>) -> Option<Factors> {
+    let found = levels::triplets(operator, known)?;
     let (left, right) = (found.left.as_mat(), found.right.as_mat());
     let (tall, left, right) = if operator.rows() < operator.cols() {
         (&operator.clone().transposed(), right, left)

@@ -21,6 +21,7 @@ use super::power_of_two;
 use super::product::multiply;
 use super::qr::Qr;
 use super::reduced::Reduced;
+use super::reference::{Vectors, towards};
 use super::strips::Packed;
 use super::vector::norm;
 use crate::matrix::Matrix;
@@ -35,13 +36,19 @@ const NEARLY: f64 = 1e-8;
 const ROWS: usize = 256;
 
 /// All `min(m, n)` triplets of an operator of finite entries; none where a stage fails its test. Values that are rounding
-/// of the largest have vectors that complete the bases.
-pub(super) fn triplets(operator: &Operator<'_>) -> Option<Factors> {
-    if operator.rows() < operator.cols() {
-        return from_rows(operator, Reduced::of(operator)?);
-    }
-    let transposed = operator.clone().transposed();
-    Some(from_rows(&transposed, Reduced::of(&transposed)?)?.transposed())
+/// of the largest have vectors that complete the bases. `known` is the Gram matrix of [`near`]'s side, where it has been
+/// reduced before.
+pub(super) fn triplets(operator: &Operator<'_>, known: Option<Reduced>) -> Option<Factors> {
+    let side = near(operator);
+    let rows = towards(operator, side);
+    let reduced = if let Some(known) = known { known } else { Reduced::of(&rows)? };
+    let found = from_rows(&rows, reduced)?;
+    Some(if side == Vectors::Left { found } else { found.transposed() })
+}
+
+/// The side whose vectors are found first: the short one, of a square operator the right one.
+pub(super) fn near(operator: &Operator<'_>) -> Vectors {
+    if operator.rows() < operator.cols() { Vectors::Left } else { Vectors::Right }
 }
 
 /// Near vectors, values and far vectors, which belong together column by column.
@@ -213,7 +220,8 @@ mod tests {
     fn check(case: &Case) {
         let (rows, cols) = case.matrix.shape();
         let matrix = Matrix::from_f64(rows, cols, &case.row_major()).expect("sizes agree");
-        let found = triplets(&Operator::from(&matrix)).unwrap_or_else(|| panic!("{}: nothing", case.name));
+        let found =
+            triplets(&Operator::from(&matrix), None).unwrap_or_else(|| panic!("{}: nothing", case.name));
         let unit = f64::EPSILON * rows.max(cols) as f64;
         let counted = exact::singular_values(&matrix).expect("sound");
         let first = counted.largest();
@@ -265,7 +273,7 @@ mod tests {
             let weight = random(rows, cols, 3);
             let run = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-                pool.install(|| triplets(&Operator::from(&weight))).expect("fits")
+                pool.install(|| triplets(&Operator::from(&weight), None)).expect("fits")
             };
             assert_eq!(run(1), run(3), "{rows} × {cols}");
         }

@@ -15,7 +15,9 @@ impl Basis {
     /// `AᵀB`: the cosines with the columns of `other`; column `j` holds those of `other`'s column `j`.
     #[must_use]
     pub fn cosines(&self, other: &Self) -> Self {
-        Self::of(product(self.as_mat().transpose(), other.as_mat()).as_ref())
+        let mut cosines = Self::zero(self.count(), other.count());
+        multiply(cosines.as_mat_mut(), Accum::Replace, self.as_mat().transpose(), other.as_mat(), 1.0);
+        cosines
     }
 
     /// The cosine and the sine of the largest principal angle between the spans of the first `k` columns of two bases.

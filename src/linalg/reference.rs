@@ -4,12 +4,12 @@
 use super::bounds::Eigenvalues;
 use super::certificate::{BestCosine, Question, by_vectors, certified};
 use super::dense::on_one_thread;
-use super::exact;
 use super::factors::{Basis, Factors};
 use super::leading::{TOLERANCE, leading_to};
 use super::operator::Operator;
 use super::reduced::{Reduced, times};
 use super::scan::{Seen, scanned};
+use super::{exact, levels};
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::spectrum::{Route, Spectrum};
@@ -59,9 +59,24 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// The singular values, all that is left of it.
+    /// The singular values.
+    pub fn spectrum(&self) -> &Spectrum {
+        &self.spectrum
+    }
+
+    /// The same, all that is left of it.
     pub fn into_spectrum(self) -> Spectrum {
         self.spectrum
+    }
+
+    /// All `min(m, n)` triplets, from the Gram matrix that the values came from if it is the right one.
+    ///
+    /// # Errors
+    /// As [`factors`](super::factors).
+    pub fn into_factors(self) -> Result<Factors, Error> {
+        let Self { weight, reduced, .. } = self;
+        let known = reduced.filter(|(side, _)| *side == levels::near(&weight));
+        exact::factors_by(&weight, known.map(|(_, reduced)| reduced))
     }
 
     /// The `k` largest triplets, or as many as there are above rounding.
@@ -140,7 +155,7 @@ impl<'a> Reference<'a> {
 }
 
 /// The operator whose left vectors these are.
-fn towards<'a>(weight: &Operator<'a>, vectors: Vectors) -> Operator<'a> {
+pub(super) fn towards<'a>(weight: &Operator<'a>, vectors: Vectors) -> Operator<'a> {
     match vectors {
         Vectors::Left => weight.clone(),
         Vectors::Right => weight.clone().transposed(),

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::report::MissingReason;
 
@@ -59,7 +59,7 @@ pub(super) fn fit_within(sample: &[f64], candidates: Range<usize>) -> Result<Tai
     let candidates = candidates.start..candidates.end.min(sample.len() - 1);
     // In units of the largest value: a tail's sum of logarithms is then small where its terms are.
     let logs: Vec<f64> = sample.iter().map(|x| x.ln() - last.ln()).collect();
-    let best = Arch::new().dispatch(|| search(&logs, candidates)).ok_or(MissingReason::NoTail)?;
+    let best = Arch::new().dispatch(Search { logs: &logs, candidates }).ok_or(MissingReason::NoTail)?;
     let Candidate { start, alpha, distance } = best;
     Ok(TailFit { alpha, xmin: sample[start], count: sample.len() - start, distance })
 }
@@ -80,8 +80,23 @@ impl Candidate {
     }
 }
 
-/// The candidate of smallest distance, the first of equals.
-#[inline]
+struct Search<'a> {
+    logs: &'a [f64],
+    candidates: Range<usize>,
+}
+
+impl WithSimd for Search<'_> {
+    type Output = Option<Candidate>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Option<Candidate> {
+        search(self.logs, self.candidates)
+    }
+}
+
+/// The candidate of smallest distance, the first of equals. It and what it calls compile for the instruction set of whoever
+/// inlines them.
+#[inline(always)]
 fn search(logs: &[f64], candidates: Range<usize>) -> Option<Candidate> {
     let last = *logs.last()?;
     let mut sums = logs.to_vec();
@@ -120,7 +135,7 @@ struct Fitted<'a> {
 impl Fitted<'_> {
     /// The distance, or nothing where `best` wins. `suspect` is the index, in the sample, of the value that was furthest
     /// off in the last candidate that lost: it is likely to settle this one, too.
-    #[inline]
+    #[inline(always)]
     fn distance(&self, start: usize, suspect: &mut usize, best: Option<Candidate>) -> Option<f64> {
         let lost = |distance: f64| best.is_some_and(|best| best.beats(start, distance));
         let count = self.tail.len();
@@ -162,7 +177,7 @@ impl Fitted<'_> {
     }
 
     /// Raises `worst` to the deviations of one block.
-    #[inline]
+    #[inline(always)]
     fn widen(&self, worst: &mut [f64; LANES], logs: &[f64; LANES], ranks: &[f64; LANES]) {
         for i in 0..LANES {
             let here = self.deviation(logs[i], ranks[i]);
@@ -171,13 +186,13 @@ impl Fitted<'_> {
     }
 
     /// How far the law lies from the sample at the value of this logarithm and rank.
-    #[inline]
+    #[inline(always)]
     fn deviation(&self, log: f64, rank: f64) -> f64 {
         (1.0 - exp_of_negative(self.slope * (log - self.tail[0])) - rank * self.step).abs()
     }
 }
 
-#[inline]
+#[inline(always)]
 fn largest(values: &[f64; LANES]) -> f64 {
     values.iter().fold(0.0, |a, b| if *b > a { *b } else { a })
 }
@@ -185,7 +200,7 @@ fn largest(values: &[f64; LANES]) -> f64 {
 /// `exp(x)` for `x ≤ 0`, within 2 units in the last place; at least 1e-307.
 ///
 /// Only sums, products and shifts, never fused: it compiles to vectors, and their width changes no bit.
-#[inline]
+#[inline(always)]
 fn exp_of_negative(x: f64) -> f64 {
     use std::f64::consts::LOG2_E;
     /// Adding it leaves the nearest whole number in the lowest bits.

@@ -97,36 +97,63 @@ fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
     Ok(Reading { entries, identity, spectrum })
 }
 
-/// Reads a matrix whole and finds its singular values, the same as [`read`], and its `k` leading triplets, with residuals
-/// below `tolerance` of `σ₁`; none where it has no values or is a product of thin factors.
+/// The triplets that are sought beside the values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sought {
+    /// How many leading ones.
+    pub k: usize,
+    /// The largest residual of a leading one, relative to `σ₁`.
+    pub tolerance: f64,
+    /// Whether all are.
+    pub all: bool,
+}
+
+/// Triplets that came from the same reduction as the values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Triplets {
+    /// The leading ones.
+    pub leading: Factors,
+    /// All of them, where they were sought.
+    pub all: Option<Factors>,
+}
+
+/// Reads a matrix whole and finds its singular values, the same as [`read`], and the triplets that are `sought`; none where
+/// it has no values or is a product of thin factors.
 ///
 /// # Errors
 /// When it cannot be read or a decomposition does not converge.
-pub fn read_leading(
+pub fn read_triplets(
     source: &Catalogue,
     layer: &Layer,
     precision: Precision,
-    (k, tolerance): (usize, f64),
-) -> Result<(Reading, Option<Factors>), Error> {
+    sought: Sought,
+) -> Result<(Reading, Option<Triplets>), Error> {
     let held = Held::read(source, layer)?;
     let (entries, identity) = (held.entries(), held.identity());
     let form = Form::of(layer, precision);
-    let (spectrum, leading) = match &held {
+    let (spectrum, triplets) = match &held {
         _ if !finite(&entries) => (None, None),
         Held::Thin(_) => (Some(singular_values(&held, form.precision)?), None),
         Held::Dense(matrix) => {
             // On the side that `read` takes of a square one.
             let route = procedure(&form, Need::Values).route();
             let reference = Reference::new(matrix, Vectors::Right, route)?;
-            let leading = match reference.leading_to(k, tolerance) {
+            let spectrum = reference.spectrum().clone();
+            let triplets = match triplets(reference, sought) {
                 // Values may fit units that vectors were not sought in.
                 Err(Error::Overflow(_)) => None,
                 found => Some(found?),
             };
-            (Some(reference.into_spectrum()), leading)
+            (Some(spectrum), triplets)
         }
     };
-    Ok((Reading { entries, identity, spectrum }, leading))
+    Ok((Reading { entries, identity, spectrum }, triplets))
+}
+
+fn triplets(reference: Reference<'_>, sought: Sought) -> Result<Triplets, Error> {
+    let leading = reference.leading_to(sought.k, sought.tolerance)?;
+    let all = sought.all.then(|| reference.into_factors()).transpose()?;
+    Ok(Triplets { leading, all })
 }
 
 fn finite(entries: &Entries) -> bool {

@@ -236,8 +236,12 @@ fn the_numbers_of_a_pair_lie_in_their_ranges() {
                         preserve,
                         top: TOP,
                     };
-                    let found =
-                        measure(Some(side(&base)), &[Some((side(&other), Standing::Measured))], &settings, &NoMemo);
+                    let found = measure(
+                        Some(side(&base)),
+                        &[Some((side(&other), Standing::Measured))],
+                        &settings,
+                        &NoMemo,
+                    );
                     let found = found.unwrap().tuned.remove(0).unwrap();
                     let columns = drifts_of(Vectors::All).map(|drift| &drift.column);
                     let values: Vec<(&'static Column, Value)> = columns.zip(found.drifts.unwrap()).collect();

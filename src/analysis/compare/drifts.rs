@@ -1,14 +1,13 @@
 //! The drifts of a pair of weights of one shape, and whether one only looks different from the other.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
 
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::metric::Subject;
 use crate::report::{Flag, MissingReason, Value};
 use crate::solver::unit::{self, Rescaled};
-use crate::solver::{self, Entries, Factors, Precision};
+use crate::solver::{self, Entries, Factors, Precision, Triplets};
 use crate::spectrum::Spectrum;
 
 use super::directions::Directions;
@@ -22,7 +21,6 @@ use super::{Both, Settings, SideMeasured, Vectors, Weight, drifts_of};
 pub(super) fn drifts(
     (weight, base): (Weight<'_>, &SideMeasured),
     (tuned_weight, tuned): (Weight<'_>, &mut SideMeasured),
-    factors: &OnceCell<Factors>,
     settings: &Settings,
 ) -> Result<Vec<Value>, Error> {
     let (Some(of_base), Some(of_tuned)) = (&base.spectrum, &tuned.spectrum) else {
@@ -32,15 +30,15 @@ pub(super) fn drifts(
     let precision = weight.update(&tuned_weight, settings).precision;
     // Scaling weights from near the ends of a double's range to near one leaves ratios unchanged.
     let (weight, tuned_weight) = (weight.times(-unit), tuned_weight.times(-unit));
-    let side = |weight, spectrum, leading| Decomposed { weight, spectrum, leading };
+    let side = |weight, spectrum, triplets| Decomposed { weight, spectrum, triplets };
     let (values, flag) = if unit == 0 {
-        let base = side(weight, of_base, base.leading.as_ref());
-        let tuned = side(tuned_weight, of_tuned, tuned.leading.as_ref());
-        drifts_within(&base, &tuned, factors, (settings, precision, 0))?
+        let base = side(weight, of_base, base.triplets.as_ref());
+        let tuned = side(tuned_weight, of_tuned, tuned.triplets.as_ref());
+        drifts_within(&base, &tuned, (settings, precision, 0))?
     } else {
         let (of_base, of_tuned) = (of_base.rescaled(-unit)?, of_tuned.rescaled(-unit)?);
         let (base, tuned) = (side(weight, &of_base, None), side(tuned_weight, &of_tuned, None));
-        drifts_within(&base, &tuned, &OnceCell::new(), (settings, precision, unit))?
+        drifts_within(&base, &tuned, (settings, precision, unit))?
     };
     tuned.flags.extend(flag);
     Ok(values)
@@ -50,15 +48,23 @@ pub(super) fn drifts(
 struct Decomposed<'a> {
     weight: Rescaled<'a>,
     spectrum: &'a Spectrum,
-    leading: Option<&'a Factors>,
+    triplets: Option<&'a Triplets>,
 }
 
 impl Decomposed<'_> {
     /// Its `k` leading triplets; `matrix` is the weight, where it is in memory.
     fn leading(&self, matrix: Option<&Matrix>, k: usize) -> Result<Cow<'_, Factors>, Error> {
-        match self.leading {
-            Some(known) => Ok(Cow::Borrowed(known)),
+        match self.triplets {
+            Some(known) => Ok(Cow::Borrowed(&known.leading)),
             None => leading_vectors(matrix, self.weight, k).map(Cow::Owned),
+        }
+    }
+
+    /// All of them.
+    fn all(&self, matrix: Option<&Matrix>) -> Result<Cow<'_, Factors>, Error> {
+        match self.triplets.and_then(|known| known.all.as_ref()) {
+            Some(known) => Ok(Cow::Borrowed(known)),
+            None => all_vectors(matrix, self.weight).map(Cow::Owned),
         }
     }
 }
@@ -67,7 +73,6 @@ impl Decomposed<'_> {
 fn drifts_within(
     base: &Decomposed<'_>,
     tuned: &Decomposed<'_>,
-    factors: &OnceCell<Factors>,
     (settings, precision, exponent): (&Settings, Precision, i32),
 ) -> Result<(Vec<Value>, Option<Flag>), Error> {
     let all = || drifts_of(settings.vectors);
@@ -90,13 +95,8 @@ fn drifts_within(
     let directions = match settings.vectors {
         Vectors::None | Vectors::Leading => None,
         Vectors::All => {
-            if factors.get().is_none() {
-                // The cell is empty, so nothing is refused.
-                let _ = factors.set(all_vectors(base_side, base.weight)?);
-            }
-            let tuned = all_vectors(tuned_side, tuned.weight)?;
-            let update = update.operator()?;
-            factors.get().map(|base| Directions::new(base, &tuned, &update, settings)).transpose()?
+            let (base, tuned) = (base.all(base_side)?, tuned.all(tuned_side)?);
+            Some(Directions::new(&base, &tuned, &update.operator()?, settings)?)
         }
     };
     let entries = Entries::new();

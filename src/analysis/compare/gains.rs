@@ -6,7 +6,7 @@
 
 use super::drift::Drift;
 use crate::error::Error;
-use crate::matrix::Matrix;
+use crate::matrix::{Dtype, Matrix};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::solver::{self, Operator};
 
@@ -71,24 +71,27 @@ fn gain(gains: Option<Gains>, value: impl FnOnce(Gains) -> Value) -> Value {
 /// [`Error::NotConverged`].
 pub(super) fn gains(base: &Matrix, tuned: &Matrix) -> Result<Option<Gains>, Error> {
     let (rows, cols) = (base.rows(), base.cols());
-    let (mut entries, tuned) = (base.to_f64(), tuned.to_f64());
-    let norm = |squares: f64| squares.sqrt();
-    let of_rows: Vec<f64> =
-        tuned.chunks(cols.max(1)).map(|row| norm(row.iter().map(|x| x * x).sum())).collect();
-    let mut of_columns = vec![0.0; cols];
-    for row in entries.chunks(cols.max(1)) {
-        for (sum, x) in of_columns.iter_mut().zip(row) {
-            *sum += x * x;
+    let (mut row, mut other) = (vec![0.0; cols], vec![0.0; cols]);
+    let (mut of_rows, mut of_columns) = (vec![], vec![0.0; cols]);
+    for start in (0..rows).map(|i| i * cols) {
+        base.widen(start..start + cols, &mut row);
+        tuned.widen(start..start + cols, &mut other);
+        of_rows.push(other.iter().map(|x| x * x).sum::<f64>().sqrt());
+        of_columns.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x * x);
+    }
+    of_columns.iter_mut().for_each(|sum: &mut f64| *sum = sum.sqrt());
+    // The only dense copy: beside both weights, each row of them is widened as it is needed.
+    let mut products = Vec::with_capacity(base.len() * size_of::<f64>());
+    for (i, of_row) in of_rows.iter().enumerate() {
+        base.widen(i * cols..(i + 1) * cols, &mut row);
+        tuned.widen(i * cols..(i + 1) * cols, &mut other);
+        for (j, of_column) in of_columns.iter().enumerate() {
+            let size = of_row * of_column;
+            let product = if size > 0.0 { row[j] * other[j] / size } else { 0.0 };
+            products.extend_from_slice(&product.to_le_bytes());
         }
     }
-    of_columns.iter_mut().for_each(|sum| *sum = norm(*sum));
-    for (i, row) in entries.chunks_mut(cols.max(1)).enumerate() {
-        for (j, x) in row.iter_mut().enumerate() {
-            let size = of_rows[i] * of_columns[j];
-            *x = if size > 0.0 { *x * tuned[i * cols + j] / size } else { 0.0 };
-        }
-    }
-    let products = Matrix::from_f64(rows, cols, &entries)?;
+    let products = Matrix::new(rows, cols, Dtype::F64, products)?;
     let leading = solver::leading(&Operator::from(&products), 1)?;
     let Some(alignment) = leading.values.first().copied().filter(|sigma| *sigma > 0.0) else {
         return Ok(None);
@@ -108,7 +111,6 @@ pub(super) fn gains(base: &Matrix, tuned: &Matrix) -> Result<Option<Gains>, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::Dtype;
 
     /// The matrices of the golden values: a linear congruence.
     fn uniform(rows: usize, cols: usize, seed: u32) -> Vec<f64> {

@@ -1,6 +1,8 @@
 //! A weight that only looks different: the base's entries with other signs, times a factor, in another order, or
 //! turned as a whole.
 
+use std::ops::Range;
+
 use super::content::BLOCK;
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
@@ -47,21 +49,36 @@ pub(super) fn flag(base: Rescaled<'_>, tuned: Rescaled<'_>, change: Change) -> R
 
 /// Whether `holds` is true for every pair of entries, the base's first; stops at the first failure.
 fn each(base: Rescaled<'_>, tuned: Rescaled<'_>, holds: impl Fn(f64, f64) -> bool) -> Result<bool, Error> {
-    for rows in tuned.layer.blocks(BLOCK) {
-        let (a, b) = (base.read(rows.clone())?, tuned.read(rows)?);
-        if !a.to_f64().into_iter().zip(b.to_f64()).all(|(a, b)| holds(a, b)) {
+    // Most pairs differ in their first row: it comes first, and alone.
+    let first = (tuned.layer.rows > 0).then_some(0..1);
+    for rows in first.into_iter().chain(tuned.layer.blocks(BLOCK)) {
+        if !pairs(base, tuned, rows)?.all(|(a, b)| holds(a, b)) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
+/// Entries of some rows, the base's first.
+fn pairs(
+    base: Rescaled<'_>,
+    tuned: Rescaled<'_>,
+    rows: Range<usize>,
+) -> Result<impl Iterator<Item = (f64, f64)>, Error> {
+    let (a, b) = (base.read(rows.clone())?, tuned.read(rows)?);
+    let length = a.cols().max(1);
+    let row = move |matrix: &Matrix, start: usize| {
+        let mut row = vec![0.0; length];
+        matrix.widen(start..start + length, &mut row);
+        row
+    };
+    Ok((0..a.len()).step_by(length).flat_map(move |start| row(&a, start).into_iter().zip(row(&b, start))))
+}
+
 /// The factor of the largest of the base's first entries; none if all of them are zero.
 fn factor(base: Rescaled<'_>, tuned: Rescaled<'_>) -> Result<Option<f64>, Error> {
     let Some(rows) = tuned.layer.blocks(BLOCK).next() else { return Ok(None) };
-    let (a, b) = (base.read(rows.clone())?, tuned.read(rows)?);
-    let pairs = a.to_f64().into_iter().zip(b.to_f64());
-    let largest = pairs.max_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
+    let largest = pairs(base, tuned, rows)?.max_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
     Ok(largest.filter(|(a, b)| *a != 0.0 && *b != 0.0).map(|(a, b)| b / a))
 }
 

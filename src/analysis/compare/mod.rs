@@ -15,15 +15,13 @@ mod subspaces;
 mod update;
 mod vocabulary;
 
-use std::cell::OnceCell;
-
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Dtype;
 use crate::metric::{Metric, Subject};
 use crate::report::{Flag, Measurements, MissingReason, Places, Resolution, Standing, Value};
 use crate::solver::unit::Rescaled;
-use crate::solver::{self, Cost, Factors, Form, Memo, Need, Operand, Precision};
+use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision, Sought, Triplets};
 use crate::spectrum::Spectrum;
 use crate::weight::Catalogue;
 
@@ -162,8 +160,8 @@ pub struct SideMeasured {
     pub places: Places,
     /// Its singular values, where it has any.
     pub spectrum: Option<Spectrum>,
-    /// Its leading triplets, where they came with its values.
-    leading: Option<Factors>,
+    /// Its triplets, where they came with its values.
+    triplets: Option<Triplets>,
 }
 
 impl SideMeasured {
@@ -212,7 +210,6 @@ pub fn measure(
     let mut paired = tuned.iter().flatten().map(|(side, standing)| vectors(side, *standing));
     let of_base = if paired.any(|of| of != Vectors::None) { settings.vectors } else { Vectors::None };
     let found = base.filter(|_| needed).map(|side| found(side, of_base, settings, memo)).transpose()?;
-    let factors = OnceCell::new();
     let mut outcome = PairOutcome { base: found, tuned: vec![] };
     for side in tuned {
         let Some((side, standing)) = *side else {
@@ -222,10 +219,12 @@ pub fn measure(
         let mut found = self::found(side, vectors(&side, standing), settings, memo)?;
         let drifts = match (base, &outcome.base, side, standing) {
             (Some(PairSide::Weight(weight)), Some(base), PairSide::Weight(tuned), Standing::Measured) => {
-                Some(drifts((weight, base), (tuned, &mut found), &factors, settings)?)
+                Some(drifts((weight, base), (tuned, &mut found), settings)?)
             }
             _ => None,
         };
+        // Vectors are no longer needed, and those of the next side come.
+        found.triplets = None;
         if standing == Standing::Reshaped
             && let (Some(base), Some(tuned)) =
                 (outcome.base.as_ref().and_then(|f| f.spectrum.as_ref()), &found.spectrum)
@@ -259,16 +258,17 @@ fn found(
             flags: vec![],
             places: Places::default(),
             spectrum: None,
-            leading: None,
+            triplets: None,
         },
         PairSide::Weight(weight) => {
             let Weight { source, layer } = weight;
             let (precision, metrics) = (settings.precision, settings.metrics);
-            let (measured, leading) = match vectors {
+            let (measured, triplets) = match vectors {
                 Vectors::None => (spectrum::measure(source, layer, precision, metrics, memo)?, None),
                 Vectors::Leading | Vectors::All => {
-                    let wanted = (settings.top, subspaces::TOLERANCE);
-                    spectrum::measure_leading(source, layer, precision, metrics, wanted)?
+                    let (k, tolerance) = (settings.top, subspaces::TOLERANCE);
+                    let sought = Sought { k, tolerance, all: vectors == Vectors::All };
+                    spectrum::measure_triplets(source, layer, precision, metrics, sought)?
                 }
             };
             SideMeasured {
@@ -277,7 +277,7 @@ fn found(
                 flags: measured.flags,
                 places: measured.places,
                 spectrum: measured.spectrum,
-                leading,
+                triplets,
             }
         }
     })
@@ -345,15 +345,18 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
     let pair = base.filter(|_| !tuned.is_empty());
     if let Some(base @ Weight { layer, .. }) = pair.filter(|_| settings.vectors == Vectors::All) {
         let (short, long) = (layer.rows.min(layer.cols) as f64, layer.rows.max(layer.cols) as f64);
-        let factors = solver::cost(&Form { operand: Operand::Whole, ..form(&base) }, Need::Vectors);
+        let whole = Form { operand: Operand::Whole, ..form(&base) };
+        let (values, factors) = (solver::cost(&whole, Need::Values), solver::cost(&whole, Need::Vectors));
+        // They begin with what the values come from.
+        let beyond = (factors.flops - values.flops).max(0.0);
         // Cosines of both sides, and the update in the base's.
         let products = 2.0 * (long + short) * short * short + 4.0 * long * short * short;
-        cost.flops += factors.flops + (factors.flops + products) * tuned.len() as f64;
-        // Both weights and the base's factors wait while the tuned side is decomposed.
+        cost.flops += beyond + (beyond + products) * tuned.len() as f64;
+        // The base's factors wait while the tuned side is decomposed; then both, with both weights, for their products.
         let read_as = tuned.iter().map(|tuned| tuned.layer.read_as.size()).fold(0, usize::max);
         let stored = (layer.len() * (layer.read_as.size() + read_as)) as u64;
-        let waiting = stored + (8.0 * (long + short) * short) as u64;
-        cost.bytes = cost.bytes.max(factors.bytes + waiting);
+        let basis = (8.0 * (long + short) * short) as u64;
+        cost.bytes = cost.bytes.max(factors.bytes + basis + stored).max(values.bytes + 2 * basis + stored);
     }
     cost
 }
