@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::engine::Limits;
 use crate::error::Error;
-use crate::study::{self, Event, Ledger, Study};
+use crate::study::{self, Event, Ledger, Pictures, Study};
 
 use super::options::Common;
+use super::outputs::draws;
 use super::progress::Progress;
 
 /// Does all tasks of `study`.
@@ -28,7 +29,8 @@ pub(super) fn run_study(
         }
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let ledger = study::run(study, limits, &mut watch);
+    let pictures = if draws(common) { Pictures::Kept } else { Pictures::Dropped };
+    let ledger = study::run(study, limits, pictures, &mut watch);
     progress.into_iter().for_each(Progress::finish);
     ledger
 }

@@ -23,11 +23,11 @@ impl Subject<'_> {
         let Some(moments) = self.entries.moments() else { return Places::default() };
         let oddities = self.oddities.get_or_init(|| moments.oddities());
         let first = |lines: &[usize]| lines.iter().take(FIRST).map(|i| *i as u64).collect();
-        let pair = |pairs: &[(usize, usize)]| pairs.first().map(|(i, j)| [*i as u64, *j as u64]);
+        let pair = |pairs: &[(usize, usize)]| pairs.first().map(|(i, j)| Box::new([*i as u64, *j as u64]));
         let finite = self.entries.nonfinite_count() == 0;
         let texture = if finite { self.texture.get_or_init(|| moments.texture()).as_ref() } else { None };
         Places {
-            largest_entry: texture.and_then(|texture| self.lone_entry(texture)),
+            largest_entry: texture.and_then(|texture| self.lone_entry(texture)).map(Box::new),
             zero_rows: if texture.is_some() { first(&oddities.zero_rows) } else { vec![] },
             zero_columns: if texture.is_some() { first(&oddities.zero_columns) } else { vec![] },
             duplicate_rows: pair(&oddities.duplicate_rows),
