@@ -39,10 +39,8 @@ fn the_plan_of_a_kronecker_product_counts_what_is_stored() {
     let path = folder.path().join("lokr.safetensors");
     save(&path, &[tensor("lycoris_a.lokr_w1", &[60, 70]), tensor("lycoris_a.lokr_w2", &[500, 40])]);
     let plan = stdout(&["spectrum", text(&path), "--dry-run"]);
-    assert!(
-        plan.contains("matrices  1 (24.2 k parameters)") && plan.contains("to read   94.5 KiB"),
-        "{plan}"
-    );
+    assert!(plan.contains("to read   94.5 KiB"), "{plan}");
+    assert_eq!(json(&["spectrum", text(&path)])["totals"]["parameters"], 24_200);
 }
 
 /// Without room for a decomposition a run ends in one line, whatever the limit of its address space.
