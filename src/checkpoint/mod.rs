@@ -114,7 +114,9 @@ fn assembled(
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
     let config = candidate.config()?;
     let folding = Folding { experts: config.number(&fused::EXPERT_COUNTS), ..opening.folding.clone() };
-    let tensors = Arc::new(Tensors::new(location, parts)?.folded(&folding));
+    let tensors = Tensors::new(location, parts)?.folded(&folding);
+    let built_in = adapter::built_in(tensors.list()).filter(|_| opening.factors == Factors::OfUpdates);
+    let tensors = Arc::new(tensors.noted(built_in));
     // Adapters know no fused tensors that are cut.
     let base = opening.base.as_ref().map(|base| base.fused().unwrap_or(base).as_ref());
     let known = Known { config: opening.adapter_config, base, beginning, beyond: opening.beyond };

@@ -168,7 +168,7 @@ fn find(arguments: &Arguments, tuned: &Path, common: &Common) -> Result<Status, 
     let source = Arc::clone(&opened.source);
     let corrections = mitigation.as_ref().map(|copy| Spool::beside(&copy.out)).transpose()?.map(Arc::new);
     let study = request.plan(opened, &pairs, &common.filter()?, corrections.as_ref())?;
-    let Some(Finished { mut report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
+    let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
         return Ok(Status::Fine);
     };
     if let Some((mitigation, corrections)) = mitigation.zip(corrections) {

@@ -264,6 +264,14 @@ impl Common {
         limits(&self.shared)
     }
 
+    /// The same of a run that decomposes matrices.
+    ///
+    /// # Errors
+    /// When this process has no room for that.
+    pub(super) fn limits_of_decompositions(&self) -> Result<Limits, Error> {
+        cgroup::fitted(self.limits())
+    }
+
     /// The table's style on stdout. The column that rows are sorted by is shown first.
     pub(super) fn look<'a>(&self, shown: &[&'a str], all: &[&'static Column]) -> TableStyle<'a> {
         let width = self.width.map(usize::from).or_else(width);
@@ -345,12 +353,16 @@ const MOST_THREADS: usize = 256;
 /// Threads and memory: as chosen, or as the machine grants.
 pub(super) fn limits(shared: &Shared) -> Limits {
     let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let most = cgroup::most_threads().unwrap_or(usize::MAX).min(MOST_THREADS.max(granted()));
+    let most = MOST_THREADS.max(granted());
     Limits {
         threads: shared.jobs.map_or_else(granted, NonZeroUsize::get).min(most),
         memory: shared.memory.unwrap_or_else(half_of_free),
+        granted: cgroup::free_memory().map_or(u64::MAX, |free| free.saturating_sub(OWN)),
     }
 }
+
+/// What a run takes beside its matrices.
+const OWN: u64 = 16 << 20;
 
 /// Half of the memory that this process may still take, its control group's limit included.
 fn half_of_free() -> u64 {

@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     outputs.ready(&common)?;
     let source = Arc::clone(&opened.source);
     let study = request.plan(opened, &common.filter()?)?;
-    let Some(finished) = run::report(study, source.as_ref(), (&common, &gate))? else {
+    let Some(finished) = run::report(study, source, (&common, &gate))? else {
         return Ok(Status::Fine);
     };
     let spectra = &finished.spectra;

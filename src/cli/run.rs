@@ -1,6 +1,5 @@
 //! What the commands share: run a study, judge its report, write it, say how the run ended.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,13 +7,13 @@ use std::time::Instant;
 use globset::GlobMatcher;
 
 use crate::checkpoint::Catalogue;
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::findings;
 use crate::gate::{self, Gate};
 use crate::layer::{Filter, bare};
 use crate::notation;
 use crate::render::{self, OutputFormat};
-use crate::report::{self, Outcome, Report, Row, Source, SourceFile, Verdict};
+use crate::report::{self, Outcome, Report, Row, Verdict};
 use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
 
@@ -35,11 +34,11 @@ pub(super) struct Finished {
 /// Runs a study of `source` up to its judged report; `None` after `--dry-run`.
 pub(super) fn report(
     study: Matrices,
-    source: &Catalogue,
+    source: Arc<Catalogue>,
     (common, gate): (&Common, &Gate),
 ) -> Result<Option<Finished>, Error> {
     let begun = Instant::now();
-    let limits = common.limits();
+    let limits = if study.only_reads() { common.limits() } else { common.limits_of_decompositions()? };
     if common.dry_run {
         plan::write(&study.estimate(), limits)?;
         return Ok(None);
@@ -67,9 +66,12 @@ pub(super) fn report(
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
     let spectra = ledger.take_spectra(&manifest);
+    let hides = !gate.clauses.is_empty() && manifest.report.totals.filtered > 0;
+    let all = hides.then(|| source.select(&Filter::default()));
+    // A report of many rows needs the room.
+    drop((study, source));
     let mut report = study::assemble(manifest, ledger.into_records());
-    if !gate.clauses.is_empty() && report.totals.filtered > 0 {
-        let all = source.select(&Filter::default());
+    if let Some(all) = all {
         let others = all.skipped.iter().map(|skipped| bare(&skipped.tensor));
         report.unlisted.hidden =
             rules::hidden(common, all.layers.iter().map(|layer| layer.name.as_str()), others)?;
@@ -184,7 +186,6 @@ pub(super) type WriteTable<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Wr
 
 /// Adds what the numbers of `report` say in sentences, without what `svdkit.toml` ignores or allows.
 pub(super) fn find(report: &mut Report, common: &Common) {
-    report.notes.extend(unrelated_files(&report.model));
     report.summary = if report.command == "spectrum" { findings::summary(report) } else { None };
     if common.no_findings {
         report.findings_unchecked = findings::unlooked("left out by `--no-findings`");
@@ -211,16 +212,6 @@ pub(super) fn find(report: &mut Report, common: &Common) {
             .notes
             .push(crate::error::printable(&format!("{} is allowed: {}", allowed.finding, allowed.reason)));
     }
-}
-
-/// Says that a folder's files were read as one model, where they are not named like the shards of one.
-fn unrelated_files(model: &Source) -> Option<String> {
-    let without_digits = |file: &SourceFile| file.name.replace(|c: char| c.is_ascii_digit(), "");
-    let kinds: BTreeSet<String> = model.files.iter().map(without_digits).collect();
-    let in_folders = model.files.iter().any(|file| file.name.contains('/'));
-    let names: Vec<&str> = model.files.iter().map(|file| file.name.as_str()).collect();
-    (kinds.len() > 1 && !in_folders)
-        .then(|| format!("! {} were read as one model; if they are not, name one of them", quoted(&names)))
 }
 
 /// Judges `report`, then sorts its rows by `--sort`.

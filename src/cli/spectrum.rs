@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         )));
     }
     outputs.ready(common)?;
-    let Some(Finished { report, spectra }) = run::report(study, source.as_ref(), (common, &gate))? else {
+    let Some(Finished { report, spectra }) = run::report(study, source, (common, &gate))? else {
         return Ok(Status::Fine);
     };
     // What does not fit a double cannot be written or drawn.

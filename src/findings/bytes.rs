@@ -86,7 +86,7 @@ pub(super) const DUPLICATE_ROWS: Definition = Definition {
     evidence: &["duplicate_rows"],
     look: Look::Each {
         see: |matrix| lines(matrix, ("duplicate_rows", 0.0), 0),
-        tell: |hits| duplicate(hits, "row", 0, "duplicate_rows", |places| places.duplicate_rows),
+        tell: |hits| duplicate(hits, "row", 0, "duplicate_rows", |places| places.duplicate_rows.as_deref()),
     },
 };
 
@@ -97,7 +97,9 @@ pub(super) const DUPLICATE_COLUMNS: Definition = Definition {
     evidence: &["duplicate_columns"],
     look: Look::Each {
         see: |matrix| lines(matrix, ("duplicate_columns", 0.0), 1),
-        tell: |hits| duplicate(hits, "column", 1, "duplicate_columns", |places| places.duplicate_columns),
+        tell: |hits| {
+            duplicate(hits, "column", 1, "duplicate_columns", |places| places.duplicate_columns.as_deref())
+        },
     },
 };
 
@@ -139,7 +141,7 @@ fn duplicate(
     line: &str,
     axis: usize,
     key: &str,
-    at: fn(&Places) -> Option<[u64; 2]>,
+    at: fn(&Places) -> Option<&[u64; 2]>,
 ) -> String {
     let matrix = hits[0].matrix;
     let count = matrix.number(key).unwrap_or_default() as usize;

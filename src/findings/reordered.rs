@@ -29,7 +29,7 @@ pub(super) const REORDERED: Definition = Definition {
             })
             .collect();
         let made: Vec<(&Matrix<'_>, &Parts)> =
-            pairs.iter().filter_map(|matrix| Some((matrix, matrix.row.places.parts.as_ref()?))).collect();
+            pairs.iter().filter_map(|matrix| Some((matrix, matrix.row.places.parts.as_deref()?))).collect();
         parts.extend(composed(&made));
         if let Some((name, original)) = moved.first() {
             let more = moved.len() - 1;
@@ -97,7 +97,7 @@ fn composition(matrix: &Matrix<'_>, Parts { names, transposed, order }: &Parts) 
 
 /// In what order a matrix holds its base's entries.
 fn order(matrix: &Matrix<'_>) -> Option<String> {
-    let Reordering { transposed, rows, columns } = matrix.row.places.reordering.as_ref()?;
+    let Reordering { transposed, rows, columns } = matrix.row.places.reordering.as_deref()?;
     let rows = rows.as_ref().map(|order| format!("rows {}", order.words));
     let columns = columns.as_ref().map(|order| format!("columns {}", order.words));
     let parts = transposed.then(|| "transposed".to_owned()).into_iter().chain(rows).chain(columns);
@@ -131,7 +131,7 @@ fn hidden_units<'v>(orders: &'v [(&Matrix<'_>, String)]) -> Vec<&'v str> {
     let mut modules: BTreeMap<&str, Vec<&Reordering>> = BTreeMap::new();
     for (matrix, _) in orders {
         let module = matrix.name().rsplit_once('.').map_or("", |(module, _)| module);
-        modules.entry(module).or_default().extend(&matrix.row.places.reordering);
+        modules.entry(module).or_default().extend(matrix.row.places.reordering.as_deref());
     }
     let is_renumbered = |parts: &[&Reordering]| {
         let rows: BTreeSet<&str> =

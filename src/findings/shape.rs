@@ -21,7 +21,7 @@ pub(super) const LARGE_ENTRY: Definition = Definition {
             let (short, long) = matrix.short_and_long();
             // In units of the root mean square entry.
             let times = matrix.number("lone_entry").unwrap_or_default() * (short * long).powf(0.25);
-            let place = matrix.row.places.largest_entry.map_or_else(String::new, |entry| {
+            let place = matrix.row.places.largest_entry.as_ref().map_or_else(String::new, |entry| {
                 format!(" (row {}, column {}, {})", entry.row, entry.column, real(entry.value))
             });
             let sentence = format!(

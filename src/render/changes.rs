@@ -31,8 +31,8 @@ fn changed_vectors(report: &Report) -> impl Iterator<Item = &Row> {
 
 /// Whether the bytes of a side are not known.
 fn is_unseen(row: &Row) -> bool {
-    let mut fates = row.values.0.iter().filter(|(column, _)| column.label.ends_with("changed"));
-    fates.any(|(_, value)| *value == Value::Missing(MissingReason::Unseen))
+    let mut fates = row.values.iter().filter(|(column, _)| column.label.ends_with("changed"));
+    fates.any(|(_, value)| value == Value::Missing(MissingReason::Unseen))
 }
 
 fn is(row: &Row, standing: Standing) -> bool {

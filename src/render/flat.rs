@@ -101,11 +101,11 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
 
 /// `alpha=too_few_values;alpha_sigma=too_few_values`.
 fn missing(row: &Row) -> Cell<'_> {
-    let code = |(column, value): &(&Column, Value)| match value {
+    let code = |(column, value): (&Column, Value)| match value {
         Value::Missing(why) => Some(format!("{}={}", column.key, why.code())),
         Value::Count(_) | Value::Real(_) => None,
     };
-    let codes: Vec<String> = row.values.0.iter().filter_map(code).collect();
+    let codes: Vec<String> = row.values.iter().filter_map(code).collect();
     if codes.is_empty() { Cell::Empty } else { Cell::Text(codes.join(";").into()) }
 }
 

@@ -228,7 +228,7 @@ mod tests {
     fn check_apart(column: &'static Column, values: &[Value], expected: &[&str]) {
         let row = |(i, value): (usize, &Value)| Row {
             name: format!("experts.{i}.up"),
-            values: Measurements(vec![(column, *value)]),
+            values: Measurements(vec![(column, *value)]).into(),
             ..Row::default()
         };
         let rows: Vec<Row> = values.iter().enumerate().map(row).collect();

@@ -86,7 +86,7 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
             ));
         }
         if let Some((column, _)) =
-            row.values.0.iter().find(|(_, value)| *value == Value::Missing(MissingReason::Overflow))
+            row.values.iter().find(|(_, value)| *value == Value::Missing(MissingReason::Overflow))
         {
             notes.push(format!("! {}: {} is {}", row.name, column.key, MissingReason::Overflow));
         }

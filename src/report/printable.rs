@@ -49,17 +49,20 @@ macro_rules! visit {
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
                     side.into_iter().for_each(&mut *look);
                 }
-                if let Some(Labels { longname, layer_type: _, has_esd: _, warning: _ }) = labels {
+                if let Some(labels) = labels {
+                    let Labels { longname, layer_type: _, has_esd: _, warning: _ } = &$($mut)? **labels;
                     look(longname);
                 }
                 [name, tensor, role, dtype].into_iter().for_each(&mut *look);
                 for text in [dequant, blake3, tied_to, failed].into_iter().flatten() {
                     look(text);
                 }
-                if let Some(Update { kind: _, scale: _, rank: _, tensors, flags: _ }) = update {
+                if let Some(update) = update {
+                    let Update { kind: _, scale: _, rank: _, tensors, flags: _ } = &$($mut)? **update;
                     tensors.into_iter().for_each(&mut *look);
                 }
-                if let Some(Comparison { status: _, base_shape: _, base_dtype, base_blake3 }) = comparison {
+                if let Some(comparison) = comparison {
+                    let Comparison { status: _, base_shape: _, base_dtype, base_blake3 } = &$($mut)? **comparison;
                     [base_dtype, base_blake3].into_iter().flatten().for_each(&mut *look);
                 }
             }

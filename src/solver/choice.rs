@@ -122,7 +122,7 @@ impl Form {
             read_as: layer.read_as,
             // The layer's type, not the type that was read: a difference of two bf16 weights comes as doubles.
             precision: precision.of(layer.dtype),
-            operands: layer.operands,
+            operands: layer.operands.as_deref().copied(),
         }
     }
 

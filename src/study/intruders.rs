@@ -72,7 +72,7 @@ impl IntrudersRequest {
                     }
                     Ok(FoundMatrix {
                         base_blake3: Some(base.hex()),
-                        intruders: Some(intruders),
+                        intruders: Some(Box::new(intruders)),
                         drawn,
                         ..FoundMatrix::new(measured, layer, Spectra::Dropped)
                     })

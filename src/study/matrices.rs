@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{
-    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Numbers, Opened, Step, Study, Waiting,
-};
+use super::{Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting};
 use crate::analysis::{Measured, hygiene, resolution};
 use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
@@ -17,6 +15,9 @@ use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
 const BYTES_AN_ENTRY: u64 = 256;
+
+/// What is kept of a matrix in a report and until then, but for its names and numbers.
+const ROW_BYTES: u64 = 2700;
 
 /// Measures one matrix of a source.
 type Measure = dyn Fn(&Catalogue, &Layer, &dyn Memo) -> Result<FoundMatrix, Error> + Send + Sync;
@@ -69,18 +70,29 @@ pub struct Estimate {
     pub parameters: u64,
     /// Bytes to read.
     pub bytes: u64,
+    /// The memory that the report takes, beside the matrices in flight.
+    pub report: u64,
     /// Tensors that are not matrices.
     pub skipped: usize,
 }
 
 impl Estimate {
     /// Of a row each for `layers`.
-    pub(super) fn new(layers: &[&Layer], jobs: Vec<Job>, bytes: u64, skipped: usize) -> Self {
+    pub(super) fn new(
+        layers: &[&Layer],
+        jobs: Vec<Job>,
+        bytes: u64,
+        (skipped, columns): (usize, usize),
+    ) -> Self {
         let justified = vec![u64::MAX; jobs.len()];
         let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
         Self {
             largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
             parameters: layers.iter().map(|layer| layer.parameters() as u64).sum(),
+            report: layers
+                .iter()
+                .map(|layer| ROW_BYTES + (5 * layer.tensor.len() + 9 * columns) as u64)
+                .sum(),
             jobs,
             justified,
             bytes,
@@ -115,13 +127,21 @@ impl Matrices {
         &self.selection.layers
     }
 
+    /// Whether nothing is decomposed.
+    pub fn only_reads(&self) -> bool {
+        self.method.settings.iter().any(|(key, value)| *key == "svd" && value == "none")
+    }
+
     /// What it costs.
     pub fn estimate(&self) -> Estimate {
         let layers: Vec<&Layer> = self.layers().iter().map(AsRef::as_ref).collect();
         let jobs = layers.iter().map(|layer| self.cost(layer)).collect();
         let bytes = layers.iter().map(|layer| layer.bytes()).sum();
         let justified = layers.iter().map(|layer| self.justified_by(layer)).collect();
-        Estimate { justified, ..Estimate::new(&layers, jobs, bytes, self.selection.skipped.len()) }
+        Estimate {
+            justified,
+            ..Estimate::new(&layers, jobs, bytes, (self.selection.skipped.len(), self.method.columns.len()))
+        }
     }
 
     /// The memory that what is stored of a matrix, and of the base's, justifies.
@@ -243,7 +263,7 @@ impl FoundMatrix {
         let drawn = spectrum.as_ref().filter(|spectrum| spectrum.fits());
         let directions = layer.rank.unwrap_or(usize::MAX);
         Self {
-            values: Numbers(values.0.into_iter().map(|(_, value)| Some(value)).collect()),
+            values: values.0.into_iter().map(|(_, value)| Some(value)).collect(),
             resolution: spectrum.as_ref().and_then(resolution),
             flags,
             places,
@@ -253,7 +273,7 @@ impl FoundMatrix {
             sketch: drawn.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
             outline: drawn.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
             drawn: Drawings::default(),
-            spectrum: spectrum.filter(|_| spectra == Spectra::Kept),
+            spectrum: spectrum.filter(|_| spectra == Spectra::Kept).map(Box::new),
             intruders: None,
         }
     }

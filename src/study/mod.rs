@@ -39,13 +39,13 @@ pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, 
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
 pub use intruders::IntrudersRequest;
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Pictures};
 pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
 use matrices::header;
 pub use matrices::{Estimate, Matrices, Spectra};
 pub use mitigate::Mitigation;
 pub use rank::RankRequest;
-pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Numbers, Record};
+pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Record};
 pub use run::{Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
 

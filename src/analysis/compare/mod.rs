@@ -238,7 +238,7 @@ pub fn measure(
             (base, side, found.flags.iter().any(elsewhere))
         {
             let whole = |of: Weight<'_>| of.source.read(of.layer, 0..of.layer.rows);
-            found.places.reordering = reordered::reordering(&whole(base)?, &whole(tuned)?);
+            found.places.reordering = reordered::reordering(&whole(base)?, &whole(tuned)?).map(Box::new);
         }
         outcome.tuned.push(Some(TunedMeasured { found, drifts }));
     }

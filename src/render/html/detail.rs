@@ -58,7 +58,7 @@ fn numbers(model: Model<'_>, row: &Row) -> Markup {
     // The others are in the table of base, tuned and change.
     let is_listed = |column: &Column| column.is_of_a_pair() || model.report.totals.compared.is_none();
     let mut reasons: Vec<(String, Vec<&str>)> = vec![];
-    for (column, value) in &row.values.0 {
+    for (column, value) in row.values.iter() {
         let Value::Missing(why) = value else { continue };
         let why = why.to_string();
         match reasons.iter_mut().find(|(known, _)| *known == why) {
@@ -67,7 +67,7 @@ fn numbers(model: Model<'_>, row: &Row) -> Markup {
         }
     }
     html! {
-        @if !row.values.0.is_empty() {
+        @if !row.values.is_empty() {
             dl { @for column in model.report.columns.iter().filter(|column| is_listed(column)) {
                 div { dt { (column.label) } dd { (cell(row, column)) } }
             } }

@@ -59,6 +59,6 @@ impl<'r> Marks<'r> {
 
 /// Why a row has no numbers: it failed, or its weight is not finite.
 pub(super) fn unmeasured(row: &Row) -> Option<String> {
-    let not_finite = row.values.0.iter().any(|(_, value)| *value == Value::Missing(MissingReason::NonFinite));
+    let not_finite = row.values.iter().any(|(_, value)| value == Value::Missing(MissingReason::NonFinite));
     row.failed.clone().or_else(|| not_finite.then(|| MissingReason::NonFinite.to_string()))
 }

@@ -264,7 +264,8 @@ mod tests {
 
     /// Gives row `i` a number.
     pub(super) fn set(report: &mut Report, i: usize, column: &'static Column, value: Value) {
-        report.rows[i].values.0.push((column, value));
+        let row = &mut report.rows[i];
+        row.values = Measurements(row.values.iter().chain([(column, value)]).collect()).into();
     }
 
     fn page(report: &Report) -> String {
@@ -295,7 +296,7 @@ mod tests {
                 Format::Count => (*column, Value::Count((1000.0 * wave(k)) as u64)),
                 _ => (*column, Value::Real((k + 1) as f64 * wave(k) / 7.0)),
             };
-            row.values = Measurements(report.columns.iter().enumerate().map(value).collect());
+            row.values = Measurements(report.columns.iter().enumerate().map(value).collect()).into();
             let sigma = |k: usize| 9.0 * wave(0) * (1.0 + k as f64).powf(-0.6) * (1.0 - k as f64 / 4100.0);
             row.outline = (0..200).map(|k| k * 4095 / 199).map(|k| (k, sigma(k))).collect();
         }
@@ -341,9 +342,8 @@ mod tests {
         let names: Vec<String> = (0..extremes.len()).map(|i| format!("l.{i}.q")).collect();
         let mut report = full(&names);
         for (i, x) in extremes.iter().enumerate() {
-            for (_, value) in &mut report.rows[i].values.0 {
-                *value = Value::Real(*x);
-            }
+            let values = report.rows[i].values.iter().map(|(column, _)| (column, Value::Real(*x)));
+            report.rows[i].values = Measurements(values.collect()).into();
             report.rows[i].outline = (0..4).map(|k| (k * k, x.abs() / (1 + k) as f64)).collect();
         }
         let page = page(&report);

@@ -229,7 +229,12 @@ impl Comparison {
             Depth::Changes | Depth::Everything => measuring(sides, task, &settings),
         });
         let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-        Estimate::new(&layers, jobs.collect(), self.tasks.iter().map(bytes).sum(), skipped)
+        Estimate::new(
+            &layers,
+            jobs.collect(),
+            self.tasks.iter().map(bytes).sum(),
+            (skipped, self.question.columns.len()),
+        )
     }
 
     /// The fields of a row that come from names and headers.
@@ -250,12 +255,12 @@ impl Comparison {
             name: task.name.clone(),
             update: if let [(_, side)] = tuned.as_slice() { update(side, layer) } else { None },
             flags,
-            comparison: Some(Compared {
+            comparison: Some(Box::new(Compared {
                 status: Standing::Failed,
                 base_shape: differs.map(|base| [base.rows as u64, base.cols as u64]),
                 base_dtype: retyped.map(|base| base.storage().to_owned()),
                 base_blake3: None,
-            }),
+            })),
             ..header(layer)
         })
     }
@@ -279,7 +284,7 @@ impl Comparison {
 }
 
 /// How an adapter stores its update of a matrix.
-fn update(side: &ComparedSide, layer: &Layer) -> Option<Update> {
+fn update(side: &ComparedSide, layer: &Layer) -> Option<Box<Update>> {
     side.weights()?.update(layer)
 }
 
