@@ -23,7 +23,7 @@ pub(super) fn run_study(
     let mut watch = |event: Event<'_>| {
         match (event, &mut progress) {
             (Event::Round(jobs), before) => {
-                let next = Progress::new(jobs, (common.quiet, limits.threads));
+                let next = Progress::new(jobs, common, limits.threads);
                 before.replace(next).into_iter().for_each(Progress::finish);
             }
             (Event::Finished(job), Some(progress)) => progress.finished(job),

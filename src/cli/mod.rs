@@ -175,9 +175,19 @@ fn tip(message: &clap::Error) -> Option<String> {
     match message.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = word(ContextKind::InvalidSubcommand)?;
-            let is_model = Path::new(word).exists() || word.contains(['/', '.']);
-            is_model
-                .then(|| format!("`{word}` is not a command; to measure a model: `svdkit spectrum {word}`"))
+            let help = "`svdkit --help` lists the commands";
+            match () {
+                () if Path::new(word).exists() => {
+                    Some(format!("`{word}` is not a command; to measure a model: `svdkit spectrum {word}`"))
+                }
+                () if word.starts_with(['/', '.']) => {
+                    Some(format!("`{word}` is not a command, and there is no such file; {help}"))
+                }
+                () if word.contains(['/', '.']) => Some(format!(
+                    "`{word}` is neither a command nor a file here; if it is a model of the hub: `svdkit spectrum {word}`; {help}"
+                )),
+                () => None,
+            }
         }
         ErrorKind::UnknownArgument if ["compare", "intruders"].contains(&command.as_str()) => {
             let word = word(ContextKind::InvalidArg).filter(|word| !word.starts_with('-'))?;

@@ -55,11 +55,16 @@ pub(super) fn ranges(indices: &[u64]) -> String {
 /// A real number as a person reads it.
 pub(super) fn number(x: f64, format: Format) -> String {
     match format {
-        Format::Share => notation::share(x),
+        Format::Share => signed(notation::share(x)),
         Format::Change => notation::change(x),
-        Format::Count if x.fract().abs() <= 0.0 => format!("{x:.0}"),
-        Format::Count | Format::Real => notation::real(x),
+        Format::Count if x.fract().abs() <= 0.0 => signed(format!("{x:.0}")),
+        Format::Count | Format::Real => signed(notation::real(x)),
     }
+}
+
+/// With the minus sign that changes have.
+fn signed(text: String) -> String {
+    text.strip_prefix('-').map_or_else(|| text.clone(), |digits| format!("\u{2212}{digits}"))
 }
 
 #[cfg(test)]

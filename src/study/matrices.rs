@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting};
+use super::{
+    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting,
+    unmatched,
+};
 use crate::analysis::{Measured, hygiene, resolution};
 use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
@@ -109,7 +112,10 @@ impl Matrices {
     pub(super) fn new(opened: Opened, filter: &Filter, method: Method) -> Result<Self, Error> {
         let selection = opened.source.select(filter);
         if selection.layers.is_empty() {
-            return Err(nothing_selected(Path::new(&opened.origin.path), &selection));
+            let all = opened.source.select(&Filter::default());
+            let names: Vec<&str> = all.layers.iter().map(|layer| layer.name.as_str()).collect();
+            let path = Path::new(&opened.origin.path);
+            return Err(nothing_selected(path, &selection, &unmatched::hint(filter, &names)));
         }
         let stored = opened.source.tensors().iter();
         let by_name: BTreeMap<&str, &TensorInfo> =
@@ -296,14 +302,14 @@ pub(super) fn header(layer: &Layer) -> Row {
     }
 }
 
-fn nothing_selected(path: &Path, selection: &Selection) -> Error {
+fn nothing_selected(path: &Path, selection: &Selection, hint: &str) -> Error {
     let reason = match (selection.filtered, &selection.skipped[..]) {
         (0, []) => "holds no tensor".to_owned(),
         (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
         (0, skipped) => {
             format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
         }
-        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
+        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors{hint}"),
     };
     Error::malformed(path, reason)
 }

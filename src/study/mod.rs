@@ -21,6 +21,7 @@ mod record;
 mod run;
 mod spectrum;
 mod ties;
+mod unmatched;
 
 use std::path::PathBuf;
 use std::sync::Arc;

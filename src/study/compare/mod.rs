@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties};
+use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties, unmatched};
 use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary, drifts_of};
 use crate::checkpoint::of_base;
 use crate::engine::Job;
@@ -183,7 +183,11 @@ impl Question {
         if tasks.is_empty() {
             let what = match dropped.len() {
                 0 => "neither side holds a matrix".to_owned(),
-                all => format!("`--include` and `--exclude` leave none of {all} matrices"),
+                all => {
+                    let names: Vec<&str> = dropped.iter().map(String::as_str).collect();
+                    let hint = unmatched::hint(&filter, &names);
+                    format!("`--include` and `--exclude` leave none of {all} matrices{hint}")
+                }
             };
             return Err(Error::malformed(Path::new(&self.sides.base.origin.path), what));
         }
