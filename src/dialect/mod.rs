@@ -7,4 +7,5 @@ mod pairing;
 pub(crate) mod quantized;
 
 pub use fused::QueriesKeysValues;
+pub(crate) use adapter::{FactorNames, VectorUpdate, factor_names, vector_update};
 pub use pairing::{Pairs, copies, of_base};

@@ -44,6 +44,11 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     for line in findings::summary(report, look) {
         writeln!(out, " {}", look.paint.wrap("2", &line))?;
     }
+    write_end(report, look, out)
+}
+
+/// The counts and the verdicts.
+pub(super) fn write_end(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     line(&footer(report), Some("2"), look, out)?;
     write_verdicts(report, look, out)
 }

@@ -1,8 +1,8 @@
 //! From records to a report: no checkpoint is opened, and the same records give the same report.
 
 use super::{
-    Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, compare, intruders,
-    spectrum, ties,
+    Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, adapter, compare,
+    intruders, spectrum, ties,
 };
 use crate::report::{Column, Measurements, Report, Row};
 
@@ -61,6 +61,7 @@ fn complete_matrices(
         Beside::Nothing => {}
         Beside::Labels => report.rows.iter_mut().for_each(|row| row.labels = Some(spectrum::labels(row))),
         Beside::Intruders(options) => intruders::sum_up(report, options),
+        Beside::Adapter => adapter::sum_up(report),
     }
 }
 
@@ -84,5 +85,6 @@ fn fill(row: &mut Row, found: FoundMatrix, columns: &[&'static Column], original
     row.sketch = found.sketch;
     row.outline = found.outline;
     row.drawn = found.drawn;
+    row.factors = found.factors;
     row.intruders = found.intruders;
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Drawings, Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value,
+    Drawings, FactorDetail, Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value,
 };
 use crate::spectrum::Spectrum;
 
@@ -82,6 +82,8 @@ pub struct FoundMatrix {
     pub drawn: Drawings,
     /// All singular values, where an output needs them.
     pub spectrum: Option<Spectrum>,
+    /// What the factors of an adapter's update are, where that was asked.
+    pub factors: Option<FactorDetail>,
     /// Which leading directions are intruders, where that was asked.
     pub intruders: Option<Intruders>,
 }

@@ -7,11 +7,13 @@ mod config;
 mod config_by_component;
 mod experts;
 mod factor;
+mod factor_names;
 mod lycoris;
 mod module;
 mod modules;
 mod names;
 mod thin_pairs;
+mod vectors;
 mod whole_weights;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ use config::AdapterConfig;
 use config_by_component::ConfigByComponent;
 use module::{Draft, Setting};
 use names::TensorRole;
+pub(crate) use factor_names::{FactorNames, factor_names};
+pub(crate) use vectors::{VectorUpdate, vector_update};
 use whole_weights::{Baseless, WHOLE, whole_weights};
 
 /// The name that reports give adapters, whatever file holds them.
