@@ -234,7 +234,8 @@ mod tests {
 
     fn triplets(product: &LowRank) -> UpdateTriplets {
         let layer = Layer::plain("w", (40, 30), crate::matrix::Dtype::F64);
-        let source = Catalogue::given(crate::weight::Holds::Updates, [(layer.clone(), product.clone().into())]);
+        let source =
+            Catalogue::given(crate::weight::Holds::Updates, [(layer.clone(), product.clone().into())]);
         let layer = source.select(&crate::layer::Filter::default()).layers[0].clone();
         UpdateTriplets::read(&source, &layer).expect("in memory")
     }

@@ -94,7 +94,10 @@ pub fn cost(layer: &Layer, keep: Keep) -> Cost {
 enum Change {
     Held(Held),
     /// The two weights that it is between, as they are stored.
-    Between { base: Matrix, tuned: Matrix },
+    Between {
+        base: Matrix,
+        tuned: Matrix,
+    },
 }
 
 /// Cuts the update that `layer` of `source` is, of the `pairs` if it is a difference; its factors are rounded to `dtype`.
@@ -118,10 +121,10 @@ pub fn extract(
     };
     change.check()?;
     let operator = change.operator()?;
-    let found = factors(&change, &operator, keep, layer)?;
+    let norm = change.norm()?;
+    let found = if norm > 0.0 { factors(&change, &operator, keep, layer)? } else { none(layer) };
     let shape = (layer.rows, layer.cols);
     let factors = balanced(&found, shape, dtype)?;
-    let norm = change.norm()?;
     let largest = found.values.first().copied().unwrap_or(0.0);
     let lost = change.less(&factors)?;
     let energy: f64 = found.values.iter().map(|s| (s / norm).powi(2)).sum();
@@ -234,7 +237,9 @@ impl Change {
     /// The sum of squares of its entries less the rows that `other` fills.
     fn squares(&self, other: &dyn Fn(usize, &mut [f64])) -> f64 {
         let (rows, cols) = match self {
-            Self::Held(Held::Dense(matrix)) | Self::Between { base: matrix, .. } => (matrix.rows(), matrix.cols()),
+            Self::Held(Held::Dense(matrix)) | Self::Between { base: matrix, .. } => {
+                (matrix.rows(), matrix.cols())
+            }
             Self::Held(Held::Thin(product)) => (product.rows(), product.cols()),
         };
         let (mut line, mut less, mut also) = (vec![0.0; cols], vec![0.0; cols], vec![0.0; cols]);

@@ -22,7 +22,7 @@ pub static MERGED: [Column; 3] = [DELTA_FROBENIUS_RATIO, CHANGED_SHARE, ROUNDING
 
 const CHANGED_SHARE: Column = Column {
     key: "changed_share",
-    label: "changed",
+    label: "entries changed",
     format: Format::Share,
     quantity: Quantity::Pair(Accuracy::Exact),
     doc: "the share of the entries whose stored bits differ from the base's",
@@ -119,7 +119,10 @@ fn plus(before: &[f64], update: &[f64]) -> Vec<f64> {
 }
 
 fn add(entries: &mut [f64], update: &[f64]) {
-    entries.iter_mut().zip(update).for_each(|(entry, x)| *entry = if *x == 0.0 { *entry } else { *entry + x });
+    entries
+        .iter_mut()
+        .zip(update)
+        .for_each(|(entry, x)| *entry = if *x == 0.0 { *entry } else { *entry + x });
 }
 
 /// Sums over the entries.

@@ -17,6 +17,7 @@ pub const SPECTRAL_NORM: Metric = Metric {
     value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.largest()))),
 };
 
+/// `√Σσ²`.
 pub const FROBENIUS_NORM: Metric = Metric {
     column: Column {
         key: "frobenius_norm",

@@ -68,7 +68,9 @@ fn add(sums: &mut PairSums, row: &Row, module: &str) {
     for (sum, norm) in sums.squares.iter_mut().zip(norms) {
         *sum += norm * norm;
     }
-    let Some(cosine) = number("update_cosine").filter(|_| norms.iter().all(|norm| *norm > 0.0)) else { return };
+    let Some(cosine) = number("update_cosine").filter(|_| norms.iter().all(|norm| *norm > 0.0)) else {
+        return;
+    };
     sums.product += cosine * norms[0] * norms[1];
     sums.shared += 1;
     if sums.worst.as_ref().is_none_or(|(_, worst)| cosine.abs() > worst.abs()) {
@@ -114,7 +116,8 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
 /// The pairs that stand out, the most alike first.
 fn told<'p>(pairs: &'p Pairs<'_>) -> Vec<(&'p (usize, usize), &'p PairSums)> {
     let size = |sums: &PairSums| sums.cosine().map_or(0.0, f64::abs);
-    let mut told: Vec<_> = pairs.sums.iter().filter(|(_, sums)| sums.shared == 0 || size(sums) >= TOLD).collect();
+    let mut told: Vec<_> =
+        pairs.sums.iter().filter(|(_, sums)| sums.shared == 0 || size(sums) >= TOLD).collect();
     told.sort_by(|a, b| size(b.1).total_cmp(&size(a.1)));
     told
 }
@@ -126,10 +129,13 @@ fn sentence((first, second): (&str, &str), sums: &PairSums) -> String {
     let cosine = sums.cosine().unwrap_or(0.0);
     let how = if cosine > 0.0 { "add up" } else { "work against each other" };
     let joint = notation::real(sums.joint().unwrap_or(1.0));
-    let worst = sums.worst.as_ref().map_or_else(String::new, |(module, cosine)| {
-        format!("; most in {module}, cosine {cosine:.3}")
-    });
-    format!("{first} and {second} {how}: cosine {cosine:.3}, ‖Δ₁+Δ₂‖² is {joint} times the sum of both{worst}.")
+    let worst = sums
+        .worst
+        .as_ref()
+        .map_or_else(String::new, |(module, cosine)| format!("; most in {module}, cosine {cosine:.3}"));
+    format!(
+        "{first} and {second} {how}: cosine {cosine:.3}, ‖Δ₁+Δ₂‖² is {joint} times the sum of both{worst}."
+    )
 }
 
 /// A cell, colored from where it matters.

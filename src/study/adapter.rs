@@ -79,8 +79,11 @@ fn made_by(rows: &[Row]) -> Vec<String> {
 /// The regularizers that SORSA and KaSA train with, as they would be now.
 fn losses(rows: &[Row]) -> Option<String> {
     let number = |row: &Row, key: &str| row.values.get(key).and_then(Value::number);
-    let defects: Vec<f64> =
-        rows.iter().filter_map(|row| Some([number(row, "defect_a")?, number(row, "defect_b")?])).flatten().collect();
+    let defects: Vec<f64> = rows
+        .iter()
+        .filter_map(|row| Some([number(row, "defect_a")?, number(row, "defect_b")?]))
+        .flatten()
+        .collect();
     if defects.is_empty() {
         return None;
     }
@@ -92,5 +95,8 @@ fn losses(rows: &[Row]) -> Option<String> {
     } else {
         String::new()
     };
-    Some(format!("SORSA's loss, the mean defect of all A and B: {}{kasa}", notation::real(sum / defects.len() as f64)))
+    Some(format!(
+        "SORSA's loss, the mean defect of all A and B: {}{kasa}",
+        notation::real(sum / defects.len() as f64)
+    ))
 }

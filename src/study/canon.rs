@@ -58,7 +58,10 @@ impl CanonRequest {
                     return Err(Error::Usage(NOT_FACTORS.to_owned()));
                 };
                 products.put(&layer.name, &canonical(&factors)?)?;
-                Ok(FoundMatrix { factors: Some(detail), ..FoundMatrix::new(measured, layer, Spectra::Dropped) })
+                Ok(FoundMatrix {
+                    factors: Some(detail),
+                    ..FoundMatrix::new(measured, layer, Spectra::Dropped)
+                })
             }),
         };
         Matrices::new(opened, filter, method)
@@ -104,7 +107,10 @@ pub fn check_all_there(of: &Path, source: &Catalogue) -> Result<(), Error> {
     if refused.is_empty() {
         return Ok(());
     }
-    Err(Error::malformed(of, format!("cannot be made canonical without its base: {}; give `--base`", quoted(&refused))))
+    Err(Error::malformed(
+        of,
+        format!("cannot be made canonical without its base: {}; give `--base`", quoted(&refused)),
+    ))
 }
 
 fn factors(from: &Path, report: &Report, source: &Catalogue) -> Result<BTreeMap<String, Factor>, Error> {

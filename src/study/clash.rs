@@ -10,9 +10,7 @@ use crate::checkpoint::Catalogue;
 use crate::engine::{self, Job, Limits};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, natural};
-use crate::report::{
-    Column, Encounter, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted,
-};
+use crate::report::{Column, Encounter, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted};
 
 use super::{Event, header};
 
@@ -74,7 +72,9 @@ impl ClashRequest {
                 match result {
                     Some(Ok(rows)) => found[i] = Some(rows),
                     Some(Err(error)) => failed = failed.take().or(Some(error)),
-                    None => failed = failed.take().or(Some(Error::Contract("a task has ended badly".to_owned()))),
+                    None => {
+                        failed = failed.take().or(Some(Error::Contract("a task has ended badly".to_owned())))
+                    }
                 }
                 broken(watch(Event::Finished(i)))
             }
@@ -99,13 +99,14 @@ fn modules(adapters: &[Clashing], filter: &Filter) -> Result<Vec<Module>, Error>
     if found.is_empty() {
         return Err(Error::Usage("`--include` and `--exclude` leave no update of any adapter".to_owned()));
     }
-    let mut modules: Vec<Module> =
-        found.into_iter().map(|(name, layers)| Module { name, layers }).collect();
+    let mut modules: Vec<Module> = found.into_iter().map(|(name, layers)| Module { name, layers }).collect();
     modules.sort_by(|a, b| natural(&a.name, &b.name));
     for Module { name, layers } in &modules {
         let mut shapes = layers.iter().enumerate().filter_map(|(i, layer)| Some((i, layer.as_ref()?)));
         let Some((i, first)) = shapes.next() else { continue };
-        if let Some((j, other)) = shapes.find(|(_, other)| (other.rows, other.cols) != (first.rows, first.cols)) {
+        if let Some((j, other)) =
+            shapes.find(|(_, other)| (other.rows, other.cols) != (first.rows, first.cols))
+        {
             let (ours, theirs) = (&adapters[i].name, &adapters[j].name);
             let reason = format!(
                 "`{}` is {} × {} in {ours} and {} × {} here: these are adapters of different models",
@@ -124,7 +125,8 @@ fn modules(adapters: &[Clashing], filter: &Filter) -> Result<Vec<Module>, Error>
 impl Module {
     fn cost(&self) -> Job {
         let each = self.layers.iter().flatten().map(|layer| clash::cost(layer));
-        let (flops, bytes) = each.fold((0.0, 0), |(flops, bytes), cost| (flops + cost.flops, bytes + cost.bytes));
+        let (flops, bytes) =
+            each.fold((0.0, 0), |(flops, bytes), cost| (flops + cost.flops, bytes + cost.bytes));
         Job { flops, bytes }
     }
 
@@ -187,12 +189,10 @@ fn report(
         schema: SCHEMA,
         svdkit: env!("CARGO_PKG_VERSION").into(),
         command: "adapter clash".into(),
-        model: tuned.first().map_or_else(|| Source {
-            path: String::new(),
-            format: "".into(),
-            commit: None,
-            files: vec![],
-        }, |named| named.source.clone()),
+        model: tuned.first().map_or_else(
+            || Source { path: String::new(), format: "".into(), commit: None, files: vec![] },
+            |named| named.source.clone(),
+        ),
         base,
         tuned,
         settings: vec![],

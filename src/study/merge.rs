@@ -70,7 +70,8 @@ impl MergeRequest {
                     let base = &pairs.get(&layer.name)?.base;
                     let copy = merging.copy()?;
                     let mut rows = copy.rows(base)?;
-                    let measured = merge::merge((&pairs, &merged), &layer.name, &mut |block| rows.write(block));
+                    let measured =
+                        merge::merge((&pairs, &merged), &layer.name, &mut |block| rows.write(block));
                     let named = |error: Error| match error {
                         // Rounding knows no tensor.
                         Error::Usage(reason) => Error::tensor(&merging.from, &base.tensor, reason),
@@ -198,7 +199,8 @@ fn vectors(of: &Path, pairs: &Pairs) -> Result<Vec<Vector>, Error> {
             }
             VectorUpdate::Unknown => return Err(refuse(reason)),
         };
-        let Some(info) = of_base.get(&target).filter(|info| shape.len() < 2 && same(&info.shape, shape)) else {
+        let Some(info) = of_base.get(&target).filter(|info| shape.len() < 2 && same(&info.shape, shape))
+        else {
             let reason = format!("the base has no `{}` of its shape ({reason})", brief(&target));
             return Err(refuse(&reason));
         };

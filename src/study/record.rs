@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Drawings, FactorDetail, Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value,
+    Drawings, FactorDetail, Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing,
+    Value,
 };
 use crate::spectrum::Spectrum;
 

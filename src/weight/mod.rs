@@ -31,9 +31,9 @@ pub use expr::Beyond;
 pub(crate) use expr::{Along, Decompose, Expr, Runs, Side};
 pub use fingerprint::{ContentId, Fingerprint};
 pub use given::{Given, Rows};
-pub use stored_factors::StoredFactors;
 pub(crate) use grid::{Grid, View};
 pub(crate) use scheme::{Overall, Scales, Scheme, Use, ZeroCodes, Zeros};
+pub use stored_factors::StoredFactors;
 pub use tensors::Tensors;
 pub use tied::tied;
 

@@ -68,8 +68,7 @@ impl CheckpointCopy {
     /// # Errors
     /// When it is not stored as floats, row by row.
     pub fn check_layer(from: &Path, source: &Catalogue, layer: &Layer) -> Result<(), Error> {
-        let is_scattered =
-            layer.encoding.is_some() || matches!(source.runs(layer), Some((Side::Columns, _)));
+        let is_scattered = layer.encoding.is_some() || matches!(source.runs(layer), Some((Side::Columns, _)));
         if is_scattered {
             let reason =
                 "is stored quantized or turned, which is not written; convert the model to bf16 matrices";
@@ -196,18 +195,16 @@ impl CheckpointCopy {
             file.seek(SeekFrom::Start(layer.offset))?;
             Ok(file)
         });
-        opened.map(|file| RowWriter { file, out: &self.out }).map_err(|e| Error::io(&self.out, "cannot write", e))
+        opened
+            .map(|file| RowWriter { file, out: &self.out })
+            .map_err(|e| Error::io(&self.out, "cannot write", e))
     }
 
     /// Replaces tensors by others of the same names and types, in these `shapes`; `content` gives one at a time.
     ///
     /// # Errors
     /// When a file cannot be read or written.
-    pub fn replace(
-        &self,
-        shapes: &BTreeMap<String, Vec<u64>>,
-        content: Content<'_>,
-    ) -> Result<(), Error> {
+    pub fn replace(&self, shapes: &BTreeMap<String, Vec<u64>>, content: Content<'_>) -> Result<(), Error> {
         self.files.iter().try_for_each(|(_, file)| {
             rewrite(file, shapes, content).map_err(|e| Error::io(file, "cannot write", e))
         })

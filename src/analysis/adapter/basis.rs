@@ -43,10 +43,8 @@ impl Based {
             (update, base) => Value::real(update / base),
         };
         let held = Held::read(source, layer)?;
-        let mut values = vec![
-            ratio(spectrum.largest(), of_base.largest()),
-            ratio(spectrum.norm(), of_base.norm()),
-        ];
+        let mut values =
+            vec![ratio(spectrum.largest(), of_base.largest()), ratio(spectrum.norm(), of_base.norm())];
         values.extend(places(&vectors, factors));
         let (lies, leading, trailing) = lies(&held, &vectors, (spectrum, rank));
         values.extend(lies);

@@ -19,7 +19,8 @@ pub fn canonical(factors: &StoredFactors) -> Result<LowRank, Error> {
     let up = |row: usize, i: usize| {
         if i < count { signs[i] * found.values[i] * found.left.column(i)[row] } else { 0.0 }
     };
-    let left = (0..shape.0).flat_map(|row| (0..rank).map(move |i| (row, i))).map(|(row, i)| up(row, i)).collect();
+    let left =
+        (0..shape.0).flat_map(|row| (0..rank).map(move |i| (row, i))).map(|(row, i)| up(row, i)).collect();
     let mut right = Vec::with_capacity(rank * shape.1);
     for (column, sign) in found.right.columns().zip(&signs) {
         right.extend(column.iter().map(|x| sign * x));

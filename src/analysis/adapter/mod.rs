@@ -58,8 +58,7 @@ pub fn measure(source: &Catalogue, pairs: Option<&Pairs>, layer: &Layer) -> Resu
     values.extend(of_factors(finite, factors.as_ref(), rank));
     let (based, base) = match pairs {
         Some(pairs) => {
-            let (based, identity) =
-                Based::measure(source, (pairs, layer), (finite, factors.as_ref(), rank))?;
+            let (based, identity) = Based::measure(source, (pairs, layer), (finite, factors.as_ref(), rank))?;
             (Some(based), Some(identity))
         }
         None => (None, None),
@@ -73,7 +72,8 @@ pub fn measure(source: &Catalogue, pairs: Option<&Pairs>, layer: &Layer) -> Resu
         leading: based.as_ref().and_then(|based| based.leading),
         trailing: based.as_ref().and_then(|based| based.trailing),
     };
-    let mut detail = FactorDetail { made_by: origins(&evidence, factors.as_ref()), ..FactorDetail::default() };
+    let mut detail =
+        FactorDetail { made_by: origins(&evidence, factors.as_ref()), ..FactorDetail::default() };
     if let Some(spectrum) = finite.filter(|spectrum| spectrum.fits()) {
         let count = layer.rank.unwrap_or(usize::MAX).min(spectrum.values().len());
         detail.singular_values = spectrum.values()[..count].to_vec();
@@ -145,6 +145,3 @@ fn importance(factors: &StoredFactors) -> (Vec<f64>, Vec<f64>) {
     };
     (product(&up, &down), product(&tails(&up), &tails(&down)))
 }
-
-#[cfg(test)]
-mod tests;

@@ -74,9 +74,8 @@ fn of_form(factors: &StoredFactors, epsilon: f64) -> Option<Origin> {
     let squares = |products: &[f64]| -> Vec<f64> { products.iter().step_by(rank + 1).copied().collect() };
     let (lengths_a, lengths_b) = (squares(&a), squares(&b));
     let descending = lengths_b.is_sorted_by(|x, y| *y <= x * (1.0 + near));
-    let balanced = || {
-        lengths_a.iter().zip(&lengths_b).all(|(x, y)| (x - y).abs() <= near * x.max(*y)) && descending
-    };
+    let balanced =
+        || lengths_a.iter().zip(&lengths_b).all(|(x, y)| (x - y).abs() <= near * x.max(*y)) && descending;
     match (orthonormal(&a), orthonormal(&b)) {
         (true, true) => Some(Origin::Sorsa),
         (true, false) if orthogonal(&b) && descending => Some(Origin::Canonical),

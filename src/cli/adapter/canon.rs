@@ -46,7 +46,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = Opening { factors: Factors::AsTheyAre, ..arguments.input.reading.opening()? };
     let opened = open_input_with(&arguments.input, &opening)?;
     let pairs = opened.pairs.clone();
-    let adapter = pairs.as_ref().map_or_else(|| Arc::clone(&opened.source), |pairs| Arc::clone(pairs.tuned()));
+    let adapter =
+        pairs.as_ref().map_or_else(|| Arc::clone(&opened.source), |pairs| Arc::clone(pairs.tuned()));
     check_adapter(model, adapter.holds())?;
     check_all_there(model, &adapter)?;
     let from = locate::locate(model)?.local()?;

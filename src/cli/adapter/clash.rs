@@ -70,7 +70,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut progress: Option<Progress> = None;
     let mut watch = |event: Event<'_>| {
         match (event, &mut progress) {
-            (Event::Round(jobs), before) => *before = Some(Progress::new(jobs, (common.quiet, limits.threads))),
+            (Event::Round(jobs), before) => {
+                *before = Some(Progress::new(jobs, (common.quiet, limits.threads)))
+            }
             (Event::Finished(job), Some(progress)) => progress.finished(job),
             (Event::Waiting, Some(progress)) => progress.show(),
             (Event::Finished(_) | Event::Waiting, None) => {}
@@ -96,7 +98,8 @@ fn named(typed: &[PathBuf]) -> Vec<(String, PathBuf)> {
     };
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let all: Vec<(Option<String>, PathBuf)> = typed.iter().map(split).collect();
-    let short = |(name, path): &(Option<String>, PathBuf)| name.clone().or_else(|| last(path)).unwrap_or_default();
+    let short =
+        |(name, path): &(Option<String>, PathBuf)| name.clone().or_else(|| last(path)).unwrap_or_default();
     let shorts: Vec<String> = all.iter().map(short).collect();
     let mut taken = BTreeSet::new();
     all.into_iter()

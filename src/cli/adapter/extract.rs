@@ -182,7 +182,9 @@ fn write(
     };
     let (keep, asked) = match &written.ranks {
         RankChoice { energy: Some(share), .. } => (Keep::Energy(*share), ("energy", share.to_string())),
-        RankChoice { budget: Some(budget), .. } => (Keep::Rank(*budget as usize), ("budget", budget.to_string())),
+        RankChoice { budget: Some(budget), .. } => {
+            (Keep::Rank(*budget as usize), ("budget", budget.to_string()))
+        }
         RankChoice { rank, .. } => {
             let rank = rank.unwrap_or(1);
             (Keep::Rank(rank as usize), ("rank", rank.to_string()))

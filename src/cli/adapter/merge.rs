@@ -67,7 +67,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
                 let matrices = notation::count(report.rows.len() as u64);
                 let out = arguments.out.display();
                 let vectors = if vectors > 0 { format!(" and {vectors} vectors") } else { String::new() };
-                report.notes.push(format!("{out}: {matrices} matrices{vectors} changed, the rest byte-identical"));
+                report
+                    .notes
+                    .push(format!("{out}: {matrices} matrices{vectors} changed, the rest byte-identical"));
                 for name in left_out.iter().filter(|_| !common.quiet) {
                     remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
                 }
@@ -83,6 +85,7 @@ pub(super) fn check_adapter(path: &Path, holds: Holds) -> Result<(), Error> {
     if holds == Holds::Updates {
         return Ok(());
     }
-    let reason = "is a checkpoint, not an adapter; `svdkit adapter extract BASE TUNED` makes one of a fine-tune";
+    let reason =
+        "is a checkpoint, not an adapter; `svdkit adapter extract BASE TUNED` makes one of a fine-tune";
     Err(Error::malformed(path, reason))
 }

@@ -45,13 +45,17 @@ mod tests {
     #[test]
     fn both_factors_and_the_module_are_told_by_their_names() {
         let names = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
-        let found = factor_names(&names(&["base_model.model.l.q.lora_A.weight", "base_model.model.l.q.lora_B.weight"]));
+        let found = factor_names(&names(&[
+            "base_model.model.l.q.lora_A.weight",
+            "base_model.model.l.q.lora_B.weight",
+        ]));
         let found = found.expect("two factors");
         assert_eq!((found.module.as_str(), found.embedding, found.foreign), ("l.q", false, false));
         assert_eq!(found.down, "base_model.model.l.q.lora_A.weight");
         let found = factor_names(&names(&["x.lora_embedding_A", "x.lora_embedding_B"])).expect("two factors");
         assert!(found.embedding && found.up == "x.lora_embedding_B");
-        let kohya = names(&["lora_unet_a.alpha", "lora_unet_a.lora_down.weight", "lora_unet_a.lora_up.weight"]);
+        let kohya =
+            names(&["lora_unet_a.alpha", "lora_unet_a.lora_down.weight", "lora_unet_a.lora_up.weight"]);
         assert!(factor_names(&kohya).expect("two factors").foreign);
         assert_eq!(factor_names(&names(&["x.lokr_w1", "x.lokr_w2"])), None);
     }

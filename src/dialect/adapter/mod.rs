@@ -29,9 +29,9 @@ use crate::store::Location;
 use crate::weight::{Along, Beyond, Catalogue, Decompose, Expr, Holds, LeftOut, Tensors, Weight};
 use config::AdapterConfig;
 use config_by_component::ConfigByComponent;
+pub(crate) use factor_names::{FactorNames, factor_names};
 use module::{Draft, Setting};
 use names::TensorRole;
-pub(crate) use factor_names::{FactorNames, factor_names};
 pub(crate) use vectors::{VectorUpdate, vector_update};
 use whole_weights::{Baseless, WHOLE, whole_weights};
 

@@ -21,7 +21,9 @@ pub(crate) enum VectorUpdate {
 
 /// What the tensor called `name`, which is no matrix, does.
 pub(crate) fn vector_update(name: &str) -> VectorUpdate {
-    let Some(spelling) = names::parse(name) else { return VectorUpdate::Whole { target: pair::canonical(name) } };
+    let Some(spelling) = names::parse(name) else {
+        return VectorUpdate::Whole { target: pair::canonical(name) };
+    };
     let module = pair::canonical(&spelling.module);
     let is = |ending: &str| name.ends_with(ending) || name.contains(&format!("{ending}."));
     match spelling.part {
@@ -43,7 +45,8 @@ mod tests {
 
     #[test]
     fn vectors_of_every_kind_find_what_they_change() {
-        let check = |name: &str, expected: &VectorUpdate| assert_eq!(vector_update(name), *expected, "{name}");
+        let check =
+            |name: &str, expected: &VectorUpdate| assert_eq!(vector_update(name), *expected, "{name}");
         let text = str::to_owned;
         check("base_model.model.l.0.q.lora_B.bias", &VectorUpdate::Scaled { module: text("l.0.q") });
         check("base_model.model.l.0.q.lora_B.default.bias", &VectorUpdate::Scaled { module: text("l.0.q") });
