@@ -96,8 +96,7 @@ fn meaning(word: &str) -> Result<String, Error> {
     if let Some((name, text)) = sections(FINDINGS).find(|(name, _)| *name == word) {
         return Ok(format!("{name}\n\n{}\n", levelled(text.trim())));
     }
-    let commands = ["spectrum", "compare", "rank", "farms", "intruders"];
-    let known: Vec<&'static Column> = commands.into_iter().flat_map(columns::metrics_of).collect();
+    let known: Vec<&'static Column> = columns::COMMANDS.into_iter().flat_map(columns::metrics_of).collect();
     let meant = columns::meaning(word).or_else(|| gate::column(word, &known).ok().map(Column::means));
     let meant = meant.or_else(|| gate::column(word, &derived()).ok().map(Column::means));
     if let Some(key) = meant {

@@ -1,5 +1,6 @@
 //! The command line: options, and one file for each subcommand.
 
+mod adapter;
 mod allocate;
 mod cache;
 mod cgroup;
@@ -77,6 +78,8 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// What is in an adapter, and adapters made of others
+    Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
     Inspect(inspect::Arguments),
     /// Which settings apply, and where each comes from: the command line, `svdkit.toml` or a default
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Adapter(arguments) => adapter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),

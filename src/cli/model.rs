@@ -61,11 +61,15 @@ pub(super) fn roots(location: &Location, typed: &Path) -> Vec<PathBuf> {
 
 /// What the user asked to look at: weights, or the update to a base.
 pub(super) fn open_input(input: &Input) -> Result<Opened, Error> {
-    let opening = input.reading.opening()?;
+    open_input_with(input, &input.reading.opening()?)
+}
+
+/// The same, opened as `opening` says.
+pub(super) fn open_input_with(input: &Input, opening: &Opening<'_>) -> Result<Opened, Error> {
     if let Some(base) = &input.base {
-        return Ok(open_pair(base, &input.model, &opening)?.0);
+        return Ok(open_pair(base, &input.model, opening)?.0);
     }
-    let model = Model::open(&input.model, &opening)?;
+    let model = Model::open(&input.model, opening)?;
     let roots = model.roots();
     Ok(Opened { source: model.source, pairs: None, origin: model.origin, base: None, roots })
 }
@@ -127,7 +131,7 @@ pub(super) fn open_pair(
 }
 
 /// The checkpoint at `path`, which something was trained from.
-fn open_base(path: &Path, opening: &Opening<'_>) -> Result<Model, Error> {
+pub(super) fn open_base(path: &Path, opening: &Opening<'_>) -> Result<Model, Error> {
     let base = Model::open(path, &opening.of_base())?;
     if base.source.holds() == Holds::Updates {
         let reason = "is an adapter, and the base has to be a checkpoint; are the two sides swapped?";

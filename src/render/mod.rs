@@ -4,6 +4,7 @@ pub mod advice;
 pub mod allocation;
 mod cell;
 mod changes;
+mod clash;
 mod csv_file;
 mod escape;
 mod findings;
@@ -102,6 +103,11 @@ pub fn write(
     let report = if json { Cow::Borrowed(report) } else { report.printable() };
     let report = report.as_ref();
     match format {
+        // With chosen columns every module is listed.
+        OutputFormat::Table if report.command == "adapter clash" && style.overflow == Overflow::Drop => {
+            clash::write(report, style, out)?;
+            table::write_end(report, style, out)
+        }
         OutputFormat::Table => table::write(report, style, out),
         OutputFormat::Json => json::write_report(report, out),
         OutputFormat::Jsonl => json::write_lines(report, out),

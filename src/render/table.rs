@@ -45,6 +45,11 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
     for line in findings::summary(report, style) {
         writeln!(out, " {}", style.paint.wrap("2", &line))?;
     }
+    write_end(report, style, out)
+}
+
+/// The counts and the verdicts.
+pub(super) fn write_end(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     line(&footer(report), Some("2"), style, out)?;
     write_verdicts(report, style, out)
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report, Resolution, Row,
-    Skipped, Source, SourceFile,
+    Comparison, Encounter, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report,
+    Resolution, Row, Skipped, Source, SourceFile,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
@@ -44,7 +44,7 @@ macro_rules! visit {
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
                     comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
-                    intruders: _,
+                    factors: _, encounter, intruders: _,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
                     side.into_iter().for_each(&mut *take);
@@ -52,6 +52,9 @@ macro_rules! visit {
                 if let Some(labels) = labels {
                     let Labels { longname, layer_type: _, has_esd: _, warning: _ } = &$($mut)? **labels;
                     take(longname);
+                }
+                if let Some(Encounter { module, first, second, left_cosines: _, right_cosines: _ }) = encounter {
+                    [module, first, second].into_iter().for_each(&mut *take);
                 }
                 [name, tensor, role, dtype].into_iter().for_each(&mut *take);
                 for text in [dequant, blake3, tied_to, failed].into_iter().flatten() {

@@ -60,6 +60,7 @@ impl IntrudersRequest {
                 let pairs = Arc::clone(pairs);
                 Box::new(move |layer| intruders::cost(&pairs, layer, k))
             },
+            writes: false,
             beside: Beside::Intruders(options.clone()),
             base: Some(Arc::clone(pairs)),
             measure: {

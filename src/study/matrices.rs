@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
-    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting,
-    unmatched,
+    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting, unmatched,
 };
 use crate::analysis::{Measured, hygiene, resolution};
 use crate::checkpoint::{self, Catalogue, Pairs};
@@ -39,6 +38,8 @@ pub(super) struct Method {
     pub measure: Box<Measure>,
     /// What the numbers depend on beside the matrix: the pairs that it is an update of.
     pub base: Option<Arc<Pairs>>,
+    /// Whether every matrix is written, so that those that are copies of others are done, too.
+    pub writes: bool,
     /// What else the report says.
     pub beside: Beside,
 }
@@ -234,6 +235,9 @@ impl Study for Matrices {
 
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
         let layers = self.layers();
+        if self.method.writes {
+            return vec![None; waiting.len()];
+        }
         let mut copies = checkpoint::tied(self.opened.source.as_ref(), layers);
         if let Some(pairs) = &self.method.base {
             let base = |i: usize| pairs.get(&layers[i].name).ok().map(|pair| pair.base.clone());
@@ -280,6 +284,7 @@ impl FoundMatrix {
             outline: drawn.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
             drawn: Drawings::default(),
             spectrum: spectrum.filter(|_| spectra == Spectra::Kept).map(Box::new),
+            factors: None,
             intruders: None,
         }
     }

@@ -171,8 +171,9 @@ mod tests {
             ControlFlow::Continue(())
         };
         let limits = Limits { threads: 2, memory: 10, granted: u64::MAX };
-        let records =
-            run(&study, limits, (&none(), Pictures::Kept), &mut watch).expect("not interrupted").into_records();
+        let records = run(&study, limits, (&none(), Pictures::Kept), &mut watch)
+            .expect("not interrupted")
+            .into_records();
         assert_eq!(rounds, [5, 2]);
         assert_eq!(records.iter().map(|record| record.task).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(records[0].result, Ok(found("ab")));
@@ -190,6 +191,9 @@ mod tests {
         let study: Arc<dyn Study> = Arc::new(Words(vec!["once"], Mutex::default()));
         let mut watch = |_: Event<'_>| ControlFlow::Break(());
         let limits = Limits { threads: 1, memory: 1, granted: u64::MAX };
-        assert!(matches!(run(&study, limits, (&none(), Pictures::Kept), &mut watch), Err(Error::Interrupted)));
+        assert!(matches!(
+            run(&study, limits, (&none(), Pictures::Kept), &mut watch),
+            Err(Error::Interrupted)
+        ));
     }
 }

@@ -133,6 +133,7 @@ impl SpectrumRequest {
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
+            writes: false,
             beside: match measures {
                 Measures::Values(Names::Weightwatcher, _) => Beside::Labels,
                 Measures::Values(Names::Svdkit, _) | Measures::Bytes => Beside::Nothing,

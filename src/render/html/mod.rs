@@ -26,6 +26,7 @@ use crate::notation;
 use crate::report::{Column, Report, Row};
 
 use super::changes;
+use super::clash;
 use super::style::TableStyle;
 use super::table;
 use marks::Marks;
@@ -114,6 +115,7 @@ fn body(model: Model<'_>, shown: &[&'static Column], drawn: &[&'static Column], 
             }
             main {
                 @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
+                @if report.command == "adapter clash" { (clash::heat_maps(report)) }
                 section #worst { h2 { "Findings" } (found::findings(model)) }
                 @if !drawn.is_empty() {
                     section.views #depth {
