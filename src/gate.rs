@@ -13,6 +13,7 @@ mod lookup;
 mod missing;
 mod phrases;
 mod sums;
+mod unused;
 
 use std::cmp::Ordering;
 

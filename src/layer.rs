@@ -185,6 +185,8 @@ pub struct Filter {
     pub include: Option<GlobSet>,
     /// Drop names that match.
     pub exclude: GlobSet,
+    /// The patterns of `include` as they were typed, for messages.
+    pub included: Vec<String>,
 }
 
 impl Filter {

@@ -2,10 +2,12 @@
 //!
 //! What is serialized here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
+mod adapter;
 mod coded;
 mod column;
 mod comparison;
 mod drawings;
+mod encounter;
 mod finding;
 mod flag;
 mod intruders;
@@ -25,9 +27,11 @@ mod word;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use adapter::{FactorDetail, Origin};
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use drawings::{Drawings, Drawn};
+pub use encounter::Encounter;
 pub use finding::{Finding, Level, Unchecked};
 pub use flag::Flag;
 pub use intruders::{Direction, Group, Intruders};
@@ -160,6 +164,12 @@ pub struct Row {
     /// What else pictures are drawn from; not part of the schema.
     #[serde(skip)]
     pub drawn: Drawings,
+    /// What the factors of an adapter's update are, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factors: Option<FactorDetail>,
+    /// Which two adapters it is about, where adapters are held against each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encounter: Option<Encounter>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Box<Intruders>>,

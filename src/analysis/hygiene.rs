@@ -6,7 +6,8 @@ use crate::layer::{Element, Layer, TensorInfo};
 use crate::matrix::Dtype;
 use crate::metric::HYGIENE;
 use crate::report::SkippedContent;
-use crate::weight::Catalogue;
+use crate::solver::{Entries, Memo, note, seen};
+use crate::weight::{Catalogue, ContentId};
 
 use super::Measured;
 use super::compare::Content;
@@ -17,29 +18,62 @@ pub use super::compare::BLOCK;
 /// plan.
 pub const OPERATIONS_PER_BYTE: f64 = 8.0;
 
-/// Reads `layer` once and fills every column of [`HYGIENE`].
+/// Reads `layer` once, unless `memo` knows it, and fills every column of [`HYGIENE`].
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn measure(source: &Catalogue, layer: &Layer) -> Result<Measured, Error> {
-    let content = Content::of(source, layer)?;
+pub fn measure(source: &Catalogue, layer: &Layer, memo: &dyn Memo) -> Result<Measured, Error> {
+    let content = Content::of(source, layer, memo)?;
     let (values, places) = (content.measurements(layer, HYGIENE), content.places(layer));
     Ok(Measured { values, places, flags: vec![], identity: content.identity, spectrum: None })
 }
 
-/// Findings from the bytes of a stored tensor, skipped or not; none if its bytes can't be separated from other
-/// tensors'.
+/// Findings from the bytes of a stored tensor, skipped or not, which are read unless `memo` knows them; none if its bytes
+/// can't be separated from other tensors'.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn content(source: &Catalogue, tensor: &TensorInfo) -> Result<Option<SkippedContent>, Error> {
-    if let Element::Other(name) = &tensor.element {
-        return tensor.bytes.map(|bytes| as_stored(source, tensor, (name, bytes))).transpose();
+pub fn content(
+    source: &Catalogue,
+    tensor: &TensorInfo,
+    memo: &dyn Memo,
+) -> Result<Option<SkippedContent>, Error> {
+    let place = || source.stored().place(tensor);
+    let before = place();
+    let told = |identity: &ContentId, entries: &Entries| {
+        let nonfinite_count = is_counted(tensor).then(|| entries.nonfinite_count() as u64);
+        SkippedContent { blake3: identity.hex(), nonfinite_count }
+    };
+    if let Some((identity, entries)) = before.as_ref().and_then(|place| seen(memo, place)) {
+        return Ok(Some(told(&identity, &entries)));
     }
-    let Some(layer) = rows(tensor) else { return Ok(None) };
-    let content = Content::of_numbers(&source.alone(layer.clone()), &layer)?;
-    let nonfinite_count = Some(content.nonfinite_count());
-    Ok(Some(SkippedContent { blake3: content.identity.hex(), nonfinite_count }))
+    let (identity, entries) = match (&tensor.element, rows(tensor)) {
+        (Element::Other(name), _) => {
+            let Some(bytes) = tensor.bytes else { return Ok(None) };
+            as_stored(source, tensor, (name, bytes))?
+        }
+        (_, None) => return Ok(None),
+        (_, Some(layer)) => {
+            let content = Content::of_numbers(&source.alone(layer.clone()), &layer)?;
+            (content.identity, content.entries().clone())
+        }
+    };
+    note(memo, before.as_ref(), place, (&identity, &entries));
+    Ok(Some(told(&identity, &entries)))
+}
+
+/// How entries that are not computed with are stored, where that tells which of them are not finite.
+fn elements(name: &str, bytes: u64) -> Option<Elements> {
+    Elements::of(name).filter(|elements| bytes.is_multiple_of(elements.unit() as u64))
+}
+
+/// Whether it is known which entries are not finite.
+fn is_counted(tensor: &TensorInfo) -> bool {
+    match (&tensor.element, tensor.bytes) {
+        (Element::Other(name), Some(bytes)) => elements(name, bytes).is_some(),
+        (Element::Other(_), None) => false,
+        _ => true,
+    }
 }
 
 /// How many bytes [`content`] reads.
@@ -47,22 +81,23 @@ pub fn bytes(tensor: &TensorInfo) -> u64 {
     tensor.bytes.unwrap_or_default()
 }
 
-/// Findings from entries that are not computed with.
+/// What bytes say whose entries are not computed with.
 fn as_stored(
     source: &Catalogue,
     tensor: &TensorInfo,
     (name, bytes): (&str, u64),
-) -> Result<SkippedContent, Error> {
-    let elements = Elements::of(name).filter(|elements| bytes.is_multiple_of(elements.unit() as u64));
+) -> Result<(ContentId, Entries), Error> {
+    let elements = elements(name, bytes);
     let unit = elements.map_or(1, Elements::unit);
     let step = (BLOCK / unit).max(1) * unit;
-    let (mut hash, mut nonfinite_count) = (blake3::Hasher::new(), elements.map(|_| 0));
+    let (mut hash, mut nonfinite) = (blake3::Hasher::new(), 0);
     for start in (0..bytes).step_by(step) {
         let block = source.stored().bytes(tensor, start, (bytes - start).min(step as u64))?;
         hash.update(&block);
-        nonfinite_count = elements.zip(nonfinite_count).map(|(of, n)| n + of.nonfinite(&block));
+        nonfinite += elements.map_or(0, |of| of.nonfinite(&block));
     }
-    Ok(SkippedContent { blake3: hash.finalize().to_hex().to_string(), nonfinite_count })
+    // Nothing asks whether they vary.
+    Ok((ContentId { blake3: hash.finalize(), varies: true }, Entries::of_count(nonfinite as usize)))
 }
 
 /// A tensor of floats, or of blocks that are decoded, as rows to be read.

@@ -3,9 +3,9 @@
 use crate::dialect::Pairs;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::metric::{Chosen, RANKS, Rounded};
+use crate::metric::{Chosen, RANKS, Rounded, Subject};
 use crate::report::Measurements;
-use crate::solver::{BLOCK_BYTES, Precision};
+use crate::solver::{BLOCK_BYTES, Memo, Precision};
 use crate::weight::{Catalogue, Holds};
 
 use super::Measured;
@@ -21,6 +21,7 @@ pub fn measure(
     layer: &Layer,
     precision: Precision,
     chosen: &'static [Chosen],
+    memo: &dyn Memo,
 ) -> Result<Measured, Error> {
     let rounded = match pairs {
         None if source.holds() == Holds::Weights => Rounded::Itself,
@@ -33,11 +34,12 @@ pub fn measure(
         }
         _ => Rounded::Factors,
     };
-    measure_with(source, layer, precision, rounded, &|subject| {
+    let evaluate = |subject: &Subject<'_>| {
         let Measurements(mut values) = subject.evaluate(RANKS);
         values.extend(subject.evaluate_chosen(chosen).0);
         Measurements(values)
-    })
+    };
+    measure_with(source, layer, precision, rounded, &evaluate, memo)
 }
 
 /// The root mean square of the rounding error of a stored weight's entries, for a type with this `epsilon`: rounding

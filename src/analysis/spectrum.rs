@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Rounded, Subject};
 use crate::report::{Measurements, MissingReason};
-use crate::solver::{self, Cost, Form, Need, NoMemo, Precision, Reading, Sought, Triplets};
+use crate::solver::{self, Cost, Form, Memo, Need, Precision, Reading, Sought, Triplets};
 use crate::weight::Catalogue;
 
 use super::Measured;
@@ -14,7 +14,7 @@ pub fn cost(layer: &Layer, precision: Precision) -> Cost {
     solver::cost(&Form::of(layer, precision), Need::Values)
 }
 
-/// Reads `layer` from `source` and fills every column of `metrics`.
+/// Reads `layer` from `source`, unless `memo` knows it, and fills every column of `metrics`.
 ///
 /// A weight that is not finite has no spectrum: its hygiene is measured and everything else is missing.
 ///
@@ -25,8 +25,10 @@ pub fn measure(
     layer: &Layer,
     precision: Precision,
     metrics: &'static [Metric],
+    memo: &dyn Memo,
 ) -> Result<Measured, Error> {
-    measure_with(source, layer, precision, Rounded::Itself, &|subject| subject.evaluate(metrics))
+    let evaluate = |subject: &Subject<'_>| subject.evaluate(metrics);
+    measure_with(source, layer, precision, Rounded::Itself, &evaluate, memo)
 }
 
 /// Reads `layer` from `source` and measures it with `evaluate`; `rounded` says what was rounded.
@@ -39,8 +41,9 @@ pub fn measure_with(
     precision: Precision,
     rounded: Rounded,
     evaluate: &dyn Fn(&Subject<'_>) -> Measurements,
+    memo: &dyn Memo,
 ) -> Result<Measured, Error> {
-    let reading = solver::read(source, layer, precision, &NoMemo)?;
+    let reading = solver::read(source, layer, precision, memo)?;
     Ok(measured(reading, layer, rounded, evaluate))
 }
 

@@ -10,6 +10,7 @@ use crate::notation;
 use crate::render::json_line;
 use crate::report::Severity;
 
+use super::cache;
 use super::options::{limits, set_color, word};
 use super::settings::{FileRule, NAME, Shared};
 use super::values::When;
@@ -95,6 +96,16 @@ fn lines(typed: &Shared, set: &Shared) -> Vec<Line> {
             "memory",
             notation::bytes(limits.memory),
             from("--memory", typed.memory.is_some(), set.memory.is_some()),
+        ),
+        line(
+            "cache",
+            cache::folder(set)
+                .map_or_else(|| "off".to_owned(), |folder| printable(&folder.to_string_lossy())),
+            match typed.cache {
+                Some(_) => "--cache".to_owned(),
+                None if !set.no_cache && cache::is_ci() => "CI".to_owned(),
+                None => from("--no-cache", typed.no_cache, set.no_cache),
+            },
         ),
         line(
             "gate.allow-missing",

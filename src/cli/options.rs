@@ -273,7 +273,7 @@ impl Common {
     }
 
     /// The table's style on stdout. The column that rows are sorted by is shown first.
-    pub(super) fn look<'a>(&self, shown: &[&'a str], all: &[&'static Column]) -> TableStyle<'a> {
+    pub(super) fn table_style<'a>(&self, shown: &[&'a str], all: &[&'static Column]) -> TableStyle<'a> {
         let width = self.width.map(usize::from).or_else(width);
         let key = |word: &str| gate::column(word, all).ok().map(|column| column.key);
         TableStyle {
@@ -301,7 +301,7 @@ impl Common {
             },
             formulas: formulas(self.csv_raw),
             width: width.unwrap_or(PLAIN_WIDTH),
-            ..look()
+            ..table_style()
         }
     }
 }
@@ -321,7 +321,7 @@ fn width() -> Option<usize> {
 }
 
 /// How stdout likes to be written to, whatever it gets.
-pub(super) fn look() -> TableStyle<'static> {
+pub(super) fn table_style() -> TableStyle<'static> {
     let painted = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     TableStyle {
         width: width().unwrap_or(PLAIN_WIDTH),

@@ -88,8 +88,8 @@ pub(super) fn deliver(
     shown: &[&str],
     outputs: &mut Outputs,
 ) -> Result<Status, Error> {
-    deliver_with(report, common, shown, outputs, &|look, out| {
-        render::write(report, common.format.into(), look, out)
+    deliver_with(report, common, shown, outputs, &|style, out| {
+        render::write(report, common.format.into(), style, out)
     })
 }
 
@@ -102,7 +102,7 @@ pub(super) fn deliver_with(
     content: WriteTable<'_>,
 ) -> Result<Status, Error> {
     let shown = judged_first(report, shown);
-    let status = deliver_as(report, &common.look(&shown, &report.columns), outputs, content)?;
+    let status = deliver_as(report, &common.table_style(&shown, &report.columns), outputs, content)?;
     if is_rows_alone(common) {
         tell_remarks(report, common);
     }
@@ -112,7 +112,7 @@ pub(super) fn deliver_with(
 /// The columns of rules that are broken, then the other `shown` ones.
 pub(super) fn judged_first<'a>(report: &Report, shown: &[&'a str]) -> Vec<&'a str> {
     let broken = report.verdicts.iter().filter(|verdict| verdict.blocks());
-    let column = |verdict: &Verdict| gate::column(gate::key_of(&verdict.rule)?, &report.columns).ok();
+    let column = |verdict: &Verdict| report.columns.iter().find(|column| column.key == verdict.key);
     let mut keys: Vec<&str> = broken.filter_map(column).map(|column| column.key).collect();
     keys.extend(shown);
     let all = keys.clone();
@@ -142,17 +142,17 @@ pub(super) fn tell_remarks(report: &Report, common: &Common) {
 /// The same with a table style that the command chose.
 pub(super) fn deliver_as(
     report: &Report,
-    look: &render::TableStyle<'_>,
+    style: &render::TableStyle<'_>,
     outputs: &mut Outputs,
     content: WriteTable<'_>,
 ) -> Result<Status, Error> {
-    let plain = render::TableStyle { paint: render::Paint::Plain, ..look.clone() };
+    let plain = render::TableStyle { paint: render::Paint::Plain, ..style.clone() };
     let holds = |format| contents(report, format);
     outputs.write_reports(&holds, &|format, out| render::write(report, format, &plain, out));
     if super::is_interrupted() {
         return Err(Error::Interrupted);
     }
-    if let Err(error) = stdout::write(|out| content(look, out)) {
+    if let Err(error) = stdout::write(|out| content(style, out)) {
         outputs.fail(&error);
     }
     for (name, why) in report.failures() {
@@ -188,7 +188,7 @@ pub(super) type WriteTable<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Wr
 pub(super) fn find(report: &mut Report, common: &Common) {
     report.summary = if report.command == "spectrum" { findings::summary(report) } else { None };
     if common.no_findings {
-        report.findings_unchecked = findings::unlooked("left out by `--no-findings`");
+        report.findings_unchecked = findings::unsearched("left out by `--no-findings`");
         return;
     }
     let Some(file) = &common.shared.file else {
@@ -204,7 +204,7 @@ pub(super) fn find(report: &mut Report, common: &Common) {
     });
     found.retain(|finding| !file.ignored.iter().any(|name| finding.name == name.as_str()));
     unchecked.retain(|unchecked| !file.ignored.iter().any(|name| unchecked.name == name.as_str()));
-    let left_out = findings::unlooked("left out by `[findings]` of `svdkit.toml`").into_iter();
+    let left_out = findings::unsearched("left out by `[findings]` of `svdkit.toml`").into_iter();
     unchecked.extend(left_out.filter(|one| file.ignored.iter().any(|name| one.name == name.as_str())));
     (report.findings, report.findings_unchecked) = (found, unchecked);
     for allowed in allowed {
@@ -217,6 +217,9 @@ pub(super) fn find(report: &mut Report, common: &Common) {
 /// Judges `report`, then sorts its rows by `--sort`.
 pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result<(), Error> {
     report.verdicts = gate.judge(report).map_err(|error| rules::placed(error, common))?;
+    if !common.quiet {
+        rules::unused(gate, report, common).iter().for_each(|told| remark(told));
+    }
     if let Some(sort) = &common.sort {
         sort_rows(report, sort);
     }

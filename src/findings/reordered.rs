@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Look, Looked, Of};
+use super::{Definition, Of, Search, Searched};
 use crate::report::{Level, Parts, Reordering, Standing};
 
 pub(super) const REORDERED: Definition = Definition {
@@ -12,7 +12,7 @@ pub(super) const REORDERED: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Pairs,
     evidence: &[],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let pairs = side.of(Of::Pairs);
         let unknown = not_compared(side);
         let orders: Vec<(&Matrix<'_>, String)> =
@@ -37,7 +37,7 @@ pub(super) const REORDERED: Definition = Definition {
             parts.push(format!("{name} is the base's {original}{more}"));
         }
         if parts.is_empty() {
-            return Looked { line: None, unknown };
+            return Searched { line: None, unknown };
         }
         let renumbered = hidden_units(&orders);
         let same = if renumbered.is_empty() {
@@ -54,7 +54,7 @@ pub(super) const REORDERED: Definition = Definition {
         );
         let names = orders.iter().map(|(matrix, _)| matrix.name()).chain(moved.iter().map(|(name, _)| *name));
         let matrices = names.chain(made.iter().map(|(matrix, _)| matrix.name())).map(str::to_owned).collect();
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown }
+        Searched { line: Some(Line { level: Level::Note, matrices, sentence }), unknown }
     }),
 };
 

@@ -21,12 +21,12 @@ use std::cell::OnceCell;
 
 use crate::layer::Layer;
 use crate::report::{Column, Flag, Measurements, MissingReason, Value};
-use crate::solver::{Entries, Oddities, Texture};
+use crate::solver::Entries;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
 pub use marchenko_pastur::random_effective_rank;
-pub use norm::{ACCURACY_FLOOR, NONFINITE_COUNT, SPECTRAL_NORM};
+pub use norm::{ACCURACY_FLOOR, FROBENIUS_NORM, NONFINITE_COUNT, SPECTRAL_NORM};
 pub use parametric::{Chosen, chosen, of_share};
 pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
@@ -129,6 +129,18 @@ pub static RANKS: &[Metric] = &[
     snr::SPECTRUM_SNR,
 ];
 
+/// What `svdkit adapter inspect` says of an update's singular values.
+pub static UPDATES: &[Metric] = &[
+    norm::NONFINITE_COUNT,
+    norm::SPECTRAL_NORM,
+    norm::FROBENIUS_NORM,
+    rank::STABLE_RANK,
+    rank::EFFECTIVE_RANK,
+    rank::RANK_AT_90,
+    rank::RANK_AT_99,
+    factoring::BREAK_EVEN_RANK,
+];
+
 /// What was rounded to the storage type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rounded {
@@ -149,8 +161,6 @@ pub struct Subject<'a> {
     entries: &'a Entries,
     spectrum: Result<&'a Spectrum, MissingReason>,
     rounded: Rounded,
-    texture: OnceCell<Option<Texture>>,
-    oddities: OnceCell<Oddities>,
     tail: OnceCell<Result<TailFit, MissingReason>>,
     peers_tail: OnceCell<Result<TailFit, MissingReason>>,
     bulk: OnceCell<Result<Bulk, MissingReason>>,
@@ -169,8 +179,6 @@ impl<'a> Subject<'a> {
             entries,
             spectrum,
             rounded: Rounded::Itself,
-            texture: OnceCell::new(),
-            oddities: OnceCell::new(),
             tail: OnceCell::new(),
             peers_tail: OnceCell::new(),
             bulk: OnceCell::new(),

@@ -17,7 +17,8 @@ pub const SPECTRAL_NORM: Metric = Metric {
     value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.largest()))),
 };
 
-pub(super) const FROBENIUS_NORM: Metric = Metric {
+/// `√Σσ²`.
+pub const FROBENIUS_NORM: Metric = Metric {
     column: Column {
         key: "frobenius_norm",
         label: "‖W‖F",

@@ -2,7 +2,7 @@
 
 use super::Subject;
 use crate::report::{Concentration, Entry, Places};
-use crate::solver::Texture;
+use crate::solver::{Lines, Texture};
 use crate::spectrum::Spectrum;
 
 /// From here on an entry makes a singular direction by itself: `lone_entry` of 1.
@@ -20,12 +20,11 @@ const FIRST: usize = 3;
 impl Subject<'_> {
     /// What is worth naming.
     pub fn places(&self) -> Places {
-        let Some(moments) = self.entries.moments() else { return Places::default() };
-        let oddities = self.oddities.get_or_init(|| moments.oddities());
+        let Some(Lines { oddities, texture, .. }) = self.entries.lines() else { return Places::default() };
         let first = |lines: &[usize]| lines.iter().take(FIRST).map(|i| *i as u64).collect();
         let pair = |pairs: &[(usize, usize)]| pairs.first().map(|(i, j)| Box::new([*i as u64, *j as u64]));
         let finite = self.entries.nonfinite_count() == 0;
-        let texture = if finite { self.texture.get_or_init(|| moments.texture()).as_ref() } else { None };
+        let texture = texture.as_ref().filter(|_| finite);
         Places {
             largest_entry: texture.and_then(|texture| self.lone_entry(texture)).map(Box::new),
             zero_rows: if texture.is_some() { first(&oddities.zero_rows) } else { vec![] },

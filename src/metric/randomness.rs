@@ -168,14 +168,13 @@ pub(super) const MP_EDGE_Z: Metric = Metric {
 impl Subject<'_> {
     /// A value of how even the entries are.
     fn texture(&self, value: impl FnOnce(&Texture) -> Value) -> Value {
-        let Some(moments) = self.entries.moments() else {
+        let Some(lines) = self.entries.lines() else {
             return Value::Missing(MissingReason::NotApplicable);
         };
         if self.entries.nonfinite_count() > 0 {
             return Value::Missing(MissingReason::NonFinite);
         }
-        let texture = self.texture.get_or_init(|| moments.texture());
-        match texture {
+        match &lines.texture {
             Some(texture) => value(texture),
             None if self.entries.max_abs() == 0.0 => Value::Missing(MissingReason::AllZero),
             None => Value::Missing(MissingReason::Overflow),
@@ -197,9 +196,9 @@ impl Subject<'_> {
 
     /// A value of lines that are zero or repeated.
     fn oddities(&self, value: impl FnOnce(&Oddities) -> Value) -> Value {
-        let Some(moments) = self.entries.moments() else {
+        let Some(lines) = self.entries.lines() else {
             return Value::Missing(MissingReason::NotApplicable);
         };
-        value(self.oddities.get_or_init(|| moments.oddities()))
+        value(&lines.oddities)
     }
 }

@@ -46,9 +46,9 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
                 {
                     return Value::Missing(MissingReason::NotApplicable);
                 }
-                Rounded::Itself => match subject.entries.moments() {
-                    Some(moments) if moments.rounding() > 0.0 && subject.layer.encoding.is_none() => {
-                        REACH * scaled(moments.rounding(), -spectrum.exponent())
+                Rounded::Itself => match subject.entries.lines() {
+                    Some(lines) if lines.rounding > 0.0 && subject.layer.encoding.is_none() => {
+                        REACH * scaled(lines.rounding, -spectrum.exponent())
                     }
                     _ => ROUNDING * epsilon * spectrum.norm() / (m * n).sqrt(),
                 },

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::layer::bare;
 use crate::report::{Column, Format, Report, Row, Value};
 
 /// The type of a column's cells.
@@ -90,6 +91,7 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
     });
     let skipped = report.skipped.iter().map(|skipped| {
         let mut line = vec![Cell::Empty; before(report).count() + report.columns.len() + 1];
+        line[0] = text(bare(&skipped.tensor));
         line[1] = text(&skipped.tensor);
         line[6] = text(&skipped.dtype);
         line[7] = text("skipped");

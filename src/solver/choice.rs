@@ -205,6 +205,17 @@ pub fn cost(form: &Form, need: Need<'_>) -> Cost {
     }
 }
 
+/// The work of the `k` leading triplets beside that of the values: most come from the reduction that these are found by.
+pub fn leading_flops(form: &Form, k: usize) -> f64 {
+    // As measured, of what finding them anew takes.
+    let share = match (procedure(form, Need::Leading(k)), procedure(form, Need::Values)) {
+        (Procedure::Products, Procedure::Gram | Procedure::Stream) => 0.4,
+        (Procedure::Products, _) => 0.85,
+        _ => 1.0,
+    };
+    share * cost(form, Need::Leading(k)).flops
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Held, reference, singular_values};

@@ -1,8 +1,11 @@
 //! What the raw entries of a weight say before any decomposition: not finite, all zero, how large, how even.
 
-use pulp::{Arch, Simd, WithSimd};
+use std::sync::OnceLock;
 
-use super::moments::{Moments, Spacing};
+use pulp::{Arch, Simd, WithSimd};
+use serde::{Deserialize, Serialize};
+
+use super::moments::{Moments, Oddities, Spacing, Texture};
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 
@@ -10,7 +13,8 @@ use crate::matrix::{Dtype, Matrix};
 const MOST_LINES: usize = 1 << 21;
 
 /// Sums over the entries of one matrix, taken in blocks of rows.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Told", into = "Told")]
 pub struct Entries {
     /// How many rows were taken.
     rows: usize,
@@ -21,6 +25,45 @@ pub struct Entries {
     max_abs: f64,
     largest: Option<Entry>,
     moments: Moments,
+    /// What the sums come to, once somebody asks.
+    lines: OnceLock<Option<Lines>>,
+}
+
+/// What the sums over rows and columns come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lines {
+    /// Lines of zeros, and repeated ones.
+    pub oddities: Oddities,
+    /// How even the entries are; none where all are zero, or powers of them fit no double.
+    pub texture: Option<Texture>,
+    /// The root mean square of rounding to the storage type.
+    pub rounding: f64,
+    /// The sum of all squared entries.
+    pub energy: f64,
+}
+
+/// What is told of entries when all were read, in little room.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    nonfinite: usize,
+    zero_rows: usize,
+    max_abs: f64,
+    largest: Option<Entry>,
+    lines: Option<Lines>,
+}
+
+impl From<Entries> for Told {
+    fn from(entries: Entries) -> Self {
+        let lines = entries.lines().cloned();
+        let Entries { nonfinite, zero_rows, max_abs, largest, .. } = entries;
+        Self { nonfinite, zero_rows, max_abs, largest, lines }
+    }
+}
+
+impl From<Told> for Entries {
+    fn from(Told { nonfinite, zero_rows, max_abs, largest, lines }: Told) -> Self {
+        Self { nonfinite, zero_rows, max_abs, largest, lines: lines.into(), ..Self::default() }
+    }
 }
 
 /// The next rows, taken in the widest registers there are.
@@ -48,7 +91,7 @@ impl WithSimd for Scan<'_> {
 }
 
 /// An entry with its place.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its row.
     pub row: usize,
@@ -74,6 +117,11 @@ impl Entries {
         Self::default()
     }
 
+    /// Those of which only so much is known: how many are NaN or infinite.
+    pub fn of_count(nonfinite: usize) -> Self {
+        Self { nonfinite, ..Self::default() }
+    }
+
     /// Those of a whole matrix.
     pub fn of(matrix: &Matrix) -> Self {
         let mut entries = Self::of_shape((matrix.rows(), matrix.cols()));
@@ -83,6 +131,7 @@ impl Entries {
 
     /// Takes the next rows of the matrix.
     pub fn push(&mut self, rows: &Matrix) {
+        self.lines.take();
         Arch::new().dispatch(Scan { entries: self, rows });
     }
 
@@ -187,9 +236,14 @@ impl Entries {
         self.largest
     }
 
-    /// Sums over rows and columns; none where no row was read.
-    pub fn moments(&self) -> Option<&Moments> {
-        (self.moments.rows() > 0).then_some(&self.moments)
+    /// What rows and columns say; none where no row was read. Asked for when all rows were taken.
+    pub fn lines(&self) -> Option<&Lines> {
+        let lines = || {
+            let moments = Some(&self.moments).filter(|moments| moments.rows() > 0)?;
+            let (oddities, texture) = (moments.oddities(), moments.texture());
+            Some(Lines { oddities, texture, rounding: moments.rounding(), energy: moments.energy() })
+        };
+        self.lines.get_or_init(lines).as_ref()
     }
 }
 
@@ -242,9 +296,24 @@ mod tests {
             for dtype in [Dtype::F64, Dtype::F32, Dtype::Bf16] {
                 let matrix = Matrix::rounded(8, 8, dtype, &entries).expect("fits");
                 let entries = Entries::of(&matrix);
-                let found = entries.moments().expect("eight rows").oddities();
-                assert_eq!(found, crate::solver::Oddities::default(), "{x} in {dtype}");
+                let found = &entries.lines().expect("eight rows").oddities;
+                assert_eq!(*found, Oddities::default(), "{x} in {dtype}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_entries_reads_back() {
+        let entries: Vec<f64> = (0..40 * 30).map(|i| f64::from(i * 7919 % 1009) - 504.0).collect();
+        for entries in [
+            Entries::of(&Matrix::from_f64(40, 30, &entries).expect("sizes agree")),
+            Entries::of(&Matrix::from_f64(40, 30, &[0.0; 1200]).expect("sizes agree")),
+            Entries::of_numbers(),
+        ] {
+            let text = serde_json::to_string(&entries).expect("plain data");
+            let read: Entries = serde_json::from_str(&text).expect("as written");
+            let all = |of: &Entries| (of.nonfinite_count(), of.zero_rows(), of.max_abs(), of.largest());
+            assert_eq!((all(&read), read.lines()), (all(&entries), entries.lines()));
         }
     }
 

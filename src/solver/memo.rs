@@ -1,13 +1,42 @@
-//! What was decomposed before: singular values by content.
+//! What was found before: what entries say by the place they were read from, singular values by content.
+//!
+//! A kept answer is the one that would be found now, to the bit: its key names all that it depends on.
 
+use blake3::Hash;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::entries::Entries;
 use crate::matrix::Dtype;
 use crate::spectrum::{Route, Spectrum};
+use crate::weight::{ContentId, Place};
+
+/// Keeps bytes by a digest of all that they depend on, but for the program and the machine.
+pub trait Memo: Send + Sync {
+    /// What is kept under `key`.
+    fn recall(&self, key: &Hash) -> Option<Vec<u8>>;
+
+    /// Keeps `what` under `key`.
+    fn keep(&self, key: &Hash, what: &[u8]);
+}
+
+/// Keeps nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoMemo;
+
+impl Memo for NoMemo {
+    fn recall(&self, _: &Hash) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn keep(&self, _: &Hash, _: &[u8]) {}
+}
 
 /// Everything that singular values depend on: values by one route don't answer a request for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ContentKey<'a> {
-    /// BLAKE3 of the entries as read, row-major, or of thin factors as doubles; in hexadecimal.
-    pub blake3: &'a str,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentKey {
+    /// What is the same of equal matrices.
+    pub identity: ContentId,
     /// Rows.
     pub rows: usize,
     /// Columns.
@@ -18,23 +47,64 @@ pub struct ContentKey<'a> {
     pub route: Route,
 }
 
-/// Keeps singular values.
-pub trait Memo: Send + Sync {
-    /// The values of this content, if they are kept.
-    fn recall(&self, content: &ContentKey<'_>) -> Option<Spectrum>;
-
-    /// Keeps the values of this content.
-    fn keep(&self, content: &ContentKey<'_>, values: &Spectrum);
-}
-
-/// Keeps nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct NoMemo;
-
-impl Memo for NoMemo {
-    fn recall(&self, _: &ContentKey<'_>) -> Option<Spectrum> {
-        None
+impl ContentKey {
+    fn digest(&self) -> Hash {
+        let Self { identity, rows, cols, read_as, route } = self;
+        let what = format!("values {} {rows} {cols} {read_as} {route:?}", identity.hex());
+        blake3::hash(what.as_bytes())
     }
 
-    fn keep(&self, _: &ContentKey<'_>, _: &Spectrum) {}
+    /// The kept values of this content, if they can be those of a matrix with these `entries`.
+    pub(super) fn recall(&self, memo: &dyn Memo, entries: &Entries) -> Option<Spectrum> {
+        /// Far above rounding, far below what a changed value makes.
+        const AGREES: f64 = 1e-9;
+        let fits = |spectrum: &Spectrum| {
+            let squares = spectrum.norm().powi(2);
+            let agrees = entries.lines().is_none_or(|lines| {
+                // Squares of very small or large numbers tell nothing.
+                let told = lines.energy.is_normal() && squares.is_normal() && spectrum.fits();
+                !told || (lines.energy - squares).abs() <= AGREES * squares
+            });
+            (spectrum.rows(), spectrum.cols()) == (self.rows, self.cols) && agrees
+        };
+        recall(memo, &self.digest()).filter(fits)
+    }
+
+    /// Keeps the values of this content.
+    pub(super) fn keep(&self, memo: &dyn Memo, values: &Spectrum) {
+        keep(memo, &self.digest(), values);
+    }
+}
+
+/// What was seen when what lies at `place` was read.
+pub fn seen(memo: &dyn Memo, place: &Place) -> Option<(ContentId, Entries)> {
+    let (hash, varies, entries): ([u8; 32], bool, Entries) = recall(memo, &of_place(place))?;
+    Some((ContentId { blake3: hash.into(), varies }, entries))
+}
+
+/// Keeps what was seen at `place`, if that is still the place, and will be another after a change.
+pub fn note(
+    memo: &dyn Memo,
+    place: Option<&Place>,
+    now: impl FnOnce() -> Option<Place>,
+    (identity, entries): (&ContentId, &Entries),
+) {
+    if let Some(place) = place.filter(|place| place.is_settled && now().as_ref() == Some(*place)) {
+        keep(memo, &of_place(place), &(identity.blake3.as_bytes(), identity.varies, entries));
+    }
+}
+
+fn of_place(place: &Place) -> Hash {
+    blake3::hash(format!("place {}", place.digest).as_bytes())
+}
+
+/// Bytes that don't read back as they were written are as good as none.
+fn recall<T: DeserializeOwned>(memo: &dyn Memo, key: &Hash) -> Option<T> {
+    postcard::from_bytes(&memo.recall(key)?).ok()
+}
+
+fn keep<T: Serialize>(memo: &dyn Memo, key: &Hash, what: &T) {
+    if let Ok(bytes) = postcard::to_stdvec(what) {
+        memo.keep(key, &bytes);
+    }
 }

@@ -14,13 +14,13 @@ mod moments;
 mod reading;
 pub mod unit;
 
-pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, procedure};
-pub use entries::{Entries, Entry};
+pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, leading_flops, procedure};
+pub use entries::{Entries, Entry, Lines};
 pub use held::Held;
 pub use kronecker::Pair;
-pub use memo::{ContentKey, Memo, NoMemo};
+pub use memo::{Memo, NoMemo, note, seen};
 pub use memory::{all_vectors, reference, singular_values};
-pub use moments::{Moments, Oddities, Texture};
+pub use moments::{Oddities, Texture};
 pub use reading::{Reading, Sought, Triplets, read, read_triplets};
 
 pub use crate::linalg::{

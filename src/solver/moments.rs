@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::matrix::Matrix;
 
 /// Partial sums of a row: as many as the widest registers hold.
@@ -28,7 +30,7 @@ impl Line {
 
 /// Sums over the rows taken so far.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Moments {
+pub(super) struct Moments {
     rows: Vec<Line>,
     columns: Vec<Columns>,
     /// Weights of the columns in the hash of a row.
@@ -191,9 +193,14 @@ impl Moments {
     }
 
     /// The root mean square of rounding to the storage type: every entry is off by up to half its spacing, evenly.
-    pub fn rounding(&self) -> f64 {
+    pub(super) fn rounding(&self) -> f64 {
         let entries = (self.rows.len() * self.width) as f64;
         self.step * (self.units / entries / 12.0).sqrt()
+    }
+
+    /// The sum of all squared entries.
+    pub(super) fn energy(&self) -> f64 {
+        self.rows.iter().map(|row| row.squares).sum()
     }
 
     fn columns(&self) -> Vec<Line> {
@@ -205,7 +212,7 @@ impl Moments {
     }
 
     /// Lines that hold nothing but zeros, and lines that equal an earlier one.
-    pub fn oddities(&self) -> Oddities {
+    pub(super) fn oddities(&self) -> Oddities {
         let (rows, columns) = (&self.rows[..], &self.columns()[..]);
         Oddities {
             zero_rows: zeros(rows),
@@ -216,7 +223,7 @@ impl Moments {
     }
 
     /// How even the entries are, lines of zeros left out; none where all are zero, or powers of them fit no double.
-    pub fn texture(&self) -> Option<Texture> {
+    pub(super) fn texture(&self) -> Option<Texture> {
         let columns = self.columns();
         let rows: Vec<Line> = self.rows.iter().copied().filter(|line| !line.is_zero()).collect();
         let columns: Vec<Line> = columns.into_iter().filter(|line| !line.is_zero()).collect();
@@ -254,7 +261,7 @@ impl Moments {
 }
 
 /// Lines of a matrix that a reader should know of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Oddities {
     /// Rows of zeros.
     pub zero_rows: Vec<usize>,
@@ -267,7 +274,7 @@ pub struct Oddities {
 }
 
 /// How even the entries of a matrix are, its rows and columns of zeros left out.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Texture {
     /// Rows that are not all zero.
     pub rows: usize,

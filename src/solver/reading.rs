@@ -4,7 +4,7 @@ use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
 use super::entries::Entries;
 use super::held::Held;
 use super::kronecker::Pair;
-use super::memo::{ContentKey, Memo};
+use super::memo::{ContentKey, Memo, note, seen};
 use super::memory::singular_values;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -23,7 +23,7 @@ pub struct Reading {
     pub spectrum: Option<Spectrum>,
 }
 
-/// Reads a matrix and finds its singular values, unless `memo` has them.
+/// Reads a matrix and finds its singular values, unless `memo` has them. Nothing is read where it has been read before.
 ///
 /// # Errors
 /// When it cannot be read or its decomposition does not converge.
@@ -33,19 +33,41 @@ pub fn read(
     precision: Precision,
     memo: &dyn Memo,
 ) -> Result<Reading, Error> {
+    let form = Form::of(layer, precision);
+    if let Some(known) = known(source, layer, &form, memo) {
+        return Ok(known);
+    }
+    let place = source.place(layer);
+    let reading = read_now(source, layer, &form, memo)?;
+    note(memo, place.as_ref(), || source.place(layer), (&reading.identity, &reading.entries));
+    Ok(reading)
+}
+
+/// What is known of a matrix without reading it.
+fn known(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Option<Reading> {
+    let (identity, entries) = seen(memo, &source.place(layer)?)?;
+    if !finite(&entries) {
+        return Some(Reading { entries, identity, spectrum: None });
+    }
+    let spectrum = content(&identity, form).recall(memo, &entries)?;
+    Some(Reading { entries, identity, spectrum: Some(spectrum) })
+}
+
+fn read_now(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
     if let Some(pair) = Pair::of(source, layer)? {
         let (entries, identity) = (pair.entries()?, pair.identity());
-        let spectrum = finite(&entries).then(|| pair.spectrum()).transpose()?;
+        let find = || pair.spectrum();
+        let spectrum =
+            finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
         return Ok(Reading { entries, identity, spectrum });
     }
-    let form = Form::of(layer, precision);
     if procedure(&form, Need::Values) == Procedure::Stream {
-        return streamed(source, layer, &form, memo);
+        return streamed(source, layer, form, memo);
     }
     let held = Held::read(source, layer)?;
     let (entries, identity) = (held.entries(), held.identity());
     let find = || singular_values(&held, form.precision);
-    let spectrum = finite(&entries).then(|| recalled(memo, &identity, &form, find)).transpose()?;
+    let spectrum = finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
     Ok(Reading { entries, identity, spectrum })
 }
 
@@ -71,7 +93,7 @@ fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
         }
         Err(error) => Err(error),
     };
-    let spectrum = finite(&entries).then(|| recalled(memo, &identity, form, find)).transpose()?;
+    let spectrum = finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
     Ok(Reading { entries, identity, spectrum })
 }
 
@@ -141,17 +163,20 @@ fn finite(entries: &Entries) -> bool {
 /// The values of this content, found only where they are not kept.
 fn recalled(
     memo: &dyn Memo,
-    identity: &ContentId,
+    (identity, entries): (&ContentId, &Entries),
     form: &Form,
     find: impl FnOnce() -> Result<Spectrum, Error>,
 ) -> Result<Spectrum, Error> {
-    let Form { rows, cols, read_as, .. } = *form;
-    let blake3 = &identity.hex();
-    let content = ContentKey { blake3, rows, cols, read_as, route: procedure(form, Need::Values).route() };
-    match memo.recall(&content) {
+    let content = content(identity, form);
+    match content.recall(memo, entries) {
         Some(spectrum) => Ok(spectrum),
-        None => find().inspect(|found| memo.keep(&content, found)),
+        None => find().inspect(|found| content.keep(memo, found)),
     }
+}
+
+fn content(identity: &ContentId, form: &Form) -> ContentKey {
+    let Form { rows, cols, read_as, .. } = *form;
+    ContentKey { identity: *identity, rows, cols, read_as, route: procedure(form, Need::Values).route() }
 }
 
 #[cfg(test)]
@@ -222,21 +247,15 @@ mod tests {
 
     /// Keeps everything.
     #[derive(Default)]
-    struct Kept(Mutex<BTreeMap<(String, bool), Spectrum>>);
-
-    impl Kept {
-        fn key(content: &ContentKey<'_>) -> (String, bool) {
-            (content.blake3.to_owned(), content.route == Route::Gram)
-        }
-    }
+    struct Kept(Mutex<BTreeMap<[u8; 32], Vec<u8>>>);
 
     impl Memo for Kept {
-        fn recall(&self, content: &ContentKey<'_>) -> Option<Spectrum> {
-            self.0.lock().expect("one thread").get(&Self::key(content)).cloned()
+        fn recall(&self, key: &blake3::Hash) -> Option<Vec<u8>> {
+            self.0.lock().expect("one thread").get(key.as_bytes()).cloned()
         }
 
-        fn keep(&self, content: &ContentKey<'_>, values: &Spectrum) {
-            self.0.lock().expect("one thread").insert(Self::key(content), values.clone());
+        fn keep(&self, key: &blake3::Hash, what: &[u8]) {
+            self.0.lock().expect("one thread").insert(*key.as_bytes(), what.to_owned());
         }
     }
 
@@ -248,11 +267,17 @@ mod tests {
             let (exact, _) = source.read(Precision::Exact, &memo);
             let routes = [&fast, &exact].map(|reading| reading.spectrum.as_ref().map(Spectrum::route));
             assert_eq!(routes, [Some(Route::Gram), Some(Route::Direct)]);
-            // Kept values are the returned ones, each for its own need.
-            let other = Spectrum::new(vec![7.0; 280], shape.0, shape.1, Route::Gram).expect("sound values");
-            let key = (fast.identity.hex(), true);
-            memo.0.lock().expect("one thread").insert(key, other.clone());
-            assert_eq!(source.read(Precision::Fast, &memo).0, Reading { spectrum: Some(other), ..fast });
+            // Kept values are the returned ones, each for its own need; forged ones are found anew.
+            let mut values = fast.spectrum.as_ref().expect("finite").values().to_vec();
+            let content = content(&fast.identity, &Form::of(&source.layer, Precision::Fast));
+            let plant = |values: &[f64]| {
+                let other = Spectrum::new(values.to_vec(), shape.0, shape.1, Route::Gram);
+                content.keep(&memo, &other.expect("sound values"));
+                source.read(Precision::Fast, &memo).0.spectrum
+            };
+            assert_eq!(plant(&[7.0; 280]), fast.spectrum);
+            values[279] *= 0.5;
+            assert_eq!(plant(&values).expect("finite").values(), values);
             assert_eq!(source.read(Precision::Exact, &memo).0, exact);
         }
     }

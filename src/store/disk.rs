@@ -3,8 +3,14 @@
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use super::{Entry, Listed, ReadAt, Store, Version, input};
+use super::input::Identity;
+use super::{Entry, Listed, ReadAt, Stamp, Store, Version, input};
+
+/// No file system that weights lie on counts in longer steps. A file that was written to within the last one may be written
+/// to again without a later time.
+const TICK: Duration = Duration::from_secs(2);
 
 /// The file system.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +67,19 @@ impl Store for Disk {
         Ok(Box::new(file))
     }
 
+    fn stamp(&self, path: &Path, before: &Version) -> Option<Stamp> {
+        // The clock first: what is written after it is looked at is later.
+        let now = SystemTime::now();
+        let metadata = fs::metadata(path).ok().filter(|metadata| metadata.is_file())?;
+        if version(&metadata) != *before {
+            return None;
+        }
+        let (written, changed) = (metadata.modified().ok()?, changed(&metadata)?);
+        let mark = format!("{:?} {} {written:?} {changed:?}", Identity::of(path), metadata.len());
+        let is_settled = written.max(changed) + TICK < now;
+        Some(Stamp { mark, is_settled })
+    }
+
     fn describe(&self, path: &Path) -> PathBuf {
         path.to_owned()
     }
@@ -68,6 +87,19 @@ impl Store for Disk {
     fn local<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         Some(path)
     }
+}
+
+/// When anything of a file was changed last, its times included, where the system knows.
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> Option<SystemTime> {
+    use std::os::unix::fs::MetadataExt;
+    let (seconds, rest) = (u64::try_from(metadata.ctime()).ok()?, u32::try_from(metadata.ctime_nsec()).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, rest))
+}
+
+#[cfg(not(unix))]
+fn changed(metadata: &Metadata) -> Option<SystemTime> {
+    metadata.created().ok()
 }
 
 fn version(metadata: &Metadata) -> Version {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, Entry, Listed, ReadAt, Store, Version, failed};
+use super::{Disk, Entry, Listed, ReadAt, Stamp, Store, Version, failed};
 use crate::error::Error;
 
 /// Where a file or folder lies, whether or not it is there.
@@ -178,6 +178,11 @@ impl StoredFile {
     /// Its bytes.
     pub fn length(&self) -> u64 {
         self.version.length
+    }
+
+    /// What tells it from every other file, and from itself after a change; none where it has changed already.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.location.store.stamp(&self.location.path, &self.version)
     }
 
     /// How messages call it.

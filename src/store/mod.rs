@@ -80,6 +80,11 @@ pub trait Store: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What tells the file at `path`, which is to be as it was, from every other one; none where that is not known.
+    fn stamp(&self, _path: &Path, _version: &Version) -> Option<Stamp> {
+        None
+    }
+
     /// Whether every read costs a round trip, so that one long read is cheaper than many short ones.
     fn is_remote(&self) -> bool {
         false
@@ -102,6 +107,15 @@ pub struct Version {
     pub length: u64,
     /// When it was last written to, where the store knows.
     pub modified: Option<SystemTime>,
+}
+
+/// What tells a file from every other one, and from itself after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its identity and its state, in words that are digested and not kept.
+    pub mark: String,
+    /// Whether a change from now on would give it another mark.
+    pub is_settled: bool,
 }
 
 /// The kind of entry at a path.

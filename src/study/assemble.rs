@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, compare, intruders,
-    spectrum, ties,
+    Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, adapter, compare,
+    intruders, spectrum, ties,
 };
 use crate::report::{Column, Report, Row, RowValues};
 
@@ -66,6 +66,7 @@ fn complete_matrices(
             report.rows.iter_mut().for_each(|row| row.labels = Some(Box::new(spectrum::labels(row))));
         }
         Beside::Intruders(options) => intruders::sum_up(report, options),
+        Beside::Adapter => adapter::sum_up(report),
     }
 }
 
@@ -88,5 +89,6 @@ fn fill(row: &mut Row, found: FoundMatrix, columns: &Arc<[&'static Column]>, ori
     row.sketch = found.sketch;
     row.outline = found.outline;
     row.drawn = found.drawn;
+    row.factors = found.factors;
     row.intruders = found.intruders;
 }

@@ -59,10 +59,11 @@ impl FarmsRequest {
                 ("precision", precision_word(settings.precision).to_owned()),
             ],
             cost: Box::new(move |layer| farms::cost(layer, &settings)),
-            measure: Box::new(move |source, layer: &Layer| {
+            measure: Box::new(move |source, layer: &Layer, _| {
                 Ok(FoundMatrix::new(farms::measure(source, layer, &settings)?, layer, Spectra::Dropped))
             }),
             base: None,
+            writes: false,
             beside: Beside::Nothing,
         };
         Matrices::new(opened, filter, method)

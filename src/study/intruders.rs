@@ -60,11 +60,12 @@ impl IntrudersRequest {
                 let pairs = Arc::clone(pairs);
                 Box::new(move |layer| intruders::cost(&pairs, layer, k))
             },
+            writes: false,
             beside: Beside::Intruders(options.clone()),
             base: Some(Arc::clone(pairs)),
             measure: {
                 let (pairs, corrections) = (Arc::clone(pairs), corrections.cloned());
-                Box::new(move |_, layer: &Layer| {
+                Box::new(move |_, layer: &Layer, _| {
                     let PairMeasured { measured, base, intruders, drawn, correction } =
                         measure(&pairs, &layer.name, &options)?;
                     if let (Some(correction), Some(spool)) = (correction, &corrections) {

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting};
+use super::{
+    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting, unmatched,
+};
 use crate::analysis::{Measured, hygiene, resolution};
 use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
 use crate::report::{self, Column, Drawings, Report, Row, Skipped, Totals, Unlisted};
-use crate::solver::{self, Cost, Form, Need, Operand, Precision};
+use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
 const BYTES_AN_ENTRY: u64 = 256;
@@ -20,7 +22,7 @@ const BYTES_AN_ENTRY: u64 = 256;
 const ROW_BYTES: u64 = 2700;
 
 /// Measures one matrix of a source.
-type Measure = dyn Fn(&Catalogue, &Layer) -> Result<FoundMatrix, Error> + Send + Sync;
+type Measure = dyn Fn(&Catalogue, &Layer, &dyn Memo) -> Result<FoundMatrix, Error> + Send + Sync;
 
 /// What one study of this kind brings.
 pub(super) struct Method {
@@ -36,6 +38,8 @@ pub(super) struct Method {
     pub measure: Box<Measure>,
     /// What the numbers depend on beside the matrix: the pairs that it is an update of.
     pub base: Option<Arc<Pairs>>,
+    /// Whether every matrix is written, so that those that are copies of others are done, too.
+    pub writes: bool,
     /// What else the report says.
     pub beside: Beside,
 }
@@ -109,7 +113,10 @@ impl Matrices {
     pub(super) fn new(opened: Opened, filter: &Filter, method: Method) -> Result<Self, Error> {
         let selection = opened.source.select(filter);
         if selection.layers.is_empty() {
-            return Err(nothing_selected(Path::new(&opened.origin.path), &selection));
+            let all = opened.source.select(&Filter::default());
+            let names: Vec<&str> = all.layers.iter().map(|layer| layer.name.as_str()).collect();
+            let path = Path::new(&opened.origin.path);
+            return Err(nothing_selected(path, &selection, &unmatched::hint(filter, &names)));
         }
         let stored = opened.source.tensors().iter();
         let by_name: BTreeMap<&str, &TensorInfo> =
@@ -228,6 +235,9 @@ impl Study for Matrices {
 
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
         let layers = self.layers();
+        if self.method.writes {
+            return vec![None; waiting.len()];
+        }
         let mut copies = checkpoint::tied(self.opened.source.as_ref(), layers);
         if let Some(pairs) = &self.method.base {
             let base = |i: usize| pairs.get(&layers[i].name).ok().map(|pair| pair.base.clone());
@@ -242,11 +252,14 @@ impl Study for Matrices {
         copies
     }
 
-    fn run(&self, task: usize, _: Option<Found>) -> Result<Step, Error> {
+    fn run(&self, task: usize, _: Option<Found>, memo: &dyn Memo) -> Result<Step, Error> {
         let (source, layers) = (self.opened.source.as_ref(), self.layers());
         let found = match layers.get(task) {
-            Some(layer) => Found::Matrix(Box::new((self.method.measure)(source, layer)?)),
-            None => Found::Bytes(vec![hygiene::content(source, &self.tensors[task - layers.len()].1)?]),
+            Some(layer) => Found::Matrix(Box::new((self.method.measure)(source, layer, memo)?)),
+            None => {
+                let tensor = &self.tensors[task - layers.len()].1;
+                Found::Bytes(vec![hygiene::content(source, tensor, memo)?])
+            }
         };
         Ok(Step::Done(found))
     }
@@ -271,6 +284,7 @@ impl FoundMatrix {
             outline: drawn.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
             drawn: Drawings::default(),
             spectrum: spectrum.filter(|_| spectra == Spectra::Kept).map(Box::new),
+            factors: None,
             intruders: None,
         }
     }
@@ -293,14 +307,14 @@ pub(super) fn header(layer: &Layer) -> Row {
     }
 }
 
-fn nothing_selected(path: &Path, selection: &Selection) -> Error {
+fn nothing_selected(path: &Path, selection: &Selection, hint: &str) -> Error {
     let reason = match (selection.filtered, &selection.skipped[..]) {
         (0, []) => "holds no tensor".to_owned(),
         (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
         (0, skipped) => {
             format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
         }
-        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
+        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors{hint}"),
     };
     Error::malformed(path, reason)
 }

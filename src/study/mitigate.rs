@@ -122,7 +122,7 @@ impl Mitigation {
                 factors.put(name, &product)?;
                 tensors.extend(module.stored(name, rank));
             }
-            let shapes = tensors.iter().map(|(name, factor)| (name.clone(), factor.shape)).collect();
+            let shapes = tensors.iter().map(|(name, factor)| (name.clone(), factor.axes())).collect();
             copy.replace(&shapes, &|name| tensors[name].read(&factors))?;
             if !ranks.is_empty() {
                 copy.configure(CONFIG, |fields| set_ranks(fields, &ranks))?;
@@ -146,6 +146,11 @@ struct Factor {
 }
 
 impl Factor {
+    /// Its shape as a file has it.
+    fn axes(&self) -> Vec<u64> {
+        vec![self.shape.0 as u64, self.shape.1 as u64]
+    }
+
     /// Its entries, rounded to its type.
     fn read(&self, products: &Spool) -> Result<Matrix, Error> {
         let missing = || Error::Contract(format!("`{}`: no factors", self.product));

@@ -4,22 +4,29 @@
 //! ([`Study::manifest`], [`Study::costs`]); [`run()`] does its tasks under a memory budget and keeps what they find in a
 //! [`Ledger`]; [`assemble()`] needs no checkpoint.
 
+mod adapter;
 mod advice;
 mod allocation;
 mod assemble;
+mod cache;
+mod canon;
+mod clash;
 mod compare;
+mod extract;
 mod failure;
 mod farms;
 mod intruders;
 mod ledger;
 mod manifest;
 mod matrices;
+mod merge;
 mod mitigate;
 mod rank;
 mod record;
 mod run;
 mod spectrum;
 mod ties;
+mod unmatched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,11 +35,17 @@ use crate::checkpoint::{Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::Error;
 use crate::report::Source;
+use crate::solver::Memo;
 
+pub use adapter::AdapterRequest;
 pub use advice::{AdviceRequest, Advised, Modules, Ranks};
 pub use allocation::{AllocationRequest, Gets, Per, has_range};
 pub use assemble::assemble;
+pub use cache::{CACHE_SIZE, Cache};
+pub use canon::{CanonRequest, check_all_there, write_canonical};
+pub use clash::{ClashRequest, Clashing};
 pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
+pub use extract::{ExtractRequest, Targets, changed_vectors};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
 pub use intruders::IntrudersRequest;
@@ -40,6 +53,7 @@ pub use ledger::{Ledger, Pictures};
 pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
 use matrices::header;
 pub use matrices::{Estimate, Matrices, Spectra};
+pub use merge::{MergeRequest, Merging};
 pub use mitigate::Mitigation;
 pub use rank::RankRequest;
 pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Record};
@@ -66,11 +80,11 @@ pub trait Study: Send + Sync {
     /// For each task that waits, the position of an earlier one that will find the same; it need not be run.
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>>;
 
-    /// Does one task; `before` is what it found when it asked to be run again.
+    /// Does one task, as far as `memo` does not know it; `before` is what it found when it asked to be run again.
     ///
     /// # Errors
     /// When a weight cannot be read or decomposed.
-    fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error>;
+    fn run(&self, task: usize, before: Option<Found>, memo: &dyn Memo) -> Result<Step, Error>;
 }
 
 /// How a task ended.

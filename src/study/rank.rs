@@ -52,11 +52,12 @@ impl RankRequest {
                 ("threshold", threshold.to_string()),
             ],
             cost: Box::new(move |layer| spectrum::cost(layer, precision)),
-            measure: Box::new(move |source, layer: &Layer| {
-                let measured = rank::measure(source, pairs.as_deref(), layer, precision, chosen)?;
+            measure: Box::new(move |source, layer: &Layer, memo| {
+                let measured = rank::measure(source, pairs.as_deref(), layer, precision, chosen, memo)?;
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
+            writes: false,
             beside: Beside::Nothing,
         };
         Matrices::new(opened, filter, method)

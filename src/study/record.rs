@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use crate::analysis::compare::Arrangement;
-use crate::report::{Drawings, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing};
+use crate::report::{
+    Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing, Value,
+};
 use crate::spectrum::Spectrum;
 
 /// What became of one task.
@@ -80,6 +82,8 @@ pub struct FoundMatrix {
     pub drawn: Drawings,
     /// All singular values, where an output needs them.
     pub spectrum: Option<Box<Spectrum>>,
+    /// What the factors of an adapter's update are, where that was asked.
+    pub factors: Option<FactorDetail>,
     /// Which leading directions are intruders, where that was asked.
     pub intruders: Option<Box<Intruders>>,
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Failure, Ledger, Pictures, Record, Step, Study, Waiting};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
+use crate::solver::Memo;
 
 /// What the caller is told while a study runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,7 +22,7 @@ pub enum Event<'a> {
     Waiting,
 }
 
-/// Does all tasks of `study`.
+/// Does all tasks of `study`; `memo` has what earlier runs found.
 ///
 /// `watch` is told what happens; when it breaks, the call returns at once.
 ///
@@ -30,14 +31,14 @@ pub enum Event<'a> {
 pub fn run(
     study: &Arc<dyn Study>,
     limits: Limits,
-    pictures: Pictures,
+    (memo, pictures): (&Arc<dyn Memo>, Pictures),
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Ledger, Error> {
     let mut ledger = Ledger::new(pictures);
     let first = |(task, cost)| Waiting { task, cost, before: None };
     let mut waiting: Vec<Waiting> = study.costs().into_iter().enumerate().map(first).collect();
     while !waiting.is_empty() {
-        waiting = round(study, waiting, limits, &mut ledger, watch)?;
+        waiting = round(study, waiting, (limits, memo), &mut ledger, watch)?;
     }
     Ok(ledger)
 }
@@ -46,7 +47,7 @@ pub fn run(
 fn round(
     study: &Arc<dyn Study>,
     waiting: Vec<Waiting>,
-    limits: Limits,
+    (limits, memo): (Limits, &Arc<dyn Memo>),
     ledger: &mut Ledger,
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Waiting>, Error> {
@@ -63,9 +64,10 @@ fn round(
     let (waiting, originals) = (Arc::new(waiting), Arc::new(originals));
     let work: Arc<dyn Fn(usize) -> Result<Step, Error> + Send + Sync> = {
         let (study, waiting, originals) = (Arc::clone(study), Arc::clone(&waiting), Arc::clone(&originals));
+        let memo = Arc::clone(memo);
         Arc::new(move |i| {
             let Waiting { task, before, .. } = &waiting[originals[i]];
-            study.run(*task, before.clone())
+            study.run(*task, before.clone(), memo.as_ref())
         })
     };
     if watch(Event::Round(&jobs)).is_break() {
@@ -113,10 +115,15 @@ mod tests {
 
     use super::*;
     use crate::report::SkippedContent;
+    use crate::solver::NoMemo;
     use crate::study::{Found, Manifest};
 
     /// Tasks that each say a word; those of two steps first its length.
     struct Words(Vec<&'static str>, Mutex<Vec<String>>);
+
+    fn none() -> Arc<dyn Memo> {
+        Arc::new(NoMemo)
+    }
 
     fn found(text: &str) -> Found {
         Found::Bytes(vec![Some(SkippedContent { blake3: text.to_owned(), nonfinite_count: None })])
@@ -140,7 +147,7 @@ mod tests {
             crate::study::ties::copies(waiting.iter().map(second))
         }
 
-        fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error> {
+        fn run(&self, task: usize, before: Option<Found>, _: &dyn Memo) -> Result<Step, Error> {
             let word = self.0[task];
             self.1.lock().expect("no test panics with it").push(word.to_owned());
             match (word, before) {
@@ -164,8 +171,9 @@ mod tests {
             ControlFlow::Continue(())
         };
         let limits = Limits { threads: 2, memory: 10, granted: u64::MAX };
-        let records =
-            run(&study, limits, Pictures::Kept, &mut watch).expect("not interrupted").into_records();
+        let records = run(&study, limits, (&none(), Pictures::Kept), &mut watch)
+            .expect("not interrupted")
+            .into_records();
         assert_eq!(rounds, [5, 2]);
         assert_eq!(records.iter().map(|record| record.task).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(records[0].result, Ok(found("ab")));
@@ -183,6 +191,9 @@ mod tests {
         let study: Arc<dyn Study> = Arc::new(Words(vec!["once"], Mutex::default()));
         let mut watch = |_: Event<'_>| ControlFlow::Break(());
         let limits = Limits { threads: 1, memory: 1, granted: u64::MAX };
-        assert!(matches!(run(&study, limits, Pictures::Kept, &mut watch), Err(Error::Interrupted)));
+        assert!(matches!(
+            run(&study, limits, (&none(), Pictures::Kept), &mut watch),
+            Err(Error::Interrupted)
+        ));
     }
 }

@@ -123,16 +123,17 @@ impl SpectrumRequest {
                 },
                 Measures::Values(_, precision) => spectrum::cost(layer, precision),
             }),
-            measure: Box::new(move |source, layer: &Layer| {
+            measure: Box::new(move |source, layer: &Layer, memo| {
                 let measured = match measures {
-                    Measures::Bytes => hygiene::measure(source, layer)?,
+                    Measures::Bytes => hygiene::measure(source, layer, memo)?,
                     Measures::Values(names, precision) => {
-                        spectrum::measure(source, layer, precision, names.metrics())?
+                        spectrum::measure(source, layer, precision, names.metrics(), memo)?
                     }
                 };
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
+            writes: false,
             beside: match measures {
                 Measures::Values(Names::Weightwatcher, _) => Beside::Labels,
                 Measures::Values(Names::Svdkit, _) | Measures::Bytes => Beside::Nothing,

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::expr::{Expr, Runs, Side};
 use super::given::Given;
 use super::scratch::Scratch;
+use super::stored_factors::StoredFactors;
 use super::tensors::Tensors;
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
@@ -241,6 +242,15 @@ impl Catalogue {
     pub fn factors(&self, layer: &Layer) -> Result<LowRank, Error> {
         let weight = self.weight(layer)?;
         weight.expr.factors(&self.room).map_err(|error| weight.named(error))
+    }
+
+    /// The factors of an update as they are stored, without scale and base; none where it is not a product of two.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn stored_factors(&self, layer: &Layer) -> Result<Option<StoredFactors>, Error> {
+        let weight = self.weight(layer)?;
+        weight.expr.stored_factors(&self.room).map_err(|error| weight.named(error))
     }
 
     /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.

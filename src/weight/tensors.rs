@@ -12,7 +12,7 @@ use crate::format::{Layout, Parts, Quantization, SCATTERED};
 use crate::layer::{self, Filter, Folding, Folds, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
-use crate::store::{Location, StoredFile, unreadable, zeros};
+use crate::store::{Location, Stamp, StoredFile, unreadable, zeros};
 
 /// Columns of a matrix are read run by run where they are fewer than one in so many.
 const SPARSE: usize = 4;
@@ -99,6 +99,11 @@ impl Tensors {
     /// The files that hold them, in reading order.
     pub fn files(&self) -> Vec<SourceFile> {
         self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.length() }).collect()
+    }
+
+    /// The file at `index`, told from every other one, and from itself after a change.
+    pub(super) fn stamp(&self, index: usize) -> Option<Stamp> {
+        self.files.get(index)?.stamp()
     }
 
     /// Notes on the choice of files.

@@ -11,7 +11,7 @@ use svdkit::layer::{Filter, Layer};
 use svdkit::metric::METRICS;
 use svdkit::pair::Pair;
 use svdkit::report::{Flag, Measurements};
-use svdkit::solver::{Precision, singular_values};
+use svdkit::solver::{NoMemo, Precision, singular_values};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
@@ -32,7 +32,7 @@ fn layers(source: &Catalogue) -> Vec<Arc<Layer>> {
 
 /// The singular values of a layer, by the route it takes and once more from its rows, read in three parts.
 fn spectra(source: &Catalogue, layer: &Layer) -> [Vec<f64>; 2] {
-    let found = measure(source, layer, Precision::Exact, METRICS).unwrap();
+    let found = measure(source, layer, Precision::Exact, METRICS, &NoMemo).unwrap();
     let cuts = [0, layer.rows / 3, layer.rows * 2 / 3, layer.rows];
     let parts = cuts.windows(2).map(|cut| source.read(layer, cut[0]..cut[1]).unwrap().to_f64());
     let entries: Vec<f64> = parts.flatten().collect();
@@ -112,14 +112,15 @@ fn base_and_update_have_the_spectrum_of_the_weight_that_peft_merged() {
             let Some(row) = rows.get(&format!("{}.weight", tuned_layer.name)) else { continue };
             seen += 1;
             let what = format!("{name} {}", tuned_layer.name);
-            let whole = measure(&merged, tuned_layer, Precision::Exact, METRICS).unwrap();
+            let whole = measure(&merged, tuned_layer, Precision::Exact, METRICS, &NoMemo).unwrap();
             close(whole.spectrum.unwrap().values(), &numbers(&row["sigma"]), 1e-9, &what);
-            let change = measure(&delta, delta_layer, Precision::Exact, METRICS).unwrap().values;
+            let change = measure(&delta, delta_layer, Precision::Exact, METRICS, &NoMemo).unwrap().values;
             let weight = measure(
                 base.as_ref(),
                 &pairs.get(&delta_layer.name).unwrap().base,
                 Precision::Exact,
                 METRICS,
+                &NoMemo,
             );
             let weight = weight.unwrap().values;
             let number = |values: &Measurements, key| values.get(key).unwrap().number().unwrap();

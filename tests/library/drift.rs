@@ -12,7 +12,7 @@ use svdkit::layer::Layer;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::METRICS;
 use svdkit::report::{Flag, MissingReason, Standing, Value};
-use svdkit::solver::{Precision, all_vectors};
+use svdkit::solver::{NoMemo, Precision, all_vectors};
 
 /// Entries, row-major.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ fn compared(base: &Dense, tuned: &Dense, settings: &Settings) -> TunedMeasured {
     };
     let (layers, sources) = ([base.layer(), tuned.layer()], [base.checkpoint(), tuned.checkpoint()]);
     let side = |i: usize| PairSide::Weight(Weight { source: &sources[i], layer: &layers[i] });
-    measure(Some(side(0)), &[Some((side(1), standing))], settings).unwrap().tuned.remove(0).unwrap()
+    measure(Some(side(0)), &[Some((side(1), standing))], settings, &NoMemo).unwrap().tuned.remove(0).unwrap()
 }
 
 fn drift(tuned: &TunedMeasured, key: &str) -> Value {

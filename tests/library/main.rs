@@ -14,6 +14,7 @@ mod farms;
 mod findings;
 mod glossary;
 mod intruders;
+mod known;
 mod laws;
 mod malformed;
 mod malformed_adapters;

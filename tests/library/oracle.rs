@@ -12,7 +12,7 @@ use svdkit::layer::{Filter, Layer, select};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{METRICS, Metric, RANKS, Subject, WEIGHTWATCHER, energy_shares};
 use svdkit::report::Measurements;
-use svdkit::solver::{Entries, Precision, singular_values};
+use svdkit::solver::{Entries, NoMemo, Precision, singular_values};
 
 /// Columns that only arithmetic separates from the peer's; the others depend on the choice of a tail.
 const EXACT: [&str; 13] = [
@@ -79,13 +79,13 @@ fn check_bundled(precision: Precision) {
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let layer = selection.layers.iter().find(|layer| layer.name == name).unwrap();
-        let peer = measure(source.as_ref(), layer, precision, WEIGHTWATCHER).unwrap().values;
+        let peer = measure(source.as_ref(), layer, precision, WEIGHTWATCHER, &NoMemo).unwrap().values;
         for (key, expected) in row.as_object().unwrap().iter().filter(|(_, value)| value.is_number()) {
             if precision == Precision::Exact || !SMALLEST.contains(&key.as_str()) {
                 worst.see(name, key, number(&peer, key), expected.as_f64().unwrap());
             }
         }
-        let ours = measure(source.as_ref(), layer, precision, METRICS).unwrap().values;
+        let ours = measure(source.as_ref(), layer, precision, METRICS, &NoMemo).unwrap().values;
         let pairs = [
             ("alpha", "alpha"),
             ("xmin", "xmin"),

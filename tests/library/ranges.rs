@@ -12,7 +12,7 @@ use svdkit::layer::Layer;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{METRICS, RANKS, StartRule, chosen};
 use svdkit::report::{Column, Measurements, Standing, Value};
-use svdkit::solver::Precision;
+use svdkit::solver::{NoMemo, Precision};
 
 /// A checkpoint of one f64 matrix.
 fn memory((rows, cols): (usize, usize), entries: &[f64]) -> (Catalogue, Layer) {
@@ -199,12 +199,13 @@ fn the_metrics_of_a_matrix_lie_in_their_ranges() {
             };
             for precision in [Precision::Fast, Precision::Exact] {
                 for metrics in [METRICS, RANKS] {
-                    let found = spectrum::measure(&source, &layer, precision, metrics).unwrap();
+                    let found = spectrum::measure(&source, &layer, precision, metrics, &NoMemo).unwrap();
                     check(shape, &found.values, &what, &mut seen);
                 }
                 let evaluate = |subject: &svdkit::metric::Subject<'_>| subject.evaluate_chosen(chosen);
                 let rounded = svdkit::metric::Rounded::Itself;
-                let found = spectrum::measure_with(&source, &layer, precision, rounded, &evaluate).unwrap();
+                let found =
+                    spectrum::measure_with(&source, &layer, precision, rounded, &evaluate, &NoMemo).unwrap();
                 check(shape, &found.values, &what, &mut seen);
             }
             let found = farms::measure(&source, &layer, &settings).unwrap();
@@ -235,8 +236,12 @@ fn the_numbers_of_a_pair_lie_in_their_ranges() {
                         preserve,
                         top: TOP,
                     };
-                    let found =
-                        measure(Some(side(&base)), &[Some((side(&other), Standing::Measured))], &settings);
+                    let found = measure(
+                        Some(side(&base)),
+                        &[Some((side(&other), Standing::Measured))],
+                        &settings,
+                        &NoMemo,
+                    );
                     let found = found.unwrap().tuned.remove(0).unwrap();
                     let columns = drifts_of(Vectors::All).map(|drift| &drift.column);
                     let values: Vec<(&'static Column, Value)> = columns.zip(found.drifts.unwrap()).collect();

@@ -288,15 +288,13 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     (text(), outcome(), any::<[u64; 5]>(), prop::collection::vec(offender, 0..3), prop::option::of(text()))
         .prop_map(|(rule, outcome, [broken, missing, inconclusive, accepted, hidden], offenders, worst)| {
             Verdict {
+                key: if hidden % 3 == 0 { rule.clone() } else { String::new() },
                 rule,
                 severity: if hidden % 2 == 0 { Severity::Error } else { Severity::Warn },
                 outcome,
                 broken,
                 missing,
-                missing_reasons: [("no_tail".to_owned(), missing)]
-                    .into_iter()
-                    .filter(|(_, n)| *n > 0)
-                    .collect(),
+                missing_reasons: (missing > 0).then(|| ("no_tail".to_owned(), missing)).into_iter().collect(),
                 inconclusive,
                 accepted,
                 hidden,

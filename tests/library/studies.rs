@@ -12,7 +12,7 @@ use svdkit::engine::Limits;
 use svdkit::layer::Filter;
 use svdkit::metric::StartRule;
 use svdkit::report::{Report, Source, Value};
-use svdkit::solver::Precision;
+use svdkit::solver::{Memo, NoMemo, Precision};
 use svdkit::study::{
     CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened, Pictures,
     RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
@@ -35,7 +35,8 @@ fn opened(name: &str) -> Opened {
 
 fn records(study: &Arc<dyn Study>) -> Vec<Record> {
     let limits = Limits { threads: 2, memory: 1 << 30, granted: u64::MAX };
-    run(study, limits, Pictures::Kept, &mut |_| ControlFlow::Continue(())).unwrap().into_records()
+    let memo: Arc<dyn Memo> = Arc::new(NoMemo);
+    run(study, limits, (&memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap().into_records()
 }
 
 /// What is written of a report, and the numbers that JSON does not tell apart.

@@ -5,10 +5,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::harness::program;
 
 const CHARLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm");
 const COMMIT: &str = "7ae557604adf67be50417f59c2c2f167def9a775";
@@ -42,8 +44,8 @@ impl Cache {
     }
 
     fn svdkit(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-        command.args(arguments).current_dir(&self.home).env_clear().env("HF_HOME", self.home.path());
+        let mut command = program();
+        command.args(arguments).current_dir(&self.home).env("HF_HOME", self.home.path());
         command.output().unwrap()
     }
 
@@ -148,12 +150,8 @@ fn what_was_not_downloaded_comes_with_the_command_that_fetches_it() {
     cache.check_refused("tiny/charlm@7ae5", "begins several commits");
     cache.check_refused("tiny/charlm@v1", "holds no model");
     cache.check_refused("hf://tiny/charlm@../../x", "is not an address of a model");
-    let elsewhere = Command::new(env!("CARGO_BIN_EXE_svdkit"))
-        .args(["spectrum", "tiny/charlm"])
-        .env_clear()
-        .env("HF_HUB_CACHE", "/nowhere")
-        .output()
-        .unwrap();
+    let elsewhere =
+        program().args(["spectrum", "tiny/charlm"]).env("HF_HUB_CACHE", "/nowhere").output().unwrap();
     let said = String::from_utf8_lossy(&elsewhere.stderr);
     assert!(said.contains("cache, /nowhere; fetch it with `hf download tiny/charlm`"), "{said}");
 }

@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value as Json, json};
 use svdkit::error::is_hidden;
+
+use super::harness::program;
 
 /// What names are made of here.
 const HOSTILE: &[&str] = &[
@@ -67,7 +69,7 @@ fn model(folder: &Path, seed: f32) -> PathBuf {
 }
 
 fn svdkit(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    let mut command = program();
     command.current_dir(folder).env("HF_HOME", folder).args(arguments).output().unwrap()
 }
 

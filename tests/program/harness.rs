@@ -12,15 +12,21 @@ pub(crate) const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/cha
 /// A tensor to be written: name, type, shape, bytes.
 pub(crate) type Stored = (String, &'static str, Vec<usize>, Vec<u8>);
 
-/// Runs the program without an environment.
+/// The program without an environment, and without the cache of whoever runs the tests.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    command.env_clear().env("CI", "true");
+    command
+}
+
+/// Runs the program.
 pub(crate) fn svdkit(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap()
+    program().args(arguments).output().unwrap()
 }
 
 /// The same in `folder`.
 pub(crate) fn svdkit_in(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(folder).env_clear().output().unwrap()
+    program().args(arguments).current_dir(folder).output().unwrap()
 }
 
 /// What it prints where all goes well.

@@ -8,13 +8,15 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use super::harness::program;
 
 const CHARLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm");
 /// Where the other models lie.
@@ -185,8 +187,8 @@ fn answer(mut stream: &TcpStream, manner: Manner, sent: &AtomicU64, requests: &A
 }
 
 fn svdkit(server: &Server, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).env_clear().env("HF_ENDPOINT", &server.endpoint).env("HF_HOME", "/nowhere");
+    let mut command = program();
+    command.args(arguments).env("HF_ENDPOINT", &server.endpoint).env("HF_HOME", "/nowhere");
     command.envs(variables.iter().copied()).output().unwrap()
 }
 

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
+
+use super::harness::program;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
 
 fn svdkit(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(FIXTURES).env_clear().output().unwrap()
+    let mut command = program();
+    command.args(arguments).current_dir(FIXTURES).output().unwrap()
 }
 
 fn inspect(model: &str, options: &[&str]) -> Value {

@@ -5,14 +5,16 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
+
+use super::harness::program;
 
 fn charlm(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/charlm").join(name)
 }
 
 fn svdkit(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).current_dir(folder).args(arguments).output().unwrap()
+    program().current_dir(folder).args(arguments).output().unwrap()
 }
 
 /// What `--mitigate` copies of `tuned`, and what it says.

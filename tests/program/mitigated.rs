@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value as Json;
 use svdkit::checkpoint;
 use svdkit::layer::Filter;
+
+use super::harness::program;
 
 fn charlm(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/charlm").join(name)
 }
 
 fn intruders(tuned: &Path, options: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    let mut command = program();
     command.arg("intruders").arg(charlm("base")).arg(tuned).args(["--format", "json"]).args(options);
     command.output().unwrap()
 }

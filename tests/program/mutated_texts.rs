@@ -8,12 +8,14 @@ mod damage;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use svdkit::error::is_hidden;
 
 use damage::{Random, damage, setting};
+
+use super::harness::program;
 
 /// Cases of an ordinary test run.
 const CASES: u64 = 1_000;
@@ -58,7 +60,7 @@ fn sound(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
 /// Runs the program, whose output goes through files so that a full pipe cannot stop it.
 fn svdkit(words: &[&str], folder: &Path) -> (ExitStatus, String, String) {
     let [out, err] = ["stdout", "stderr"].map(|name| folder.join(name));
-    let mut child = Command::new(env!("CARGO_BIN_EXE_svdkit"))
+    let mut child = program()
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(words)
         .stdout(fs::File::create(&out).expect("created"))

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
+
+use super::harness::program;
 
 const CHARLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm");
 
 fn svdkit(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-    command.args(arguments).current_dir(folder).env_clear().env("HF_HUB_CACHE", folder.join("hub"));
+    let mut command = program();
+    command.args(arguments).current_dir(folder).env("HF_HUB_CACHE", folder.join("hub"));
     command.output().unwrap()
 }
 
@@ -158,7 +160,7 @@ fn stdout_is_an_output_like_others() {
     let folder = workplace();
     let run = |arguments: &[&str], name: &str| {
         let file = fs::File::options().append(true).create(true).open(folder.path().join(name)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+        let mut command = program();
         let output = command.args(arguments).current_dir(folder.path()).stdout(file).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).unwrap()
@@ -220,7 +222,7 @@ fn an_output_that_fails_takes_no_other_with_it() {
     let output = svdkit(folder.path(), &["inspect", "base", "-o", "json=/dev/full"]);
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), false));
     // stdout fails, the files come.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    let mut command = program();
     let stdout = fs::File::options().write(true).open("/dev/full").unwrap();
     command.args(["spectrum", "base", "-q", "-o", "good.csv"]).current_dir(folder.path()).stdout(stdout);
     let output = command.output().unwrap();

@@ -1,12 +1,14 @@
 //! Parquet says what the CSV says, with types; a build without it says so before it works.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
+
+use super::harness::program;
 
 const BASE: &str = "fixtures/charlm/base";
 
 fn svdkit(arguments: &[&str], folder: &Path, outputs: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    let mut command = program();
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
     for output in outputs {
         command.arg("-o").arg(folder.join(output));

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use super::harness::program;
+
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 const LORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/lora-r4");
 
@@ -35,7 +37,7 @@ fn many(folder: &Path) -> PathBuf {
 fn unread(arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).stdout(writer).output().unwrap()
+    program().args(arguments).stdout(writer).output().unwrap()
 }
 
 fn check(arguments: &[&str], code: i32, stderr: &str) {
@@ -127,7 +129,7 @@ fn a_pipe_of_an_option_whose_reader_leaves_is_an_error_and_the_rest_is_written()
             move || drop(File::open(pipe).unwrap())
         });
         let [option, format] = option;
-        let output = Command::new(env!("CARGO_BIN_EXE_svdkit"))
+        let output = program()
             .args(["spectrum", model.to_str().unwrap(), "-q", "--format", "csv"])
             .args([option, &format!("{format}{pipe}"), "-o", &beside])
             .output()
@@ -148,10 +150,8 @@ fn a_pipe_that_nobody_reads_is_not_waited_for_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let output = Command::new(env!("CARGO_BIN_EXE_svdkit"))
-        .args(["spectrum", BASE, "-q", "-o", &format!("json={}", pipe.display())])
-        .output()
-        .unwrap();
+    let output =
+        program().args(["spectrum", BASE, "-q", "-o", &format!("json={}", pipe.display())]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("nobody reads this pipe; start its reader first"), "{said}");

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::{Value, json};
 use svdkit::matrix::bf16_bytes;
+
+use super::harness::program;
 
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 const FULL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
 
 fn svdkit(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_svdkit")).arg("rank").args(arguments).env_clear().output().unwrap()
+    program().arg("rank").args(arguments).output().unwrap()
 }
 
 fn stdout(arguments: &[&str]) -> String {

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::harness::svdkit_in;
+
+use super::harness::program;
 
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 
@@ -78,8 +79,8 @@ fn settings_from_above_are_named_and_end_where_the_work_of_others_begins() {
     assert_eq!(told(&inner, &["--no-config"]), "");
     assert_eq!(told(folder.path(), &[]), "");
     let from = |home: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
-        command.args(["config", "--format", "json"]).current_dir(&inner).env_clear().env("HOME", home);
+        let mut command = program();
+        command.args(["config", "--format", "json"]).current_dir(&inner).env("HOME", home);
         let lines: Vec<Value> = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
         lines.iter().find(|line| line["setting"] == "jobs").unwrap()["from"].as_str().unwrap().to_owned()
     };

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::harness::program;
+
 const CHARLM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm");
 /// What is waited for comes much sooner, or never.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -26,7 +28,7 @@ fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>)
 }
 
 fn svdkit(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_svdkit"));
+    let mut command = program();
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).stderr(Stdio::piped());
     command
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
+use super::harness::program;
+
 fn svdkit(arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_svdkit")).args(arguments).env_clear().output().unwrap();
+    let output = program().args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

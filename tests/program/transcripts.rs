@@ -3,6 +3,7 @@
 #[test]
 fn the_program_prints_what_the_transcripts_say() {
     trycmd::TestCases::new()
+        .env("CI", "true")
         .case("tests/cli/*.toml")
         .case("README.md")
         .case("docs/*.md")

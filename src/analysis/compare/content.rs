@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, MissingReason, Places};
-use crate::solver::{Entries, Pair};
+use crate::solver::{Entries, Memo, Pair, note, seen};
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// How much of a matrix is in memory at once.
@@ -19,11 +19,23 @@ pub struct Content {
 }
 
 impl Content {
-    /// Reads a matrix once, in blocks of rows; of a product, its factors.
+    /// Reads a matrix once, in blocks of rows, unless `memo` knows it; of a product, its factors.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn of(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
+    pub fn of(source: &Catalogue, layer: &Layer, memo: &dyn Memo) -> Result<Self, Error> {
+        // A row that is too long to be read at once has no sums here, but where it is decomposed.
+        let is_whole = layer.cols.saturating_mul(layer.read_as.size()) <= BLOCK;
+        let place = if is_whole { source.place(layer) } else { None };
+        if let Some((identity, entries)) = place.as_ref().and_then(|place| seen(memo, place)) {
+            return Ok(Self { identity, entries });
+        }
+        let content = Self::of_now(source, layer)?;
+        note(memo, place.as_ref(), || source.place(layer), (&content.identity, &content.entries));
+        Ok(content)
+    }
+
+    fn of_now(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         if let Some(pair) = Pair::of(source, layer)? {
             return Ok(Self { identity: pair.identity(), entries: pair.entries()? });
         }
@@ -43,6 +55,11 @@ impl Content {
     /// When they cannot be read.
     pub fn of_numbers(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         Self::read(source, layer, Entries::of_numbers())
+    }
+
+    /// What its entries say.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
     }
 
     fn read(source: &Catalogue, layer: &Layer, mut entries: Entries) -> Result<Self, Error> {
@@ -67,11 +84,6 @@ impl Content {
             entries.end_row(zero);
         }
         Ok(Self { identity: fingerprint.finish(), entries })
-    }
-
-    /// How many entries are NaN or infinite.
-    pub fn nonfinite_count(&self) -> u64 {
-        self.entries.nonfinite_count() as u64
     }
 
     /// The metrics that need no decomposition; the others are missing for that reason.

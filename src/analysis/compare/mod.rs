@@ -21,7 +21,7 @@ use crate::matrix::Dtype;
 use crate::metric::{Metric, Subject};
 use crate::report::{Flag, Measurements, MissingReason, Places, Resolution, Standing, Value};
 use crate::solver::unit::Rescaled;
-use crate::solver::{self, Cost, Form, Need, Operand, Precision, Sought, Triplets};
+use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision, Sought, Triplets};
 use crate::spectrum::Spectrum;
 use crate::weight::Catalogue;
 
@@ -197,6 +197,7 @@ pub fn measure(
     base: Option<PairSide<'_>>,
     tuned: &[Option<(PairSide<'_>, Standing)>],
     settings: &Settings,
+    memo: &dyn Memo,
 ) -> Result<PairOutcome, Error> {
     let compared = |standing| matches!(standing, Standing::Measured | Standing::Reshaped);
     let needed = tuned.iter().flatten().any(|(_, standing)| compared(*standing));
@@ -208,14 +209,14 @@ pub fn measure(
     };
     let mut paired = tuned.iter().flatten().map(|(side, standing)| vectors(side, *standing));
     let of_base = if paired.any(|of| of != Vectors::None) { settings.vectors } else { Vectors::None };
-    let found = base.filter(|_| needed).map(|side| found(side, of_base, settings)).transpose()?;
+    let found = base.filter(|_| needed).map(|side| found(side, of_base, settings, memo)).transpose()?;
     let mut outcome = PairOutcome { base: found, tuned: vec![] };
     for side in tuned {
         let Some((side, standing)) = *side else {
             outcome.tuned.push(None);
             continue;
         };
-        let mut found = self::found(side, vectors(&side, standing), settings)?;
+        let mut found = self::found(side, vectors(&side, standing), settings, memo)?;
         let drifts = match (base, &outcome.base, side, standing) {
             (Some(PairSide::Weight(weight)), Some(base), PairSide::Weight(tuned), Standing::Measured) => {
                 Some(drifts((weight, base), (tuned, &mut found), settings)?)
@@ -244,7 +245,12 @@ pub fn measure(
     Ok(outcome)
 }
 
-fn found(side: PairSide<'_>, vectors: Vectors, settings: &Settings) -> Result<SideMeasured, Error> {
+fn found(
+    side: PairSide<'_>,
+    vectors: Vectors,
+    settings: &Settings,
+    memo: &dyn Memo,
+) -> Result<SideMeasured, Error> {
     Ok(match side {
         PairSide::Saved(values) => SideMeasured {
             values: values.clone(),
@@ -258,7 +264,7 @@ fn found(side: PairSide<'_>, vectors: Vectors, settings: &Settings) -> Result<Si
             let Weight { source, layer } = weight;
             let (precision, metrics) = (settings.precision, settings.metrics);
             let (measured, triplets) = match vectors {
-                Vectors::None => (spectrum::measure(source, layer, precision, metrics)?, None),
+                Vectors::None => (spectrum::measure(source, layer, precision, metrics, memo)?, None),
                 Vectors::Leading | Vectors::All => {
                     let (k, tolerance) = (settings.top, subspaces::TOLERANCE);
                     let sought = Sought { k, tolerance, all: vectors == Vectors::All };
@@ -312,6 +318,9 @@ pub fn drifts_of(vectors: Vectors) -> impl Iterator<Item = &'static Drift> {
     DRIFTS.iter().chain(leading).chain(all)
 }
 
+/// What a pair takes beside its decompositions, as measured on small ones: gains, distances, all metrics three times.
+const BESIDE: f64 = 1e8;
+
 /// The largest cost of measuring each of `tuned` and its change from `base`.
 pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Settings) -> Cost {
     let weight = |side| if let PairSide::Weight(weight) = side { Some(weight) } else { None };
@@ -319,11 +328,11 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
     let tuned: Vec<Weight<'_>> = tuned.iter().copied().filter_map(weight).collect();
     let form = |of: &Weight<'_>| Form::of(of.layer, settings.precision).kept();
     let side = |side: &Weight<'_>| {
-        let (form, leading) = (form(side), Need::Leading(settings.top));
+        let form = form(side);
         let values = solver::cost(&form, Need::Values);
         match settings.vectors {
             Vectors::Leading | Vectors::All if base.is_some() && !tuned.is_empty() => Cost {
-                flops: values.flops + solver::cost(&form, leading).flops,
+                flops: values.flops + solver::leading_flops(&form, settings.top),
                 bytes: solver::cost(&form, Need::Cosines(settings.top)).bytes,
             },
             _ => values,
@@ -337,6 +346,9 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
         bytes: sum.bytes.max(one.bytes),
     });
     let pair = base.filter(|_| !tuned.is_empty());
+    if pair.is_some() {
+        cost.flops += BESIDE * tuned.len() as f64;
+    }
     if let Some(base @ Weight { layer, .. }) = pair.filter(|_| settings.vectors == Vectors::All) {
         let (short, long) = (layer.rows.min(layer.cols) as f64, layer.rows.max(layer.cols) as f64);
         let whole = Form { operand: Operand::Whole, ..form(&base) };

@@ -160,9 +160,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let shown = shown(&report.columns, &names, wanted);
     let shown = run::judged_first(&report, &shown);
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
-    let look = TableStyle { unchanged, ..common.look(&shown, &report.columns) };
-    let status = run::deliver_as(&report, &look, &mut outputs, &|look, out| {
-        render::write(&report, common.format.into(), look, out)
+    let style = TableStyle { unchanged, ..common.table_style(&shown, &report.columns) };
+    let status = run::deliver_as(&report, &style, &mut outputs, &|style, out| {
+        render::write(&report, common.format.into(), style, out)
     })?;
     if run::is_rows_alone(common) {
         run::tell_remarks(&report, common);
@@ -278,7 +278,7 @@ fn shown(
         let there = |key: &&str| columns.iter().map(|column| column.key).find(|known| known == key);
         return wanted.iter().filter_map(there).collect();
     }
-    // As many of each as the line has room for.
+    // Of each as many as a page has room for. A metric's sides stand beside each other.
     let each = match names.len() {
         ..=2 => 3,
         3 => 2,
@@ -286,7 +286,7 @@ fn shown(
     };
     let is_there = |key: &&&str| columns.iter().any(|column| column.means().metric.key == **key);
     let of_each: Vec<&str> = of_each.iter().filter(is_there).take(each).copied().collect();
-    let sides = names.iter().flat_map(|name| of_each.iter().map(move |key| (name.as_str(), *key)));
+    let sides = of_each.iter().flat_map(|key| names.iter().map(move |name| (name.as_str(), *key)));
     let there = |(side, metric)| {
         let is = |column: &&&'static Column| {
             let key = column.means();

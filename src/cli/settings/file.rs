@@ -33,6 +33,8 @@ pub(in crate::cli) struct SettingsFile {
     pub jobs: Option<NonZeroUsize>,
     /// As `--memory`.
     pub memory: Option<u64>,
+    /// Not so: as `--no-cache`.
+    pub cache: Option<bool>,
     /// As `--allow-missing`, for every rule that does not say it itself.
     pub allow_missing: Option<MissingPolicy>,
     /// The rules, in order.
@@ -85,6 +87,7 @@ struct Top {
     color: Option<When>,
     jobs: Option<NonZeroUsize>,
     memory: Option<Size>,
+    cache: Option<bool>,
     #[serde(default)]
     gate: GateTable,
     #[serde(default)]
@@ -285,6 +288,7 @@ impl SettingsFile {
             color: top.color,
             jobs: top.jobs,
             memory: top.memory.map(|size| size.0),
+            cache: top.cache,
             allow_missing: top.gate.allow_missing.map(|missing| missing.0),
             rules: top.gate.rule.into_iter().map(rule).collect(),
             accepted: top.gate.accept.into_iter().map(accepted).collect::<Result<_, Error>>()?,

@@ -65,6 +65,13 @@ pub(super) struct Shared {
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Resources")]
     pub memory: Option<u64>,
 
+    /// Keep what is found in DIR, and take from there what is known [default: see `svdkit cache`]
+    #[arg(long, value_name = "DIR", help_heading = "Resources")]
+    pub cache: Option<PathBuf>,
+    /// Neither keep what is found for later runs nor take what earlier ones kept
+    #[arg(long, help_heading = "Resources", conflicts_with = "cache")]
+    pub no_cache: bool,
+
     /// Settings and rules from FILE [default: the nearest `svdkit.toml`, from the working directory upward]
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
@@ -157,6 +164,7 @@ impl Shared {
             shared.color = shared.color.or(file.color);
             shared.jobs = shared.jobs.or(file.jobs);
             shared.memory = shared.memory.or(file.memory);
+            shared.no_cache |= shared.cache.is_none() && file.cache == Some(false);
         }
         Ok(shared)
     }

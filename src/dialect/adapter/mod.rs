@@ -7,12 +7,14 @@ mod config;
 mod config_by_component;
 mod experts;
 mod factor;
+mod factor_names;
 mod lycoris;
 mod module;
 mod modules;
 mod names;
 mod thin_pairs;
 mod unread;
+mod vectors;
 mod whole_weights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +30,10 @@ use crate::store::Location;
 use crate::weight::{Along, Beyond, Catalogue, Decompose, Expr, Holds, LeftOut, Tensors, Weight};
 use config::AdapterConfig;
 use config_by_component::ConfigByComponent;
+pub(crate) use factor_names::{FactorNames, factor_names};
 use module::{Draft, Setting};
 use names::TensorRole;
+pub(crate) use vectors::{VectorUpdate, vector_update};
 use whole_weights::{Baseless, WHOLE, whole_weights};
 
 /// The name that reports give adapters, whatever file holds them.

@@ -9,6 +9,7 @@ use crate::analysis::compare::{Content, Vocabulary, equal};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::report::{Numbers, Places, Resolution, Standing};
+use crate::solver::Memo;
 use crate::study::{FoundPair, FoundSide};
 
 /// Reads the bytes of a row, as far as they decide whether it changed or are all that is asked.
@@ -19,6 +20,7 @@ pub(super) fn compare_bytes(
     sides: &Sides,
     task: &MatrixTask,
     (depth, vocabulary): (Depth, &Vocabulary),
+    memo: &dyn Memo,
 ) -> Result<FoundPair, Error> {
     let layers = std::iter::once(task.base.as_ref()).chain(task.tuned.iter().map(Option::as_ref));
     for (side, layer) in sides.all().zip(layers.clone()) {
@@ -33,7 +35,7 @@ pub(super) fn compare_bytes(
     if let Some(layer) =
         task.base.as_ref().filter(|_| depth == Depth::Bytes || (undecided && base.blake3.is_none()))
     {
-        base.read(&sides.base, layer, vocabulary)?;
+        base.read(&sides.base, layer, vocabulary, memo)?;
     }
     let mut varies = base.varies;
     let mut tuned = vec![];
@@ -42,7 +44,7 @@ pub(super) fn compare_bytes(
         let mut bytes = KnownBytes::known(side, task.tuned[i].as_ref(), vocabulary);
         let decides = standing == Some(Standing::Unchanged);
         if let Some(layer) = task.tuned[i].as_ref().filter(|_| decides || depth == Depth::Bytes) {
-            bytes.read(side, layer, vocabulary)?;
+            bytes.read(side, layer, vocabulary, memo)?;
         }
         if let (true, Some(of_base), Some(of_tuned)) = (decides, &task.base, &task.tuned[i]) {
             let same = match (sides.base.weights(), side.weights()) {
@@ -105,9 +107,15 @@ impl KnownBytes {
     }
 
     /// Reads it, if it has weights.
-    fn read(&mut self, side: &ComparedSide, layer: &Layer, vocabulary: &Vocabulary) -> Result<(), Error> {
+    fn read(
+        &mut self,
+        side: &ComparedSide,
+        layer: &Layer,
+        vocabulary: &Vocabulary,
+        memo: &dyn Memo,
+    ) -> Result<(), Error> {
         let Some(source) = side.weights() else { return Ok(()) };
-        let content = Content::of(source, layer)?;
+        let content = Content::of(source, layer, memo)?;
         let values = content.measurements(layer, vocabulary.table());
         self.blake3 = Some(content.identity.hex());
         self.values = Some(numbers_of(&values, &vocabulary.metrics()));

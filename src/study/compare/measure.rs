@@ -9,6 +9,7 @@ use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::report::{Measurements, Numbers, Resolution, Standing};
+use crate::solver::Memo;
 use crate::study::{FoundPair, FoundSide};
 
 /// Whether anything is left to be measured of a row.
@@ -24,6 +25,7 @@ pub(super) fn measured(
     task: &MatrixTask,
     found: FoundPair,
     (depth, settings, vocabulary): (Depth, &Settings, &Vocabulary),
+    memo: &dyn Memo,
 ) -> Result<FoundPair, Error> {
     let columns = vocabulary.metrics();
     let numbers = |side: &ComparedSide, layer: Option<&Layer>| {
@@ -41,7 +43,7 @@ pub(super) fn measured(
             Some((side::half(&sides.tuned[i].1, layer, &tuned_numbers[i]), standing))
         })
         .collect();
-    let PairOutcome { base: of_base, tuned: of_tuned } = measure(base, &tuned, settings)?;
+    let PairOutcome { base: of_base, tuned: of_tuned } = measure(base, &tuned, settings, memo)?;
     let base_resolution = found.base_resolution.or(of_base.as_ref().and_then(SideMeasured::resolution));
     let base_outline = of_base.as_ref().map(outline).unwrap_or_default();
     let (base_blake3, of_base) =

@@ -5,6 +5,7 @@
 
 mod assembly;
 mod bytes;
+mod known;
 mod measure;
 mod method;
 mod other_tensors;
@@ -18,7 +19,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties};
+use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties, unmatched};
 use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary, drifts_of};
 use crate::checkpoint::of_base;
 use crate::engine::Job;
@@ -28,8 +29,9 @@ use crate::report::{
     self, Column, Comparison as Compared, Flag, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
     Update,
 };
-use crate::solver::Precision;
+use crate::solver::{Memo, Precision};
 use bytes::compare_bytes;
+use known::Known;
 use measure::{is_wanted, measured, measuring, read, reading, unmeasured};
 use method::Method;
 use other_tensors::OtherTensor;
@@ -181,7 +183,11 @@ impl Question {
         if tasks.is_empty() {
             let what = match dropped.len() {
                 0 => "neither side holds a matrix".to_owned(),
-                all => format!("`--include` and `--exclude` leave none of {all} matrices"),
+                all => {
+                    let names: Vec<&str> = dropped.iter().map(String::as_str).collect();
+                    let hint = unmatched::hint(&filter, &names);
+                    format!("`--include` and `--exclude` leave none of {all} matrices{hint}")
+                }
             };
             return Err(Error::malformed(Path::new(&self.sides.base.origin.path), what));
         }
@@ -357,20 +363,30 @@ impl Study for Comparison {
         }))
     }
 
-    fn run(&self, task: usize, before: Option<Found>) -> Result<Step, Error> {
+    fn run(&self, task: usize, before: Option<Found>, memo: &dyn Memo) -> Result<Step, Error> {
         let Question { sides, depth, settings, vocabulary, .. } = &self.question;
         let Some(row) = self.tasks.get(task) else {
             let after = task - self.tasks.len();
             return Ok(Step::Done(match self.others.get(after) {
-                Some(other) => Found::Bytes(other.read(sides)?),
+                Some(other) => Found::Bytes(other.read(sides, memo)?),
                 None => Found::Parts(self.unpaired[after - self.others.len()].read(sides, &self.tasks)?),
             }));
         };
         if let Some(Found::Pair(found)) = before {
-            let found = measured(sides, row, *found, (*depth, settings, vocabulary))?;
-            return Ok(Step::Done(Found::Pair(Box::new(found))));
+            let known = || Known::new(&self.question, row, &found, memo);
+            let before = known();
+            let measured = match before.recall() {
+                Some(known) => known,
+                None => {
+                    let method = (*depth, settings, vocabulary.as_ref());
+                    let measured = measured(sides, row, (*found).clone(), method, memo)?;
+                    before.keep(&known(), &measured);
+                    measured
+                }
+            };
+            return Ok(Step::Done(Found::Pair(Box::new(measured))));
         }
-        let mut found = compare_bytes(sides, row, (*depth, vocabulary))?;
+        let mut found = compare_bytes(sides, row, (*depth, vocabulary), memo)?;
         if is_wanted(&found, *depth) {
             return Ok(Step::Again(measuring(sides, row, settings), Found::Pair(Box::new(found))));
         }

@@ -14,6 +14,7 @@ use crate::pair;
 use crate::report::{
     Column, Comparison, MissingReason, Row, RowValues, Skipped, SkippedContent, Standing, Value,
 };
+use crate::solver::Memo;
 
 /// A tensor that is not a matrix, on all sides.
 #[derive(Debug, Clone)]
@@ -128,10 +129,10 @@ impl OtherTensor {
     ///
     /// # Errors
     /// When a side cannot be read.
-    pub(super) fn read(&self, sides: &Sides) -> Result<Vec<Option<SkippedContent>>, Error> {
+    pub(super) fn read(&self, sides: &Sides, memo: &dyn Memo) -> Result<Vec<Option<SkippedContent>>, Error> {
         let entries = std::iter::once(&self.base).chain(&self.tuned);
         let content = |(side, entry): (&ComparedSide, &Option<Entry>)| {
-            Ok(entry.as_ref().map(|entry| read(side, entry)).transpose()?.flatten())
+            Ok(entry.as_ref().map(|entry| read(side, entry, memo)).transpose()?.flatten())
         };
         sides.all().zip(entries).map(content).collect()
     }
@@ -245,9 +246,9 @@ fn is_sound(nonfinite: Value) -> bool {
 }
 
 /// Findings from the bytes of a tensor: of a report, or read now.
-fn read(side: &ComparedSide, entry: &Entry) -> Result<Option<SkippedContent>, Error> {
+fn read(side: &ComparedSide, entry: &Entry, memo: &dyn Memo) -> Result<Option<SkippedContent>, Error> {
     match (source(side), &entry.stored, &entry.tensor.failed) {
-        (Some(source), Some(stored), _) => hygiene::content(source, stored),
+        (Some(source), Some(stored), _) => hygiene::content(source, stored, memo),
         (_, _, Some(failure)) => Err(side.failed(failure)),
         _ => Ok(entry.tensor.content.clone()),
     }
