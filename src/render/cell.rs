@@ -64,7 +64,10 @@ pub(super) fn number(x: f64, format: Format) -> String {
 
 /// With the minus sign that changes have.
 fn signed(text: String) -> String {
-    text.strip_prefix('-').map_or_else(|| text.clone(), |digits| format!("\u{2212}{digits}"))
+    match text.strip_prefix('-') {
+        Some(digits) => format!("\u{2212}{digits}"),
+        None => text,
+    }
 }
 
 #[cfg(test)]

@@ -69,8 +69,9 @@ fn write_table(inventory: &Inventory, style: &TableStyle<'_>, out: &mut dyn Writ
                 let pad = " ".repeat(width.saturating_sub(text.width()));
                 let gap = if *column == 0 { " " } else { "  " };
                 // Numbers to the right, words to the left.
-                let right = [COUNT, SIZE].contains(column);
-                line.push_str(&if right { format!("{gap}{pad}{text}") } else { format!("{gap}{text}{pad}") });
+                let (before, after) =
+                    if [COUNT, SIZE].contains(column) { (&pad[..], "") } else { ("", &pad[..]) };
+                line.extend([gap, before, text, after]);
             }
             let line = line.trim_end();
             writeln!(out, "{}", if i == 0 { style.paint.wrap("1", line) } else { line.to_owned() })?;

@@ -42,17 +42,13 @@ fn plain(markdown: &str) -> String {
             text.push_str(part);
             continue;
         }
-        let mut rest = part;
-        while let Some(c) = rest.chars().next() {
-            rest = &rest[c.len_utf8()..];
+        let mut rest = part.chars();
+        while let Some(c) = rest.next() {
             match c {
                 '[' | '*' => {}
-                '\\' => {
-                    text.extend(rest.chars().next());
-                    rest = rest.get(1..).unwrap_or_default();
-                }
-                ']' => match rest.strip_prefix('(').and_then(|target| target.split_once(')')) {
-                    Some((_, after)) => rest = after,
+                '\\' => text.extend(rest.next()),
+                ']' => match rest.as_str().strip_prefix('(').and_then(|target| target.split_once(')')) {
+                    Some((_, after)) => rest = after.chars(),
                     None => text.push(c),
                 },
                 _ => text.push(c),

@@ -20,7 +20,7 @@ fn report(json: &Value) -> Value {
     });
     let verdicts = keys.get_mut("verdicts").and_then(Value::as_array_mut).into_iter().flatten();
     verdicts.for_each(|verdict| {
-        verdict.as_object_mut().unwrap().remove("key");
+        verdict.as_object_mut().unwrap().shift_remove("key");
     });
     report
 }

@@ -124,3 +124,14 @@ fn written_files_are_named_with_what_they_hold() {
     assert!(quiet.stderr.is_empty());
     fs::metadata(folder.path().join("p.html")).unwrap();
 }
+
+#[test]
+fn every_line_of_a_csv_has_a_name() {
+    let output = svdkit(&["spectrum", BASE, "--include", "*.0.*", "--format", "csv"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().all(|line| !line.starts_with(',')), "{text}");
+    assert!(
+        text.contains("\nmodel.layers.0.input_layernorm,model.layers.0.input_layernorm.weight,"),
+        "{text}"
+    );
+}
