@@ -16,12 +16,11 @@ use rayon::prelude::*;
 
 use super::divide::eigenpairs;
 use super::factors::{Basis, Factors};
-use super::operator::Operator;
+use super::operator::{Operator, Vectors};
 use super::power_of_two;
 use super::product::multiply;
 use super::qr::Qr;
 use super::reduced::Reduced;
-use super::reference::{Vectors, towards};
 use super::strips::Packed;
 use super::vector::norm;
 use crate::matrix::Matrix;
@@ -40,7 +39,7 @@ const ROWS: usize = 256;
 /// reduced before.
 pub(super) fn triplets(operator: &Operator<'_>, known: Option<Reduced>) -> Option<Factors> {
     let side = near(operator);
-    let rows = towards(operator, side);
+    let rows = operator.towards(side);
     let reduced = if let Some(known) = known { known } else { Reduced::of(&rows)? };
     let found = from_rows(&rows, reduced)?;
     Some(if side == Vectors::Left { found } else { found.transposed() })

@@ -68,9 +68,9 @@ pub use cost::{Cost, cost, factors_cost, low_rank_cost, products_cost, reference
 pub use factors::{Basis, Factors};
 pub use leading::{by_products, leading, leading_to};
 pub use low_rank::{low_rank, low_rank_values};
-pub use operator::{Operator, Terms};
+pub use operator::{Operator, Terms, Vectors};
 pub use overlap::Core;
-pub use reference::{Reference, Vectors};
+pub use reference::Reference;
 pub use sum::sum_values;
 pub use window_grid::WindowGrid;
 pub use windows::Windows;

@@ -52,6 +52,15 @@ pub enum Terms<'a> {
     Several,
 }
 
+/// Which singular vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// Left: as long as the weight has rows.
+    Left,
+    /// Right: as long as it has columns.
+    Right,
+}
+
 /// Which way round the terms are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Orientation {
@@ -112,6 +121,14 @@ impl<'a> Operator<'a> {
             Orientation::Transposed => Orientation::AsStored,
         };
         self
+    }
+
+    /// The operator whose left vectors these are.
+    pub(super) fn towards(&self, vectors: Vectors) -> Self {
+        match vectors {
+            Vectors::Left => self.clone(),
+            Vectors::Right => self.clone().transposed(),
+        }
     }
 
     /// Number of rows.

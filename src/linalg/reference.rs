@@ -6,7 +6,7 @@ use super::certificate::{BestCosine, Question, by_vectors, certified};
 use super::dense::on_one_thread;
 use super::factors::{Basis, Factors};
 use super::leading::{TOLERANCE, leading_to};
-use super::operator::Operator;
+use super::operator::{Operator, Vectors};
 use super::reduced::{Reduced, times};
 use super::scan::{Seen, scanned};
 use super::{exact, levels};
@@ -16,15 +16,6 @@ use crate::spectrum::{Route, Spectrum};
 
 /// Up to this short side all vectors cost next to nothing, and give the cosines themselves.
 const SMALL_SIDE: usize = 256;
-
-/// Which singular vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vectors {
-    /// Left: as long as the weight has rows.
-    Left,
-    /// Right: as long as it has columns.
-    Right,
-}
 
 /// A weight and its reference results.
 pub struct Reference<'a> {
@@ -50,7 +41,7 @@ impl<'a> Reference<'a> {
             std::cmp::Ordering::Equal => first,
             std::cmp::Ordering::Greater => Vectors::Right,
         };
-        match Reduced::of(&towards(&weight, short)) {
+        match Reduced::of(&weight.towards(short)) {
             Some(reduced) => {
                 let spectrum = reduced.spectrum(rows, cols)?;
                 Ok(Self { weight, spectrum, reduced: Some((short, reduced)) })
@@ -93,7 +84,7 @@ impl<'a> Reference<'a> {
     /// [`Error::NotConverged`].
     pub fn leading_to(&self, k: usize, tolerance: f64) -> Result<Factors, Error> {
         let found = self.reduced.as_ref().and_then(|(short, reduced)| {
-            let found = reduced.leading(&towards(&self.weight, *short), k, tolerance)?;
+            let found = reduced.leading(&self.weight.towards(*short), k, tolerance)?;
             Some(if *short == Vectors::Left { found } else { found.transposed() })
         });
         found.map_or_else(|| leading_to(&self.weight, k, tolerance), Ok)
@@ -111,7 +102,7 @@ impl<'a> Reference<'a> {
         question: Question<'_>,
     ) -> Result<Vec<BestCosine>, Error> {
         on_one_thread();
-        let weight = towards(&self.weight, vectors);
+        let weight = self.weight.towards(vectors);
         if weight.rows().min(weight.cols()) > SMALL_SIDE
             && let Some(found) = self.without_vectors(vectors, directions, question)
         {
@@ -127,7 +118,7 @@ impl<'a> Reference<'a> {
         directions: &Basis,
         question: Question<'_>,
     ) -> Option<Vec<BestCosine>> {
-        let weight = towards(&self.weight, vectors);
+        let weight = self.weight.towards(vectors);
         let transposed = weight.clone().transposed();
         let eigenvalues = Eigenvalues::new(&self.spectrum, weight.rows());
         let on_weight = |block: &Basis| times(&weight, &times(&transposed, block));
@@ -151,13 +142,5 @@ impl<'a> Reference<'a> {
             }
         }
         found.into_iter().collect()
-    }
-}
-
-/// The operator whose left vectors these are.
-pub(super) fn towards<'a>(weight: &Operator<'a>, vectors: Vectors) -> Operator<'a> {
-    match vectors {
-        Vectors::Left => weight.clone(),
-        Vectors::Right => weight.clone().transposed(),
     }
 }
