@@ -46,12 +46,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let (opened, pairs) = open_pair(&arguments.base, &arguments.adapter, &opening)?;
     check_adapter(&arguments.adapter, pairs.tuned().holds())?;
     let from = locate::locate(&arguments.base)?.local()?;
-    let merging = Merging::new(&arguments.adapter, from, arguments.out.clone(), pairs)?;
+    let places = (arguments.adapter.as_path(), from, arguments.out.clone());
+    let filter = common.filter()?;
+    let merging = Merging::new(places, pairs, &filter)?;
     let merging = Arc::new(merging);
     outputs.add_folder("--out", &arguments.out);
     outputs.ready(common)?;
     let source = Arc::clone(&opened.source);
-    let study = MergeRequest.plan(opened, &merging, &common.filter()?)?;
+    let study = MergeRequest.plan(opened, &merging, &filter)?;
     if !common.dry_run {
         merging.begin(&study)?;
     }
