@@ -214,7 +214,8 @@ def check_diffusers(folder: Path) -> None:
     network, _ = create_lycoris_from_weights(1.0, str(folder / "kohya/lora.safetensors"), loaded)
     network.apply_to()
     miss = far(loaded(*inputs).sample, expected)
-    assert miss < 1e-5, miss
+    # LyCORIS multiplies the factors out in f32.
+    assert miss < 1e-4, miss
     print(f"lycoris    the same in kohya's layout: {len(network.loras)} modules, outputs {miss:.0e}")
 
 
