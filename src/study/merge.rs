@@ -123,6 +123,11 @@ impl Merging {
         Ok(())
     }
 
+    /// Removes what was written so far: threads that have ended their work may still hold this.
+    pub fn abandon(&self) {
+        drop(self.copy.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     fn copy(&self) -> Result<Arc<CheckpointCopy>, Error> {
         let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner).clone();
         copy.ok_or_else(|| Error::Contract("the copy was not begun".to_owned()))

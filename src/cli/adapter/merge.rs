@@ -57,11 +57,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if !common.dry_run {
         merging.begin(&study)?;
     }
-    let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
+    let finished = run::report(study, source, (common, &gate));
+    if finished.is_err() {
+        merging.abandon();
+    }
+    let Some(Finished { mut report, .. }) = finished? else {
         return Ok(Status::Fine);
     };
     if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
         let reason = format!("nothing was written: `{}` could not be merged", row.name);
+        merging.abandon();
         outputs.fail(&Error::malformed(&arguments.out, reason));
     } else {
         match merging.finish() {
@@ -76,7 +81,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
                     remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
                 }
             }
-            Err(error) => outputs.fail(&error),
+            Err(error) => {
+                merging.abandon();
+                outputs.fail(&error);
+            }
         }
     }
     run::deliver(&report, common, &SHOWN, &mut outputs)
