@@ -61,7 +61,7 @@ fn read_now(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
             finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
         return Ok(Reading { entries, identity, spectrum });
     }
-    if procedure(&form, Need::Values) == Procedure::Stream {
+    if procedure(form, Need::Values) == Procedure::Stream {
         return streamed(source, layer, form, memo);
     }
     let held = Held::read(source, layer)?;

@@ -224,12 +224,11 @@ impl Study for Matrices {
 
     fn run(&self, task: usize, _: Option<Found>, memo: &dyn Memo) -> Result<Step, Error> {
         let (source, layers) = (self.opened.source.as_ref(), self.layers());
-        let found = match layers.get(task) {
-            Some(layer) => Found::Matrix(Box::new((self.method.measure)(source, layer, memo)?)),
-            None => {
-                let tensor = &self.tensors[task - layers.len()].1;
-                Found::Bytes(vec![hygiene::content(source, tensor, memo)?])
-            }
+        let found = if let Some(layer) = layers.get(task) {
+            Found::Matrix(Box::new((self.method.measure)(source, layer, memo)?))
+        } else {
+            let tensor = &self.tensors[task - layers.len()].1;
+            Found::Bytes(vec![hygiene::content(source, tensor, memo)?])
         };
         Ok(Step::Done(found))
     }

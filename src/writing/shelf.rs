@@ -29,7 +29,7 @@ const TAG: &str =
     "Signature: 8a477f597d28d172789f06886806bc55\n# Made by svdkit. It can be deleted at any time.\n";
 
 /// An unfinished file that is older was left behind by a process that was killed.
-const LEFT_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
+const LEFT_BEHIND: Duration = Duration::from_hours(24);
 
 /// A folder of small files.
 #[derive(Debug)]

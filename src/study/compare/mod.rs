@@ -366,14 +366,13 @@ impl Study for Comparison {
         if let Some(Found::Pair(found)) = before {
             let known = || Known::new(&self.question, row, &found, memo);
             let before = known();
-            let measured = match before.recall() {
-                Some(known) => known,
-                None => {
-                    let method = (*depth, settings, vocabulary.as_ref());
-                    let measured = measured(sides, row, (*found).clone(), method, memo)?;
-                    before.keep(&known(), &measured);
-                    measured
-                }
+            let measured = if let Some(known) = before.recall() {
+                known
+            } else {
+                let method = (*depth, settings, vocabulary.as_ref());
+                let measured = measured(sides, row, (*found).clone(), method, memo)?;
+                before.keep(&known(), &measured);
+                measured
             };
             return Ok(Step::Done(Found::Pair(Box::new(measured))));
         }
