@@ -30,12 +30,20 @@ pub struct Limits {
     pub threads: usize,
     /// Bytes in flight. A single job above it runs alone.
     pub memory: u64,
+    /// Bytes that this process can have at all: it would be killed for more.
+    pub granted: u64,
 }
 
 impl Limits {
-    /// Why a job is not begun that takes more than the limit and more than its input justifies; nothing if it may be.
+    /// Why a job is not begun: it takes more than there is, or more than the limit and than its input justifies.
     pub fn forbids(self, job: &Job, justified: u64) -> Option<String> {
         let needed = notation::bytes(job.bytes);
+        if job.bytes > self.granted {
+            let granted = notation::bytes(self.granted);
+            return Some(format!(
+                "takes about {needed} of memory; the control group of this run leaves {granted}"
+            ));
+        }
         (job.bytes > self.memory.max(justified)).then(|| {
             format!(
                 "takes about {needed} of memory, far more than what is stored of it; `--memory {}G` allows that",
@@ -209,7 +217,7 @@ mod tests {
             log.lock().expect("no test panics while it holds the lock").push(i);
             i * 10
         };
-        let limits = Limits { threads: 1, memory: 1 };
+        let limits = Limits { threads: 1, memory: 1, granted: u64::MAX };
         let results = all(&jobs(&[1, 3, 2]), limits, &shared(work));
         assert_eq!(results, [Some(0), Some(10), Some(20)]);
         assert_eq!(*started.lock().expect("as above"), [1, 2, 0]);
@@ -226,7 +234,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
             n.fetch_sub(c[i], Ordering::SeqCst);
         };
-        let limits = Limits { threads: 4, memory: 20 };
+        let limits = Limits { threads: 4, memory: 20, granted: u64::MAX };
         all(&jobs(&costs), limits, &shared(work));
         assert!(most.load(Ordering::SeqCst) <= 20, "{most:?}");
     }
@@ -241,15 +249,24 @@ mod tests {
             DEPTH.set(depth);
             depth
         };
-        let limits = Limits { threads: 3, memory: 1000 };
+        let limits = Limits { threads: 3, memory: 1000, granted: u64::MAX };
         let results = all(&jobs(&[1; 40]), limits, &shared(work));
         assert_eq!(results, [Some(0); 40]);
     }
 
     #[test]
+    fn a_job_that_cannot_fit_is_not_begun() {
+        let limits = Limits { threads: 1, memory: 10, granted: 100 };
+        let forbidden = |bytes, justified| limits.forbids(&Job { flops: 1.0, bytes }, justified).is_some();
+        let all =
+            [(5, 0), (50, 0), (50, 60), (100, 200), (101, 200)].map(|(bytes, own)| forbidden(bytes, own));
+        assert_eq!(all, [false, true, false, false, true]);
+    }
+
+    #[test]
     fn a_job_that_panics_loses_only_itself() {
         let work = |i: usize| if i == 1 { panic!("planted") } else { i };
-        let limits = Limits { threads: 2, memory: 9 };
+        let limits = Limits { threads: 2, memory: 9, granted: u64::MAX };
         let results = all(&jobs(&[1, 1, 1]), limits, &shared(work));
         assert_eq!(results, [Some(0), None, Some(2)]);
     }
@@ -259,7 +276,7 @@ mod tests {
         let work = |_: usize| std::thread::sleep(Duration::from_mins(10));
         let mut watch =
             |event| if event == Event::Waiting { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let limits = Limits { threads: 1, memory: 1 };
+        let limits = Limits { threads: 1, memory: 1, granted: u64::MAX };
         assert!(matches!(map(&jobs(&[1]), limits, &shared(work), &mut watch), Err(Error::Interrupted)));
     }
 }

@@ -13,6 +13,7 @@ mod lookup;
 mod missing;
 mod phrases;
 mod sums;
+mod unused;
 
 use std::cmp::Ordering;
 
@@ -288,10 +289,11 @@ mod tests {
     pub(super) fn row(values: &[(&'static str, Value)], status: Option<Standing>) -> Row {
         let metrics = || METRICS.iter().map(|metric| &metric.column).chain(DRIFTS.iter().map(|d| &d.column));
         let column = |key| ColumnKey::parse(key, metrics()).expect("a column").column();
-        let comparison =
-            status.map(|status| Comparison { status, base_shape: None, base_dtype: None, base_blake3: None });
+        let comparison = status.map(|status| {
+            Box::new(Comparison { status, base_shape: None, base_dtype: None, base_blake3: None })
+        });
         let values = values.iter().map(|(key, value)| (column(key), *value)).collect();
-        Row { values: Measurements(values), comparison, ..Row::default() }
+        Row { values: Measurements(values).into(), comparison, ..Row::default() }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub struct Layer {
     /// Storage type; for codes, the type that their values are read as.
     pub dtype: Dtype,
     /// How it is stored, where that is not as floats.
-    pub encoding: Option<Encoding>,
+    pub encoding: Option<Box<Encoding>>,
     /// The part of its tensor that it is.
     pub part: Part,
     /// The type its entries are read as: doubles where they are computed.
@@ -110,7 +110,7 @@ pub struct Layer {
     /// The most directions it can have, where it is stored as a product of thin factors.
     pub rank: Option<usize>,
     /// The shapes of the two matrices that it is the Kronecker product of.
-    pub operands: Option<[(usize, usize); 2]>,
+    pub operands: Option<Box<[(usize, usize); 2]>>,
     /// Position of its tensor among those called `….weight`, in the order they are stored.
     pub order: usize,
     /// Depth in the model, if the name shows it.
@@ -139,7 +139,11 @@ impl Layer {
 
     /// Stored numbers: its entries, or its factors' entries.
     pub fn parameters(&self) -> usize {
-        self.rank.map_or(self.len(), |rank| (self.rows + self.cols) * rank)
+        match (self.operands.as_deref(), self.rank) {
+            (Some([(a, b), (c, d)]), _) => a * b + c * d,
+            (None, Some(rank)) => (self.rows + self.cols) * rank,
+            (None, None) => self.len(),
+        }
     }
 
     /// Bytes as stored.
@@ -181,6 +185,8 @@ pub struct Filter {
     pub include: Option<GlobSet>,
     /// Drop names that match.
     pub exclude: GlobSet,
+    /// The patterns of `include` as they were typed, for messages.
+    pub included: Vec<String>,
 }
 
 impl Filter {
@@ -216,7 +222,7 @@ pub fn select_folded(tensors: &[TensorInfo], filter: &Filter, folds: &Folds) -> 
             None => matrices(tensor, order, folds).map_err(|reason| tensor.skipped(kind(tensor), reason)),
         };
         match found {
-            Ok(found) => layers.extend(found),
+            Ok(found) => layers.extend(found.into_iter().map(Arc::new)),
             Err(line) => skipped.push(line),
         }
     }
@@ -228,7 +234,7 @@ pub fn select_folded(tensors: &[TensorInfo], filter: &Filter, folds: &Folds) -> 
     layers.sort_by(|a, b| natural(&a.name, &b.name));
     skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
     let filtered = all - layers.len() - skipped.len();
-    Selection { layers: layers.into_iter().map(Arc::new).collect(), skipped, filtered }
+    Selection { layers, skipped, filtered }
 }
 
 /// Tensors as they lie in the files, each with the number of `….weight` tensors before it.
@@ -257,7 +263,7 @@ fn matrices(tensor: &TensorInfo, order: usize, folds: &Folds) -> Result<Vec<Laye
         Element::Float(dtype) => (*dtype, None),
         Element::Coded(name, bits) => {
             let (stored, scheme) = ((*name).to_owned(), (*name).to_owned());
-            (Dtype::F32, Some(Encoding { stored, scheme, bits: *bits, epsilon: None }))
+            (Dtype::F32, Some(Box::new(Encoding { stored, scheme, bits: *bits, epsilon: None })))
         }
         Element::Other(name) => return Err(format!("{name} is not a float type")),
     };

@@ -143,14 +143,35 @@ impl LowRank {
         let mut product = vec![0.0; rows.len() * self.cols];
         if self.rank > 0 && self.cols > 0 {
             for (left, row) in left.chunks_exact(self.rank).zip(product.chunks_exact_mut(self.cols)) {
-                for (factor, right) in left.iter().zip(self.right.chunks_exact(self.cols)) {
-                    for (entry, right) in row.iter_mut().zip(right) {
-                        *entry += factor * right;
-                    }
-                }
+                self.multiply(left, row);
             }
         }
         Matrix::from_f64(rows.len(), self.cols, &product)
+    }
+
+    /// Row `i` of the product, in the place of what is in `row`, as long as the product is wide.
+    pub fn row(&self, i: usize, row: &mut [f64]) {
+        row.fill(0.0);
+        if let Some(left) = self.left.get(i * self.rank..(i + 1) * self.rank).filter(|_| self.cols > 0) {
+            self.multiply(left, row);
+        }
+    }
+
+    /// Adds the row of the product whose left factors are `left`: four directions at a time, in the order of one at a
+    /// time.
+    fn multiply(&self, left: &[f64], row: &mut [f64]) {
+        let line = |r: usize| &self.right[r * self.cols..(r + 1) * self.cols];
+        let whole = self.rank / 4 * 4;
+        for r in (0..whole).step_by(4) {
+            let (a, b, c, d) = (left[r], left[r + 1], left[r + 2], left[r + 3]);
+            let lines = line(r).iter().zip(line(r + 1)).zip(line(r + 2).iter().zip(line(r + 3)));
+            for (entry, ((x, y), (z, w))) in row.iter_mut().zip(lines) {
+                *entry = (((*entry + a * x) + b * y) + c * z) + d * w;
+            }
+        }
+        for r in whole..self.rank {
+            row.iter_mut().zip(line(r)).for_each(|(entry, x)| *entry += left[r] * x);
+        }
     }
 }
 

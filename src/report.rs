@@ -2,10 +2,12 @@
 //!
 //! What is serialized here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
+mod adapter;
 mod coded;
 mod column;
 mod comparison;
 mod drawings;
+mod encounter;
 mod finding;
 mod flag;
 mod intruders;
@@ -18,17 +20,18 @@ mod read;
 mod resolution;
 mod source;
 mod summary;
+mod values;
 mod verdict;
 mod version1;
 mod word;
 
-use serde::ser::{Error, SerializeMap};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Map;
 
+pub use adapter::{FactorDetail, Origin};
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use drawings::{Drawings, Drawn};
+pub use encounter::Encounter;
 pub use finding::{Finding, Level, Unchecked};
 pub use flag::Flag;
 pub use intruders::{Direction, Group, Intruders};
@@ -40,6 +43,7 @@ pub use read::Meaning;
 pub use resolution::Resolution;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
 pub use summary::Summary;
+pub use values::{Numbers, RowValues};
 pub use verdict::{Offender, Outcome, Severity, Verdict};
 pub use word::Word;
 
@@ -88,7 +92,7 @@ impl Value {
     }
 }
 
-/// The numbers of one row, in column order.
+/// Numbers with their columns, in column order, as they are measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measurements(pub Vec<(&'static Column, Value)>);
 
@@ -96,39 +100,6 @@ impl Measurements {
     /// The value of column `key`.
     pub fn get(&self, key: &str) -> Option<Value> {
         self.0.iter().find(|(column, _)| column.key == key).map(|(_, value)| *value)
-    }
-
-    /// The value of the column that holds what `key` says.
-    pub fn of(&self, key: ColumnKey<'_>) -> Option<Value> {
-        let is_it = |column: &'static Column| {
-            let own = column.means();
-            // The aspect first: metrics are long.
-            own.aspect == key.aspect && own == key
-        };
-        self.0.iter().find(|(column, _)| is_it(column)).map(|(_, value)| *value)
-    }
-}
-
-/// A map from key to number; a missing value is `null`, with its reason under `missing`.
-impl Serialize for Measurements {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let mut missing = Map::new();
-        for (column, value) in &self.0 {
-            match *value {
-                Value::Count(n) => map.serialize_entry(column.key, &n)?,
-                Value::Real(x) => map.serialize_entry(column.key, &x)?,
-                Value::Missing(reason) => {
-                    map.serialize_entry(column.key, &())?;
-                    let reason = serde_json::to_value(reason).map_err(S::Error::custom)?;
-                    missing.insert(column.key.to_owned(), reason);
-                }
-            }
-        }
-        if !missing.is_empty() {
-            map.serialize_entry("missing", &missing)?;
-        }
-        map.end()
     }
 }
 
@@ -156,7 +127,7 @@ pub struct Row {
     pub dequant: Option<String>,
     /// How the adapter stores it, where it is an adapter's update.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub update: Option<Update>,
+    pub update: Option<Box<Update>>,
     /// BLAKE3 of the stored bytes, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blake3: Option<String>,
@@ -168,16 +139,16 @@ pub struct Row {
     pub failed: Option<String>,
     /// Its status relative to the base.
     #[serde(flatten)]
-    pub comparison: Option<Comparison>,
+    pub comparison: Option<Box<Comparison>>,
     /// Cautions that a reader of the numbers should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "flag::known")]
     pub flags: Vec<Flag>,
     /// Text columns of another tool's tables, if its names were asked for.
     #[serde(flatten)]
-    pub labels: Option<Labels>,
+    pub labels: Option<Box<Labels>>,
     /// The numbers.
     #[serde(flatten, skip_deserializing)]
-    pub values: Measurements,
+    pub values: RowValues,
     /// How small a number each side's spectrum resolves, where it has one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolution: Vec<Resolution>,
@@ -193,9 +164,15 @@ pub struct Row {
     /// What else pictures are drawn from; not part of the schema.
     #[serde(skip)]
     pub drawn: Drawings,
+    /// What the factors of an adapter's update are, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factors: Option<FactorDetail>,
+    /// Which two adapters it is about, where adapters are held against each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encounter: Option<Encounter>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
-    pub intruders: Option<Intruders>,
+    pub intruders: Option<Box<Intruders>>,
 }
 
 impl Row {

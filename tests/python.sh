@@ -11,6 +11,7 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/svdkit" spectrum fixtures/charlm/base --quiet --singular-values "$work/spectra.safetensors" \
     -o "$work/report.json" -o "$work/report.jsonl" -o "$work/report.csv" >"$work/table"
 "$work/venv/bin/python" -m svdkit --version
+test -s "$work/venv/share/man/man1/svdkit.1" && test -s "$work/venv/share/man/man1/svdkit-spectrum.1"
 "$work/venv/bin/svdkit" spectrum fixtures/formats/tied.safetensors --quiet -o "$work/zeros.json" >"$work/zeros"
 cp fixtures/reports/zeros.json "$work/zeros-1.json"
 awk '/^```python$/ { inside = 1; next } /^```$/ { inside = 0 } inside' docs/notebooks.md >"$work/notebook.py"
@@ -28,7 +29,7 @@ try:
     svdkit.read_report("table")
     raise SystemExit("a table was taken for a report")
 except ValueError as error:
-    assert "is no svdkit report" in str(error), error
+    assert "is not a svdkit report" in str(error), error
 PYTHON
 (cd "$work" && "$work/venv/bin/python" notebook.py)
 echo "the package works"

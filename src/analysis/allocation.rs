@@ -5,8 +5,9 @@
 //! zero. Nothing here knows how an exponent was found.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Report, Value};
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Report, RowValues, Value};
 
 /// The rank that `rank --emit` gives a matrix.
 pub static ASSIGNED_RANK: Column = Column {
@@ -45,8 +46,13 @@ pub static ASSIGNED_RATE: Column = Column {
 pub fn assign(report: &mut Report, column: &'static Column, values: &BTreeMap<&str, Value>) {
     let none = Value::Missing(MissingReason::NotApplicable);
     report.columns.push(column);
-    for row in report.rows.iter_mut().filter(|row| !row.values.0.is_empty()) {
-        row.values.0.push((column, values.get(row.name.as_str()).copied().unwrap_or(none)));
+    let columns: Arc<[_]> = report.columns.as_slice().into();
+    for row in report.rows.iter_mut().filter(|row| !row.values.is_empty()) {
+        let own = values.get(row.name.as_str()).copied().unwrap_or(none);
+        let numbers = columns
+            .iter()
+            .map(|other| if other.key == column.key { Some(own) } else { row.values.get(other.key) });
+        row.values = RowValues::new(&columns, numbers.collect());
     }
 }
 

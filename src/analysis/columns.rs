@@ -1,10 +1,28 @@
 //! The metrics of every command: resolves keys in rules, on the command line and in reports.
 
 use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
+use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
-use super::{farms, intruders};
+use super::extract::EXTRACTED;
+use super::merge::MERGED;
+use super::{adapter, farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
+
+/// The commands with columns.
+pub const COMMANDS: [&str; 11] = [
+    "spectrum",
+    "compare",
+    "rank",
+    "farms",
+    "intruders",
+    "adapter inspect",
+    "adapter merge",
+    "adapter extract",
+    "adapter resize",
+    "adapter canon",
+    "adapter clash",
+];
 
 /// Whose words the keys of a report are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +50,11 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             farms::FARMS.iter().map(|metric| &metric.column).chain(assigned).collect()
         }
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
+        "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
+        "adapter merge" => MERGED.iter().collect(),
+        "adapter clash" => CLASH.iter().collect(),
+        "adapter canon" => adapter::columns::columns(false),
+        "adapter inspect" => adapter::columns::columns(true),
         _ => vec![],
     }
 }
@@ -43,8 +66,7 @@ pub fn metrics_of(command: &str) -> Vec<&'static Column> {
 
 /// What `key` means to any command.
 pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
-    let commands = ["spectrum", "compare", "rank", "farms", "intruders"];
-    ColumnKey::parse(key, commands.into_iter().flat_map(metrics_of))
+    ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of))
 }
 
 /// The column of `report` that is called `key`.

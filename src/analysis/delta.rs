@@ -51,3 +51,23 @@ pub(super) const DELTA_STABLE_RANK: Column = Column {
     range: "[1, min(m, n)]",
     source: "Rudelson & Vershynin 2007",
 };
+
+pub(super) const PRINCIPAL_SHARE: Column = Column {
+    key: "principal_share",
+    label: "principal share",
+    format: Format::Share,
+    quantity: Quantity::Pair(Accuracy::Relative),
+    doc: "‖UᵣᵀΔVᵣ‖F²/‖Δ‖F²: how much of the update stays among the base's r principal directions",
+    range: "[0, 1]",
+    source: "Effort, 2024",
+};
+
+pub(super) const MINOR_SHARE: Column = Column {
+    key: "minor_share",
+    label: "minor",
+    format: Format::Share,
+    quantity: Quantity::Pair(Accuracy::Relative),
+    doc: "‖(I − UᵣUᵣᵀ)Δ(I − VᵣVᵣᵀ)‖F²/‖Δ‖F²: how much of the update touches none of the base's r principal directions",
+    range: "[0, 1]",
+    source: "Effort, 2024",
+};

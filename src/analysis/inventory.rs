@@ -23,7 +23,7 @@ type Becomes = (Fate, u64, Option<(SkipKind, String)>);
 /// Groups the tensors that `source` lists. No weight is read.
 pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
     let selection = source.select(filter);
-    let updates: Vec<(&Layer, Update)> =
+    let updates: Vec<(&Layer, Box<Update>)> =
         selection.layers.iter().filter_map(|layer| Some((&**layer, source.update(layer)?))).collect();
     let mut becomes: BTreeMap<&str, Becomes> = BTreeMap::new();
     for skipped in &selection.skipped {
@@ -154,7 +154,7 @@ fn bytes(tensor: &TensorInfo) -> Option<u64> {
     Some(entries(tensor).checked_mul(bits)?.div_ceil(8))
 }
 
-fn summary(updates: &[(&Layer, Update)]) -> Updates {
+fn summary(updates: &[(&Layer, Box<Update>)]) -> Updates {
     let kinds: BTreeSet<Word> = updates.iter().map(|(_, update)| update.kind.clone()).collect();
     let ranks: BTreeSet<u64> = updates.iter().filter_map(|(_, update)| update.rank).collect();
     let mut scales: Vec<f64> = updates.iter().filter_map(|(_, update)| update.scale).collect();

@@ -1,15 +1,19 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file or folder a question. `inventory` asks
 //! what there is, of headers alone.
 
+pub mod adapter;
 pub mod allocation;
 pub mod budget;
+pub mod clash;
 pub mod columns;
 pub mod compare;
 mod delta;
+pub mod extract;
 pub mod farms;
 pub mod hygiene;
 pub mod intruders;
 pub mod inventory;
+pub mod merge;
 pub mod rank;
 pub mod resize;
 pub mod spectrum;

@@ -13,6 +13,7 @@ use crate::layer::Folding;
 use crate::store::Location;
 use crate::weight::Beyond;
 
+pub(crate) use crate::dialect::{FactorNames, VectorUpdate, factor_names, vector_update};
 pub use crate::dialect::{Pairs, QueriesKeysValues, copies, of_base};
 pub use crate::format::{Choice, Elements, is_recognized, names_weights};
 pub use crate::weight::{Catalogue, ContentId, Fingerprint, Given, Holds, Rows, Tensors, tied};
@@ -24,6 +25,8 @@ pub enum Factors {
     /// Parts of updates to a base; a file of factors that no known format has is refused.
     #[default]
     OfUpdates,
+    /// The same, also where training began by moving the base: what the factors hold, whatever they apply to.
+    AsTheyAre,
     /// Weights like any other.
     Weights,
 }
@@ -85,7 +88,11 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<(&'static str, Ar
 /// # Errors
 /// As [`open_with`].
 pub fn open_at(location: &Location, opening: &Opening<'_>) -> Result<(&'static str, Arc<Catalogue>), Error> {
-    let beginning = if opening.adapter_init.is_some() { Beginning::Known } else { Beginning::Unknown };
+    let beginning = match opening.factors {
+        _ if opening.adapter_init.is_some() => Beginning::Known,
+        Factors::AsTheyAre => Beginning::Itself,
+        Factors::OfUpdates | Factors::Weights => Beginning::Unknown,
+    };
     open_as(location, opening, beginning)
 }
 
@@ -114,12 +121,14 @@ fn assembled(
     let headers: Vec<String> = parts.parts.iter_mut().filter_map(|part| part.settings.take()).collect();
     let config = candidate.config()?;
     let folding = Folding { experts: config.number(&fused::EXPERT_COUNTS), ..opening.folding.clone() };
-    let tensors = Arc::new(Tensors::new(location, parts)?.folded(&folding));
+    let tensors = Tensors::new(location, parts)?.folded(&folding);
+    let built_in = adapter::built_in(tensors.list()).filter(|_| opening.factors == Factors::OfUpdates);
+    let tensors = Arc::new(tensors.noted(built_in));
     // Adapters know no fused tensors that are cut.
     let base = opening.base.as_ref().map(|base| base.fused().unwrap_or(base).as_ref());
     let known = Known { config: opening.adapter_config, base, beginning, beyond: opening.beyond };
     let adapter = match opening.factors {
-        Factors::OfUpdates => adapter::open(location, &tensors, &headers, known)?,
+        Factors::OfUpdates | Factors::AsTheyAre => adapter::open(location, &tensors, &headers, known)?,
         Factors::Weights => None,
     };
     if let Some(adapter) = adapter {

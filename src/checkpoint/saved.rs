@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
-use crate::report::{Column, Meaning, Measurements, Places, Report, Resolution, Row, SCHEMA, Skipped};
+use crate::report::{Column, Meaning, Places, Report, Resolution, Row, RowValues, SCHEMA, Skipped};
 use crate::store::Location;
 
 /// The longest report that is read: one of half a million matrices.
@@ -53,7 +53,7 @@ pub struct SavedRow {
     /// How small a number its spectrum resolves, where the report says so.
     pub resolution: Option<Resolution>,
     /// Its numbers; none where it failed.
-    pub values: Measurements,
+    pub values: RowValues,
     /// Entries, rows and columns that findings name.
     pub places: Places,
 }
@@ -138,8 +138,9 @@ impl Saved {
 
 fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
     let wrong = |what: String| format!("row `{}`: {what}", brief(&row.name));
-    let encoding =
-        row.dequant.map(|scheme| Encoding { stored: row.dtype.clone(), scheme, bits: 0, epsilon: None });
+    let encoding = row
+        .dequant
+        .map(|scheme| Box::new(Encoding { stored: row.dtype.clone(), scheme, bits: 0, epsilon: None }));
     let dtype = match &encoding {
         Some(_) => Dtype::F32,
         None => Dtype::parse(&row.dtype)

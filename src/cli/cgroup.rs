@@ -4,6 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::engine::Limits;
+use crate::error::Error;
+use crate::notation;
+
 /// Where control groups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
 
@@ -55,23 +59,39 @@ fn free(group: &Path, files: &Files) -> Option<u64> {
     Some(limit.saturating_sub(taken.saturating_sub(cached.unwrap_or(0))))
 }
 
-/// As many threads as the address space of this process has room for; none where it is not limited (`ulimit -v`).
-pub(super) fn most_threads() -> Option<usize> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let cache = fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index3/size").unwrap_or_default();
-    threads_in(&limits, &cache)
+/// `limits` with as many threads as the address space of this process has room for, where it is limited (`ulimit -v`).
+///
+/// # Errors
+/// When there is no room for one.
+pub(super) fn fitted(limits: Limits) -> Result<Limits, Error> {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let Some(space) = address_space(&text("/proc/self/limits")) else { return Ok(limits) };
+    let thread = thread_space(&text("/sys/devices/system/cpu/cpu0/cache/index3/size"));
+    // Reserved and given back, never used.
+    let fits = |threads: &usize| Vec::<u8>::new().try_reserve_exact(threads.saturating_mul(thread)).is_ok();
+    match (1..=limits.threads).rev().find(fits) {
+        Some(threads) => Ok(Limits { threads, ..limits }),
+        None => Err(Error::Resources(format!(
+            "the address space is limited to {} (`ulimit -v`), which leaves less than the {} that a decomposition \
+             reserves; raise the limit, or leave out decompositions with `--no-svd`",
+            notation::bytes(space),
+            notation::bytes(thread as u64)
+        ))),
+    }
 }
 
-/// The same by the texts of these files. Products of matrices reserve twice the last cache for each thread.
-fn threads_in(limits: &str, cache: &str) -> Option<usize> {
-    /// The program and the main thread; a thread's stack and heap.
-    const PROGRAM: u64 = 100 << 20;
-    const THREAD: u64 = 20 << 20;
-    let space = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-    let space: u64 = space.split_whitespace().next()?.parse().ok()?;
-    let cache: Option<u64> = cache.trim().strip_suffix('K').and_then(|size| size.parse().ok());
-    let thread = THREAD + 2 * (cache.unwrap_or(32 << 10) << 10);
-    Some(usize::try_from(space.saturating_sub(PROGRAM) / thread).unwrap_or(usize::MAX).max(1))
+/// The limit of the address space, in bytes, from what `/proc/self/limits` says.
+fn address_space(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What a thread reserves: products of matrices take twice the last cache, whose size is `cache`.
+fn thread_space(cache: &str) -> usize {
+    /// Its stack, and the heap that the C library gives each thread.
+    const OWN: usize = 80 << 20;
+    let cache: Option<usize> = cache.trim().strip_suffix('K').and_then(|size| size.parse().ok());
+    OWN + 2 * (cache.unwrap_or(32 << 10) << 10)
 }
 
 #[cfg(test)]
@@ -104,13 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn a_limited_address_space_has_room_for_few_threads() {
+    fn a_limited_address_space_is_known_and_what_a_thread_takes_of_it() {
         let limits = |space: &str| {
             format!("Limit  Soft  Hard  Units\nMax address space         {space}  unlimited  bytes\n")
         };
-        assert_eq!(threads_in(&limits("unlimited"), "32768K\n"), None);
-        assert_eq!(threads_in(&limits("1073741824"), "32768K\n"), Some(11));
-        assert_eq!(threads_in(&limits("1073741824"), "266240K\n"), Some(1));
-        assert_eq!(threads_in(&limits("1000"), ""), Some(1));
+        assert_eq!(address_space(&limits("unlimited")), None);
+        assert_eq!(address_space(&limits("1073741824")), Some(1 << 30));
+        assert_eq!(thread_space("32768K\n"), 144 << 20);
+        assert_eq!(thread_space("266240K\n"), 600 << 20);
+        assert_eq!(thread_space(""), 144 << 20);
     }
 }

@@ -53,17 +53,23 @@ pub(super) fn run(arguments: &Arguments, command: Command) -> Result<Status, Err
 
 /// `command`, whose options on columns know these. Only for scripts: what is typed may be written in other ways.
 fn with_names(mut command: Command) -> Command {
-    for name in ["spectrum", "compare", "rank", "farms", "intruders"] {
+    for name in columns::COMMANDS {
         let columns = columns::metrics(name, Words::Svdkit).into_iter();
         let derived = if name == "compare" { explain::derived() } else { vec![] };
         let keys: Vec<&'static str> = columns.chain(derived).map(|column| column.key).collect();
         let sort = PossibleValuesParser::new([&keys[..], &["name"]].concat());
         let shown = PossibleValuesParser::new([&["all"], &keys[..]].concat());
-        command = command.mut_subcommand(name, |command| {
+        let known = |command: Command| {
             command
                 .mut_arg("columns", |argument| argument.value_parser(shown))
                 .mut_arg("sort", |argument| argument.value_parser(sort))
-        });
+        };
+        command = match name.split_once(' ') {
+            Some((outer, inner)) => {
+                command.mut_subcommand(outer, |command| command.mut_subcommand(inner, known))
+            }
+            None => command.mut_subcommand(name, known),
+        };
     }
     let names = PossibleValuesParser::new(explain::names());
     command.mut_subcommand("explain", |command| command.mut_arg("name", |name| name.value_parser(names)))

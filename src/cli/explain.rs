@@ -3,10 +3,12 @@
 
 use clap::Args;
 
+use super::options::table_style;
 use super::{Status, print};
 use crate::analysis::columns::{self, Words};
 use crate::error::Error;
 use crate::gate;
+use crate::render::prose;
 use crate::report::{Aspect, Column, ColumnKey, Flag, MissingReason};
 
 /// The page that defines every column.
@@ -18,19 +20,64 @@ const FINDINGS: &str = include_str!("../../docs/findings.md");
 /// Says what a column or a finding means: formula, range, how to read it, source. Without a name it lists all of them.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A key, a header of the table, a finding, a flag of a row, the code of a missing value, or a rule
+    /// A key, a header or a mark of the table, a finding, a level, an outcome of a rule, a flag, a code, or a rule
     #[arg(value_name = "NAME", num_args = 0..)]
     name: Vec<String>,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    let width = table_style().width;
     let text = match arguments.name.join(" ") {
-        name if name.is_empty() => all() + "\n",
-        name => explained(&name)?,
+        name if name.is_empty() => listed(width),
+        name => prose(&explained(&name)?, width),
     };
+    let text = text.trim_end().to_owned() + "\n";
     print(text.as_bytes()).map(|()| Status::Fine)
 }
+
+/// What stands in tables and verdicts beside names and numbers.
+const WORDS: [(&[&str], &str); 15] = [
+    (
+        &["~"],
+        "before an exponent: it was fitted on fewer than 50 values, so its confidence is low. `alpha_sigma` is its standard error.",
+    ),
+    (
+        &["–", "-"],
+        "in a cell: the value could not be measured, or has no meaning for this matrix. `missing` in JSON and CSV has the reason.",
+    ),
+    (
+        &["≤"],
+        "before a cosine: a bound that decides whether the direction is an intruder. `--exact` computes the cosine itself.",
+    ),
+    (&["=", "tied"], "before a note: the matrix is byte-identical to another one and was computed once."),
+    (&["!"], "before a note: something went wrong, or an expert stands apart from the others."),
+    (&["?"], "before a note: a caution about some rows, or a likely explanation of a change."),
+    (&["Δ"], "a change: tuned − base. Before a note, it says which two sides are compared."),
+    (
+        &["problem"],
+        "the level of a finding: certainly broken or untrained. GitHub and GitLab output shows it as an error; `--fail-if 'finding(problem)'` fails on it.",
+    ),
+    (&["caution"], "the level of a finding: look at it. GitHub and GitLab output shows it as a warning."),
+    (&["note"], "the level of a finding: true and worth knowing, often harmless."),
+    (&["pass"], "the outcome of a rule: no value crosses its limit."),
+    (
+        &["accepted"],
+        "the outcome of a rule: values cross its limit, and `svdkit.toml` accepts all of them, with a reason. The run does not fail.",
+    ),
+    (
+        &["inconclusive"],
+        "the outcome of a rule: a value is too close to the limit for its accuracy, or nothing could be judged. The run ends with exit code 1.",
+    ),
+    (
+        &["warn"],
+        "the outcome of a rule with `severity = \"warn\"`: it is broken, which is reported and does not fail the run.",
+    ),
+    (
+        &["FAIL"],
+        "the outcome of a rule: a value crosses its limit, or could not be measured. The run ends with exit code 1.",
+    ),
+];
 
 /// What the name means, or the part of a rule that names something: a header may look like a rule.
 fn explained(name: &str) -> Result<String, Error> {
@@ -39,14 +86,17 @@ fn explained(name: &str) -> Result<String, Error> {
 }
 
 fn meaning(word: &str) -> Result<String, Error> {
+    let is = |known: &&&str| known.to_lowercase() == word.to_lowercase();
+    if let Some((names, text)) = WORDS.iter().find(|(names, _)| names.iter().any(|name| is(&name))) {
+        return Ok(format!("{}\n\n{text}\n", names[0]));
+    }
     if let Some(text) = code(word) {
         return Ok(text);
     }
     if let Some((name, text)) = sections(FINDINGS).find(|(name, _)| *name == word) {
-        return Ok(format!("{name}\n\n{}\n", text.trim()));
+        return Ok(format!("{name}\n\n{}\n", levelled(text.trim())));
     }
-    let commands = ["spectrum", "compare", "rank", "farms", "intruders"];
-    let known: Vec<&'static Column> = commands.into_iter().flat_map(columns::metrics_of).collect();
+    let known: Vec<&'static Column> = columns::COMMANDS.into_iter().flat_map(columns::metrics_of).collect();
     let meant = columns::meaning(word).or_else(|| gate::column(word, &known).ok().map(Column::means));
     let meant = meant.or_else(|| gate::column(word, &derived()).ok().map(Column::means));
     if let Some(key) = meant {
@@ -56,7 +106,7 @@ fn meaning(word: &str) -> Result<String, Error> {
     }
     let found = gate::nearest(word, &names())?;
     let text = [METRICS, FINDINGS].into_iter().flat_map(sections).find(|(name, _)| *name == found);
-    Ok(text.map_or_else(String::new, |(name, text)| format!("{name}\n\n{}\n", text.trim())))
+    Ok(text.map_or_else(String::new, |(name, text)| format!("{name}\n\n{}\n", levelled(text.trim()))))
 }
 
 /// The columns that a comparison makes of its metrics.
@@ -105,17 +155,41 @@ pub(super) fn names() -> Vec<&'static str> {
     keys().into_iter().chain(sections(FINDINGS).map(|(name, _)| name)).collect()
 }
 
-/// Every column and every finding with its first sentence.
+/// Every column and every finding with its first sentence, for the long help.
 pub(super) fn all() -> String {
+    listed(100)
+}
+
+/// The same in lines of `width`.
+fn listed(width: usize) -> String {
     let lines = |page| {
-        let width = sections(page).map(|(key, _)| key.len()).max().unwrap_or(0);
+        let longest = sections(page).map(|(key, _)| key.len()).max().unwrap_or(0);
         let line = move |(key, text): (&str, &str)| {
             let sentence = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
-            format!("  {key:width$}  {}\n", sentence.trim_end_matches('.').replace("**", ""))
+            let sentence =
+                prose(levelled(sentence).trim_end_matches('.'), width.saturating_sub(longest + 4).max(24));
+            let indent = format!("\n{}", " ".repeat(longest + 4));
+            format!("  {key:longest$}  {}\n", sentence.replace('\n', &indent))
         };
         sections(page).map(line).collect::<String>()
     };
-    format!("Columns:\n{}\nFindings:\n{}\n`svdkit explain NAME` says more", lines(METRICS), lines(FINDINGS))
+    let words: Vec<&str> = WORDS.iter().map(|(names, _)| names[0]).collect();
+    let words = prose(&words.join(" · "), width.saturating_sub(2)).replace('\n', "\n  ");
+    format!(
+        "Columns:\n{}\nFindings:\n{}\nMarks, levels and outcomes:\n  {}\n\n`svdkit explain NAME` says more",
+        lines(METRICS),
+        lines(FINDINGS),
+        words
+    )
+}
+
+/// The text of a finding, with a colon after its level where a sentence follows.
+fn levelled(text: &str) -> String {
+    let follows = |rest: &str| rest.starts_with(char::is_uppercase);
+    match text.split_once("** ") {
+        Some((level, rest)) if level.starts_with("**") && follows(rest) => format!("{level}:** {rest}"),
+        _ => text.to_owned(),
+    }
 }
 
 /// The text below each `` ### `key` `` heading, up to the next heading, in the order of the page.
@@ -149,7 +223,10 @@ mod tests {
         check("Δ σ₁", "Δ σ₁\n\n(tuned − base)/|base|");
         check("max(alpha) > 6", "alpha\n");
         check("finding(dead-rows) > 0", "dead-rows\n");
-        check("overtrained", "nothing is called `overtrained`; about that there is `alpha`");
+        check("~", "~\n\nbefore an exponent");
+        check("finding(problem)", "problem\n\nthe level of a finding");
+        check("fail", "FAIL\n\nthe outcome of a rule");
+        check("overtrained", "nothing is called `overtrained`; related: `alpha`");
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if !common.quiet {
         hint(&request, &study, common);
     }
-    let Some(Finished { mut report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
+    let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
         return Ok(Status::Fine);
     };
     let allocation = arguments.allocate.request().map(|request| request.allocate(&report)).transpose();

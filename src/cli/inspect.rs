@@ -13,7 +13,7 @@ use crate::report::{Inventory, SCHEMA};
 
 use super::Status;
 use super::model::Model;
-use super::options::{FormatName, ReadingOptions, formulas, look, set_color};
+use super::options::{FormatName, ReadingOptions, formulas, set_color, table_style};
 use super::outputs::Outputs;
 use super::stdout;
 use super::values::{When, filter};
@@ -74,11 +74,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         patterns,
         totals,
     };
-    let look = TableStyle { formulas: formulas(arguments.csv_raw), ..look() };
-    let plain = TableStyle { paint: Paint::Plain, ..look.clone() };
+    let style = TableStyle { formulas: formulas(arguments.csv_raw), ..table_style() };
+    let plain = TableStyle { paint: Paint::Plain, ..style.clone() };
     let holds = |_| format!("{} patterns of tensors", inventory.patterns.len());
     outputs.write_reports(&holds, &|format, out| write(&inventory, format, &plain, out));
-    stdout::write(|out| write(&inventory, arguments.format.into(), &look, out))?;
+    stdout::write(|out| write(&inventory, arguments.format.into(), &style, out))?;
     Ok(outputs.status(Status::Fine))
 }
 

@@ -11,7 +11,7 @@ use crate::study::{IntrudersRequest, Mitigation};
 use crate::writing::{CheckpointCopy, Spool};
 
 use super::locate;
-use super::model::open_pair;
+use super::model::{self, open_pair};
 use super::options::{Common, FormatName, ReadingOptions};
 use super::outputs::Outputs;
 use super::run::{self, Finished};
@@ -38,8 +38,8 @@ pub(super) struct Arguments {
     /// The fine-tune: a checkpoint or an adapter
     #[arg(required_unless_present = "more")]
     tuned: Option<PathBuf>,
-    /// Another fine-tune of BASE, in a table below the first; may be repeated
-    #[arg(id = "more", long = "tuned", value_name = "TUNED", help_heading = "Input")]
+    /// Another fine-tune of BASE, in a table and a file of its own; may be repeated. NAME=PATH names it
+    #[arg(id = "more", long = "tuned", value_name = "[NAME=]PATH", help_heading = "Input")]
     more: Vec<PathBuf>,
     /// Number of leading directions to check in each matrix
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
@@ -131,32 +131,50 @@ fn sweep(text: &str) -> Result<Sweep, String> {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let tuned: Vec<&PathBuf> = arguments.tuned.iter().chain(&arguments.more).collect();
-    let one_only = common.format != FormatName::Table || !common.output.is_empty() || arguments.out.is_some();
-    if tuned.len() > 1 && one_only {
-        let what = "several `--tuned` make one table each; for another format, `-o` or `--mitigate`, run them one by one";
+    let tuned = model::named(arguments.tuned.iter().chain(&arguments.more));
+    let several = tuned.len() > 1;
+    let in_turn = [FormatName::Table, FormatName::Markdown].contains(&common.format);
+    if several && (!in_turn || arguments.out.is_some()) {
+        let what = "several `--tuned` make one table each, and with `-o` one file each; for another `--format` or `--mitigate`, run them one by one";
         return Err(Error::Usage(what.to_owned()));
     }
-    let (several, mut worst) = (tuned.len() > 1, Status::Fine);
-    for (i, tuned) in tuned.into_iter().enumerate() {
+    let files = |name: &str| -> Vec<PathBuf> {
+        common.output.iter().map(|path| if several { of_side(path, name) } else { path.clone() }).collect()
+    };
+    let outputs = tuned.iter().map(|(name, _)| Outputs::new(&files(name))).collect::<Result<Vec<_>, _>>()?;
+    let mut worst = Status::Fine;
+    for (i, ((name, tuned), outputs)) in tuned.iter().zip(outputs).enumerate() {
         if several {
             let gap = if i > 0 { "\n" } else { "" };
-            print(format!("{gap} {}\n", printable(&tuned.to_string_lossy())).as_bytes())?;
+            let mark = if common.format == FormatName::Markdown { "## " } else { " " };
+            let path = tuned.to_string_lossy();
+            let own = if path.ends_with(name.as_str()) { String::new() } else { format!("{name}: ") };
+            print(format!("{gap}{mark}{}\n", printable(&format!("{own}{path}"))).as_bytes())?;
         }
-        worst = worst.max(find(arguments, tuned, common)?);
+        worst = worst.max(find(arguments, tuned, (common, outputs))?);
     }
     Ok(worst)
 }
 
+/// The file of one of several fine-tunes: `r.lora.json` for `r.json`.
+fn of_side(path: &Path, name: &str) -> PathBuf {
+    let part = |text: Option<&std::ffi::OsStr>| text.map(|text| text.to_string_lossy().into_owned());
+    let (stem, end) = (part(path.file_stem()).unwrap_or_default(), part(path.extension()));
+    path.with_file_name(format!("{stem}.{name}{}", end.map_or_else(String::new, |end| format!(".{end}"))))
+}
+
 /// Reports the intruders of one fine-tune.
-fn find(arguments: &Arguments, tuned: &Path, common: &Common) -> Result<Status, Error> {
+fn find(
+    arguments: &Arguments,
+    tuned: &Path,
+    (common, mut outputs): (&Common, Outputs),
+) -> Result<Status, Error> {
     let request = IntrudersRequest { options: options(arguments) };
     if arguments.out.is_some() && request.options.of == Of::Delta {
         let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";
         return Err(Error::Usage(reason.to_owned()));
     }
     let gate = rules::gate(common, "intruders", &request.columns())?;
-    let mut outputs = Outputs::new(&common.output)?;
     let opening = arguments.reading.opening()?;
     let (opened, pairs) = open_pair(&arguments.base, tuned, &opening)?;
     let mitigation = mitigation(arguments, tuned)?;
@@ -168,7 +186,7 @@ fn find(arguments: &Arguments, tuned: &Path, common: &Common) -> Result<Status, 
     let source = Arc::clone(&opened.source);
     let corrections = mitigation.as_ref().map(|copy| Spool::beside(&copy.out)).transpose()?.map(Arc::new);
     let study = request.plan(opened, &pairs, &common.filter()?, corrections.as_ref())?;
-    let Some(Finished { mut report, .. }) = run::report(study, source.as_ref(), (common, &gate))? else {
+    let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
         return Ok(Status::Fine);
     };
     if let Some((mitigation, corrections)) = mitigation.zip(corrections) {
@@ -215,6 +233,15 @@ fn options(arguments: &Arguments) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_of_several_fine_tunes_has_its_file() {
+        let check =
+            |path: &str, expected: &str| assert_eq!(of_side(Path::new(path), "lora"), Path::new(expected));
+        check("a/r.json", "a/r.lora.json");
+        check("r.x.html", "r.x.lora.html");
+        check("r", "r.lora");
+    }
 
     #[test]
     fn a_sweep_has_both_ends_and_no_rounding() {

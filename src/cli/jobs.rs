@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::engine::Limits;
 use crate::error::Error;
 use crate::solver::{Memo, NoMemo};
-use crate::study::{self, Event, Ledger, Study};
+use crate::study::{self, Event, Ledger, Pictures, Study};
 
 use super::cache;
 use super::options::Common;
+use super::outputs::draws;
 use super::progress::Progress;
 use super::remark;
 
@@ -22,7 +23,7 @@ pub(super) fn run_study(
     let mut watch = |event: Event<'_>| {
         match (event, &mut progress) {
             (Event::Round(jobs), before) => {
-                let next = Progress::new(jobs, (common.quiet, limits.threads));
+                let next = Progress::new(jobs, common, limits.threads);
                 before.replace(next).into_iter().for_each(Progress::finish);
             }
             (Event::Finished(job), Some(progress)) => progress.finished(job),
@@ -31,12 +32,13 @@ pub(super) fn run_study(
         }
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
+    let pictures = if draws(common) { Pictures::Kept } else { Pictures::Dropped };
     let cache = cache::open(&common.shared).map(Arc::new);
     let memo: Arc<dyn Memo> = match &cache {
         Some(cache) => Arc::clone(cache) as _,
         None => Arc::new(NoMemo),
     };
-    let ledger = study::run(study, limits, &memo, &mut watch)?;
+    let ledger = study::run(study, limits, (&memo, pictures), &mut watch)?;
     progress.into_iter().for_each(Progress::finish);
     if let Some(trouble) = cache.and_then(|cache| cache.finish()).filter(|_| !common.quiet) {
         remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));

@@ -58,7 +58,11 @@ pub(super) fn locate(typed: &Path) -> Result<Located, Error> {
         let owned = store::named(&cache(), name);
         if !owned.is_empty() {
             let what = "is not a path here, but the Hugging Face cache holds";
-            return Err(Error::Remote(format!("`{}` {what} {}: name it so", brief(name), quoted(&owned))));
+            return Err(Error::Remote(format!(
+                "`{}` {what} {}: type it like that",
+                brief(name),
+                quoted(&owned)
+            )));
         }
     }
     let says_so = typed.to_string_lossy().contains("://");

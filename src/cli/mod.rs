@@ -1,5 +1,6 @@
 //! The command line: options, and one file for each subcommand.
 
+mod adapter;
 mod allocate;
 mod cache;
 mod cgroup;
@@ -77,6 +78,8 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// What is in an adapter, and adapters made of others
+    Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
     Inspect(inspect::Arguments),
     /// Which settings apply, and where each comes from: the command line, `svdkit.toml` or a default
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Adapter(arguments) => adapter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
@@ -175,9 +179,19 @@ fn tip(message: &clap::Error) -> Option<String> {
     match message.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = word(ContextKind::InvalidSubcommand)?;
-            let is_model = Path::new(word).exists() || word.contains(['/', '.']);
-            is_model
-                .then(|| format!("`{word}` is not a command; to measure a model: `svdkit spectrum {word}`"))
+            let help = "`svdkit --help` lists the commands";
+            match () {
+                () if Path::new(word).exists() => {
+                    Some(format!("`{word}` is not a command; to measure a model: `svdkit spectrum {word}`"))
+                }
+                () if word.starts_with(['/', '.']) => {
+                    Some(format!("`{word}` is not a command, and there is no such file; {help}"))
+                }
+                () if word.contains(['/', '.']) => Some(format!(
+                    "`{word}` is neither a command nor a file here; if it is a model of the hub: `svdkit spectrum {word}`; {help}"
+                )),
+                () => None,
+            }
         }
         ErrorKind::UnknownArgument if ["compare", "intruders"].contains(&command.as_str()) => {
             let word = word(ContextKind::InvalidArg).filter(|word| !word.starts_with('-'))?;

@@ -61,13 +61,50 @@ pub(super) fn roots(location: &Location, typed: &Path) -> Vec<PathBuf> {
 
 /// What the user asked to look at: weights, or the update to a base.
 pub(super) fn open_input(input: &Input) -> Result<Opened, Error> {
-    let opening = input.reading.opening()?;
+    open_input_with(input, &input.reading.opening()?)
+}
+
+/// The same, opened as `opening` says.
+pub(super) fn open_input_with(input: &Input, opening: &Opening<'_>) -> Result<Opened, Error> {
     if let Some(base) = &input.base {
-        return Ok(open_pair(base, &input.model, &opening)?.0);
+        return Ok(open_pair(base, &input.model, opening)?.0);
     }
-    let model = Model::open(&input.model, &opening)?;
+    let model = Model::open(&input.model, opening)?;
     let roots = model.roots();
     Ok(Opened { source: model.source, pairs: None, origin: model.origin, base: None, roots })
+}
+
+/// Fine-tunes as typed, each with a name of its own.
+pub(super) fn named<'p>(typed: impl Iterator<Item = &'p PathBuf>) -> Vec<(String, PathBuf)> {
+    let mut named: Vec<(String, PathBuf)> = typed.map(|path| name_and_path(path)).collect();
+    for i in 1..named.len() {
+        let (before, here) = named.split_at_mut(i);
+        let name = here[0].0.clone();
+        let twice = before.iter().filter(|(other, _)| other.split('#').next() == Some(&name)).count();
+        if twice > 0 {
+            here[0].0 = format!("{name}#{}", twice + 1);
+        }
+    }
+    named
+}
+
+/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
+fn name_and_path(typed: &Path) -> (String, PathBuf) {
+    let text = typed.to_string_lossy();
+    let (name, path) = match text.split_once('=') {
+        Some((name, path)) if !typed.exists() && !name.is_empty() && !name.contains("://") => {
+            (name.to_owned(), PathBuf::from(path))
+        }
+        _ => {
+            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
+            (
+                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
+                typed.into(),
+            )
+        }
+    };
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
+    (name.chars().map(plain).collect(), path)
 }
 
 /// The differences of the checkpoints at `base` and `tuned`, and the pairs that they are taken from. What else is known of
@@ -94,7 +131,7 @@ pub(super) fn open_pair(
 }
 
 /// The checkpoint at `path`, which something was trained from.
-fn open_base(path: &Path, opening: &Opening<'_>) -> Result<Model, Error> {
+pub(super) fn open_base(path: &Path, opening: &Opening<'_>) -> Result<Model, Error> {
     let base = Model::open(path, &opening.of_base())?;
     if base.source.holds() == Holds::Updates {
         let reason = "is an adapter, and the base has to be a checkpoint; are the two sides swapped?";

@@ -264,8 +264,16 @@ impl Common {
         limits(&self.shared)
     }
 
+    /// The same of a run that decomposes matrices.
+    ///
+    /// # Errors
+    /// When this process has no room for that.
+    pub(super) fn limits_of_decompositions(&self) -> Result<Limits, Error> {
+        cgroup::fitted(self.limits())
+    }
+
     /// The table's style on stdout. The column that rows are sorted by is shown first.
-    pub(super) fn look<'a>(&self, shown: &[&'a str], all: &[&'static Column]) -> TableStyle<'a> {
+    pub(super) fn table_style<'a>(&self, shown: &[&'a str], all: &[&'static Column]) -> TableStyle<'a> {
         let width = self.width.map(usize::from).or_else(width);
         let key = |word: &str| gate::column(word, all).ok().map(|column| column.key);
         TableStyle {
@@ -293,7 +301,7 @@ impl Common {
             },
             formulas: formulas(self.csv_raw),
             width: width.unwrap_or(PLAIN_WIDTH),
-            ..look()
+            ..table_style()
         }
     }
 }
@@ -313,7 +321,7 @@ fn width() -> Option<usize> {
 }
 
 /// How stdout likes to be written to, whatever it gets.
-pub(super) fn look() -> TableStyle<'static> {
+pub(super) fn table_style() -> TableStyle<'static> {
     let painted = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     TableStyle {
         width: width().unwrap_or(PLAIN_WIDTH),
@@ -345,12 +353,16 @@ const MOST_THREADS: usize = 256;
 /// Threads and memory: as chosen, or as the machine grants.
 pub(super) fn limits(shared: &Shared) -> Limits {
     let granted = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let most = cgroup::most_threads().unwrap_or(usize::MAX).min(MOST_THREADS.max(granted()));
+    let most = MOST_THREADS.max(granted());
     Limits {
         threads: shared.jobs.map_or_else(granted, NonZeroUsize::get).min(most),
         memory: shared.memory.unwrap_or_else(half_of_free),
+        granted: cgroup::free_memory().map_or(u64::MAX, |free| free.saturating_sub(OWN)),
     }
 }
+
+/// What a run takes beside its matrices.
+const OWN: u64 = 16 << 20;
 
 /// Half of the memory that this process may still take, its control group's limit included.
 fn half_of_free() -> u64 {

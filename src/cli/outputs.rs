@@ -238,6 +238,14 @@ impl Target {
     }
 }
 
+/// Whether one of the outputs has pictures.
+pub(super) fn draws(common: &Common) -> bool {
+    let format =
+        |path: &PathBuf| named(path).map_or_else(|| format_of(path).ok(), |(format, _)| Some(format));
+    let stdout = OutputFormat::from(common.format);
+    common.output.iter().filter_map(format).chain([stdout]).any(|format| format == OutputFormat::Html)
+}
+
 /// Opens a device, or a pipe that somebody reads or is about to.
 fn open_stream(path: &Path) -> io::Result<File> {
     /// Who starts a reader in the background may start it a little later than this program.

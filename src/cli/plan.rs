@@ -19,7 +19,7 @@ pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
 
 /// The lines of a plan.
 pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, String)> {
-    let Estimate { jobs, justified, largest, parameters, bytes, skipped } = estimate;
+    let Estimate { jobs, justified, largest, parameters, bytes, report, skipped } = estimate;
     let pairs = || jobs.iter().zip(justified);
     let forbidden = pairs().filter(|(job, justified)| limits.forbids(job, **justified).is_some()).count();
     let allowed =
@@ -51,6 +51,10 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
     ];
     if let Some((job, name, [rows, cols])) = largest {
         lines.push(("largest", format!("{name} ({rows} × {cols}, {})", notation::bytes(job.bytes))));
+    }
+    // Less is part of every program.
+    if *report > 16 << 20 {
+        lines.push(("report", format!("{} beside that, for its rows", notation::bytes(*report))));
     }
     if forbidden > 0 {
         let reason = "far more memory than is stored of them, and than is allowed: see the largest";

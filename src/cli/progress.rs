@@ -1,4 +1,4 @@
-//! What is told while the work runs: a bar on a terminal, a line now and then elsewhere. The measure is work, not tensors.
+//! Progress of a run: a bar on a terminal; elsewhere, with `--verbose`, a line now and then. It measures work, not tensors.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::engine::Job;
 use crate::notation;
 
+use super::options::Common;
 use super::plan;
 
 /// A run shorter than this needs no bar.
@@ -37,16 +38,18 @@ enum Way {
 }
 
 impl Progress {
-    /// Progress over `jobs` on `threads`; silent when the user asked for quiet.
-    pub(super) fn new(jobs: &[Job], (quiet, threads): (bool, usize)) -> Self {
-        let way = match (quiet, super::is_watched()) {
-            (true, _) => Way::Silent,
-            (false, true) => Way::Bar(None),
-            (false, false) => Way::Lines,
+    /// Progress over `jobs` on `threads`.
+    pub(super) fn new(jobs: &[Job], common: &Common, threads: usize) -> Self {
+        let way = match () {
+            () if common.quiet => Way::Silent,
+            () if super::is_watched() => Way::Bar(None),
+            () if common.verbose => Way::Lines,
+            () => Way::Silent,
         };
         let costs: Vec<f64> = jobs.iter().map(|job| job.flops).collect();
         let total = costs.iter().sum::<f64>().max(1.0);
-        let expected = (!quiet && total > LONG).then(|| total / (plan::rate() * threads as f64));
+        let expected =
+            (!matches!(way, Way::Silent) && total > LONG).then(|| total / (plan::rate() * threads as f64));
         let now = Instant::now();
         Self { total, costs, done: 0.0, finished: 0, begun: now, told: now, expected, way }
     }

@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     outputs.ready(&common)?;
     let source = Arc::clone(&opened.source);
     let study = request.plan(opened, &common.filter()?)?;
-    let Some(finished) = run::report(study, source.as_ref(), (&common, &gate))? else {
+    let Some(finished) = run::report(study, source, (&common, &gate))? else {
         return Ok(Status::Fine);
     };
     let spectra = &finished.spectra;
@@ -123,9 +123,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return run::deliver_with(report, &common, &shown, &mut outputs, &content);
     }
     let drawn = arguments.plot.as_ref().and_then(|_| spectra.first());
-    run::deliver_with(report, &common, &shown, &mut outputs, &|look, out| {
-        render::write(report, common.format.into(), look, out)?;
-        drawn.map_or(Ok(()), |(_, spectrum)| draw(report, spectrum, look, out))
+    run::deliver_with(report, &common, &shown, &mut outputs, &|style, out| {
+        render::write(report, common.format.into(), style, out)?;
+        drawn.map_or(Ok(()), |(_, spectrum)| draw(report, spectrum, style, out))
     })
 }
 
@@ -173,12 +173,12 @@ fn named<'a>(name: &str, layers: &'a [Arc<Layer>]) -> Result<&'a str, Error> {
     Err(Error::Usage(format!("no matrix is called `{}`{hint}", crate::error::brief(name))))
 }
 
-fn draw(report: &Report, spectrum: &Spectrum, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn draw(report: &Report, spectrum: &Spectrum, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     // What does not fit a double cannot be drawn.
     let Some(row) = report.rows.first().filter(|_| spectrum.fits()) else { return Ok(()) };
     let facts: Vec<&Column> = FACTS
         .iter()
         .filter_map(|key| report.columns.iter().find(|column| column.key == *key).copied())
         .collect();
-    render::plot::write(row, spectrum, &facts, (look.width, look.paint), out)
+    render::plot::write(row, spectrum, &facts, (style.width, style.paint), out)
 }

@@ -9,7 +9,7 @@ use crate::findings::{self, Definition, FINDINGS, Of};
 use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
 use crate::layer::Filter;
 use crate::metric::HYGIENE;
-use crate::report::{Aspect, Column, ColumnKey, Hidden, Severity};
+use crate::report::{Aspect, Column, ColumnKey, Hidden, Report, Severity};
 
 use super::options::Common;
 use super::settings::{AllowedFinding, FileRule, SettingsFile};
@@ -54,6 +54,22 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
         clauses.iter_mut().for_each(|clause| clause.missing.clone_from(&missing));
     }
     Ok(Gate { clauses, accepted, today: today() })
+}
+
+/// The file's acceptances that accept nothing in a judged report, in words.
+pub(super) fn unused(gate: &Gate, report: &Report, common: &Common) -> Vec<String> {
+    let Some(file) = &common.shared.file else { return vec![] };
+    let unused = file.accepted.iter().enumerate().filter(|(i, _)| gate.is_unused(*i, report));
+    let told = unused.map(|(_, (line, acceptance))| {
+        let (Accepts::Rule(of) | Accepts::Column(of)) = &acceptance.accepts;
+        let matrix = acceptance.matrix.as_ref();
+        let matrix = matrix.map_or_else(String::new, |glob| format!(" for `{}`", glob.glob().glob()));
+        format!(
+            "{}: line {line}: nothing breaks `{of}`{matrix} any more; the acceptance can go",
+            file.path.display()
+        )
+    });
+    told.collect()
 }
 
 /// What is wrong with typed rules whatever the columns are: for a command whose columns depend on what it opens.

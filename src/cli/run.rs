@@ -1,6 +1,5 @@
 //! What the commands share: run a study, judge its report, write it, say how the run ended.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,13 +7,13 @@ use std::time::Instant;
 use globset::GlobMatcher;
 
 use crate::checkpoint::Catalogue;
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::findings;
 use crate::gate::{self, Gate};
 use crate::layer::{Filter, bare};
 use crate::notation;
 use crate::render::{self, OutputFormat};
-use crate::report::{self, Outcome, Report, Row, Source, SourceFile, Verdict};
+use crate::report::{self, Outcome, Report, Row, Verdict};
 use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
 
@@ -35,11 +34,11 @@ pub(super) struct Finished {
 /// Runs a study of `source` up to its judged report; `None` after `--dry-run`.
 pub(super) fn report(
     study: Matrices,
-    source: &Catalogue,
+    source: Arc<Catalogue>,
     (common, gate): (&Common, &Gate),
 ) -> Result<Option<Finished>, Error> {
     let begun = Instant::now();
-    let limits = common.limits();
+    let limits = if study.only_reads() { common.limits() } else { common.limits_of_decompositions()? };
     if common.dry_run {
         plan::write(&study.estimate(), limits)?;
         return Ok(None);
@@ -67,9 +66,12 @@ pub(super) fn report(
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
     let spectra = ledger.take_spectra(&manifest);
+    let hides = !gate.clauses.is_empty() && manifest.report.totals.filtered > 0;
+    let all = hides.then(|| source.select(&Filter::default()));
+    // A report of many rows needs the room.
+    drop((study, source));
     let mut report = study::assemble(manifest, ledger.into_records());
-    if !gate.clauses.is_empty() && report.totals.filtered > 0 {
-        let all = source.select(&Filter::default());
+    if let Some(all) = all {
         let others = all.skipped.iter().map(|skipped| bare(&skipped.tensor));
         report.unlisted.hidden =
             rules::hidden(common, all.layers.iter().map(|layer| layer.name.as_str()), others)?;
@@ -86,8 +88,8 @@ pub(super) fn deliver(
     shown: &[&str],
     outputs: &mut Outputs,
 ) -> Result<Status, Error> {
-    deliver_with(report, common, shown, outputs, &|look, out| {
-        render::write(report, common.format.into(), look, out)
+    deliver_with(report, common, shown, outputs, &|style, out| {
+        render::write(report, common.format.into(), style, out)
     })
 }
 
@@ -100,7 +102,7 @@ pub(super) fn deliver_with(
     content: WriteTable<'_>,
 ) -> Result<Status, Error> {
     let shown = judged_first(report, shown);
-    let status = deliver_as(report, &common.look(&shown, &report.columns), outputs, content)?;
+    let status = deliver_as(report, &common.table_style(&shown, &report.columns), outputs, content)?;
     if is_rows_alone(common) {
         tell_remarks(report, common);
     }
@@ -110,7 +112,7 @@ pub(super) fn deliver_with(
 /// The columns of rules that are broken, then the other `shown` ones.
 pub(super) fn judged_first<'a>(report: &Report, shown: &[&'a str]) -> Vec<&'a str> {
     let broken = report.verdicts.iter().filter(|verdict| verdict.blocks());
-    let column = |verdict: &Verdict| gate::column(gate::key_of(&verdict.rule)?, &report.columns).ok();
+    let column = |verdict: &Verdict| report.columns.iter().find(|column| column.key == verdict.key);
     let mut keys: Vec<&str> = broken.filter_map(column).map(|column| column.key).collect();
     keys.extend(shown);
     let all = keys.clone();
@@ -140,17 +142,17 @@ pub(super) fn tell_remarks(report: &Report, common: &Common) {
 /// The same with a table style that the command chose.
 pub(super) fn deliver_as(
     report: &Report,
-    look: &render::TableStyle<'_>,
+    style: &render::TableStyle<'_>,
     outputs: &mut Outputs,
     content: WriteTable<'_>,
 ) -> Result<Status, Error> {
-    let plain = render::TableStyle { paint: render::Paint::Plain, ..look.clone() };
+    let plain = render::TableStyle { paint: render::Paint::Plain, ..style.clone() };
     let holds = |format| contents(report, format);
     outputs.write_reports(&holds, &|format, out| render::write(report, format, &plain, out));
     if super::is_interrupted() {
         return Err(Error::Interrupted);
     }
-    if let Err(error) = stdout::write(|out| content(look, out)) {
+    if let Err(error) = stdout::write(|out| content(style, out)) {
         outputs.fail(&error);
     }
     for (name, why) in report.failures() {
@@ -184,10 +186,9 @@ pub(super) type WriteTable<'a> = &'a dyn Fn(&render::TableStyle<'_>, &mut dyn Wr
 
 /// Adds what the numbers of `report` say in sentences, without what `svdkit.toml` ignores or allows.
 pub(super) fn find(report: &mut Report, common: &Common) {
-    report.notes.extend(unrelated_files(&report.model));
     report.summary = if report.command == "spectrum" { findings::summary(report) } else { None };
     if common.no_findings {
-        report.findings_unchecked = findings::unlooked("left out by `--no-findings`");
+        report.findings_unchecked = findings::unsearched("left out by `--no-findings`");
         return;
     }
     let Some(file) = &common.shared.file else {
@@ -203,7 +204,7 @@ pub(super) fn find(report: &mut Report, common: &Common) {
     });
     found.retain(|finding| !file.ignored.iter().any(|name| finding.name == name.as_str()));
     unchecked.retain(|unchecked| !file.ignored.iter().any(|name| unchecked.name == name.as_str()));
-    let left_out = findings::unlooked("left out by `[findings]` of `svdkit.toml`").into_iter();
+    let left_out = findings::unsearched("left out by `[findings]` of `svdkit.toml`").into_iter();
     unchecked.extend(left_out.filter(|one| file.ignored.iter().any(|name| one.name == name.as_str())));
     (report.findings, report.findings_unchecked) = (found, unchecked);
     for allowed in allowed {
@@ -213,19 +214,12 @@ pub(super) fn find(report: &mut Report, common: &Common) {
     }
 }
 
-/// Says that a folder's files were read as one model, where they are not named like the shards of one.
-fn unrelated_files(model: &Source) -> Option<String> {
-    let without_digits = |file: &SourceFile| file.name.replace(|c: char| c.is_ascii_digit(), "");
-    let kinds: BTreeSet<String> = model.files.iter().map(without_digits).collect();
-    let in_folders = model.files.iter().any(|file| file.name.contains('/'));
-    let names: Vec<&str> = model.files.iter().map(|file| file.name.as_str()).collect();
-    (kinds.len() > 1 && !in_folders)
-        .then(|| format!("! {} were read as one model; if they are not, name one of them", quoted(&names)))
-}
-
 /// Judges `report`, then sorts its rows by `--sort`.
 pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result<(), Error> {
     report.verdicts = gate.judge(report).map_err(|error| rules::placed(error, common))?;
+    if !common.quiet {
+        rules::unused(gate, report, common).iter().for_each(|told| remark(told));
+    }
     if let Some(sort) = &common.sort {
         sort_rows(report, sort);
     }

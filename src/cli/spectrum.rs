@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         )));
     }
     outputs.ready(common)?;
-    let Some(Finished { report, spectra }) = run::report(study, source.as_ref(), (common, &gate))? else {
+    let Some(Finished { report, spectra }) = run::report(study, source, (common, &gate))? else {
         return Ok(Status::Fine);
     };
     // What does not fit a double cannot be written or drawn.
@@ -117,13 +117,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let holds = format!("singular values of {} matrices", notation::count(spectra.len() as u64));
         outputs.write(slot, &holds, |out| writing::write_spectra(out, &spectra));
     }
-    run::deliver_with(&report, common, shown(arguments), &mut outputs, &|look, out| {
-        render::write(&report, common.format.into(), look, out)?;
+    run::deliver_with(&report, common, shown(arguments), &mut outputs, &|style, out| {
+        render::write(&report, common.format.into(), style, out)?;
         let Some(plot) = arguments.plot else { return Ok(()) };
         let picture = if plot == PlotName::Esd { Picture::Esd } else { Picture::Scree };
         for (name, spectrum) in &spectra {
             if let Some(row) = report.rows.iter().find(|row| row.name == *name) {
-                write_picture(row, spectrum, picture, (look.width, look.paint), out)?;
+                write_picture(row, spectrum, picture, (style.width, style.paint), out)?;
             }
         }
         Ok(())

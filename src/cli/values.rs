@@ -21,8 +21,8 @@ pub(super) enum When {
 
 /// The matrices that `include` keeps (default: all), without those that `exclude` drops.
 pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
-    let include = if include.is_empty() { None } else { Some(globs(include)?) };
-    Ok(Filter { include, exclude: globs(exclude)? })
+    let set = if include.is_empty() { None } else { Some(globs(include)?) };
+    Ok(Filter { include: set, exclude: globs(exclude)?, included: include.to_vec() })
 }
 
 /// Globs as one set.

@@ -6,5 +6,6 @@ pub(crate) mod fused;
 mod pairing;
 pub(crate) mod quantized;
 
+pub(crate) use adapter::{FactorNames, VectorUpdate, factor_names, vector_update};
 pub use fused::QueriesKeysValues;
 pub use pairing::{Pairs, copies, of_base};

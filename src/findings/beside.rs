@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Look, Looked, Of};
+use super::{Definition, Of, Search, Searched};
 use crate::report::Level;
 
 /// So many matrices have to be changed on all sides before their medians are compared.
@@ -19,7 +19,7 @@ pub(super) const CHANGED_ALONE: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Sides,
     evidence: &["changed"],
-    look: Look::Beside(|side, others| {
+    search: Search::Beside(|side, others| {
         let known: Vec<&Matrix<'_>> =
             side.of(Of::Pairs).iter().filter(|matrix| matrix.number("changed").is_some()).collect();
         // All sides have the same rows.
@@ -29,7 +29,7 @@ pub(super) const CHANGED_ALONE: Definition = Definition {
         let alone = alone.filter(|(at, matrix)| matrix.number("changed") == Some(1.0) && kept(*at));
         let alone: Vec<&Matrix<'_>> = alone.map(|(_, matrix)| matrix).collect();
         if alone.is_empty() {
-            return Looked { line: None, unknown: None };
+            return Searched { line: None, unknown: None };
         }
         let sentence = format!(
             "{} of {} matrices changed here and not in {}: {}.",
@@ -39,7 +39,7 @@ pub(super) const CHANGED_ALONE: Definition = Definition {
             tell::whereabouts(&alone, &known),
         );
         let matrices = alone.iter().map(|matrix| matrix.name().to_owned()).collect();
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+        Searched { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
     }),
 };
 
@@ -48,7 +48,7 @@ pub(super) const LARGER_CHANGE: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Sides,
     evidence: &["delta_frobenius_ratio"],
-    look: Look::Beside(|side, others| {
+    search: Search::Beside(|side, others| {
         medians(side, others, "delta_frobenius_ratio", |medians| {
             (medians.own >= TIMES * medians.most()).then(|| {
                 format!(
@@ -67,7 +67,7 @@ pub(super) const HIGHER_RANK_CHANGE: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Sides,
     evidence: &["delta_rank_at_90"],
-    look: Look::Beside(|side, others| {
+    search: Search::Beside(|side, others| {
         medians(side, others, "delta_rank_at_90", |medians| {
             (medians.own >= TIMES * medians.most()).then(|| {
                 format!(
@@ -86,7 +86,7 @@ pub(super) const NEW_DIRECTIONS: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Sides,
     evidence: &["subspace_overlap"],
-    look: Look::Beside(|side, others| {
+    search: Search::Beside(|side, others| {
         medians(side, others, "subspace_overlap", |medians| {
             let lost = 1.0 - medians.own;
             (lost >= TURNED && lost >= TIMES * (1.0 - medians.least())).then(|| {
@@ -130,7 +130,7 @@ fn medians(
     others: &[&ModelSide<'_>],
     key: &str,
     tell: impl Fn(&Medians<'_>) -> Option<String>,
-) -> Looked {
+) -> Searched {
     // All sides have the same rows.
     let changed = |side: &ModelSide<'_>, at: usize| {
         let matrix = &side.of(Of::Pairs)[at];
@@ -144,7 +144,7 @@ fn medians(
     }
     if numbers.len() < FEWEST {
         let reason = format!("fewer than {FEWEST} matrices changed on all sides and have `{key}`");
-        return Looked { line: None, unknown: Some(reason) };
+        return Searched { line: None, unknown: Some(reason) };
     }
     let median = |at: usize| {
         let mut values: Vec<f64> = numbers.iter().map(|(_, row)| row[at]).collect();
@@ -158,7 +158,7 @@ fn medians(
         matrices: numbers.iter().map(|(name, _)| (*name).to_owned()).collect(),
         sentence,
     });
-    Looked { line, unknown: None }
+    Searched { line, unknown: None }
 }
 
 /// How many directions count as leading.

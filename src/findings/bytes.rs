@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line, first_and_more};
 use super::view::Matrix;
-use super::{Definition, Hit, Look, Looked, Of, Seen};
+use super::{Definition, Hit, Of, Search, Searched, Seen};
 use crate::report::{Level, Places};
 
 pub(super) const NON_FINITE: Definition = Definition {
@@ -10,7 +10,7 @@ pub(super) const NON_FINITE: Definition = Definition {
     levels: &[Level::Problem],
     of: Of::Anything,
     evidence: &["nonfinite_count"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let count = |matrix: &Matrix<'_>| matrix.number("nonfinite_count").filter(|n| *n > 0.0);
         // Masks hold −∞ where nothing may be attended to.
         let is_mask = |name: &str| name.to_ascii_lowercase().contains("mask");
@@ -20,14 +20,14 @@ pub(super) const NON_FINITE: Definition = Definition {
             Some((skipped.tensor.as_str(), count))
         });
         let found: Vec<(&str, u64)> = rows.chain(others).filter(|(name, _)| !is_mask(name)).collect();
-        let Some((first, n)) = found.first() else { return Looked { line: None, unknown: None } };
+        let Some((first, n)) = found.first() else { return Searched { line: None, unknown: None } };
         let (entries, are) = if *n == 1 { ("entry", "is") } else { ("entries", "are") };
         let names: Vec<&str> = found.iter().skip(1).map(|(name, _)| *name).collect();
         let more = if names.is_empty() { String::new() } else { format!("; also in {}", tell::list(&names)) };
         let count = tell::count(usize::try_from(*n).unwrap_or(usize::MAX));
         let sentence = format!("{first}: {count} {entries} {are} NaN or infinite{more}.");
         let matrices = found.iter().map(|(name, _)| (*name).to_owned()).collect();
-        Looked { line: Some(Line { level: Level::Problem, matrices, sentence }), unknown: None }
+        Searched { line: Some(Line { level: Level::Problem, matrices, sentence }), unknown: None }
     }),
 };
 
@@ -36,7 +36,7 @@ pub(super) const ALL_ZERO: Definition = Definition {
     levels: &[Level::Caution],
     of: Of::Weights,
     evidence: &["max_abs"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| match matrix.number("max_abs") {
             Some(0.0) if matrix.is_weight() && matrix.number("nonfinite_count") == Some(0.0) => {
                 Seen::Yes(Level::Caution, 0.0)
@@ -58,7 +58,7 @@ pub(super) const DEAD_ROWS: Definition = Definition {
     levels: &[Level::Note, Level::Caution],
     of: Of::Weights,
     evidence: &["zero_rows"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| {
             // One zero row of an embedding is that of padding.
             let padding = f64::from(u8::from(matrix.is_embedding()));
@@ -73,7 +73,7 @@ pub(super) const DEAD_COLUMNS: Definition = Definition {
     levels: &[Level::Note, Level::Caution],
     of: Of::Weights,
     evidence: &["zero_columns"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| lines(matrix, ("zero_columns", 0.0), 1),
         tell: |hits| dead(hits, "columns", 1, "zero_columns", |places| &places.zero_columns),
     },
@@ -84,9 +84,9 @@ pub(super) const DUPLICATE_ROWS: Definition = Definition {
     levels: &[Level::Note, Level::Caution],
     of: Of::Weights,
     evidence: &["duplicate_rows"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| lines(matrix, ("duplicate_rows", 0.0), 0),
-        tell: |hits| duplicate(hits, "row", 0, "duplicate_rows", |places| places.duplicate_rows),
+        tell: |hits| duplicate(hits, "row", 0, "duplicate_rows", |places| places.duplicate_rows.as_deref()),
     },
 };
 
@@ -95,9 +95,11 @@ pub(super) const DUPLICATE_COLUMNS: Definition = Definition {
     levels: &[Level::Note, Level::Caution],
     of: Of::Weights,
     evidence: &["duplicate_columns"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| lines(matrix, ("duplicate_columns", 0.0), 1),
-        tell: |hits| duplicate(hits, "column", 1, "duplicate_columns", |places| places.duplicate_columns),
+        tell: |hits| {
+            duplicate(hits, "column", 1, "duplicate_columns", |places| places.duplicate_columns.as_deref())
+        },
     },
 };
 
@@ -139,7 +141,7 @@ fn duplicate(
     line: &str,
     axis: usize,
     key: &str,
-    at: fn(&Places) -> Option<[u64; 2]>,
+    at: fn(&Places) -> Option<&[u64; 2]>,
 ) -> String {
     let matrix = hits[0].matrix;
     let count = matrix.number(key).unwrap_or_default() as usize;

@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Look, Looked, Of};
+use super::{Definition, Of, Search, Searched};
 use crate::report::Level;
 
 pub(super) const INTRUDER_DIMENSIONS: Definition = Definition {
@@ -10,7 +10,7 @@ pub(super) const INTRUDER_DIMENSIONS: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Updates,
     evidence: &["intruder_count", "k", "intruder_energy", "lowest_cosine"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let limit = epsilon(side);
         let is_right = side.report.settings.iter().any(|(key, side)| *key == "side" && side == "right");
         let (all, small): (Vec<&Matrix<'_>>, Vec<&Matrix<'_>>) = side
@@ -27,7 +27,7 @@ pub(super) const INTRUDER_DIMENSIONS: Definition = Definition {
                 tell::matrices(all.len() + small.len()),
             )
         });
-        let Some(first) = found.first() else { return Looked { line: None, unknown } };
+        let Some(first) = found.first() else { return Searched { line: None, unknown } };
         let sum = |key: &str| all.iter().filter_map(|matrix| matrix.number(key)).sum::<f64>() as usize;
         let (new, k) = (sum("intruder_count"), sum("k"));
         let least = limit.map_or_else(|| "small".to_owned(), |limit| format!("below {limit}"));
@@ -50,7 +50,7 @@ pub(super) const INTRUDER_DIMENSIONS: Definition = Definition {
             ),
         };
         let matrices = found.iter().map(|matrix| matrix.name().to_owned()).collect();
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown }
+        Searched { line: Some(Line { level: Level::Note, matrices, sentence }), unknown }
     }),
 };
 

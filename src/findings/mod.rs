@@ -31,7 +31,7 @@ pub struct Definition {
     pub of: Of,
     /// The columns that it is computed from.
     pub evidence: &'static [&'static str],
-    look: Look,
+    search: Search,
 }
 
 /// What a finding is looked for in.
@@ -50,13 +50,13 @@ pub enum Of {
 }
 
 /// How it is looked for.
-enum Look {
+enum Search {
     /// In every matrix by itself.
     Each { see: fn(&Matrix<'_>) -> Seen, tell: fn(&[Hit<'_>]) -> String },
     /// In all matrices of a side together.
-    All(fn(&ModelSide<'_>) -> Looked),
+    All(fn(&ModelSide<'_>) -> Searched),
     /// In all matrices of a side and of the others.
-    Beside(fn(&ModelSide<'_>, &[&ModelSide<'_>]) -> Looked),
+    Beside(fn(&ModelSide<'_>, &[&ModelSide<'_>]) -> Searched),
 }
 
 /// What a matrix says of a finding.
@@ -79,7 +79,7 @@ struct Hit<'v> {
 }
 
 /// What all matrices of a side say of a finding.
-struct Looked {
+struct Searched {
     line: Option<Line>,
     unknown: Option<String>,
 }
@@ -120,7 +120,7 @@ pub static FINDINGS: &[Definition] = &[
 pub fn find(report: &Report, allows: Allows<'_>) -> (Vec<Finding>, Vec<Unchecked>) {
     // Its columns have our names for other things.
     if is_weightwatcher(report) {
-        return (vec![], unlooked("the columns are those of `--names weightwatcher`"));
+        return (vec![], unsearched("the columns are those of `--names weightwatcher`"));
     }
     let (mut findings, mut unchecked) = (vec![], vec![]);
     let sides = view::sides(report);
@@ -128,7 +128,7 @@ pub fn find(report: &Report, allows: Allows<'_>) -> (Vec<Finding>, Vec<Unchecked
         let others: Vec<&ModelSide<'_>> =
             sides.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| other).collect();
         for definition in FINDINGS.iter().filter(|definition| definition.applies(side, &others)) {
-            let Looked { line, unknown } = definition.look_at(side, &others, allows);
+            let Searched { line, unknown } = definition.search_in(side, &others, allows);
             findings.extend(line.map(|line| definition.finding(side, line)));
             let name = definition.name;
             unchecked.extend(unknown.map(|reason| Unchecked {
@@ -139,7 +139,11 @@ pub fn find(report: &Report, allows: Allows<'_>) -> (Vec<Finding>, Vec<Unchecked
         }
     }
     silence(&mut findings);
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    // Within a level, what a side did comes before what its base has, too.
+    let is_of_model = |finding: &Finding| {
+        definition(&finding.name).is_none_or(|definition| !matches!(definition.of, Of::Pairs | Of::Sides))
+    };
+    findings.sort_by_key(|finding| (std::cmp::Reverse(finding.level), is_of_model(finding)));
     (findings, unchecked)
 }
 
@@ -149,7 +153,7 @@ fn is_weightwatcher(report: &Report) -> bool {
 }
 
 /// Nothing was looked for, for a reason.
-pub fn unlooked(reason: &str) -> Vec<Unchecked> {
+pub fn unsearched(reason: &str) -> Vec<Unchecked> {
     let unchecked = |definition: &Definition| Unchecked {
         name: definition.name.into(),
         side: None,
@@ -184,25 +188,25 @@ impl Definition {
         }
     }
 
-    fn look_at(&self, side: &ModelSide<'_>, others: &[&ModelSide<'_>], allows: Allows<'_>) -> Looked {
+    fn search_in(&self, side: &ModelSide<'_>, others: &[&ModelSide<'_>], allows: Allows<'_>) -> Searched {
         let allowed = |line: &Line| match &line.matrices[..] {
             [] => allows(self.name, None),
             names => names.iter().all(|name| allows(self.name, Some(name))),
         };
         let lacks = self.evidence.iter().find(|key| self.of != Of::Anything && !side.has_column(key));
-        match (&self.look, lacks) {
-            (Look::All(_) | Look::Beside(_), Some(key)) => {
-                Looked { line: None, unknown: Some(format!("the report has no column `{key}`")) }
+        match (&self.search, lacks) {
+            (Search::All(_) | Search::Beside(_), Some(key)) => {
+                Searched { line: None, unknown: Some(format!("the report has no column `{key}`")) }
             }
-            (Look::All(look), None) => {
-                let Looked { line, unknown } = look(side);
-                Looked { line: line.filter(|line| !allowed(line)), unknown }
+            (Search::All(search), None) => {
+                let Searched { line, unknown } = search(side);
+                Searched { line: line.filter(|line| !allowed(line)), unknown }
             }
-            (Look::Beside(look), None) => {
-                let Looked { line, unknown } = look(side, others);
-                Looked { line: line.filter(|line| !allowed(line)), unknown }
+            (Search::Beside(search), None) => {
+                let Searched { line, unknown } = search(side, others);
+                Searched { line: line.filter(|line| !allowed(line)), unknown }
             }
-            (Look::Each { see, tell }, _) => {
+            (Search::Each { see, tell }, _) => {
                 let (mut hits, mut unknown) = (vec![], BTreeMap::new());
                 let matrices = side.of(self.of);
                 for matrix in matrices {
@@ -220,7 +224,7 @@ impl Definition {
                     matrices: hits.iter().map(|hit| hit.matrix.name().to_owned()).collect(),
                     sentence: tell(&hits),
                 });
-                Looked { line, unknown: tell::unknown(&unknown, matrices.len()) }
+                Searched { line, unknown: tell::unknown(&unknown, matrices.len()) }
             }
         }
     }

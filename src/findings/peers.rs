@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::randomness::{SHORTEST, SMALL};
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Look, Looked, Of};
+use super::{Definition, Of, Search, Searched};
 use crate::layer::without_block;
 use crate::metric::random_effective_rank;
 use crate::notation::real;
@@ -31,11 +31,11 @@ pub(super) const OUTLIER: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Weights,
     evidence: &["effective_rank", "participation_ratio", "stable_rank", "spectral_norm", "frobenius_norm"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let groups = groups(side, FEWEST);
         if groups.is_empty() {
             let reason = format!("no {FEWEST} matrices share a role and a shape");
-            return Looked { line: None, unknown: Some(reason) };
+            return Searched { line: None, unknown: Some(reason) };
         }
         let collapsed: Vec<String> =
             collapses(side).into_iter().map(|collapse| collapse.matrix.name().to_owned()).collect();
@@ -61,7 +61,7 @@ pub(super) const OUTLIER: Definition = Definition {
                 &found.iter().skip(1).map(|(_, matrix, _)| matrix.name()).collect::<Vec<_>>(),
             ),
         });
-        Looked { line, unknown: None }
+        Searched { line, unknown: None }
     }),
 };
 
@@ -70,7 +70,7 @@ pub(super) const RANK_COLLAPSED: Definition = Definition {
     levels: &[Level::Caution, Level::Problem],
     of: Of::Weights,
     evidence: &["effective_rank"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let mut found = collapses(side);
         found.sort_by(|a, b| b.level.cmp(&a.level).then(a.share.total_cmp(&b.share)));
         let line = found.first().map(|first| Line {
@@ -85,7 +85,7 @@ pub(super) const RANK_COLLAPSED: Definition = Definition {
         let small = weights.iter().filter(|matrix| matrix.short_and_long().0 < SHORTEST).count();
         let mut unknown = BTreeMap::from([(SMALL, small), (UNMEASURED, without_peers(side))]);
         unknown.retain(|_, count| *count > 0);
-        Looked { line, unknown: tell::unknown(&unknown, weights.len()) }
+        Searched { line, unknown: tell::unknown(&unknown, weights.len()) }
     }),
 };
 

@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line, first_and_more};
 use super::view::Matrix;
-use super::{Definition, Look, Looked, Of, Seen};
+use super::{Definition, Of, Search, Searched, Seen};
 use crate::notation::real;
 use crate::report::Level;
 
@@ -21,7 +21,7 @@ pub(super) const RANDOM_LIKE: Definition = Definition {
     levels: &[Level::Caution],
     of: Of::Weights,
     evidence: TESTS,
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| match randomness(matrix) {
             Ok(Randomness::Random) => Seen::Yes(Level::Caution, -tightness(matrix)),
             Ok(_) => Seen::No,
@@ -56,7 +56,7 @@ pub(super) const BARELY_TRAINED: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Weights,
     evidence: TESTS,
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| match randomness(matrix) {
             Ok(Randomness::Moved(share)) => Seen::Yes(Level::Note, -share),
             Ok(_) => Seen::No,
@@ -80,7 +80,7 @@ pub(super) const UNTRAINED_MODEL: Definition = Definition {
     levels: &[Level::Problem],
     of: Of::Weights,
     evidence: TESTS,
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         const FEWEST: usize = 5;
         let tested: Vec<_> =
             side.of(Of::Weights).iter().filter_map(|m| Some((m, randomness(m).ok()?))).collect();
@@ -89,7 +89,7 @@ pub(super) const UNTRAINED_MODEL: Definition = Definition {
         let (a, b) = (random.len(), tested.len());
         if b < FEWEST {
             let unknown = format!("fewer than {FEWEST} matrices have 32 rows and columns or more");
-            return Looked { line: None, unknown: Some(unknown) };
+            return Searched { line: None, unknown: Some(unknown) };
         }
         let sentence = format!(
             "This checkpoint looks freshly initialized: {} of the {} matrices that are large enough to judge look random.",
@@ -97,7 +97,7 @@ pub(super) const UNTRAINED_MODEL: Definition = Definition {
             tell::count(b)
         );
         let line = Line { level: Level::Problem, matrices: random, sentence };
-        Looked { line: (10 * a >= 9 * b).then_some(line), unknown: None }
+        Searched { line: (10 * a >= 9 * b).then_some(line), unknown: None }
     }),
 };
 
@@ -106,7 +106,7 @@ pub(super) const ORTHOGONAL: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Weights,
     evidence: &["condition_number"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| {
             if !matrix.is_weight() || matrix.short_and_long().0 < 8.0 {
                 return Seen::No;

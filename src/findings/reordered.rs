@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Look, Looked, Of};
+use super::{Definition, Of, Search, Searched};
 use crate::report::{Level, Parts, Reordering, Standing};
 
 pub(super) const REORDERED: Definition = Definition {
@@ -12,7 +12,7 @@ pub(super) const REORDERED: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Pairs,
     evidence: &[],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let pairs = side.of(Of::Pairs);
         let unknown = not_compared(side);
         let orders: Vec<(&Matrix<'_>, String)> =
@@ -29,7 +29,7 @@ pub(super) const REORDERED: Definition = Definition {
             })
             .collect();
         let made: Vec<(&Matrix<'_>, &Parts)> =
-            pairs.iter().filter_map(|matrix| Some((matrix, matrix.row.places.parts.as_ref()?))).collect();
+            pairs.iter().filter_map(|matrix| Some((matrix, matrix.row.places.parts.as_deref()?))).collect();
         parts.extend(composed(&made));
         if let Some((name, original)) = moved.first() {
             let more = moved.len() - 1;
@@ -37,7 +37,7 @@ pub(super) const REORDERED: Definition = Definition {
             parts.push(format!("{name} is the base's {original}{more}"));
         }
         if parts.is_empty() {
-            return Looked { line: None, unknown };
+            return Searched { line: None, unknown };
         }
         let renumbered = hidden_units(&orders);
         let same = if renumbered.is_empty() {
@@ -54,7 +54,7 @@ pub(super) const REORDERED: Definition = Definition {
         );
         let names = orders.iter().map(|(matrix, _)| matrix.name()).chain(moved.iter().map(|(name, _)| *name));
         let matrices = names.chain(made.iter().map(|(matrix, _)| matrix.name())).map(str::to_owned).collect();
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown }
+        Searched { line: Some(Line { level: Level::Note, matrices, sentence }), unknown }
     }),
 };
 
@@ -97,7 +97,7 @@ fn composition(matrix: &Matrix<'_>, Parts { names, transposed, order }: &Parts) 
 
 /// In what order a matrix holds its base's entries.
 fn order(matrix: &Matrix<'_>) -> Option<String> {
-    let Reordering { transposed, rows, columns } = matrix.row.places.reordering.as_ref()?;
+    let Reordering { transposed, rows, columns } = matrix.row.places.reordering.as_deref()?;
     let rows = rows.as_ref().map(|order| format!("rows {}", order.words));
     let columns = columns.as_ref().map(|order| format!("columns {}", order.words));
     let parts = transposed.then(|| "transposed".to_owned()).into_iter().chain(rows).chain(columns);
@@ -131,7 +131,7 @@ fn hidden_units<'v>(orders: &'v [(&Matrix<'_>, String)]) -> Vec<&'v str> {
     let mut modules: BTreeMap<&str, Vec<&Reordering>> = BTreeMap::new();
     for (matrix, _) in orders {
         let module = matrix.name().rsplit_once('.').map_or("", |(module, _)| module);
-        modules.entry(module).or_default().extend(&matrix.row.places.reordering);
+        modules.entry(module).or_default().extend(matrix.row.places.reordering.as_deref());
     }
     let is_renumbered = |parts: &[&Reordering]| {
         let rows: BTreeSet<&str> =

@@ -3,7 +3,7 @@
 use super::randomness::{SHORTEST, SMALL};
 use super::tell::{self, first_and_more};
 use super::view::Matrix;
-use super::{Definition, Look, Of, Seen};
+use super::{Definition, Of, Search, Seen};
 use crate::notation::real;
 use crate::report::{Concentration, Level};
 
@@ -12,7 +12,7 @@ pub(super) const LARGE_ENTRY: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Weights,
     evidence: &["lone_entry", "max_abs"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| {
             each(matrix, "lone_entry", |size| if size >= 2.5 { Some((Level::Note, size)) } else { None })
         },
@@ -21,7 +21,7 @@ pub(super) const LARGE_ENTRY: Definition = Definition {
             let (short, long) = matrix.short_and_long();
             // In units of the root mean square entry.
             let times = matrix.number("lone_entry").unwrap_or_default() * (short * long).powf(0.25);
-            let place = matrix.row.places.largest_entry.map_or_else(String::new, |entry| {
+            let place = matrix.row.places.largest_entry.as_ref().map_or_else(String::new, |entry| {
                 format!(" (row {}, column {}, {})", entry.row, entry.column, real(entry.value))
             });
             let sentence = format!(
@@ -38,7 +38,7 @@ pub(super) const DOMINANT_DIRECTION: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Weights,
     evidence: &["stable_rank", "spectral_norm"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| {
             each(matrix, "stable_rank", |rank| if rank <= 2.0 { Some((Level::Note, -rank)) } else { None })
         },
@@ -65,7 +65,7 @@ pub(super) const BELOW_ROUNDING: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Weights,
     evidence: &["rank_above_rounding"],
-    look: Look::Each {
+    search: Search::Each {
         see: |matrix| {
             if matrix.bits().is_none_or(|bits| bits > 16) {
                 return Seen::No;

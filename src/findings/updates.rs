@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Look, Looked, Of};
+use super::{Definition, Of, Search, Searched};
 use crate::report::{Level, Standing};
 
 pub(super) const UNTRAINED: Definition = Definition {
@@ -12,17 +12,17 @@ pub(super) const UNTRAINED: Definition = Definition {
     levels: &[Level::Caution, Level::Problem],
     of: Of::Anything,
     evidence: &["spectral_norm"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let of_adapters: Vec<&Matrix<'_>> = side.rows().filter(|matrix| is_of_adapter(matrix)).collect();
         let (a, b) = (of_adapters.iter().filter(|matrix| is_zero(matrix)).count(), of_adapters.len());
         if b > 0 && side.of(Of::Pairs).is_empty() && !side.has_column("spectral_norm") {
-            return Looked {
+            return Searched {
                 line: None,
                 unknown: Some("the report has no column `spectral_norm`".to_owned()),
             };
         }
         if a == 0 {
-            return Looked { line: None, unknown: None };
+            return Searched { line: None, unknown: None };
         }
         let zero = of_adapters.iter().filter(|matrix| is_zero(matrix));
         let zero = zero.map(|matrix| matrix.name().to_owned()).collect();
@@ -33,7 +33,7 @@ pub(super) const UNTRAINED: Definition = Definition {
             tell::count(b),
             if a == 1 { "is" } else { "are" },
         );
-        Looked { line: Some(Line { level, matrices: zero, sentence }), unknown: None }
+        Searched { line: Some(Line { level, matrices: zero, sentence }), unknown: None }
     }),
 };
 
@@ -42,7 +42,7 @@ pub(super) const UNUSED_RANK: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Updates,
     evidence: &["rank_at_99"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         const LEAST: u64 = 4;
         let of_adapters = adapters(side);
         let rank = |matrix: &Matrix<'_>| matrix.row.update.as_ref().and_then(|update| update.rank);
@@ -55,7 +55,7 @@ pub(super) const UNUSED_RANK: Definition = Definition {
         let half: Vec<&(&Matrix<'_>, u64, f64)> =
             ranked.iter().filter(|(_, rank, used)| *used <= *rank as f64 / 2.0).collect();
         let Some((_, rank, _)) = half.first().copied().filter(|_| 2 * half.len() >= ranked.len()) else {
-            return Looked { line: None, unknown: None };
+            return Searched { line: None, unknown: None };
         };
         let most = half.iter().map(|(_, _, used)| *used as u64).max().unwrap_or(0);
         let matrices = half.iter().map(|(matrix, _, _)| matrix.name().to_owned()).collect();
@@ -68,7 +68,7 @@ pub(super) const UNUSED_RANK: Definition = Definition {
             tell::count(ranked.len()),
             if half.len() > 1 { "up to " } else { "" },
         );
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+        Searched { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
     }),
 };
 
@@ -77,7 +77,7 @@ pub(super) const UPDATE_DOMINATES: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Pairs,
     evidence: &["delta_spectral_ratio"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let mut pairs: Vec<(&Matrix<'_>, f64)> = side
             .of(Of::Pairs)
             .iter()
@@ -87,7 +87,7 @@ pub(super) const UPDATE_DOMINATES: Definition = Definition {
         let all = pairs.len();
         pairs.retain(|(_, ratio)| *ratio > 1.0);
         pairs.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let Some((first, ratio)) = pairs.first() else { return Looked { line: None, unknown: None } };
+        let Some((first, ratio)) = pairs.first() else { return Searched { line: None, unknown: None } };
         let sentence = format!(
             "In {} of {} changed matrices the update is stronger than the weight it changes; most in {}, {ratio:.1} times.",
             tell::count(pairs.len()),
@@ -95,7 +95,7 @@ pub(super) const UPDATE_DOMINATES: Definition = Definition {
             first.name(),
         );
         let matrices = pairs.iter().map(|(matrix, _)| matrix.name().to_owned()).collect();
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+        Searched { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
     }),
 };
 
@@ -104,7 +104,7 @@ pub(super) const UNRELATED: Definition = Definition {
     levels: &[Level::Caution],
     of: Of::Pairs,
     evidence: &["frobenius_norm", "frobenius_norm_base", "delta_frobenius_ratio"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         const ENTRIES: u64 = 1024;
         let pairs =
             side.of(Of::Pairs).iter().filter(|matrix| matrix.row.shape.iter().product::<u64>() >= ENTRIES);
@@ -118,13 +118,13 @@ pub(super) const UNRELATED: Definition = Definition {
         let mut cosines: Vec<f64> = pairs.filter_map(likeness).collect();
         cosines.sort_by(f64::total_cmp);
         let Some(median) = cosines.get(cosines.len() / 2).copied().filter(|median| *median < 0.2) else {
-            return Looked { line: None, unknown: None };
+            return Searched { line: None, unknown: None };
         };
         let sentence = format!(
             "Not a fine-tune of this base: the weights have nothing in common (median cosine of {}: {median:.2}).",
             tell::matrices(cosines.len()),
         );
-        Looked { line: Some(Line { level: Level::Caution, matrices: vec![], sentence }), unknown: None }
+        Searched { line: Some(Line { level: Level::Caution, matrices: vec![], sentence }), unknown: None }
     }),
 };
 
@@ -133,7 +133,7 @@ pub(super) const IDENTICAL: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Pairs,
     evidence: &[],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let pairs = side.of(Of::Pairs).iter();
         let both: Vec<(&Matrix<'_>, bool)> = pairs
             .filter_map(|matrix| Some((matrix, matrix.number("changed")? == 0.0)))
@@ -142,14 +142,14 @@ pub(super) const IDENTICAL: Definition = Definition {
         let same: Vec<String> =
             both.iter().filter(|(_, same)| *same).map(|(matrix, _)| matrix.name().to_owned()).collect();
         if same.is_empty() {
-            return Looked { line: None, unknown: None };
+            return Searched { line: None, unknown: None };
         }
         let sentence = format!(
             "{} of {} matrices are bit for bit the base's.",
             tell::count(same.len()),
             tell::count(both.len()),
         );
-        Looked { line: Some(Line { level: Level::Note, matrices: same, sentence }), unknown: None }
+        Searched { line: Some(Line { level: Level::Note, matrices: same, sentence }), unknown: None }
     }),
 };
 
@@ -158,11 +158,11 @@ pub(super) const RESCALED: Definition = Definition {
     levels: &[Level::Note],
     of: Of::Pairs,
     evidence: &["gain_alignment", "row_gain_ratio", "column_gain_ratio"],
-    look: Look::All(|side| {
+    search: Search::All(|side| {
         let found: Vec<(&Matrix<'_>, String)> =
             side.of(Of::Pairs).iter().filter_map(|matrix| Some((matrix, rescaled(matrix)?))).collect();
         if found.is_empty() {
-            return Looked { line: None, unknown: None };
+            return Searched { line: None, unknown: None };
         }
         let kinds: BTreeSet<&str> = found.iter().map(|(_, kind)| kind.as_str()).collect();
         let names: Vec<&str> = found.iter().map(|(matrix, _)| matrix.name()).collect();
@@ -174,7 +174,7 @@ pub(super) const RESCALED: Definition = Definition {
             tell::list(&names),
         );
         let matrices = names.into_iter().map(str::to_owned).collect();
-        Looked { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
+        Searched { line: Some(Line { level: Level::Note, matrices, sentence }), unknown: None }
     }),
 };
 

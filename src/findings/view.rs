@@ -40,7 +40,7 @@ impl<'r> ModelSide<'r> {
         let compares = report.totals.compared.is_some();
         let mut side =
             Self { report, name, suffix, weights: vec![], updates: vec![], pairs: vec![], others: vec![] };
-        for row in report.rows.iter().filter(|row| row.failed.is_none() && !row.values.0.is_empty()) {
+        for row in report.rows.iter().filter(|row| row.failed.is_none() && !row.values.is_empty()) {
             let matrix = Matrix { row, suffix: side.suffix.clone() };
             let is_vector = row.stored_shape.as_ref().is_some_and(|shape| shape.len() < 2);
             match () {

@@ -65,7 +65,7 @@ pub(crate) fn open_all(candidate: &Candidate<'_>, family: &Family, open: Opener<
         }
         None => return Err(location.malformed("the folder holds no weights")),
     };
-    Ok(Parts { parts, notes: twin(names, &taken).into_iter().collect() })
+    Ok(Parts { parts, notes: twin(names, &taken).into_iter().chain(unrelated(&taken)).collect() })
 }
 
 /// Whether a file is an index by its name: `….index.json`, or `….index.fp16.json` of a variant.
@@ -83,6 +83,15 @@ fn twin(names: &[String], taken: &[Location]) -> Option<String> {
     let name = taken.first()?.name();
     let note = format!("`{}` beside it was taken to be the same model and left alone", brief(twin));
     (!name.starts_with(TWIN)).then_some(note)
+}
+
+/// Says that files were read as one model that no index names, and that are not called like the shards of one.
+fn unrelated(taken: &[Location]) -> Option<String> {
+    let names: Vec<String> = taken.iter().map(Location::name).collect();
+    let without_digits = |name: &String| name.replace(|c: char| c.is_ascii_digit(), "");
+    let kinds: BTreeSet<String> = names.iter().map(without_digits).collect();
+    (kinds.len() > 1)
+        .then(|| format!("! {} were read as one model; if they are not, name one of them", quoted(&names)))
 }
 
 /// The name of a file of the given variant: `model.fp16.safetensors`.

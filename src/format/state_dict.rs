@@ -10,7 +10,7 @@ use super::pickle::{Id, Object, Pickle, UNFOLDS};
 use super::strides::Order;
 use crate::error::{brief, quoted};
 use crate::layer::Element;
-use described::{DEEPEST, class, is_tensor, made};
+use described::{DEEPEST, array, class, is_tensor, made};
 pub(crate) use described::{StoredTensor, element, storages};
 
 /// The contents of a file.
@@ -47,17 +47,30 @@ pub(crate) fn model(pickle: &Pickle) -> Result<Model, String> {
     let inside = model.iter().map(|pair| (*pair, None));
     let beside = outside.tensors.into_iter().map(|(pair, model)| (pair, Some(model)));
     for ((key, value), model) in inside.chain(beside) {
-        let Some(name) = reader.text(key).filter(|_| reader.holds_tensors(value)) else { continue };
+        let array = array(pickle, value).filter(|_| model.is_none());
+        let Some(name) = reader.text(key).filter(|_| array.is_some() || reader.holds_tensors(value)) else {
+            continue;
+        };
         let mut found = vec![];
-        if let Some(tensor) = reader.tensor(&name, value) {
+        if let Some(array) = array {
+            found.push(Ok(StoredTensor { name: name.clone(), ..array }));
+        } else if let Some(tensor) = reader.tensor(&name, value) {
             found.push(tensor);
-        } else if reader.is_dictionary(value) {
+        } else if matches!(pickle.get(value), Object::Dict(_)) {
             outside.dictionaries.push(name.clone());
         } else {
             reader.within(&name, value, 0, &mut looks, &mut found)?;
         }
         for tensor in found {
             let mut tensor = tensor.map_err(|reason| format!("tensor `{}`: {reason}", brief(&name)))?;
+            if tensor.name != name {
+                // Parts of one object may go by one place.
+                let place = tensor.name.clone();
+                let mut numbered = (2..).map(|n| format!("{place}#{n}"));
+                while seen.contains(&tensor.name) {
+                    tensor.name = numbered.next().unwrap_or_default();
+                }
+            }
             if let (Some(model), Element::Float(_)) = (model, &tensor.element) {
                 // Of no type that is measured, so that it is listed and no more.
                 tensor.element = Element::Other(tensor.element.name().to_owned());

@@ -80,12 +80,17 @@ pub struct Acceptance {
 
 impl Acceptance {
     /// Whether it covers the rule `text` on column `key` for this row, or for a sum, which has no name.
-    fn is_about(&self, text: &str, key: &str, name: Option<&str>) -> bool {
-        let judgement = match &self.accepts {
+    pub(super) fn is_about(&self, text: &str, key: &str, name: Option<&str>) -> bool {
+        self.names(text, key)
+            && self.matrix.as_ref().is_none_or(|glob| name.is_some_and(|name| glob.is_match(name)))
+    }
+
+    /// Whether it names the rule `text` or its column `key`.
+    pub(super) fn names(&self, text: &str, key: &str) -> bool {
+        match &self.accepts {
             Accepts::Rule(rule) => rule == text,
             Accepts::Column(column) => column == key,
-        };
-        judgement && self.matrix.as_ref().is_none_or(|glob| name.is_some_and(|name| glob.is_match(name)))
+        }
     }
 
     /// Whether it covers the finding: a crossed limit, or a value missing for a reason that it names.

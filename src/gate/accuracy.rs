@@ -57,7 +57,7 @@ mod tests {
     use crate::report::Resolution;
 
     fn check(row: &Row, key: &str, expected: f64) {
-        let (column, value) = row.values.0.iter().find(|(column, _)| column.key == key).expect("a column");
+        let (column, value) = row.values.iter().find(|(column, _)| column.key == key).expect("a column");
         let found = error(row, column.means(), value.number().expect("a number"));
         assert!((found - expected).abs() <= 1e-12 * expected, "{key}: {found}, not {expected}");
     }

@@ -109,7 +109,7 @@ mod tests {
     #[track_caller]
     fn check(row: &Row, key: &str, expected: Option<(f64, f64)>) {
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs() || a.total_cmp(&b).is_eq();
-        let column = row.values.0.iter().find(|(column, _)| column.key == key).expect("a column").0;
+        let column = row.values.iter().find(|(column, _)| column.key == key).expect("a column").0;
         let found = known(row, column).map(|known| (known.low, known.high));
         let same = match (found, expected) {
             (Some(found), Some(expected)) => close(found.0, expected.0) && close(found.1, expected.1),

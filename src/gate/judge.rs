@@ -7,11 +7,10 @@ use crate::notation;
 use crate::report::{Column, Offender, Outcome, Report, Verdict};
 
 use super::accept::{Acceptance, Day, accept};
-use super::bounds::Known;
 use super::clause::{Breach, Clause};
 use super::items::{Item, Items, hidden, items};
 use super::missing::Gap;
-use super::sums::Sum;
+use super::sums::{Named, Sum};
 use super::{Crossing, Line, Subject, findings, phrases};
 
 /// All that a report is judged by.
@@ -90,6 +89,7 @@ impl Gate {
         let broken = |found: &&Breach| found.gap.is_none() && found.finding.outcome == Outcome::Fail;
         Verdict {
             rule: rule.text.clone(),
+            key: rule.key().to_owned(),
             severity: clause.severity,
             outcome: found.first().map_or(Outcome::Pass, |found| found.finding.outcome),
             broken: found.iter().filter(broken).count() as u64,
@@ -133,8 +133,9 @@ fn each_row<'r>(clause: &Clause, line: Line, column: &'static Column, items: &'r
 fn one_sum<'r>(clause: &Clause, sum: &Sum, items: &'r Items<'_>) -> Judgement<'r> {
     let mut judgement = Judgement { found: vec![], missing: vec![], allowed: vec![] };
     let allows = |item: &Item<'_>| item.gap.as_ref().is_some_and(|gap| clause.missing.allows(gap));
-    let numbers = |keeps: &dyn Fn(&Item<'_>) -> bool| -> Vec<Known> {
-        items.all.iter().filter(|item| keeps(item)).filter_map(|item| item.known).collect()
+    let numbers = |keeps: &dyn Fn(&Item<'_>) -> bool| -> Vec<Named<'_>> {
+        let kept = items.all.iter().filter(|item| keeps(item));
+        kept.filter_map(|item| Some((item.name.as_str(), item.known?))).collect()
     };
     // A bound that does not decide counts like a missing value.
     let (bounded, plain) = (numbers(&|_| true), numbers(&|item| !allows(item)));
@@ -306,8 +307,8 @@ mod tests {
     fn aggregates_are_judged_as_one_number() {
         check("mean(alpha) > 3", Outcome::Fail, 1, Some("mean of alpha = 3.500"));
         check("max(alpha) > 5", Outcome::Pass, 0, None);
-        check("min(alpha) < 2.5", Outcome::Fail, 1, Some("min of alpha = 2.000"));
-        check("count(alpha > 4) >= 1", Outcome::Fail, 1, Some("count of alpha = 1"));
+        check("min(alpha) < 2.5", Outcome::Fail, 1, Some("min of alpha = 2.000, in a.0"));
+        check("count(alpha > 4) >= 1", Outcome::Fail, 1, Some("count of alpha = 1; farthest a.1: 5.000"));
         check("share(alpha > 4) > 50%", Outcome::Pass, 0, None);
         check("a.1: sum(alpha) == 5", Outcome::Fail, 1, Some("sum of alpha = 5.000"));
         check("sum(nonfinite_count) > 2", Outcome::Fail, 1, Some("sum of nonfinite_count = 3.000"));

@@ -65,13 +65,20 @@ pub fn likeliest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option
 
 fn unknown(what: &str, word: &str, names: &[&str]) -> Error {
     let wanted = plain(word);
-    let about = ABOUT.iter().find(|(known, _)| *known == wanted).map_or(&[][..], |(_, about)| about);
-    let about: Vec<String> =
-        about.iter().filter(|name| names.contains(name)).map(|name| format!("`{name}`")).collect();
-    let hint = match (about.is_empty(), likeliest(word, names.iter().copied())) {
-        (false, _) => format!("; about that there is {}", about.join(", ")),
-        (true, Some(near)) => format!("; did you mean `{near}`?"),
-        (true, None) => String::new(),
+    let about = |wanted: &str| {
+        let about = ABOUT.iter().find(|(known, _)| *known == wanted).map_or(&[][..], |(_, about)| about);
+        let about = about.iter().filter(|name| names.contains(name)).map(|name| format!("`{name}`"));
+        Some(about.collect::<Vec<_>>().join(", ")).filter(|about| !about.is_empty())
+    };
+    let near = || likeliest(word, names.iter().copied());
+    let near_word = || likeliest(&wanted, ABOUT.iter().map(|(word, _)| *word)).and_then(about);
+    let hint = match about(&wanted) {
+        Some(about) => format!("; related: {about}"),
+        None => match (near(), near_word()) {
+            (Some(near), _) => format!("; did you mean `{near}`?"),
+            (None, Some(about)) => format!("; related: {about}"),
+            (None, None) => "; `svdkit explain` lists all".to_owned(),
+        },
     };
     Error::Column { at: None, key: word.to_owned(), problem: format!("{what} is called `{word}`{hint}") }
 }
@@ -118,6 +125,7 @@ mod tests {
         };
         assert!(told("overtrained").contains("`alpha`, `tail_count`"), "{}", told("overtrained"));
         assert!(told("collapse").contains("`effective_rank`"), "{}", told("collapse"));
+        assert!(told("sharpnes").contains("related: `spectral_norm`"), "{}", told("sharpnes"));
         // A header comes before a word about something.
         assert_eq!(told("rank"), "numerical_rank");
         assert!(told("stable_rnak").contains("did you mean `stable_rank`"), "{}", told("stable_rnak"));

@@ -88,7 +88,7 @@ fn lost(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> bool {
 
 /// Whether the base has the matrix, finite and not of zeros alone.
 fn is_sound(row: &Row) -> bool {
-    let numbers = row.values.0.iter().filter_map(|(column, value)| {
+    let numbers = row.values.iter().filter_map(|(column, value)| {
         let ColumnKey { metric, aspect, .. } = column.means();
         Some((metric.key, value.number().filter(|_| aspect == Aspect::Base)?))
     });

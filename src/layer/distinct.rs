@@ -1,6 +1,7 @@
 //! Unique names for rows that would share one: `emb` beside `emb.weight`, a slice beside a tensor of its name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Layer, Part};
 use crate::error::printable;
@@ -43,7 +44,7 @@ pub fn distinct(names: &[(String, String)], taken: &BTreeSet<&str>) -> Vec<Strin
 }
 
 /// Gives layers of one name their full ones.
-pub(super) fn tell_apart(layers: &mut [Layer]) {
+pub(super) fn tell_apart(layers: &mut [Arc<Layer>]) {
     layers.sort_by(|a, b| super::natural(&a.name, &b.name).then_with(|| a.tensor.cmp(&b.tensor)));
     if !layers.array_windows::<2>().any(|[a, b]| a.name == b.name) {
         return;
@@ -51,7 +52,7 @@ pub(super) fn tell_apart(layers: &mut [Layer]) {
     let names: Vec<(String, String)> =
         layers.iter().map(|layer| (layer.name.clone(), layer.full_name())).collect();
     for (layer, name) in layers.iter_mut().zip(distinct(&names, &BTreeSet::new())) {
-        layer.name = name;
+        Arc::make_mut(layer).name = name;
     }
 }
 

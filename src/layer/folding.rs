@@ -37,7 +37,7 @@ pub struct Folds {
     guessed: [Vec<String>; 2],
 }
 
-/// A last axis up to this is that of a kernel, unless the name speaks of experts.
+/// A last axis up to this is that of a kernel, unless something says otherwise.
 const SHORT: usize = 16;
 
 impl Folds {
@@ -59,10 +59,9 @@ impl Folds {
                     is_stack.then_some(Fold::Stack)
                 })
             });
-            // No width of a model is odd, and most kernels are.
-            let guess = || if tensor.shape[2].is_multiple_of(2) { Fold::Stack } else { Fold::Kernel };
-            let fold = told.unwrap_or_else(guess);
-            if told.is_none() {
+            let fold = told.unwrap_or_else(|| guess(tensor));
+            // Short kernels are what they look like in nearly every model.
+            if told.is_none() && !is_short(tensor) {
                 folds.guessed[usize::from(fold == Fold::Stack)].push(bare(&tensor.name).to_owned());
             }
             folds.of.insert(tensor.name.clone(), fold);
@@ -73,7 +72,7 @@ impl Folds {
     /// What a tensor was taken for; one that is not known, by its name and shape alone.
     pub fn get(&self, tensor: &TensorInfo) -> Fold {
         let known = self.of.get(&tensor.name).copied();
-        known.or_else(|| told(tensor, &Folding::default())).unwrap_or(Fold::Stack)
+        known.or_else(|| told(tensor, &Folding::default())).unwrap_or_else(|| guess(tensor))
     }
 
     /// What to tell about tensors that only their shape told.
@@ -123,17 +122,29 @@ fn told(tensor: &TensorInfo, folding: &Folding) -> Option<Fold> {
         _ if of_experts => Some(Fold::Stack),
         // A stack of single rows would be a matrix.
         [_, 1, _] => Some(Fold::Kernel),
-        [_, _, last] if last <= SHORT => Some(Fold::Kernel),
         _ => None,
     }
+}
+
+/// Whether it has the last axis of a kernel.
+fn is_short(tensor: &TensorInfo) -> bool {
+    matches!(tensor.shape[..], [_, _, last] if last <= SHORT)
+}
+
+/// By its shape alone: no width of a model is odd, and most kernels are.
+fn guess(tensor: &TensorInfo) -> Fold {
+    let is_even = matches!(tensor.shape[..], [_, _, last] if last.is_multiple_of(2));
+    if is_even && !is_short(tensor) { Fold::Stack } else { Fold::Kernel }
 }
 
 /// What lies beside it: a kernel has one bias, or one length, for each output; a stack has some for each matrix.
 fn neighbors(tensor: &TensorInfo, by_name: &BTreeMap<&str, &TensorInfo>) -> Option<Fold> {
     let [first, second, _] = tensor.shape[..] else { return None };
     let ends = [".weight", ".weight_v", ".parametrizations.weight.original1"];
-    let stem = ends.iter().find_map(|end| tensor.name.strip_suffix(end)).unwrap_or(&tensor.name);
-    let shape = |end: &str| by_name.get(format!("{stem}{end}").as_str()).map(|tensor| &tensor.shape[..]);
+    // The weights of a model of one layer have no module's name before them.
+    let dotted = format!(".{}", tensor.name);
+    let stem = ends.iter().find_map(|end| dotted.strip_suffix(end)).unwrap_or(&dotted);
+    let shape = |end: &str| by_name.get(&format!("{stem}{end}")[1..]).map(|tensor| &tensor.shape[..]);
     for bias in [".bias", "_bias"].iter().filter_map(|end| shape(end)) {
         match bias {
             [length] if *length == first || *length == second => return Some(Fold::Kernel),
@@ -148,7 +159,9 @@ fn neighbors(tensor: &TensorInfo, by_name: &BTreeMap<&str, &TensorInfo>) -> Opti
 /// Whether both shapes are stacks of as many matrices, of which one takes what the other gives.
 fn are_layers(one: &[usize], other: &[usize]) -> bool {
     let ([a, b, c], [d, e, f]) = (one, other) else { return false };
-    a == d && (b, c) != (e, f) && (b == f || c == e)
+    // Of short axes one may be the same by chance.
+    let both = b == f && c == e;
+    a == d && (b, c) != (e, f) && (both || [c, f].iter().all(|last| **last > SHORT) && (b == f || c == e))
 }
 
 /// The module that a tensor belongs to.
@@ -188,6 +201,19 @@ mod tests {
         check(&[("a.conv.weight", &[8, 4, 30])], Kernel, 0);
         check(&[("mlp.experts.up", &[8, 4, 3])], Stack, 0);
         check(&[("enc.weight", &[6, 4, 5])], Kernel, 0);
+        check(
+            &[
+                ("parametrizations.weight.original1", &[8, 4, 40]),
+                ("parametrizations.weight.original0", &[8, 1, 1]),
+            ],
+            Kernel,
+            0,
+        );
+        // A short last axis tells nothing where something else does.
+        check(&[("moe.w1", &[8, 64, 16]), ("moe.w2", &[8, 16, 64])], Stack, 0);
+        check(&[("moe.w1", &[8, 64, 4]), ("moe.w1_bias", &[8, 64])], Stack, 0);
+        check(&[("enc.weight", &[6, 4, 4])], Kernel, 0);
+        check(&[("layers.0.weight", &[64, 3, 5]), ("layers.1.weight", &[64, 64, 3])], Kernel, 0);
         // A basis of Fourier's.
         check(&[("stft.forward_basis", &[514, 1, 512])], Kernel, 0);
         check(&[("sinc.weight", &[80, 40, 32]), ("sinc.bias", &[80])], Kernel, 0);
@@ -214,6 +240,8 @@ mod tests {
         let odd: &[(&str, &[usize])] = &[("a.conv.weight", &[80, 40, 39])];
         check(odd, &Folding { stacks: globs("a.*"), ..Folding::default() }, Fold::Stack, 0);
         check(filters, &Folding { experts: Some(80), ..Folding::default() }, Fold::Stack, 0);
+        let short: &[(&str, &[usize])] = &[("moe.w1", &[80, 40, 8])];
+        check(short, &Folding { experts: Some(80), ..Folding::default() }, Fold::Stack, 0);
         let folds = Folds::of(&tensors(odd), &kernels);
         assert_eq!(
             (folds.unmatched(&kernels), folds.unmatched(&Folding::default())),

@@ -59,8 +59,8 @@ pub(super) fn eigenvalue_cost(side: usize) -> Cost {
 /// The cost of a few dozen products with blocks of vectors, to find `k` leading triplets or to hold `k` vectors against
 /// a weight.
 pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
-    // Products with a narrow block run at about a third of the speed of others.
-    const PRODUCTS: f64 = 3.0 * 40.0;
+    // Products with a narrow block run at less than half of the speed of others.
+    const PRODUCTS: f64 = 2.25 * 40.0;
     let (block, sides) = ((k + 4).next_multiple_of(16) as f64, rows as f64 + cols as f64);
     Cost {
         flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block,

@@ -146,6 +146,11 @@ impl Factors {
         Spectrum::new(values, rows, cols, Route::Direct)
     }
 
+    /// No triplet of a matrix of so many rows and columns.
+    pub fn none(rows: usize, cols: usize) -> Self {
+        Self { left: Basis::empty(rows), values: vec![], right: Basis::empty(cols) }
+    }
+
     /// Those of the transpose.
     #[must_use]
     pub(super) fn transposed(self) -> Self {

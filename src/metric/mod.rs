@@ -26,7 +26,7 @@ use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
 pub use marchenko_pastur::random_effective_rank;
-pub use norm::{ACCURACY_FLOOR, NONFINITE_COUNT, SPECTRAL_NORM};
+pub use norm::{ACCURACY_FLOOR, FROBENIUS_NORM, NONFINITE_COUNT, SPECTRAL_NORM};
 pub use parametric::{Chosen, chosen, of_share};
 pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
@@ -127,6 +127,18 @@ pub static RANKS: &[Metric] = &[
     thresholds::LARGEST_GAP,
     thresholds::LARGEST_GAP_AT,
     snr::SPECTRUM_SNR,
+];
+
+/// What `svdkit adapter inspect` says of an update's singular values.
+pub static UPDATES: &[Metric] = &[
+    norm::NONFINITE_COUNT,
+    norm::SPECTRAL_NORM,
+    norm::FROBENIUS_NORM,
+    rank::STABLE_RANK,
+    rank::EFFECTIVE_RANK,
+    rank::RANK_AT_90,
+    rank::RANK_AT_99,
+    factoring::BREAK_EVEN_RANK,
 ];
 
 /// What was rounded to the storage type.

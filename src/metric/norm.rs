@@ -17,7 +17,8 @@ pub const SPECTRAL_NORM: Metric = Metric {
     value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.largest()))),
 };
 
-pub(super) const FROBENIUS_NORM: Metric = Metric {
+/// `√Σσ²`.
+pub const FROBENIUS_NORM: Metric = Metric {
     column: Column {
         key: "frobenius_norm",
         label: "‖W‖F",
@@ -171,9 +172,9 @@ pub(super) const MAX_ABS: Metric = Metric {
         source: "definition",
     },
     value: |subject| match subject.layer.rank {
-        // Its entries were never computed.
-        Some(_) => Value::Missing(MissingReason::NotApplicable),
-        None => Value::real(subject.entries.max_abs()),
+        // Its entries were never computed, but for those of a product whose largest is that of two matrices.
+        Some(_) if subject.entries.largest().is_none() => Value::Missing(MissingReason::NotApplicable),
+        _ => Value::real(subject.entries.max_abs()),
     },
 };
 

@@ -22,11 +22,11 @@ impl Subject<'_> {
     pub fn places(&self) -> Places {
         let Some(Lines { oddities, texture, .. }) = self.entries.lines() else { return Places::default() };
         let first = |lines: &[usize]| lines.iter().take(FIRST).map(|i| *i as u64).collect();
-        let pair = |pairs: &[(usize, usize)]| pairs.first().map(|(i, j)| [*i as u64, *j as u64]);
+        let pair = |pairs: &[(usize, usize)]| pairs.first().map(|(i, j)| Box::new([*i as u64, *j as u64]));
         let finite = self.entries.nonfinite_count() == 0;
         let texture = texture.as_ref().filter(|_| finite);
         Places {
-            largest_entry: texture.and_then(|texture| self.lone_entry(texture)),
+            largest_entry: texture.and_then(|texture| self.lone_entry(texture)).map(Box::new),
             zero_rows: if texture.is_some() { first(&oddities.zero_rows) } else { vec![] },
             zero_columns: if texture.is_some() { first(&oddities.zero_columns) } else { vec![] },
             duplicate_rows: pair(&oddities.duplicate_rows),

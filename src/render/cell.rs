@@ -55,10 +55,18 @@ pub(super) fn ranges(indices: &[u64]) -> String {
 /// A real number as a person reads it.
 pub(super) fn number(x: f64, format: Format) -> String {
     match format {
-        Format::Share => notation::share(x),
+        Format::Share => signed(notation::share(x)),
         Format::Change => notation::change(x),
-        Format::Count if x.fract().abs() <= 0.0 => format!("{x:.0}"),
-        Format::Count | Format::Real => notation::real(x),
+        Format::Count if x.fract().abs() <= 0.0 => signed(format!("{x:.0}")),
+        Format::Count | Format::Real => signed(notation::real(x)),
+    }
+}
+
+/// With the minus sign that changes have.
+fn signed(text: String) -> String {
+    match text.strip_prefix('-') {
+        Some(digits) => format!("\u{2212}{digits}"),
+        None => text,
     }
 }
 

@@ -11,8 +11,8 @@ use super::style::{TableStyle, Unchanged};
 const NAMED: usize = 8;
 
 /// The rows that a person wants to see.
-pub(super) fn shown<'r>(report: &'r Report, look: &TableStyle<'_>) -> Vec<&'r Row> {
-    let unchanged = |row: &Row| look.unchanged == Unchanged::Hidden && is(row, Standing::Unchanged);
+pub(super) fn shown<'r>(report: &'r Report, style: &TableStyle<'_>) -> Vec<&'r Row> {
+    let unchanged = |row: &Row| style.unchanged == Unchanged::Hidden && is(row, Standing::Unchanged);
     let vectors = vectors(report);
     report.rows.iter().filter(|row| !unchanged(row) && !vectors.contains(row.name.as_str())).collect()
 }
@@ -31,8 +31,8 @@ fn changed_vectors(report: &Report) -> impl Iterator<Item = &Row> {
 
 /// Whether the bytes of a side are not known.
 fn is_unseen(row: &Row) -> bool {
-    let mut fates = row.values.0.iter().filter(|(column, _)| column.label.ends_with("changed"));
-    fates.any(|(_, value)| *value == Value::Missing(MissingReason::Unseen))
+    let mut fates = row.values.iter().filter(|(column, _)| column.label.ends_with("changed"));
+    fates.any(|(_, value)| value == Value::Missing(MissingReason::Unseen))
 }
 
 fn is(row: &Row, standing: Standing) -> bool {

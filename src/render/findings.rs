@@ -17,15 +17,15 @@ const FEW: usize = 8;
 const ROLES: usize = 4;
 
 /// One line for each expert, the worst first, wrapped to the width.
-pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     for finding in report.findings.iter().take(MOST) {
         let level = finding.level.name();
         let indent = Level::Problem.name().len() + 2;
         let text = format!("{}: {}", title(finding), finding.sentence);
-        for (i, line) in wrapped(&text, width(look, indent)).into_iter().enumerate() {
+        for (i, line) in wrapped(&text, width(style, indent)).into_iter().enumerate() {
             let start = if i == 0 { level } else { "" };
             let pad = " ".repeat(indent - start.len());
-            writeln!(out, " {}{pad}{line}", look.paint.wrap(color(finding.level), start))?;
+            writeln!(out, " {}{pad}{line}", style.paint.wrap(color(finding.level), start))?;
         }
     }
     if report.findings.len() > MOST {
@@ -36,7 +36,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
 }
 
 /// The model in one sentence, wrapped to the width; none where there is nothing to sum up.
-pub(super) fn summary(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
+pub(super) fn summary(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
     let Some(Summary::Own { alpha_fits, median_alpha, alpha_within_2_to_6, median_stable_rank, .. }) =
         &report.summary
     else {
@@ -65,12 +65,12 @@ pub(super) fn summary(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
         let more = if median_stable_rank.len() > ROLES { ", …" } else { "" };
         parts.push(format!("median stable rank {}{more}", ranks.join(", ")));
     }
-    if parts.is_empty() { vec![] } else { wrapped(&parts.join(" · "), width(look, 0)) }
+    if parts.is_empty() { vec![] } else { wrapped(&parts.join(" · "), width(style, 0)) }
 }
 
 /// The columns that are left for text after `indent` of them; a text is not broken up more than that.
-fn width(look: &TableStyle<'_>, indent: usize) -> usize {
-    look.width.saturating_sub(indent + 1).max(40)
+fn width(style: &TableStyle<'_>, indent: usize) -> usize {
+    style.width.saturating_sub(indent + 1).max(40)
 }
 
 /// All of them as a list.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::layer::bare;
 use crate::report::{Column, Format, Report, Row, Value};
 
 /// The type of a column's cells.
@@ -90,6 +91,7 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
     });
     let skipped = report.skipped.iter().map(|skipped| {
         let mut line = vec![Cell::Empty; before(report).count() + report.columns.len() + 1];
+        line[0] = text(bare(&skipped.tensor));
         line[1] = text(&skipped.tensor);
         line[6] = text(&skipped.dtype);
         line[7] = text("skipped");
@@ -101,11 +103,11 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
 
 /// `alpha=too_few_values;alpha_sigma=too_few_values`.
 fn missing(row: &Row) -> Cell<'_> {
-    let code = |(column, value): &(&Column, Value)| match value {
+    let code = |(column, value): (&Column, Value)| match value {
         Value::Missing(why) => Some(format!("{}={}", column.key, why.code())),
         Value::Count(_) | Value::Real(_) => None,
     };
-    let codes: Vec<String> = row.values.0.iter().filter_map(code).collect();
+    let codes: Vec<String> = row.values.iter().filter_map(code).collect();
     if codes.is_empty() { Cell::Empty } else { Cell::Text(codes.join(";").into()) }
 }
 

@@ -20,8 +20,17 @@ const NORMAL: f64 = 1.4826;
 /// The deviation is at least 1 % of the median, and at least 1 for a count: smaller ones don't matter.
 const LEAST: f64 = 0.01;
 
+/// How the numbers of several experts are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    /// The range and the median.
+    Ranges,
+    /// The median alone.
+    Medians,
+}
+
 /// One line of the table: one row, or several.
-pub(super) struct Bunch<'r> {
+pub(super) struct ExpertGroup<'r> {
     /// The name, with `*` in the place of the expert's number where there are several.
     pub(super) name: String,
     /// At least one.
@@ -29,29 +38,29 @@ pub(super) struct Bunch<'r> {
 }
 
 /// The lines of `rows`, each at the place of its first row.
-pub(super) fn bunches<'r>(rows: &[&'r Row], look: &TableStyle<'_>) -> Vec<Bunch<'r>> {
-    let fold = look.experts == Experts::Folded && look.layout == Layout::Grouped;
+pub(super) fn groups<'r>(rows: &[&'r Row], style: &TableStyle<'_>) -> Vec<ExpertGroup<'r>> {
+    let fold = style.experts == Experts::Folded && style.layout == Layout::Grouped;
     let keys: Vec<Option<String>> =
         rows.iter().map(|row| all_experts(&row.name).filter(|_| fold && row.failed.is_none())).collect();
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     for key in keys.iter().flatten() {
         *sizes.entry(key).or_default() += 1;
     }
-    let mut bunches: Vec<Bunch<'r>> = vec![];
+    let mut groups: Vec<ExpertGroup<'r>> = vec![];
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for (row, key) in rows.iter().zip(&keys) {
         match key.as_deref().filter(|key| sizes.get(key).is_some_and(|size| *size >= MANY)) {
-            None => bunches.push(Bunch { name: row.name.clone(), rows: vec![row] }),
+            None => groups.push(ExpertGroup { name: row.name.clone(), rows: vec![row] }),
             Some(key) => {
-                let at = *places.entry(key).or_insert(bunches.len());
-                if at == bunches.len() {
-                    bunches.push(Bunch { name: key.to_owned(), rows: vec![] });
+                let at = *places.entry(key).or_insert(groups.len());
+                if at == groups.len() {
+                    groups.push(ExpertGroup { name: key.to_owned(), rows: vec![] });
                 }
-                bunches[at].rows.push(row);
+                groups[at].rows.push(row);
             }
         }
     }
-    bunches
+    groups
 }
 
 /// The name of an expert's matrix with `*` in the place of the expert's number; none of another matrix.
@@ -64,7 +73,7 @@ fn all_experts(name: &str) -> Option<String> {
     (end > at).then(|| format!("{}*{}", &name[..at], &name[end..]))
 }
 
-impl Bunch<'_> {
+impl ExpertGroup<'_> {
     /// The row that represents all: the first.
     pub(super) fn first(&self) -> &Row {
         self.rows[0]
@@ -89,17 +98,18 @@ impl Bunch<'_> {
         if self.rows.iter().all(|row| text(row) == first) { first } else { "various".to_owned() }
     }
 
-    /// The value of one row; for several, minimum and maximum in parentheses, then the median.
-    pub(super) fn cell(&self, column: &Column) -> String {
+    /// The value of one row; for several, minimum and maximum in parentheses, if asked for, then the median.
+    pub(super) fn cell(&self, column: &Column, values: Values) -> String {
         let [row] = self.rows[..] else {
-            let values = sorted(&self.rows, column);
-            let ([least, .., greatest], Some(median)) = (&values[..], median(&values)) else {
+            let numbers = sorted(&self.rows, column);
+            let ([least, .., greatest], Some(median)) = (&numbers[..], median(&numbers)) else {
                 return "–".to_owned();
             };
             let [least, greatest, median] = [*least, *greatest, median].map(|x| number(x, column.format));
             let unsure = self.rows.iter().any(|row| is_unsure(row, column));
             let mark = if unsure { UNSURE } else { "" };
-            let range = if least == greatest { String::new() } else { format!("({least}–{greatest}) ") };
+            let alone = least == greatest || values == Values::Medians;
+            let range = if alone { String::new() } else { format!("({least}–{greatest}) ") };
             return format!("{mark}{range}{median}");
         };
         cell(row, column)
@@ -107,15 +117,16 @@ impl Bunch<'_> {
 }
 
 /// The experts that deviate most from the others of their line, in words.
-pub(super) fn notes(report: &Report, rows: &[&Row], look: &TableStyle<'_>) -> Vec<String> {
-    let mut bunches = bunches(rows, look);
-    bunches.retain(|bunch| bunch.rows.len() > 1);
-    let columns: Vec<&'static Column> = super::columns(report, &look.columns).collect();
-    let mut found: Vec<(f64, String)> = bunches.iter().flat_map(|bunch| apart(bunch, &columns)).collect();
+pub(super) fn notes(report: &Report, rows: &[&Row], style: &TableStyle<'_>, values: Values) -> Vec<String> {
+    let mut groups = groups(rows, style);
+    groups.retain(|group| group.rows.len() > 1);
+    let columns: Vec<&'static Column> = super::columns(report, &style.columns).collect();
+    let mut found: Vec<(f64, String)> = groups.iter().flat_map(|group| apart(group, &columns)).collect();
     found.sort_by(|(a, x), (b, y)| b.abs().total_cmp(&a.abs()).then_with(|| x.cmp(y)));
     let mut notes = vec![];
-    if !bunches.is_empty() {
-        notes.push("× experts on a line: (least–greatest) median; `--experts all` shows each".to_owned());
+    if !groups.is_empty() {
+        let values = if values == Values::Ranges { "(min–max) median" } else { "median" };
+        notes.push(format!("× experts on a line: {values}; `--experts all` shows each"));
     }
     notes.extend(found.iter().take(NAMED).map(|(_, text)| format!("! {text}")));
     if let more @ 1.. = found.len().saturating_sub(NAMED) {
@@ -126,24 +137,24 @@ pub(super) fn notes(report: &Report, rows: &[&Row], look: &TableStyle<'_>) -> Ve
 }
 
 /// The outlier experts of one line, each with the column of its largest deviation: in deviations and in words.
-fn apart(bunch: &Bunch<'_>, columns: &[&'static Column]) -> Vec<(f64, String)> {
+fn apart(group: &ExpertGroup<'_>, columns: &[&'static Column]) -> Vec<(f64, String)> {
     let mut farthest: BTreeMap<&str, (f64, String)> = BTreeMap::new();
     for column in columns {
-        let values = sorted(&bunch.rows, column);
+        let values = sorted(&group.rows, column);
         let Some(middle) = median(&values) else { continue };
         let mut far: Vec<f64> = values.iter().map(|x| (x - middle).abs()).collect();
         far.sort_by(f64::total_cmp);
         let least = if column.format == Format::Count { 1.0 } else { LEAST * middle.abs() };
         let deviation = (NORMAL * median(&far).unwrap_or(0.0)).max(least);
-        for row in bunch.rows.iter().filter(|row| !is_unsure(row, column)) {
+        for row in group.rows.iter().filter(|row| !is_unsure(row, column)) {
             let Some(value) = row.values.get(column.key).and_then(Value::number) else { continue };
             let distance = (value - middle) / deviation;
             let before = farthest.get(row.name.as_str()).map_or(0.0, |(distance, _)| distance.abs());
             if distance.is_finite() && distance.abs() >= APART && distance.abs() > before {
                 let [value, middle] = [value, middle].map(|x| number(x, column.format));
                 let label = column.key;
-                let text =
-                    format!("{}: {label} {value}, of all {middle} ({distance:+.0} deviations)", row.name);
+                let away = format!("{distance:+.0}").replace('-', "\u{2212}");
+                let text = format!("{}: {label} {value}, median {middle} ({away} deviations)", row.name);
                 farthest.insert(&row.name, (distance, text));
             }
         }
@@ -185,7 +196,7 @@ mod tests {
     }
 
     fn check_block(name: &str, expected: Option<&str>) {
-        assert_eq!(Bunch { name: name.to_owned(), rows: vec![] }.block(), expected, "{name}");
+        assert_eq!(ExpertGroup { name: name.to_owned(), rows: vec![] }.block(), expected, "{name}");
     }
 
     #[test]
@@ -228,12 +239,12 @@ mod tests {
     fn check_apart(column: &'static Column, values: &[Value], expected: &[&str]) {
         let row = |(i, value): (usize, &Value)| Row {
             name: format!("experts.{i}.up"),
-            values: Measurements(vec![(column, *value)]),
+            values: Measurements(vec![(column, *value)]).into(),
             ..Row::default()
         };
         let rows: Vec<Row> = values.iter().enumerate().map(row).collect();
-        let bunch = Bunch { name: "experts.*.up".to_owned(), rows: rows.iter().collect() };
-        let found = apart(&bunch, &[column]);
+        let group = ExpertGroup { name: "experts.*.up".to_owned(), rows: rows.iter().collect() };
+        let found = apart(&group, &[column]);
         assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), expected, "{values:?}");
     }
 
@@ -244,8 +255,8 @@ mod tests {
         let others = [9.0, 9.0, 10.0, 10.0, 10.0, 11.0, 11.0];
         let with = |last: f64| reals(&[&others[..], &[last]].concat());
         check_apart(&REAL, &with(17.4), &[]);
-        check_apart(&REAL, &with(17.5), &["experts.7.up: real 17.50, of all 10.00 (+5 deviations)"]);
-        check_apart(&REAL, &with(2.5), &["experts.7.up: real 2.500, of all 10.00 (-5 deviations)"]);
+        check_apart(&REAL, &with(17.5), &["experts.7.up: real 17.50, median 10.00 (+5 deviations)"]);
+        check_apart(&REAL, &with(2.5), &["experts.7.up: real 2.500, median 10.00 (\u{2212}5 deviations)"]);
     }
 
     #[test]
@@ -256,13 +267,13 @@ mod tests {
         check_apart(
             &REAL,
             &of(Value::Real(10.0), Value::Real(10.6)),
-            &["experts.8.up: real 10.60, of all 10.00 (+6 deviations)"],
+            &["experts.8.up: real 10.60, median 10.00 (+6 deviations)"],
         );
         check_apart(&COUNT, &of(Value::Count(3), Value::Count(7)), &[]);
         check_apart(
             &COUNT,
             &of(Value::Count(3), Value::Count(8)),
-            &["experts.8.up: count 8, of all 3 (+5 deviations)"],
+            &["experts.8.up: count 8, median 3 (+5 deviations)"],
         );
         check_apart(&REAL, &of(Value::Missing(MissingReason::TooFewValues), Value::Real(10.0)), &[]);
     }

@@ -20,7 +20,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for by in ["role", "block"] {
         let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
         if let Some(first) = groups.first() {
-            let labels = first.values.0.iter().map(|(column, _)| column.label.to_owned());
+            let labels = first.values.iter().map(|(column, _)| column.label.to_owned());
             let head: Vec<String> =
                 [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
             writeln!(out)?;
@@ -61,13 +61,13 @@ fn direction(direction: &Direction) -> Vec<String> {
 }
 
 fn sums(group: &Group) -> Vec<String> {
-    let cell = |(column, value): &(&crate::report::Column, Value)| match (value, column.format) {
+    let cell = |(column, value): (&crate::report::Column, Value)| match (value, column.format) {
         (Value::Missing(_), _) => "–".to_owned(),
-        (Value::Count(n), _) => notation::count(*n),
-        (Value::Real(x), Format::Share) => notation::share(*x),
-        (Value::Real(x), _) => notation::real(*x),
+        (Value::Count(n), _) => notation::count(n),
+        (Value::Real(x), Format::Share) => notation::share(x),
+        (Value::Real(x), _) => notation::real(x),
     };
-    let cells = group.values.0.iter().map(cell);
+    let cells = group.values.iter().map(cell);
     [group.name.clone(), notation::count(group.matrices)].into_iter().chain(cells).collect()
 }
 

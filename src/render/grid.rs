@@ -1,6 +1,6 @@
 //! The rows of a table: the columns that fit the line, names that stay distinct, colors for rows that need attention.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
@@ -8,11 +8,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::cell::ranges;
 use super::changes;
-use super::fold::Bunch;
+use super::fold::{ExpertGroup, Values};
 use super::names::{broken, shortened, widest};
 use super::style::{Layout, Overflow, TableStyle};
 use crate::notation;
-use crate::report::{Column, Level, Outcome, Report, Row, Severity};
+use crate::report::{Column, ColumnKey, Level, Outcome, Report, Row, Severity};
 
 const SPARK: usize = 12;
 /// Names take this share of a line before columns have to give way for them.
@@ -27,6 +27,8 @@ struct Cells {
     header: String,
     texts: Vec<String>,
     holds: Holds,
+    /// What a number is of: the same for all sides of a comparison.
+    metric: String,
 }
 
 /// What a column holds.
@@ -54,14 +56,22 @@ enum Line<'s> {
     Row(&'static str, String),
 }
 
-/// Writes the rows; returns how many of the report's columns are not among them.
+/// What the table does not show.
+pub(super) struct LeftOut {
+    /// How many of the report's columns.
+    pub(super) columns: usize,
+    /// What lines of several experts have.
+    pub(super) values: Values,
+}
+
+/// Writes the rows.
 pub(super) fn write(
     report: &Report,
-    shown: &[Bunch<'_>],
-    look: &TableStyle<'_>,
+    shown: &[ExpertGroup<'_>],
+    style: &TableStyle<'_>,
     out: &mut dyn Write,
-) -> io::Result<usize> {
-    let lines = lines(shown, look.layout);
+) -> io::Result<LeftOut> {
+    let lines = lines(shown, style.layout);
     let mut names: Vec<&str> = vec![];
     let mut indent = 0;
     for line in &lines {
@@ -73,20 +83,39 @@ pub(super) fn write(
     names.sort_unstable();
     names.dedup();
     // A blank before the name, another behind it.
-    let width = look.width.saturating_sub(indent + 2);
-    let most = NAME_WIDTH.max((look.width as f64 * NAME_SHARE) as usize);
+    let width = style.width.saturating_sub(indent + 2);
+    let most = NAME_WIDTH.max((style.width as f64 * NAME_SHARE) as usize);
     let need = widest(&shortened(&names, most)).max("matrix".len()).min(width * 3 / 5);
-    let mut columns = cells(report, shown, look);
-    let tables = match look.overflow {
+    let is_folded = shown.iter().any(|group| group.rows.len() > 1);
+    let mut values = Values::Ranges;
+    let mut columns = cells(report, shown, style, values);
+    let tables = match style.overflow {
         Overflow::Keep => vec![columns],
         Overflow::Split => split(columns, width.saturating_sub(need)),
         Overflow::Drop => {
-            while total(&columns) + need > width
-                && let Some(least) = least_wanted(&columns)
-            {
-                columns.remove(least);
+            while total(&columns) + need > width {
+                match least_wanted(&columns) {
+                    Some(Holds::Number) if is_folded && values == Values::Ranges => {
+                        let kept = columns.iter().map(|column| column.holds).collect::<Vec<_>>();
+                        values = Values::Medians;
+                        columns = cells(report, shown, style, values);
+                        columns.retain(|column| kept.contains(&column.holds));
+                    }
+                    Some(Holds::Number) => {
+                        let metric = columns.iter().rfind(|column| column.holds == Holds::Number);
+                        let metric = metric.map_or_else(String::new, |column| column.metric.clone());
+                        columns.retain(|column| column.metric != metric || column.holds != Holds::Number);
+                    }
+                    Some(least) => columns.retain(|column| column.holds != least),
+                    None => break,
+                }
             }
-            vec![columns]
+            // One metric of all sides may be wider than the line.
+            if total(&columns) + need > width {
+                split(columns, width.saturating_sub(need))
+            } else {
+                vec![columns]
+            }
         }
     };
     let colors: Vec<Option<&str>> = colors(report, shown);
@@ -94,23 +123,23 @@ pub(super) fn write(
         if i > 0 {
             writeln!(out)?;
         }
-        let room = match look.overflow {
+        let room = match style.overflow {
             Overflow::Keep => usize::MAX,
             Overflow::Drop | Overflow::Split => width.saturating_sub(total(columns)).max(NAME_WIDTH / 2),
         };
         let short = names.iter().copied().zip(shortened(&names, room));
         let short = short.map(|(name, short)| (name, broken(&short, room))).collect();
-        write_table(&lines, columns, &short, (look, &colors), out)?;
+        write_table(&lines, columns, &short, (style, &colors), out)?;
     }
     let numbers = tables.iter().flatten().filter(|column| column.holds == Holds::Number).count();
-    Ok(report.columns.len().saturating_sub(numbers))
+    Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers), values })
 }
 
 fn write_table(
     lines: &[Line<'_>],
     columns: &[Cells],
     short: &BTreeMap<&str, String>,
-    (look, colors): (&TableStyle<'_>, &[Option<&str>]),
+    (style, colors): (&TableStyle<'_>, &[Option<&str>]),
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut table = Table::new();
@@ -144,29 +173,33 @@ fn write_table(
         column.set_constraint(ColumnConstraint::ContentWidth);
     }
     for (line, (color, heading)) in table.lines().zip(styles) {
-        let line = heading.map_or_else(|| line.trim_end().to_owned(), |name| format!(" {name}"));
-        writeln!(out, "{}", color.map_or_else(|| line.clone(), |color| look.paint.wrap(color, &line)))?;
+        let heading = heading
+            .map(|name| format!(" {}", broken(name, style.width.saturating_sub(1)).replace('\n', "\n ")));
+        let line = heading.unwrap_or_else(|| line.trim_end().to_owned());
+        writeln!(out, "{}", color.map_or_else(|| line.clone(), |color| style.paint.wrap(color, &line)))?;
     }
     Ok(())
 }
 
 /// Every column but the name.
-fn cells(report: &Report, shown: &[Bunch<'_>], look: &TableStyle<'_>) -> Vec<Cells> {
+fn cells(report: &Report, shown: &[ExpertGroup<'_>], style: &TableStyle<'_>, values: Values) -> Vec<Cells> {
     let each = |holds, header: &str, cell: &dyn Fn(&Row) -> String| {
-        let cells = shown.iter().map(|bunch| bunch.text(cell)).collect();
-        Cells { header: header.to_owned(), texts: cells, holds }
+        let texts = shown.iter().map(|group| group.text(cell)).collect();
+        Cells { header: header.to_owned(), texts, holds, metric: String::new() }
     };
     let mut all = vec![
         each(Holds::Shape, "shape", &|row| format!("{} × {}", row.shape[0], row.shape[1])),
         each(Holds::Dtype, "dtype", &|row| row.storage().to_owned()),
     ];
-    if shown.iter().any(|bunch| changes::need_status(&bunch.rows)) {
+    if shown.iter().any(|group| changes::need_status(&group.rows)) {
         all.push(each(Holds::Status, "status", &|row| row.status().to_owned()));
     }
-    let columns: Vec<&Column> = super::columns(report, &look.columns).collect();
+    let columns: Vec<&Column> = super::columns(report, &style.columns).collect();
     for column in columns {
-        let cells = shown.iter().map(|bunch| bunch.cell(column)).collect();
-        all.push(Cells { header: column.label.to_owned(), texts: cells, holds: Holds::Number });
+        let key = column.means();
+        let metric = ColumnKey { side: None, ..key }.to_string();
+        let texts = shown.iter().map(|group| group.cell(column, values)).collect();
+        all.push(Cells { header: column.label.to_owned(), texts, holds: Holds::Number, metric });
         if column.key == "intruder_count" {
             all.push(each(Holds::Which, "which", &|row| {
                 row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
@@ -174,14 +207,14 @@ fn cells(report: &Report, shown: &[Bunch<'_>], look: &TableStyle<'_>) -> Vec<Cel
         }
     }
     // The spectrum of one expert would say nothing of the others.
-    let single = |bunch: &&Bunch<'_>| bunch.rows.len() == 1;
-    if shown.iter().filter(single).any(|bunch| !bunch.first().sketch.is_empty()) {
-        let spark = |bunch: &Bunch<'_>| match bunch.rows[..] {
+    let single = |group: &&ExpertGroup<'_>| group.rows.len() == 1;
+    if shown.iter().filter(single).any(|group| !group.first().sketch.is_empty()) {
+        let spark = |group: &ExpertGroup<'_>| match group.rows[..] {
             [row] => notation::spark(&row.sketch, SPARK),
             _ => String::new(),
         };
-        let cells = shown.iter().map(spark).collect();
-        all.push(Cells { header: "log σ".to_owned(), texts: cells, holds: Holds::Spark });
+        let texts = shown.iter().map(spark).collect();
+        all.push(Cells { header: "log σ".to_owned(), texts, holds: Holds::Spark, metric: String::new() });
     }
     all
 }
@@ -191,16 +224,17 @@ fn total(columns: &[Cells]) -> usize {
     columns.iter().map(|column| column.width() + 1).sum()
 }
 
-/// The column that gives way first; none where the last number would.
-fn least_wanted(columns: &[Cells]) -> Option<usize> {
-    let last = |holds| columns.iter().rposition(|column| column.holds == holds);
-    let numbers = columns.iter().filter(|column| column.holds == Holds::Number).count();
-    let number = |least| last(Holds::Number).filter(|_| numbers > least);
-    last(Holds::Spark)
-        .or(last(Holds::Dtype))
+/// What gives way first; nothing where the last metric would.
+fn least_wanted(columns: &[Cells]) -> Option<Holds> {
+    let has = |holds| columns.iter().any(|column| column.holds == holds).then_some(holds);
+    let numbers = columns.iter().filter(|column| column.holds == Holds::Number);
+    let metrics = numbers.map(|column| column.metric.as_str()).collect::<BTreeSet<_>>().len();
+    let number = |least| (metrics > least).then_some(Holds::Number);
+    has(Holds::Spark)
+        .or(has(Holds::Dtype))
         .or(number(NUMBERS))
-        .or(last(Holds::Which))
-        .or(last(Holds::Shape))
+        .or(has(Holds::Which))
+        .or(has(Holds::Shape))
         .or(number(1))
 }
 
@@ -217,7 +251,7 @@ fn split(columns: Vec<Cells>, width: usize) -> Vec<Vec<Cells>> {
 }
 
 /// The color of each line: of rows that break a rule, and of those with a finding that is a problem.
-fn colors(report: &Report, shown: &[Bunch<'_>]) -> Vec<Option<&'static str>> {
+fn colors(report: &Report, shown: &[ExpertGroup<'_>]) -> Vec<Option<&'static str>> {
     let mut colors: BTreeMap<&str, &str> = BTreeMap::new();
     for verdict in &report.verdicts {
         for offender in &verdict.offenders {
@@ -236,8 +270,8 @@ fn colors(report: &Report, shown: &[Bunch<'_>]) -> Vec<Option<&'static str>> {
     }
     let problems = report.findings.iter().filter(|finding| finding.level == Level::Problem);
     colors.extend(problems.flat_map(|finding| &finding.matrices).map(|matrix| (matrix.as_str(), RED)));
-    let color = |bunch: &Bunch<'_>| {
-        let colors = bunch.rows.iter().filter_map(|row| colors.get(row.name.as_str()).copied());
+    let color = |group: &ExpertGroup<'_>| {
+        let colors = group.rows.iter().filter_map(|row| colors.get(row.name.as_str()).copied());
         colors.max_by_key(|color| *color == RED)
     };
     shown.iter().map(color).collect()
@@ -248,23 +282,23 @@ const RED: &str = "31";
 const YELLOW: &str = "33";
 
 /// The rows under a heading for each block, where a block has a common prefix and more than one matrix.
-fn lines<'s>(shown: &'s [Bunch<'_>], layout: Layout) -> Vec<Line<'s>> {
+fn lines<'s>(shown: &'s [ExpertGroup<'_>], layout: Layout) -> Vec<Line<'s>> {
     let mut lines = vec![];
     let mut current = None;
-    for bunch in shown {
-        let group = match layout {
-            Layout::Grouped => bunch.block(),
+    for group in shown {
+        let block = match layout {
+            Layout::Grouped => group.block(),
             Layout::Flat => None,
         };
-        if group != current {
-            lines.extend(group.map(Line::Heading));
-            current = group;
+        if block != current {
+            lines.extend(block.map(Line::Heading));
+            current = block;
         }
-        let (indent, name) = match group {
-            Some(group) => ("  ", &bunch.name[group.len() + 1..]),
-            None => ("", bunch.name.as_str()),
+        let (indent, name) = match block {
+            Some(block) => ("  ", &group.name[block.len() + 1..]),
+            None => ("", group.name.as_str()),
         };
-        lines.push(Line::Row(indent, format!("{name}{}", bunch.count())));
+        lines.push(Line::Row(indent, format!("{name}{}", group.count())));
     }
     lines
 }

@@ -1,6 +1,5 @@
 //! The output of `svdkit inspect`: path, settings, tensors by pattern, files.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde_json::Value;
@@ -8,9 +7,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::escape::Escaped;
 use super::inline::{TextPlace, code, inline};
-use super::names::{broken, shortened};
+use super::names::broken;
 use super::style::TableStyle;
-use super::{OutputFormat, csv_file, json};
+use super::{OutputFormat, csv_file, json, wrap};
 use crate::error::brief;
 use crate::notation;
 use crate::report::{Fate, Inventory, Pattern, SkipKind, Source, Updates};
@@ -19,8 +18,8 @@ use crate::report::{Fate, Inventory, Pattern, SkipKind, Source, Updates};
 pub const FORMATS: [OutputFormat; 5] =
     [OutputFormat::Table, OutputFormat::Json, OutputFormat::Jsonl, OutputFormat::Csv, OutputFormat::Markdown];
 
-/// A pattern has room for so many characters.
-const SHORTEST: usize = 24;
+/// A pattern, and what becomes of it, has room for so many characters.
+const SHORTEST: usize = 16;
 /// Files, targets and other long lists are shown up to here; machine formats have all.
 const LONGEST_LIST: usize = 12;
 
@@ -31,10 +30,10 @@ const LONGEST_LIST: usize = 12;
 pub fn write(
     inventory: &Inventory,
     format: OutputFormat,
-    look: &TableStyle<'_>,
+    style: &TableStyle<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let out: &mut dyn Write = &mut Escaped::new(out, super::style(format, look));
+    let out: &mut dyn Write = &mut Escaped::new(out, super::escaping(format, style));
     match format {
         OutputFormat::Json => return json::write(inventory, out),
         OutputFormat::Jsonl => return json::write_each(&inventory.patterns, out),
@@ -42,48 +41,46 @@ pub fn write(
     }
     let inventory = &inventory.printable();
     match format {
-        OutputFormat::Csv => csv_file::write_patterns(&inventory.patterns, look.formulas, out),
+        OutputFormat::Csv => csv_file::write_patterns(&inventory.patterns, style.formulas, out),
         OutputFormat::Markdown => write_markdown(inventory, out),
-        _ => write_table(inventory, look, out),
+        _ => write_table(inventory, style, out),
     }
 }
 
-fn write_table(inventory: &Inventory, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn write_table(inventory: &Inventory, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     for (word, text) in head(inventory) {
-        wrapped(&word, &text, look.width, out)?;
+        wrapped(&word, &text, style.width, out)?;
     }
     writeln!(out)?;
-    let cells: Vec<[String; 6]> = shown(inventory).map(cells).collect();
-    let width = |i: usize| {
-        let cells = cells.iter().map(|cells| cells[i].width());
-        cells.chain([HEAD[i].width()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (1..6).map(width).collect();
-    let others: usize = widths.iter().map(|width| width + 2).sum();
-    let longest = cells.iter().map(|cells| cells[0].width()).max().unwrap_or(0);
-    let room = look.width.saturating_sub(others + 1).max(SHORTEST).min(longest.max(HEAD[0].len()));
-    let mut names: Vec<&str> = cells.iter().map(|cells| cells[0].as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let short: BTreeMap<&str, String> = names.iter().copied().zip(shortened(&names, room)).collect();
-    for (i, cells) in std::iter::once(&HEAD.map(str::to_owned)).chain(&cells).enumerate() {
-        let name = short.get(cells[0].as_str()).filter(|_| i > 0).unwrap_or(&cells[0]);
-        let name = broken(name, room);
-        let mut parts = name.lines();
-        let first = parts.next().unwrap_or("");
-        let mut line = format!(" {first}{}", " ".repeat(room.saturating_sub(first.width())));
-        for (i, cell) in cells.iter().enumerate().skip(1) {
-            let pad = " ".repeat(widths[i - 1].saturating_sub(cell.width()));
-            // Numbers to the right, words to the left.
-            let cell = if [1, 4].contains(&i) { format!("{pad}{cell}") } else { format!("{cell}{pad}") };
-            line.push_str("  ");
-            line.push_str(&cell);
+    let rows: Vec<[String; 6]> =
+        std::iter::once(HEAD.map(str::to_owned)).chain(shown(inventory).map(cells)).collect();
+    let widths = widths(&rows, style.width.saturating_sub(1));
+    for (i, cells) in rows.iter().enumerate() {
+        let cell = |(column, width): &(usize, usize)| match column {
+            0 => broken(&cells[0], *width).lines().map(str::to_owned).collect(),
+            _ => wrap::wrapped(&cells[*column], *width),
+        };
+        let cells: Vec<Vec<String>> = widths.iter().map(cell).collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+        for part in 0..height {
+            let mut line = String::new();
+            for ((column, width), cell) in widths.iter().zip(&cells) {
+                let text = cell.get(part).map_or("", String::as_str);
+                let pad = " ".repeat(width.saturating_sub(text.width()));
+                let gap = if *column == 0 { " " } else { "  " };
+                // Numbers to the right, words to the left.
+                let (before, after) =
+                    if [COUNT, SIZE].contains(column) { (&pad[..], "") } else { ("", &pad[..]) };
+                line.extend([gap, before, text, after]);
+            }
+            let line = line.trim_end();
+            writeln!(out, "{}", if i == 0 { style.paint.wrap("1", line) } else { line.to_owned() })?;
         }
-        let line = line.trim_end();
-        writeln!(out, "{}", if i == 0 { look.paint.wrap("1", line) } else { line.to_owned() })?;
-        parts.try_for_each(|part| writeln!(out, " {part}"))?;
     }
-    writeln!(out, " {}", look.paint.wrap("2", &footer(inventory)))
+    for line in wrap::wrapped(&footer(inventory), style.width.saturating_sub(1)) {
+        writeln!(out, " {}", style.paint.wrap("2", &line))?;
+    }
+    Ok(())
 }
 
 fn write_markdown(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> {
@@ -103,12 +100,39 @@ fn write_markdown(inventory: &Inventory, out: &mut dyn Write) -> io::Result<()> 
     writeln!(out, "\n{}", footer(inventory))
 }
 
+/// The columns that fit a line of `room` characters, with the width of each. Size and type give way first, then lines of the
+/// last column are wrapped, then names are broken at their dots.
+fn widths(rows: &[[String; 6]], room: usize) -> Vec<(usize, usize)> {
+    let widest = |i: usize| rows.iter().map(|cells| cells[i].width()).max().unwrap_or(0);
+    let mut columns: Vec<(usize, usize)> = (0..HEAD.len()).map(|i| (i, widest(i))).collect();
+    let over = |columns: &[(usize, usize)]| {
+        let all: usize = columns.iter().map(|(_, width)| width + 2).sum();
+        (all - 2).saturating_sub(room)
+    };
+    for least in [SIZE, DTYPE] {
+        if over(&columns) > 0 {
+            columns.retain(|(column, _)| *column != least);
+        }
+    }
+    for (column, fewest) in [(BECOMES, SHORTEST), (0, SHORTEST)] {
+        let over = over(&columns);
+        for (_, width) in columns.iter_mut().filter(|(i, width)| *i == column && *width > fewest) {
+            *width = width.saturating_sub(over).max(fewest);
+        }
+    }
+    columns
+}
+
 /// The patterns to show: all but the filtered ones.
 fn shown(inventory: &Inventory) -> impl Iterator<Item = &Pattern> {
     inventory.patterns.iter().filter(|pattern| pattern.becomes != Fate::Filtered)
 }
 
 const HEAD: [&str; 6] = ["tensor", "count", "shape", "dtype", "size", "becomes"];
+const COUNT: usize = 1;
+const DTYPE: usize = 3;
+const SIZE: usize = 4;
+const BECOMES: usize = 5;
 
 fn cells(pattern: &Pattern) -> [String; 6] {
     let becomes = match (pattern.becomes, &pattern.reason) {

@@ -20,12 +20,12 @@ const ROWS: usize = 500;
 /// Bytes of both tables: GitHub refuses a summary of more than 1 MiB, whatever names it consists of.
 const BYTES: usize = 384 << 10;
 
-pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     if !report.verdicts.is_empty() {
         write_verdicts(&report.verdicts, out)?;
     }
     findings::write_markdown(report, out)?;
-    write_rows(report, look, out)?;
+    write_rows(report, style, out)?;
     for (name, failure) in report.failures().take(FINDINGS) {
         writeln!(out, "\n{} failed: {}", line_of(name), line_of(failure))?;
     }
@@ -82,13 +82,13 @@ fn write_verdicts(verdicts: &[Verdict], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn write_rows(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let columns: Vec<&Column> = super::columns(report, &look.columns).collect();
+fn write_rows(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let columns: Vec<&Column> = super::columns(report, &style.columns).collect();
     let labels: Vec<String> = columns.iter().map(|column| cell_of(column.label)).collect();
     let rule = "--:|".repeat(columns.len());
     let head = line(&["matrix".to_owned(), "shape".to_owned(), "dtype".to_owned()], &labels);
     let mut table = Limited::new(&format!("{head}|---|---|---|{rule}\n"));
-    let mut rows = changes::shown(report, look);
+    let mut rows = changes::shown(report, style);
     if rows.len() > ROWS {
         rows = worst(report, rows);
     }

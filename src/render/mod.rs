@@ -4,6 +4,7 @@ pub mod advice;
 pub mod allocation;
 mod cell;
 mod changes;
+mod clash;
 mod csv_file;
 mod escape;
 mod findings;
@@ -24,6 +25,7 @@ mod names;
 mod parquet_file;
 pub mod plot;
 mod problem;
+mod prose;
 mod style;
 mod table;
 mod wrap;
@@ -34,6 +36,7 @@ use std::io::{self, Write};
 use crate::report::{Column, Report};
 use escape::{Escaped, Style};
 
+pub use prose::prose;
 pub use style::{Experts, Formulas, Layout, Overflow, Paint, TableStyle, Unchanged};
 
 /// The formats a report can be written in.
@@ -88,7 +91,7 @@ pub const OUTPUT_FORMATS: &[(OutputFormat, &str, &[&str])] = &[
 pub fn write(
     report: &Report,
     format: OutputFormat,
-    look: &TableStyle<'_>,
+    style: &TableStyle<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     #[cfg(feature = "parquet")]
@@ -96,18 +99,23 @@ pub fn write(
         return parquet_file::write(report, out);
     }
     let json = matches!(format, OutputFormat::Json | OutputFormat::Jsonl);
-    let out: &mut dyn Write = &mut Escaped::new(out, style(format, look));
+    let out: &mut dyn Write = &mut Escaped::new(out, escaping(format, style));
     let report = if json { Cow::Borrowed(report) } else { report.printable() };
     let report = report.as_ref();
     match format {
-        OutputFormat::Table => table::write(report, look, out),
+        // With chosen columns every module is listed.
+        OutputFormat::Table if report.command == "adapter clash" && style.overflow == Overflow::Drop => {
+            clash::write(report, style, out)?;
+            table::write_end(report, style, out)
+        }
+        OutputFormat::Table => table::write(report, style, out),
         OutputFormat::Json => json::write_report(report, out),
         OutputFormat::Jsonl => json::write_lines(report, out),
-        OutputFormat::Csv => csv_file::write(report, look.formulas, out),
+        OutputFormat::Csv => csv_file::write(report, style.formulas, out),
         #[cfg(feature = "parquet")]
         OutputFormat::Parquet => Ok(()),
-        OutputFormat::Markdown => markdown::write(report, look, out),
-        OutputFormat::Html => html::write(report, look, out),
+        OutputFormat::Markdown => markdown::write(report, style, out),
+        OutputFormat::Html => html::write(report, style, out),
         OutputFormat::Junit => junit::write(report, out),
         OutputFormat::Github => github::write(report, out),
         OutputFormat::Gitlab => gitlab::write(report, out),
@@ -115,10 +123,10 @@ pub fn write(
 }
 
 /// How harmful characters are written in `format`.
-fn style(format: OutputFormat, look: &TableStyle<'_>) -> Style {
+fn escaping(format: OutputFormat, style: &TableStyle<'_>) -> Style {
     match format {
         OutputFormat::Json | OutputFormat::Jsonl | OutputFormat::Gitlab => Style::Json,
-        OutputFormat::Table => Style::Text(look.paint),
+        OutputFormat::Table => Style::Text(style.paint),
         OutputFormat::Github => Style::Commands,
         _ => Style::Text(Paint::Plain),
     }

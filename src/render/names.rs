@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_width::UnicodeWidthStr;
 
-/// A word of this length saves nothing.
+/// A shorter word saves nothing.
 const SHORTEST_WORD: usize = 3;
+/// So many words are tried: those of most names. Each costs a pass over all names.
+const MOST_WORDS: usize = 64;
 /// How far the second line of a name is moved to the right.
 const INDENT: &str = "  ";
 
@@ -16,7 +18,7 @@ const INDENT: &str = "  ";
 pub(super) fn shortened(names: &[&str], room: usize) -> Vec<String> {
     let mut left_out = BTreeSet::new();
     let mut short: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    for word in by_use(names) {
+    for word in by_use(names).into_iter().take(MOST_WORDS) {
         if widest(&short) <= room {
             break;
         }
@@ -38,20 +40,42 @@ pub(super) fn widest<S: AsRef<str>>(names: &[S]) -> usize {
     names.iter().map(|name| name.as_ref().width()).max().unwrap_or(0)
 }
 
-/// The words that may be left out: those of most names first, then the long ones.
+/// Where a word stands in names.
+#[derive(Default)]
+struct Uses {
+    count: usize,
+    place: usize,
+    /// Whether a number follows, as in `layers.3`: it says what the number counts.
+    numbered: bool,
+    /// Whether it stands behind a number.
+    inner: bool,
+}
+
+/// The words that may be left out: those of most names first, and of these the start of names, then what numbers count, the
+/// long ones first, then the rest.
 fn by_use<'n>(names: &[&'n str]) -> Vec<&'n str> {
-    let mut uses: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let digits = |part: &str| part.contains(|c: char| c.is_ascii_digit());
+    let mut words: BTreeMap<&str, Uses> = BTreeMap::new();
     for name in names {
         let parts: Vec<&str> = name.split('.').collect();
-        for (place, part) in parts.iter().enumerate().take(parts.len() - 1) {
-            let is_word = !part.contains(|c: char| c.is_ascii_digit()) && part.len() >= SHORTEST_WORD;
-            if is_word {
-                uses.entry(part).or_insert((0, place)).0 += 1;
+        let number = parts.iter().position(|part| digits(part)).unwrap_or(parts.len());
+        for (place, pair) in parts.windows(2).enumerate() {
+            if !digits(pair[0]) && pair[0].len() >= SHORTEST_WORD {
+                let uses = words.entry(pair[0]).or_insert(Uses { place, ..Uses::default() });
+                uses.count += 1;
+                uses.numbered |= digits(pair[1]);
+                uses.inner |= place > number;
             }
         }
     }
-    let mut words: Vec<_> = uses.into_iter().collect();
-    words.sort_by_key(|(word, (count, place))| (Reverse(*count), *place, Reverse(word.len()), *word));
+    let mut words: Vec<_> = words.into_iter().collect();
+    words.sort_by_key(|(word, uses)| {
+        let (class, order) = match (uses.numbered, uses.inner) {
+            (true, _) => (1, usize::MAX - word.len()),
+            (false, inner) => (2 * usize::from(inner), uses.place),
+        };
+        (Reverse(uses.count), class, order, *word)
+    });
     words.into_iter().map(|(word, _)| word).collect()
 }
 
@@ -110,6 +134,33 @@ mod tests {
         check(&names, 24, &["…layers.0.mlp.up_proj", "…layers.10.mlp.up_proj", "lm_head"]);
         check(&names, 16, &["…0.mlp.up_proj", "…10.mlp.up_proj", "lm_head"]);
         check(&names, 0, &["…0…up_proj", "…10…up_proj", "lm_head"]);
+    }
+
+    #[test]
+    fn a_word_with_a_number_stays_longer_than_the_start() {
+        let names = [
+            "down.0.attentions.0.transformer_blocks.0.to_q",
+            "down.0.attentions.1.transformer_blocks.0.to_q",
+        ];
+        check(&names, 30, &["down.0.attentions.0…0.to_q", "down.0.attentions.1…0.to_q"]);
+    }
+
+    #[test]
+    fn as_many_words_as_names_take_no_more_time_for_each() {
+        let names: Vec<String> =
+            (0..20_000).map(|i| format!("{}.weight", "w".repeat(3 + i % 7) + &letters(i))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(shortened(&names, 8).len(), names.len());
+    }
+
+    /// A number in letters.
+    fn letters(mut i: usize) -> String {
+        let mut text = String::new();
+        while i > 0 {
+            text.push(char::from(b'a' + (i % 26) as u8));
+            i /= 26;
+        }
+        text
     }
 
     #[test]

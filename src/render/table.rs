@@ -14,14 +14,15 @@ use crate::report::{Flag, MissingReason, Offender, Report, Row, SkipKind, Skippe
 /// Reasons that the footer lists separately.
 const REASONS: usize = 4;
 
-pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let rows = changes::shown(report, look);
-    let mut bunches = fold::bunches(&rows, look);
-    let hidden = bunches.len().saturating_sub(look.limit.unwrap_or(usize::MAX));
-    bunches.truncate(bunches.len() - hidden);
-    let mut more = vec![];
-    if !bunches.is_empty() {
-        let left_out = grid::write(report, &bunches, look, out)?;
+pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let rows = changes::shown(report, style);
+    let mut groups = fold::groups(&rows, style);
+    let hidden = groups.len().saturating_sub(style.limit.unwrap_or(usize::MAX));
+    groups.truncate(groups.len() - hidden);
+    let (mut more, mut values) = (vec![], fold::Values::Ranges);
+    if !groups.is_empty() {
+        let left_out = grid::write(report, &groups, style, out)?;
+        values = left_out.values;
         if hidden > 0 {
             more.push(format!(
                 "{} more {}",
@@ -29,29 +30,34 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
                 if hidden == 1 { "row" } else { "rows" }
             ));
         }
-        if left_out > 0 && look.overflow == Overflow::Drop {
-            more.push(format!("{left_out} more columns: --columns all"));
+        if left_out.columns > 0 && style.overflow == Overflow::Drop {
+            more.push(format!("{} more columns: --columns all", left_out.columns));
         }
     }
     if !more.is_empty() {
-        line(&format!("… {}", more.join(" · ")), Some("2"), look, out)?;
+        line(&format!("… {}", more.join(" · ")), Some("2"), style, out)?;
     }
     footer::write(report, out)?;
-    for note in fold::notes(report, &rows, look).into_iter().chain(notes(report, look)) {
-        line(&note, None, look, out)?;
+    for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, style)) {
+        line(&note, None, style, out)?;
     }
-    findings::write(report, look, out)?;
-    for line in findings::summary(report, look) {
-        writeln!(out, " {}", look.paint.wrap("2", &line))?;
+    findings::write(report, style, out)?;
+    for line in findings::summary(report, style) {
+        writeln!(out, " {}", style.paint.wrap("2", &line))?;
     }
-    line(&footer(report), Some("2"), look, out)?;
-    write_verdicts(report, look, out)
+    write_end(report, style, out)
+}
+
+/// The counts and the verdicts.
+pub(super) fn write_end(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    line(&footer(report), Some("2"), style, out)?;
+    write_verdicts(report, style, out)
 }
 
 /// A line of text, on as many lines of the width as it needs.
-fn line(text: &str, color: Option<&str>, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
-    for line in indented(text, look.width.saturating_sub(1), 2).lines() {
-        writeln!(out, " {}", color.map_or_else(|| line.to_owned(), |color| look.paint.wrap(color, line)))?;
+fn line(text: &str, color: Option<&str>, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+    for line in indented(text, style.width.saturating_sub(1), 2).lines() {
+        writeln!(out, " {}", color.map_or_else(|| line.to_owned(), |color| style.paint.wrap(color, line)))?;
     }
     Ok(())
 }
@@ -66,7 +72,7 @@ const CAUTIONS: [Flag; 5] = [
 ];
 
 /// Notes that a reader must know.
-fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
+fn notes(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
     let mut notes = vec![];
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
@@ -86,7 +92,7 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
             ));
         }
         if let Some((column, _)) =
-            row.values.0.iter().find(|(_, value)| *value == Value::Missing(MissingReason::Overflow))
+            row.values.iter().find(|(_, value)| *value == Value::Missing(MissingReason::Overflow))
         {
             notes.push(format!("! {}: {} is {}", row.name, column.key, MissingReason::Overflow));
         }
@@ -114,8 +120,8 @@ fn notes(report: &Report, look: &TableStyle<'_>) -> Vec<String> {
         }
     }
     let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
-    let marked = report.totals.compared.is_none() || look.columns.contains(&"alpha");
-    if marked && report.rows.iter().any(short) {
+    let marked = |key: &&str| SHORT_TAILS.iter().any(|(known, _)| known == key);
+    if style.columns.iter().any(marked) && report.rows.iter().any(short) {
         let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
         let error = if error { ": low confidence, see `alpha_sigma`" } else { "" };
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
@@ -199,13 +205,16 @@ pub(super) fn footer(report: &Report) -> String {
     parts.join(" · ")
 }
 
-fn write_verdicts(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn write_verdicts(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     if report.verdicts.is_empty() {
         return Ok(());
     }
     writeln!(out)?;
     let widest = |of: &dyn Fn(&Verdict) -> usize| report.verdicts.iter().map(of).max().unwrap_or(0);
     let (rules, words) = (widest(&|verdict| verdict.rule.width()), widest(&|verdict| verdict.word().len()));
+    let (indent, room) = (5 + rules + words, style.width.saturating_sub(1));
+    // Where little room is left beside the rules, what is told of them stands below.
+    let is_narrow = indent > style.width / 2;
     for verdict in &report.verdicts {
         let pad = |width: usize, taken: usize| " ".repeat(width - taken);
         let color = match verdict.word() {
@@ -213,7 +222,7 @@ fn write_verdicts(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -
             "FAIL" => "1;31",
             _ => "33",
         };
-        let word = look.paint.wrap(color, verdict.word());
+        let word = style.paint.wrap(color, verdict.word());
         let text = &verdict.rule;
         let (rule, after) = (pad(rules, text.width()), pad(words, verdict.word().len()));
         let rows = offenders(verdict);
@@ -224,16 +233,22 @@ fn write_verdicts(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -
                 std::iter::once(count).chain(verdict.remarks.iter().cloned()).collect::<Vec<_>>().join("; ")
             }
         };
-        let start = format!(" {text}{rule}  {word}{after}  ");
-        let indent = 5 + rules + words;
-        let told = indented(&told, look.width.saturating_sub(1), indent.min(look.width / 2));
-        writeln!(out, "{}", format!("{start}{told}").trim_end())?;
-        if rows.len() > 1 {
-            for row in rows.iter().take(look.offenders) {
-                writeln!(out, "   {}", indented(&row.told(), look.width.saturating_sub(3), 5))?;
+        if is_narrow {
+            let indent = words + 3;
+            writeln!(out, " {word}{after}  {}", indented(text, room, indent))?;
+            if !told.is_empty() {
+                writeln!(out, "{}{}", " ".repeat(indent), indented(&told, room, indent))?;
             }
-            if rows.len() > look.offenders {
-                writeln!(out, "   … and {} more; `--verbose` lists all", rows.len() - look.offenders)?;
+        } else {
+            let told = indented(&told, room, indent);
+            writeln!(out, "{}", format!(" {text}{rule}  {word}{after}  {told}").trim_end())?;
+        }
+        if rows.len() > 1 {
+            for row in rows.iter().take(style.offenders) {
+                writeln!(out, "   {}", indented(&row.told(), style.width.saturating_sub(3), 5))?;
+            }
+            if rows.len() > style.offenders {
+                writeln!(out, "   … and {} more; `--verbose` lists all", rows.len() - style.offenders)?;
             }
         }
     }

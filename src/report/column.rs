@@ -181,6 +181,13 @@ impl Column {
         }
     }
 
+    /// Whether it is the column that holds what `key` says.
+    pub fn holds(&'static self, key: ColumnKey<'_>) -> bool {
+        let own = self.means();
+        // The aspect first: metrics are long.
+        own.aspect == key.aspect && own == key
+    }
+
     /// How far a value of its metric may be off.
     pub fn accuracy(&self) -> Accuracy {
         match self.quantity {

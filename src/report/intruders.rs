@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Measurements, Word};
+use super::{RowValues, Word};
 
 /// Which leading directions of a tuned matrix are intruders, counted from 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,5 +49,5 @@ pub struct Group {
     pub matrices: u64,
     /// Counts are summed, everything else is averaged over the rows that have it.
     #[serde(flatten, skip_deserializing)]
-    pub values: Measurements,
+    pub values: RowValues,
 }

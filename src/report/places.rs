@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Places {
     /// The largest entry, where it is large enough to make a singular direction by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub largest_entry: Option<Entry>,
+    pub largest_entry: Option<Box<Entry>>,
     /// The first rows of zeros, counted from 0.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub zero_rows: Vec<u64>,
@@ -17,19 +17,19 @@ pub struct Places {
     pub zero_columns: Vec<u64>,
     /// The first two rows that are equal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub duplicate_rows: Option<[u64; 2]>,
+    pub duplicate_rows: Option<Box<[u64; 2]>>,
     /// The first two columns that are equal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub duplicate_columns: Option<[u64; 2]>,
+    pub duplicate_columns: Option<Box<[u64; 2]>>,
     /// Where the leading direction lies, if it holds half of the energy or more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leading_direction: Option<Concentration>,
     /// The proven order in which it holds the entries of its base, if that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reordering: Option<Reordering>,
+    pub reordering: Option<Box<Reordering>>,
     /// The matrices of the other side whose rows or columns it is proven to be made of, if only one side has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub parts: Option<Parts>,
+    pub parts: Option<Box<Parts>>,
 }
 
 /// What a matrix is made of, proven line by line.

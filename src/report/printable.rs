@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report, Resolution, Row,
-    Skipped, Source, SourceFile,
+    Comparison, Encounter, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report,
+    Resolution, Row, Skipped, Source, SourceFile,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
@@ -15,89 +15,96 @@ use crate::error::printable;
 /// program itself need no check. Written once for `&` and `&mut`.
 macro_rules! visit {
     ($report:ident, $source:ident $(, $mut:tt)?) => {
-        fn $source(source: &$($mut)? Source, look: &mut dyn FnMut(&$($mut)? String)) {
+        fn $source(source: &$($mut)? Source, take: &mut dyn FnMut(&$($mut)? String)) {
             let Source { path, format: _, commit, files } = source;
-            look(path);
-            commit.into_iter().for_each(&mut *look);
+            take(path);
+            commit.into_iter().for_each(&mut *take);
             for SourceFile { name, bytes: _ } in files {
-                look(name);
+                take(name);
             }
         }
 
-        fn $report(report: &$($mut)? Report, look: &mut dyn FnMut(&$($mut)? String)) {
+        fn $report(report: &$($mut)? Report, take: &mut dyn FnMut(&$($mut)? String)) {
             #[rustfmt::skip]
             let Report {
                 schema: _, svdkit: _, command: _, model, base, tuned, settings, columns: _, rows, skipped, totals: _,
                 groups, notes, summary: _, findings, findings_unchecked, verdicts, unlisted,
             } = report;
-            $source(model, look);
+            $source(model, take);
             if let Some(base) = base {
-                $source(base, look);
+                $source(base, take);
             }
             for Named { name, source } in tuned {
-                look(name);
-                $source(source, look);
+                take(name);
+                $source(source, take);
             }
-            settings.into_iter().for_each(|(_, value)| look(value));
+            settings.into_iter().for_each(|(_, value)| take(value));
             for row in rows {
                 #[rustfmt::skip]
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
                     comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
-                    intruders: _,
+                    factors: _, encounter, intruders: _,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
-                    side.into_iter().for_each(&mut *look);
+                    side.into_iter().for_each(&mut *take);
                 }
-                if let Some(Labels { longname, layer_type: _, has_esd: _, warning: _ }) = labels {
-                    look(longname);
+                if let Some(labels) = labels {
+                    let Labels { longname, layer_type: _, has_esd: _, warning: _ } = &$($mut)? **labels;
+                    take(longname);
                 }
-                [name, tensor, role, dtype].into_iter().for_each(&mut *look);
+                if let Some(Encounter { module, first, second, left_cosines: _, right_cosines: _ }) = encounter {
+                    [module, first, second].into_iter().for_each(&mut *take);
+                }
+                [name, tensor, role, dtype].into_iter().for_each(&mut *take);
                 for text in [dequant, blake3, tied_to, failed].into_iter().flatten() {
-                    look(text);
+                    take(text);
                 }
-                if let Some(Update { kind: _, scale: _, rank: _, tensors, flags: _ }) = update {
-                    tensors.into_iter().for_each(&mut *look);
+                if let Some(update) = update {
+                    let Update { kind: _, scale: _, rank: _, tensors, flags: _ } = &$($mut)? **update;
+                    tensors.into_iter().for_each(&mut *take);
                 }
-                if let Some(Comparison { status: _, base_shape: _, base_dtype, base_blake3 }) = comparison {
-                    [base_dtype, base_blake3].into_iter().flatten().for_each(&mut *look);
+                if let Some(comparison) = comparison {
+                    let Comparison { status: _, base_shape: _, base_dtype, base_blake3 } = &$($mut)? **comparison;
+                    [base_dtype, base_blake3].into_iter().flatten().for_each(&mut *take);
                 }
             }
             for Skipped { tensor, shape: _, dtype, reason, kind: _, content, unseen, failed, scales } in skipped {
-                [tensor, dtype, reason].into_iter().for_each(&mut *look);
-                [unseen, failed, scales].into_iter().flatten().for_each(&mut *look);
-                content.into_iter().for_each(|content| look(&$($mut)? content.blake3));
+                [tensor, dtype, reason].into_iter().for_each(&mut *take);
+                [unseen, failed, scales].into_iter().flatten().for_each(&mut *take);
+                content.into_iter().for_each(|content| take(&$($mut)? content.blake3));
             }
             for Group { by: _, name, matrices: _, values: _ } in groups {
-                look(name);
+                take(name);
             }
-            notes.into_iter().for_each(&mut *look);
+            notes.into_iter().for_each(&mut *take);
 
             for Finding { name: _, level: _, side, matrices, sentence, evidence: _ } in findings {
-                look(sentence);
-                side.into_iter().chain(matrices).for_each(&mut *look);
+                take(sentence);
+                side.into_iter().chain(matrices).for_each(&mut *take);
             }
             for Unchecked { name: _, side, reason } in findings_unchecked {
-                look(reason);
-                side.into_iter().for_each(&mut *look);
+                take(reason);
+                side.into_iter().for_each(&mut *take);
             }
             for verdict in verdicts {
                 #[rustfmt::skip]
                 let Verdict {
-                    rule, severity: _, outcome: _, broken: _, missing: _, missing_reasons: _, inconclusive: _, accepted: _,
-                    hidden: _, remarks, worst, offenders,
+                    rule, key, severity: _, outcome: _, broken: _, missing: _, missing_reasons: _, inconclusive: _,
+                    accepted: _, hidden: _, remarks, worst, offenders,
                 } = verdict;
-                look(rule);
-                remarks.into_iter().for_each(&mut *look);
-                worst.into_iter().for_each(&mut *look);
+                take(rule);
+                take(key);
+                remarks.into_iter().for_each(&mut *take);
+                worst.into_iter().for_each(&mut *take);
                 for Offender { matrix, outcome: _, what, missing: _, note } in offenders {
-                    look(what);
-                    [matrix, note].into_iter().flatten().for_each(&mut *look);
+                    take(what);
+                    [matrix, note].into_iter().flatten().for_each(&mut *take);
                 }
             }
             let Unlisted { unchanged, hidden: Hidden { by, matrices, others } } = unlisted;
-            look(by);
-            [unchanged, matrices, others].into_iter().flatten().for_each(&mut *look);
+            take(by);
+            [unchanged, matrices, others].into_iter().flatten().for_each(&mut *take);
         }
     };
 }
@@ -131,25 +138,25 @@ impl Inventory {
         let mut shown = self.clone();
         let Self { schema: _, svdkit: _, command: _, model, config, adapter, patterns, totals: _ } =
             &mut shown;
-        let mut look = |text: &mut String| *text = printable(text);
-        texts_of_source_mut(model, &mut look);
+        let mut take = |text: &mut String| *text = printable(text);
+        texts_of_source_mut(model, &mut take);
         for Pattern { pattern, role, dtype, reason, .. } in patterns {
-            [pattern, role, dtype].into_iter().chain(reason).for_each(&mut look);
+            [pattern, role, dtype].into_iter().chain(reason).for_each(&mut take);
         }
         if let Some(Updates { targets, .. }) = adapter {
-            targets.iter_mut().for_each(&mut look);
+            targets.iter_mut().for_each(&mut take);
         }
-        config.values_mut().for_each(|value| claims(value, &mut look));
+        config.values_mut().for_each(|value| claims(value, &mut take));
         shown
     }
 }
 
 /// The texts of settings; their keys are words that the program knows.
-fn claims(value: &mut Value, look: &mut dyn FnMut(&mut String)) {
+fn claims(value: &mut Value, take: &mut dyn FnMut(&mut String)) {
     match value {
-        Value::String(text) => look(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| claims(item, look)),
-        Value::Object(fields) => fields.values_mut().for_each(|item| claims(item, look)),
+        Value::String(text) => take(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| claims(item, take)),
+        Value::Object(fields) => fields.values_mut().for_each(|item| claims(item, take)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -3,12 +3,13 @@
 //! Only what `docs/report.md` promises is read, and all of it must be there; keys that it does not name are passed over.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-use super::{Column, Group, Measurements, MissingReason, Report, Row, Value, version1};
+use super::{Column, Group, MissingReason, Numbers, Report, Row, RowValues, Value, version1};
 use crate::error::brief;
 
 /// Resolves a column key in a report whose columns, rows and groups are not read yet.
@@ -33,10 +34,9 @@ impl Report {
         }
         let mut report: Self = serde_json::from_value(Json::Object(json)).map_err(|e| e.to_string())?;
         report.columns = keys.iter().map(|key| meaning(&report, key)).collect();
-        report.rows =
-            rows.into_iter().map(|row| self::row(row, &report.columns)).collect::<Result<_, _>>()?;
-        report.groups =
-            groups.into_iter().map(|row| group(row, &report.columns)).collect::<Result<_, _>>()?;
+        let columns: Arc<[_]> = report.columns.as_slice().into();
+        report.rows = rows.into_iter().map(|row| self::row(row, &columns)).collect::<Result<_, _>>()?;
+        report.groups = groups.into_iter().map(|row| group(row, &columns)).collect::<Result<_, _>>()?;
         let mut names = BTreeSet::new();
         if let Some(row) = report.rows.iter().find(|row| !names.insert(row.name.as_str())) {
             return Err(format!("two rows are called `{}`", brief(&row.name)));
@@ -51,11 +51,12 @@ fn is_key(key: &str) -> bool {
     key.starts_with(|c: char| c.is_alphabetic() || c == '_') && key.chars().all(inner)
 }
 
-fn row(mut json: Map<String, Json>, columns: &[&'static Column]) -> Result<Row, String> {
+fn row(mut json: Map<String, Json>, columns: &Arc<[&'static Column]>) -> Result<Row, String> {
     let name = json.get("name").and_then(Json::as_str).map_or_else(String::new, brief);
     let wrong = |what: String| format!("row `{name}`: {what}");
     // What failed has no numbers.
-    let columns = if json.contains_key("failed") { &[] } else { columns };
+    let none = Arc::default();
+    let columns = if json.contains_key("failed") { &none } else { columns };
     let values = measurements(&mut json, columns, &|key| Err(format!("lacks the number `{}`", brief(key))));
     let values = values.map_err(wrong)?;
     let row: Row = serde_json::from_value(Json::Object(json)).map_err(|e| wrong(e.to_string()))?;
@@ -63,7 +64,7 @@ fn row(mut json: Map<String, Json>, columns: &[&'static Column]) -> Result<Row, 
 }
 
 /// A group has numbers in some of the columns.
-fn group(mut json: Map<String, Json>, columns: &[&'static Column]) -> Result<Group, String> {
+fn group(mut json: Map<String, Json>, columns: &Arc<[&'static Column]>) -> Result<Group, String> {
     let values = measurements(&mut json, columns, &|_| Ok(()))?;
     let group: Group = serde_json::from_value(Json::Object(json)).map_err(|e| e.to_string())?;
     Ok(Group { values, ..group })
@@ -72,12 +73,12 @@ fn group(mut json: Map<String, Json>, columns: &[&'static Column]) -> Result<Gro
 /// Takes the numbers in `columns` out of `json`; `lacking` says what to do where there is none.
 fn measurements(
     json: &mut Map<String, Json>,
-    columns: &[&'static Column],
+    columns: &Arc<[&'static Column]>,
     lacking: &dyn Fn(&str) -> Result<(), String>,
-) -> Result<Measurements, String> {
+) -> Result<RowValues, String> {
     let missing = json.remove("missing").unwrap_or_default();
     let mut values = Vec::with_capacity(columns.len());
-    for column in columns {
+    for column in columns.iter() {
         let key = column.key;
         let value = match json.shift_remove(key) {
             Some(Json::Number(n)) => match (n.as_u64(), n.as_f64()) {
@@ -91,12 +92,13 @@ fn measurements(
             }
             _ => {
                 lacking(key)?;
+                values.push(None);
                 continue;
             }
         };
-        values.push((*column, value));
+        values.push(Some(value));
     }
-    Ok(Measurements(values))
+    Ok(RowValues::new(columns, values.into_iter().collect::<Numbers>()))
 }
 
 fn take<T: DeserializeOwned>(json: &mut Map<String, Json>, key: &str) -> Result<T, String> {

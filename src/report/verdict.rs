@@ -35,6 +35,9 @@ pub enum Severity {
 pub struct Verdict {
     /// The rule as the user wrote it.
     pub rule: String,
+    /// The column, the finding or the level that it is about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
     /// What breaking it means.
     pub severity: Severity,
     /// Its outcome: the worst of its offenders.
@@ -106,9 +109,11 @@ impl Verdict {
 }
 
 impl Offender {
-    /// The offender in words.
+    /// The offender in words. A finding is a whole sentence, which often names the matrix itself.
     pub fn told(&self) -> String {
-        let name = self.matrix.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+        let names_itself = |name: &str| self.what.ends_with('.') && self.what.contains(name);
+        let name = self.matrix.as_ref().filter(|name| !names_itself(name));
+        let name = name.map_or_else(String::new, |name| format!("{name}: "));
         let note = self.note.as_ref().map_or_else(String::new, |note| format!("; {note}"));
         format!("{name}{}{note}", self.what)
     }

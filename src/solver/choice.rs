@@ -122,7 +122,7 @@ impl Form {
             read_as: layer.read_as,
             // The layer's type, not the type that was read: a difference of two bf16 weights comes as doubles.
             precision: precision.of(layer.dtype),
-            operands: layer.operands,
+            operands: layer.operands.as_deref().copied(),
         }
     }
 
@@ -203,6 +203,17 @@ pub fn cost(form: &Form, need: Need<'_>) -> Cost {
             Cost { flops, bytes: bytes.saturating_sub(never_held) }
         }
     }
+}
+
+/// The work of the `k` leading triplets beside that of the values: most come from the reduction that these are found by.
+pub fn leading_flops(form: &Form, k: usize) -> f64 {
+    // As measured, of what finding them anew takes.
+    let share = match (procedure(form, Need::Leading(k)), procedure(form, Need::Values)) {
+        (Procedure::Products, Procedure::Gram | Procedure::Stream) => 0.4,
+        (Procedure::Products, _) => 0.85,
+        _ => 1.0,
+    };
+    share * cost(form, Need::Leading(k)).flops
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod moments;
 mod reading;
 pub mod unit;
 
-pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, procedure};
+pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, leading_flops, procedure};
 pub use entries::{Entries, Entry, Lines};
 pub use held::Held;
 pub use kronecker::Pair;

@@ -194,7 +194,7 @@ mod tests {
 
     fn row(name: &str, block: Option<u64>, alpha: Value) -> Row {
         let column = FARMS.iter().map(|metric| &metric.column).find(|column| column.key == "farms_alpha");
-        let values = Measurements(column.into_iter().map(|column| (column, alpha)).collect());
+        let values = Measurements(column.into_iter().map(|column| (column, alpha)).collect()).into();
         Row { name: name.to_owned(), block, values, ..Row::default() }
     }
 

@@ -1,10 +1,12 @@
 //! From records to a report: no checkpoint is opened, and the same records give the same report.
 
+use std::sync::Arc;
+
 use super::{
-    Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, compare, intruders,
-    spectrum, ties,
+    Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, adapter, compare,
+    intruders, spectrum, ties,
 };
-use crate::report::{Column, Measurements, Report, Row};
+use crate::report::{Column, Report, Row, RowValues};
 
 /// The report of a study whose tasks found `records`.
 pub fn assemble(manifest: Manifest, records: Vec<Record>) -> Report {
@@ -28,12 +30,13 @@ fn complete_matrices(
     let (mut rows, mut others) = (vec![None; count], vec![]);
     for Record { task, result, .. } in records {
         match (rows.get_mut(task), result) {
-            (Some(row), Ok(Found::Matrix(found))) => *row = Some(Ok(*found)),
+            (Some(row), Ok(Found::Matrix(found))) => *row = Some(Ok(found)),
             (Some(row), Err(failure)) => *row = Some(Err(failure)),
             (_, result) => others.push((task, result)),
         }
     }
     let copies = copies(&report.rows, &rows);
+    let columns: Arc<[_]> = report.columns.as_slice().into();
     for (i, found) in rows.into_iter().enumerate() {
         let original = copies[i].map(|original| report.rows[original].name.clone());
         let row = &mut report.rows[i];
@@ -42,7 +45,7 @@ fn complete_matrices(
                 report.totals.measured += 1;
                 report.totals.tied += u64::from(original.is_some());
                 report.totals.parameters += if original.is_none() { parameters[i] } else { 0 };
-                fill(row, found, &report.columns, original);
+                fill(row, *found, &columns, original);
             }
             Some(Err(error)) => row.failed = Some(failure(&error)),
             None => row.failed = Some("not measured".to_owned()),
@@ -59,13 +62,16 @@ fn complete_matrices(
     report.totals.failed = report.failures().count() as u64;
     match beside {
         Beside::Nothing => {}
-        Beside::Labels => report.rows.iter_mut().for_each(|row| row.labels = Some(spectrum::labels(row))),
+        Beside::Labels => {
+            report.rows.iter_mut().for_each(|row| row.labels = Some(Box::new(spectrum::labels(row))))
+        }
         Beside::Intruders(options) => intruders::sum_up(report, options),
+        Beside::Adapter => adapter::sum_up(report),
     }
 }
 
 /// For each row the first one with the same content.
-fn copies(rows: &[Row], found: &[Option<Result<FoundMatrix, Failure>>]) -> Vec<Option<usize>> {
+fn copies(rows: &[Row], found: &[Option<Result<Box<FoundMatrix>, Failure>>]) -> Vec<Option<usize>> {
     ties::copies(rows.iter().zip(found).map(|(row, found)| {
         let found = found.as_ref()?.as_ref().ok().filter(|found| found.varies)?;
         Some((&row.dtype, row.shape, &found.blake3, &found.base_blake3))
@@ -73,9 +79,8 @@ fn copies(rows: &[Row], found: &[Option<Result<FoundMatrix, Failure>>]) -> Vec<O
 }
 
 /// Puts into a row what was found of it.
-fn fill(row: &mut Row, found: FoundMatrix, columns: &[&'static Column], original: Option<String>) {
-    let values = columns.iter().zip(found.values.0);
-    row.values = Measurements(values.filter_map(|(column, value)| Some((*column, value?))).collect());
+fn fill(row: &mut Row, found: FoundMatrix, columns: &Arc<[&'static Column]>, original: Option<String>) {
+    row.values = RowValues::new(columns, found.values);
     row.resolution = found.resolution.into_iter().collect();
     row.tied_to = original;
     row.blake3 = Some(found.blake3);
@@ -84,5 +89,6 @@ fn fill(row: &mut Row, found: FoundMatrix, columns: &[&'static Column], original
     row.sketch = found.sketch;
     row.outline = found.outline;
     row.drawn = found.drawn;
+    row.factors = found.factors;
     row.intruders = found.intruders;
 }

@@ -63,6 +63,7 @@ impl FarmsRequest {
                 Ok(FoundMatrix::new(farms::measure(source, layer, &settings)?, layer, Spectra::Dropped))
             }),
             base: None,
+            writes: false,
             beside: Beside::Nothing,
         };
         Matrices::new(opened, filter, method)

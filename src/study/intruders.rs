@@ -60,6 +60,7 @@ impl IntrudersRequest {
                 let pairs = Arc::clone(pairs);
                 Box::new(move |layer| intruders::cost(&pairs, layer, k))
             },
+            writes: false,
             beside: Beside::Intruders(options.clone()),
             base: Some(Arc::clone(pairs)),
             measure: {
@@ -72,7 +73,7 @@ impl IntrudersRequest {
                     }
                     Ok(FoundMatrix {
                         base_blake3: Some(base.hex()),
-                        intruders: Some(intruders),
+                        intruders: Some(Box::new(intruders)),
                         drawn,
                         ..FoundMatrix::new(measured, layer, Spectra::Dropped)
                     })

@@ -1,17 +1,43 @@
 //! The records of a run, as they are found.
 
 use super::{Found, Manifest, Record};
+use crate::report::Drawings;
 use crate::spectrum::Spectrum;
 
+/// Whether an output draws what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pictures {
+    /// One does.
+    Kept,
+    /// None does: what pictures alone are drawn from is dropped as it comes.
+    Dropped,
+}
+
 /// Records in memory, by the position of their task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     records: Vec<Option<Record>>,
+    pictures: Pictures,
 }
 
 impl Ledger {
+    /// One without records.
+    pub fn new(pictures: Pictures) -> Self {
+        Self { records: vec![], pictures }
+    }
+
     /// Takes note of a record.
-    pub fn write(&mut self, record: Record) {
+    pub fn write(&mut self, mut record: Record) {
+        if self.pictures == Pictures::Dropped {
+            match &mut record.result {
+                Ok(Found::Matrix(found)) => (found.outline, found.drawn) = (vec![], Drawings::default()),
+                Ok(Found::Pair(found)) => {
+                    found.base_outline = vec![];
+                    found.tuned.iter_mut().for_each(|side| side.outline = vec![]);
+                }
+                Ok(Found::Bytes(_) | Found::Parts(_)) | Err(_) => {}
+            }
+        }
         let task = record.task;
         if self.records.len() <= task {
             self.records.resize_with(task + 1, || None);
@@ -28,7 +54,7 @@ impl Ledger {
     pub fn take_spectra(&mut self, manifest: &Manifest) -> Vec<(String, Spectrum)> {
         let found = self.records.iter_mut().zip(&manifest.report.rows).filter_map(|(record, row)| {
             let Ok(Found::Matrix(found)) = &mut record.as_mut()?.result else { return None };
-            Some((row.name.clone(), found.spectrum.take()?))
+            Some((row.name.clone(), *found.spectrum.take()?))
         });
         found.collect()
     }

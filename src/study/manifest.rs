@@ -46,4 +46,6 @@ pub enum Beside {
     Labels,
     /// Sums over roles, blocks and the model.
     Intruders(Options),
+    /// What made an adapter, and the losses that some methods train with.
+    Adapter,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
-    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Numbers, Opened, Step, Study, Waiting,
+    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting, unmatched,
 };
 use crate::analysis::{Measured, hygiene, resolution};
 use crate::checkpoint::{self, Catalogue, Pairs};
@@ -17,6 +17,9 @@ use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
 const BYTES_AN_ENTRY: u64 = 256;
+
+/// What is kept of a matrix in a report and until then, but for its names and numbers.
+const ROW_BYTES: u64 = 2700;
 
 /// Measures one matrix of a source.
 type Measure = dyn Fn(&Catalogue, &Layer, &dyn Memo) -> Result<FoundMatrix, Error> + Send + Sync;
@@ -35,6 +38,8 @@ pub(super) struct Method {
     pub measure: Box<Measure>,
     /// What the numbers depend on beside the matrix: the pairs that it is an update of.
     pub base: Option<Arc<Pairs>>,
+    /// Whether every matrix is written, so that those that are copies of others are done, too.
+    pub writes: bool,
     /// What else the report says.
     pub beside: Beside,
 }
@@ -69,18 +74,29 @@ pub struct Estimate {
     pub parameters: u64,
     /// Bytes to read.
     pub bytes: u64,
+    /// The memory that the report takes, beside the matrices in flight.
+    pub report: u64,
     /// Tensors that are not matrices.
     pub skipped: usize,
 }
 
 impl Estimate {
     /// Of a row each for `layers`.
-    pub(super) fn new(layers: &[&Layer], jobs: Vec<Job>, bytes: u64, skipped: usize) -> Self {
+    pub(super) fn new(
+        layers: &[&Layer],
+        jobs: Vec<Job>,
+        bytes: u64,
+        (skipped, columns): (usize, usize),
+    ) -> Self {
         let justified = vec![u64::MAX; jobs.len()];
         let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
         Self {
             largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
             parameters: layers.iter().map(|layer| layer.parameters() as u64).sum(),
+            report: layers
+                .iter()
+                .map(|layer| ROW_BYTES + (5 * layer.tensor.len() + 9 * columns) as u64)
+                .sum(),
             jobs,
             justified,
             bytes,
@@ -97,7 +113,10 @@ impl Matrices {
     pub(super) fn new(opened: Opened, filter: &Filter, method: Method) -> Result<Self, Error> {
         let selection = opened.source.select(filter);
         if selection.layers.is_empty() {
-            return Err(nothing_selected(Path::new(&opened.origin.path), &selection));
+            let all = opened.source.select(&Filter::default());
+            let names: Vec<&str> = all.layers.iter().map(|layer| layer.name.as_str()).collect();
+            let path = Path::new(&opened.origin.path);
+            return Err(nothing_selected(path, &selection, &unmatched::hint(filter, &names)));
         }
         let stored = opened.source.tensors().iter();
         let by_name: BTreeMap<&str, &TensorInfo> =
@@ -115,13 +134,21 @@ impl Matrices {
         &self.selection.layers
     }
 
+    /// Whether nothing is decomposed.
+    pub fn only_reads(&self) -> bool {
+        self.method.settings.iter().any(|(key, value)| *key == "svd" && value == "none")
+    }
+
     /// What it costs.
     pub fn estimate(&self) -> Estimate {
         let layers: Vec<&Layer> = self.layers().iter().map(AsRef::as_ref).collect();
         let jobs = layers.iter().map(|layer| self.cost(layer)).collect();
         let bytes = layers.iter().map(|layer| layer.bytes()).sum();
         let justified = layers.iter().map(|layer| self.justified_by(layer)).collect();
-        Estimate { justified, ..Estimate::new(&layers, jobs, bytes, self.selection.skipped.len()) }
+        Estimate {
+            justified,
+            ..Estimate::new(&layers, jobs, bytes, (self.selection.skipped.len(), self.method.columns.len()))
+        }
     }
 
     /// The memory that what is stored of a matrix, and of the base's, justifies.
@@ -208,6 +235,9 @@ impl Study for Matrices {
 
     fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
         let layers = self.layers();
+        if self.method.writes {
+            return vec![None; waiting.len()];
+        }
         let mut copies = checkpoint::tied(self.opened.source.as_ref(), layers);
         if let Some(pairs) = &self.method.base {
             let base = |i: usize| pairs.get(&layers[i].name).ok().map(|pair| pair.base.clone());
@@ -242,7 +272,7 @@ impl FoundMatrix {
         let drawn = spectrum.as_ref().filter(|spectrum| spectrum.fits());
         let directions = layer.rank.unwrap_or(usize::MAX);
         Self {
-            values: Numbers(values.0.into_iter().map(|(_, value)| Some(value)).collect()),
+            values: values.0.into_iter().map(|(_, value)| Some(value)).collect(),
             resolution: spectrum.as_ref().and_then(resolution),
             flags,
             places,
@@ -252,7 +282,8 @@ impl FoundMatrix {
             sketch: drawn.map_or_else(Vec::new, |spectrum| spectrum.leading_sketch(directions)),
             outline: drawn.map_or_else(Vec::new, |spectrum| spectrum.outline(directions)),
             drawn: Drawings::default(),
-            spectrum: spectrum.filter(|_| spectra == Spectra::Kept),
+            spectrum: spectrum.filter(|_| spectra == Spectra::Kept).map(Box::new),
+            factors: None,
             intruders: None,
         }
     }
@@ -275,14 +306,14 @@ pub(super) fn header(layer: &Layer) -> Row {
     }
 }
 
-fn nothing_selected(path: &Path, selection: &Selection) -> Error {
+fn nothing_selected(path: &Path, selection: &Selection, hint: &str) -> Error {
     let reason = match (selection.filtered, &selection.skipped[..]) {
         (0, []) => "holds no tensor".to_owned(),
         (0, [only]) => format!("its one tensor cannot be measured: {}", only.reason),
         (0, skipped) => {
             format!("none of its {} tensors can be measured: {}", skipped.len(), reasons(skipped))
         }
-        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors"),
+        (n, _) => format!("`--include` and `--exclude` leave nothing of its {n} matrices and tensors{hint}"),
     };
     Error::malformed(path, reason)
 }

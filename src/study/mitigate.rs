@@ -122,7 +122,7 @@ impl Mitigation {
                 factors.put(name, &product)?;
                 tensors.extend(module.stored(name, rank));
             }
-            let shapes = tensors.iter().map(|(name, factor)| (name.clone(), factor.shape)).collect();
+            let shapes = tensors.iter().map(|(name, factor)| (name.clone(), factor.axes())).collect();
             copy.replace(&shapes, &|name| tensors[name].read(&factors))?;
             if !ranks.is_empty() {
                 copy.configure(CONFIG, |fields| set_ranks(fields, &ranks))?;
@@ -146,6 +146,11 @@ struct Factor {
 }
 
 impl Factor {
+    /// Its shape as a file has it.
+    fn axes(&self) -> Vec<u64> {
+        vec![self.shape.0 as u64, self.shape.1 as u64]
+    }
+
     /// Its entries, rounded to its type.
     fn read(&self, products: &Spool) -> Result<Matrix, Error> {
         let missing = || Error::Contract(format!("`{}`: no factors", self.product));
@@ -201,6 +206,16 @@ fn refactored(
     Ok((LowRank::new(shape, rank, left, right)?, share))
 }
 
+/// What the names of the two factors of a linear layer hold, rank × inputs and outputs × rank, or end in: MLX has them
+/// the other way round, as if the weight were stored input × output.
+const FACTORS: [([&str; 6], &str); 2] = [
+    (
+        [".lora_A.", ".lora_down.", ".lora.down.", ".lora_linear_layer.down.", "_lora.down.", "_lora_down."],
+        ".lora_b",
+    ),
+    ([".lora_B.", ".lora_up.", ".lora.up.", ".lora_linear_layer.up.", "_lora.up.", "_lora_up."], ".lora_a"),
+];
+
 /// A module of an adapter that can be written back.
 struct Module {
     /// The update, scaled.
@@ -225,12 +240,13 @@ impl Module {
             ));
         };
         let stored = crate::layer::select(source.tensors(), &Filter::default()).layers;
-        let named = |ends: [&str; 2]| {
-            let is = |name: &str| ends.iter().any(|end| name.contains(end));
+        let named = |is: &dyn Fn(&str) -> bool| {
             stored.iter().find(|layer| update.tensors.contains(&layer.tensor) && is(&layer.tensor)).cloned()
         };
-        let (Some(down), Some(up)) = (named([".lora_A.", ".lora_down."]), named([".lora_B.", ".lora_up."]))
-        else {
+        let [down, up] = FACTORS.each_ref().map(|(words, end)| {
+            named(&|name| words.iter().any(|word| name.contains(word)) || name.ends_with(end))
+        });
+        let (Some(down), Some(up)) = (down, up) else {
             return Err(refuse("has intruders, but its factors are not those of a linear layer"));
         };
         let product = source.factors(layer)?;

@@ -4,23 +4,29 @@
 //! ([`Study::manifest`], [`Study::costs`]); [`run()`] does its tasks under a memory budget and keeps what they find in a
 //! [`Ledger`]; [`assemble()`] needs no checkpoint.
 
+mod adapter;
 mod advice;
 mod allocation;
 mod assemble;
 mod cache;
+mod canon;
+mod clash;
 mod compare;
+mod extract;
 mod failure;
 mod farms;
 mod intruders;
 mod ledger;
 mod manifest;
 mod matrices;
+mod merge;
 mod mitigate;
 mod rank;
 mod record;
 mod run;
 mod spectrum;
 mod ties;
+mod unmatched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,21 +37,26 @@ use crate::error::Error;
 use crate::report::Source;
 use crate::solver::Memo;
 
+pub use adapter::AdapterRequest;
 pub use advice::{AdviceRequest, Advised, Modules, Ranks};
 pub use allocation::{AllocationRequest, Gets, Per, has_range};
 pub use assemble::assemble;
 pub use cache::{CACHE_SIZE, Cache};
+pub use canon::{CanonRequest, check_all_there, write_canonical};
+pub use clash::{ClashRequest, Clashing};
 pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
+pub use extract::{ExtractRequest, Targets, changed_vectors};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
 pub use intruders::IntrudersRequest;
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Pictures};
 pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
 use matrices::header;
 pub use matrices::{Estimate, Matrices, Spectra};
+pub use merge::{MergeRequest, Merging};
 pub use mitigate::Mitigation;
 pub use rank::RankRequest;
-pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Numbers, Record};
+pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Record};
 pub use run::{Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
 

@@ -57,6 +57,7 @@ impl RankRequest {
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
+            writes: false,
             beside: Beside::Nothing,
         };
         Matrices::new(opened, filter, method)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Drawings, Flag, Intruders, MissingReason, Places, Resolution, SkippedContent, Standing, Value,
+    Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing, Value,
 };
 use crate::spectrum::Spectrum;
 
@@ -81,9 +81,11 @@ pub struct FoundMatrix {
     /// What else pictures are drawn from.
     pub drawn: Drawings,
     /// All singular values, where an output needs them.
-    pub spectrum: Option<Spectrum>,
+    pub spectrum: Option<Box<Spectrum>>,
+    /// What the factors of an adapter's update are, where that was asked.
+    pub factors: Option<FactorDetail>,
     /// Which leading directions are intruders, where that was asked.
-    pub intruders: Option<Intruders>,
+    pub intruders: Option<Box<Intruders>>,
 }
 
 /// What was found of a matrix on all sides of a comparison.
@@ -126,42 +128,6 @@ pub struct FoundSide {
     pub places: Places,
 }
 
-/// Values without their columns; nothing where a column is not known on this side.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<Option<Number>>", into = "Vec<Option<Number>>")]
-pub struct Numbers(pub Vec<Option<Value>>);
-
-/// A value as it is written: a number, or the code of the reason why there is none.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Number {
-    Count(u64),
-    Real(f64),
-    Missing(MissingReason),
-}
-
-impl From<Vec<Option<Number>>> for Numbers {
-    fn from(written: Vec<Option<Number>>) -> Self {
-        let value = |number| match number {
-            Number::Count(n) => Value::Count(n),
-            Number::Real(x) => Value::Real(x),
-            Number::Missing(reason) => Value::Missing(reason),
-        };
-        Self(written.into_iter().map(|number| number.map(value)).collect())
-    }
-}
-
-impl From<Numbers> for Vec<Option<Number>> {
-    fn from(Numbers(values): Numbers) -> Self {
-        let number = |value| match value {
-            Value::Count(n) => Number::Count(n),
-            Value::Real(x) => Number::Real(x),
-            Value::Missing(reason) => Number::Missing(reason),
-        };
-        values.into_iter().map(|value| value.map(number)).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,20 +138,6 @@ mod tests {
     fn check<T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug>(written: &T) {
         let text = serde_json::to_string(written).expect("plain data");
         assert_eq!(serde_json::from_str::<T>(&text).expect("as written"), *written, "{text}");
-    }
-
-    #[test]
-    fn numbers_read_back_as_they_were_written() {
-        let mut values = vec![
-            Value::Count(5),
-            Value::Real(5.0),
-            Value::Real(-0.0),
-            Value::Real(f64::MIN_POSITIVE / 8.0),
-            Value::Real(0.1 + 0.2),
-            Value::Count(u64::MAX),
-        ];
-        values.extend(MissingReason::ALL.iter().map(|reason| Value::Missing(*reason)));
-        check(&Numbers(values.into_iter().map(Some).chain([None]).collect()));
     }
 
     #[test]

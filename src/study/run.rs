@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Failure, Ledger, Record, Step, Study, Waiting};
+use super::{Failure, Ledger, Pictures, Record, Step, Study, Waiting};
 use crate::engine::{self, Job, Limits};
 use crate::error::Error;
 use crate::solver::Memo;
@@ -31,10 +31,10 @@ pub enum Event<'a> {
 pub fn run(
     study: &Arc<dyn Study>,
     limits: Limits,
-    memo: &Arc<dyn Memo>,
+    (memo, pictures): (&Arc<dyn Memo>, Pictures),
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Ledger, Error> {
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new(pictures);
     let first = |(task, cost)| Waiting { task, cost, before: None };
     let mut waiting: Vec<Waiting> = study.costs().into_iter().enumerate().map(first).collect();
     while !waiting.is_empty() {
@@ -170,8 +170,10 @@ mod tests {
             }
             ControlFlow::Continue(())
         };
-        let limits = Limits { threads: 2, memory: 10 };
-        let records = run(&study, limits, &none(), &mut watch).expect("not interrupted").into_records();
+        let limits = Limits { threads: 2, memory: 10, granted: u64::MAX };
+        let records = run(&study, limits, (&none(), Pictures::Kept), &mut watch)
+            .expect("not interrupted")
+            .into_records();
         assert_eq!(rounds, [5, 2]);
         assert_eq!(records.iter().map(|record| record.task).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(records[0].result, Ok(found("ab")));
@@ -188,7 +190,10 @@ mod tests {
     fn an_interrupt_ends_a_study() {
         let study: Arc<dyn Study> = Arc::new(Words(vec!["once"], Mutex::default()));
         let mut watch = |_: Event<'_>| ControlFlow::Break(());
-        let limits = Limits { threads: 1, memory: 1 };
-        assert!(matches!(run(&study, limits, &none(), &mut watch), Err(Error::Interrupted)));
+        let limits = Limits { threads: 1, memory: 1, granted: u64::MAX };
+        assert!(matches!(
+            run(&study, limits, (&none(), Pictures::Kept), &mut watch),
+            Err(Error::Interrupted)
+        ));
     }
 }

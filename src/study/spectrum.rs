@@ -115,7 +115,11 @@ impl SpectrumRequest {
             cost: Box::new(move |layer| match measures {
                 Measures::Bytes => Cost {
                     flops: layer.bytes() as f64 * hygiene::OPERATIONS_PER_BYTE,
-                    bytes: layer.bytes().min(hygiene::BLOCK as u64),
+                    bytes: match layer.rank {
+                        // Factors are read whole, and hashed in doubles.
+                        Some(_) => 16 * layer.parameters() as u64,
+                        None => layer.bytes().min(hygiene::BLOCK as u64),
+                    },
                 },
                 Measures::Values(_, precision) => spectrum::cost(layer, precision),
             }),
@@ -129,6 +133,7 @@ impl SpectrumRequest {
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
+            writes: false,
             beside: match measures {
                 Measures::Values(Names::Weightwatcher, _) => Beside::Labels,
                 Measures::Values(Names::Svdkit, _) | Measures::Bytes => Beside::Nothing,

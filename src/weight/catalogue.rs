@@ -1,12 +1,13 @@
 //! Weights with their expressions, and skipped tensors: the input and output of every dialect.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::expr::{Expr, Runs, Side};
 use super::given::Given;
 use super::scratch::Scratch;
+use super::stored_factors::StoredFactors;
 use super::tensors::Tensors;
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
@@ -29,13 +30,13 @@ pub(crate) struct Weight {
     pub(crate) layer: Arc<Layer>,
     pub(crate) expr: Arc<Expr>,
     /// How an adapter stores it, if it is an update.
-    pub(crate) update: Option<Update>,
+    pub(crate) update: Option<Box<Update>>,
 }
 
 impl Weight {
     /// The matrix, whose type and thin rank follow from its expression.
-    pub(crate) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Update>) -> Self {
-        let operands = expr.kronecker().map(|(first, second, _)| [first.shape(), second.shape()]);
+    pub(crate) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Box<Update>>) -> Self {
+        let operands = expr.kronecker().map(|(first, second, _)| Box::new([first.shape(), second.shape()]));
         let layer = Arc::new(Layer { read_as: expr.entry(), rank: expr.thin_rank(), operands, ..layer });
         Self { layer, expr, update }
     }
@@ -49,7 +50,7 @@ impl Weight {
     fn named(&self, error: Error) -> Error {
         let Error::Overflow(what) = error else { return error };
         let name = brief(&self.layer.name);
-        Error::Overflow(match &self.update {
+        Error::Overflow(match self.update.as_deref() {
             Some(Update { scale: Some(scale), .. }) => {
                 format!("{what} of the update `{name}` (scale {scale})")
             }
@@ -81,8 +82,8 @@ pub struct Catalogue {
     weights: Vec<Weight>,
     left_out: Vec<LeftOut>,
     notes: Vec<String>,
-    /// Position in `weights`, by name; made when a weight is first asked for.
-    positions: OnceLock<HashMap<String, usize>>,
+    /// Positions in `weights` in the order of names; made when a weight is first asked for.
+    by_name: OnceLock<Vec<usize>>,
     /// The same with its fused tensors left as they are stored, where this one cuts them.
     fused: Option<Arc<Catalogue>>,
     room: Scratch,
@@ -103,7 +104,7 @@ impl Catalogue {
             weights,
             left_out,
             notes,
-            positions: OnceLock::new(),
+            by_name: OnceLock::new(),
             fused: None,
             room: Scratch::default(),
         }
@@ -129,7 +130,7 @@ impl Catalogue {
             let theirs = others.get(layer.name.as_str()).filter(same).ok_or_else(|| missing(layer))?;
             let expr = weight.expr.minus(Arc::clone(&theirs.expr));
             let rank = expr.thin_rank().map(|rank| rank as u64);
-            let update = weight.update.map(|update| Update { rank, ..update });
+            let update = weight.update.map(|update| Box::new(Update { rank, ..*update }));
             Ok(Weight::new(layer.clone(), expr, update))
         };
         let weights = self.weights.into_iter().map(less).collect::<Result<_, Error>>()?;
@@ -163,9 +164,15 @@ impl Catalogue {
 
     /// The weight that `layer` is.
     pub(crate) fn get(&self, layer: &Layer) -> Option<&Weight> {
-        let names =
-            || self.weights.iter().enumerate().map(|(i, weight)| (weight.layer.name.clone(), i)).collect();
-        self.positions.get_or_init(names).get(&layer.name).map(|i| &self.weights[*i])
+        let name = |i: &usize| self.weights[*i].layer.name.as_str();
+        let sorted = || {
+            let mut all: Vec<usize> = (0..self.weights.len()).collect();
+            all.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+            all
+        };
+        let all = self.by_name.get_or_init(sorted);
+        let at = all.binary_search_by(|i| name(i).cmp(&layer.name)).ok()?;
+        Some(&self.weights[all[at]])
     }
 
     fn weight(&self, layer: &Layer) -> Result<&Weight, Error> {
@@ -214,7 +221,7 @@ impl Catalogue {
     }
 
     /// How an adapter stores the update that a layer is; none of a weight.
-    pub fn update(&self, layer: &Layer) -> Option<Update> {
+    pub fn update(&self, layer: &Layer) -> Option<Box<Update>> {
         self.get(layer)?.update.clone()
     }
 
@@ -237,6 +244,15 @@ impl Catalogue {
         weight.expr.factors(&self.room).map_err(|error| weight.named(error))
     }
 
+    /// The factors of an update as they are stored, without scale and base; none where it is not a product of two.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn stored_factors(&self, layer: &Layer) -> Result<Option<StoredFactors>, Error> {
+        let weight = self.weight(layer)?;
+        weight.expr.stored_factors(&self.room).map_err(|error| weight.named(error))
+    }
+
     /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.
     ///
     /// # Errors
@@ -250,10 +266,10 @@ impl Catalogue {
     pub fn operands(&self, layer: &Layer) -> Option<(Self, [Arc<Layer>; 2], f64)> {
         let weight = self.get(layer)?;
         let (first, second, scale) = weight.expr.kronecker()?;
-        let operand = |expr: &Arc<Expr>| {
+        let operand = |expr: Arc<Expr>| {
             let own = Layer::plain(&layer.name, expr.shape(), layer.dtype);
             let tensor = layer.tensor.clone();
-            Weight::new(Layer { tensor, ..own }, Arc::clone(expr), weight.update.clone())
+            Weight::new(Layer { tensor, ..own }, expr, weight.update.clone())
         };
         let mut both = [operand(first), operand(second)];
         // No weight has such a name.

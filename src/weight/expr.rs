@@ -253,9 +253,12 @@ impl Expr {
     }
 
     /// The two matrices that it is the Kronecker product of, and what that is multiplied by.
-    pub(crate) fn kronecker(&self) -> Option<(&Arc<Self>, &Arc<Self>, f64)> {
+    pub(crate) fn kronecker(&self) -> Option<(Arc<Self>, Arc<Self>, f64)> {
         match self {
-            Self::Kronecker(first, second) => Some((first, second, 1.0)),
+            Self::Kronecker(first, second) => Some((Arc::clone(first), Arc::clone(second), 1.0)),
+            Self::Transposed(of) => {
+                of.kronecker().map(|(first, second, scale)| (first.transposed(), second.transposed(), scale))
+            }
             Self::Scaled(of, by) => of.kronecker().map(|(first, second, scale)| (first, second, scale * by)),
             _ => None,
         }

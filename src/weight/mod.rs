@@ -19,6 +19,7 @@ mod rows;
 mod scheme;
 mod scratch;
 mod storage_layout;
+mod stored_factors;
 mod tensors;
 mod thin;
 mod tied;
@@ -34,6 +35,7 @@ pub use given::{Given, Rows};
 pub(crate) use grid::{Grid, View};
 pub use place::Place;
 pub(crate) use scheme::{Overall, Scales, Scheme, Use, ZeroCodes, Zeros};
+pub use stored_factors::StoredFactors;
 pub use tensors::Tensors;
 pub use tied::tied;
 

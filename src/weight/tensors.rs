@@ -79,6 +79,13 @@ impl Tensors {
         Self { notes, folds, ..self }
     }
 
+    /// The same with one more note.
+    #[must_use]
+    pub(crate) fn noted(mut self, note: Option<String>) -> Self {
+        self.notes.extend(note);
+        self
+    }
+
     /// What tensors of three axes were taken for.
     pub(crate) fn folds(&self) -> &Folds {
         &self.folds

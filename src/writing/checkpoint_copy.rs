@@ -13,14 +13,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::files::{Bounds, Contents, check_place, copy, followed, lies_in, or_here};
 use super::safetensors::{self, Entry, METADATA};
 use super::temporary::TemporaryFolder;
 use crate::error::{Error, brief};
-use crate::format::{LONGEST_HEADER, listing, names_weights};
+use crate::format::LONGEST_HEADER;
 use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::store::{Location, ReadAt, input};
+use crate::store::{ReadAt, input};
 use crate::weight::{Catalogue, Holds, Side};
 
 /// How much of a matrix is changed at once.
@@ -45,17 +46,7 @@ impl CheckpointCopy {
     /// # Errors
     /// When `out` holds something already, or the original is in a format that is not written.
     pub fn check(from: &Path, source: &Catalogue, out: &Path) -> Result<(), Error> {
-        let empty = || fs::read_dir(out).is_ok_and(|mut all| all.next().is_none());
-        let taken = input::exists(out) && !(out.is_dir() && empty());
-        if taken {
-            return Err(Error::malformed(out, "is not an empty folder; name one that is, or a new one"));
-        }
-        if source.files().iter().any(|file| file.name.contains('/')) {
-            return Err(Error::malformed(
-                from,
-                "is a pipeline; name the folder of the component that is to be copied",
-            ));
-        }
+        check_place(out)?;
         if source.holds() != Holds::Weights
             && from.join(CONFIG).exists()
             && !Bounds::of(from).hold(&from.join(CONFIG))
@@ -64,17 +55,39 @@ impl CheckpointCopy {
                 "is a link out of the adapter's folder, which is not copied; put the file itself there";
             return Err(Error::malformed(&from.join(CONFIG), reason));
         }
-        let scattered = |layer: &Layer| {
-            layer.encoding.is_some() || matches!(source.runs(layer), Some((Side::Columns, _)))
-        };
         // Updates are written as factors of their own.
-        if source.holds() == Holds::Weights
-            && let Some(layer) =
-                source.select(&Filter::default()).layers.into_iter().find(|layer| scattered(layer))
-        {
+        if source.holds() == Holds::Weights {
+            let layers = source.select(&Filter::default()).layers;
+            layers.iter().try_for_each(|layer| Self::check_layer(from, source, layer))?;
+        }
+        Self::check_files(from, source, out)
+    }
+
+    /// Whether `layer` of the original can be written.
+    ///
+    /// # Errors
+    /// When it is not stored as floats, row by row.
+    pub fn check_layer(from: &Path, source: &Catalogue, layer: &Layer) -> Result<(), Error> {
+        let is_scattered = layer.encoding.is_some() || matches!(source.runs(layer), Some((Side::Columns, _)));
+        if is_scattered {
             let reason =
                 "is stored quantized or turned, which is not written; convert the model to bf16 matrices";
             return Err(Error::tensor(from, &layer.tensor, reason));
+        }
+        Ok(())
+    }
+
+    /// Whether a copy of the files can be made, whatever changes in it.
+    ///
+    /// # Errors
+    /// When `out` holds something, the files are not safetensors, one cannot be read, or `out` cannot be made.
+    pub fn check_files(from: &Path, source: &Catalogue, out: &Path) -> Result<(), Error> {
+        check_place(out)?;
+        if source.files().iter().any(|file| file.name.contains('/')) {
+            return Err(Error::malformed(
+                from,
+                "is a pipeline; name the folder of the component that is to be copied",
+            ));
         }
         if let Some(file) = source.files().into_iter().find(|file| !file.name.ends_with(".safetensors")) {
             let name = brief(&file.name);
@@ -85,6 +98,9 @@ impl CheckpointCopy {
         let Contents { home, weights, settings, .. } = Contents::of(from, source)?;
         weights.iter().chain(&settings).try_for_each(|name| input::open(&home.join(name)).map(drop))?;
         let out = &followed(out);
+        if from.is_dir() && lies_in(out, home) {
+            return Err(Error::malformed(out, "lies in the model's own folder; name a place outside of it"));
+        }
         let there = out.ancestors().skip(1).map(or_here).find(|folder| folder.exists());
         let tried = TemporaryFolder::new_in(there.unwrap_or(Path::new(".")));
         tried.map(drop).map_err(|e| Error::io(out, "cannot create", e))
@@ -96,6 +112,14 @@ impl CheckpointCopy {
     /// When `out` holds something already, or the copy cannot be made.
     pub fn new(from: &Path, source: &Catalogue, out: &Path) -> Result<Self, Error> {
         Self::check(from, source, out)?;
+        Self::without(from, source, out, &[])
+    }
+
+    /// The same, where these matrices are written later, and not copied: for a place that was checked.
+    ///
+    /// # Errors
+    /// When the copy cannot be made.
+    pub fn without(from: &Path, source: &Catalogue, out: &Path, later: &[&Layer]) -> Result<Self, Error> {
         let out = &followed(out);
         let beside = or_here(out.parent().unwrap_or(Path::new("")));
         let failed = |e| Error::io(out, "cannot write", e);
@@ -104,9 +128,12 @@ impl CheckpointCopy {
         let Contents { home, weights, settings, left_out } = Contents::of(from, source)?;
         let places = |name: &String| (home.join(name), folder.path().join(name));
         let files: Vec<_> = weights.iter().map(places).collect();
-        for (from, to) in files.iter().cloned().chain(settings.iter().map(places)) {
-            copy(&from, &to)?;
+        for (i, (from, to)) in files.iter().enumerate() {
+            let end = |layer: &Layer| layer.offset + (layer.len() * layer.dtype.size()) as u64;
+            let here = later.iter().filter(|layer| layer.file == i);
+            copy(from, to, here.map(|layer| layer.offset..end(layer)).collect())?;
         }
+        settings.iter().map(places).try_for_each(|(from, to)| copy(&from, &to, vec![]))?;
         Ok(Self { folder, out: out.to_owned(), files, left_out })
     }
 
@@ -156,15 +183,28 @@ impl CheckpointCopy {
         Ok(())
     }
 
+    /// What writes `layer` of the original, row by row from the first on.
+    ///
+    /// # Errors
+    /// When the copy cannot be opened.
+    pub fn rows(&self, layer: &Layer) -> Result<RowWriter<'_>, Error> {
+        let Some((_, to)) = self.files.get(layer.file) else {
+            return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
+        };
+        let opened = File::options().write(true).open(to).and_then(|mut file| {
+            file.seek(SeekFrom::Start(layer.offset))?;
+            Ok(file)
+        });
+        opened
+            .map(|file| RowWriter { file, out: &self.out })
+            .map_err(|e| Error::io(&self.out, "cannot write", e))
+    }
+
     /// Replaces tensors by others of the same names and types, in these `shapes`; `content` gives one at a time.
     ///
     /// # Errors
     /// When a file cannot be read or written.
-    pub fn replace(
-        &self,
-        shapes: &BTreeMap<String, (usize, usize)>,
-        content: Content<'_>,
-    ) -> Result<(), Error> {
+    pub fn replace(&self, shapes: &BTreeMap<String, Vec<u64>>, content: Content<'_>) -> Result<(), Error> {
         self.files.iter().try_for_each(|(_, file)| {
             rewrite(file, shapes, content).map_err(|e| Error::io(file, "cannot write", e))
         })
@@ -194,72 +234,27 @@ impl CheckpointCopy {
     }
 }
 
-/// The folders that hold the files of a model: its own and, of a snapshot in a download cache, the blobs of its repository.
-struct Bounds(Vec<PathBuf>);
+/// Rows of a matrix in the making.
+pub struct RowWriter<'c> {
+    file: File,
+    out: &'c Path,
+}
 
-impl Bounds {
-    fn of(home: &Path) -> Self {
-        let Ok(home) = fs::canonicalize(home) else { return Self(vec![]) };
-        let snapshots = home.ancestors().find(|folder| folder.ends_with("snapshots"));
-        let named =
-            |folder: &&Path| folder.file_name().is_some_and(|n| n.to_string_lossy().starts_with("models--"));
-        let blobs = snapshots.and_then(Path::parent).filter(named).map(|repository| repository.join("blobs"));
-        Self(std::iter::once(home.clone()).chain(blobs).collect())
+impl RowWriter<'_> {
+    /// Writes the next rows.
+    ///
+    /// # Errors
+    /// When the disk takes no more.
+    pub fn write(&mut self, rows: &Matrix) -> Result<(), Error> {
+        self.file.write_all(rows.bytes()).map_err(|e| Error::io(self.out, "cannot write", e))
     }
-
-    /// Whether `path` lies in one of them, however many links it goes through.
-    fn hold(&self, path: &Path) -> bool {
-        fs::canonicalize(path).is_ok_and(|path| self.0.iter().any(|folder| path.starts_with(folder)))
-    }
-}
-
-/// The files of a copy of a checkpoint.
-struct Contents<'a> {
-    home: &'a Path,
-    weights: Vec<String>,
-    settings: Vec<String>,
-    /// Links beside the weights that leave the folder.
-    left_out: Vec<String>,
-}
-
-impl<'a> Contents<'a> {
-    fn of(from: &'a Path, source: &Catalogue) -> Result<Self, Error> {
-        let home = or_here(if from.is_dir() { from } else { from.parent().unwrap_or(Path::new("")) });
-        let weights = source.files().into_iter().map(|file| file.name).collect();
-        let is_single = !from.is_dir() && !from.to_string_lossy().ends_with(".index.json");
-        let mut beside = if is_single { vec![] } else { listing(&Location::disk(home))? };
-        beside.retain(|name| !names_weights(name));
-        let bounds = Bounds::of(home);
-        let (settings, left_out) = beside.into_iter().partition(|name| bounds.hold(&home.join(name)));
-        Ok(Self { home, weights, settings, left_out })
-    }
-}
-
-/// An existing folder by its own path: a link or `.` cannot be replaced.
-fn followed(out: &Path) -> PathBuf {
-    Some(out)
-        .filter(|out| out.is_dir())
-        .and_then(|out| out.canonicalize().ok())
-        .unwrap_or_else(|| out.to_owned())
-}
-
-/// `folder`, or the working directory, whose path as a parent is empty.
-fn or_here(folder: &Path) -> &Path {
-    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
-}
-
-/// Copies the contents alone: a copy of a file that is read-only, or a link into a cache, can be written to.
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    let mut reader = input::open(from)?;
-    let written = File::create(to).and_then(|mut writer| io::copy(&mut reader, &mut writer));
-    written.map(drop).map_err(|e| Error::io(to, "cannot write", e))
 }
 
 /// The tensor that takes the place of the one with this name.
 type Content<'a> = &'a dyn Fn(&str) -> Result<Matrix, Error>;
 
 /// Rewrites a safetensors file with some of its tensors replaced, tensor by tensor. They stay in order.
-fn rewrite(path: &Path, shapes: &BTreeMap<String, (usize, usize)>, content: Content<'_>) -> io::Result<()> {
+fn rewrite(path: &Path, shapes: &BTreeMap<String, Vec<u64>>, content: Content<'_>) -> io::Result<()> {
     let mut file = File::open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
@@ -282,10 +277,9 @@ fn rewrite(path: &Path, shapes: &BTreeMap<String, (usize, usize)>, content: Cont
         let dtype = field["dtype"].as_str().unwrap_or_default().to_owned();
         let own = span(field).end.saturating_sub(span(field).start);
         let (shape, bytes) = match shapes.get(*name) {
-            Some((rows, cols)) => {
-                let (shape, before) = (vec![*rows as u64, *cols as u64], axes().product::<u64>().max(1));
-                let bytes = own / before * shape.iter().product::<u64>();
-                (shape, bytes)
+            Some(shape) => {
+                let bytes = own / axes().product::<u64>().max(1) * shape.iter().product::<u64>();
+                (shape.clone(), bytes)
             }
             None => (axes().collect(), own),
         };

@@ -1,13 +1,16 @@
 //! What is written: safetensors, copies of checkpoints, and files that appear complete or not at all.
 
+mod adapter_folder;
 mod checkpoint_copy;
+mod files;
 mod safetensors;
 mod shelf;
 mod spectra;
 mod spool;
 mod temporary;
 
-pub use checkpoint_copy::CheckpointCopy;
+pub use adapter_folder::{AdapterDialect, AdapterModule, ModuleKind, check_adapter_folder, write_adapter};
+pub use checkpoint_copy::{CheckpointCopy, RowWriter};
 pub use shelf::{Shelf, Usage};
 pub use spectra::write_spectra;
 pub use spool::Spool;

@@ -179,7 +179,7 @@ const pages = {
 
 for (const [kind, url] of Object.entries(pages)) {
   for (const scheme of ["light", "dark"]) {
-    for (const width of [380, 800, 1400]) {
+    for (const width of [360, 800, 1400]) {
       await check(`${kind}, ${scheme}, ${width} wide`, url, { scheme, width }, async (page, expect) => {
         expect(await count(page, ".view") === 1, "one view shows");
         expect(await page.evaluate(() => document.documentElement.scrollWidth) <= width, "no sideways scroll");
@@ -210,6 +210,11 @@ await check("a comparison shows both sides of a matrix", pages.compare, {}, asyn
   const names = await page.locator(".matrices tbody th").allTextContents();
   expect(names.length === 30 && !names.some((name) => name.includes("norm")), "no vectors among the matrices");
   expect((await page.locator(".matrices thead th").nth(3).textContent()).includes("cond"), "the broken rule's column first");
+  expect(await page.inputValue("#column") === "condition_number_change", "and across the model");
+  expect(await count(page, ".matrices tr.broken") === 6, "rows that break a rule are marked");
+  await page.locator(".matrices thead button").nth(3).click();
+  const changes = (await page.locator(".matrices tbody td:nth-of-type(3)").allTextContents()).map((text) => parseFloat(text.replace("−", "-")));
+  expect(changes.every((x, i) => i === 0 || x <= changes[i - 1]) && changes.at(-1) < 0, "sorted with their signs");
   await page.locator(".matrices tbody a").first().click();
   const section = page.locator("details.matrix[open]");
   expect(await section.locator("path.sides").count() >= 4, "two lines in two pictures");

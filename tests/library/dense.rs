@@ -118,7 +118,7 @@ impl Dense {
             role: name.to_owned(),
             shape: [self.rows as u64, self.cols as u64],
             dtype: dtype.name().to_owned(),
-            values: subject.evaluate(METRICS),
+            values: subject.evaluate(METRICS).into(),
             places: subject.places(),
             ..Row::default()
         }

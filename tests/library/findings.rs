@@ -138,13 +138,13 @@ fn golden_updates_have_the_findings_that_are_true_of_them_and_so_have_those_of_o
     for (name, golden) in golden()["updates"].as_object().unwrap() {
         for shift in [0, 1000, 2000] {
             let mut row = update(name, shift).row("w", Dtype::F64);
-            row.update = Some(Update {
+            row.update = Some(Box::new(Update {
                 kind: "lora".into(),
                 scale: Some(1.0),
                 rank: Some(8),
                 tensors: vec![],
                 flags: vec![],
-            });
+            }));
             let rank = row.values.get("rank_at_99").unwrap().number();
             if let Some(expected) = golden.get("rank_at_99").filter(|_| shift == 0) {
                 assert_eq!(rank, expected.as_f64(), "{name}");

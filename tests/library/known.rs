@@ -15,7 +15,7 @@ use svdkit::report::{Report, Source};
 use svdkit::solver::{Memo, Precision};
 use svdkit::store::{Disk, Entry, Listed, Location, ReadAt, Stamp, Store, Version};
 use svdkit::study::{
-    CompareRequest, ComparedSide, Depth, Measures, Names, Opened, RankRequest, Sides, Spectra,
+    CompareRequest, ComparedSide, Depth, Measures, Names, Opened, Pictures, RankRequest, Sides, Spectra,
     SpectrumRequest, Study, assemble, run,
 };
 
@@ -83,8 +83,8 @@ fn opened(store: &Arc<Still>, name: &str) -> Opened {
 /// The report of a study, and how many reads it took.
 fn found(study: Arc<dyn Study>, store: &Still, memo: &Arc<dyn Memo>) -> (Report, usize) {
     store.reads.store(0, Ordering::Relaxed);
-    let limits = Limits { threads: 2, memory: 1 << 30 };
-    let ledger = run(&study, limits, memo, &mut |_| ControlFlow::Continue(())).unwrap();
+    let limits = Limits { threads: 2, memory: 1 << 30, granted: u64::MAX };
+    let ledger = run(&study, limits, (memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap();
     (assemble(study.manifest(), ledger.into_records()), store.reads.load(Ordering::Relaxed))
 }
 

@@ -209,9 +209,9 @@ fn experts_that_could_be_several_things_are_refused() {
 fn a_model_that_is_built_of_factors_is_no_adapter() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    write(&path, &[GOOD[0], GOOD[1], ("m.q.base_layer.weight", &[4, 6])]);
+    write(&path, &[GOOD[0], GOOD[1], ("m.q.base_layer.weight", &[4, 6]), ("m.o.weight", &[4, 6])]);
     let (format, source) = checkpoint::open(&path).unwrap();
-    assert_eq!((format, source.select(&Filter::default()).layers.len()), ("safetensors", 3));
+    assert_eq!((format, source.select(&Filter::default()).layers.len()), ("safetensors", 4));
     let config = folder.path().join("c.json");
     std::fs::write(&config, "{}").unwrap();
     write(&path, &[("m.q.weight", &[4, 6])]);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use svdkit::checkpoint::{self, Catalogue, Factors, Holds, Opening};
 use svdkit::layer::Filter;
+use svdkit::report::SkipKind;
 
 /// Down of 2 × 3 and up of 4 × 2, their product, and both the other way round.
 const DOWN: [f32; 6] = [1.0, 2.0, 3.0, -1.0, 0.5, 0.0];
@@ -145,4 +146,93 @@ fn thin_factors_of_no_known_kind_are_refused_unless_they_are_asked_for() {
     let opening = Opening { factors: Factors::Weights, ..Opening::default() };
     let source = checkpoint::open_with(&path, &opening).unwrap().1;
     assert_eq!((source.holds(), source.select(&Filter::default()).layers.len()), (Holds::Weights, 2));
+}
+
+#[test]
+fn methods_that_are_not_read_are_refused_by_name_without_their_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let entries = vec![0.5; 32];
+    for name in [
+        "base_model.model.l.0.q.hra_u",
+        "base_model.model.l.0.q.miss_block",
+        "base_model.model.l.0.q.gralora_A",
+        "base_model.model.l.0.q.lily_A.weight",
+        "base_model.model.l.0.q.psoft_R.weight",
+        "base_model.model.l.0.norm.ln_tuning_layers.weight",
+        "base_model.model.l.0.q.shadow_down.default.weight",
+        "prompt_embeddings",
+        "internal_xlora_classifier.layers.0.weight",
+        "l.0.q.vblora_logits_A",
+    ] {
+        write(&path, [(name, [2, 16], &entries), ("base_model.model.lm_head.weight", [16, 2], &entries)]);
+        let message = checkpoint::open(&path).err().unwrap().to_string();
+        let refused = format!("tensor `{name}`: belongs to a method whose updates svdkit does not read");
+        assert!(message.contains(&refused), "{message}");
+    }
+}
+
+#[test]
+fn parts_of_updates_that_no_known_method_has_are_listed_as_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lora.safetensors");
+    let entries = vec![0.5; 32];
+    // GLoRA of LyCORIS, and a full update beside something else.
+    for (names, read) in [
+        (["lora_unet_a_to_q.a1.weight", "lora_unet_a_to_q.a2.weight"], 0),
+        (["lora_unet_a_to_q.diff", "lora_unet_a_to_q.gate"], 1),
+        // Vectors are no weights.
+        (["lora_unet_a_norm.w_norm", "lora_unet_a_norm.b_norm"], 2),
+    ] {
+        write(&path, [(names[0], [2, 16], &entries), (names[1], [16, 2], &entries)]);
+        let source = checkpoint::open(&path).unwrap().1;
+        let selection = source.select(&Filter::default());
+        assert_eq!(source.holds(), Holds::Updates);
+        let refused = selection.skipped.iter().filter(|skipped| skipped.kind == SkipKind::Refused).count();
+        assert_eq!((refused, selection.layers.len() + selection.skipped.len()), (2 - read, 2), "{names:?}");
+    }
+}
+
+#[test]
+fn a_model_with_adapters_built_in_is_told_from_an_adapter_of_embeddings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let factors = [("q.lora_A.weight", vec![2, 16]), ("q.lora_B.weight", vec![16, 2])];
+    let weight = |name, shape: [usize; 2]| (name, shape.to_vec());
+    let open = |more: Vec<(&str, Vec<usize>)>| {
+        let header: Vec<String> = factors
+            .iter()
+            .cloned()
+            .chain(more)
+            .scan(0, |at, (name, shape)| {
+                let from = *at;
+                *at += 4 * shape.iter().product::<usize>();
+                Some(format!(r#""{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{from},{at}]}}"#))
+            })
+            .collect();
+        let header = format!("{{{}}}", header.join(","));
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.bytes());
+        file.resize(file.len() + 4 * 2000, 0);
+        let length: usize = header
+            .rsplit_once("data_offsets\":[")
+            .unwrap()
+            .1
+            .split([',', ']'])
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        file.truncate(8 + header.len() + length);
+        std::fs::write(&path, file).unwrap();
+        checkpoint::open(&path)
+    };
+    let whole = open(vec![weight("q.base_layer.weight", [16, 16]), weight("o.weight", [16, 16])]).unwrap().1;
+    assert_eq!((whole.holds(), whole.select(&Filter::default()).layers.len()), (Holds::Weights, 4));
+    let note =
+        "`q.lora_A.weight` and 1 more are factors of an adapter, stored with the weights that they change";
+    assert!(whole.notes().iter().any(|text| text.contains(note)), "{:?}", whole.notes());
+    // PEFT stores the weights of embeddings that it adapts, and those alone.
+    let adapter = open(vec![weight("q.base_layer.weight", [16, 16])]).err().unwrap().to_string();
+    assert!(adapter.contains("how it is scaled is not known"), "{adapter}");
 }

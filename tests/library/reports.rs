@@ -249,11 +249,11 @@ fn row(columns: Vec<&'static Column>) -> impl Strategy<Value = Row> {
                 shape,
                 stored_shape,
                 block,
-                update,
-                comparison,
+                update: update.map(Box::new),
+                comparison: comparison.map(Box::new),
                 flags,
-                values: Measurements(values),
-                intruders: intruders.map(|indices| Intruders { indices, ..Intruders::default() }),
+                values: Measurements(values).into(),
+                intruders: intruders.map(|indices| Box::new(Intruders { indices, ..Intruders::default() })),
                 ..Row::default()
             }
         },
@@ -288,15 +288,13 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     (text(), outcome(), any::<[u64; 5]>(), prop::collection::vec(offender, 0..3), prop::option::of(text()))
         .prop_map(|(rule, outcome, [broken, missing, inconclusive, accepted, hidden], offenders, worst)| {
             Verdict {
+                key: if hidden % 3 == 0 { rule.clone() } else { String::new() },
                 rule,
                 severity: if hidden % 2 == 0 { Severity::Error } else { Severity::Warn },
                 outcome,
                 broken,
                 missing,
-                missing_reasons: [("no_tail".to_owned(), missing)]
-                    .into_iter()
-                    .filter(|(_, n)| *n > 0)
-                    .collect(),
+                missing_reasons: (missing > 0).then(|| ("no_tail".to_owned(), missing)).into_iter().collect(),
                 inconclusive,
                 accepted,
                 hidden,
@@ -380,7 +378,7 @@ proptest! {
         prop_assert_eq!((rule.text(), rule.key()), (text.as_str(), column.key));
         let clause = Clause { rule, severity: Severity::Error, filter: Filter::default(), missing: MissingPolicy::default() };
         let gate = Gate { clauses: vec![clause], accepted: vec![], today: Day { year: 2026, month: 1, day: 1 } };
-        let values = Measurements(vec![(column, Value::Count(value))]);
+        let values = Measurements(vec![(column, Value::Count(value))]).into();
         let row = Row { name: "a:b".to_owned(), values, ..Row::default() };
         let source = Source { path: String::new(), format: "".into(), commit: None, files: vec![] };
         let report = Report {

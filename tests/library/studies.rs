@@ -14,7 +14,7 @@ use svdkit::metric::StartRule;
 use svdkit::report::{Report, Source, Value};
 use svdkit::solver::{Memo, NoMemo, Precision};
 use svdkit::study::{
-    CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened,
+    CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened, Pictures,
     RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
 };
 
@@ -34,16 +34,15 @@ fn opened(name: &str) -> Opened {
 }
 
 fn records(study: &Arc<dyn Study>) -> Vec<Record> {
-    let limits = Limits { threads: 2, memory: 1 << 30 };
-    run(study, limits, &(Arc::new(NoMemo) as Arc<dyn Memo>), &mut |_| ControlFlow::Continue(()))
-        .unwrap()
-        .into_records()
+    let limits = Limits { threads: 2, memory: 1 << 30, granted: u64::MAX };
+    let memo: Arc<dyn Memo> = Arc::new(NoMemo);
+    run(study, limits, (&memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap().into_records()
 }
 
 /// What is written of a report, and the numbers that JSON does not tell apart.
 fn text(report: &Report) -> String {
     let values: Vec<Vec<Value>> =
-        report.rows.iter().map(|row| row.values.0.iter().map(|(_, value)| *value).collect()).collect();
+        report.rows.iter().map(|row| row.values.iter().map(|(_, value)| value).collect()).collect();
     let outlines: Vec<_> = report.rows.iter().map(|row| &row.outline).collect();
     format!("{} {values:?} {outlines:?} {:?}", serde_json::to_string(report).unwrap(), report.unlisted)
 }

@@ -18,6 +18,10 @@ fn report(json: &Value) -> Value {
     rows.for_each(|row| {
         row.as_object_mut().unwrap().remove("resolution");
     });
+    let verdicts = keys.get_mut("verdicts").and_then(Value::as_array_mut).into_iter().flatten();
+    verdicts.for_each(|verdict| {
+        verdict.as_object_mut().unwrap().shift_remove("key");
+    });
     report
 }
 

@@ -372,3 +372,24 @@ fn a_rule_on_findings_that_nothing_is_looked_for_is_an_error() {
     check(&["spectrum", BASE, "--fail-if", "zzz.*: finding(problem)"], 2, "no matrix of the report matches");
     check(&[&["spectrum", BASE], &rule[..]].concat(), 0, "");
 }
+
+#[test]
+fn an_acceptance_that_accepts_nothing_is_told() {
+    let accept = |matrix: &str| {
+        workplace(&format!(
+            "{SETTINGS}\n[[gate.accept]]\ncolumn = \"effective_rank_change\"\nmatrix = \"{matrix}\"\nreason = \"pruned\"\n"
+        ))
+    };
+    let told = |matrix: &str, more: &[&str]| {
+        let folder = accept(matrix);
+        let model = regressed(folder.path());
+        let arguments = ["compare", "baseline.json", model.to_str().unwrap(), "--no-vectors"];
+        String::from_utf8(svdkit_in(folder.path(), &[&arguments[..], more].concat()).stderr).unwrap()
+    };
+    let gone = "nothing breaks `effective_rank_change` for `*.9.*` any more; the acceptance can go";
+    assert!(told("*.9.*", &[]).contains(gone), "{}", told("*.9.*", &[]));
+    assert!(!told("*.2.mlp.*", &[]).contains("can go"));
+    assert!(!told("*.9.*", &["--quiet"]).contains("can go"));
+    // What a filter leaves out may still break the rule.
+    assert!(!told("*.9.*", &["--include", "*.2.*"]).contains("can go"));
+}

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod adapter;
+mod adapter_clash;
+mod adapter_merge;
+mod adapter_written;
 mod addresses;
 mod baselines;
 mod blind;

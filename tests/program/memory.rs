@@ -34,6 +34,43 @@ fn a_kronecker_product_is_measured_by_its_two_matrices() {
 }
 
 #[test]
+fn the_plan_of_a_kronecker_product_counts_what_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lokr.safetensors");
+    save(&path, &[tensor("lycoris_a.lokr_w1", &[60, 70]), tensor("lycoris_a.lokr_w2", &[500, 40])]);
+    let plan = stdout(&["spectrum", text(&path), "--dry-run"]);
+    assert!(plan.contains("to read   94.5 KiB"), "{plan}");
+    assert_eq!(json(&["spectrum", text(&path)])["totals"]["parameters"], 24_200);
+}
+
+/// Without room for a decomposition a run ends in one line, whatever the limit of its address space.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limited_address_space_is_no_abort() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    save(&path, &[tensor("a.weight", &[64, 64]), tensor("b.weight", &[300, 280])]);
+    for space in [120_000, 200_000, 300_000, 500_000, 2_000_000] {
+        for more in ["", "--no-svd"] {
+            let line = format!("ulimit -v {space}; exec \"$0\" spectrum \"$1\" -q -j 2 {more}");
+            let run = std::process::Command::new("sh")
+                .args(["-c", &line, env!("CARGO_BIN_EXE_svdkit"), text(&path)])
+                .output()
+                .unwrap();
+            let (code, said) = (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned());
+            match code {
+                Some(0) => assert_eq!(said, "", "{space}"),
+                Some(2) if more.is_empty() => {
+                    assert!(said.starts_with("error: the address space is limited to"), "{said}");
+                    assert_eq!(said.lines().count(), 1, "{said}");
+                }
+                code => panic!("{space} {more}: {code:?} {said}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn an_update_far_larger_than_its_factors_is_not_begun_beyond_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mid.safetensors");

@@ -106,6 +106,58 @@ fn an_adapter_keeps_its_rank_or_takes_the_one_asked_for() {
     }
 }
 
+/// `lora-r4` in `folder`, its tensors named by `name` and turned where MLX turns them.
+fn respelled(folder: &Path, settings: Option<&str>, turn: bool, name: impl Fn(&str, &str) -> String) {
+    fs::create_dir(folder).unwrap();
+    let bytes = fs::read(charlm("lora-r4").join("adapter_model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = file
+        .iter()
+        .map(|(stored, view)| {
+            let (module, side) = stored.trim_start_matches("base_model.model.").split_once(".lora_").unwrap();
+            let (shape, size) = (view.shape().to_vec(), view.dtype().bitsize() / 8);
+            let entry = |i: usize| view.data()[i * size..(i + 1) * size].to_vec();
+            let entries: Vec<u8> = (0..shape[1])
+                .flat_map(|j| (0..shape[0]).map(move |i| (i, j)))
+                .flat_map(|(i, j)| entry(i * shape[1] + j))
+                .collect();
+            let (shape, entries) =
+                if turn { (vec![shape[1], shape[0]], entries) } else { (shape, view.data().to_vec()) };
+            (name(module, &side[..1]), shape, entries)
+        })
+        .collect();
+    let dtype = file.iter().next().unwrap().1.dtype();
+    let views = tensors.iter().map(|(name, shape, entries)| {
+        (name, safetensors::tensor::TensorView::new(dtype, shape.clone(), entries).unwrap())
+    });
+    fs::write(folder.join("adapters.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    let config = fs::read_to_string(charlm("lora-r4").join("adapter_config.json")).unwrap();
+    fs::write(folder.join("adapter_config.json"), settings.unwrap_or(&config)).unwrap();
+}
+
+#[test]
+fn linear_factors_are_written_back_in_the_spelling_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let peft = folder.path().join("peft");
+    rows(&intruders(&charlm("lora-r4"), &["--mitigate", "0", "--out", peft.to_str().unwrap()]));
+    let expected = rows(&intruders(&peft, &[]));
+    let [diffusers, mlx] = ["diffusers", "mlx"].map(|name| folder.path().join(name));
+    let side = |side: &str| if side == "A" { "down" } else { "up" };
+    respelled(&diffusers, None, false, |module, of| format!("{module}.lora.{}.weight", side(of)));
+    let scale = expected[0]["update"]["scale"].as_f64().unwrap();
+    let settings = format!(r#"{{"lora_parameters": {{"rank": 4, "scale": {scale}}}}}"#);
+    respelled(&mlx, Some(&settings), true, |module, of| format!("{module}.lora_{}", of.to_lowercase()));
+    for adapter in [diffusers, mlx] {
+        let out = adapter.with_extension("out");
+        rows(&intruders(&adapter, &["--mitigate", "0", "--out", out.to_str().unwrap()]));
+        let found = rows(&intruders(&out, &[]));
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!((&found["name"], &found["intruders"]), (&expected["name"], &expected["intruders"]));
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_written_is_refused_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();

@@ -37,6 +37,8 @@ fn two_models_without_a_common_matrix_are_not_compared() {
 #[test]
 fn a_forgotten_command_and_a_third_model_are_told() {
     check_exit(&[BASE], 2, "is not a command; to measure a model: `svdkit spectrum ");
+    check_exit(&["./nope"], 2, "`./nope` is not a command, and there is no such file");
+    check_exit(&["nope/nope"], 2, "`nope/nope` is neither a command nor a file here");
     for command in ["compare", "intruders"] {
         check_exit(&[command, BASE, FULL, LORA], 2, &format!("for another fine-tune: `--tuned {LORA}`"));
     }
@@ -50,6 +52,28 @@ fn intruders_of_several_fine_tunes_are_a_table_each() {
     assert_eq!(text.lines().filter(|line| line.starts_with(" matrix")).count(), 2, "{text}");
     assert!(text.contains("charlm/full") && text.contains("charlm/lora-r4"), "{text}");
     check_exit(&["intruders", BASE, FULL, "--tuned", LORA, "--format", "json"], 2, "run them one by one");
+}
+
+#[test]
+fn each_of_several_fine_tunes_has_a_name_and_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lora, full) = (format!("lora={LORA}"), format!("all={FULL}"));
+    let arguments =
+        ["intruders", BASE, "--tuned", &lora, "--tuned", &full, "--include", "*.0.*q_proj", "-o", "r.json"];
+    check_exit_in(folder.path(), &arguments, 0, "wrote r.lora.json: 1 matrix");
+    for (file, path) in [("r.lora.json", LORA), ("r.all.json", FULL)] {
+        let report = fs::read_to_string(folder.path().join(file)).unwrap();
+        assert!(report.contains(path), "{file}: {report}");
+    }
+}
+
+#[test]
+fn a_filter_that_matches_nothing_leads_to_what_is_there() {
+    check_exit(&["spectrum", BASE, "--include", "lm_hed"], 2, "did you mean `lm_head`?");
+    check_exit(&["spectrum", BASE, "--include", "*.self_atn.*"], 2, "did you mean `self_attn`?");
+    check_exit(&["rank", BASE, "--include", "layers.0"], 2, "so try '*layers.0*'");
+    check_exit(&["compare", BASE, FULL, "--include", "lm_hed"], 2, "did you mean `lm_head`?");
+    check_exit(&["spectrum", BASE, "--columns", "foo"], 2, "`svdkit explain` lists all");
 }
 
 #[test]
@@ -99,4 +123,15 @@ fn written_files_are_named_with_what_they_hold() {
     let quiet = crate::harness::svdkit_in(folder.path(), &[&arguments[..], &["-q"]].concat());
     assert!(quiet.stderr.is_empty());
     fs::metadata(folder.path().join("p.html")).unwrap();
+}
+
+#[test]
+fn every_line_of_a_csv_has_a_name() {
+    let output = svdkit(&["spectrum", BASE, "--include", "*.0.*", "--format", "csv"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().all(|line| !line.starts_with(',')), "{text}");
+    assert!(
+        text.contains("\nmodel.layers.0.input_layernorm,model.layers.0.input_layernorm.weight,"),
+        "{text}"
+    );
 }

@@ -33,7 +33,14 @@ fn names() -> Vec<(&'static str, Vec<String>)> {
                 .map(|role| format!("{side}.{i}.attentions.1.transformer_blocks.0.{role}"))
         })
     });
+    let gpt2 = blocks(12, "transformer.h.", &["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]);
+    let weights = ["w1", "w2", "w3"];
+    let mixtral: Vec<String> =
+        (0..8).flat_map(|e| weights.map(|w| format!("block_sparse_moe.experts.{e}.{w}"))).collect();
+    let mixtral: Vec<&str> = mixtral.iter().map(String::as_str).chain(["block_sparse_moe.gate"]).collect();
     vec![
+        ("gpt2", gpt2),
+        ("mixtral", blocks(2, "model.layers.", &mixtral)),
         ("llama", llama),
         ("qwen2-moe", blocks(2, "model.layers.", &experts)),
         ("bert", bert.collect()),
@@ -63,7 +70,7 @@ fn no_table_is_wider_than_asked_and_no_two_rows_look_alike() {
     let folder = tempfile::tempdir().unwrap();
     for model in names() {
         let path = checkpoint(folder.path(), &model);
-        for width in ["60", "80", "100", "160"] {
+        for width in ["60", "80", "100", "140", "160"] {
             for sort in [&[][..], &["--sort", "-stable_rank"]] {
                 let text = printed(&[&["spectrum", &path, "--width", width][..], sort].concat());
                 let (name, most) = (model.0, width.parse::<usize>().unwrap());
@@ -90,9 +97,103 @@ fn no_table_is_wider_than_asked_and_no_two_rows_look_alike() {
 }
 
 #[test]
+fn both_sides_of_a_metric_stay_at_any_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = checkpoint(folder.path(), &names()[2]);
+    let others = ["a_rather_long_name", "b"].map(|name| {
+        let tensors = names()[2].1.clone().into_iter().enumerate();
+        let tensors = tensors
+            .map(|(i, tensor)| {
+                stored(&format!("{tensor}.weight"), "F32", &[6, 5], floats(30, i + 7 + name.len()))
+            })
+            .collect::<Vec<_>>();
+        let path = folder.path().join(format!("{name}.safetensors"));
+        save(&path, &tensors);
+        path.to_str().unwrap().to_owned()
+    });
+    for width in ["40", "60", "80", "100", "160"] {
+        let text =
+            printed(&["compare", &base, "--tuned", &others[0], "--tuned", &others[1], "--width", width]);
+        let head: Vec<&str> = text.lines().take_while(|line| !line.contains("q_proj")).collect();
+        let count = |word: &str| head.iter().map(|line| line.matches(word).count()).sum::<usize>();
+        assert!(count("‖ΔW‖/‖W₀‖") >= 2 || text.matches("‖ΔW‖/‖W₀‖").count() == 2, "{width}: {text}");
+        assert!(text.lines().take(8).all(|line| line.width() <= width.parse().unwrap()), "{width}: {text}");
+    }
+}
+
+#[test]
+fn what_stands_round_a_table_keeps_to_its_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let unet = names().pop().unwrap();
+    let path = checkpoint(folder.path(), &unet);
+    let rule = "*.transformer_blocks.0.attn1.*: share(effective_rank < 1000000) > 99.5%";
+    let arguments =
+        ["spectrum", &path, "--width", "60", "--fail-if", rule, "--fail-if", "max(stable_rank) > 1"];
+    let output = svdkit(&arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in text.lines().filter(|line| !line.contains("safetensors")) {
+        assert!(line.width() <= 60, "{line}\n{text}");
+    }
+    assert!(text.contains("100.0 % (12 of 12)"), "{text}");
+    let verdict = text.split("max of stable_rank").nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
+    assert!(verdict.contains(&"in"), "the matrix is named: {text}");
+}
+
+#[test]
+fn an_inventory_and_an_explanation_keep_to_the_width() {
+    let folder = tempfile::tempdir().unwrap();
+    for model in names() {
+        let path = checkpoint(folder.path(), &model);
+        for width in ["60", "80", "140"] {
+            for arguments in [&["inspect", path.as_str()][..], &["explain", "alpha"], &["explain"]] {
+                let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_svdkit"));
+                let output = command.args(arguments).env_clear().env("COLUMNS", width).output().unwrap();
+                let text = String::from_utf8(output.stdout).unwrap();
+                for line in text.lines().filter(|line| !line.contains("safetensors")) {
+                    assert!(line.width() <= width.parse().unwrap(), "{arguments:?}, {width}: {line}\n{text}");
+                }
+                assert!(!text.contains('…') && !text.contains("**"), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_break_a_rule_or_have_a_problem_are_red() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors: Vec<_> = (0..3)
+        .map(|i| {
+            let mut entries = floats(48 * 40, i);
+            if i == 2 {
+                entries[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            }
+            stored(&format!("up{i}.weight"), "F32", &[48, 40], entries)
+        })
+        .collect();
+    let path = folder.path().join("m.safetensors");
+    save(&path, &tensors);
+    let path = path.to_str().unwrap();
+    let colored = |more: &[&str]| {
+        let text =
+            String::from_utf8(svdkit(&[&["spectrum", path, "--color", "always"], more].concat()).stdout);
+        let text = text.unwrap();
+        let color = |name: &str| {
+            let line = text.lines().find(|line| line.contains(name) && line.contains("48 × 40")).unwrap();
+            line.strip_prefix("\x1b[").and_then(|rest| rest.split_once('m')).map(|(code, _)| code.to_owned())
+        };
+        ["up0", "up1", "up2"].map(color)
+    };
+    let some = |code: &str| Some(code.to_owned());
+    // A NaN is a problem by itself.
+    assert_eq!(colored(&[]), [None, None, some("31")]);
+    assert_eq!(colored(&["--fail-if", "up1: stable_rank > 0"]), [None, some("31"), some("31")]);
+    assert_eq!(colored(&["--no-findings"]), [None, None, None]);
+}
+
+#[test]
 fn columns_that_do_not_fit_continue_below() {
     let folder = tempfile::tempdir().unwrap();
-    let path = checkpoint(folder.path(), &names()[0]);
+    let path = checkpoint(folder.path(), &names()[2]);
     let text = printed(&["spectrum", &path, "--width", "80", "--columns", "all", "--limit", "2"]);
     assert!(text.lines().filter(|line| line.starts_with(" matrix")).count() > 3, "{text}");
     assert!(
@@ -105,7 +206,7 @@ fn columns_that_do_not_fit_continue_below() {
 #[test]
 fn a_table_says_what_it_does_not_show() {
     let folder = tempfile::tempdir().unwrap();
-    let path = checkpoint(folder.path(), &names()[0]);
+    let path = checkpoint(folder.path(), &names()[2]);
     let text = printed(&["spectrum", &path, "--limit", "3", "--sort", "-alpha"]);
     assert!(text.contains(" … 81 more rows · "), "{text}");
     assert!(text.contains("more columns: --columns all"), "{text}");
@@ -114,7 +215,7 @@ fn a_table_says_what_it_does_not_show() {
 #[test]
 fn columns_are_named_as_the_table_names_them() {
     let folder = tempfile::tempdir().unwrap();
-    let path = checkpoint(folder.path(), &names()[0]);
+    let path = checkpoint(folder.path(), &names()[2]);
     let text =
         printed(&["spectrum", &path, "--columns", "α, KS D", "--sort", "-Stable Rank", "--limit", "1"]);
     assert!(text.lines().next().is_some_and(|head| head.contains("α") && head.contains("KS D")), "{text}");

@@ -2,6 +2,7 @@
 //!
 //! Vectors of equal or unresolved singular values are arbitrary; each number says how it deals with that.
 
+use super::super::delta;
 use super::drift::Drift;
 use super::{Both, Preserve, Settings};
 use crate::error::Error;
@@ -192,29 +193,13 @@ pub(super) const PRINCIPAL_RANK: Drift = Drift {
 };
 
 pub(super) const PRINCIPAL_SHARE: Drift = Drift {
-    column: Column {
-        key: "principal_share",
-        label: "principal share",
-        format: Format::Share,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "‖UᵣᵀΔVᵣ‖F²/‖Δ‖F²: how much of the update stays among the base's r principal directions",
-        range: "[0, 1]",
-        source: "Effort, 2024",
-    },
+    column: delta::PRINCIPAL_SHARE,
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| share(both, |directions| directions.core.principal),
 };
 
 pub(super) const MINOR_SHARE: Drift = Drift {
-    column: Column {
-        key: "minor_share",
-        label: "minor",
-        format: Format::Share,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "‖(I − UᵣUᵣᵀ)Δ(I − VᵣVᵣᵀ)‖F²/‖Δ‖F²: how much of the update touches none of the base's r principal directions",
-        range: "[0, 1]",
-        source: "Effort, 2024",
-    },
+    column: delta::MINOR_SHARE,
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| {
         let energy = both.update.norm().powi(2);

@@ -238,7 +238,7 @@ pub fn measure(
             (base, side, found.flags.iter().any(elsewhere))
         {
             let whole = |of: Weight<'_>| of.source.read(of.layer, 0..of.layer.rows);
-            found.places.reordering = reordered::reordering(&whole(base)?, &whole(tuned)?);
+            found.places.reordering = reordered::reordering(&whole(base)?, &whole(tuned)?).map(Box::new);
         }
         outcome.tuned.push(Some(TunedMeasured { found, drifts }));
     }
@@ -318,6 +318,9 @@ pub fn drifts_of(vectors: Vectors) -> impl Iterator<Item = &'static Drift> {
     DRIFTS.iter().chain(leading).chain(all)
 }
 
+/// What a pair takes beside its decompositions, as measured on small ones: gains, distances, all metrics three times.
+const BESIDE: f64 = 1e8;
+
 /// The largest cost of measuring each of `tuned` and its change from `base`.
 pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Settings) -> Cost {
     let weight = |side| if let PairSide::Weight(weight) = side { Some(weight) } else { None };
@@ -325,11 +328,11 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
     let tuned: Vec<Weight<'_>> = tuned.iter().copied().filter_map(weight).collect();
     let form = |of: &Weight<'_>| Form::of(of.layer, settings.precision).kept();
     let side = |side: &Weight<'_>| {
-        let (form, leading) = (form(side), Need::Leading(settings.top));
+        let form = form(side);
         let values = solver::cost(&form, Need::Values);
         match settings.vectors {
             Vectors::Leading | Vectors::All if base.is_some() && !tuned.is_empty() => Cost {
-                flops: values.flops + solver::cost(&form, leading).flops,
+                flops: values.flops + solver::leading_flops(&form, settings.top),
                 bytes: solver::cost(&form, Need::Cosines(settings.top)).bytes,
             },
             _ => values,
@@ -343,6 +346,9 @@ pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Setti
         bytes: sum.bytes.max(one.bytes),
     });
     let pair = base.filter(|_| !tuned.is_empty());
+    if pair.is_some() {
+        cost.flops += BESIDE * tuned.len() as f64;
+    }
     if let Some(base @ Weight { layer, .. }) = pair.filter(|_| settings.vectors == Vectors::All) {
         let (short, long) = (layer.rows.min(layer.cols) as f64, layer.rows.max(layer.cols) as f64);
         let whole = Form { operand: Operand::Whole, ..form(&base) };

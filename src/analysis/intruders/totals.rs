@@ -26,8 +26,7 @@ pub fn groups(rows: &[Row]) -> Vec<Group> {
         let several = groups.len() > 1 && groups.iter().any(|group| group.matrices > 1);
         if several { groups } else { vec![] }
     };
-    let mut groups = by("role", &|row| Some(row.role.clone()));
-    // An encoder and a decoder count their blocks alike, so that there the number alone names none.
+    // An encoder and a decoder count their blocks alike, so that there neither the number nor the role alone names one.
     let mut stacks: Vec<&str> =
         rows.iter().filter(|row| row.block.is_some()).map(|row| stack_of_blocks(&row.name)).collect();
     stacks.sort_unstable();
@@ -36,6 +35,13 @@ pub fn groups(rows: &[Row]) -> Vec<Group> {
         stack if stacks.len() > 1 && !stack.is_empty() => Some(format!("{stack}.{}", row.block?)),
         _ => row.block.map(|block| block.to_string()),
     };
+    let role = |row: &Row| match stack_of_blocks(&row.name) {
+        stack if stacks.len() > 1 && !stack.is_empty() && row.block.is_some() => {
+            format!("{stack}.*.{}", row.role)
+        }
+        _ => row.role.clone(),
+    };
+    let mut groups = by("role", &|row| Some(role(row)));
     groups.extend(by("block", &name));
     groups
 }
@@ -65,7 +71,7 @@ fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
         }
     };
     let values = COLUMNS.iter().map(|column| (*column, value(column))).collect();
-    Group { by: by.into(), name, matrices: rows.len() as u64, values: Measurements(values) }
+    Group { by: by.into(), name, matrices: rows.len() as u64, values: Measurements(values).into() }
 }
 
 /// The whole model in one line, and in one more for every limit of the sweep.
@@ -116,6 +122,11 @@ mod tests {
         let both = ["encoder.block.0.q", "encoder.block.0.k", "decoder.block.0.q", "decoder.block.0.k"];
         let expected = [("decoder.block.0".to_owned(), 2), ("encoder.block.0".to_owned(), 2)];
         assert_eq!(named(&both), expected);
+        let roles = ["encoder.block.0.q", "encoder.block.1.q", "decoder.block.0.q", "decoder.block.1.q"];
+        let rows: Vec<Row> = roles.iter().map(|name| row(name)).collect();
+        let roles: Vec<String> =
+            groups(&rows).into_iter().filter(|group| group.by == "role").map(|group| group.name).collect();
+        assert_eq!(roles, ["decoder.block.*.q", "encoder.block.*.q"]);
         let mut later = row("layers.1.q");
         later.block = Some(1);
         let rows = [row("layers.0.q"), row("layers.0.k"), later];

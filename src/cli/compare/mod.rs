@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::gate;
 use crate::notation;
 use crate::render::{self, TableStyle, Unchanged};
-use crate::report::{Aspect, Column};
+use crate::report::{Aspect, Column, Skipped};
 use crate::study::{self, CompareRequest, Comparison, Depth, Sides, Study};
 
 use super::jobs::run_study;
@@ -126,7 +126,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let gate = gate.map_err(|error| hint(error, arguments, weights))?;
     let filter = common.filter()?;
     let study = Arc::new(question.plan(filter.clone())?);
-    let limits = common.limits();
+    let limits = if depth == Depth::Bytes { common.limits() } else { common.limits_of_decompositions()? };
     if common.dry_run {
         return dry_run(&study, arguments, limits).map(|()| Status::Fine);
     }
@@ -138,9 +138,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
+    let hides = !gate.clauses.is_empty() && manifest.report.totals.filtered > 0;
+    let left_out = hides.then(|| study.left_out()).map(|(matrices, others)| (matrices.to_vec(), others));
+    let names: Vec<String> = study.question().names().into_iter().map(str::to_owned).collect();
+    let skipped: Vec<Skipped> =
+        if common.strict { sides.skipped(&filter).cloned().collect() } else { vec![] };
+    // A report of many rows needs the room.
+    drop(study);
     let mut report = study::assemble(manifest, ledger.into_records());
-    if !gate.clauses.is_empty() && report.totals.filtered > 0 {
-        let (matrices, others) = study.left_out();
+    if let Some((matrices, others)) = left_out {
         let matrices = matrices.iter().map(String::as_str);
         report.unlisted.hidden = rules::hidden(common, matrices, others.iter().map(String::as_str))?;
     }
@@ -151,17 +157,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         (_, true) => (&SHOWN[..], &SHOWN_SIDES[..]),
         (_, false) => (&SHOWN_REPORTS[..], &SHOWN_REPORTS[..3]),
     };
-    let shown = shown(&report.columns, &study.question().names(), wanted);
+    let shown = shown(&report.columns, &names, wanted);
     let shown = run::judged_first(&report, &shown);
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
-    let look = TableStyle { unchanged, ..common.look(&shown, &report.columns) };
-    let status = run::deliver_as(&report, &look, &mut outputs, &|look, out| {
-        render::write(&report, common.format.into(), look, out)
+    let style = TableStyle { unchanged, ..common.table_style(&shown, &report.columns) };
+    let status = run::deliver_as(&report, &style, &mut outputs, &|style, out| {
+        render::write(&report, common.format.into(), style, out)
     })?;
     if run::is_rows_alone(common) {
         run::tell_remarks(&report, common);
     }
-    Ok(strict::judged(status, common, sides.skipped(&filter)))
+    Ok(strict::judged(status, common, &skipped))
 }
 
 fn depth(arguments: &Arguments) -> Depth {
@@ -265,14 +271,14 @@ fn dry_run(study: &Comparison, arguments: &Arguments, limits: Limits) -> Result<
 /// The table's columns: of those that are there, most wanted first; `wanted` for one tuned side and for each of several.
 fn shown(
     columns: &[&'static Column],
-    names: &[&str],
+    names: &[String],
     (wanted, of_each): (&[&str], &[&str]),
 ) -> Vec<&'static str> {
     if let [_] = names {
         let there = |key: &&str| columns.iter().map(|column| column.key).find(|known| known == key);
         return wanted.iter().filter_map(there).collect();
     }
-    // As many of each as the line has room for.
+    // Of each as many as a page has room for. A metric's sides stand beside each other.
     let each = match names.len() {
         ..=2 => 3,
         3 => 2,
@@ -280,7 +286,7 @@ fn shown(
     };
     let is_there = |key: &&&str| columns.iter().any(|column| column.means().metric.key == **key);
     let of_each: Vec<&str> = of_each.iter().filter(is_there).take(each).copied().collect();
-    let sides = names.iter().flat_map(|name| of_each.iter().map(move |key| (*name, *key)));
+    let sides = of_each.iter().flat_map(|key| names.iter().map(move |name| (name.as_str(), *key)));
     let there = |(side, metric)| {
         let is = |column: &&&'static Column| {
             let key = column.means();

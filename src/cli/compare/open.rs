@@ -1,12 +1,12 @@
 //! Opens the sides of a comparison: checkpoints, adapters of one, saved reports.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::analysis::columns;
 use crate::checkpoint::{Holds, Opening, Saved, is_recognized, is_saved};
 use crate::cli::locate;
-use crate::cli::model::{Model, roots};
+use crate::cli::model::{self, Model, roots};
 use crate::error::Error;
 use crate::report::{Source, SourceFile};
 use crate::store::Location;
@@ -16,19 +16,10 @@ use super::Arguments;
 
 /// The sides as typed.
 pub(super) fn open(arguments: &Arguments) -> Result<Sides, Error> {
-    let typed = arguments.tuned.iter().chain(&arguments.more);
-    let mut tuned: Vec<(String, PathBuf)> = typed.map(|path| name_and_path(path)).collect();
+    let tuned = model::named(arguments.tuned.iter().chain(&arguments.more));
     if tuned.is_empty() {
         let what = "nothing to compare with; name a second model, as in `svdkit compare A B`";
         return Err(Error::Usage(what.to_owned()));
-    }
-    for i in 1..tuned.len() {
-        let (before, here) = tuned.split_at_mut(i);
-        let name = here[0].0.clone();
-        let twice = before.iter().filter(|(other, _)| other.split('#').next() == Some(&name)).count();
-        if twice > 0 {
-            here[0].0 = format!("{name}#{}", twice + 1);
-        }
     }
     let opening = arguments.reading.opening()?;
     let plain = |path| Model::open(path, &opening.of_base());
@@ -79,23 +70,4 @@ fn or_report(path: &Path, error: Error) -> Error {
         }
         other => other,
     }
-}
-
-/// `NAME=PATH`, or a path whose last part is its name; characters that rules use are replaced.
-fn name_and_path(typed: &Path) -> (String, PathBuf) {
-    let text = typed.to_string_lossy();
-    let (name, path) = match text.split_once('=') {
-        Some((name, path)) if !typed.exists() && !name.is_empty() && !name.contains("://") => {
-            (name.to_owned(), PathBuf::from(path))
-        }
-        _ => {
-            let name = typed.file_stem().filter(|_| typed.is_file()).or_else(|| typed.file_name());
-            (
-                name.map_or_else(|| "tuned".to_owned(), |name| name.to_string_lossy().into_owned()),
-                typed.into(),
-            )
-        }
-    };
-    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
-    (name.chars().map(plain).collect(), path)
 }

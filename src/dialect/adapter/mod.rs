@@ -7,19 +7,22 @@ mod config;
 mod config_by_component;
 mod experts;
 mod factor;
+mod factor_names;
 mod lycoris;
 mod module;
 mod modules;
 mod names;
 mod thin_pairs;
+mod unread;
+mod vectors;
 mod whole_weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, brief, printable};
-use crate::layer::{self, Filter, Layer, bare, natural};
+use crate::layer::{self, Filter, Layer, TensorInfo, bare, natural};
 use crate::matrix::Dtype;
 use crate::pair::{self, Unpaired};
 use crate::report::{self, Flag, SkipKind, Skipped};
@@ -27,8 +30,10 @@ use crate::store::Location;
 use crate::weight::{Along, Beyond, Catalogue, Decompose, Expr, Holds, LeftOut, Tensors, Weight};
 use config::AdapterConfig;
 use config_by_component::ConfigByComponent;
+pub(crate) use factor_names::{FactorNames, factor_names};
 use module::{Draft, Setting};
 use names::TensorRole;
+pub(crate) use vectors::{VectorUpdate, vector_update};
 use whole_weights::{Baseless, WHOLE, whole_weights};
 
 /// The name that reports give adapters, whatever file holds them.
@@ -36,6 +41,9 @@ pub(crate) const FORMAT: &str = "adapter";
 
 /// Where PEFT puts the settings.
 const CONFIG: &str = "adapter_config.json";
+
+/// Why an update of a vector is left out.
+const BIAS: &str = "a bias, trained with the adapter";
 
 /// An update with its place in the model.
 struct Update {
@@ -83,13 +91,13 @@ pub(crate) fn open(
     known: Known<'_>,
 ) -> Result<Option<Opened>, Error> {
     let path = &location.describe();
-    let parts = stored.list().iter().filter_map(|tensor| names::parse(&tensor.name));
-    let telling = parts.map(|spelling| spelling.part).any(TensorRole::is_telling);
+    let mut spellings = stored.list().iter().filter_map(|tensor| unread::spelling(&tensor.name));
+    let telling = spellings.any(|spelling| spelling.is_telling());
     let named = known.config.map(Location::disk);
     let asked = if named.is_some() { Some("--adapter-config") } else { None };
     let asked = if known.beginning == Beginning::Known { Some("--adapter-init") } else { asked };
     let config = named.or_else(|| beside(location));
-    let whole = stored.list().iter().any(|tensor| tensor.name.ends_with(".base_layer.weight"));
+    let whole = is_whole(stored.list());
     let by_name = stored.files().iter().any(|file| file.name.starts_with("adapter_model"));
     if let (false, Some(option)) = (telling, asked) {
         let reason = format!("holds no factors of an adapter, so `{option}` does not apply");
@@ -120,6 +128,44 @@ pub(crate) fn open(
         return Err(Error::malformed(path, reason));
     }
     Ok(Some(Opened { updates: catalogue(path, stored, &configs, known)?, cuts_base }))
+}
+
+/// Whether `tensors` are a model whose own layers are built of factors and the weights that they change: every changed
+/// weight is there, and others are. PEFT stores a weight that an adapter changes only of embeddings.
+fn is_whole(tensors: &[TensorInfo]) -> bool {
+    const BASE: &str = ".base_layer.weight";
+    let weights: BTreeSet<&str> =
+        tensors.iter().filter_map(|tensor| tensor.name.strip_suffix(BASE)).collect();
+    if weights.is_empty() {
+        return false;
+    }
+    let (mut changed, mut others) = (BTreeSet::new(), false);
+    for tensor in tensors {
+        match unread::spelling(&tensor.name) {
+            Some(spelling) if spelling.part.method().is_some() => drop(changed.insert(spelling.module)),
+            Some(_) => {}
+            None => others |= !tensor.name.contains(".base_layer."),
+        }
+    }
+    others && changed.iter().all(|module| weights.contains(module.as_str()))
+}
+
+/// What to tell of a model that holds factors of adapters beside the weights that they change.
+pub(crate) fn built_in(tensors: &[TensorInfo]) -> Option<String> {
+    let is_factor = |tensor: &&TensorInfo| {
+        unread::spelling(&tensor.name).is_some_and(|spelling| spelling.part.method().is_some())
+    };
+    if !is_whole(tensors) {
+        return None;
+    }
+    let mut factors = tensors.iter().filter(is_factor);
+    let first = factors.next()?;
+    let more = factors.count();
+    Some(format!(
+        "! `{}` and {more} more are factors of an adapter, stored with the weights that they change; they are measured as \
+         weights of their own. To measure the weights with their updates, merge them before saving (`merge_and_unload`)",
+        brief(&first.name)
+    ))
 }
 
 /// The update that training made of the adapter at `path`, opened as `before`: what it is now, less what it was. Where the
@@ -161,7 +207,7 @@ fn catalogue(
     for module in modules.values() {
         let found = module.drafts(&setting)?;
         let left = module.tensors().filter_map(|(part, tensor)| match part {
-            TensorRole::Bias => Some(tensor.skipped(SkipKind::Plain, "a bias, trained with the adapter")),
+            TensorRole::Bias => Some(tensor.skipped(SkipKind::Plain, BIAS)),
             TensorRole::Tokens => {
                 Some(tensor.skipped(SkipKind::Refused, "rows of an embedding that were trained alone"))
             }
@@ -169,6 +215,9 @@ fn catalogue(
             _ => None,
         });
         skipped.extend(left);
+        skipped.extend(module.biases.iter().map(|tensor| tensor.skipped(SkipKind::Plain, BIAS)));
+        let unknown = "a part of an update, of a kind that svdkit does not know";
+        skipped.extend(module.unknown.iter().map(|tensor| tensor.skipped(SkipKind::Refused, unknown)));
         drafts.extend(found);
     }
     let (whole, others) = whole_weights(&setting, &rest);
@@ -264,7 +313,7 @@ impl Update {
             tensors: draft.tensors,
             flags: draft.flags.into_iter().chain(caution).collect(),
         };
-        Ok(Weight::new(layer, expr, Some(update)))
+        Ok(Weight::new(layer, expr, Some(Box::new(update))))
     }
 
     /// Turns the update of a linear layer, to be stored the other way round.

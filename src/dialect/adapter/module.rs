@@ -32,6 +32,10 @@ pub(super) struct Module<'t> {
     /// With the prefixes of its format.
     pub(super) name: String,
     pub(super) parts: BTreeMap<TensorRole, &'t TensorInfo>,
+    /// Its updates of vectors but the first: a norm has two.
+    pub(super) biases: Vec<&'t TensorInfo>,
+    /// Its tensors that no known method has.
+    pub(super) unknown: Vec<&'t TensorInfo>,
     /// Whether its format knows no scale.
     pub(super) unscaled: bool,
 }
@@ -148,7 +152,9 @@ impl<'t> Module<'t> {
 
     /// The tensors that make up its update.
     pub(super) fn names(&self) -> Vec<String> {
-        let parts = self.tensors().filter(|(part, _)| !matches!(part, TensorRole::Bias | TensorRole::Tokens));
+        let parts = self
+            .tensors()
+            .filter(|(part, _)| !matches!(part, TensorRole::Bias | TensorRole::Tokens | TensorRole::Unknown));
         parts.map(|(_, tensor)| tensor.name.clone()).collect()
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::config::AdapterConfig;
 use super::factor::{Between, Product, Tensor};
 use super::module::{Draft, Module, Scale, Setting, flat, tensor};
-use super::names::{self, Method, TensorRole};
-use super::{experts, lycoris};
+use super::names::{Method, TensorRole};
+use super::{experts, lycoris, unread};
 use crate::error::{Error, brief, quoted};
 use crate::layer::TensorInfo;
 use crate::pair;
@@ -24,13 +24,28 @@ pub(super) fn sorted<'t>(path: &Path, tensors: &'t [TensorInfo]) -> Result<Sorte
     let mut modules: BTreeMap<String, Module<'t>> = BTreeMap::new();
     let (mut rest, mut adapters) = (vec![], BTreeSet::new());
     for tensor in tensors {
-        let Some(spelling) = names::parse(&tensor.name) else {
+        let Some(spelling) = unread::spelling(&tensor.name) else {
             rest.push(tensor);
             continue;
         };
         adapters.extend(spelling.adapter);
         let (name, unscaled) = (spelling.module, spelling.unscaled);
-        let module = modules.entry(name.clone()).or_insert(Module { name, parts: BTreeMap::new(), unscaled });
+        let empty =
+            Module { name: name.clone(), parts: BTreeMap::new(), biases: vec![], unknown: vec![], unscaled };
+        let module = modules.entry(name).or_insert(empty);
+        match spelling.part {
+            TensorRole::Unknown => {
+                module.unknown.push(tensor);
+                continue;
+            }
+            TensorRole::Bias if module.parts.contains_key(&TensorRole::Bias) => {
+                module.biases.push(tensor);
+                continue;
+            }
+            // One of them is enough to refuse the method.
+            TensorRole::Foreign if module.parts.contains_key(&TensorRole::Foreign) => continue,
+            _ => {}
+        }
         if let Some(other) = module.parts.insert(spelling.part, tensor) {
             let reason = format!("says what `{}` says; keep one of the two", brief(&other.name));
             return Err(Error::tensor(path, &tensor.name, reason));
@@ -46,8 +61,8 @@ pub(super) fn sorted<'t>(path: &Path, tensors: &'t [TensorInfo]) -> Result<Sorte
     }
     // A number named `alpha` belongs to an adapter only beside factors.
     modules.retain(|_, module| {
-        let lonely =
-            module.parts.keys().all(|part| matches!(part, TensorRole::Alpha | TensorRole::Magnitude));
+        let lonely = module.unknown.is_empty()
+            && module.parts.keys().all(|part| matches!(part, TensorRole::Alpha | TensorRole::Magnitude));
         if lonely {
             rest.extend(module.parts.values().copied());
         }

@@ -36,6 +36,8 @@ pub(super) enum TensorRole {
     Tokens,
     /// A tensor of an unsupported method.
     Foreign,
+    /// A tensor of an update that no known method has.
+    Unknown,
 }
 
 /// Which of the two matrices that LoHa and LoKr multiply.
@@ -94,7 +96,7 @@ const PEFT: [(&str, TensorRole); 22] = [
 ];
 
 /// Names that others give; no adapter's name follows.
-const OTHERS: [(&str, TensorRole); 17] = [
+const OTHERS: [(&str, TensorRole); 18] = [
     ("lora_down", TensorRole::Down),
     ("lora_up", TensorRole::Up),
     ("lora_mid", TensorRole::Middle),
@@ -112,9 +114,10 @@ const OTHERS: [(&str, TensorRole); 17] = [
     ("boft_R", TensorRole::Foreign),
     ("vera_lambda_b", TensorRole::Foreign),
     ("lora_scaler", TensorRole::Foreign),
+    ("ln_tuning_layers", TensorRole::Foreign),
 ];
 
-/// Takes a name apart, if it is one of an adapter's.
+/// Takes a name apart, if it is one of an adapter's that is read, or of a method whose parts have one name each.
 pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
     if let Some(found) = numbered(name) {
         return Some(found);
@@ -198,7 +201,7 @@ fn numbered(name: &str) -> Option<Spelling<'static>> {
 }
 
 impl TensorRole {
-    /// Whether a tensor like this is found in adapters only.
+    /// Whether a tensor like this is found in adapters only, whatever its module is called.
     pub(super) fn is_telling(self) -> bool {
         matches!(
             self,
@@ -210,7 +213,9 @@ impl TensorRole {
                 | Self::EmbeddingUp
                 | Self::Hada(..)
                 | Self::Lokr(..)
+                | Self::Tokens
                 | Self::Foreign
+                | Self::Unknown
         )
     }
 }
@@ -237,7 +242,9 @@ impl TensorRole {
             Self::Hada(..) => Method::Hada,
             Self::Lokr(..) => Method::Lokr,
             Self::Difference => Method::Difference,
-            Self::Alpha | Self::Magnitude | Self::Bias | Self::Tokens | Self::Foreign => return None,
+            Self::Alpha | Self::Magnitude | Self::Bias | Self::Tokens | Self::Foreign | Self::Unknown => {
+                return None;
+            }
         })
     }
 }
@@ -261,6 +268,14 @@ const SELF_SCALED: [&str; 12] = [
 /// Whether a module's name belongs to a format whose updates are not scaled if there is no `alpha` beside them.
 pub(super) fn is_self_scaled(module: &str) -> bool {
     SELF_SCALED.iter().any(|prefix| module.starts_with(prefix))
+}
+
+impl Spelling<'_> {
+    /// Whether a tensor like this is found in adapters only.
+    pub(super) fn is_telling(&self) -> bool {
+        let beside = matches!(self.part, TensorRole::Difference | TensorRole::Bias);
+        self.part.is_telling() || beside && is_self_scaled(&self.module)
+    }
 }
 
 #[cfg(test)]
@@ -294,6 +309,7 @@ mod tests {
         check("layers.0.q_proj.lora_b.weight", "layers.0.q_proj", TensorRole::Up, None);
         check("blk.0.attn_q.weight.lora_a", "blk.0.attn_q", TensorRole::Down, None);
         check("model.layers.0.q_proj.lora_a", "model.layers.0.q_proj", TensorRole::Inputs, None);
+        check("base_model.model.n.ln_tuning_layers.weight", "base_model.model.n", TensorRole::Foreign, None);
     }
 
     #[test]

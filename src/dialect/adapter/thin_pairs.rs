@@ -6,7 +6,7 @@ use crate::error::brief;
 use crate::layer::{Element, TensorInfo};
 
 /// Words that tell the two factors of one update apart.
-const SIDES: [(&str, &str); 4] = [("a", "b"), ("down", "up"), ("left", "right"), ("u", "v")];
+const SIDES: [(&str, &str); 5] = [("a", "b"), ("down", "up"), ("left", "right"), ("u", "v"), ("in", "out")];
 
 /// A factor has so many times fewer directions than either side of its product.
 const THIN: usize = 8;
@@ -17,10 +17,10 @@ pub(super) fn found(tensors: &[TensorInfo]) -> Option<String> {
         .iter()
         .filter(|tensor| matches!(tensor.element, Element::Float(_)) && tensor.shape.len() == 2)
         .collect();
-    let by_name: BTreeMap<&str, &TensorInfo> =
-        matrices.iter().map(|tensor| (tensor.name.as_str(), *tensor)).collect();
+    let by_name: BTreeMap<String, &TensorInfo> =
+        matrices.iter().map(|tensor| (unnumbered(&tensor.name), *tensor)).collect();
     let partner = |tensor: &&&TensorInfo| {
-        let other = others(&tensor.name).iter().find_map(|name| by_name.get(name.as_str()).copied());
+        let other = others(&unnumbered(&tensor.name)).iter().find_map(|name| by_name.get(name).copied());
         other.filter(|other| fit(&tensor.shape, &other.shape))
     };
     let pairs: Vec<(&TensorInfo, &TensorInfo)> =
@@ -35,6 +35,22 @@ pub(super) fn found(tensors: &[TensorInfo]) -> Option<String> {
             shown(second)
         )
     })
+}
+
+/// `name` without a number that follows a side: `adapter_down.0.weight` is beside `adapter_up.weight`.
+fn unnumbered(name: &str) -> String {
+    let is_side = |part: &str| {
+        let last = part.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+        SIDES.iter().any(|(one, other)| last.eq_ignore_ascii_case(one) || last.eq_ignore_ascii_case(other))
+    };
+    let mut kept: Vec<&str> = vec![];
+    for part in name.split('.') {
+        let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+        if !(is_number && kept.last().is_some_and(|before| is_side(before))) {
+            kept.push(part);
+        }
+    }
+    kept.join(".")
 }
 
 /// The names that the other factor may have: one word is replaced by its counterpart.
@@ -92,6 +108,8 @@ mod tests {
         check(&[("q_a_proj", [8, 64]), ("q_b_proj", [64, 8]), ("mlp", [64, 64])], false);
         check(&[("mlp.up.weight", [256, 64]), ("mlp.down.weight", [64, 256])], false);
         check(&[("a", [64, 64]), ("b", [64, 64])], false);
+        check(&[("l.0.adapter_down.0.weight", [4, 64]), ("l.0.adapter_up.weight", [64, 4])], true);
+        check(&[("qkv.linear_in.weight", [4, 64]), ("qkv.linear_out.weight", [192, 4])], true);
         check(&[("σ.aσ", [64, 2]), ("σ.bσ", [2, 64])], true);
         check(&[], false);
     }

@@ -90,7 +90,7 @@ pub(crate) fn open(stored: &Arc<Tensors>, config: &Quantization) -> Catalogue {
     let weight = |layer: Arc<Layer>| {
         let Some(scheme) = by_name.get(&layer.tensor) else { return Weight::stored(stored, layer) };
         let tensor = scheme.codes.name.clone();
-        let layer = Layer { tensor, encoding: Some(scheme.encoding()), ..(*layer).clone() };
+        let layer = Layer { tensor, encoding: Some(Box::new(scheme.encoding())), ..(*layer).clone() };
         // Layers count their entries from the codes on, as f32.
         let first =
             (layer.offset - scheme.codes.offset) as usize / Dtype::F32.size() / scheme.view.cols.max(1);

@@ -101,6 +101,30 @@ pub(super) fn is_tensor(pickle: &Pickle, id: Id) -> bool {
         || class(*callable) == "torch._tensor._rebuild_from_type_v2")
 }
 
+/// The NumPy array that an object is, if it is one; without a name.
+pub(super) fn array(pickle: &Pickle, id: Id) -> Option<StoredTensor> {
+    let Object::Built { state, .. } = pickle.get(id) else { return None };
+    if !class(pickle, id)?.starts_with("numpy.") || !class(pickle, id)?.ends_with(".multiarray._reconstruct")
+    {
+        return None;
+    }
+    // A version, then the shape.
+    let shape = match pickle.get(*state) {
+        Object::Tuple(parts) => parts.get(1).and_then(|shape| axes(pickle, *shape).ok()),
+        _ => None,
+    };
+    Some(StoredTensor {
+        name: String::new(),
+        shape: shape.unwrap_or_default(),
+        element: Element::Other("numpy array".to_owned()),
+        storage: None,
+        start: 0,
+        order: Order::Rows,
+        span: Some(0),
+        refused: Some("a NumPy array inside of the pickle; save it as a tensor".to_owned()),
+    })
+}
+
 /// The tensor that `callable` makes of `args`.
 pub(super) fn made(
     pickle: &Pickle,
@@ -159,6 +183,14 @@ fn plain(pickle: &Pickle, name: &str, arguments: &[Id]) -> Result<StoredTensor, 
         Object::Class(class) => class.strip_prefix("torch.").filter(|name| !name.contains('.')),
         _ => None,
     });
+    // What a view changes of the entries that are stored.
+    let turned = rest.iter().find_map(|id| match pickle.get(*id) {
+        Object::Dict(pairs) => pairs.iter().find_map(|(key, _)| match pickle.get(*key) {
+            Object::Text(word) if word == "neg" || word == "conj" => Some(word.clone()),
+            _ => None,
+        }),
+        _ => None,
+    });
     let (shape, strides) = (axes(pickle, *shape)?, numbers(pickle, *strides)?);
     if shape.len() != strides.len() {
         return Err("its shape and strides differ in length".to_owned());
@@ -166,12 +198,17 @@ fn plain(pickle: &Pickle, name: &str, arguments: &[Id]) -> Result<StoredTensor, 
     let start = number(pickle, *start)?.checked_add(stored.start);
     Ok(StoredTensor {
         name: name.to_owned(),
-        element: element(newer.unwrap_or(stored.class)),
+        element: match element(newer.unwrap_or(stored.class)) {
+            Element::Float(dtype) if turned.is_some() => Element::Other(dtype.name().to_owned()),
+            element => element,
+        },
         storage: Some(stored.key.to_owned()),
         start: start.ok_or("its start is too large")?,
         order: order(&shape, &strides),
         span: span(&shape, &strides),
-        refused: None,
+        refused: turned.map(|word| {
+            format!("a view with other signs than are stored; save it after `.resolve_{word}()`")
+        }),
         shape,
     })
 }

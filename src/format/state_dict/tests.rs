@@ -136,3 +136,30 @@ fn pickles_that_hold_themselves_or_copy_themselves_are_bounded() {
     let itself = [&b"]q\0("[..], TENSOR, b"h\0e"].concat();
     assert!(pickled(&[(b"X\x01\0\0\0a", itself)]).is_err_and(|reason| reason.contains("unfold")));
 }
+
+#[test]
+fn arrays_and_objects_among_tensors_are_listed_with_their_places() {
+    let array = b"cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85X\x01\0\0\0b\x87R(K\x01K\x04K\x02\x86N\x89Ntb";
+    // What a quantized recurrent layer keeps its weights in: an object with two tensors in its state.
+    let object = [&b"ctorch.classes.rnn\nCellParamsBase\n)R("[..], TENSOR, TENSOR, b"tb"].concat();
+    let found = pickled(&[
+        (b"X\x01\0\0\0w", TENSOR.to_vec()),
+        (b"X\x01\0\0\0a", array.to_vec()),
+        (b"X\x01\0\0\0p", object),
+    ]);
+    let found = found.expect("a model");
+    let listed: Vec<_> =
+        found.tensors.iter().map(|of| (of.name.as_str(), &of.shape[..], of.refused.is_some())).collect();
+    let expected: [(&str, &[usize], bool); 4] =
+        [("w", &[2, 3], false), ("a", &[4, 2], true), ("p[0]", &[2, 3], true), ("p[1]", &[2, 3], true)];
+    assert_eq!(listed, expected);
+    assert!(found.others.is_empty(), "{:?}", found.others);
+}
+
+#[test]
+fn views_with_other_signs_than_are_stored_are_refused() {
+    let turned = [&TENSOR[..TENSOR.len() - 2], &b"}X\x03\0\0\0neg\x88stR"[..]].concat();
+    let found = pickled(&[(b"X\x01\0\0\0w", turned)]).expect("a model");
+    let reason = found.tensors[0].refused.as_deref().unwrap_or_default();
+    assert!(reason.contains("`.resolve_neg()`"), "{reason}");
+}

@@ -17,7 +17,7 @@ def read_report(path):
 
     Shapes become `rows` and `cols`; a number that could not be measured is None, its reason under `missing`, by key, as
     {"code": …, "text": …}.
-    Raises ValueError for a file that is no report of a known schema.
+    Raises ValueError for a file that is not a report of a known schema.
     """
     with open(path, encoding="utf-8") as file:
         text = file.read()
@@ -47,7 +47,7 @@ def _lines(path, text):
         rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         return [row for row in rows if row["status"] != "skipped"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: is no svdkit report; write one with `-o report.json`") from None
+        raise ValueError(f"{path}: is not a svdkit report; write one with `-o report.json`") from None
 
 
 def _flat(row):

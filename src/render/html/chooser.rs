@@ -32,6 +32,13 @@ pub(super) fn chooser(report: &Report, drawn: &[&'static Column], first: &str) -
     }
 }
 
+/// Shows one view at a time if the browser supports it, else all of them. Views go by their numbers: a key may hold
+/// whatever a user calls a side.
+pub(super) fn choices(views: usize) -> String {
+    let rules = (0..views).map(|i| format!(".views:has(.o{i}:checked) .v{i}{{display:block}}"));
+    format!("@supports selector(:has(a)){{.view{{display:none}}{}}}", rules.collect::<String>())
+}
+
 fn text(column: &Column) -> String {
     format!("{} · {}", column.label.replace('\n', " "), column.key)
 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Direction, Intruders, Report, Row};
+use crate::report::{Direction, Report, Row};
 
 use super::axis::{Axis, Scale};
 use super::frame::{Frame, Path};
@@ -10,7 +10,7 @@ use super::spectra::{HEIGHT, WIDTH};
 
 /// A plot for each side; none if the report has no directions.
 pub(super) fn pictures(report: &Report, row: &Row) -> Markup {
-    let reported = row.intruders.as_ref().map_or(&[][..], |Intruders { directions, .. }| directions);
+    let reported = row.intruders.as_ref().map_or(&[][..], |intruders| &intruders.directions);
     let directions = if reported.is_empty() { &row.drawn.directions } else { reported };
     let limit =
         report.settings.iter().find(|(key, _)| *key == "epsilon").and_then(|(_, value)| value.parse().ok());

@@ -7,6 +7,7 @@ use crate::report::{Column, Row, Value};
 
 use super::super::cell::cell;
 use super::super::findings::title;
+use super::found::text;
 use super::overlay;
 use super::views::Model;
 use super::{cosines, peers, spectra};
@@ -15,20 +16,22 @@ use super::{cosines, peers, spectra};
 pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
     let row = &model.report.rows[i];
     let values = spectra::values(&row.outline);
-    let found = model.marks.of(i);
+    let (found, broken) = (model.marks.of(i), model.marks.broken(i));
     html! {
         details.matrix data-row=(i) {
             summary {
                 code { (row.name) } " "
                 small { (row.shape[0]) " × " (row.shape[1]) " · " (row.storage()) }
                 @if row.failed.is_some() { " " em.bad { "failed" } }
+                @for (verdict, _) in broken.iter().take(2) { " " em.bad { "breaks " (verdict.rule) } }
                 @for finding in found.iter().take(2) { " " em.news { (title(finding)) } }
             }
             div id={"m" (i)} {
                 (remarks(row))
+                @for (verdict, offender) in broken { p.bad { code { (verdict.rule) } ": " (offender.told()) } }
                 // A sentence is about the clearest of its matrices.
                 @for finding in found.iter().filter(|finding| finding.matrices.first() == Some(&row.name)) {
-                    p { (finding.sentence) }
+                    p { (text(&finding.sentence)) }
                     @if let Some(picture) = peers::picture(model, finding, i) { (picture) }
                 }
                 @if let Some(pictures) = spectra::pictures(row, &values) { (pictures) }
@@ -58,7 +61,7 @@ fn numbers(model: Model<'_>, row: &Row) -> Markup {
     // The others are in the table of base, tuned and change.
     let is_listed = |column: &Column| column.is_of_a_pair() || model.report.totals.compared.is_none();
     let mut reasons: Vec<(String, Vec<&str>)> = vec![];
-    for (column, value) in &row.values.0 {
+    for (column, value) in row.values.iter() {
         let Value::Missing(why) = value else { continue };
         let why = why.to_string();
         match reasons.iter_mut().find(|(known, _)| *known == why) {
@@ -67,7 +70,7 @@ fn numbers(model: Model<'_>, row: &Row) -> Markup {
         }
     }
     html! {
-        @if !row.values.0.is_empty() {
+        @if !row.values.is_empty() {
             dl { @for column in model.report.columns.iter().filter(|column| is_listed(column)) {
                 div { dt { (column.label) } dd { (cell(row, column)) } }
             } }

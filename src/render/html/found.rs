@@ -24,7 +24,7 @@ pub(super) fn findings(model: Model<'_>) -> Markup {
         @for finding in &report.findings { (finding_of(model, finding)) }
         @if !report.findings_unchecked.is_empty() {
             details {
-                summary { "Not looked for everywhere" }
+                summary { "Not checked everywhere" }
                 ul { @for unchecked in &report.findings_unchecked {
                     li { code { (unchecked.name) } @if let Some(side) = &unchecked.side { " of " (side) } ": " (unchecked.reason) }
                 } }
@@ -59,6 +59,11 @@ fn finding_of(model: Model<'_>, finding: &Finding) -> Markup {
 fn sentence(finding: &Finding) -> Markup {
     html! {
         span.level { (finding.level.name()) } " " code { (super::super::findings::title(finding)) } " "
-        (finding.sentence)
+        (text(&finding.sentence))
     }
+}
+
+/// A sentence, with what stands in backticks as code.
+pub(super) fn text(sentence: &str) -> Markup {
+    html! { @for (i, part) in sentence.split('`').enumerate() { @if i % 2 == 1 { code { (part) } } @else { (part) } } }
 }

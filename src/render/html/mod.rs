@@ -26,6 +26,7 @@ use crate::notation;
 use crate::report::{Column, Report, Row};
 
 use super::changes;
+use super::clash;
 use super::style::TableStyle;
 use super::table;
 use marks::Marks;
@@ -46,7 +47,7 @@ const CELLS: usize = 6_000;
 /// Most columns that are plotted against depth.
 const MOST_VIEWS: usize = 160;
 
-pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write) -> io::Result<()> {
     // Changed vectors are told of in a note, as in the other formats: no number is known of them.
     let vectors = changes::vectors(report);
     let notes = if report.totals.compared.is_some() { changes::notes(report) } else { vec![] };
@@ -57,7 +58,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
         report = Cow::Owned(Report { rows, ..report.into_owned() });
     }
     let report = report.as_ref();
-    let shown: Vec<&'static Column> = super::columns(report, &look.columns).collect();
+    let shown: Vec<&'static Column> = super::columns(report, &style.columns).collect();
     let kinds = Kinds::new(report);
     let marks = Marks::new(report);
     let mut detailed = vec![false; report.rows.len()];
@@ -69,9 +70,7 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     let body = body(model, &shown, &drawn, &notes).into_string();
     // Nobody who writes a tensor's name can know this word, which depends on the whole page.
     let nonce = blake3::hash(body.as_bytes()).to_hex();
-    let sides: Vec<&str> = report.tuned.iter().map(|side| side.name.as_str()).collect();
-    let measured = if sides.len() > 1 { sides.join(", ") } else { report.model.path.clone() };
-    let title = format!("{measured} · svdkit {}", report.command);
+    let title = format!("{} · svdkit {}", measured(report), report.command);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
     );
@@ -84,13 +83,19 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) }
-                style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(choices(drawn.len()))) }
+                style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(chooser::choices(drawn.len()))) }
             }
             (PreEscaped(body))
             script nonce=(nonce) { (PreEscaped(SCRIPT)) }
         }
     };
     out.write_all(page.into_string().as_bytes())
+}
+
+/// The model, or the names of several.
+fn measured(report: &Report) -> String {
+    let sides: Vec<&str> = report.tuned.iter().map(|side| side.name.as_str()).collect();
+    if sides.len() > 1 { sides.join(", ") } else { report.model.path.clone() }
 }
 
 fn body(model: Model<'_>, shown: &[&'static Column], drawn: &[&'static Column], notes: &[String]) -> Markup {
@@ -101,7 +106,7 @@ fn body(model: Model<'_>, shown: &[&'static Column], drawn: &[&'static Column], 
             header {
                 div {
                     p.brand { "svdkit " (report.command) }
-                    h1 { (report.model.path) }
+                    h1 { (measured(report)) }
                     @if let Some(base) = &report.base { p { "against " (base.path) } }
                     p.note { (table::footer(report)) }
                     @for note in notes.iter().chain(&report.notes) { p.note { (note) } }
@@ -110,10 +115,11 @@ fn body(model: Model<'_>, shown: &[&'static Column], drawn: &[&'static Column], 
             }
             main {
                 @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
+                @if report.command == "adapter clash" { (clash::heat_maps(report)) }
                 section #worst { h2 { "Findings" } (found::findings(model)) }
                 @if !drawn.is_empty() {
                     section.views #depth {
-                        h2 { "Across the model" (chooser::chooser(report, drawn, first(model, drawn))) }
+                        h2 { "Across the model" (chooser::chooser(report, drawn, first(model, drawn, shown))) }
                         @for (i, column) in drawn.iter().enumerate() { (views::view(model, i, column)) }
                     }
                 }
@@ -165,7 +171,7 @@ fn tools(model: Model<'_>, listed: usize) -> Markup {
                 option value="" { "all" }
                 @for (i, name) in model.kinds.names.iter().enumerate() { option value=(i) { (name) } }
             } }
-            label.live { input #news type="checkbox"; " only with findings" }
+            label.live { input #news type="checkbox"; " only what stands out" }
             label { input #all type="checkbox"; " all columns" }
             span.live #count {}
         }
@@ -190,18 +196,19 @@ fn drawn(model: Model<'_>, shown: &[&'static Column]) -> Vec<&'static Column> {
     all.filter(|column| views::is_drawn(model, column)).take(most).collect()
 }
 
-/// The column shown first: evidence of the worst finding that has some.
-fn first(model: Model<'_>, drawn: &[&'static Column]) -> &'static str {
-    let mut findings = model.report.findings.iter();
-    let evidence = findings.find_map(|f| drawn.iter().find(|column| f.evidence.contains_key(column.key)));
-    evidence.or(drawn.first()).map_or("", |column| column.key)
-}
-
-/// Shows one view at a time if the browser supports it, else all of them. Views go by their numbers: a key may hold
-/// whatever a user calls a side.
-fn choices(views: usize) -> String {
-    let rules = (0..views).map(|i| format!(".views:has(.o{i}:checked) .v{i}{{display:block}}"));
-    format!("@supports selector(:has(a)){{.view{{display:none}}{}}}", rules.collect::<String>())
+/// The column shown first: that of a broken rule, else one of the `shown` that is evidence of the worst finding, else the
+/// one that the command is about.
+fn first(model: Model<'_>, drawn: &[&'static Column], shown: &[&Column]) -> &'static str {
+    let Report { findings, verdicts, .. } = model.report;
+    let is_drawn = |key: &str| drawn.iter().find(|column| column.key == key);
+    let broken =
+        verdicts.iter().filter(|verdict| verdict.blocks()).find_map(|verdict| is_drawn(&verdict.key));
+    let shown = |key: &&String| shown.iter().any(|column| column.key == **key);
+    let mut evidence = findings.iter().flat_map(|finding| finding.evidence.keys()).filter(shown);
+    broken
+        .or_else(|| evidence.find_map(|key| is_drawn(key)))
+        .or(drawn.first())
+        .map_or("", |column| column.key)
 }
 
 #[cfg(test)]
@@ -209,7 +216,10 @@ mod tests {
     use super::*;
     use crate::metric::METRICS;
     use crate::render::{Layout, Overflow, Paint, Unchanged};
-    use crate::report::{Accuracy, Format, Measurements, MissingReason, Quantity, Source, Totals, Value};
+    use crate::report::{
+        Accuracy, Format, Measurements, MissingReason, Offender, Outcome, Quantity, Severity, Source, Totals,
+        Value, Verdict,
+    };
 
     pub(super) static REAL: Column = Column {
         key: "real",
@@ -264,11 +274,12 @@ mod tests {
 
     /// Gives row `i` a number.
     pub(super) fn set(report: &mut Report, i: usize, column: &'static Column, value: Value) {
-        report.rows[i].values.0.push((column, value));
+        let row = &mut report.rows[i];
+        row.values = Measurements(row.values.iter().chain([(column, value)]).collect()).into();
     }
 
     fn page(report: &Report) -> String {
-        let look = TableStyle {
+        let style = TableStyle {
             experts: crate::render::Experts::Folded,
             width: 100,
             columns: report.columns.iter().map(|column| column.key).take(6).collect(),
@@ -281,7 +292,7 @@ mod tests {
             formulas: crate::render::Formulas::Defused,
         };
         let mut page = vec![];
-        write(report, &look, &mut page).expect("a vector takes everything");
+        write(report, &style, &mut page).expect("a vector takes everything");
         String::from_utf8(page).expect("pages are text")
     }
 
@@ -295,7 +306,7 @@ mod tests {
                 Format::Count => (*column, Value::Count((1000.0 * wave(k)) as u64)),
                 _ => (*column, Value::Real((k + 1) as f64 * wave(k) / 7.0)),
             };
-            row.values = Measurements(report.columns.iter().enumerate().map(value).collect());
+            row.values = Measurements(report.columns.iter().enumerate().map(value).collect()).into();
             let sigma = |k: usize| 9.0 * wave(0) * (1.0 + k as f64).powf(-0.6) * (1.0 - k as f64 / 4100.0);
             row.outline = (0..200).map(|k| k * 4095 / 199).map(|k| (k, sigma(k))).collect();
         }
@@ -336,14 +347,47 @@ mod tests {
     }
 
     #[test]
+    fn what_breaks_a_rule_is_marked_and_its_column_shown_first() {
+        let mut report = full(&["l.0.q", "l.1.q", "l.2.q"].map(str::to_owned));
+        let offender = Offender {
+            matrix: Some("l.1.q".to_owned()),
+            outcome: Outcome::Fail,
+            what: "alpha = 9".to_owned(),
+            missing: None,
+            note: None,
+        };
+        report.verdicts = vec![Verdict {
+            rule: "alpha > 6".to_owned(),
+            key: "alpha".to_owned(),
+            severity: Severity::Error,
+            outcome: Outcome::Fail,
+            broken: 1,
+            missing: 0,
+            missing_reasons: [].into(),
+            inconclusive: 0,
+            accepted: 0,
+            hidden: 0,
+            remarks: vec![],
+            worst: Some(offender.told()),
+            offenders: vec![offender],
+        }];
+        let page = page(&report);
+        assert!(
+            page.contains("<tr class=\"broken\" data-row=\"1\"")
+                && !page.contains("<tr class=\"broken\" data-row=\"0\"")
+        );
+        let chosen = page.split("<option").find(|option| option.contains(" selected"));
+        assert!(chosen.is_some_and(|option| option.contains("value=\"alpha\"")), "{chosen:?}");
+    }
+
+    #[test]
     fn any_numbers_make_a_page() {
         let extremes = [0.0, -1.0, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 1e-320, 1.0, 3.0];
         let names: Vec<String> = (0..extremes.len()).map(|i| format!("l.{i}.q")).collect();
         let mut report = full(&names);
         for (i, x) in extremes.iter().enumerate() {
-            for (_, value) in &mut report.rows[i].values.0 {
-                *value = Value::Real(*x);
-            }
+            let values = report.rows[i].values.iter().map(|(column, _)| (column, Value::Real(*x)));
+            report.rows[i].values = Measurements(values.collect()).into();
             report.rows[i].outline = (0..4).map(|k| (k * k, x.abs() / (1 + k) as f64)).collect();
         }
         let page = page(&report);

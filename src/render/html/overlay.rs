@@ -107,7 +107,7 @@ pub(super) fn numbers(report: &Report, row: &Row) -> Markup {
         };
         text(report.columns.iter().find(is).copied())
     };
-    if bases.is_empty() || row.values.0.is_empty() {
+    if bases.is_empty() || row.values.is_empty() {
         return html! {};
     }
     html! {

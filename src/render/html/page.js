@@ -6,7 +6,7 @@
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   root.classList.add("scripted");
 
-  // Light or dark: the system's choice until the reader makes one.
+  // The theme is the system's choice until the reader makes one.
   one("#theme").addEventListener("click", () => {
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
@@ -71,7 +71,7 @@
   const heads = all(".matrices thead th");
   const value = (row, column) => {
     const text = row.cells[column] ? row.cells[column].textContent : "–";
-    const number = parseFloat(text.replace(/[~\s\u202f]/g, ""));
+    const number = parseFloat(text.replace(/[~≤\s\u202f]/g, "").replace("\u2212", "-"));
     return column > 0 && column !== 2 && !Number.isNaN(number) ? number : column === 0 || column === 2 ? text : null;
   };
   const compare = (a, b, sign) => {

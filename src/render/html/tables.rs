@@ -28,9 +28,12 @@ pub(super) fn matrices(model: Model<'_>, listed: &[usize], shown: &[&Column]) ->
 
 fn matrix(model: Model<'_>, i: usize, columns: &[(&Column, bool)]) -> Markup {
     let row = &model.report.rows[i];
-    let news = |column: &Column| model.marks.is_evidence(i, column.key);
+    let news =
+        |column: &Column| model.marks.is_evidence(i, column.key) || model.marks.is_broken(i, column.key);
+    let is_broken = !model.marks.broken(i).is_empty();
+    let is_news = is_broken || !model.marks.of(i).is_empty();
     html! {
-        tr data-row=(i) data-kind=(model.kinds.of[i]) data-news[!model.marks.of(i).is_empty()] {
+        tr.broken[is_broken] data-row=(i) data-kind=(model.kinds.of[i]) data-news[is_news] {
             th { (model.link(i)) }
             td { (row.shape[0]) " × " (row.shape[1]) } td { (row.storage()) }
             @if let Some(failure) = &row.failed {

@@ -87,14 +87,19 @@ impl Grid<'_> {
         cells.filter_map(|(block, kind)| Some(self.spread(*block, *kind)?.median)).collect()
     }
 
-    /// The same without what findings are about, which would leave the others one color.
+    /// The same without what findings are about or breaks a rule, which would leave the others one color.
     fn usual(&self) -> Vec<f64> {
-        let cells = self.model.kinds.cells.iter().filter(|(_, rows)| !self.is_news(rows));
+        let is_usual = |rows: &[usize]| !self.is_news(rows) && !self.is_broken(rows);
+        let cells = self.model.kinds.cells.iter().filter(|(_, rows)| is_usual(rows));
         cells.filter_map(|((block, kind), _)| Some(self.spread(*block, *kind)?.median)).collect()
     }
 
     fn is_news(&self, rows: &[usize]) -> bool {
         rows.iter().any(|row| self.model.marks.is_evidence(*row, self.column.key))
+    }
+
+    fn is_broken(&self, rows: &[usize]) -> bool {
+        rows.iter().any(|row| self.model.marks.is_broken(*row, self.column.key))
     }
 
     /// The module types that are drawn as lines: those in the most blocks.
@@ -132,7 +137,7 @@ impl Grid<'_> {
                 p.note { (self.kinds.len() - drawn.len()) " more module types are in the heat map and the table." }
             }
             @if self.model.kinds.cells.values().any(|rows| rows.len() > 1) {
-                p.note { "Where a block has several matrices of a type, the line is their median and the bar reaches from least to greatest." }
+                p.note { "Where a block has several matrices of a type, the line shows their median, the bar their range." }
             }
             div.wide.lines { (frame.draw(&ticks, &content)) }
         }
@@ -232,7 +237,7 @@ impl Grid<'_> {
                     }
                 }
             }
-            (colors.legend(self.column.format))
+            (colors.legend(self))
         }
     }
 
@@ -245,10 +250,11 @@ impl Grid<'_> {
         let Some(rows) = self.model.kinds.cells.get(&(block, kind)) else { return html! {} };
         let color = self.spread(block, kind).map_or_else(|| "none".to_owned(), |s| colors.class(s.median));
         let news = self.is_news(rows);
+        let broken = self.is_broken(rows);
         let gap = if wide > 8.0 { 1.0 } else { 0.4 };
         let (right, below) = (round(wide - gap), CELL.0 - 1.0);
         html! {
-            path class={(color) @if news { " news" }} d={"M" (round(x)) " " (round(y)) "h" (right) "v" (below) "h-" (right) "z"} {
+            path class={(color) @if broken { " broken" } @else if news { " news" }} d={"M" (round(x)) " " (round(y)) "h" (right) "v" (below) "h-" (right) "z"} {
                 title { (self.model.kinds.blocks[block]) ": " (self.told(block, kind)) }
             }
         }
@@ -325,13 +331,14 @@ impl Colors {
         format!("{}{}", self.family, self.axis.at(x).floor() as usize)
     }
 
-    fn legend(&self, format: Format) -> Markup {
-        let [low, high] = [self.axis.low, self.axis.high].map(|x| number(x, format));
+    fn legend(&self, grid: &Grid<'_>) -> Markup {
+        let [low, high] = [self.axis.low, self.axis.high].map(|x| number(x, grid.column.format));
         html! {
             p.scale {
                 span { @if self.beyond.0 { "≤ " } (low) }
                 @for i in 0..STEPS { i class={(self.family) (i)} {} }
                 span { @if self.beyond.1 { "≥ " } (high) @if self.axis.scale == Scale::Log { " (logarithmic)" } }
+                @if grid.model.marks.are_any_broken() { span.key { i.broken {} " breaks a rule" } }
                 span.key { i.news {} " has a finding" }
                 span.key { i.none {} " not measured" }
             }

@@ -177,8 +177,8 @@ mod tests {
             for picture in [Picture::Esd, Picture::Scree] {
                 for width in [0, 80, 160] {
                     let mut out = vec![];
-                    let look = (width, Paint::Plain);
-                    write_picture(&Row::default(), &spectrum, picture, look, &mut out).expect("written");
+                    let style = (width, Paint::Plain);
+                    write_picture(&Row::default(), &spectrum, picture, style, &mut out).expect("written");
                     let text = String::from_utf8(out).expect("text");
                     assert!(text.lines().all(|line| line.width() <= width.max(60)), "{text}");
                 }

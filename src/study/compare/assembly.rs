@@ -8,9 +8,10 @@ use super::unpaired;
 use crate::analysis::compare::{Half, Retyped, Vocabulary};
 use crate::layer::natural;
 use crate::report::{
-    Column, Compared, Drawn, Measurements, MissingReason, Report, Resolution, Row, Standing, Value,
+    Column, Compared, Drawn, Measurements, MissingReason, Numbers, Report, Resolution, Row, RowValues,
+    Standing, Value,
 };
-use crate::study::{Failure, Found, FoundPair, Numbers, Record, ties};
+use crate::study::{Failure, Found, FoundPair, Record, ties};
 
 /// What the records of a comparison need beside its rows.
 #[derive(Debug, Clone)]
@@ -47,11 +48,19 @@ pub(crate) fn complete(
         Some(Record { result: Ok(Found::Pair(found)), .. }) if found.measured => key(row, found),
         _ => None,
     }));
+    let columns: Arc<[_]> = report.columns.as_slice().into();
     for (i, record) in rows.into_iter().enumerate() {
         let original = copies[i].map(|original| report.rows[original].name.clone());
-        fill(&mut report.rows[i], (headers, &headers.retyped[i], &names), record, original, &failure);
+        fill(
+            &mut report.rows[i],
+            (headers, &headers.retyped[i], &names, &columns),
+            record,
+            original,
+            &failure,
+        );
     }
     let mut more = vec![];
+    let headers_of_others = (&*headers.vocabulary, &columns);
     for (at, result) in others {
         let contents = match result {
             Ok(Found::Parts(found)) => {
@@ -64,7 +73,7 @@ pub(crate) fn complete(
         };
         // What cannot be read of matrices that only one side has is told of their own rows.
         let Some(other) = headers.others.get(at) else { continue };
-        match other.row(&contents, &headers.vocabulary) {
+        match other.row(&contents, headers_of_others) {
             Some(row) => more.push(row),
             None => report.unlisted.unchanged.push(other.name().to_owned()),
         }
@@ -85,7 +94,12 @@ pub(super) fn key<'a>(row: &'a Row, found: &'a FoundPair) -> Option<impl Ord + u
 /// Puts into a row what was found of it.
 fn fill(
     row: &mut Row,
-    (headers, retyped, names): (&PairHeaders, &[Retyped], &[Option<String>]),
+    (headers, retyped, names, columns): (
+        &PairHeaders,
+        &[Retyped],
+        &[Option<String>],
+        &Arc<[&'static Column]>,
+    ),
     record: Option<Record>,
     original: Option<String>,
     failure: &impl Fn(&Failure) -> String,
@@ -119,7 +133,7 @@ fn fill(
         }
     }
     if row.failed.is_none() {
-        row.values = values(&headers.vocabulary, &found, retyped);
+        row.values = RowValues::in_columns(columns, values(&headers.vocabulary, &found, retyped));
         row.resolution = resolution(&found, names);
     }
     if let Some(comparison) = &mut row.comparison {
@@ -144,8 +158,8 @@ fn resolution(found: &FoundPair, names: &[Option<String>]) -> Vec<Resolution> {
 fn values(vocabulary: &Vocabulary, found: &FoundPair, retyped: &[Retyped]) -> Measurements {
     let columns = vocabulary.metrics();
     let measurements = |numbers: &Numbers| {
-        let known = columns.iter().zip(&numbers.0);
-        Measurements(known.filter_map(|(column, value)| Some((*column, (*value)?))).collect())
+        let known = columns.iter().zip(numbers.iter());
+        Measurements(known.filter_map(|(column, value)| Some((*column, value?))).collect())
     };
     let base = found.base.as_ref().map(measurements);
     let tuned: Vec<Option<Measurements>> =
@@ -169,7 +183,7 @@ fn values(vocabulary: &Vocabulary, found: &FoundPair, retyped: &[Retyped]) -> Me
 
 fn drifts(numbers: &Numbers) -> Vec<Value> {
     let none = Value::Missing(MissingReason::NotApplicable);
-    numbers.0.iter().map(|value| value.unwrap_or(none)).collect()
+    numbers.iter().map(|value| value.unwrap_or(none)).collect()
 }
 
 /// Adds up what became of the matrices, and of the `others`.
@@ -195,5 +209,5 @@ fn total(report: &mut Report, others: &[Row], reused: bool) {
 
 /// The numbers of `values` in `columns`.
 pub(super) fn numbers_of(values: &Measurements, columns: &[&'static Column]) -> Numbers {
-    Numbers(columns.iter().map(|column| values.get(column.key)).collect())
+    columns.iter().map(|column| values.get(column.key)).collect()
 }

@@ -8,9 +8,9 @@ use super::{Depth, numbers_of};
 use crate::analysis::compare::{Content, Vocabulary, equal};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::report::{Places, Resolution, Standing};
+use crate::report::{Numbers, Places, Resolution, Standing};
 use crate::solver::Memo;
-use crate::study::{FoundPair, FoundSide, Numbers};
+use crate::study::{FoundPair, FoundSide};
 
 /// Reads the bytes of a row, as far as they decide whether it changed or are all that is asked.
 ///

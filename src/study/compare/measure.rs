@@ -8,9 +8,9 @@ use crate::analysis::hygiene;
 use crate::engine::Job;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::report::{Measurements, Resolution, Standing};
+use crate::report::{Measurements, Numbers, Resolution, Standing};
 use crate::solver::Memo;
-use crate::study::{FoundPair, FoundSide, Numbers};
+use crate::study::{FoundPair, FoundSide};
 
 /// Whether anything is left to be measured of a row.
 pub(super) fn is_wanted(found: &FoundPair, depth: Depth) -> bool {
@@ -60,7 +60,7 @@ pub(super) fn measured(
             outline: outline(&measured.found),
             blake3: measured.found.blake3.or(known.blake3),
             values: Some(numbers_of(&measured.found.values, &columns)),
-            drifts: measured.drifts.map(|values| Numbers(values.into_iter().map(Some).collect())),
+            drifts: measured.drifts.map(|values| values.into_iter().map(Some).collect()),
             flags: measured.found.flags,
             places: if sides.tuned[i].1.saved().is_some() { known.places } else { measured.found.places },
         }

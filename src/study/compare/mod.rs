@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties};
+use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties, unmatched};
 use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary, drifts_of};
 use crate::checkpoint::of_base;
 use crate::engine::Job;
@@ -183,7 +183,11 @@ impl Question {
         if tasks.is_empty() {
             let what = match dropped.len() {
                 0 => "neither side holds a matrix".to_owned(),
-                all => format!("`--include` and `--exclude` leave none of {all} matrices"),
+                all => {
+                    let names: Vec<&str> = dropped.iter().map(String::as_str).collect();
+                    let hint = unmatched::hint(&filter, &names);
+                    format!("`--include` and `--exclude` leave none of {all} matrices{hint}")
+                }
             };
             return Err(Error::malformed(Path::new(&self.sides.base.origin.path), what));
         }
@@ -229,7 +233,12 @@ impl Comparison {
             Depth::Changes | Depth::Everything => measuring(sides, task, &settings),
         });
         let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-        Estimate::new(&layers, jobs.collect(), self.tasks.iter().map(bytes).sum(), skipped)
+        Estimate::new(
+            &layers,
+            jobs.collect(),
+            self.tasks.iter().map(bytes).sum(),
+            (skipped, self.question.columns.len()),
+        )
     }
 
     /// The fields of a row that come from names and headers.
@@ -250,12 +259,12 @@ impl Comparison {
             name: task.name.clone(),
             update: if let [(_, side)] = tuned.as_slice() { update(side, layer) } else { None },
             flags,
-            comparison: Some(Compared {
+            comparison: Some(Box::new(Compared {
                 status: Standing::Failed,
                 base_shape: differs.map(|base| [base.rows as u64, base.cols as u64]),
                 base_dtype: retyped.map(|base| base.storage().to_owned()),
                 base_blake3: None,
-            }),
+            })),
             ..header(layer)
         })
     }
@@ -279,7 +288,7 @@ impl Comparison {
 }
 
 /// How an adapter stores its update of a matrix.
-fn update(side: &ComparedSide, layer: &Layer) -> Option<Update> {
+fn update(side: &ComparedSide, layer: &Layer) -> Option<Box<Update>> {
     side.weights()?.update(layer)
 }
 

@@ -11,7 +11,9 @@ use crate::checkpoint::Catalogue;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, TensorInfo, bare, block_and_role, distinct, natural};
 use crate::pair;
-use crate::report::{Comparison, MissingReason, Row, Skipped, SkippedContent, Standing, Value};
+use crate::report::{
+    Column, Comparison, MissingReason, Row, RowValues, Skipped, SkippedContent, Standing, Value,
+};
 use crate::solver::Memo;
 
 /// A tensor that is not a matrix, on all sides.
@@ -166,7 +168,7 @@ impl OtherTensor {
     pub(super) fn row(
         &self,
         contents: &Result<Vec<Option<SkippedContent>>, String>,
-        vocabulary: &Vocabulary,
+        (vocabulary, columns): (&Vocabulary, &Arc<[&'static Column]>),
     ) -> Option<Row> {
         let Entry { tensor, .. } = self.entry()?;
         let name = self.name.clone();
@@ -182,8 +184,9 @@ impl OtherTensor {
             name,
             ..Row::default()
         };
-        let comparison =
-            |status, base_blake3| Comparison { status, base_shape: None, base_dtype: None, base_blake3 };
+        let comparison = |status, base_blake3| {
+            Box::new(Comparison { status, base_shape: None, base_dtype: None, base_blake3 })
+        };
         let contents = match contents {
             Ok(contents) => contents,
             Err(failure) => {
@@ -203,7 +206,7 @@ impl OtherTensor {
                 summary(&fates.iter().map(|fate| fate.standing).collect::<Vec<_>>()),
                 hash(0),
             )),
-            values: vocabulary.fates(base_nonfinite, &fates),
+            values: RowValues::in_columns(columns, vocabulary.fates(base_nonfinite, &fates)),
             ..row
         })
     }

@@ -86,7 +86,7 @@ pub(super) fn fill(rows: &mut [Row], found: Vec<FoundParts>) {
     for FoundParts { row, parts, transposed, order } in found {
         let names = parts.into_iter().filter_map(|at| Some(rows.get(at)?.name.clone())).collect();
         if let Some(row) = rows.get_mut(row) {
-            row.places.parts = Some(Parts { names, transposed, order });
+            row.places.parts = Some(Box::new(Parts { names, transposed, order }));
         }
     }
 }

@@ -1,0 +1,173 @@
+//! One weight with an adapter's update added, rounded once to the type of the weight, and what that made of it.
+
+use std::sync::Arc;
+
+use crate::dialect::Pairs;
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Places, Quantity, Value};
+use crate::solver::Cost;
+use crate::weight::{Catalogue, Fingerprint};
+
+use super::Measured;
+use super::delta::DELTA_FROBENIUS_RATIO;
+
+/// How much of a weight is in memory at once, as doubles.
+const BLOCK: usize = 4 << 20;
+
+/// The columns, in report order.
+pub static MERGED: [Column; 3] = [DELTA_FROBENIUS_RATIO, CHANGED_SHARE, ROUNDING_LOSS];
+
+const CHANGED_SHARE: Column = Column {
+    key: "changed_share",
+    label: "entries changed",
+    format: Format::Share,
+    quantity: Quantity::Pair(Accuracy::Exact),
+    doc: "the share of the entries whose stored bits differ from the base's",
+    range: "[0, 1]",
+    source: "definition",
+};
+
+const ROUNDING_LOSS: Column = Column {
+    key: "rounding_loss",
+    label: "rounded off",
+    format: Format::Real,
+    quantity: Quantity::Pair(Accuracy::Relative),
+    doc: "‖W − (W₀ + ΔW)‖_F/‖ΔW‖_F of the weight W as it is written: what rounding to its type adds to the update or takes from it",
+    range: "[0, ∞)",
+    source: "definition",
+};
+
+/// What is added.
+enum Added {
+    Product(LowRank),
+    Rows(Catalogue, Arc<Layer>),
+    /// The merged weight is no sum: it was rescaled, or saved whole.
+    Whole,
+}
+
+/// What it takes to merge the update `layer`.
+pub fn cost(layer: &Layer) -> Cost {
+    let directions = layer.rank.unwrap_or(layer.rows.min(layer.cols).min(64));
+    let factors = 16 * (layer.rows + layer.cols) * directions;
+    Cost {
+        flops: 2.0 * layer.len() as f64 * (directions + 8) as f64,
+        bytes: (4 * BLOCK + factors).max(BLOCK) as u64,
+    }
+}
+
+/// Merges the update called `name` into its weight; `merged` are the `pairs` added up. `write` takes the rows in order.
+///
+/// # Errors
+/// When something cannot be read or written, an entry is not finite, or a sum does not fit the weight's type.
+pub fn merge(
+    (pairs, merged): (&Pairs, &Catalogue),
+    name: &str,
+    write: &mut dyn FnMut(&Matrix) -> Result<(), Error>,
+) -> Result<Measured, Error> {
+    let pair = pairs.get(name)?;
+    let (base, layer) = (pairs.base().as_ref(), pair.base.as_ref());
+    let added = match merged.added(layer, (base, layer)) {
+        Some((source, update)) if update.rank.is_some() => Added::Product(source.factors(&update)?),
+        Some((source, update)) => Added::Rows(source, update),
+        None => Added::Whole,
+    };
+    let (mut sums, mut content) = (Sums::default(), Fingerprint::default());
+    for rows in layer.blocks(BLOCK / (size_of::<f64>() / layer.read_as.size())) {
+        let stored = base.read(layer, rows.clone())?;
+        let before = stored.to_f64();
+        let after = match &added {
+            Added::Product(product) => plus_product(&before, product, rows.start),
+            Added::Rows(source, update) => plus(&before, &source.read(update, rows.clone())?.to_f64()),
+            Added::Whole => merged.read(layer, rows.clone())?.to_f64(),
+        };
+        if before.iter().chain(&after).any(|x| !x.is_finite()) {
+            return Err(Error::NotFinite { rows: layer.rows, cols: layer.cols });
+        }
+        let rounded = Matrix::rounded(rows.len(), layer.cols, layer.dtype, &after)?;
+        sums.take((&stored, &before), &after, &rounded);
+        content.push(&rounded);
+        write(&rounded)?;
+    }
+    let values = MERGED.iter().zip(sums.values(layer.len())).collect();
+    Ok(Measured {
+        values: Measurements(values),
+        places: Places::default(),
+        flags: vec![],
+        identity: content.finish(),
+        spectrum: None,
+    })
+}
+
+/// `before` + the rows of `product` from `first` on. What nothing is added to keeps its bits, the sign of a zero, too.
+fn plus_product(before: &[f64], product: &LowRank, first: usize) -> Vec<f64> {
+    let mut after = before.to_vec();
+    let mut row = vec![0.0; product.cols()];
+    for (i, entries) in after.chunks_exact_mut(product.cols().max(1)).enumerate() {
+        product.row(first + i, &mut row);
+        add(entries, &row);
+    }
+    after
+}
+
+fn plus(before: &[f64], update: &[f64]) -> Vec<f64> {
+    let mut after = before.to_vec();
+    add(&mut after, update);
+    after
+}
+
+fn add(entries: &mut [f64], update: &[f64]) {
+    entries
+        .iter_mut()
+        .zip(update)
+        .for_each(|(entry, x)| *entry = if *x == 0.0 { *entry } else { *entry + x });
+}
+
+/// Sums over the entries.
+#[derive(Default)]
+struct Sums {
+    base: f64,
+    update: f64,
+    lost: f64,
+    changed: u64,
+}
+
+impl Sums {
+    fn take(&mut self, (stored, before): (&Matrix, &[f64]), after: &[f64], rounded: &Matrix) {
+        let written = rounded.to_f64();
+        let sum = |terms: &mut dyn Iterator<Item = f64>| terms.map(|x| x * x).sum::<f64>();
+        self.base += sum(&mut before.iter().copied());
+        self.update += sum(&mut after.iter().zip(before).map(|(after, before)| after - before));
+        self.lost += sum(&mut written.iter().zip(after).map(|(written, after)| written - after));
+        let size = stored.dtype().size();
+        let pairs = stored.bytes().chunks_exact(size).zip(rounded.bytes().chunks_exact(size));
+        self.changed += pairs.filter(|(before, after)| before != after).count() as u64;
+    }
+
+    fn values(&self, entries: usize) -> [Value; 3] {
+        let ratio = |part: f64, whole: f64, none: MissingReason| match (part, whole) {
+            (0.0, 0.0) if none == MissingReason::ZeroBase => Value::Real(0.0),
+            (_, 0.0) => Value::Missing(none),
+            (part, whole) => Value::real((part / whole).sqrt()),
+        };
+        [
+            ratio(self.update, self.base, MissingReason::ZeroBase),
+            Value::real(self.changed as f64 / entries.max(1) as f64),
+            ratio(self.lost, self.update, MissingReason::NoUpdate),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_is_added_to_keeps_the_sign_of_its_zero() {
+        let mut entries = [-0.0, 0.0, 1.0];
+        add(&mut entries, &[0.0, -0.0, 2.0]);
+        assert_eq!(entries.map(f64::to_bits), [-0.0f64, 0.0, 3.0].map(f64::to_bits));
+    }
+}

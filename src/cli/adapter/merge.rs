@@ -1,0 +1,91 @@
+//! `svdkit adapter merge`: a base with an adapter's updates added, as a checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::checkpoint::Holds;
+use crate::error::Error;
+use crate::notation;
+use crate::study::{MergeRequest, Merging};
+
+use super::super::model::open_pair;
+use super::super::options::{Common, ReadingOptions};
+use super::super::outputs::Outputs;
+use super::super::run::{self, Finished};
+use super::super::{Status, locate, remark, rules};
+
+/// Columns of the table, most wanted first.
+const SHOWN: [&str; 3] = ["delta_frobenius_ratio", "changed_share", "rounding_loss"];
+
+/// Writes BASE with the updates of ADAPTER added: every type is kept, sums are rounded once, and what the adapter does not
+/// change is byte-identical. Index, configuration and tokenizer are copied. BASE has to be safetensors.
+#[derive(Debug, Args)]
+pub(in super::super) struct Arguments {
+    /// The adapter: LoRA, DoRA, LoHa, LoKr, KaSA, of any dialect
+    adapter: PathBuf,
+    /// The checkpoint that it was trained on
+    #[arg(long, value_name = "BASE", help_heading = "Input")]
+    base: PathBuf,
+    #[command(flatten)]
+    reading: ReadingOptions,
+    /// The folder for the merged checkpoint; must be empty or not exist
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    let common = &arguments.common.in_force()?;
+    let gate = rules::gate(common, "adapter merge", &MergeRequest.columns())?;
+    let mut outputs = Outputs::new(&common.output)?;
+    let opening = arguments.reading.opening()?;
+    let (opened, pairs) = open_pair(&arguments.base, &arguments.adapter, &opening)?;
+    check_adapter(&arguments.adapter, pairs.tuned().holds())?;
+    let from = locate::locate(&arguments.base)?.local()?;
+    let merging = Merging::new(&arguments.adapter, from, arguments.out.clone(), pairs)?;
+    let merging = Arc::new(merging);
+    outputs.add_folder("--out", &arguments.out);
+    outputs.ready(common)?;
+    let source = Arc::clone(&opened.source);
+    let study = MergeRequest.plan(opened, &merging, &common.filter()?)?;
+    if !common.dry_run {
+        merging.begin(&study)?;
+    }
+    let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
+        return Ok(Status::Fine);
+    };
+    if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
+        let reason = format!("nothing was written: `{}` could not be merged", row.name);
+        outputs.fail(&Error::malformed(&arguments.out, reason));
+    } else {
+        match merging.finish() {
+            Ok((vectors, left_out)) => {
+                let matrices = notation::count(report.rows.len() as u64);
+                let out = arguments.out.display();
+                let vectors = if vectors > 0 { format!(" and {vectors} vectors") } else { String::new() };
+                report
+                    .notes
+                    .push(format!("{out}: {matrices} matrices{vectors} changed, the rest byte-identical"));
+                for name in left_out.iter().filter(|_| !common.quiet) {
+                    remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
+                }
+            }
+            Err(error) => outputs.fail(&error),
+        }
+    }
+    run::deliver(&report, common, &SHOWN, &mut outputs)
+}
+
+/// Refuses what is not an adapter.
+pub(super) fn check_adapter(path: &Path, holds: Holds) -> Result<(), Error> {
+    if holds == Holds::Updates {
+        return Ok(());
+    }
+    let reason =
+        "is a checkpoint, not an adapter; `svdkit adapter extract BASE TUNED` makes one of a fine-tune";
+    Err(Error::malformed(path, reason))
+}

@@ -1,0 +1,211 @@
+//! `adapter clash`: every pair of some adapters, module by module, and all of them together.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::analysis::clash::{self, CLASH, Meeting, UpdateTriplets, meeting};
+use crate::checkpoint::Catalogue;
+use crate::engine::{self, Job, Limits};
+use crate::error::{Error, brief};
+use crate::layer::{Filter, Layer, natural};
+use crate::report::{Column, Encounter, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted};
+
+use super::{Event, header};
+
+/// The command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClashRequest;
+
+/// An adapter that was opened.
+pub struct Clashing {
+    /// What it is called.
+    pub name: String,
+    /// Where it came from.
+    pub origin: Source,
+    /// Its updates.
+    pub updates: Arc<Catalogue>,
+}
+
+/// A module and its update in each adapter.
+struct Module {
+    name: String,
+    layers: Vec<Option<Arc<Layer>>>,
+}
+
+impl ClashRequest {
+    /// Every column, in report order.
+    pub fn columns(self) -> Vec<&'static Column> {
+        CLASH.iter().collect()
+    }
+
+    /// The report on all pairs of `adapters`, which have one `base` or none.
+    ///
+    /// # Errors
+    /// When an update is of another shape than the same in another adapter, something cannot be read or decomposed, or
+    /// `watch` broke.
+    pub fn run(
+        self,
+        adapters: Vec<Clashing>,
+        base: Option<Source>,
+        filter: &Filter,
+        (limits, watch): (Limits, &mut dyn FnMut(Event<'_>) -> ControlFlow<()>),
+    ) -> Result<Report, Error> {
+        let modules = Arc::new(modules(&adapters, filter)?);
+        let jobs: Vec<Job> = modules.iter().map(Module::cost).collect();
+        let adapters = Arc::new(adapters);
+        let work: Arc<dyn Fn(usize) -> Result<Vec<Row>, Error> + Send + Sync> = {
+            let (modules, adapters) = (Arc::clone(&modules), Arc::clone(&adapters));
+            Arc::new(move |i| modules[i].rows(&adapters))
+        };
+        let mut found: Vec<Option<Vec<Row>>> = modules.iter().map(|_| None).collect();
+        let mut failed = None;
+        let broken = |flow: ControlFlow<()>| flow;
+        if watch(Event::Round(&jobs)).is_break() {
+            return Err(Error::Interrupted);
+        }
+        engine::map(&jobs, limits, &work, &mut |event| match event {
+            engine::Event::Started(_) => ControlFlow::Continue(()),
+            engine::Event::Waiting => broken(watch(Event::Waiting)),
+            engine::Event::Finished(i, result) => {
+                match result {
+                    Some(Ok(rows)) => found[i] = Some(rows),
+                    Some(Err(error)) => failed = failed.take().or(Some(error)),
+                    None => {
+                        failed = failed.take().or(Some(Error::Contract("a task has ended badly".to_owned())))
+                    }
+                }
+                broken(watch(Event::Finished(i)))
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let rows: Vec<Row> = found.into_iter().flatten().flatten().collect();
+        Ok(report(&adapters, base, rows, self.columns()))
+    }
+}
+
+/// The modules that some adapter changes, in natural order.
+fn modules(adapters: &[Clashing], filter: &Filter) -> Result<Vec<Module>, Error> {
+    let mut found: BTreeMap<String, Vec<Option<Arc<Layer>>>> = BTreeMap::new();
+    for (i, adapter) in adapters.iter().enumerate() {
+        for layer in adapter.updates.select(filter).layers {
+            let module = found.entry(layer.name.clone()).or_insert_with(|| vec![None; adapters.len()]);
+            module[i] = Some(layer);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::Usage("`--include` and `--exclude` leave no update of any adapter".to_owned()));
+    }
+    let mut modules: Vec<Module> = found.into_iter().map(|(name, layers)| Module { name, layers }).collect();
+    modules.sort_by(|a, b| natural(&a.name, &b.name));
+    for Module { name, layers } in &modules {
+        let mut shapes = layers.iter().enumerate().filter_map(|(i, layer)| Some((i, layer.as_ref()?)));
+        let Some((i, first)) = shapes.next() else { continue };
+        if let Some((j, other)) =
+            shapes.find(|(_, other)| (other.rows, other.cols) != (first.rows, first.cols))
+        {
+            let (ours, theirs) = (&adapters[i].name, &adapters[j].name);
+            let reason = format!(
+                "`{}` is {} × {} in {ours} and {} × {} here: these are adapters of different models",
+                brief(name),
+                first.rows,
+                first.cols,
+                other.rows,
+                other.cols
+            );
+            return Err(Error::malformed(Path::new(theirs), reason));
+        }
+    }
+    Ok(modules)
+}
+
+impl Module {
+    fn cost(&self) -> Job {
+        let each = self.layers.iter().flatten().map(|layer| clash::cost(layer));
+        let (flops, bytes) =
+            each.fold((0.0, 0), |(flops, bytes), cost| (flops + cost.flops, bytes + cost.bytes));
+        Job { flops, bytes }
+    }
+
+    /// A row for each pair one of which has an update.
+    fn rows(&self, adapters: &[Clashing]) -> Result<Vec<Row>, Error> {
+        let read = |(layer, adapter): (&Option<Arc<Layer>>, &Clashing)| {
+            let found = layer.as_ref().map(|layer| UpdateTriplets::read(&adapter.updates, layer)).transpose();
+            found.map_err(|error| match error {
+                Error::NotFinite { .. } => {
+                    let tensor = layer.as_ref().map_or("", |layer| layer.tensor.as_str());
+                    let reason = "the update holds NaN or infinite entries";
+                    Error::tensor(Path::new(&adapter.origin.path), tensor, reason)
+                }
+                other => other,
+            })
+        };
+        let triplets: Vec<Option<UpdateTriplets>> =
+            self.layers.iter().zip(adapters).map(read).collect::<Result<_, _>>()?;
+        let mut rows = vec![];
+        for (i, first) in triplets.iter().enumerate() {
+            for (j, second) in triplets.iter().enumerate().skip(i + 1) {
+                let Some(layer) = self.layers[i].as_ref().or(self.layers[j].as_ref()) else { continue };
+                let Meeting { values, left, right } = meeting(first.as_ref(), second.as_ref())?;
+                let (a, b) = (&adapters[i].name, &adapters[j].name);
+                let encounter = Encounter {
+                    module: self.name.clone(),
+                    first: a.clone(),
+                    second: b.clone(),
+                    left_cosines: left,
+                    right_cosines: right,
+                };
+                rows.push(Row {
+                    name: format!("{} · {a} × {b}", self.name),
+                    values: Measurements(CLASH.iter().zip(values).collect()).into(),
+                    encounter: Some(encounter),
+                    ..header(layer)
+                });
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn report(
+    adapters: &[Clashing],
+    base: Option<Source>,
+    rows: Vec<Row>,
+    columns: Vec<&'static Column>,
+) -> Report {
+    let named = |adapter: &Clashing| Named { name: adapter.name.clone(), source: adapter.origin.clone() };
+    let tuned: Vec<Named> = adapters.iter().map(named).collect();
+    let mut skipped = vec![];
+    for adapter in adapters {
+        skipped.extend(adapter.updates.select(&Filter::default()).skipped.into_iter().map(|mut line| {
+            line.tensor = format!("{}: {}", adapter.name, line.tensor);
+            line
+        }));
+    }
+    Report {
+        schema: SCHEMA,
+        svdkit: env!("CARGO_PKG_VERSION").into(),
+        command: "adapter clash".into(),
+        model: tuned.first().map_or_else(
+            || Source { path: String::new(), format: "".into(), commit: None, files: vec![] },
+            |named| named.source.clone(),
+        ),
+        base,
+        tuned,
+        settings: vec![],
+        columns,
+        totals: Totals { measured: rows.len() as u64, skipped: skipped.len() as u64, ..Totals::default() },
+        rows,
+        skipped,
+        groups: vec![],
+        notes: vec![],
+        summary: None,
+        findings: vec![],
+        findings_unchecked: vec![],
+        verdicts: vec![],
+        unlisted: Unlisted::default(),
+    }
+}
