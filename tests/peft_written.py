@@ -136,15 +136,15 @@ def check_case(case: str, config: peft.PeftConfig, folder: Path) -> None:
 
 def check_ranks(folder: Path, tuned: nn.Module, case: str) -> str:
     """The ranks that hold 90 % of the energy, against those that PEFT converts to."""
-    # PEFT converts linear layers alone, with other layers beside them it refuses.
-    from peft.tuners.lora.conversion import convert_module_to_lora
+    # What `convert_to_lora` asks of each module; it refuses a model with other layers beside linear ones.
+    from peft.tuners.lora.conversion import _convert_module_to_lora
 
     report = svdkit("extract", folder / "base.safetensors", folder / "adapter", "--energy", 0.9, "--out", folder / "ninety")
     ours = {row["name"]: row["kept_rank"] for row in report["rows"]}
     count = 0
     for name, module in tuned.base_model.model.named_modules():
         if name in ours and isinstance(module.get_base_layer(), nn.Linear):
-            theirs = convert_module_to_lora(module, rank=0.9)[2]
+            theirs = _convert_module_to_lora(module, rank=0.9)[2]
             assert ours[name] == theirs, f"{case}: {name} has {ours[name]}, PEFT {theirs}"
             count += 1
     assert count
@@ -214,7 +214,8 @@ def check_diffusers(folder: Path) -> None:
     network, _ = create_lycoris_from_weights(1.0, str(folder / "kohya/lora.safetensors"), loaded)
     network.apply_to()
     miss = far(loaded(*inputs).sample, expected)
-    assert miss < 1e-5, miss
+    # LyCORIS multiplies the factors out in f32.
+    assert miss < 1e-4, miss
     print(f"lycoris    the same in kohya's layout: {len(network.loras)} modules, outputs {miss:.0e}")
 
 

@@ -186,8 +186,9 @@ const NONE: Value = Value::Missing(MissingReason::NoUpdate);
 impl Meeting {
     /// Where one side has no update: it leaves the other alone.
     fn alone(norms: [f64; 2]) -> Self {
-        let alone = if norms == [0.0; 2] { NONE } else { Value::Real(1.0) };
-        let cosine = if norms == [0.0; 2] { NONE } else { Value::Real(0.0) };
+        let is_none = norms.iter().all(|norm| *norm == 0.0);
+        let of_one = |value| if is_none { NONE } else { Value::Real(value) };
+        let (cosine, alone) = (of_one(0.0), of_one(1.0));
         let [first, second] = norms.map(Value::real);
         Self { values: [cosine, alone, NONE, NONE, NONE, NONE, first, second], left: vec![], right: vec![] }
     }

@@ -137,10 +137,15 @@ struct Sums {
 impl Sums {
     fn take(&mut self, (stored, before): (&Matrix, &[f64]), after: &[f64], rounded: &Matrix) {
         let written = rounded.to_f64();
-        let sum = |terms: &mut dyn Iterator<Item = f64>| terms.map(|x| x * x).sum::<f64>();
-        self.base += sum(&mut before.iter().copied());
-        self.update += sum(&mut after.iter().zip(before).map(|(after, before)| after - before));
-        self.lost += sum(&mut written.iter().zip(after).map(|(written, after)| written - after));
+        let (mut base, mut update, mut lost) = (0.0, 0.0, 0.0);
+        for ((before, after), written) in before.iter().zip(after).zip(&written) {
+            base += before * before;
+            update += (after - before) * (after - before);
+            lost += (written - after) * (written - after);
+        }
+        self.base += base;
+        self.update += update;
+        self.lost += lost;
         let size = stored.dtype().size();
         let pairs = stored.bytes().chunks_exact(size).zip(rounded.bytes().chunks_exact(size));
         self.changed += pairs.filter(|(before, after)| before != after).count() as u64;

@@ -87,8 +87,8 @@ fn explained(name: &str) -> Result<String, Error> {
 
 fn meaning(word: &str) -> Result<String, Error> {
     let is = |known: &&&str| known.to_lowercase() == word.to_lowercase();
-    if let Some((names, text)) = WORDS.iter().find(|(names, _)| names.iter().any(|name| is(&name))) {
-        return Ok(format!("{}\n\n{text}\n", names[0]));
+    if let Some(([first, ..], text)) = WORDS.iter().find(|(names, _)| names.iter().any(|name| is(&name))) {
+        return Ok(format!("{first}\n\n{text}\n"));
     }
     if let Some(text) = code(word) {
         return Ok(text);

@@ -6,6 +6,7 @@ pub(crate) mod fused;
 mod pairing;
 pub(crate) mod quantized;
 
-pub(crate) use adapter::{FactorNames, VectorUpdate, factor_names, vector_update};
+pub(crate) use adapter::factor_names::{FactorNames, factor_names};
+pub(crate) use adapter::vectors::{VectorUpdate, vector_update};
 pub use fused::QueriesKeysValues;
 pub use pairing::{Pairs, copies, of_base};

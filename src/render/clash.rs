@@ -87,7 +87,8 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     let count = pairs.names.len();
     let widest = pairs.names.iter().map(|name| name.width()).max().unwrap_or(0);
     writeln!(out, " {}", look.paint.wrap("1", "cosine of the updates, all modules together"))?;
-    let head: String = (1..=count).map(|i| format!("{:>8}", format!("#{i}"))).collect();
+    let heads: Vec<String> = (1..=count).map(|i| format!("{:>8}", format!("#{i}"))).collect();
+    let head = heads.concat();
     writeln!(out, " {:widest$}     {head}", "")?;
     for (i, name) in pairs.names.iter().enumerate() {
         let pad = " ".repeat(widest - name.width());
@@ -205,7 +206,7 @@ fn by_module(report: &Report, pairs: &Pairs<'_>) -> Markup {
 
 /// A cell in one of nine steps between −1 and 1.
 fn cell(cosine: Option<f64>, own: bool) -> Markup {
-    let step = |cosine: f64| ((cosine + 1.0) / 2.0 * 8.0).round().clamp(0.0, 8.0) as usize;
+    let step = |cosine: f64| (4.0 * (cosine + 1.0)).round().clamp(0.0, 8.0) as usize;
     html! {
         @match cosine {
             _ if own => { td.n { "·" } }

@@ -63,7 +63,7 @@ fn complete_matrices(
     match beside {
         Beside::Nothing => {}
         Beside::Labels => {
-            report.rows.iter_mut().for_each(|row| row.labels = Some(Box::new(spectrum::labels(row))))
+            report.rows.iter_mut().for_each(|row| row.labels = Some(Box::new(spectrum::labels(row))));
         }
         Beside::Intruders(options) => intruders::sum_up(report, options),
         Beside::Adapter => adapter::sum_up(report),

@@ -28,6 +28,9 @@ pub struct Clashing {
     pub updates: Arc<Catalogue>,
 }
 
+/// Is told what happens; when it breaks, the call returns.
+type Watch<'w> = &'w mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+
 /// A module and its update in each adapter.
 struct Module {
     name: String,
@@ -50,7 +53,7 @@ impl ClashRequest {
         adapters: Vec<Clashing>,
         base: Option<Source>,
         filter: &Filter,
-        (limits, watch): (Limits, &mut dyn FnMut(Event<'_>) -> ControlFlow<()>),
+        (limits, watch): (Limits, Watch<'_>),
     ) -> Result<Report, Error> {
         let modules = Arc::new(modules(&adapters, filter)?);
         let jobs: Vec<Job> = modules.iter().map(Module::cost).collect();
@@ -61,22 +64,21 @@ impl ClashRequest {
         };
         let mut found: Vec<Option<Vec<Row>>> = modules.iter().map(|_| None).collect();
         let mut failed = None;
-        let broken = |flow: ControlFlow<()>| flow;
         if watch(Event::Round(&jobs)).is_break() {
             return Err(Error::Interrupted);
         }
         engine::map(&jobs, limits, &work, &mut |event| match event {
             engine::Event::Started(_) => ControlFlow::Continue(()),
-            engine::Event::Waiting => broken(watch(Event::Waiting)),
+            engine::Event::Waiting => watch(Event::Waiting),
             engine::Event::Finished(i, result) => {
                 match result {
                     Some(Ok(rows)) => found[i] = Some(rows),
                     Some(Err(error)) => failed = failed.take().or(Some(error)),
                     None => {
-                        failed = failed.take().or(Some(Error::Contract("a task has ended badly".to_owned())))
+                        failed = failed.take().or(Some(Error::Contract("a task has ended badly".to_owned())));
                     }
                 }
-                broken(watch(Event::Finished(i)))
+                watch(Event::Finished(i))
             }
         })?;
         if let Some(error) = failed {

@@ -99,9 +99,13 @@ impl Merging {
     ///
     /// # Errors
     /// When something fits nothing, or the copy cannot be written.
-    pub fn new(of: &Path, from: PathBuf, out: PathBuf, pairs: Arc<Pairs>) -> Result<Self, Error> {
-        check_paired(of, &pairs)?;
-        let vectors = vectors(of, &pairs)?;
+    pub fn new(
+        (of, from, out): (&Path, PathBuf, PathBuf),
+        pairs: Arc<Pairs>,
+        filter: &Filter,
+    ) -> Result<Self, Error> {
+        check_paired(of, &pairs, filter)?;
+        let vectors = vectors(of, &pairs, filter)?;
         CheckpointCopy::check_files(&from, pairs.base(), &out)?;
         Ok(Self { from, out, pairs, vectors, copy: Mutex::new(None) })
     }
@@ -117,6 +121,11 @@ impl Merging {
         let copy = CheckpointCopy::without(&self.from, self.pairs.base(), &self.out, &later)?;
         *self.copy.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(copy));
         Ok(())
+    }
+
+    /// Removes what was written so far: threads that have ended their work may still hold this.
+    pub fn abandon(&self) {
+        drop(self.copy.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn copy(&self) -> Result<Arc<CheckpointCopy>, Error> {
@@ -154,18 +163,19 @@ impl Merging {
 }
 
 /// Refuses an adapter with an update that fits nothing.
-fn check_paired(of: &Path, pairs: &Pairs) -> Result<(), Error> {
+fn check_paired(of: &Path, pairs: &Pairs, filter: &Filter) -> Result<(), Error> {
     let unfit = |unpaired: &Unpaired| match unpaired {
         Unpaired::Added(layer) | Unpaired::Ambiguous(layer) => Some(layer.name.clone()),
         Unpaired::Reshaped(pair) => Some(pair.tuned.name.clone()),
         Unpaired::Removed(_) => None,
     };
-    let unfit: Vec<String> = pairs.unpaired().iter().filter_map(unfit).collect();
+    let unfit: Vec<String> =
+        pairs.unpaired().iter().filter_map(unfit).filter(|name| filter.keeps(name)).collect();
     if unfit.is_empty() {
         return Ok(());
     }
     let reason = format!(
-        "{} of its updates fit no matrix of the base: {}; is it an adapter of another model?",
+        "{} of its updates fit no matrix of the base: {}; is it an adapter of another model? `--exclude` leaves updates out",
         unfit.len(),
         quoted(&unfit)
     );
@@ -173,7 +183,7 @@ fn check_paired(of: &Path, pairs: &Pairs) -> Result<(), Error> {
 }
 
 /// The vectors that the adapter changes.
-fn vectors(of: &Path, pairs: &Pairs) -> Result<Vec<Vector>, Error> {
+fn vectors(of: &Path, pairs: &Pairs, filter: &Filter) -> Result<Vec<Vector>, Error> {
     let (base, tuned) = (pairs.base(), pairs.tuned());
     let of_base: BTreeMap<String, &TensorInfo> =
         base.tensors().iter().map(|tensor| (pair::canonical(&tensor.name), tensor)).collect();
@@ -185,7 +195,7 @@ fn vectors(of: &Path, pairs: &Pairs) -> Result<Vec<Vector>, Error> {
         update.and_then(|update| update.scale)
     };
     let mut vectors = vec![];
-    for line in tuned.select(&Filter::default()).skipped {
+    for line in tuned.select(filter).skipped {
         let Skipped { tensor: name, shape, reason, .. } = &line;
         let refuse = |reason: &str| Error::tensor(of, name, format!("cannot be merged: {reason}"));
         let (target, added) = match vector_update(name) {

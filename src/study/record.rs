@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing, Value,
+    Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing,
 };
 use crate::spectrum::Spectrum;
 

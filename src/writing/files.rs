@@ -72,7 +72,7 @@ pub(super) fn copy(from: &Path, to: &Path, mut without: Vec<Range<u64>>) -> Resu
     let mut write = || -> io::Result<()> {
         let (mut writer, mut at, length) = (File::create(to)?, 0, reader.metadata()?.len());
         writer.set_len(length)?;
-        for Range { start, end } in without.iter().cloned().chain([length..length]) {
+        for Range { start, end } in without.iter().cloned().chain(std::iter::once(length..length)) {
             reader.seek(SeekFrom::Start(at))?;
             writer.seek(SeekFrom::Start(at))?;
             io::copy(&mut (&reader).take(start.saturating_sub(at)), &mut writer)?;

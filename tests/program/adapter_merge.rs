@@ -42,7 +42,10 @@ fn every_changed_weight_is_the_sum_rounded_once() {
     ] {
         let (base, path) = (fixture(base), fixture(name));
         let out = folder.path().join(name.replace('/', "-"));
-        let report = json(&["adapter", "merge", text(&path), "--base", text(&base), "--out", text(&out)]);
+        // Kohya's file holds a part of a text encoder, too.
+        let without = ["--exclude", "lora_te_*"];
+        let arguments = ["adapter", "merge", text(&path), "--base", text(&base), "--out", text(&out)];
+        let report = json(&[&arguments[..], &without].concat());
         let (_, before) = checkpoint::open(&base).unwrap();
         let (_, after) = checkpoint::open(&out).unwrap();
         let opening = Opening { base: Some(before.clone()), ..Opening::default() };

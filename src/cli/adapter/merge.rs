@@ -46,20 +46,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let (opened, pairs) = open_pair(&arguments.base, &arguments.adapter, &opening)?;
     check_adapter(&arguments.adapter, pairs.tuned().holds())?;
     let from = locate::locate(&arguments.base)?.local()?;
-    let merging = Merging::new(&arguments.adapter, from, arguments.out.clone(), pairs)?;
+    let places = (arguments.adapter.as_path(), from, arguments.out.clone());
+    let filter = common.filter()?;
+    let merging = Merging::new(places, pairs, &filter)?;
     let merging = Arc::new(merging);
     outputs.add_folder("--out", &arguments.out);
     outputs.ready(common)?;
     let source = Arc::clone(&opened.source);
-    let study = MergeRequest.plan(opened, &merging, &common.filter()?)?;
+    let study = MergeRequest.plan(opened, &merging, &filter)?;
     if !common.dry_run {
         merging.begin(&study)?;
     }
-    let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
+    let finished = run::report(study, source, (common, &gate));
+    if finished.is_err() {
+        merging.abandon();
+    }
+    let Some(Finished { mut report, .. }) = finished? else {
         return Ok(Status::Fine);
     };
     if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
         let reason = format!("nothing was written: `{}` could not be merged", row.name);
+        merging.abandon();
         outputs.fail(&Error::malformed(&arguments.out, reason));
     } else {
         match merging.finish() {
@@ -74,7 +81,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
                     remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
                 }
             }
-            Err(error) => outputs.fail(&error),
+            Err(error) => {
+                merging.abandon();
+                outputs.fail(&error);
+            }
         }
     }
     run::deliver(&report, common, &SHOWN, &mut outputs)

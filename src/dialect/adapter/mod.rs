@@ -7,14 +7,14 @@ mod config;
 mod config_by_component;
 mod experts;
 mod factor;
-mod factor_names;
+pub(crate) mod factor_names;
 mod lycoris;
 mod module;
 mod modules;
 mod names;
 mod thin_pairs;
 mod unread;
-mod vectors;
+pub(crate) mod vectors;
 mod whole_weights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,10 +30,8 @@ use crate::store::Location;
 use crate::weight::{Along, Beyond, Catalogue, Decompose, Expr, Holds, LeftOut, Tensors, Weight};
 use config::AdapterConfig;
 use config_by_component::ConfigByComponent;
-pub(crate) use factor_names::{FactorNames, factor_names};
 use module::{Draft, Setting};
 use names::TensorRole;
-pub(crate) use vectors::{VectorUpdate, vector_update};
 use whole_weights::{Baseless, WHOLE, whole_weights};
 
 /// The name that reports give adapters, whatever file holds them.
@@ -332,10 +330,8 @@ impl Update {
 
 /// The error if nothing decomposes the base.
 fn undecomposed(path: &Path) -> Error {
-    Error::malformed(
-        path,
-        "`kasa` cut a part off the base before training, which takes a decomposition to tell",
-    )
+    let reason = "`kasa` cut a part off the base before training, which takes a decomposition to tell";
+    Error::malformed(path, reason)
 }
 
 /// Refuses adapters whose update to the original weights is unknown.

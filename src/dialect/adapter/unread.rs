@@ -62,9 +62,9 @@ fn unread(name: &str) -> Option<Spelling<'_>> {
     let is_peft = name.starts_with("base_model.");
     let begins =
         |word: &str, start: &&&str| word.starts_with(**start) && (is_peft || !COMMON.contains(start));
-    let mut seams = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
+    let seams = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
     let mut start = 0;
-    while let Some(end) = seams.next() {
+    for end in seams {
         let (module, word) = (name[..start].trim_end_matches('.'), &name[start..end]);
         if FOREIGN.iter().any(|foreign| begins(word, &foreign)) {
             return spelled(module, TensorRole::Foreign);

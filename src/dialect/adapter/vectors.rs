@@ -27,9 +27,7 @@ pub(crate) fn vector_update(name: &str) -> VectorUpdate {
     let module = pair::canonical(&spelling.module);
     let is = |ending: &str| name.ends_with(ending) || name.contains(&format!("{ending}."));
     match spelling.part {
-        TensorRole::Bias if is(".lora_B.bias") || (is(".lora_B") && name.ends_with(".bias")) => {
-            VectorUpdate::Scaled { module }
-        }
+        TensorRole::Bias if name.contains(".lora_B.") => VectorUpdate::Scaled { module },
         TensorRole::Bias if is(".diff_b") || is(".b_norm") => {
             VectorUpdate::Added { target: format!("{module}.bias") }
         }

@@ -91,15 +91,13 @@ pub(super) fn key<'a>(row: &'a Row, found: &'a FoundPair) -> Option<impl Ord + u
     hashes.filter(|_| found.varies).map(|hashes| (&row.dtype, row.shape, base, hashes))
 }
 
+/// The columns that all rows share.
+type Columns = Arc<[&'static Column]>;
+
 /// Puts into a row what was found of it.
 fn fill(
     row: &mut Row,
-    (headers, retyped, names, columns): (
-        &PairHeaders,
-        &[Retyped],
-        &[Option<String>],
-        &Arc<[&'static Column]>,
-    ),
+    (headers, retyped, names, columns): (&PairHeaders, &[Retyped], &[Option<String>], &Columns),
     record: Option<Record>,
     original: Option<String>,
     failure: &impl Fn(&Failure) -> String,
