@@ -70,7 +70,7 @@ impl Store for Disk {
     fn stamp(&self, path: &Path, before: &Version) -> Option<Stamp> {
         // The clock first: what is written after it is looked at is later.
         let now = SystemTime::now();
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        let metadata = fs::metadata(path).ok().filter(Metadata::is_file)?;
         if version(&metadata) != *before {
             return None;
         }

@@ -49,7 +49,7 @@ pub(crate) fn adapter(
     name: &str,
     (a, b): (&[f64], &[f64]),
     more: &[Stored],
-    fields: Json,
+    fields: &Json,
 ) -> PathBuf {
     let path = folder.join(name);
     fs::create_dir(&path).unwrap();
@@ -73,15 +73,12 @@ fn text(path: &Path) -> &str {
 
 #[track_caller]
 fn close(found: &Json, expected: &Json) {
-    match (found, expected) {
-        (Json::Array(found), Json::Array(expected)) => {
-            assert!(found.len() >= expected.len(), "{found:?} {expected:?}");
-            found.iter().zip(expected).for_each(|(found, expected)| close(found, expected));
-        }
-        _ => {
-            let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
-            assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
-        }
+    if let (Json::Array(found), Json::Array(expected)) = (found, expected) {
+        assert!(found.len() >= expected.len(), "{found:?} {expected:?}");
+        found.iter().zip(expected).for_each(|(found, expected)| close(found, expected));
+    } else {
+        let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
+        assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
     }
 }
 
@@ -121,7 +118,7 @@ fn an_adapter_lies_where_the_golden_values_say() {
         ("minor", initial(12, 2.0), &["soma", "balanced"]),
         ("lora", lora, &["lora"]),
     ] {
-        let path = adapter(folder, name, (&a, &b), &[], json!({"init_lora_weights": "pissa"}));
+        let path = adapter(folder, name, (&a, &b), &[], &json!({"init_lora_weights": "pissa"}));
         let row = row(&["adapter", "inspect", text(&path), "--base", text(&base)]);
         close(&row["left_centroid"], &golden[name]["left"]);
         close(&row["right_centroid"], &golden[name]["right"]);
@@ -150,7 +147,7 @@ fn updates_to_a_base_that_training_moved_are_the_true_ones() {
     let kasa = &golden["kasa_update_T"];
     let diagonal: Vec<f64> = serde_json::from_value(kasa["lora_diag"].clone()).unwrap();
     let more = [doubles("base_model.model.w.lora_diag", &[4], &diagonal)];
-    let path = adapter(folder, "kasa", (&a, &b), &more, json!({"kasa_config": {"beta": 1e-4}}));
+    let path = adapter(folder, "kasa", (&a, &b), &more, &json!({"kasa_config": {"beta": 1e-4}}));
     let alone = row(&["adapter", "inspect", text(&path)]);
     close(&alone["factors"]["singular_values"], &kasa["sigma_of_factors"]);
     close(&alone["frobenius_norm"], &kasa["fro_of_factors"]);
@@ -174,10 +171,10 @@ fn updates_to_a_base_that_training_moved_are_the_true_ones() {
         |begun: &[f64], by: &[f64]| -> Vec<f64> { begun.iter().zip(by).map(|(x, y)| x + 0.1 * y).collect() };
     let trained = (0..16).map(|signs| {
         let (down, up) = signed(signs);
-        let before = adapter(folder, &format!("before-{signs}"), (&down, &up), &[], json!({}));
+        let before = adapter(folder, &format!("before-{signs}"), (&down, &up), &[], &json!({}));
         let (down, up) = (moved(&down, &a), moved(&up, &b));
         let fields = json!({"init_lora_weights": "pissa"});
-        let after = adapter(folder, &format!("after-{signs}"), (&down, &up), &[], fields);
+        let after = adapter(folder, &format!("after-{signs}"), (&down, &up), &[], &fields);
         row(&["adapter", "inspect", text(&after), "--adapter-init", text(&before), "--base", text(&base)])
     });
     let is_golden = |row: &Json| (row["spectral_norm"].as_f64().unwrap() - first).abs() < 1e-9;
@@ -192,7 +189,7 @@ fn directions_weigh_as_the_golden_values_say() {
     let folder = tempfile::tempdir().unwrap();
     let golden = &golden()["maestro"];
     let path =
-        adapter(folder.path(), "a", (&noise(4, 16, 21), &noise(24, 4, 22)), &[], json!({"lora_alpha": 4}));
+        adapter(folder.path(), "a", (&noise(4, 16, 21), &noise(24, 4, 22)), &[], &json!({"lora_alpha": 4}));
     let row = row(&["adapter", "inspect", text(&path)]);
     close(&row["factors"]["importance"], &golden["importance"]);
     close(&row["factors"]["hierarchical_importance"], &golden["hierarchical"]);
@@ -227,8 +224,8 @@ fn a_canonical_adapter_is_the_golden_one_whatever_stands_between_its_factors() {
             inverse[i * 4 + j] = (f64::from(u8::from(i == j)) - rest) / 2.0;
         }
     }
-    let plain = adapter(folder, "plain", (&a, &b), &[], json!({"use_rslora": true}));
-    let mixed = adapter(folder, "mixed", (&product(&z, &a, 4), &product(&b, &inverse, 4)), &[], json!({}));
+    let plain = adapter(folder, "plain", (&a, &b), &[], &json!({"use_rslora": true}));
+    let mixed = adapter(folder, "mixed", (&product(&z, &a, 4), &product(&b, &inverse, 4)), &[], &json!({}));
     let out = |name: &str| folder.join(name);
     for (from, to) in [(&plain, "canon"), (&mixed, "again")] {
         let row = row(&["adapter", "canon", text(from), "--out", text(&out(to))]);
@@ -272,7 +269,7 @@ fn what_is_not_trained_or_not_an_adapter_says_so() {
     check_exit(&["adapter", "inspect", text(&base)], 2, "is a checkpoint, not an adapter");
     let mut b = noise(24, 4, 22);
     b[5] = f64::NAN;
-    let nan = adapter(folder, "nan", (&noise(4, 16, 21), &b), &[], json!({}));
+    let nan = adapter(folder, "nan", (&noise(4, 16, 21), &b), &[], &json!({}));
     let row = row(&["adapter", "inspect", text(&nan), "--base", text(&base)]);
     assert!(
         row["spectral_norm"].is_null() && row["left_centroid"].is_null() && row["nonfinite_count"] == 1,
@@ -293,7 +290,7 @@ fn what_is_not_trained_or_not_an_adapter_says_so() {
 #[test]
 fn doubles_stay_doubles() {
     let folder = tempfile::tempdir().unwrap();
-    let path = adapter(folder.path(), "a", (&noise(4, 16, 21), &noise(24, 4, 22)), &[], json!({}));
+    let path = adapter(folder.path(), "a", (&noise(4, 16, 21), &noise(24, 4, 22)), &[], &json!({}));
     let out = folder.path().join("out");
     row(&["adapter", "canon", text(&path), "--out", text(&out)]);
     let bytes = fs::read(out.join("adapter_model.safetensors")).unwrap();

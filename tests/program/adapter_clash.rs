@@ -23,10 +23,10 @@ fn the_same_its_negative_and_a_stranger_are_told_apart() {
     let (a, b) = (noise(4, 16, 21), noise(24, 4, 22));
     let negative: Vec<f64> = b.iter().map(|x| -x).collect();
     let (c, d) = (noise(2, 16, 31), noise(24, 2, 32));
-    let plain = adapter(folder, "plain", (&a, &b), &[], json!({}));
-    let same = adapter(folder, "same", (&a, &b), &[], json!({}));
-    let against = adapter(folder, "against", (&a, &negative), &[], json!({}));
-    let stranger = adapter(folder, "stranger", (&c, &d), &[], json!({}));
+    let plain = adapter(folder, "plain", (&a, &b), &[], &json!({}));
+    let same = adapter(folder, "same", (&a, &b), &[], &json!({}));
+    let against = adapter(folder, "against", (&a, &negative), &[], &json!({}));
+    let stranger = adapter(folder, "stranger", (&c, &d), &[], &json!({}));
     let all = [text(&plain), text(&same), text(&against), text(&stranger)];
     let report = json(&[&["adapter", "clash"], &all[..]].concat());
     let of = |first: &str, second: &str, key: &str| {
@@ -66,7 +66,7 @@ fn the_same_its_negative_and_a_stranger_are_told_apart() {
 #[test]
 fn adapters_of_other_modules_leave_each_other_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let one = adapter(folder.path(), "one", (&noise(4, 16, 21), &noise(24, 4, 22)), &[], json!({}));
+    let one = adapter(folder.path(), "one", (&noise(4, 16, 21), &noise(24, 4, 22)), &[], &json!({}));
     let other = folder.path().join("other");
     fs::create_dir(&other).unwrap();
     crate::harness::save(

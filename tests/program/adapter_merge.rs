@@ -110,7 +110,7 @@ fn shards_and_their_index_stay_and_biases_are_merged() {
         doubles("base_model.model.w.lora_B.bias", &[24], &noise(24, 1, 31)),
         doubles("base_model.model.norm.weight", &[16], &noise(16, 1, 32)),
     ];
-    let adapter = adapter(folder.path(), "a", (&a, &b), &more, json!({}));
+    let adapter = adapter(folder.path(), "a", (&a, &b), &more, &json!({}));
     let out = folder.path().join("out");
     let report = json(&["adapter", "merge", text(&adapter), "--base", text(&base), "--out", text(&out)]);
     assert!(
@@ -151,23 +151,23 @@ fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
         assert!(hidden.into_iter().all(|name| !name.to_string_lossy().starts_with(".svdkit")));
     };
     let (a, b) = (noise(4, 16, 21), noise(24, 4, 22));
-    let short = adapter(folder, "short", (&a, &noise(20, 4, 22)), &[], json!({}));
+    let short = adapter(folder, "short", (&a, &noise(20, 4, 22)), &[], &json!({}));
     check(&short, &base, "fit no matrix of the base");
     let strange = [
         doubles("base_model.model.u.lora_A.weight", &[2, 16], &noise(2, 16, 1)),
         doubles("base_model.model.u.lora_B.weight", &[24, 2], &noise(24, 2, 1)),
     ];
-    let missing = adapter(folder, "missing", (&a, &b), &strange, json!({}));
+    let missing = adapter(folder, "missing", (&a, &b), &strange, &json!({}));
     check(&missing, &base, "`u`");
     let mut bad = b.clone();
     bad[7] = f64::INFINITY;
-    let nan = adapter(folder, "nan", (&a, &bad), &[], json!({}));
+    let nan = adapter(folder, "nan", (&a, &bad), &[], &json!({}));
     check(&nan, &base, "nothing was written: `w` could not be merged");
     let tokens =
         [doubles("base_model.model.v.token_adapter.trainable_tokens_delta", &[2, 4], &noise(2, 4, 1))];
-    let tokens = adapter(folder, "tokens", (&a, &b), &tokens, json!({}));
+    let tokens = adapter(folder, "tokens", (&a, &b), &tokens, &json!({}));
     check(&tokens, &base, "cannot be merged");
-    let good = adapter(folder, "good", (&a, &b), &[], json!({}));
+    let good = adapter(folder, "good", (&a, &b), &[], &json!({}));
     check(&base, &base, "is a checkpoint, not an adapter");
     let whole = folder.join("folder");
     fs::create_dir(&whole).unwrap();

@@ -188,7 +188,7 @@ fn nothing_to_write_and_nowhere_to_write_is_one_line() {
     );
     let mut b = noise(24, 4, 22);
     b[0] = f64::NAN;
-    let nan = adapter(folder, "nan", (&noise(4, 16, 21), &b), &[], json!({}));
+    let nan = adapter(folder, "nan", (&noise(4, 16, 21), &b), &[], &json!({}));
     check_exit(
         &["adapter", "resize", text(&nan), "--rank", "1", "--out", text(&out)],
         2,

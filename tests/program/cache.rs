@@ -80,7 +80,6 @@ fn reports_are_the_same_with_the_cache_off_cold_warm_and_half_full() {
 fn what_is_done_to_a_cache_changes_no_number() {
     let command = ["spectrum", BASE, "--include", "*.0.self_attn.*", "--include", "*norm*"];
     let expected = report(&command, &["--no-cache"]);
-    type Attack = fn(&Path, &Path);
     let attacks: [(&str, Attack); 8] = [
         ("cut short", |file, _| {
             let bytes = fs::read(file).unwrap();
@@ -130,6 +129,9 @@ fn what_is_done_to_a_cache_changes_no_number() {
         }
     }
 }
+
+/// What is done to one entry, beside another.
+type Attack = fn(&Path, &Path);
 
 /// Writes a model of one matrix, with entries by `seed`.
 fn write(path: &Path, seed: usize) {
@@ -242,12 +244,12 @@ fn the_user_s_cache_is_used_unless_it_is_off() {
     assert!(!home.exists());
     #[cfg(target_os = "linux")]
     {
+        use std::os::unix::fs::PermissionsExt;
         run(&command, "");
         assert_eq!(entries(&cache).len(), 8);
         let told = run(&["cache"], "");
         assert!(told.contains(&cache) && told.contains("of at most 1.0 GiB"), "{told}");
         assert!(run(&["cache"], "1").contains("not used: CI is set"));
-        use std::os::unix::fs::PermissionsExt;
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&Path::new(&cache).join("spectra-1")), 0o700);
         fs::write(Path::new(&cache).join("mine"), "not a cache's").unwrap();
