@@ -33,8 +33,7 @@ pub use storage::{Encoding, Part};
 pub enum Element {
     /// A floating-point weight.
     Float(Dtype),
-    /// A weight in blocks of small integers, by its stored name and the bits of an entry, rounded up; it is decoded to
-    /// f32 when it is read.
+    /// A weight in blocks of small integers, decoded to f32: its stored name, and the bits of an entry, rounded up.
     Coded(&'static str, u32),
     /// Anything else, by its stored name in lower case.
     Other(String),

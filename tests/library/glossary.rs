@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use svdkit::analysis::columns::metrics_of;
 use svdkit::analysis::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
+use svdkit::analysis::columns::metrics_of;
 use svdkit::analysis::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use svdkit::analysis::farms::FARMS;
 use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
@@ -31,7 +31,11 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
         .chain(&COLUMNS)
         .chain([&ASSIGNED_RANK, &ASSIGNED_SPARSITY, &ASSIGNED_RATE])
         .chain(&RIGHT)
-        .chain(["inspect", "merge", "extract", "clash"].iter().flat_map(|what| metrics_of(&format!("adapter {what}"))))
+        .chain(
+            ["inspect", "merge", "extract", "clash"]
+                .iter()
+                .flat_map(|what| metrics_of(&format!("adapter {what}"))),
+        )
         .map(|column| (column.key, column))
         .collect()
 }

@@ -81,10 +81,10 @@ fn opened(store: &Arc<Still>, name: &str) -> Opened {
 }
 
 /// The report of a study, and how many reads it took.
-fn found(study: Arc<dyn Study>, store: &Still, memo: &Arc<dyn Memo>) -> (Report, usize) {
+fn found(study: &Arc<dyn Study>, store: &Still, memo: &Arc<dyn Memo>) -> (Report, usize) {
     store.reads.store(0, Ordering::Relaxed);
     let limits = Limits { threads: 2, memory: 1 << 30, granted: u64::MAX };
-    let ledger = run(&study, limits, (memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap();
+    let ledger = run(study, limits, (memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap();
     (assemble(study.manifest(), ledger.into_records()), store.reads.load(Ordering::Relaxed))
 }
 
@@ -122,19 +122,19 @@ fn a_known_checkpoint_is_not_read() {
     let (store, memo): (Arc<Still>, Arc<dyn Memo>) = (Arc::default(), Arc::new(Kept::default()));
     store.is_settled.store(true, Ordering::Relaxed);
     for name in ["charlm/base", "charlm/lora-r4", "quantized/fp8", "formats/gguf/kinds.gguf"] {
-        let (first, reads) = found(spectrum(&store, name, VALUES), &store, &memo);
+        let (first, reads) = found(&spectrum(&store, name, VALUES), &store, &memo);
         assert!(reads > 0, "{name}");
-        assert_eq!(found(spectrum(&store, name, VALUES), &store, &memo), (first, 0), "{name}");
+        assert_eq!(found(&spectrum(&store, name, VALUES), &store, &memo), (first, 0), "{name}");
         for other in [rank(&store, name), spectrum(&store, name, Measures::Bytes)] {
-            let (known, reads) = found(Arc::clone(&other), &store, &memo);
+            let (known, reads) = found(&other, &store, &memo);
             assert_eq!(reads, 0, "{name}");
             let none: Arc<dyn Memo> = Arc::new(Kept::default());
-            assert_eq!(known, found(other, &store, &none).0, "{name}");
+            assert_eq!(known, found(&other, &store, &none).0, "{name}");
         }
     }
-    let (first, reads) = found(compare(&store), &store, &memo);
+    let (first, reads) = found(&compare(&store), &store, &memo);
     assert!(reads > 0);
-    assert_eq!(found(compare(&store), &store, &memo), (first, 0));
+    assert_eq!(found(&compare(&store), &store, &memo), (first, 0));
 }
 
 /// Its times may not tell when it is written to next.
@@ -142,7 +142,7 @@ fn a_known_checkpoint_is_not_read() {
 fn a_file_that_was_written_a_moment_ago_is_read_again() {
     let (store, memo): (Arc<Still>, Arc<dyn Memo>) = (Arc::default(), Arc::new(Kept::default()));
     for _ in 0..2 {
-        assert!(found(spectrum(&store, "charlm/base", VALUES), &store, &memo).1 > 0);
-        assert!(found(compare(&store), &store, &memo).1 > 0);
+        assert!(found(&spectrum(&store, "charlm/base", VALUES), &store, &memo).1 > 0);
+        assert!(found(&compare(&store), &store, &memo).1 > 0);
     }
 }

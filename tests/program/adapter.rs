@@ -260,7 +260,7 @@ fn a_canonical_adapter_is_the_golden_one_whatever_stands_between_its_factors() {
 fn what_is_not_trained_or_not_an_adapter_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let zero = adapter(folder, "zero", (&noise(4, 16, 21), &[0.0; 96]), &[], json!({}));
+    let zero = adapter(folder, "zero", (&noise(4, 16, 21), &[0.0; 96]), &[], &json!({}));
     let report = json(&["adapter", "inspect", text(&zero)]);
     assert_eq!(codes(&list(&report, "rows")[0]), ["untrained"]);
     let names: Vec<&str> = list(&report, "findings").iter().map(|f| f["name"].as_str().unwrap()).collect();

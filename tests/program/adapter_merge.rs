@@ -187,7 +187,7 @@ fn an_update_of_zero_leaves_every_bit() {
     let mut entries = noise(24, 16, 11);
     entries[3] = -0.0;
     save(&base, &[doubles("w.weight", &[24, 16], &entries)]);
-    let zero = adapter(folder, "zero", (&noise(4, 16, 21), &[0.0; 96]), &[], json!({}));
+    let zero = adapter(folder, "zero", (&noise(4, 16, 21), &[0.0; 96]), &[], &json!({}));
     let out = folder.join("out");
     let report = json(&["adapter", "merge", text(&zero), "--base", text(&base), "--out", text(&out)]);
     assert_eq!(list(&report, "rows")[0]["changed_share"], json!(0.0));
