@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::adapter::{self, ModuleMeasured, columns::columns};
 use crate::error::Error;
@@ -39,7 +39,7 @@ impl AdapterRequest {
                 let pairs = pairs.clone();
                 Box::new(move |layer| adapter::cost(pairs.as_deref(), layer))
             },
-            writes: false,
+            copies: Copies::Spared,
             beside: Beside::Adapter,
             base: pairs.clone(),
             measure: Box::new(move |source, layer: &Layer, _| {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::adapter::{self, ModuleMeasured, canonical, columns::columns};
 use crate::checkpoint::{Catalogue, FactorNames, factor_names};
@@ -49,7 +49,7 @@ impl CanonRequest {
             settings: vec![],
             cost: Box::new(|layer| adapter::cost(None, layer)),
             base: opened.pairs.clone(),
-            writes: true,
+            copies: Copies::Done,
             beside: Beside::Adapter,
             measure: Box::new(move |source, layer: &Layer, _| {
                 let ModuleMeasured { measured, detail, .. } = adapter::measure(source, None, layer)?;

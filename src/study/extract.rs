@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::extract::{self, EXTRACTED, Extracted, Keep};
 use crate::checkpoint::{Catalogue, FactorNames, Holds, Pairs, factor_names};
@@ -67,7 +67,7 @@ impl ExtractRequest {
                 Box::new(move |layer| extract::cost(layer, keep(layer)))
             },
             base: pairs.clone(),
-            writes: true,
+            copies: Copies::Done,
             beside: Beside::Nothing,
             measure: Box::new(move |source, layer: &Layer, _| {
                 let Extracted { measured, factors } =

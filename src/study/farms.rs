@@ -1,6 +1,6 @@
 //! `farms`: the tail exponent free of aspect-ratio bias.
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::spectrum::precision_word;
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::farms::{self, Convolution, FARMS, Settings};
@@ -63,7 +63,7 @@ impl FarmsRequest {
                 Ok(FoundMatrix::new(farms::measure(source, layer, &settings)?, layer, Spectra::Dropped))
             }),
             base: None,
-            writes: false,
+            copies: Copies::Spared,
             beside: Beside::Nothing,
         };
         Matrices::new(opened, filter, method)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::intruders::{
     self, Cosines, Of, Options, PairMeasured, VectorSide, columns_of, measure, totals,
@@ -60,7 +60,7 @@ impl IntrudersRequest {
                 let pairs = Arc::clone(pairs);
                 Box::new(move |layer| intruders::cost(&pairs, layer, k))
             },
-            writes: false,
+            copies: Copies::Spared,
             beside: Beside::Intruders(options.clone()),
             base: Some(Arc::clone(pairs)),
             measure: {

@@ -38,10 +38,21 @@ pub(super) struct Method {
     pub measure: Box<Measure>,
     /// What the numbers depend on beside the matrix: the pairs that it is an update of.
     pub base: Option<Arc<Pairs>>,
-    /// Whether every matrix is written, so that those that are copies of others are done, too.
-    pub writes: bool,
+    /// What becomes of matrices that are copies of others.
+    pub copies: Copies,
     /// What else the report says.
     pub beside: Beside,
+}
+
+/// What becomes of matrices that are copies of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    /// Each is done: it is written.
+    Done,
+    /// One of them is done.
+    Spared,
+    /// The same, but what a memo knows is not looked at: to recall it twice costs less.
+    Recalled,
 }
 
 /// Whether an output needs whole spectra.
@@ -233,12 +244,20 @@ impl Study for Matrices {
         self.layers().get(task).map_or(u64::MAX, |layer| self.justified_by(layer))
     }
 
-    fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
-        let layers = self.layers();
-        if self.method.writes {
-            return vec![None; waiting.len()];
+    fn copies(&self, waiting: &[Waiting], memo: &dyn Memo) -> Vec<Option<usize>> {
+        let (source, layers) = (self.opened.source.as_ref(), self.layers());
+        let known = |layer: &Layer| solver::seen(memo, &source.place(layer)?);
+        let is_new = |layer: &Layer| match self.method.copies {
+            Copies::Done => false,
+            Copies::Spared => true,
+            Copies::Recalled => known(layer).is_none(),
+        };
+        let new: Vec<usize> = (0..layers.len()).filter(|i| is_new(&layers[*i])).collect();
+        let mut copies = vec![None; layers.len()];
+        let tied = checkpoint::tied(source, &new.iter().map(|i| Arc::clone(&layers[*i])).collect::<Vec<_>>());
+        for (i, original) in new.iter().zip(tied) {
+            copies[*i] = original.map(|original| new[original]);
         }
-        let mut copies = checkpoint::tied(self.opened.source.as_ref(), layers);
         if let Some(pairs) = &self.method.base {
             let base = |i: usize| pairs.get(&layers[i].name).ok().map(|pair| pair.base.clone());
             for i in 0..copies.len() {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::merge::{self, MERGED};
 use crate::checkpoint::{Catalogue, Pairs, VectorUpdate, vector_update};
@@ -62,7 +62,7 @@ impl MergeRequest {
             settings: vec![],
             cost: Box::new(merge::cost),
             base: Some(Arc::clone(&pairs)),
-            writes: true,
+            copies: Copies::Done,
             beside: Beside::Nothing,
             measure: {
                 let (merging, merged) = (Arc::clone(merging), pairs.merged());

@@ -77,8 +77,9 @@ pub trait Study: Send + Sync {
         u64::MAX
     }
 
-    /// For each task that waits, the position of an earlier one that will find the same; it need not be run.
-    fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>>;
+    /// For each task that waits, the position of an earlier one that will find the same; it need not be run. What `memo`
+    /// knows costs nothing to find again, and is not looked at.
+    fn copies(&self, waiting: &[Waiting], memo: &dyn Memo) -> Vec<Option<usize>>;
 
     /// Does one task, as far as `memo` does not know it; `before` is what it found when it asked to be run again.
     ///

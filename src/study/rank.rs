@@ -1,6 +1,6 @@
 //! `rank`: how many directions each matrix, or its update, uses.
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::spectrum::precision_word;
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::{rank, spectrum};
@@ -57,7 +57,7 @@ impl RankRequest {
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
-            writes: false,
+            copies: Copies::Recalled,
             beside: Beside::Nothing,
         };
         Matrices::new(opened, filter, method)

@@ -51,7 +51,7 @@ fn round(
     ledger: &mut Ledger,
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Waiting>, Error> {
-    let copies = study.copies(&waiting);
+    let copies = study.copies(&waiting, memo.as_ref());
     let mut originals: Vec<usize> = (0..waiting.len()).filter(|i| copies[*i].is_none()).collect();
     originals.retain(|i| {
         let Waiting { task, cost, before } = &waiting[*i];
@@ -142,7 +142,7 @@ mod tests {
             self.0.iter().map(|word| Job { flops: word.len() as f64, bytes: 1 }).collect()
         }
 
-        fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
+        fn copies(&self, waiting: &[Waiting], _: &dyn Memo) -> Vec<Option<usize>> {
             let second = |waiting: &Waiting| waiting.before.as_ref().map(|_| self.0[waiting.task]);
             crate::study::ties::copies(waiting.iter().map(second))
         }

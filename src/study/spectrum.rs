@@ -1,6 +1,6 @@
 //! `spectrum`: every metric of each matrix, or what its bytes say alone.
 
-use super::matrices::Method;
+use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::{hygiene, spectrum};
 use crate::error::Error;
@@ -133,7 +133,7 @@ impl SpectrumRequest {
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
-            writes: false,
+            copies: Copies::Recalled,
             beside: match measures {
                 Measures::Values(Names::Weightwatcher, _) => Beside::Labels,
                 Measures::Values(Names::Svdkit, _) | Measures::Bytes => Beside::Nothing,

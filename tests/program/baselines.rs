@@ -20,7 +20,12 @@ fn report(json: &Value) -> Value {
     });
     let verdicts = keys.get_mut("verdicts").and_then(Value::as_array_mut).into_iter().flatten();
     verdicts.for_each(|verdict| {
-        verdict.as_object_mut().unwrap().shift_remove("key");
+        let verdict = verdict.as_object_mut().unwrap();
+        verdict.shift_remove("key");
+        // Where the worst value is was not told.
+        if let Some(Value::String(worst)) = verdict.get_mut("worst") {
+            worst.truncate(worst.find(", in ").unwrap_or(worst.len()));
+        }
     });
     report
 }

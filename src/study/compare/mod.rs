@@ -352,7 +352,7 @@ impl Study for Comparison {
         self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
     }
 
-    fn copies(&self, waiting: &[Waiting]) -> Vec<Option<usize>> {
+    fn copies(&self, waiting: &[Waiting], _: &dyn Memo) -> Vec<Option<usize>> {
         let known: Vec<Option<(Row, &Found)>> = waiting
             .iter()
             .map(|waiting| Some((self.row(self.tasks.get(waiting.task)?)?, waiting.before.as_ref()?)))
