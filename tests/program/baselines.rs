@@ -23,9 +23,14 @@ fn report(json: &Value) -> Value {
         let verdict = verdict.as_object_mut().unwrap();
         verdict.shift_remove("key");
         // Where the worst value is was not told.
-        if let Some(Value::String(worst)) = verdict.get_mut("worst") {
-            worst.truncate(worst.find(", in ").unwrap_or(worst.len()));
-        }
+        let told = |of: Option<&mut Value>| {
+            if let Some(Value::String(text)) = of {
+                text.truncate(text.find(", in ").unwrap_or(text.len()));
+            }
+        };
+        told(verdict.get_mut("worst"));
+        let offenders = verdict.get_mut("offenders").and_then(Value::as_array_mut).into_iter().flatten();
+        offenders.for_each(|offender| told(offender.get_mut("what")));
     });
     report
 }
