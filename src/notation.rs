@@ -88,11 +88,12 @@ pub fn seconds(s: f64) -> String {
     }
 }
 
-/// An estimated duration, no finer than estimates are: `9 s`, `40 s`, `8 min`, `3 h`.
+/// An estimated duration, no finer than estimates are: `1.5 s`, `9 s`, `40 s`, `8 min`, `3 h`.
 pub fn estimate(s: f64) -> String {
     let whole = |x: f64| x.round().max(1.0);
     match s {
         _ if s < 1.0 => "1 s".to_owned(),
+        _ if s < 3.25 => format!("{} s", (2.0 * s).round() / 2.0),
         _ if s < 14.5 => format!("{:.0} s", whole(s)),
         _ if s < 57.5 => format!("{:.0} s", 5.0 * whole(s / 5.0)),
         _ if s < 3570.0 => format!("{:.0} min", whole(s / 60.0)),

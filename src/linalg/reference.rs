@@ -63,7 +63,7 @@ impl<'a> Reference<'a> {
     /// All `min(m, n)` triplets, from the Gram matrix that the values came from if it is the right one.
     ///
     /// # Errors
-    /// As [`factors`](super::factors).
+    /// As [`factors`](super::factors()).
     pub fn into_factors(self) -> Result<Factors, Error> {
         let Self { weight, reduced, .. } = self;
         let known = reduced.filter(|(side, _)| *side == levels::near(&weight));

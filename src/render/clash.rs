@@ -124,6 +124,9 @@ fn told<'p>(pairs: &'p Pairs<'_>) -> Vec<(&'p (usize, usize), &'p PairSums)> {
 }
 
 fn sentence((first, second): (&str, &str), sums: &PairSums) -> String {
+    if let Some((name, _)) = [first, second].iter().zip(sums.squares).find(|(_, square)| *square <= 0.0) {
+        return format!("{name} changes nothing.");
+    }
     if sums.shared == 0 {
         return format!("{first} and {second} change no matrix in common.");
     }

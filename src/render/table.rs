@@ -201,7 +201,10 @@ pub(super) fn footer(report: &Report) -> String {
     if totals.filtered > 0 {
         parts.push(format!("{} filtered out", notation::count(totals.filtered)));
     }
-    parts.push(format!("{} parameters", notation::parameters(totals.parameters)));
+    // Pairs of updates have none of their own.
+    if totals.parameters > 0 || totals.measured == 0 {
+        parts.push(format!("{} parameters", notation::parameters(totals.parameters)));
+    }
     parts.join(" · ")
 }
 

@@ -96,12 +96,12 @@ pub fn write_canonical(
     Ok(left_out)
 }
 
-/// Refuses an adapter some of whose updates are not there: they would be copied as they are.
+/// Refuses an adapter some of whose updates that `filter` keeps are not there without its base: `what` could not be.
 ///
 /// # Errors
 /// When there is one.
-pub fn check_all_there(of: &Path, source: &Catalogue) -> Result<(), Error> {
-    let skipped = source.select(&Filter::default()).skipped;
+pub fn check_all_there(of: &Path, source: &Catalogue, filter: &Filter, what: &str) -> Result<(), Error> {
+    let skipped = source.select(filter).skipped;
     let refused: Vec<String> =
         skipped.into_iter().filter(|line| line.kind == SkipKind::Refused).map(|line| line.tensor).collect();
     if refused.is_empty() {
@@ -109,7 +109,7 @@ pub fn check_all_there(of: &Path, source: &Catalogue) -> Result<(), Error> {
     }
     Err(Error::malformed(
         of,
-        format!("cannot be made canonical without its base: {}; give `--base`", quoted(&refused)),
+        format!("cannot be {what} without its base: {}; give `--base`", quoted(&refused)),
     ))
 }
 

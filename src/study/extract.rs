@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::extract::{self, EXTRACTED, Extracted, Keep};
-use crate::checkpoint::{Catalogue, FactorNames, Holds, Pairs, factor_names};
+use crate::checkpoint::{Catalogue, FactorNames, Pairs, factor_names};
 use crate::error::{Error, quoted};
 use crate::layer::{Filter, Layer, Part, Purpose, TensorInfo, purpose};
 use crate::matrix::Dtype;
 use crate::pair;
-use crate::report::{Column, Report, Value};
+use crate::report::{Column, Report, SkipKind, Skipped, Value};
 use crate::writing::{AdapterDialect, AdapterModule, ModuleKind, Spool, write_adapter};
 
 /// The options.
@@ -213,11 +213,18 @@ fn of_adapter(
     Ok(Some((module, kind)))
 }
 
-/// The vectors of the tuned side whose bytes are not the base's: no product of factors holds them.
+/// The vectors that an adapter holds beside its updates: no product of factors holds them.
+pub fn saved_vectors(adapter: &Catalogue) -> Vec<String> {
+    let skipped = adapter.select(&Filter::default()).skipped;
+    let is_vector = |line: &Skipped| line.kind == SkipKind::Plain && line.shape.len() == 1;
+    skipped.into_iter().filter(is_vector).map(|line| line.tensor).collect()
+}
+
+/// The vectors of a fine-tune whose bytes are not the base's.
+///
+/// # Errors
+/// When one cannot be read.
 pub fn changed_vectors(pairs: &Pairs) -> Result<Vec<String>, Error> {
-    if pairs.tuned().holds() == Holds::Updates {
-        return Ok(vec![]);
-    }
     let base: BTreeMap<String, &TensorInfo> =
         pairs.base().tensors().iter().map(|tensor| (pair::canonical(&tensor.name), tensor)).collect();
     let mut changed = vec![];

@@ -45,7 +45,7 @@ pub use cache::{CACHE_SIZE, Cache};
 pub use canon::{CanonRequest, check_all_there, write_canonical};
 pub use clash::{ClashRequest, Clashing};
 pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
-pub use extract::{ExtractRequest, Targets, changed_vectors};
+pub use extract::{ExtractRequest, Targets, changed_vectors, saved_vectors};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
 pub use intruders::IntrudersRequest;

@@ -90,6 +90,17 @@ pub(super) fn lies_in(place: &Path, folder: &Path) -> bool {
     there.is_some_and(|there| there.starts_with(folder))
 }
 
+/// Whether `out` lies in none of the folders that are read.
+///
+/// # Errors
+/// When it does.
+pub fn check_outside(out: &Path, inputs: &[&Path]) -> Result<(), Error> {
+    if inputs.iter().any(|input| input.is_dir() && lies_in(out, input)) {
+        return Err(Error::malformed(out, "lies in a folder that is read; name a place outside of it"));
+    }
+    Ok(())
+}
+
 /// Whether nothing is at `out` yet, or an empty folder.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod temporary;
 
 pub use adapter_folder::{AdapterDialect, AdapterModule, ModuleKind, check_adapter_folder, write_adapter};
 pub use checkpoint_copy::{CheckpointCopy, RowWriter};
+pub use files::check_outside;
 pub use shelf::{Shelf, Usage};
 pub use spectra::write_spectra;
 pub use spool::Spool;

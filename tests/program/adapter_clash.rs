@@ -106,3 +106,20 @@ fn real_adapters_of_one_model_are_compared_in_one_table_and_judged() {
         "leave no update",
     );
 }
+
+#[test]
+fn what_cannot_be_compared_passes_no_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, dora) = (fixture("charlm/lora-r4"), fixture("charlm/dora-r4"));
+    let rule = ["--fail-if", "update_cosine < -0.2"];
+    check_exit(&[&["adapter", "clash", text(&plain), text(&dora)], &rule[..]].concat(), 2, "give `--base`");
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    crate::harness::save(&empty.join("adapter_model.safetensors"), &[]);
+    fs::copy(plain.join("adapter_config.json"), empty.join("adapter_config.json")).unwrap();
+    check_exit(
+        &[&["adapter", "clash", text(&plain), text(&empty)], &rule[..]].concat(),
+        2,
+        "holds no update that could be compared",
+    );
+}

@@ -196,3 +196,31 @@ fn nothing_to_write_and_nowhere_to_write_is_one_line() {
     );
     assert!(!out.exists());
 }
+
+#[test]
+fn what_no_lora_holds_is_told_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (a, b) = (noise(4, 16, 21), noise(24, 4, 22));
+    let norm = [doubles("base_model.model.norm.weight", &[16], &noise(1, 16, 5))];
+    let with_norm = adapter(folder, "norm", (&a, &b), &norm, &json!({}));
+    let report =
+        json(&["adapter", "resize", text(&with_norm), "--rank", "2", "--out", text(&folder.join("small"))]);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("1 vectors were changed") && notes.contains("norm.weight"), "{notes}");
+    let whole = [doubles("base_model.model.v.weight", &[8, 8], &noise(8, 8, 5))];
+    let with_whole = adapter(folder, "whole", (&a, &b), &whole, &json!({}));
+    let out = folder.join("out");
+    check_exit(
+        &["adapter", "resize", text(&with_whole), "--rank", "2", "--out", text(&out)],
+        2,
+        "cannot be written again without its base: `base_model.model.v.weight`; give `--base`",
+    );
+    let inside = with_norm.join("inside");
+    check_exit(
+        &["adapter", "resize", text(&with_norm), "--rank", "2", "--out", text(&inside)],
+        2,
+        "lies in a folder that is read",
+    );
+    assert!(!out.exists() && !inside.exists());
+}

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::checkpoint::{Factors, Opening};
 use crate::error::Error;
+use crate::layer::Filter;
 use crate::study::{CanonRequest, check_all_there, write_canonical};
 use crate::writing::{CheckpointCopy, Spool};
 
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let adapter =
         pairs.as_ref().map_or_else(|| Arc::clone(&opened.source), |pairs| Arc::clone(pairs.tuned()));
     check_adapter(model, adapter.holds())?;
-    check_all_there(model, &adapter)?;
+    check_all_there(model, &adapter, &Filter::default(), "made canonical")?;
     let from = locate::locate(model)?.local()?;
     CheckpointCopy::check(&from, &adapter, &arguments.out)?;
     outputs.add_folder("--out", &arguments.out);

@@ -8,7 +8,8 @@ use clap::Args;
 
 use crate::checkpoint::Opening;
 use crate::error::Error;
-use crate::study::{ClashRequest, Clashing, Event};
+use crate::layer::Filter;
+use crate::study::{ClashRequest, Clashing, Event, check_all_there};
 
 use super::super::model::{Model, open_base};
 use super::super::options::{Common, ReadingOptions};
@@ -59,10 +60,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = arguments.reading.opening()?;
     let base = arguments.base.as_deref().map(|base| open_base(base, &opening)).transpose()?;
     let opening = Opening { base: base.as_ref().map(|base| base.source.clone()), ..opening };
-    let mut adapters = vec![];
+    let (mut adapters, filter) = (vec![], common.filter()?);
     for (name, path) in named(&arguments.adapters) {
         let Model { source, origin, .. } = Model::open(&path, &opening)?;
         check_adapter(&path, source.holds())?;
+        if base.is_none() {
+            check_all_there(&path, &source, &filter, "compared")?;
+        }
+        if source.select(&Filter::default()).layers.is_empty() {
+            return Err(Error::malformed(&path, "holds no update that could be compared"));
+        }
         adapters.push(Clashing { name, origin, updates: source });
     }
     outputs.ready(common)?;
@@ -78,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         if is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let base = base.map(|base| base.origin);
-    let report = ClashRequest.run(adapters, base, &common.filter()?, (limits, &mut watch));
+    let report = ClashRequest.run(adapters, base, &filter, (limits, &mut watch));
     progress.into_iter().for_each(Progress::finish);
     let mut report = report?;
     run::judge(&mut report, common, &gate)?;

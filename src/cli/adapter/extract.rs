@@ -14,8 +14,10 @@ use crate::layer::Filter;
 use crate::matrix::Dtype;
 use crate::metric::energy_shares;
 use crate::solver::Precision;
-use crate::study::{ExtractRequest, Opened, RankRequest, Spectra, Targets, changed_vectors};
-use crate::writing::{AdapterDialect, Spool, check_adapter_folder};
+use crate::study::{
+    ExtractRequest, Opened, RankRequest, Spectra, Targets, changed_vectors, check_all_there, saved_vectors,
+};
+use crate::writing::{AdapterDialect, Spool, check_adapter_folder, check_outside};
 
 use super::super::jobs::run_study;
 use super::super::model::{open_input, open_pair};
@@ -127,6 +129,7 @@ pub(super) fn extract(arguments: &ExtractArguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let outputs = prepared("adapter extract", &arguments.written, common)?;
     let opening = arguments.reading.opening()?;
+    check_outside(&arguments.written.out, &[&arguments.base, &arguments.tuned])?;
     let (opened, _) = open_pair(&arguments.base, &arguments.tuned, &opening)?;
     let base = arguments.base.display().to_string();
     write("adapter extract", (&arguments.tuned, opened), (&arguments.written, common), Some(&base), outputs)
@@ -136,9 +139,15 @@ pub(super) fn extract(arguments: &ExtractArguments) -> Result<Status, Error> {
 pub(super) fn resize(arguments: &ResizeArguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let outputs = prepared("adapter resize", &arguments.written, common)?;
+    let inputs: Vec<&Path> =
+        std::iter::once(arguments.input.model.as_path()).chain(arguments.input.base.as_deref()).collect();
+    check_outside(&arguments.written.out, &inputs)?;
     let opened = open_input(&arguments.input)?;
     let adapted = opened.pairs.as_ref().map_or(opened.source.as_ref(), |pairs| pairs.tuned().as_ref());
     check_adapter(&arguments.input.model, adapted.holds())?;
+    if opened.pairs.is_none() {
+        check_all_there(&arguments.input.model, adapted, &common.filter()?, "written again")?;
+    }
     let base = arguments.input.base.as_ref().map(|base| base.display().to_string());
     let of = &arguments.input.model;
     write("adapter resize", (of, opened), (&arguments.written, common), base.as_deref(), outputs)
@@ -193,12 +202,16 @@ fn write(
     let request = ExtractRequest { command, keep, ranks, asked, dtype };
     let products = Arc::new(Spool::beside(&written.out)?);
     let study = request.plan(opened, &filter, &products)?;
-    let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
+    let Some(Finished { mut report, .. }) = run::report(study, Arc::clone(&source), (common, &gate))? else {
         return Ok(Status::Fine);
     };
     match targets.write(&mut report, &written.out, &products, &dialect, (dtype, base)) {
         Ok(()) => {
-            let vectors = pairs.map_or(Ok(vec![]), |pairs| changed_vectors(&pairs))?;
+            let vectors = match &pairs {
+                None => saved_vectors(&source),
+                Some(pairs) if pairs.tuned().holds() == Holds::Updates => saved_vectors(pairs.tuned()),
+                Some(pairs) => changed_vectors(pairs)?,
+            };
             if !vectors.is_empty() {
                 let count = vectors.len();
                 report.notes.push(format!(

@@ -9,6 +9,7 @@ use crate::checkpoint::Holds;
 use crate::error::Error;
 use crate::notation;
 use crate::study::{MergeRequest, Merging};
+use crate::writing::check_outside;
 
 use super::super::model::open_pair;
 use super::super::options::{Common, ReadingOptions};
@@ -45,6 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let opening = arguments.reading.opening()?;
     let (opened, pairs) = open_pair(&arguments.base, &arguments.adapter, &opening)?;
     check_adapter(&arguments.adapter, pairs.tuned().holds())?;
+    check_outside(&arguments.out, &[&arguments.adapter])?;
     let from = locate::locate(&arguments.base)?.local()?;
     let places = (arguments.adapter.as_path(), from, arguments.out.clone());
     let filter = common.filter()?;
