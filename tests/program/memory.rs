@@ -55,6 +55,7 @@ fn a_limited_address_space_is_no_abort() {
             let line = format!("ulimit -v {space}; exec \"$0\" spectrum \"$1\" -q -j 2 {more}");
             let run = std::process::Command::new("sh")
                 .args(["-c", &line, env!("CARGO_BIN_EXE_svdkit"), text(&path)])
+                .env("CI", "true")
                 .output()
                 .unwrap();
             let (code, said) = (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned());

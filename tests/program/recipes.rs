@@ -41,7 +41,7 @@ fn bash(folder: &TempDir, script: &str, environment: &[(&str, &str)]) -> Output 
     let program = Path::new(env!("CARGO_BIN_EXE_svdkit")).parent().unwrap();
     let mut command = Command::new("bash");
     command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]);
-    command.current_dir(folder.path()).env_clear().envs(environment.iter().copied());
+    command.current_dir(folder.path()).env_clear().env("CI", "true").envs(environment.iter().copied());
     command.env("PATH", format!("{}:/usr/bin:/bin", program.display())).output().unwrap()
 }
 
