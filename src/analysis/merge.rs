@@ -44,7 +44,7 @@ const ROUNDING_LOSS: Column = Column {
 enum Added {
     Product(LowRank),
     Rows(Catalogue, Arc<Layer>),
-    /// The merged weight is no sum: it was rescaled, or saved whole.
+    /// The merged weight is not base plus update: it was rescaled, or saved whole.
     Whole,
 }
 

@@ -223,7 +223,7 @@ pub fn measure(
             }
             _ => None,
         };
-        // Vectors are no longer needed, and those of the next side come.
+        // Dropped before the vectors of the next side are found.
         found.triplets = None;
         if standing == Standing::Reshaped
             && let (Some(base), Some(tuned)) =

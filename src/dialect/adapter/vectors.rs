@@ -19,7 +19,7 @@ pub(crate) enum VectorUpdate {
     Unknown,
 }
 
-/// What the tensor called `name`, which is no matrix, does.
+/// The role of the tensor `name`, which is not a matrix.
 pub(crate) fn vector_update(name: &str) -> VectorUpdate {
     let Some(spelling) = names::parse(name) else {
         return VectorUpdate::Whole { target: pair::canonical(name) };
