@@ -8,7 +8,7 @@ use crate::error::{Error, printable};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 use crate::solver::{self, Form, Need, Precision};
-use crate::study::Estimate;
+use crate::study::{AskedColumn, Estimate, EstimatedPart};
 
 use super::stdout;
 
@@ -19,7 +19,7 @@ pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
 
 /// The lines of a plan.
 pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, String)> {
-    let Estimate { jobs, justified, largest, parameters, bytes, report, skipped } = estimate;
+    let Estimate { jobs, justified, largest, parameters, bytes, report, skipped, parts } = estimate;
     let pairs = || jobs.iter().zip(justified);
     let forbidden = pairs().filter(|(job, justified)| limits.forbids(job, **justified).is_some()).count();
     let allowed =
@@ -60,8 +60,29 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
         let reason = "far more memory than is stored of them, and than is allowed: see the largest";
         lines.push(("refused", format!("{} that take {reason}", notation::count(forbidden as u64))));
     }
+    for (i, part) in parts.iter().enumerate() {
+        lines.push((if i == 0 { "needs" } else { "" }, need(part, limits)));
+    }
     lines.push(("time", time(flops(jobs), limits)));
     lines
+}
+
+/// A part of the work: how long it takes, and what it is for, what was asked for by name first.
+fn need(EstimatedPart { what, flops, columns }: &EstimatedPart, limits: Limits) -> String {
+    const NAMED: usize = 4;
+    let (asked, own): (Vec<_>, Vec<_>) = columns.iter().partition(|column| !column.by.is_empty());
+    let all: Vec<String> = asked
+        .into_iter()
+        .map(|AskedColumn { key, by }| format!("{key} ({})", by.join(", ")))
+        .chain(own.into_iter().map(|column| column.key.to_owned()))
+        .collect();
+    let more = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let listed = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let listed = if listed.is_empty() { String::new() } else { format!(": {listed}{more}") };
+    format!("{what}, {}{listed}", time(*flops, limits))
 }
 
 /// How long so much work takes here and now.

@@ -15,8 +15,8 @@ use svdkit::report::{Report, Source};
 use svdkit::solver::{Memo, Precision};
 use svdkit::store::{Disk, Entry, Listed, Location, ReadAt, Stamp, Store, Version};
 use svdkit::study::{
-    CompareRequest, ComparedSide, Depth, Measures, Names, Opened, Pictures, RankRequest, Sides, Spectra,
-    SpectrumRequest, Study, assemble, run,
+    Asked, CompareRequest, ComparedSide, Depth, Measures, Names, Opened, Pictures, RankRequest, Sides,
+    Spectra, SpectrumRequest, Study, assemble, run,
 };
 
 /// The disk, where nothing is ever written: how often files were opened again, which every read of weights takes.
@@ -89,7 +89,7 @@ fn found(study: &Arc<dyn Study>, store: &Still, memo: &Arc<dyn Memo>) -> (Report
 }
 
 fn spectrum(store: &Arc<Still>, name: &str, measures: Measures) -> Arc<dyn Study> {
-    let request = SpectrumRequest { measures, spectra: Spectra::Dropped };
+    let request = SpectrumRequest { measures, asked: Asked::own(), spectra: Spectra::Dropped };
     Arc::new(request.plan(opened(store, name), &Filter::default()).unwrap())
 }
 
@@ -112,7 +112,7 @@ fn compare(store: &Arc<Still>) -> Arc<dyn Study> {
         preserve: Preserve::Energy(0.9),
         top: 10,
     };
-    Arc::new(request.over(sides).unwrap().plan(Filter::default()).unwrap())
+    Arc::new(request.over(sides).unwrap().asked(Asked::own()).plan(Filter::default()).unwrap())
 }
 
 const VALUES: Measures = Measures::Values(Names::Svdkit, Precision::Fast);
