@@ -60,29 +60,35 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
         let reason = "far more memory than is stored of them, and than is allowed: see the largest";
         lines.push(("refused", format!("{} that take {reason}", notation::count(forbidden as u64))));
     }
-    for (i, part) in parts.iter().enumerate() {
-        lines.push((if i == 0 { "needs" } else { "" }, need(part, limits)));
+    for (i, line) in needs(parts, limits).into_iter().enumerate() {
+        lines.push((if i == 0 { "needs" } else { "" }, line));
     }
     lines.push(("time", time(flops(jobs), limits)));
     lines
 }
 
-/// A part of the work: how long it takes, and what it is for, what was asked for by name first.
-fn need(EstimatedPart { what, flops, columns }: &EstimatedPart, limits: Limits) -> String {
-    const NAMED: usize = 4;
-    let (asked, own): (Vec<_>, Vec<_>) = columns.iter().partition(|column| !column.by.is_empty());
-    let all: Vec<String> = asked
-        .into_iter()
-        .map(|AskedColumn { key, by }| format!("{key} ({})", by.join(", ")))
-        .chain(own.into_iter().map(|column| column.key.to_owned()))
-        .collect();
-    let more = match all.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
+/// The parts of the work, a line each: how long one takes, and what it is for, what was asked for by name first.
+fn needs(parts: &[EstimatedPart], limits: Limits) -> Vec<String> {
+    const NAMED: usize = 3;
+    let width = |text: fn(&EstimatedPart, Limits) -> String| {
+        parts.iter().map(|part| text(part, limits).chars().count()).max().unwrap_or(0)
     };
-    let listed = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let listed = if listed.is_empty() { String::new() } else { format!(": {listed}{more}") };
-    format!("{what}, {}{listed}", time(*flops, limits))
+    let (what, how_long) = (
+        |part: &EstimatedPart, _| part.what.clone(),
+        |part: &EstimatedPart, limits| time(part.flops, limits),
+    );
+    let (wide, long) = (width(what), width(how_long));
+    let line = |part: &EstimatedPart| {
+        let (asked, own): (Vec<_>, Vec<_>) = part.columns.iter().partition(|column| !column.by.is_empty());
+        let asked = asked.into_iter().map(|AskedColumn { key, by }| format!("{key} ({})", by.join(", ")));
+        let all: Vec<String> = asked.chain(own.into_iter().map(|column| column.key.to_owned())).collect();
+        let more = all.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let listed = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let (what, time) = (what(part, limits), how_long(part, limits));
+        format!("{what:wide$}  {time:long$}  {listed}{more}").trim_end().to_owned()
+    };
+    parts.iter().map(line).collect()
 }
 
 /// How long so much work takes here and now.

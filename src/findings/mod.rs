@@ -204,8 +204,10 @@ impl Definition {
             [] => allows(self.name, None),
             names => names.iter().all(|name| allows(self.name, Some(name))),
         };
-        let lacks = self.evidence.iter().find(|key| self.of != Of::Anything && !side.has_column(key));
-        if let Some(key) = lacks {
+        // What is looked for in each matrix is told from the first.
+        let needed = if matches!(self.search, Search::Each { .. }) { 1 } else { self.evidence.len() };
+        let lacks = |key: &&&str| self.of != Of::Anything && !side.has_column(key);
+        if let Some(key) = self.evidence.iter().take(needed).find(lacks) {
             return Searched { line: None, unknown: Some(format!("`{key}` was not measured")) };
         }
         match &self.search {

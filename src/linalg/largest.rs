@@ -95,7 +95,8 @@ impl<'a> Sum<'a> {
     }
 
     fn largest(&self, (rows, cols): (usize, usize)) -> Option<Largest> {
-        let rounding = rows.max(cols) as f64 * f64::EPSILON;
+        // A root, a length and a quotient round, too, however small the matrix is.
+        let rounding = rows.max(cols).max(LANES) as f64 * f64::EPSILON;
         let mut basis: Vec<Vec<f64>> = vec![start(cols, 1).column(0).to_vec()];
         let (mut diagonal, mut beside) = (vec![], vec![]);
         let mut look_at = FIRST_LOOK;
@@ -243,7 +244,7 @@ mod tests {
         let whole = super::super::singular_values(matrix, Route::Direct).expect("converges").largest();
         let Largest { value, error } = largest(&Operator::from(matrix)).expect("converges");
         assert!(error <= 2e-7 * whole, "{name}: {error:e} of {whole}");
-        let rounding = matrix.rows().max(matrix.cols()) as f64 * f64::EPSILON * whole;
+        let rounding = matrix.rows().max(matrix.cols()).max(LANES) as f64 * f64::EPSILON * whole;
         let within = value - rounding <= whole && whole <= value + error;
         assert!(within, "{name}: {value:e} is not {whole:e}, to {error:e}");
     }
