@@ -148,7 +148,7 @@ impl Layer {
     /// Bytes as stored.
     pub fn bytes(&self) -> u64 {
         let bits = self.encoding.as_ref().map_or(self.dtype.size() as u64 * 8, |code| u64::from(code.bits));
-        self.parameters() as u64 * bits / 8
+        (self.parameters() as u64).saturating_mul(bits) / 8
     }
 
     /// Name of the type that is stored.

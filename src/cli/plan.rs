@@ -67,28 +67,35 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
     lines
 }
 
-/// The parts of the work, a line each: how long one takes, and what it is for, what was asked for by name first.
+/// The parts of the work, a line each: how long one takes, and what it is for.
 fn needs(parts: &[EstimatedPart], limits: Limits) -> Vec<String> {
+    let cells = |part: &EstimatedPart| [part.what.clone(), time(part.flops, limits), asked(&part.columns)];
+    let rows: Vec<[String; 3]> = parts.iter().map(cells).collect();
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let (wide, long) = (width(0), width(1));
+    let line = |[what, time, columns]: &[String; 3]| format!("{what:wide$}  {time:long$}  {columns}");
+    rows.iter().map(|row| line(row).trim_end().to_owned()).collect()
+}
+
+/// Columns, those together that are asked for by the same.
+fn asked(columns: &[AskedColumn]) -> String {
     const NAMED: usize = 3;
-    let width = |text: fn(&EstimatedPart, Limits) -> String| {
-        parts.iter().map(|part| text(part, limits).chars().count()).max().unwrap_or(0)
-    };
-    let (what, how_long) = (
-        |part: &EstimatedPart, _| part.what.clone(),
-        |part: &EstimatedPart, limits| time(part.flops, limits),
-    );
-    let (wide, long) = (width(what), width(how_long));
-    let line = |part: &EstimatedPart| {
-        let (asked, own): (Vec<_>, Vec<_>) = part.columns.iter().partition(|column| !column.by.is_empty());
-        let asked = asked.into_iter().map(|AskedColumn { key, by }| format!("{key} ({})", by.join(", ")));
-        let all: Vec<String> = asked.chain(own.into_iter().map(|column| column.key.to_owned())).collect();
-        let more = all.len().saturating_sub(NAMED);
+    let mut groups: Vec<(&[String], Vec<&str>)> = vec![];
+    for AskedColumn { key, by } in columns {
+        match groups.iter_mut().find(|(known, _)| known == by) {
+            Some((_, keys)) => keys.push(key),
+            None => groups.push((by, vec![key])),
+        }
+    }
+    // What was asked for by name before the command's own.
+    groups.sort_by_key(|(by, _)| by.is_empty());
+    let told = groups.into_iter().map(|(by, keys)| {
+        let more = keys.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let listed = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let (what, time) = (what(part, limits), how_long(part, limits));
-        format!("{what:wide$}  {time:long$}  {listed}{more}").trim_end().to_owned()
-    };
-    parts.iter().map(line).collect()
+        let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
+        format!("{}{more}{by}", keys[..keys.len().min(NAMED)].join(", "))
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// How long so much work takes here and now.

@@ -84,7 +84,7 @@ impl<'a> Sum<'a> {
             let entries = row * cols..(row + 1) * cols;
             if i == 0 {
                 matrix.widen(entries, line);
-                if *factor != 1.0 {
+                if factor.total_cmp(&1.0).is_ne() {
                     line.iter_mut().for_each(|x| *x *= factor);
                 }
             } else {
@@ -263,7 +263,8 @@ mod tests {
         check("decaying columns", &f32_matrix(280, 300, decaying));
         check("ones", &f32_matrix(300, 260, std::iter::repeat(1.0)));
         check("zeros", &f32_matrix(300, 260, std::iter::repeat(0.0)));
-        let diagonal = |of: fn(usize) -> f64| move |i: usize| if i % 301 == 0 { of(i / 301) } else { 0.0 };
+        let diagonal =
+            |of: fn(usize) -> f64| move |i: usize| if i.is_multiple_of(301) { of(i / 301) } else { 0.0 };
         check("all alike", &f32_matrix(300, 300, (0..).map(diagonal(|_| 3.0))));
         check("even steps", &f32_matrix(300, 300, (0..).map(diagonal(|i| 1.0 + i as f64 / 300.0))));
     }

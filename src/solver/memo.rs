@@ -60,6 +60,10 @@ pub(super) struct ContentKey {
     pub route: Route,
 }
 
+/// A largest value that was sought by itself; none where that did not converge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Alone(pub(super) Option<Largest>);
+
 impl ContentKey {
     fn digest(&self, of: &str) -> Hash {
         let Self { identity, rows, cols, read_as, route } = self;
@@ -67,9 +71,8 @@ impl ContentKey {
         blake3::hash(what.as_bytes())
     }
 
-    /// The kept largest value of this content, if it can be that of a matrix with these `entries`; within, none where it is
-    /// not found by itself.
-    pub(super) fn recall_largest(&self, memo: &dyn Memo, entries: &Entries) -> Option<Option<Largest>> {
+    /// The kept largest value of this content, if it can be that of a matrix with these `entries`.
+    pub(super) fn recall_largest(&self, memo: &dyn Memo, entries: &Entries) -> Option<Alone> {
         let energy = entries.lines()?.energy;
         let fits = |(value, error): &(f64, f64)| {
             let (square, short) = (value.powi(2), self.rows.min(self.cols) as f64);
@@ -78,11 +81,11 @@ impl ContentKey {
             *value >= 0.0 && *error >= 0.0 && error.is_finite() && agrees
         };
         let kept: Option<(f64, f64)> = recall(memo, &self.digest("largest"))?;
-        kept.as_ref().is_none_or(fits).then(|| kept.map(|(value, error)| Largest { value, error }))
+        kept.as_ref().is_none_or(fits).then(|| Alone(kept.map(|(value, error)| Largest { value, error })))
     }
 
-    /// Keeps the largest value of this content, or that it is not found by itself.
-    pub(super) fn keep_largest(&self, memo: &dyn Memo, found: Option<Largest>) {
+    /// Keeps the largest value of this content.
+    pub(super) fn keep_largest(&self, memo: &dyn Memo, Alone(found): Alone) {
         let what = found.map(|Largest { value, error }| (value, error));
         keep(memo, &self.digest("largest"), &what);
     }

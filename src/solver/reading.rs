@@ -4,7 +4,7 @@ use super::choice::{BLOCK_BYTES, Form, Need, Needs, Precision, Procedure, proced
 use super::entries::Entries;
 use super::held::Held;
 use super::kronecker::Pair;
-use super::memo::{ContentKey, Memo, note, seen};
+use super::memo::{Alone, ContentKey, Memo, note, seen};
 use super::memory::singular_values;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -63,7 +63,7 @@ fn known(place: &Place, form: &Form, needs: Needs, memo: &dyn Memo) -> Option<Re
     }
     let content = content(&identity, form);
     if is_alone(form, needs) {
-        reading.largest = content.recall_largest(memo, &reading.entries)?;
+        Alone(reading.largest) = content.recall_largest(memo, &reading.entries)?;
     }
     if reading.largest.is_none() {
         reading.spectrum = Some(content.recall(memo, &reading.entries)?);
@@ -94,8 +94,8 @@ fn read_now(
     let mut reading = Reading::new(held.entries(), held.identity());
     if alone && finite(&reading.entries) {
         let content = content(&reading.identity, form);
-        reading.largest = content.recall_largest(memo, &reading.entries).unwrap_or_else(|| {
-            let found = linalg::largest(&Operator::from(&held));
+        Alone(reading.largest) = content.recall_largest(memo, &reading.entries).unwrap_or_else(|| {
+            let found = Alone(linalg::largest(&Operator::from(&held)));
             content.keep_largest(memo, found);
             found
         });

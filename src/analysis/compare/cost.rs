@@ -81,8 +81,8 @@ fn update_costs(
             Needs::Largest => solver::cost(&form, Need::Largest),
             // Both weights are held.
             Needs::Entries => Cost {
-                flops: 4.0 * (form.rows * form.cols) as f64,
-                bytes: 2 * (form.rows * form.cols * form.read_as.size()) as u64,
+                flops: 4.0 * form.rows as f64 * form.cols as f64,
+                bytes: (2 * form.read_as.size() as u64).saturating_mul(form.rows as u64 * form.cols as u64),
             },
         })
     })

@@ -140,7 +140,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let hides = !gate.clauses.is_empty() && manifest.report.totals.filtered > 0;
     let left_out = hides.then(|| study.left_out()).map(|(matrices, others)| (matrices.to_vec(), others));
-    let kept = study.question().columns().to_vec();
+    let kept = study.question().shown().to_vec();
     let names: Vec<String> = study.question().names().into_iter().map(str::to_owned).collect();
     let skipped: Vec<Skipped> =
         if common.strict { sides.skipped(&filter).cloned().collect() } else { vec![] };

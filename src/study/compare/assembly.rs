@@ -195,7 +195,9 @@ fn total(report: &mut Report, others: &[Row], reused: bool) {
     totals.measured = [Standing::Measured, Standing::Added, Standing::Reshaped].map(count).iter().sum();
     totals.tied = rows.iter().filter(|row| row.tied_to.is_some()).count() as u64;
     totals.failed = both(Standing::Failed);
-    totals.parameters = entries.map(|row| row.shape[0] * row.shape[1]).sum();
+    // A damaged report may tell of more than there can be.
+    let entries = entries.map(|row| row.shape[0].saturating_mul(row.shape[1]));
+    totals.parameters = entries.fold(0, u64::saturating_add);
     totals.compared = Some(Compared {
         unchanged: count(Standing::Unchanged),
         reused: if reused { count(Standing::Unchanged) } else { 0 },

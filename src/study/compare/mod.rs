@@ -132,7 +132,7 @@ impl CompareRequest {
 
 impl Question {
     /// Every column that the report has in the end, in report order.
-    pub fn columns(&self) -> &[&'static Column] {
+    pub fn shown(&self) -> &[&'static Column] {
         &self.shown
     }
 
