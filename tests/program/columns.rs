@@ -103,6 +103,29 @@ fn the_largest_value_is_that_of_all_values_within_its_bound() {
 }
 
 #[test]
+fn where_it_does_not_converge_all_values_are_found_and_the_row_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    // So many values so close to each other that no iteration tells the first from the second.
+    let side = 1200;
+    let entry = |i: usize| if i % (side + 1) == 0 { 1.0 + (i / side) as f32 / side as f32 } else { 0.0 };
+    let entries = (0..side * side).flat_map(|i| entry(i).to_le_bytes()).collect();
+    save(&path, &[stored("even.weight", "F32", &[side, side], entries)]);
+    let path = path.to_str().unwrap();
+    let cache = folder.path().join("cache");
+    let alone = ["spectrum", path, "--columns", THREE, "--cache", cache.to_str().unwrap()];
+    let report = json(&alone);
+    let row = &report["rows"][0];
+    assert_eq!(row["flags"][0]["code"], "largest_by_values", "{row}");
+    let all = &json(&["spectrum", path])["rows"][0];
+    for key in THREE.split(',') {
+        assert_eq!(row[key], all[key], "{key}");
+    }
+    assert_eq!(row["resolution"], all["resolution"]);
+    assert_eq!(json(&alone), report, "kept, too");
+}
+
+#[test]
 fn no_digit_depends_on_what_else_is_computed_or_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
