@@ -82,9 +82,9 @@ fn asked(columns: &[AskedColumn]) -> String {
     const NAMED: usize = 3;
     let mut groups: Vec<(&[String], Vec<&str>)> = vec![];
     for AskedColumn { key, by } in columns {
-        match groups.iter_mut().find(|(known, _)| known == by) {
-            Some((_, keys)) => keys.push(key),
-            None => groups.push((by, vec![key])),
+        match groups.iter_mut().find(|(known, _)| *known == by.as_slice()) {
+            Some((_, keys)) => keys.push(*key),
+            None => groups.push((by.as_slice(), vec![*key])),
         }
     }
     // What was asked for by name before the command's own.

@@ -108,7 +108,8 @@ fn where_it_does_not_converge_all_values_are_found_and_the_row_says_so() {
     let path = folder.path().join("model.safetensors");
     // So many values so close to each other that no iteration tells the first from the second.
     let side = 1200;
-    let entry = |i: usize| if i % (side + 1) == 0 { 1.0 + (i / side) as f32 / side as f32 } else { 0.0 };
+    let entry =
+        |i: usize| if i.is_multiple_of(side + 1) { 1.0 + (i / side) as f32 / side as f32 } else { 0.0 };
     let entries = (0..side * side).flat_map(|i| entry(i).to_le_bytes()).collect();
     save(&path, &[stored("even.weight", "F32", &[side, side], entries)]);
     let path = path.to_str().unwrap();
