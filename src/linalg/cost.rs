@@ -1,6 +1,6 @@
 //! What decompositions are expected to take, from shapes alone.
 
-use super::band;
+use super::{band, compress};
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
 
@@ -54,6 +54,19 @@ pub(super) fn eigenvalue_cost(side: usize) -> Cost {
     let small = 16.0 * padded * padded * wide + 130.0 * padded * padded;
     let bytes = 8.0 * padded * (padded + 6.0 * wide + 512.0);
     Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
+}
+
+/// The cost of the values and leading triplets of a weight after an update of this rank, from the weight's reduction, and
+/// the memory beside that; none where the update is too thick for this machine.
+pub fn update_cost(rows: usize, cols: usize, rank: usize) -> Option<Cost> {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    let width = compress::affordable(rows.min(cols), rank)?;
+    let thin = rank as f64;
+    // Products with narrow blocks, then reflections of a few rows, at a fraction of the speed of others.
+    let flops = 40.0 * short * long * thin + short * short * (60.0 * thin + 16.0 * width as f64 + 130.0);
+    // All reflections of both stages.
+    let kept = 8.0 * short * short * (0.5 + 8.0 / 14.0);
+    Some(Cost { flops: flops + 50.0 * short * long, bytes: kept as u64 })
 }
 
 /// The cost of a few dozen products with blocks of vectors, to find `k` leading triplets or to hold `k` vectors against

@@ -205,6 +205,14 @@ pub fn cost(form: &Form, need: Need<'_>) -> Cost {
     }
 }
 
+/// The cost of the values and leading triplets of a weight after an update of this rank, read for these alone, where they
+/// follow from those of the weight before.
+pub fn update_cost(form: &Form, rank: usize) -> Option<Cost> {
+    let squared = procedure(form, Need::Values).route() == Route::Gram;
+    let Cost { flops, bytes } = linalg::update_cost(form.rows, form.cols, rank).filter(|_| squared)?;
+    Some(Cost { flops, bytes: bytes + BLOCK_BYTES as u64 })
+}
+
 /// The work of the `k` leading triplets beside that of the values: most come from the reduction that these are found by.
 pub fn leading_flops(form: &Form, k: usize) -> f64 {
     // As measured, of what finding them anew takes.

@@ -56,16 +56,8 @@ impl ContentKey {
 
     /// The kept values of this content, if they can be those of a matrix with these `entries`.
     pub(super) fn recall(&self, memo: &dyn Memo, entries: &Entries) -> Option<Spectrum> {
-        /// Far above rounding, far below what a changed value makes.
-        const AGREES: f64 = 1e-9;
         let fits = |spectrum: &Spectrum| {
-            let squares = spectrum.norm().powi(2);
-            let agrees = entries.lines().is_none_or(|lines| {
-                // Squares of very small or large numbers tell nothing.
-                let told = lines.energy.is_normal() && squares.is_normal() && spectrum.fits();
-                !told || (lines.energy - squares).abs() <= AGREES * squares
-            });
-            (spectrum.rows(), spectrum.cols()) == (self.rows, self.cols) && agrees
+            (spectrum.rows(), spectrum.cols()) == (self.rows, self.cols) && agrees(entries, spectrum)
         };
         recall(memo, &self.digest()).filter(fits)
     }
@@ -74,6 +66,18 @@ impl ContentKey {
     pub(super) fn keep(&self, memo: &dyn Memo, values: &Spectrum) {
         keep(memo, &self.digest(), values);
     }
+}
+
+/// Whether values can be those of a matrix with these entries, by its Frobenius norm.
+pub(super) fn agrees(entries: &Entries, spectrum: &Spectrum) -> bool {
+    /// Far above rounding, far below what a changed value makes.
+    const AGREES: f64 = 1e-9;
+    let squares = spectrum.norm().powi(2);
+    entries.lines().is_none_or(|lines| {
+        // Squares of very small or large numbers tell nothing.
+        let told = lines.energy.is_normal() && squares.is_normal() && spectrum.fits();
+        !told || (lines.energy - squares).abs() <= AGREES * squares
+    })
 }
 
 /// What was seen when what lies at `place` was read.

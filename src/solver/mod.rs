@@ -21,7 +21,7 @@ pub use kronecker::Pair;
 pub use memo::{Memo, NoMemo, note, seen};
 pub use memory::{all_vectors, reference, singular_values};
 pub use moments::{Oddities, Texture};
-pub use reading::{Reading, Sought, Triplets, read, read_triplets};
+pub use reading::{Reading, Sought, Stored, Triplets, read, read_triplets, read_with_updates};
 
 pub use crate::linalg::{
     Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Vectors, WindowGrid, Windows,

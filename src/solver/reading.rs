@@ -4,12 +4,16 @@ use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
 use super::entries::Entries;
 use super::held::Held;
 use super::kronecker::Pair;
-use super::memo::{ContentKey, Memo, note, seen};
+use super::memo::{ContentKey, Memo, agrees, note, seen};
 use super::memory::singular_values;
 use crate::error::Error;
+use std::sync::Arc;
+
 use crate::layer::Layer;
 use crate::linalg::{Factors, Reference, Stream, Vectors};
-use crate::spectrum::Spectrum;
+use crate::low_rank::LowRank;
+use crate::matrix::Matrix;
+use crate::spectrum::{Route, Spectrum};
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// The result of reading a matrix.
@@ -73,18 +77,8 @@ fn read_now(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
 
 /// The same in blocks of rows: the matrix is never in memory whole.
 fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
-    let (mut entries, mut fingerprint) =
-        (Entries::of_shape((layer.rows, layer.cols)), Fingerprint::default());
     let mut stream = Stream::new(layer.rows, layer.cols);
-    for rows in layer.blocks(BLOCK_BYTES) {
-        let rows = source.read(layer, rows)?;
-        entries.push(&rows);
-        fingerprint.push(&rows);
-        if finite(&entries) {
-            stream.push(&rows);
-        }
-    }
-    let identity = fingerprint.finish();
+    let (entries, identity) = scanned(source, layer, |rows| stream.push(rows))?;
     let find = || match stream.finish() {
         Ok(found) if found.largest() > 0.0 || entries.max_abs() == 0.0 => Ok(found),
         // Squares of doubles left their range: the exact route scales first, and takes the weight whole.
@@ -95,6 +89,25 @@ fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
     };
     let spectrum = finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
     Ok(Reading { entries, identity, spectrum })
+}
+
+/// What the entries of a matrix say, read in blocks of rows; `each` takes the blocks up to the first that is not finite.
+fn scanned(
+    source: &Catalogue,
+    layer: &Layer,
+    mut each: impl FnMut(&Matrix),
+) -> Result<(Entries, ContentId), Error> {
+    let (mut entries, mut fingerprint) =
+        (Entries::of_shape((layer.rows, layer.cols)), Fingerprint::default());
+    for rows in layer.blocks(BLOCK_BYTES) {
+        let rows = source.read(layer, rows)?;
+        entries.push(&rows);
+        fingerprint.push(&rows);
+        if finite(&entries) {
+            each(&rows);
+        }
+    }
+    Ok((entries, fingerprint.finish()))
 }
 
 /// The triplets that are sought beside the values.
@@ -139,15 +152,88 @@ pub fn read_triplets(
             let route = procedure(&form, Need::Values).route();
             let reference = Reference::new(matrix, Vectors::Right, route)?;
             let spectrum = reference.spectrum().clone();
-            let triplets = match triplets(reference, sought) {
-                // Values may fit units that vectors were not sought in.
-                Err(Error::Overflow(_)) => None,
-                found => Some(found?),
-            };
-            (Some(spectrum), triplets)
+            (Some(spectrum), triplets_where_they_fit(reference, sought)?)
         }
     };
     Ok((Reading { entries, identity, spectrum }, triplets))
+}
+
+/// A matrix of a checkpoint.
+pub type Stored<'a> = (&'a Catalogue, &'a Layer);
+
+/// Reads a base, the same as [`read_triplets`], and each of `tuned` that is the base and a thin update of it: its values
+/// and leading triplets follow from the base's reduction. None for the others, and for updates that are too thick for
+/// that.
+///
+/// # Errors
+/// As [`read_triplets`].
+pub fn read_with_updates(
+    (source, layer): Stored<'_>,
+    tuned: &[Option<Stored<'_>>],
+    precision: Precision,
+    sought: Sought,
+) -> Result<((Reading, Option<Triplets>), Vec<Option<(Reading, Option<Triplets>)>>), Error> {
+    let updates: Vec<_> =
+        tuned.iter().map(|tuned| tuned.and_then(|of| update((source, layer), of, precision))).collect();
+    let reads_alone = sought.all || updates.iter().all(Option::is_none);
+    let held = if reads_alone { None } else { Some(Held::read(source, layer)?) };
+    let Some(Held::Dense(matrix)) = &held else {
+        return Ok((read_triplets(source, layer, precision, sought)?, vec![]));
+    };
+    let (entries, identity) = (Entries::of(matrix), ContentId::of_matrix(matrix));
+    if !finite(&entries) {
+        return Ok(((Reading { entries, identity, spectrum: None }, None), vec![]));
+    }
+    let route = procedure(&Form::of(layer, precision), Need::Values).route();
+    let reference = Reference::new(matrix, Vectors::Right, route)?;
+    let of_updates = tuned.iter().zip(updates).map(|(tuned, update)| {
+        let (Some(tuned), Some((source, layer))) = (tuned, update) else { return Ok(None) };
+        match Held::read(&source, &layer)? {
+            Held::Thin(update) => updated(*tuned, &reference, &update, sought),
+            Held::Dense(_) => Ok(None),
+        }
+    });
+    let of_updates = of_updates.collect::<Result<Vec<_>, Error>>()?;
+    let spectrum = Some(reference.spectrum().clone());
+    let found = triplets_where_they_fit(reference, sought)?;
+    Ok(((Reading { entries, identity, spectrum }, found), of_updates))
+}
+
+/// The update that makes `tuned` of `base`, where its values may come from the base's: by the same route as its own.
+fn update(
+    base: Stored<'_>,
+    (source, layer): Stored<'_>,
+    precision: Precision,
+) -> Option<(Catalogue, Arc<Layer>)> {
+    let squared = |layer| procedure(&Form::of(layer, precision), Need::Values).route() == Route::Gram;
+    let found = source.added(layer, base).filter(|_| squared(base.1) && squared(layer))?;
+    found.1.rank.filter(|rank| *rank > 0)?;
+    Some(found)
+}
+
+fn updated(
+    (source, layer): Stored<'_>,
+    reference: &Reference<'_>,
+    update: &LowRank,
+    sought: Sought,
+) -> Result<Option<(Reading, Option<Triplets>)>, Error> {
+    let Some(updated) = reference.updated(update) else { return Ok(None) };
+    let (entries, identity) = scanned(source, layer, |_| {})?;
+    // What the update made of each entry is a second opinion on its spectrum.
+    if !finite(&entries) || !agrees(&entries, updated.spectrum()) {
+        return Ok(None);
+    }
+    let leading = updated.leading_to(sought.k, sought.tolerance)?;
+    let spectrum = Some(updated.spectrum().clone());
+    Ok(Some((Reading { entries, identity, spectrum }, Some(Triplets { leading, all: None }))))
+}
+
+fn triplets_where_they_fit(reference: Reference<'_>, sought: Sought) -> Result<Option<Triplets>, Error> {
+    match triplets(reference, sought) {
+        // Values may fit units that vectors were not sought in.
+        Err(Error::Overflow(_)) => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 fn triplets(reference: Reference<'_>, sought: Sought) -> Result<Triplets, Error> {
@@ -183,13 +269,12 @@ fn content(identity: &ContentId, form: &Form) -> ContentKey {
 mod tests {
     use std::collections::BTreeMap;
     use std::ops::Range;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::super::NoMemo;
     use super::*;
     use crate::linalg;
-    use crate::matrix::{Dtype, Matrix};
-    use crate::spectrum::Route;
+    use crate::matrix::Dtype;
     use crate::weight::{Given, Holds, Rows};
 
     /// A matrix of ones beside a diagonal, and how many rows each read asked for.
