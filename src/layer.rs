@@ -119,9 +119,9 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Number of entries.
+    /// Number of entries; a damaged report may tell of more than there can be.
     pub fn len(&self) -> usize {
-        self.rows * self.cols
+        self.rows.saturating_mul(self.cols)
     }
 
     /// Whether there is no entry at all.

@@ -25,6 +25,8 @@ mod verdict;
 mod version1;
 mod word;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use adapter::{FactorDetail, Origin};
@@ -290,6 +292,19 @@ pub struct Hidden {
 }
 
 impl Report {
+    /// Leaves out all columns but these.
+    pub fn keep(&mut self, columns: &[&'static Column]) {
+        if self.columns.as_slice() == columns {
+            return;
+        }
+        let shared: Arc<[_]> = columns.into();
+        for row in self.rows.iter_mut().filter(|row| !row.values.is_empty()) {
+            let numbers = columns.iter().map(|column| row.values.get(column.key));
+            row.values = RowValues::new(&shared, numbers.collect());
+        }
+        self.columns = columns.to_vec();
+    }
+
     /// Matrices that could not be read or decomposed, by name, with the reason.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         let rows = self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.failed.as_deref()?)));

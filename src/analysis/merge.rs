@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Places, Quantity, Value};
+use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Quantity, Value};
 use crate::solver::Cost;
 use crate::weight::{Catalogue, Fingerprint};
 
@@ -92,13 +92,7 @@ pub fn merge(
         write(&rounded)?;
     }
     let values = MERGED.iter().zip(sums.values(layer.len())).collect();
-    Ok(Measured {
-        values: Measurements(values),
-        places: Places::default(),
-        flags: vec![],
-        identity: content.finish(),
-        spectrum: None,
-    })
+    Ok(Measured { values: Measurements(values), ..Measured::nothing(content.finish()) })
 }
 
 /// `before` + the rows of `product` from `first` on. What nothing is added to keeps its bits, the sign of a zero, too.

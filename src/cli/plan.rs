@@ -8,7 +8,7 @@ use crate::error::{Error, printable};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 use crate::solver::{self, Form, Need, Precision};
-use crate::study::Estimate;
+use crate::study::{AskedColumn, Estimate, EstimatedPart};
 
 use super::stdout;
 
@@ -19,7 +19,7 @@ pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
 
 /// The lines of a plan.
 pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, String)> {
-    let Estimate { jobs, justified, largest, parameters, bytes, report, skipped } = estimate;
+    let Estimate { jobs, justified, largest, parameters, bytes, report, skipped, parts } = estimate;
     let pairs = || jobs.iter().zip(justified);
     let forbidden = pairs().filter(|(job, justified)| limits.forbids(job, **justified).is_some()).count();
     let allowed =
@@ -60,8 +60,35 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
         let reason = "far more memory than is stored of them, and than is allowed: see the largest";
         lines.push(("refused", format!("{} that take {reason}", notation::count(forbidden as u64))));
     }
+    for (i, line) in needs(parts, limits).into_iter().enumerate() {
+        lines.push((if i == 0 { "needs" } else { "" }, line));
+    }
     lines.push(("time", time(flops(jobs), limits)));
     lines
+}
+
+/// The parts of the work, a line each: how long one takes, and what it is for, what was asked for by name first.
+fn needs(parts: &[EstimatedPart], limits: Limits) -> Vec<String> {
+    const NAMED: usize = 3;
+    let width = |text: fn(&EstimatedPart, Limits) -> String| {
+        parts.iter().map(|part| text(part, limits).chars().count()).max().unwrap_or(0)
+    };
+    let (what, how_long) = (
+        |part: &EstimatedPart, _| part.what.clone(),
+        |part: &EstimatedPart, limits| time(part.flops, limits),
+    );
+    let (wide, long) = (width(what), width(how_long));
+    let line = |part: &EstimatedPart| {
+        let (asked, own): (Vec<_>, Vec<_>) = part.columns.iter().partition(|column| !column.by.is_empty());
+        let asked = asked.into_iter().map(|AskedColumn { key, by }| format!("{key} ({})", by.join(", ")));
+        let all: Vec<String> = asked.chain(own.into_iter().map(|column| column.key.to_owned())).collect();
+        let more = all.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let listed = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let (what, time) = (what(part, limits), how_long(part, limits));
+        format!("{what:wide$}  {time:long$}  {listed}{more}").trim_end().to_owned()
+    };
+    parts.iter().map(line).collect()
 }
 
 /// How long so much work takes here and now.

@@ -43,6 +43,7 @@ pub(super) fn report(
         plan::write(&study.estimate(), limits)?;
         return Ok(None);
     }
+    let shown = study.shown().to_vec();
     let study: Arc<dyn Study> = Arc::new(study);
     let manifest = study.manifest();
     if common.verbose {
@@ -78,6 +79,7 @@ pub(super) fn report(
     }
     find(&mut report, common);
     judge(&mut report, common, gate)?;
+    report.keep(&shown);
     Ok(Some(Finished { report, spectra }))
 }
 

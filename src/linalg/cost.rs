@@ -81,6 +81,17 @@ pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
     }
 }
 
+/// The cost of the largest singular value alone: some dozens of passes at the speed of memory, and the vectors between them.
+pub fn largest_cost(rows: usize, cols: usize, read_as: Dtype) -> Cost {
+    const PASSES: f64 = 60.0;
+    let entries = rows as f64 * cols as f64;
+    // A pass takes as long as some 30 operations of a product on each entry; reading and hashing come on top.
+    let flops = (30.0 * PASSES + 50.0) * entries;
+    // The weight, the vectors, and the sums of the tasks.
+    let bytes = entries * read_as.size() as f64 + 8.0 * 240.0 * cols as f64;
+    Cost { flops, bytes: bytes as u64 }
+}
+
 /// The cost of the singular values of a product of two thin factors.
 pub fn low_rank_cost(rows: usize, cols: usize, rank: usize) -> Cost {
     let (sides, rank) = ((rows + cols) as f64, rank as f64);

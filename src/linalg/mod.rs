@@ -26,6 +26,7 @@ mod factors;
 mod gram;
 mod inverse;
 mod kernel;
+mod largest;
 #[cfg(test)]
 mod latms;
 mod leading;
@@ -66,8 +67,11 @@ use audit::Contradiction;
 use gram::Gram;
 
 pub use certificate::{BestCosine, Question};
-pub use cost::{Cost, cost, factors_cost, low_rank_cost, products_cost, reference_cost, update_cost};
+pub use cost::{
+    Cost, cost, factors_cost, largest_cost, low_rank_cost, products_cost, reference_cost, update_cost,
+};
 pub use factors::{Basis, Factors};
+pub use largest::{Largest, largest, norm_of_entries};
 pub use leading::{by_products, leading, leading_to};
 pub use low_rank::{low_rank, low_rank_values};
 pub use operator::{Operator, Terms, Vectors};

@@ -2,6 +2,7 @@
 
 use super::Metric;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 
 /// The column `spectral_norm`.
 pub const SPECTRAL_NORM: Metric = Metric {
@@ -14,7 +15,8 @@ pub const SPECTRAL_NORM: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.largest()))),
+    needs: Needs::Largest,
+    value: |subject| subject.largest(Value::real),
 };
 
 /// `√Σσ²`.
@@ -28,7 +30,11 @@ pub const FROBENIUS_NORM: Metric = Metric {
         range: "[σ₁, √min(m, n)·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.norm()))),
+    needs: Needs::Entries,
+    value: |subject| match subject.energy() {
+        Ok(energy) => Value::real(energy.sqrt()),
+        Err(_) => subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.norm()))),
+    },
 };
 
 pub(super) const NUCLEAR_NORM: Metric = Metric {
@@ -41,6 +47,7 @@ pub(super) const NUCLEAR_NORM: Metric = Metric {
         range: "[σ₁, √min(m, n)·‖W‖F], units of the weights",
         source: "Fazel 2002",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.measure(|spectrum| {
             // A thousand values that are rounding add up to something that is not there.
@@ -59,6 +66,7 @@ pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {
         range: "[0, σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.4",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Real(0.0),
@@ -78,6 +86,7 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
         range: "[1, ∞)",
         source: "Golub & Van Loan 2013, 2.6",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Missing(MissingReason::AllZero),
@@ -98,6 +107,7 @@ pub const ACCURACY_FLOOR: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "docs/numerics.md",
     },
+    needs: Needs::Values,
     value: |subject| subject.known(|spectrum| Value::real(spectrum.sized(spectrum.floor()))),
 };
 
@@ -111,6 +121,7 @@ pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
         range: "[0, min(m, n)]",
         source: "docs/numerics.md",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.known(|spectrum| Value::count(spectrum.values().len() - spectrum.resolved().len()))
     },
@@ -126,8 +137,9 @@ pub(super) const MAX_EIGENVALUE: Metric = Metric {
         range: "[0, ∞), squared units of the weights",
         source: "WeightWatcher calls this spectral_norm",
     },
+    needs: Needs::Largest,
     value: |subject| {
-        subject.measure(|spectrum| match spectrum.sized(spectrum.largest()) {
+        subject.largest(|first| match first {
             0.0 => Value::Real(0.0),
             first => Value::positive(first.powi(2)),
         })
@@ -145,6 +157,7 @@ pub const NONFINITE_COUNT: Metric = Metric {
         range: "[0, m·n]",
         source: "IEEE 754",
     },
+    needs: Needs::Entries,
     value: |subject| Value::count(subject.entries.nonfinite_count()),
 };
 
@@ -158,6 +171,7 @@ pub(super) const ZERO_ROWS: Metric = Metric {
         range: "[0, m]",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| Value::count(subject.entries.zero_rows()),
 };
 
@@ -171,6 +185,7 @@ pub(super) const MAX_ABS: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| match subject.layer.rank {
         // Its entries were never computed, but for those of a product whose largest is that of two matrices.
         Some(_) if subject.entries.largest().is_none() => Value::Missing(MissingReason::NotApplicable),

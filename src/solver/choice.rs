@@ -1,5 +1,6 @@
 //! Chooses the procedure for a need, and so its cost, from headers alone.
 
+use super::entries::has_lines;
 use crate::layer::Layer;
 use crate::linalg::{self, Cost, Operator, Terms, Windows};
 use crate::matrix::Dtype;
@@ -32,6 +33,28 @@ impl Precision {
     #[must_use]
     pub fn of(self, dtype: Dtype) -> Self {
         if dtype == Dtype::F64 { Self::Exact } else { self }
+    }
+}
+
+/// What numbers of one matrix are computed from; each is had with those after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Its entries: it is read.
+    Entries,
+    /// Its largest singular value alone, beside them.
+    Largest,
+    /// All of its singular values.
+    Values,
+}
+
+impl Needs {
+    /// Its name in settings and plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Largest => "largest value",
+            Self::Values => "values",
+        }
     }
 }
 
@@ -68,6 +91,8 @@ pub enum Operand {
 /// The need beyond the metrics of the entries, which every read gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Need<'a> {
+    /// Its largest singular value.
+    Largest,
     /// Its singular values.
     Values,
     /// Those of each of these parts of it.
@@ -151,6 +176,15 @@ pub fn procedure(form: &Form, need: Need<'_>) -> Procedure {
         if small || form.precision == Precision::Exact { Procedure::Direct } else { Procedure::Gram }
     };
     match (need, form.operand) {
+        (Need::Largest, operand) => match procedure(form, Need::Values) {
+            // Its size is told by sums over the rows.
+            Procedure::Gram | Procedure::Stream
+                if operand == Operand::Terms || has_lines(form.rows, form.cols) =>
+            {
+                Procedure::Products
+            }
+            same => same,
+        },
         (Need::Values, _) if form.operands.is_some() => Procedure::Kronecker,
         (Need::Leading(k), _) if linalg::by_products(form.rows, form.cols, k) => Procedure::Products,
         (Need::Values | Need::Windows(_) | Need::Vectors, Operand::Factors(_)) => Procedure::Factors,
@@ -173,6 +207,12 @@ pub fn cost(form: &Form, need: Need<'_>) -> Cost {
     let procedure = procedure(form, need);
     let rank = if let Operand::Factors(rank) = operand { rank } else { rows.min(cols) };
     match (need, procedure) {
+        (Need::Largest, Procedure::Products) => {
+            let Cost { flops, bytes } = linalg::largest_cost(rows, cols, read_as);
+            // Where it does not converge, all values are found.
+            Cost { flops, bytes: bytes.max(cost(form, Need::Values).bytes) }
+        }
+        (Need::Largest, _) => cost(form, Need::Values),
         (Need::Values, Procedure::Kronecker) => {
             let cost = |(rows, cols): (usize, usize)| linalg::cost(rows, cols, Dtype::F64, Route::Direct);
             let both = form.operands.unwrap_or_default().map(cost);

@@ -1,8 +1,8 @@
 //! Decompositions in memory: of a matrix, a product of thin factors, or a sum of these.
 
-use super::choice::{Form, Need, Precision, procedure};
+use super::choice::{Form, Need, Precision, Procedure, procedure};
 use crate::error::Error;
-use crate::linalg::{self, Factors, Operator, Reference, Terms, Vectors};
+use crate::linalg::{self, Factors, Largest, Operator, Reference, Terms, Vectors};
 use crate::matrix::Matrix;
 use crate::spectrum::Spectrum;
 
@@ -19,6 +19,21 @@ pub fn singular_values<'a>(of: impl Into<Operator<'a>>, precision: Precision) ->
         Terms::Product(product) => linalg::low_rank_values(product),
         Terms::Several => linalg::sum_values(&operator, route),
     }
+}
+
+/// The largest singular value of a finite matrix: by itself, or where that does not pay or converge, the first of all.
+///
+/// # Errors
+/// As [`singular_values`].
+pub fn largest<'a>(of: impl Into<Operator<'a>>, precision: Precision) -> Result<Largest, Error> {
+    let operator = of.into();
+    let form = Form::in_memory(&operator, precision);
+    let alone = (procedure(&form, Need::Largest) == Procedure::Products).then(|| linalg::largest(&operator));
+    if let Some(found) = alone.flatten() {
+        return Ok(found);
+    }
+    let spectrum = singular_values(operator, precision)?;
+    Ok(Largest { value: spectrum.largest(), error: spectrum.floor() })
 }
 
 /// All `min(m, n)` singular triplets of a finite matrix; of a product those of its directions.

@@ -13,17 +13,22 @@ mod memory;
 mod moments;
 mod reading;
 pub mod unit;
+mod updates;
 
-pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, leading_flops, procedure};
+pub use choice::{
+    BLOCK_BYTES, Form, Need, Needs, Operand, Precision, Procedure, cost, leading_flops, procedure,
+    update_cost,
+};
 pub use entries::{Entries, Entry, Lines};
 pub use held::Held;
 pub use kronecker::Pair;
 pub use memo::{Memo, NoMemo, note, seen};
-pub use memory::{all_vectors, reference, singular_values};
+pub use memory::{all_vectors, largest, reference, singular_values};
 pub use moments::{Oddities, Texture};
-pub use reading::{Reading, Sought, Stored, Triplets, read, read_triplets, read_with_updates};
+pub use reading::{Reading, Sought, Triplets, read, read_triplets};
+pub use updates::{Stored, WithTriplets, read_with_updates};
 
 pub use crate::linalg::{
-    Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Vectors, WindowGrid, Windows,
-    leading, leading_to,
+    Basis, BestCosine, Core, Cost, Factors, Largest, Operator, Question, Reference, Vectors, WindowGrid,
+    Windows, leading, leading_to, norm_of_entries,
 };

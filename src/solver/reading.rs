@@ -1,20 +1,17 @@
 //! One matrix of a checkpoint, read once: its hash, what its entries say, and its singular values.
 
-use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
+use super::choice::{BLOCK_BYTES, Form, Need, Needs, Precision, Procedure, procedure};
 use super::entries::Entries;
 use super::held::Held;
 use super::kronecker::Pair;
-use super::memo::{ContentKey, Memo, agrees, note, seen};
+use super::memo::{ContentKey, Memo, note, seen};
 use super::memory::singular_values;
 use crate::error::Error;
-use std::sync::Arc;
-
 use crate::layer::Layer;
-use crate::linalg::{Factors, Reference, Stream, Vectors};
-use crate::low_rank::LowRank;
+use crate::linalg::{self, Factors, Largest, Operator, Reference, Stream, Vectors};
 use crate::matrix::Matrix;
-use crate::spectrum::{Route, Spectrum};
-use crate::weight::{Catalogue, ContentId, Fingerprint};
+use crate::spectrum::Spectrum;
+use crate::weight::{Catalogue, ContentId, Fingerprint, Place};
 
 /// The result of reading a matrix.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,80 +20,137 @@ pub struct Reading {
     pub entries: Entries,
     /// What it is called equal by.
     pub identity: ContentId,
-    /// Its singular values; none where an entry is not finite.
+    /// Its singular values, if they were asked for or the largest is not found by itself; none where an entry is not finite.
     pub spectrum: Option<Spectrum>,
+    /// Its largest singular value, where only that was asked for.
+    pub largest: Option<Largest>,
 }
 
-/// Reads a matrix and finds its singular values, unless `memo` has them. Nothing is read where it has been read before.
+impl Reading {
+    /// What entries say alone.
+    pub(super) fn new(entries: Entries, identity: ContentId) -> Self {
+        Self { entries, identity, spectrum: None, largest: None }
+    }
+}
+
+/// Reads a matrix and finds of its singular values what is needed, unless `memo` has it. Nothing is read where it has been
+/// read before.
 ///
 /// # Errors
 /// When it cannot be read or its decomposition does not converge.
 pub fn read(
     source: &Catalogue,
     layer: &Layer,
-    precision: Precision,
+    (precision, needs): (Precision, Needs),
     memo: &dyn Memo,
 ) -> Result<Reading, Error> {
     let form = Form::of(layer, precision);
-    if let Some(known) = known(source, layer, &form, memo) {
+    let place = || if memo.is_kept() { source.place(layer) } else { None };
+    let before = place();
+    if let Some(known) = before.as_ref().and_then(|place| known(place, &form, needs, memo)) {
         return Ok(known);
     }
-    let place = source.place(layer);
-    let reading = read_now(source, layer, &form, memo)?;
-    note(memo, place.as_ref(), || source.place(layer), (&reading.identity, &reading.entries));
+    let reading = read_now(source, layer, (&form, needs), memo)?;
+    note(memo, before.as_ref(), place, (&reading.identity, &reading.entries));
     Ok(reading)
 }
 
 /// What is known of a matrix without reading it.
-fn known(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Option<Reading> {
-    let (identity, entries) = seen(memo, &source.place(layer)?)?;
-    if !finite(&entries) {
-        return Some(Reading { entries, identity, spectrum: None });
+fn known(place: &Place, form: &Form, needs: Needs, memo: &dyn Memo) -> Option<Reading> {
+    let (identity, entries) = seen(memo, place)?;
+    let mut reading = Reading::new(entries, identity);
+    if !finite(&reading.entries) || needs == Needs::Entries {
+        return Some(reading);
     }
-    let spectrum = content(&identity, form).recall(memo, &entries)?;
-    Some(Reading { entries, identity, spectrum: Some(spectrum) })
+    let content = content(&identity, form);
+    if is_alone(form, needs) {
+        reading.largest = content.recall_largest(memo, &reading.entries)?;
+    }
+    if reading.largest.is_none() {
+        reading.spectrum = Some(content.recall(memo, &reading.entries)?);
+    }
+    Some(reading)
 }
 
-fn read_now(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
+/// Whether the largest value is sought by itself.
+fn is_alone(form: &Form, needs: Needs) -> bool {
+    needs == Needs::Largest && procedure(form, Need::Largest) == Procedure::Products
+}
+
+fn read_now(
+    source: &Catalogue,
+    layer: &Layer,
+    (form, needs): (&Form, Needs),
+    memo: &dyn Memo,
+) -> Result<Reading, Error> {
     if let Some(pair) = Pair::of(source, layer)? {
-        let (entries, identity) = (pair.entries()?, pair.identity());
-        let find = || pair.spectrum();
-        let spectrum =
-            finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
-        return Ok(Reading { entries, identity, spectrum });
+        let reading = Reading::new(pair.entries()?, pair.identity());
+        return with_values(reading, (form, needs), memo, || pair.spectrum());
     }
-    if procedure(form, Need::Values) == Procedure::Stream {
-        return streamed(source, layer, form, memo);
+    let alone = is_alone(form, needs);
+    if procedure(form, Need::Values) == Procedure::Stream && !alone {
+        return streamed(source, layer, (form, needs), memo);
     }
     let held = Held::read(source, layer)?;
-    let (entries, identity) = (held.entries(), held.identity());
-    let find = || singular_values(&held, form.precision);
-    let spectrum = finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
-    Ok(Reading { entries, identity, spectrum })
+    let mut reading = Reading::new(held.entries(), held.identity());
+    if alone && finite(&reading.entries) {
+        let content = content(&reading.identity, form);
+        reading.largest = content.recall_largest(memo, &reading.entries).unwrap_or_else(|| {
+            let found = linalg::largest(&Operator::from(&held));
+            content.keep_largest(memo, found);
+            found
+        });
+    }
+    if reading.largest.is_some() {
+        return Ok(reading);
+    }
+    with_values(reading, (form, needs), memo, || singular_values(&held, form.precision))
+}
+
+/// The same with the values that are found, where they are needed and not kept.
+fn with_values(
+    reading: Reading,
+    (form, needs): (&Form, Needs),
+    memo: &dyn Memo,
+    find: impl FnOnce() -> Result<Spectrum, Error>,
+) -> Result<Reading, Error> {
+    if needs == Needs::Entries || !finite(&reading.entries) {
+        return Ok(reading);
+    }
+    let spectrum = recalled(memo, (&reading.identity, &reading.entries), form, find)?;
+    Ok(Reading { spectrum: Some(spectrum), ..reading })
 }
 
 /// The same in blocks of rows: the matrix is never in memory whole.
-fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
+fn streamed(
+    source: &Catalogue,
+    layer: &Layer,
+    (form, needs): (&Form, Needs),
+    memo: &dyn Memo,
+) -> Result<Reading, Error> {
     let mut stream = Stream::new(layer.rows, layer.cols);
-    let (entries, identity) = scanned(source, layer, |rows| stream.push(rows))?;
-    let find = || match stream.finish() {
-        Ok(found) if found.largest() > 0.0 || entries.max_abs() == 0.0 => Ok(found),
+    let reading = scanned(source, layer, |rows| {
+        if needs > Needs::Entries {
+            stream.push(rows);
+        }
+    })?;
+    let max_abs = reading.entries.max_abs();
+    with_values(reading, (form, needs), memo, || match stream.finish() {
+        Ok(found) if found.largest() > 0.0 || max_abs == 0.0 => Ok(found),
         // Squares of doubles left their range: the exact route scales first, and takes the weight whole.
         Ok(_) | Err(Error::Overflow(_)) => {
             singular_values(&source.read(layer, 0..layer.rows)?, Precision::Exact)
         }
         Err(error) => Err(error),
-    };
-    let spectrum = finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
-    Ok(Reading { entries, identity, spectrum })
+    })
 }
 
 /// What the entries of a matrix say, read in blocks of rows; `each` takes the blocks up to the first that is not finite.
-fn scanned(
+pub(super) fn scanned(
     source: &Catalogue,
     layer: &Layer,
     mut each: impl FnMut(&Matrix),
-) -> Result<(Entries, ContentId), Error> {
+) -> Result<Reading, Error> {
     let (mut entries, mut fingerprint) =
         (Entries::of_shape((layer.rows, layer.cols)), Fingerprint::default());
     for rows in layer.blocks(BLOCK_BYTES) {
@@ -107,7 +161,7 @@ fn scanned(
             each(&rows);
         }
     }
-    Ok((entries, fingerprint.finish()))
+    Ok(Reading::new(entries, fingerprint.finish()))
 }
 
 /// The triplets that are sought beside the values.
@@ -155,82 +209,15 @@ pub fn read_triplets(
             (Some(spectrum), triplets_where_they_fit(reference, sought)?)
         }
     };
-    Ok((Reading { entries, identity, spectrum }, triplets))
+    Ok((Reading { spectrum, ..Reading::new(entries, identity) }, triplets))
 }
 
-/// A matrix of a checkpoint.
-pub type Stored<'a> = (&'a Catalogue, &'a Layer);
-
-/// Reads a base, the same as [`read_triplets`], and each of `tuned` that is the base and a thin update of it: its values
-/// and leading triplets follow from the base's reduction. None for the others, and for updates that are too thick for
-/// that.
-///
-/// # Errors
-/// As [`read_triplets`].
-pub fn read_with_updates(
-    (source, layer): Stored<'_>,
-    tuned: &[Option<Stored<'_>>],
-    precision: Precision,
+/// The same of a reduction; none where the values fit units that vectors are not sought in.
+pub(super) fn triplets_where_they_fit(
+    reference: Reference<'_>,
     sought: Sought,
-) -> Result<((Reading, Option<Triplets>), Vec<Option<(Reading, Option<Triplets>)>>), Error> {
-    let updates: Vec<_> =
-        tuned.iter().map(|tuned| tuned.and_then(|of| update((source, layer), of, precision))).collect();
-    let reads_alone = sought.all || updates.iter().all(Option::is_none);
-    let held = if reads_alone { None } else { Some(Held::read(source, layer)?) };
-    let Some(Held::Dense(matrix)) = &held else {
-        return Ok((read_triplets(source, layer, precision, sought)?, vec![]));
-    };
-    let (entries, identity) = (Entries::of(matrix), ContentId::of_matrix(matrix));
-    if !finite(&entries) {
-        return Ok(((Reading { entries, identity, spectrum: None }, None), vec![]));
-    }
-    let route = procedure(&Form::of(layer, precision), Need::Values).route();
-    let reference = Reference::new(matrix, Vectors::Right, route)?;
-    let of_updates = tuned.iter().zip(updates).map(|(tuned, update)| {
-        let (Some(tuned), Some((source, layer))) = (tuned, update) else { return Ok(None) };
-        match Held::read(&source, &layer)? {
-            Held::Thin(update) => updated(*tuned, &reference, &update, sought),
-            Held::Dense(_) => Ok(None),
-        }
-    });
-    let of_updates = of_updates.collect::<Result<Vec<_>, Error>>()?;
-    let spectrum = Some(reference.spectrum().clone());
-    let found = triplets_where_they_fit(reference, sought)?;
-    Ok(((Reading { entries, identity, spectrum }, found), of_updates))
-}
-
-/// The update that makes `tuned` of `base`, where its values may come from the base's: by the same route as its own.
-fn update(
-    base: Stored<'_>,
-    (source, layer): Stored<'_>,
-    precision: Precision,
-) -> Option<(Catalogue, Arc<Layer>)> {
-    let squared = |layer| procedure(&Form::of(layer, precision), Need::Values).route() == Route::Gram;
-    let found = source.added(layer, base).filter(|_| squared(base.1) && squared(layer))?;
-    found.1.rank.filter(|rank| *rank > 0)?;
-    Some(found)
-}
-
-fn updated(
-    (source, layer): Stored<'_>,
-    reference: &Reference<'_>,
-    update: &LowRank,
-    sought: Sought,
-) -> Result<Option<(Reading, Option<Triplets>)>, Error> {
-    let Some(updated) = reference.updated(update) else { return Ok(None) };
-    let (entries, identity) = scanned(source, layer, |_| {})?;
-    // What the update made of each entry is a second opinion on its spectrum.
-    if !finite(&entries) || !agrees(&entries, updated.spectrum()) {
-        return Ok(None);
-    }
-    let leading = updated.leading_to(sought.k, sought.tolerance)?;
-    let spectrum = Some(updated.spectrum().clone());
-    Ok(Some((Reading { entries, identity, spectrum }, Some(Triplets { leading, all: None }))))
-}
-
-fn triplets_where_they_fit(reference: Reference<'_>, sought: Sought) -> Result<Option<Triplets>, Error> {
+) -> Result<Option<Triplets>, Error> {
     match triplets(reference, sought) {
-        // Values may fit units that vectors were not sought in.
         Err(Error::Overflow(_)) => Ok(None),
         found => found.map(Some),
     }
@@ -242,7 +229,7 @@ fn triplets(reference: Reference<'_>, sought: Sought) -> Result<Triplets, Error>
     Ok(Triplets { leading, all })
 }
 
-fn finite(entries: &Entries) -> bool {
+pub(super) fn finite(entries: &Entries) -> bool {
     entries.nonfinite_count() == 0
 }
 
@@ -269,12 +256,12 @@ fn content(identity: &ContentId, form: &Form) -> ContentKey {
 mod tests {
     use std::collections::BTreeMap;
     use std::ops::Range;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::super::NoMemo;
     use super::*;
-    use crate::linalg;
     use crate::matrix::Dtype;
+    use crate::spectrum::Route;
     use crate::weight::{Given, Holds, Rows};
 
     /// A matrix of ones beside a diagonal, and how many rows each read asked for.
@@ -301,7 +288,8 @@ mod tests {
         }
 
         fn read(&self, precision: Precision, memo: &dyn Memo) -> (Reading, Vec<usize>) {
-            let reading = read(&self.source, &self.layer, precision, memo).expect("converges");
+            let reading =
+                read(&self.source, &self.layer, (precision, Needs::Values), memo).expect("converges");
             (reading, std::mem::take(&mut *self.reads.lock().expect("one thread")))
         }
     }

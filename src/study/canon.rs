@@ -46,6 +46,9 @@ impl CanonRequest {
         let method = Method {
             command: "adapter canon",
             columns: self.columns(),
+            shown: self.columns(),
+            parts: vec![],
+            kept_by: None,
             settings: vec![],
             cost: Box::new(|layer| adapter::cost(None, layer)),
             base: opened.pairs.clone(),

@@ -61,6 +61,9 @@ impl ExtractRequest {
         let method = Method {
             command: self.command,
             columns: Self::columns(),
+            shown: Self::columns(),
+            parts: vec![],
+            kept_by: None,
             settings: vec![(asked, value), ("dtype", dtype.name().to_owned())],
             cost: {
                 let keep = keep.clone();

@@ -59,6 +59,9 @@ impl MergeRequest {
         let method = Method {
             command: "adapter merge",
             columns: self.columns(),
+            shown: self.columns(),
+            parts: vec![],
+            kept_by: None,
             settings: vec![],
             cost: Box::new(merge::cost),
             base: Some(Arc::clone(&pairs)),

@@ -10,6 +10,7 @@ mod addresses;
 mod baselines;
 mod blind;
 mod cache;
+mod columns;
 mod command;
 mod compare;
 mod content;

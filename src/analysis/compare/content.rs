@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::metric::{Metric, Subject};
+use crate::metric::{Metrics, Subject};
 use crate::report::{Measurements, MissingReason, Places};
 use crate::solver::{Entries, Memo, Pair, note, seen};
 use crate::weight::{Catalogue, ContentId, Fingerprint};
@@ -26,7 +26,7 @@ impl Content {
     pub fn of(source: &Catalogue, layer: &Layer, memo: &dyn Memo) -> Result<Self, Error> {
         // A row that is too long to be read at once has no sums here, but where it is decomposed.
         let is_whole = layer.cols.saturating_mul(layer.read_as.size()) <= BLOCK;
-        let place = if is_whole { source.place(layer) } else { None };
+        let place = if is_whole && memo.is_kept() { source.place(layer) } else { None };
         if let Some((identity, entries)) = place.as_ref().and_then(|place| seen(memo, place)) {
             return Ok(Self { identity, entries });
         }
@@ -87,8 +87,8 @@ impl Content {
     }
 
     /// The metrics that need no decomposition; the others are missing for that reason.
-    pub fn measurements(&self, layer: &Layer, metrics: &'static [Metric]) -> Measurements {
-        self.subject(layer).evaluate(metrics)
+    pub fn measurements(&self, layer: &Layer, metrics: Metrics) -> Measurements {
+        self.subject(layer).evaluate_each(metrics)
     }
 
     /// Entries, rows and columns that findings name.
@@ -96,7 +96,8 @@ impl Content {
         self.subject(layer).places()
     }
 
-    fn subject<'a>(&'a self, layer: &'a Layer) -> Subject<'a> {
+    /// The matrix as its metrics see it.
+    pub(in super::super) fn subject<'a>(&'a self, layer: &'a Layer) -> Subject<'a> {
         Subject::new(layer, &self.entries, Err(MissingReason::NotDecomposed))
     }
 }

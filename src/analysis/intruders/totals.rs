@@ -70,7 +70,8 @@ fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
             (_, None) => Value::Missing(MissingReason::NotApplicable),
         }
     };
-    let values = COLUMNS.iter().map(|column| (*column, value(column))).collect();
+    let is_there = |column: &&&Column| rows.iter().any(|row| row.values.get(column.key).is_some());
+    let values = COLUMNS.iter().filter(is_there).map(|column| (*column, value(column))).collect();
     Group { by: by.into(), name, matrices: rows.len() as u64, values: Measurements(values).into() }
 }
 
