@@ -1,8 +1,8 @@
 //! A weight after a thin update, from the reduction of the weight.
 //!
 //! On the short side `(A + L·R)(A + L·R)ᵀ = A·Aᵀ + C·Lᵀ + L·Cᵀ` with `C = A·Rᵀ + ½·L·R·Rᵀ`. From `A·Aᵀ = Q·T·Qᵀ`, known from
-//! the weight, follows `Q·(T + Y·J·Yᵀ)·Qᵀ` with `Y = Qᵀ(C, L)`: a tridiagonal matrix and a thin one (`compress`,
-//! `bordered`). That takes a few passes over the reflections, where a reduction of its own would take as long as the
+//! the weight, follows `Q·(T + Y·J·Yᵀ)·Qᵀ` with `Y = Qᵀ(C, L)`: a tridiagonal matrix and a thin one (`compress`).
+//! That takes a few passes over the reflections, where a reduction of its own would take as long as the
 //! weight's.
 
 use faer::{Mat, MatRef};
