@@ -103,7 +103,7 @@ impl Reduced {
             ((left, right), Vectors::Left) => (left, right),
             ((left, right), Vectors::Right) => (right.transpose(), left.transpose()),
         };
-        let Change { basis, along, trace, square } = Change::of(operator, left, right)?;
+        let Change { basis, along, trace, square } = Change::of(operator, left, right);
         let unit = self.unit;
         let size = (norm(&along) / unit / (rank as f64).sqrt()).sqrt();
         if !(size.is_normal() && trace.is_finite() && square.is_finite()) {
@@ -137,7 +137,7 @@ struct Change {
 }
 
 impl Change {
-    fn of(operator: &Operator<'_>, left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Option<Self> {
+    fn of(operator: &Operator<'_>, left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Self {
         let rank = left.ncols();
         let qr = Qr::of(left);
         let triangle = qr.triangle();
@@ -155,12 +155,12 @@ impl Change {
             .map(|at| meeting[at] * meeting[(at.1, at.0)])
             .sum();
         let [of_basis, of_along] = &images;
-        Some(Self {
+        Self {
             trace: 2.0 * inner(&basis, &along),
             square: 4.0 * inner(of_basis, of_along) + 2.0 * inner(&along, &along) + 2.0 * crossed,
             basis,
             along,
-        })
+        }
     }
 }
 
