@@ -20,7 +20,7 @@ const TALL: usize = 8;
 const TAKEN: usize = TALL - 1;
 
 /// A side shorter than this many bands is reduced as fast from the start.
-const BANDS: usize = 8;
+const BANDS: usize = 20;
 
 /// Widths of a band that the last stage, the chase, takes on some machine.
 const WIDTHS: [usize; 6] = [16, 24, 32, 48, 64, 96];

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn an_updated_weight_has_the_values_and_directions_of_the_sum() {
         for (rows, cols, rank, share) in
-            [(300, 400, 4, 1.0), (400, 300, 4, 0.01), (400, 400, 7, 30.0), (390, 520, 16, 1e-4)]
+            [(330, 400, 4, 1.0), (400, 330, 4, 0.01), (400, 400, 7, 30.0), (500, 520, 8, 1e-4)]
         {
             let (base, update) = (random(rows, cols, 1), update(rows, cols, rank, share, 3));
             let reference = Reference::new(&base, Vectors::Right, Route::Gram).expect("converges");
@@ -212,15 +212,15 @@ mod tests {
 
     #[test]
     fn what_cancels_a_weight_or_is_thick_is_not_taken() {
-        let base = random(300, 300, 1);
+        let base = random(330, 330, 1);
         let reference = Reference::new(&base, Vectors::Right, Route::Gram).expect("converges");
-        assert!(reference.updated(&update(300, 300, 60, 1.0, 3)).is_none());
+        assert!(reference.updated(&update(330, 330, 60, 1.0, 3)).is_none());
         // A weight of one large direction, and an update that takes it away.
-        let product = update(300, 300, 1, 1e6, 5);
+        let product = update(330, 330, 1, 1e6, 5);
         let large = merged(&base, &product);
         let reference = Reference::new(&large, Vectors::Right, Route::Gram).expect("converges");
         let left = product.left().iter().map(|x| -x).collect();
-        let away = LowRank::new((300, 300), 1, left, product.right().to_vec()).expect("sizes agree");
+        let away = LowRank::new((330, 330), 1, left, product.right().to_vec()).expect("sizes agree");
         assert!(reference.updated(&away).is_none());
     }
 }
