@@ -3,6 +3,7 @@
 //! It uses only names and shapes and reads no weights.
 
 mod distinct;
+mod filter;
 mod folding;
 mod inner;
 mod natural;
@@ -15,13 +16,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use globset::GlobSet;
-
 use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::{Flag, SkipKind, Skipped};
 
 pub use distinct::distinct;
+pub use filter::Filter;
 pub use folding::{Fold, Folding, Folds};
 pub use inner::{Purpose, purpose};
 pub use natural::natural;
@@ -174,24 +174,6 @@ impl Layer {
     /// Spacing of 1.0 as stored; none where rounding is not relative.
     pub fn epsilon(&self) -> Option<f64> {
         self.encoding.as_ref().map_or(Some(self.dtype.epsilon()), |encoding| encoding.epsilon)
-    }
-}
-
-/// The user's filter: globs over matrix names.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Keep only names that match; empty keeps all.
-    pub include: Option<GlobSet>,
-    /// Drop names that match.
-    pub exclude: GlobSet,
-    /// The patterns of `include` as they were typed, for messages.
-    pub included: Vec<String>,
-}
-
-impl Filter {
-    /// Whether a matrix or tensor of this name is wanted.
-    pub fn keeps(&self, name: &str) -> bool {
-        self.include.as_ref().is_none_or(|globs| globs.is_match(name)) && !self.exclude.is_match(name)
     }
 }
 

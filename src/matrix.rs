@@ -178,6 +178,15 @@ impl Matrix {
         widen(self.dtype, &self.bytes[range.start * size..range.end * size], out);
     }
 
+    /// The transpose, in the same type.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        let size = self.dtype.size();
+        let column = |j: usize| self.bytes.chunks_exact(size).skip(j).step_by(self.cols);
+        let bytes = (0..self.cols).flat_map(column).flatten().copied().collect();
+        Self { rows: self.cols, cols: self.rows, dtype: self.dtype, bytes }
+    }
+
     /// All entries widened to f64, row-major: for the routes that need a dense copy.
     pub fn to_f64(&self) -> Vec<f64> {
         let mut out = vec![0.0; self.len()];
@@ -272,6 +281,14 @@ mod tests {
         assert_eq!(Matrix::rounded(1, 1, Dtype::F32, &[0.1]).expect("fits").to_f64(), [f64::from(0.1f32)]);
         assert!(Matrix::rounded(1, 1, Dtype::F16, &[1e6]).is_err());
         assert!(Matrix::rounded(1, 1, Dtype::F8E4M3, &[1.0]).is_err());
+    }
+
+    #[test]
+    fn a_transpose_swaps_rows_and_columns() {
+        let matrix = Matrix::rounded(2, 3, Dtype::Bf16, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).expect("fits");
+        let turned = matrix.transposed();
+        assert_eq!((turned.rows(), turned.to_f64()), (3, vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+        assert_eq!(turned.transposed(), matrix);
     }
 
     #[test]

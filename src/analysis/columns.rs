@@ -4,19 +4,21 @@ use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::extract::EXTRACTED;
+use super::init::INITIALIZED;
 use super::merge::MERGED;
 use super::{adapter, farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 11] = [
+pub const COMMANDS: [&str; 12] = [
     "spectrum",
     "compare",
     "rank",
     "farms",
     "intruders",
     "adapter inspect",
+    "adapter init",
     "adapter merge",
     "adapter extract",
     "adapter resize",
@@ -51,6 +53,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
         }
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
+        "adapter init" => INITIALIZED.iter().collect(),
         "adapter merge" => MERGED.iter().collect(),
         "adapter clash" => CLASH.iter().collect(),
         "adapter canon" => adapter::columns::columns(false),

@@ -11,6 +11,7 @@ mod delta;
 pub mod extract;
 pub mod farms;
 pub mod hygiene;
+pub mod init;
 pub mod intruders;
 pub mod inventory;
 pub mod merge;

@@ -1,5 +1,6 @@
 //! Path in, catalogue out: a place is looked at, its format read, and what it holds put through the dialects.
 
+mod layer_data;
 mod saved;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ pub(crate) use crate::dialect::{FactorNames, VectorUpdate, factor_names, vector_
 pub use crate::dialect::{Pairs, QueriesKeysValues, copies, of_base};
 pub use crate::format::{Choice, Elements, is_recognized, names_weights};
 pub use crate::weight::{Catalogue, ContentId, Fingerprint, Given, Holds, Rows, Tensors, tied};
+pub use layer_data::{DataKind, LayerData, Moments};
 pub use saved::{Saved, SavedRow, is_saved};
 
 /// What the factors of adapters are taken for.

@@ -51,6 +51,7 @@ mod structured;
 mod sum;
 mod tridiagonal;
 mod vector;
+mod weighted;
 mod window_grid;
 mod windows;
 mod workspace;
@@ -72,6 +73,7 @@ pub use operator::{Operator, Terms, Vectors};
 pub use overlap::Core;
 pub use reference::Reference;
 pub use sum::sum_values;
+pub use weighted::{Chosen, Cut, Weighting, cut, eigen, first_columns, gram, weighted};
 pub use window_grid::WindowGrid;
 pub use windows::Windows;
 

@@ -158,6 +158,13 @@ impl RowValues {
         self.columns.iter().position(|column| column.holds(key)).and_then(|i| self.numbers.get(i))
     }
 
+    /// Puts `value` in the place of the one of column `key`, which is there.
+    pub fn set(&mut self, key: &str, value: Value) {
+        let numbers = self.columns.iter().zip(self.numbers.iter());
+        self.numbers =
+            numbers.map(|(column, own)| if column.key == key { Some(value) } else { own }).collect();
+    }
+
     /// Every value with its column, in column order.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Column, Value)> + Clone {
         self.columns.iter().zip(self.numbers.iter()).filter_map(|(column, value)| Some((*column, value?)))

@@ -24,6 +24,6 @@ pub use moments::{Oddities, Texture};
 pub use reading::{Reading, Sought, Triplets, read, read_triplets};
 
 pub use crate::linalg::{
-    Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Vectors, WindowGrid, Windows,
-    leading, leading_to,
+    Basis, BestCosine, Chosen, Core, Cost, Cut, Factors, Operator, Question, Reference, Vectors, Weighting,
+    WindowGrid, Windows, cut, eigen, first_columns, gram, leading, leading_to, weighted,
 };

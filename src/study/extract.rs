@@ -134,7 +134,9 @@ impl Targets {
         let module = |(key, rank): &(&str, usize)| {
             let (name, kind, shape) = self.modules.get(*key).filter(|_| *rank > 0)?;
             let (name, kind, shape) = (name.clone(), kind.clone(), *shape);
-            Some(AdapterModule { name, kind, key: (*key).to_owned(), rank: *rank, shape })
+            let alpha = *rank as f64;
+            let (key, diagonal) = ((*key).to_owned(), vec![]);
+            Some(AdapterModule { name, kind, key, rank: *rank, shape, alpha, diagonal })
         };
         let modules: Vec<AdapterModule> = kept.iter().filter_map(module).collect();
         if modules.is_empty() {
@@ -161,13 +163,13 @@ impl Targets {
 
 /// Whether linear layers are stored inputs × outputs, as GPT-2's `Conv1D` does: its `c_fc` widens, so that it has more
 /// columns than rows.
-fn has_turned_layers(base: &Catalogue) -> bool {
+pub(super) fn has_turned_layers(base: &Catalogue) -> bool {
     let layers = base.select(&Filter::default()).layers;
     layers.iter().any(|layer| layer.name.ends_with("mlp.c_fc") && layer.rows < layer.cols)
 }
 
 /// The module that a matrix of the base is the weight of.
-fn of_base(layer: &Layer, turned: bool) -> Option<(String, ModuleKind)> {
+pub(super) fn of_base(layer: &Layer, turned: bool) -> Option<(String, ModuleKind)> {
     const TURNED: [&str; 4] = ["c_attn", "c_proj", "c_fc", "q_attn"];
     let name = layer.tensor.strip_suffix(".weight")?;
     let whole = layer.part == Part::Whole && layer.stored_shape.iter().product::<usize>() == layer.len();

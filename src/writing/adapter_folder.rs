@@ -41,7 +41,7 @@ pub enum ModuleKind {
 }
 
 /// An update that is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AdapterModule {
     /// The module's name in the model.
     pub name: String,
@@ -53,6 +53,10 @@ pub struct AdapterModule {
     pub rank: usize,
     /// Rows and columns of the weight.
     pub shape: (usize, usize),
+    /// What its scale is times the rank.
+    pub alpha: f64,
+    /// The diagonal between the factors (KaSA), where there is one.
+    pub diagonal: Vec<f64>,
 }
 
 /// One tensor of the file.
@@ -60,6 +64,7 @@ enum Tensor<'m> {
     Up(&'m AdapterModule),
     Down(&'m AdapterModule),
     Alpha(&'m AdapterModule),
+    Diagonal(&'m AdapterModule),
 }
 
 /// Whether a folder can be made at `out`.
@@ -139,6 +144,10 @@ impl AdapterModule {
             (entry(of_down, dtype, down), Tensor::Down(self)),
             (entry(of_up, dtype, up), Tensor::Up(self)),
         ];
+        if !self.diagonal.is_empty() {
+            let name = format!("base_model.model.{}.lora_diag", self.name);
+            tensors.push((entry(name, dtype, vec![rank]), Tensor::Diagonal(self)));
+        }
         if let AdapterDialect::Kohya(prefix) = dialect {
             let name = format!("{prefix}_{}.alpha", self.name.replace('.', "_"));
             tensors.push((entry(name, Dtype::F32, vec![]), Tensor::Alpha(self)));
@@ -169,10 +178,14 @@ impl AdapterModule {
 
 impl Tensor<'_> {
     fn bytes(&self, products: &Spool, dtype: Dtype) -> Result<Vec<u8>, Error> {
-        let (Self::Up(module) | Self::Down(module) | Self::Alpha(module)) = self;
-        if let Self::Alpha(module) = self {
-            return Ok((module.rank as f32).to_le_bytes().to_vec());
-        }
+        let module = match self {
+            Self::Up(module) | Self::Down(module) => module,
+            Self::Alpha(module) => return Ok((module.alpha as f32).to_le_bytes().to_vec()),
+            Self::Diagonal(module) => {
+                let diagonal = &module.diagonal;
+                return Ok(Matrix::rounded(1, diagonal.len(), dtype, diagonal)?.bytes().to_vec());
+            }
+        };
         let missing = || Error::Contract(format!("`{}`: no factors", brief(&module.key)));
         let product = products.get(&module.key)?.ok_or_else(missing)?;
         let rank = product.rank();
@@ -202,27 +215,32 @@ fn stored(dtype: Dtype) -> &'static str {
     }
 }
 
-/// `adapter_config.json`: the rank that most modules have, and a pattern for each other; the scale is 1 everywhere.
+/// `adapter_config.json`: the rank that most modules have with its alpha, and patterns for the others.
 fn config(modules: &[AdapterModule], base: Option<&str>) -> Value {
     let mut ranks: Vec<usize> = modules.iter().map(|module| module.rank).collect();
     ranks.sort_unstable();
     let count = |rank: usize| ranks.iter().filter(|other| **other == rank).count();
     let common = ranks.iter().copied().max_by_key(|rank| (count(*rank), *rank)).unwrap_or(1);
-    let others = modules.iter().filter(|module| module.rank != common);
-    let pattern: Map<String, Value> =
-        others.map(|module| (escaped(&module.name), json!(module.rank))).collect();
+    let alpha =
+        modules.iter().find(|module| module.rank == common).map_or(common as f64, |module| module.alpha);
+    let pattern = |is_other: &dyn Fn(&AdapterModule) -> bool, value: &dyn Fn(&AdapterModule) -> Value| {
+        let others = modules.iter().filter(|module| is_other(module));
+        others.map(|module| (escaped(&module.name), value(module))).collect::<Map<String, Value>>()
+    };
+    let ranks = pattern(&|module| module.rank != common, &|module| json!(module.rank));
+    let alphas = pattern(&|module| module.alpha.total_cmp(&alpha).is_ne(), &|module| number(module.alpha));
     let targets: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
     let turned = modules.iter().any(|module| module.kind == ModuleKind::Turned);
-    json!({
+    let mut config = json!({
         "peft_type": "LORA",
         "task_type": null,
         "base_model_name_or_path": base,
         "inference_mode": true,
         "r": common,
-        "lora_alpha": common,
+        "lora_alpha": number(alpha),
         "lora_dropout": 0.0,
-        "rank_pattern": pattern,
-        "alpha_pattern": pattern,
+        "rank_pattern": ranks,
+        "alpha_pattern": alphas,
         "target_modules": targets,
         "modules_to_save": null,
         "bias": "none",
@@ -230,7 +248,17 @@ fn config(modules: &[AdapterModule], base: Option<&str>) -> Value {
         "use_rslora": false,
         "use_dora": false,
         "init_lora_weights": true,
-    })
+    });
+    if modules.iter().any(|module| !module.diagonal.is_empty()) {
+        // PEFT's defaults.
+        config["kasa_config"] = json!({"beta": 1e-4, "gamma": 1e-3});
+    }
+    config
+}
+
+/// A number as people write it: without a point where it is whole.
+fn number(x: f64) -> Value {
+    if x.fract() == 0.0 && x.abs() < 1e15 { json!(x as i64) } else { json!(x) }
 }
 
 /// A name as the pattern that fits it alone.

@@ -43,7 +43,7 @@ fn noted(folder: &Path, name: &str, fixture: &str) -> PathBuf {
 
 fn filter(include: Option<&str>, exclude: Option<&str>) -> Filter {
     let set = |glob: &str| GlobSet::builder().add(Glob::new(glob).unwrap()).build().unwrap();
-    Filter { include: include.map(set), exclude: exclude.map(set).unwrap_or_default(), included: vec![] }
+    Filter { include: include.map(set), exclude: exclude.map(set).unwrap_or_default(), ..Filter::default() }
 }
 
 /// Notes are kept, filters only leave out, and every tensor becomes something.

@@ -106,7 +106,7 @@ enum DialectName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DtypeName {
+pub(super) enum DtypeName {
     F64,
     F32,
     F16,

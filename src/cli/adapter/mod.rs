@@ -3,6 +3,7 @@
 mod canon;
 mod clash;
 mod extract;
+mod init;
 mod inspect;
 mod merge;
 
@@ -22,6 +23,8 @@ pub(super) struct Arguments {
 enum AdapterCommand {
     /// What is in an adapter: ranks, singular values, orthonormality, what made it, where it lies in its base
     Inspect(inspect::Arguments),
+    /// An adapter that begins with a decomposition of the weights, and the base that it leaves
+    Init(init::Arguments),
     /// Whether adapters of one model fight: cosines, joint size and angles of every pair
     Clash(clash::Arguments),
     /// An adapter out of a fine-tune, of chosen ranks, with what the cut loses
@@ -38,6 +41,7 @@ enum AdapterCommand {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     match &arguments.command {
         AdapterCommand::Inspect(arguments) => inspect::run(arguments),
+        AdapterCommand::Init(arguments) => init::run(arguments),
         AdapterCommand::Clash(arguments) => clash::run(arguments),
         AdapterCommand::Extract(arguments) => extract::extract(arguments),
         AdapterCommand::Resize(arguments) => extract::resize(arguments),
