@@ -6,12 +6,13 @@ use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::extract::EXTRACTED;
 use super::init::INITIALIZED;
 use super::merge::MERGED;
+use super::verify::VERIFIED;
 use super::{adapter, farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 12] = [
+pub const COMMANDS: [&str; 13] = [
     "spectrum",
     "compare",
     "rank",
@@ -19,6 +20,7 @@ pub const COMMANDS: [&str; 12] = [
     "intruders",
     "adapter inspect",
     "adapter init",
+    "adapter verify",
     "adapter merge",
     "adapter extract",
     "adapter resize",
@@ -54,6 +56,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter init" => INITIALIZED.iter().collect(),
+        "adapter verify" => VERIFIED.iter().collect(),
         "adapter merge" => MERGED.iter().collect(),
         "adapter clash" => CLASH.iter().collect(),
         "adapter canon" => adapter::columns::columns(false),

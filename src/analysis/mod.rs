@@ -18,6 +18,7 @@ pub mod merge;
 pub mod rank;
 pub mod resize;
 pub mod spectrum;
+pub mod verify;
 
 use crate::report::{Flag, Measurements, Places, Resolution};
 use crate::spectrum::Spectrum;

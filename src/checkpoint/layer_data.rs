@@ -101,6 +101,11 @@ impl LayerData {
         Ok(Self { path: path.to_owned(), kind, source, entries, by_module })
     }
 
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What it says of a module that it was opened for.
     ///
     /// # Errors

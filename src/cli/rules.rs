@@ -86,7 +86,10 @@ pub(super) fn check_syntax(common: &Common) -> Result<(), Error> {
 fn names(common: &Common, columns: &[&'static Column]) -> Vec<&'static str> {
     let has = |key: &&str| columns.iter().any(|column| column.key.split('@').next() == Some(*key));
     // Another tool's columns do not say what findings need.
-    if !["nonfinite_count", "changed", "intruder_count", "rank_at_90", "farms_alpha"].iter().any(has) {
+    if !["nonfinite_count", "changed", "intruder_count", "rank_at_90", "farms_alpha", "broken"]
+        .iter()
+        .any(has)
+    {
         return vec![];
     }
     let is_there = |finding: &&Definition| {

@@ -5,6 +5,7 @@
 mod beside;
 mod bytes;
 mod intruders;
+mod invariants;
 mod peers;
 mod randomness;
 mod reordered;
@@ -93,6 +94,7 @@ pub static FINDINGS: &[Definition] = &[
     bytes::ALL_ZERO,
     randomness::RANDOM_LIKE,
     updates::UNRELATED,
+    invariants::BROKEN_INVARIANT,
     bytes::DEAD_ROWS,
     bytes::DEAD_COLUMNS,
     bytes::DUPLICATE_ROWS,

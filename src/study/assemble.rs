@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, adapter, compare,
-    intruders, spectrum, ties,
+    intruders, spectrum, ties, verify,
 };
 use crate::report::{Column, Report, Row, RowValues};
 
@@ -67,6 +67,7 @@ fn complete_matrices(
         }
         Beside::Intruders(options) => intruders::sum_up(report, options),
         Beside::Adapter => adapter::sum_up(report),
+        Beside::Verified(method) => verify::sum_up(report, *method),
     }
 }
 

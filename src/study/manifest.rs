@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::compare::PairHeaders;
+use crate::analysis::init::Method;
 use crate::analysis::intruders::Options;
 use crate::report::Report;
 
@@ -48,4 +49,6 @@ pub enum Beside {
     Intruders(Options),
     /// What made an adapter, and the losses that some methods train with.
     Adapter,
+    /// Which invariants of a method modules break: of this one, or of the one that evidence tells.
+    Verified(Option<Method>),
 }

@@ -29,6 +29,7 @@ mod run;
 mod spectrum;
 mod ties;
 mod unmatched;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub use rank::RankRequest;
 pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Record};
 pub use run::{Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
+pub use verify::{Originals, VerifyRequest};
 
 /// Tasks over weights that are open. A task takes what its study gives it: one weight, a pair, a group, or the whole.
 pub trait Study: Send + Sync {

@@ -118,6 +118,12 @@ pub fn write_adapter(
     folder.put(out).map_err(failed)
 }
 
+/// Removes an adapter that was written to `out`.
+pub fn remove_adapter(out: &Path) {
+    // What is left then is told by the error that it is removed for.
+    drop(fs::remove_dir_all(followed(out)));
+}
+
 impl AdapterModule {
     /// Whether the weight is stored inputs × outputs.
     fn is_turned(&self) -> bool {

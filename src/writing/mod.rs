@@ -9,7 +9,9 @@ mod spectra;
 mod spool;
 mod temporary;
 
-pub use adapter_folder::{AdapterDialect, AdapterModule, ModuleKind, check_adapter_folder, write_adapter};
+pub use adapter_folder::{
+    AdapterDialect, AdapterModule, ModuleKind, check_adapter_folder, remove_adapter, write_adapter,
+};
 pub use checkpoint_copy::{CheckpointCopy, RowWriter};
 pub use files::check_outside;
 pub use shelf::{Shelf, Usage};

@@ -32,7 +32,7 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
         .chain([&ASSIGNED_RANK, &ASSIGNED_SPARSITY, &ASSIGNED_RATE])
         .chain(&RIGHT)
         .chain(
-            ["inspect", "merge", "extract", "clash"]
+            ["inspect", "init", "verify", "merge", "extract", "clash"]
                 .iter()
                 .flat_map(|what| metrics_of(&format!("adapter {what}"))),
         )

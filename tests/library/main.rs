@@ -26,3 +26,4 @@ mod rare_adapters;
 mod reports;
 mod stores;
 mod studies;
+mod weighted;

@@ -4,7 +4,9 @@
 
 mod adapter;
 mod adapter_clash;
+mod adapter_init;
 mod adapter_merge;
+mod adapter_verify;
 mod adapter_written;
 mod addresses;
 mod baselines;

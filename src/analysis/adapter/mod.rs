@@ -118,7 +118,7 @@ fn of_factors(
 }
 
 /// `‖G − I‖_F`.
-pub(super) fn defect(products: &[f64], rank: usize) -> f64 {
+pub(in crate::analysis) fn defect(products: &[f64], rank: usize) -> f64 {
     let off = |(i, x): (usize, &f64)| x - f64::from(u8::from(i % (rank + 1) == 0));
     products.iter().enumerate().map(off).map(|x| x * x).sum::<f64>().sqrt()
 }

@@ -41,6 +41,7 @@ pub fn columns(method: Method) -> Vec<&'static Column> {
         ],
         Method::Eora => &["explained_variance", "tail_gap"],
         Method::Eva => &[
+            "frobenius_norm",
             "chosen_energy",
             "tail_gap",
             "adapter_norm",
@@ -94,7 +95,7 @@ const TAIL_GAP: Column = Column {
     source: "KaSA, Wang et al. 2024",
 };
 
-const ADAPTER_NORM: Column = Column {
+pub(in crate::analysis) const ADAPTER_NORM: Column = Column {
     key: "adapter_norm",
     label: "‖s·BA‖",
     format: Format::Real,
@@ -144,7 +145,7 @@ const WEIGHTED_ERROR: Column = Column {
     source: "EoRA, Liu et al. 2024",
 };
 
-const PRESERVATION_ERROR: Column = Column {
+pub(in crate::analysis) const PRESERVATION_ERROR: Column = Column {
     key: "preservation_error",
     label: "error",
     format: Format::Real,

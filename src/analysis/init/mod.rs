@@ -3,19 +3,23 @@
 //! Weights are out × in here, whatever way round they are stored. The update is `s·B·A`.
 
 mod columns;
+mod numbers;
 mod random;
 mod rest;
 mod weighting;
+
+use std::path::Path;
 
 use crate::checkpoint::Moments;
 use crate::error::Error;
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
-use crate::report::{FactorDetail, Measurements, MissingReason, Value};
+use crate::report::{FactorDetail, Measurements};
 use crate::solver::{
     self, Basis, Chosen, Cost, Cut, Entries, Factors, Form, Need, Operator, Precision, Weighting,
 };
 
+pub(super) use columns::{ADAPTER_NORM, PRESERVATION_ERROR};
 pub use columns::{INITIALIZED, columns};
 use random::Stream;
 use rest::Rest;
@@ -104,8 +108,8 @@ pub struct Module<'m> {
     pub compressed: Option<&'m Matrix>,
     /// The type that a residual is rounded to.
     pub stored_as: Dtype,
-    /// What is known of its inputs.
-    pub moments: Option<&'m Moments>,
+    /// What is known of its inputs, and the file that says so.
+    pub moments: Option<(&'m Moments, &'m Path)>,
 }
 
 /// What an adapter begins with in one module.
@@ -195,7 +199,7 @@ pub fn initial(setup: &Setup, module: &Module<'_>) -> Result<Initial, Error> {
             Some(Rest::of(&operator, (&exact?, &factors?), module)?)
         }
     };
-    let values = values(setup, &operator, &found, rest.as_ref(), &factors)?;
+    let values = numbers::values(setup, &operator, &found, rest.as_ref(), &factors)?;
     let singular_values = found.cut.map_or_else(Vec::new, |cut| cut.found);
     let detail = FactorDetail { singular_values, importance: found.explained, ..FactorDetail::default() };
     let residual = rest.and_then(|rest| rest.written).filter(|_| setup.method.moves_base());
@@ -205,10 +209,14 @@ pub fn initial(setup: &Setup, module: &Module<'_>) -> Result<Initial, Error> {
 fn found(setup: &Setup, module: &Module<'_>, operator: &Operator<'_>) -> Result<Found, Error> {
     let Setup { method, rank, scale, .. } = *setup;
     let none = Weighting::None;
-    let moments = || module.moments.ok_or_else(|| Error::Contract(format!("`{}`: no data", module.name)));
+    let data = || module.moments.ok_or_else(|| Error::Contract(format!("`{}`: no data", module.name)));
+    let of_data = |error| match (error, module.moments) {
+        (Error::Usage(reason), Some((_, path))) => Error::tensor(path, module.name, reason),
+        (error, _) => error,
+    };
     let right = match method {
-        Method::CordaIpm | Method::CordaKpm => weighting::damped(moments()?)?,
-        Method::Eora => weighting::root(moments()?)?,
+        Method::CordaIpm | Method::CordaKpm => weighting::damped(data()?.0).map_err(of_data)?,
+        Method::Eora => weighting::root(data()?.0).map_err(of_data)?,
         _ => none.clone(),
     };
     let of = |chosen| solver::cut(operator, (&none, &right), &chosen);
@@ -245,7 +253,7 @@ fn found(setup: &Setup, module: &Module<'_>, operator: &Operator<'_>) -> Result<
             Found { up: all(&q), down: all(&r), ..Found::default() }
         }
         Method::Kasa => kasa(setup, module, of(Chosen::Bottom(rank))?)?,
-        Method::Eva => eva(rank, operator, moments()?)?,
+        Method::Eva => eva(rank, operator, data()?.0).map_err(of_data)?,
     })
 }
 
@@ -344,70 +352,4 @@ fn rounded(product: &LowRank, dtype: Dtype) -> Result<LowRank, Error> {
     let (shape, rank) = ((product.rows(), product.cols()), product.rank());
     let left = Matrix::rounded(shape.0, rank, dtype, product.left())?.to_f64();
     LowRank::new(shape, rank, left, Matrix::rounded(rank, shape.1, dtype, product.right())?.to_f64())
-}
-
-fn values(
-    setup: &Setup,
-    operator: &Operator<'_>,
-    found: &Found,
-    rest: Option<&Rest>,
-    factors: &LowRank,
-) -> Result<Measurements, Error> {
-    let missing = |why| Value::Missing(why);
-    let not = missing(MissingReason::NotApplicable);
-    let cut = found.cut.as_ref();
-    let energy = cut.map_or(not, |cut| match cut.norm {
-        0.0 => missing(MissingReason::AllZero),
-        norm => Value::within(cut.values.iter().map(|s| (s / norm).powi(2)).sum(), 0.0, 1.0),
-    });
-    let gap = cut.map_or(not, |cut| {
-        let at = cut.found.len().saturating_sub(setup.rank);
-        match (at.checked_sub(1).map(|before| cut.found[before]), cut.found.get(at)) {
-            (Some(before), Some(first)) if *first > 0.0 => Value::real(before / first),
-            (Some(_), Some(_)) => missing(MissingReason::BelowExactFloor),
-            _ => not,
-        }
-    });
-    let explained = found.explained.iter().take(setup.rank).sum::<f64>();
-    let of_rest = |number: fn(&Rest) -> f64| rest.map_or(not, |rest| Value::real(number(rest)));
-    let [mut weighted, mut plain, mut error] = [not; 3];
-    if let Some((matrix, right)) = cut.and_then(|cut| cut.weighted.as_ref()).zip(found.right.as_ref()) {
-        let far = |left: &[f64], down: &Matrix| -> Result<Value, Error> {
-            let down = right.times(down)?;
-            let shape = (matrix.rows(), matrix.cols());
-            let product = LowRank::new(shape, down.rows(), left.to_vec(), down.to_f64())?;
-            Ok(Value::real(rest::distance(&Operator::from(matrix), &product)?))
-        };
-        weighted = Value::real(cut.map_or(0.0, |cut| cut.norm));
-        let down = Matrix::from_f64(factors.rank(), factors.cols(), factors.right())?;
-        let up = factors.left().iter().map(|x| x * setup.scale).collect::<Vec<_>>();
-        error = far(&up, &down)?;
-        if setup.method == Method::Eora {
-            let count = setup.rank.min(operator.rows()).min(operator.cols());
-            let found = solver::leading(operator, count)?;
-            let down: Vec<f64> = found.right.columns().flatten().copied().collect();
-            let left: Vec<Vec<f64>> =
-                found.left.columns().zip(&found.values).map(|(u, s)| times(u, *s)).collect();
-            let left = product((operator.rows(), 0), &left, &[])?;
-            plain = far(left.left(), &Matrix::from_f64(found.values.len(), operator.cols(), &down)?)?;
-        }
-    }
-    let value = |key: &str| match key {
-        "frobenius_norm" => of_rest(|rest| rest.weight),
-        "adapter_rank" => Value::count(setup.rank),
-        "chosen_energy" => energy,
-        "explained_variance" => Value::within(explained, 0.0, 1.0),
-        "tail_gap" => gap,
-        "adapter_norm" => of_rest(|rest| rest.adapter),
-        "residual_norm" => of_rest(|rest| rest.residual),
-        "weighted_norm" => weighted,
-        "plain_error" => plain,
-        "weighted_error" => error,
-        "preservation_error" => match rest {
-            Some(Rest { original, .. }) if *original == 0.0 => missing(MissingReason::AllZero),
-            _ => of_rest(|rest| rest.lost / rest.original),
-        },
-        _ => not,
-    };
-    Ok(Measurements(columns(setup.method).into_iter().map(|column| (column, value(column.key))).collect()))
 }

@@ -80,7 +80,7 @@ pub(in super::super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MethodName {
+pub(super) enum MethodName {
     /// The leading singular directions
     Pissa,
     /// The last ones: SoMA, MiLoRA
@@ -194,6 +194,11 @@ impl Arguments {
             }
             (false, Some(_)) => {
                 return usage(format!("`--method {name}` leaves the base as it is; leave `--base-out` out"));
+            }
+            (true, Some(base)) if base.starts_with(&self.out) || self.out.starts_with(base) => {
+                return usage(
+                    "`--out` and `--base-out` have to be two folders, neither in the other".to_owned(),
+                );
             }
             _ => {}
         }

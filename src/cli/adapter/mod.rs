@@ -6,6 +6,7 @@ mod extract;
 mod init;
 mod inspect;
 mod merge;
+mod verify;
 
 use clap::{Args, Subcommand};
 
@@ -33,6 +34,8 @@ enum AdapterCommand {
     Resize(extract::ResizeArguments),
     /// The same adapter in a form that its updates alone decide, for comparing files
     Canon(canon::Arguments),
+    /// Whether an adapter and its base hold what the adapter's method promises
+    Verify(verify::Arguments),
     /// The base with an adapter's updates added, as a checkpoint
     Merge(merge::Arguments),
 }
@@ -46,6 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         AdapterCommand::Extract(arguments) => extract::extract(arguments),
         AdapterCommand::Resize(arguments) => extract::resize(arguments),
         AdapterCommand::Canon(arguments) => canon::run(arguments),
+        AdapterCommand::Verify(arguments) => verify::run(arguments),
         AdapterCommand::Merge(arguments) => merge::run(arguments),
     }
 }

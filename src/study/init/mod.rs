@@ -3,6 +3,9 @@
 //! Tasks spool the factors that they find and write what they leave of each weight into a copy of the base. Both folders
 //! appear when every module is there.
 
+mod notes;
+mod targets;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +19,14 @@ use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::Measured;
 use crate::analysis::init::{self, Initial, Method, Module, Setup};
 use crate::checkpoint::{Catalogue, ContentId, DataKind, LayerData, Moments, Pairs};
-use crate::error::{Error, brief, quoted};
+use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, Purpose, natural, purpose};
 use crate::low_rank::LowRank;
-use crate::notation;
 use crate::report::{Column, Places, Report, Row, Value};
-use crate::writing::{AdapterDialect, AdapterModule, CheckpointCopy, ModuleKind, Spool, write_adapter};
+use crate::writing::{
+    AdapterDialect, AdapterModule, CheckpointCopy, ModuleKind, Spool, remove_adapter, write_adapter,
+};
+use targets::Target;
 
 /// The options.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,13 +56,6 @@ pub struct Initializing {
     products: Spool,
     copy: Copying,
     beside: Mutex<BTreeMap<String, BesideFactors>>,
-}
-
-/// A module of the model that an adapter is put on.
-struct Target {
-    name: String,
-    kind: ModuleKind,
-    layer: Arc<Layer>,
 }
 
 /// What is known of a module beside its factors.
@@ -194,17 +192,20 @@ impl Initializing {
             if target.is_turned() { matrix.transposed() } else { matrix }
         };
         let (weight, compressed) = (turn(stored), compressed.map(turn));
-        let moments = self.data.as_ref().map(|data| data.moments(&layer.name)).transpose()?;
+        let data = match &self.data {
+            Some(data) => Some((data.moments(&layer.name)?, data.path())),
+            None => None,
+        };
         let module = Module {
             name: &target.name,
             weight: &weight,
             compressed: compressed.as_ref(),
             stored_as: target.layer.dtype,
-            moments: moments.as_ref(),
+            moments: data.as_ref().map(|(moments, path)| (moments, *path)),
         };
         let found = init::initial(&self.request.setup, &module);
         let Initial { values, detail, factors, diagonal, residual } = found.map_err(|error| match error {
-            // Data and rounding know no module.
+            // Rounding knows no module.
             Error::Usage(reason) => self.refuse(layer, &reason),
             other => other,
         })?;
@@ -213,8 +214,8 @@ impl Initializing {
         }
         let factors = if target.is_turned() { factors.transposed()? } else { factors };
         self.products.put(&layer.name, &factors)?;
-        let inputs = match &moments {
-            Some(Moments::Inputs(inputs)) => Some(blake3::hash(inputs.bytes())),
+        let inputs = match &data {
+            Some((Moments::Inputs(inputs), _)) => Some(blake3::hash(inputs.bytes())),
             _ => None,
         };
         let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
@@ -249,9 +250,8 @@ impl Initializing {
         };
         let beside = std::mem::take(&mut *self.beside.lock().unwrap_or_else(PoisonError::into_inner));
         let module = |(key, rank): (&String, &usize)| {
-            let Target { name, kind, .. } = &self.targets[key];
-            let layer = self.source.select(&only(key)).layers.into_iter().next()?;
-            Some(AdapterModule {
+            let Target { name, kind, layer } = &self.targets[key];
+            AdapterModule {
                 name: name.clone(),
                 kind: kind.clone(),
                 key: key.clone(),
@@ -259,13 +259,20 @@ impl Initializing {
                 shape: (layer.rows, layer.cols),
                 alpha: setup.scale * *rank as f64,
                 diagonal: beside.get(key).map_or_else(Vec::new, |beside| beside.diagonal.clone()),
-            })
+            }
         };
-        let modules: Vec<AdapterModule> =
-            ranks.iter().filter(|(_, rank)| **rank > 0).filter_map(module).collect();
+        let modules: Vec<AdapterModule> = ranks.iter().filter(|(_, rank)| **rank > 0).map(module).collect();
         let place = base_out.as_ref().unwrap_or(base).display().to_string();
         write_adapter(out, (&modules, products), &AdapterDialect::Peft, (setup.dtype, Some(&place)))?;
-        let left_out = if base_out.is_some() { self.copy.finish()? } else { vec![] };
+        let left_out = match base_out.as_ref().map(|_| self.copy.finish()) {
+            Some(Ok(left_out)) => left_out,
+            Some(Err(error)) => {
+                // Without its base it is worth nothing.
+                remove_adapter(out);
+                return Err(error);
+            }
+            None => vec![],
+        };
         self.note(report, &modules);
         Ok(left_out)
     }
@@ -297,104 +304,4 @@ impl Initializing {
         }
         Ok(names.into_iter().zip(ranks).collect())
     }
-
-    fn note(&self, report: &mut Report, modules: &[AdapterModule]) {
-        let InitRequest { setup, out, base_out, .. } = &self.request;
-        let Setup { method, scale, .. } = *setup;
-        let sum = modules.iter().map(|module| module.rank).sum::<usize>();
-        let mut notes = vec![format!(
-            "{}: {} modules by {}, of rank {sum} in all, scale {}",
-            out.display(),
-            modules.len(),
-            method.name(),
-            notation::real(scale)
-        )];
-        if let Some(base) = base_out {
-            let what =
-                if method == Method::Kasa { "without the last directions of" } else { "less s·BA in" };
-            notes.push(format!(
-                "{}: the base {what} {} matrices, the rest byte-identical",
-                base.display(),
-                modules.len()
-            ));
-        }
-        let error = |row: &Row| row.values.get("preservation_error").and_then(Value::number);
-        let errors = report.rows.iter().filter_map(|row| Some((error(row)?, row.name.as_str())));
-        if let Some((worst, name)) = errors.max_by(|a, b| a.0.total_cmp(&b.0)) {
-            notes.push(match method {
-                Method::Eora => format!(
-                    "of the original weights {} or less is still missing, most in {name}",
-                    notation::real(worst)
-                ),
-                _ => format!(
-                    "rounding moves the weights by {} or less of their norm, most in {name}",
-                    notation::real(worst)
-                ),
-            });
-        }
-        let empty = report.rows.len() - modules.len();
-        if empty > 0 {
-            notes.push(format!("{empty} modules get no rank: their inputs have no direction of weight"));
-        }
-        if method == Method::Sorsa && (scale - 1.0).abs() > 0.0 {
-            let reason = "the residual base is W − s·W_r, which is not W without its leading part; leave `--alpha` out";
-            notes
-                .push(format!("! SORSA's S is not divided by the scale {}: {reason}", notation::real(scale)));
-        }
-        if !self.left_out.is_empty() {
-            notes.push(format!(
-                "not initialized, no linear layer in a numbered block or not among `--target`: {}",
-                quoted(&self.left_out)
-            ));
-        }
-        report.notes.extend(notes);
-    }
-}
-
-impl InitRequest {
-    /// Whether every module has room for the rank.
-    fn check(&self, targets: &BTreeMap<String, Target>) -> Result<(), Error> {
-        let Setup { method, rank, .. } = self.setup;
-        for target in targets.values() {
-            let refuse = |reason: String| Error::tensor(&self.base, &target.layer.tensor, reason);
-            let most = method.most(target.shape());
-            if rank > most {
-                let reason = format!(
-                    "is {} × {}, so `--rank` can be {most} at most with {}; `--exclude` leaves it out",
-                    target.layer.rows,
-                    target.layer.cols,
-                    method.name()
-                );
-                return Err(refuse(reason));
-            }
-            if method == Method::Kasa && target.kind != ModuleKind::Linear {
-                return Err(refuse(
-                    "is not a plain linear layer, and KaSA takes no other; `--exclude` leaves it out"
-                        .to_owned(),
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Target {
-    fn is_turned(&self) -> bool {
-        self.kind == ModuleKind::Turned
-    }
-
-    /// Outputs and inputs.
-    fn shape(&self) -> (usize, usize) {
-        let Layer { rows, cols, .. } = *self.layer;
-        if self.is_turned() { (cols, rows) } else { (rows, cols) }
-    }
-
-    fn inputs(&self) -> usize {
-        self.shape().1
-    }
-}
-
-/// This matrix alone.
-fn only(name: &str) -> Filter {
-    Filter { names: Some([name.to_owned()].into()), ..Filter::default() }
 }
