@@ -29,18 +29,10 @@ const ZERO_UPDATE: Invariant = Invariant::Zero("adapter_norm", "B is not zero");
 const PRESERVED: Invariant =
     Invariant::Zero("preservation_error", "base and adapter do not add up to the original weight");
 
-/// The methods in the order in which evidence tells them: those that promise most of the factors first.
-pub const METHODS: [Method; 9] = [
-    Method::Kasa,
-    Method::Eva,
-    Method::Pissa,
-    Method::Minor,
-    Method::Sorsa,
-    Method::Olora,
-    Method::CordaIpm,
-    Method::CordaKpm,
-    Method::Eora,
-];
+/// The methods that evidence tells, those that promise most of the factors first. CorDA's two ends promise the same, and what
+/// EoRA promises many adapters hold.
+pub const METHODS: [Method; 7] =
+    [Method::Kasa, Method::Eva, Method::Sorsa, Method::Pissa, Method::Minor, Method::Olora, Method::CordaIpm];
 
 /// What a method promises at the start of training. Of SORSA and OLoRA with a scale beside 1, the base keeps a part.
 fn invariants(method: Method, scale: f64) -> Vec<Invariant> {

@@ -61,7 +61,8 @@ pub fn measure(
     let rms = sums.base / ((shape.0 * shape.1) as f64).sqrt();
     let noise =
         ((shape.0 as f64).sqrt() + (shape.1 as f64).sqrt()) * base.dtype().epsilon() * rms / 3f64.sqrt();
-    let cut = noise.max(spectrum.floor());
+    // A residual takes up the rounding of the factors, too.
+    let cut = noise.max(spectrum.floor()) + layer.dtype.epsilon() * own.largest();
     let kept: Vec<f64> = spectrum.values().iter().copied().take_while(|s| *s > cut).collect();
     let rank = factors.rank;
     let ratio = |part: f64, whole: f64, why| {
