@@ -297,6 +297,28 @@ fn eora_makes_up_for_the_error_of_the_outputs() {
 }
 
 #[test]
+fn eora_of_another_model_is_refused() {
+    let folder = folder();
+    let options = [
+        "adapter",
+        "init",
+        "tall.safetensors",
+        "--method",
+        "eora",
+        "--rank",
+        "2",
+        "--original",
+        "flat.safetensors",
+        "--acts",
+        "acts.safetensors",
+        "--out",
+        "out",
+    ];
+    check_exit_in(folder.path(), &options, 2, "of the shape that `--original` has");
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
 fn eora_of_more_directions_than_there_are_is_filled_with_zeros() {
     let folder = folder();
     let options = ["--rank", "14", "--original", "tall.safetensors", "--acts", "few.safetensors"];
@@ -492,7 +514,7 @@ fn targets_are_linear_layers_in_numbered_blocks_or_as_named() {
         "--target",
         "embed*",
     ];
-    check_exit_in(folder.path(), &none, 2, "no linear layer to initialize");
+    check_exit_in(folder.path(), &none, 2, "no linear layer in a numbered block");
 }
 
 #[test]

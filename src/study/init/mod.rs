@@ -138,8 +138,10 @@ impl Initializing {
             }
         }
         if targets.is_empty() {
-            let reason = "holds no linear layer to initialize; by default those in numbered blocks are, `--target GLOB` \
-                          names others";
+            let reason = match &pairs {
+                Some(_) => "has no linear layer in a numbered block of the shape that `--original` has",
+                None => "holds no linear layer in a numbered block; `--target GLOB` names others",
+            };
             return Err(Error::malformed(&request.base, reason));
         }
         request.check(&targets)?;
