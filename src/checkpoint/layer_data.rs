@@ -60,7 +60,7 @@ struct Entry {
 const ENDINGS: [&[&str]; 2] = [&[".cov", ".covariance"], &[".acts", ".inputs"]];
 /// llama.cpp's sums of squares, and the tokens that they were taken over.
 const SUMS: &str = ".in_sum2";
-const COUNTS: &str = ".counts";
+const COUNTS: [&str; 2] = [".counts", ".count"];
 /// Two entries that should be equal may differ by this share of the largest: what sums in half precision lose.
 const ASYMMETRY: f64 = 1e-3;
 
@@ -161,7 +161,7 @@ fn entries(path: &Path, kind: DataKind, tensors: &[TensorInfo]) -> Result<Vec<En
     for info in tensors {
         let name = info.name.as_str();
         let refuse = |reason: String| Error::tensor(path, name, reason);
-        if kind == DataKind::Covariances && (name.ends_with(COUNTS) || name.ends_with(".count")) {
+        if kind == DataKind::Covariances && COUNTS.iter().any(|ending| name.ends_with(ending)) {
             continue;
         }
         let matrix = |info: &TensorInfo, shape| match info.element {
@@ -183,8 +183,9 @@ fn entries(path: &Path, kind: DataKind, tensors: &[TensorInfo]) -> Result<Vec<En
                 let module = name.strip_suffix(SUMS).map(bare).unwrap_or_default();
                 let experts = info.shape[..info.shape.len() - 1].iter().product();
                 let layer = matrix(info, (experts, *channels))?;
-                let counts = by_name.get(format!("{}{COUNTS}", &name[..name.len() - SUMS.len()]).as_str());
-                let counts = counts.ok_or_else(|| refuse(format!("has no `{COUNTS}` beside it")))?;
+                let counts =
+                    by_name.get(format!("{}{}", &name[..name.len() - SUMS.len()], COUNTS[0]).as_str());
+                let counts = counts.ok_or_else(|| refuse(format!("has no `{}` beside it", COUNTS[0])))?;
                 let counts = matrix(counts, (1, counts.shape.iter().product()))?;
                 for i in 0..experts {
                     let module = if experts == 1 { module.to_owned() } else { format!("{module}[{i}]") };
@@ -225,7 +226,8 @@ fn symmetric(entries: &[f64], side: usize) -> Result<Vec<f64>, &'static str> {
             if (one - other).abs() > ASYMMETRY * largest {
                 return Err("is not symmetric, so it is not a covariance");
             }
-            (mean[i * side + j], mean[j * side + i]) = ((one + other) / 2.0, (one + other) / 2.0);
+            let middle = f64::midpoint(one, other);
+            (mean[i * side + j], mean[j * side + i]) = (middle, middle);
         }
     }
     Ok(mean)

@@ -275,7 +275,7 @@ mod tests {
             Weighting::Diagonal(lengths.clone()),
             Weighting::Axes(axes.clone(), lengths.clone()),
             Weighting::Axes(axes.clone(), short),
-            Weighting::Axes(axes.truncated(n / 2 + 1), lengths[..n / 2 + 1].to_vec()),
+            Weighting::Axes(axes.truncated(n / 2 + 1), lengths[..=n / 2].to_vec()),
         ]
     }
 

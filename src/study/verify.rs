@@ -114,6 +114,9 @@ impl VerifyRequest {
     }
 }
 
+/// So many modules are told of with what they break.
+const MOST: usize = 5;
+
 /// Counts what each module breaks, and says which method is meant and what breaks it.
 pub(super) fn sum_up(report: &mut Report, claimed: Option<Method>) {
     let precisions = |row: &Row| {
@@ -128,18 +131,16 @@ pub(super) fn sum_up(report: &mut Report, claimed: Option<Method>) {
     };
     let all = report.rows.iter().filter(|row| row.failed.is_none()).count();
     let (method, told) = verify::judge(&mut report.rows, claimed, &precisions);
-    let mut notes = vec![match method {
-        Some(method) => {
-            let by = if claimed.is_some() { "" } else { " (by evidence; `--method` names another)" };
-            format!("{} of {all} modules hold the invariants of {}{by}", all - told.len(), method.name())
-        }
-        None => {
-            let what = "no module holds the invariants of any method: a plain or trained LoRA, or another base; \
-                        `--method` names what it should be";
-            format!("! {what}")
-        }
-    }];
-    const MOST: usize = 5;
+    let mut notes = vec![];
+    if let Some(method) = method {
+        let by = if claimed.is_some() { "" } else { " (by evidence; `--method` names another)" };
+        let (held, name) = (all - told.len(), method.name());
+        notes.push(format!("{held} of {all} modules hold the invariants of {name}{by}"));
+    } else {
+        let what = "no module holds the invariants of any method: a plain or trained LoRA, or another base; `--method` \
+                    names what it should be";
+        notes.push(format!("! {what}"));
+    }
     let line = |(name, broken): &(String, Vec<String>)| format!("! {name}: {}", broken.join("; "));
     notes.extend(told.iter().take(MOST).map(line));
     if told.len() > MOST {

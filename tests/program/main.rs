@@ -5,6 +5,7 @@
 mod adapter;
 mod adapter_clash;
 mod adapter_init;
+mod adapter_init_data;
 mod adapter_merge;
 mod adapter_verify;
 mod adapter_written;

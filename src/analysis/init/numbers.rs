@@ -39,7 +39,7 @@ pub(super) fn values(
             let down = right.times(down)?;
             let shape = (matrix.rows(), matrix.cols());
             let product = LowRank::new(shape, down.rows(), left.to_vec(), down.to_f64())?;
-            Ok(Value::real(rest::distance(&Operator::from(matrix), &product)?))
+            Ok(Value::real(rest::distance(&Operator::from(matrix), &product)))
         };
         weighted = Value::real(cut.map_or(0.0, |cut| cut.norm));
         let down = Matrix::from_f64(factors.rank(), factors.cols(), factors.right())?;

@@ -69,7 +69,7 @@ impl Rest {
 }
 
 /// `‖M − P‖_F`.
-pub(super) fn distance(operator: &Operator<'_>, product: &LowRank) -> Result<f64, Error> {
+pub(super) fn distance(operator: &Operator<'_>, product: &LowRank) -> f64 {
     let (rows, cols) = (operator.rows(), operator.cols());
     let mut row = vec![0.0; cols];
     let mut sum = 0.0;
@@ -79,5 +79,5 @@ pub(super) fn distance(operator: &Operator<'_>, product: &LowRank) -> Result<f64
             sum += entries.iter().zip(&row).map(|(x, y)| (x - y) * (x - y)).sum::<f64>();
         }
     }
-    Ok(sum.sqrt())
+    sum.sqrt()
 }
