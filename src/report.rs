@@ -3,6 +3,7 @@
 //! What is serialized here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
 mod adapter;
+mod attention;
 mod coded;
 mod column;
 mod comparison;
@@ -28,6 +29,7 @@ mod word;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use adapter::{FactorDetail, Origin};
+pub use attention::{Attention, ComponentScores, Composition, Head, HeadPlace};
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use drawings::{Drawings, Drawn};
@@ -173,6 +175,9 @@ pub struct Row {
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Box<Intruders>>,
+    /// Which attention head it is about, or which two.
+    #[serde(flatten)]
+    pub attention: Option<Box<Attention>>,
 }
 
 impl Row {
@@ -290,6 +295,15 @@ pub struct Hidden {
 }
 
 impl Report {
+    /// What a row is called, and what several are.
+    pub fn noun(&self) -> [&'static str; 2] {
+        match self.rows.first().and_then(|row| row.attention.as_deref()) {
+            None => ["matrix", "matrices"],
+            Some(Attention::Head(_)) => ["head", "heads"],
+            Some(Attention::Composition(_)) => ["pair of heads", "pairs of heads"],
+        }
+    }
+
     /// Matrices that could not be read or decomposed, by name, with the reason.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         let rows = self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.failed.as_deref()?)));

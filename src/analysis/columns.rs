@@ -4,18 +4,20 @@ use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::extract::EXTRACTED;
+use super::heads::{COMPONENTS, COMPOSITION, HEAD_CHANGES, HEADS};
 use super::merge::MERGED;
 use super::{adapter, farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 11] = [
+pub const COMMANDS: [&str; 12] = [
     "spectrum",
     "compare",
     "rank",
     "farms",
     "intruders",
+    "heads",
     "adapter inspect",
     "adapter merge",
     "adapter extract",
@@ -50,6 +52,9 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             farms::FARMS.iter().map(|metric| &metric.column).chain(assigned).collect()
         }
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
+        "heads" => {
+            HEADS.iter().chain(&HEAD_CHANGES).chain(&COMPOSITION).chain(&COMPONENTS).collect()
+        }
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter merge" => MERGED.iter().collect(),
         "adapter clash" => CLASH.iter().collect(),

@@ -10,6 +10,7 @@ pub mod compare;
 mod delta;
 pub mod extract;
 pub mod farms;
+pub mod heads;
 pub mod hygiene;
 pub mod intruders;
 pub mod inventory;

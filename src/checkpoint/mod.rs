@@ -15,6 +15,7 @@ use crate::weight::Beyond;
 
 pub(crate) use crate::dialect::{FactorNames, VectorUpdate, factor_names, vector_update};
 pub use crate::dialect::{Pairs, QueriesKeysValues, copies, of_base};
+pub(crate) use crate::format::Config;
 pub use crate::format::{Choice, Elements, is_recognized, names_weights};
 pub use crate::weight::{Catalogue, ContentId, Fingerprint, Given, Holds, Rows, Tensors, tied};
 pub use saved::{Saved, SavedRow, is_saved};

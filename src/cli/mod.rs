@@ -10,6 +10,7 @@ mod config;
 mod emit;
 mod explain;
 mod farms;
+mod heads;
 mod inspect;
 mod intruders;
 mod jobs;
@@ -78,6 +79,8 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// What attention heads read and write, which compose, and how large their logits can become
+    Heads(heads::Arguments),
     /// What is in an adapter, and adapters made of others
     Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Heads(arguments) => heads::run(&arguments),
         Command::Adapter(arguments) => adapter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),

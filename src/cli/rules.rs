@@ -169,6 +169,7 @@ fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> 
             let here = match finding.of {
                 Of::Pairs | Of::Sides => command == "compare",
                 Of::Updates => command != "compare",
+                Of::Heads => command == "heads",
                 Of::Weights | Of::Anything => true,
             };
             !here || finding.evidence.iter().any(lacks)

@@ -175,7 +175,8 @@ fn contents(report: &Report, format: OutputFormat) -> String {
         OutputFormat::Junit => rules(),
         OutputFormat::Github | OutputFormat::Gitlab => format!("problems, by {}", rules()),
         _ => {
-            let matrices = counted(report.rows.len(), "matrix", "matrices");
+            let [one, many] = report.noun();
+            let matrices = counted(report.rows.len(), one, many);
             format!("{matrices}, {}", counted(report.findings.len(), "finding", "findings"))
         }
     }

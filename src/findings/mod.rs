@@ -4,6 +4,7 @@
 
 mod beside;
 mod bytes;
+mod heads;
 mod intruders;
 mod peers;
 mod randomness;
@@ -47,6 +48,8 @@ pub enum Of {
     Pairs,
     /// One of several tuned sides, beside the others.
     Sides,
+    /// Attention heads.
+    Heads,
 }
 
 /// How it is looked for.
@@ -97,6 +100,7 @@ pub static FINDINGS: &[Definition] = &[
     bytes::DEAD_COLUMNS,
     bytes::DUPLICATE_ROWS,
     bytes::DUPLICATE_COLUMNS,
+    heads::EXPLODING_HEAD,
     peers::OUTLIER,
     shape::DOMINANT_DIRECTION,
     shape::LARGE_ENTRY,

@@ -49,6 +49,7 @@ mod strips;
 #[cfg(test)]
 mod structured;
 mod sum;
+mod tall;
 mod tridiagonal;
 mod vector;
 mod window_grid;
@@ -72,6 +73,7 @@ pub use operator::{Operator, Terms, Vectors};
 pub use overlap::Core;
 pub use reference::Reference;
 pub use sum::sum_values;
+pub use tall::{Tall, TallProduct, each, eigenvalue_sums, mean_overlaps};
 pub use window_grid::WindowGrid;
 pub use windows::Windows;
 

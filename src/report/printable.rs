@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Encounter, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report,
+    Attention, Comparison, Composition, Encounter, Finding, Group, Head, HeadPlace, Hidden, Inventory, Labels, Named, Offender, Pattern, Report,
     Resolution, Row, Skipped, Source, SourceFile,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
@@ -44,7 +44,7 @@ macro_rules! visit {
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
                     comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
-                    factors: _, encounter, intruders: _,
+                    factors: _, encounter, intruders: _, attention,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
                     side.into_iter().for_each(&mut *take);
@@ -55,6 +55,18 @@ macro_rules! visit {
                 }
                 if let Some(Encounter { module, first, second, left_cosines: _, right_cosines: _ }) = encounter {
                     [module, first, second].into_iter().for_each(&mut *take);
+                }
+                if let Some(attention) = attention {
+                    match &$($mut)? **attention {
+                        Attention::Head(Head {
+                            layer: _, head: _, kv_head: _, sigma_ov: _, sigma_qk: _, tensors,
+                        }) => tensors.into_iter().for_each(&mut *take),
+                        Attention::Composition(Composition { earlier, later, baseline: _, components: _ }) => {
+                            for HeadPlace { name, layer: _, head: _ } in [earlier, later] {
+                                take(name);
+                            }
+                        }
+                    }
                 }
                 [name, tensor, role, dtype].into_iter().for_each(&mut *take);
                 for text in [dequant, blake3, tied_to, failed].into_iter().flatten() {

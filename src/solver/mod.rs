@@ -24,6 +24,6 @@ pub use moments::{Oddities, Texture};
 pub use reading::{Reading, Sought, Triplets, read, read_triplets};
 
 pub use crate::linalg::{
-    Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Vectors, WindowGrid, Windows,
-    leading, leading_to,
+    Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Tall, TallProduct, Vectors,
+    WindowGrid, Windows, each, eigenvalue_sums, leading, leading_to, mean_overlaps,
 };

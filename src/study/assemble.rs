@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Beside, Complete, Failure, Found, FoundMatrix, Manifest, MatrixHeaders, Record, adapter, compare,
-    intruders, spectrum, ties,
+    Beside, Complete, Failure, Found, FoundMatrix, FoundRow, Manifest, MatrixHeaders, Record, RowHeaders,
+    adapter, compare, intruders, spectrum, ties,
 };
 use crate::report::{Column, Report, Row, RowValues};
 
@@ -15,8 +15,46 @@ pub fn assemble(manifest: Manifest, records: Vec<Record>) -> Report {
     match complete {
         Complete::Matrices(headers) => complete_matrices(&mut report, &headers, records, failure),
         Complete::Comparison(headers) => compare::complete(&mut report, &headers, records, failure),
+        Complete::Rows(headers) => complete_rows(&mut report, &headers, records, failure),
     }
     report
+}
+
+fn complete_rows(
+    report: &mut Report,
+    RowHeaders { tasks }: &RowHeaders,
+    records: Vec<Record>,
+    failure: impl Fn(&Failure) -> String,
+) {
+    let columns: Arc<[_]> = report.columns.as_slice().into();
+    let mut is_known = vec![false; report.rows.len()];
+    for Record { task, result, .. } in records {
+        match result {
+            Ok(Found::Rows(rows)) => {
+                for FoundRow { row: at, values, resolution, attention, drawn } in rows {
+                    let Some(row) = report.rows.get_mut(at) else { continue };
+                    row.values = RowValues::new(&columns, values);
+                    (row.resolution, row.drawn) = (resolution, drawn);
+                    row.attention = attention.or(row.attention.take());
+                    is_known[at] = true;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let why = failure(&error);
+                for at in tasks.get(task).into_iter().flatten() {
+                    report.rows[*at].failed = Some(why.clone());
+                }
+            }
+        }
+    }
+    for (row, is_known) in report.rows.iter_mut().zip(&is_known) {
+        if !is_known {
+            row.failed.get_or_insert_with(|| "not measured".to_owned());
+        }
+    }
+    report.totals.measured = is_known.iter().filter(|known| **known).count() as u64;
+    report.totals.failed = report.failures().count() as u64;
 }
 
 fn complete_matrices(
@@ -55,7 +93,7 @@ fn complete_matrices(
         let Some(at) = task.checked_sub(count).and_then(|at| tensors.get(at)) else { continue };
         report.skipped[*at].see(match result {
             Ok(Found::Bytes(contents)) => Ok(contents.into_iter().flatten().next()),
-            Ok(Found::Matrix(_) | Found::Pair(_) | Found::Parts(_)) => Ok(None),
+            Ok(Found::Matrix(_) | Found::Pair(_) | Found::Parts(_) | Found::Rows(_)) => Ok(None),
             Err(error) => Err(failure(&error)),
         });
     }

@@ -35,6 +35,7 @@ impl Ledger {
                     found.base_outline = vec![];
                     found.tuned.iter_mut().for_each(|side| side.outline = vec![]);
                 }
+                Ok(Found::Rows(rows)) => rows.iter_mut().for_each(|row| row.drawn = Drawings::default()),
                 Ok(Found::Bytes(_) | Found::Parts(_)) | Err(_) => {}
             }
         }

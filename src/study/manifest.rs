@@ -24,6 +24,15 @@ pub enum Complete {
     Matrices(MatrixHeaders),
     /// A row a matrix on all sides, and rows of other tensors that changed.
     Comparison(PairHeaders),
+    /// Several rows a task.
+    Rows(RowHeaders),
+}
+
+/// Which rows each task is about.
+#[derive(Debug, Clone)]
+pub struct RowHeaders {
+    /// Positions in the report, by task.
+    pub tasks: Vec<Vec<usize>>,
 }
 
 /// What a study of one model knows beside the rows of its report.

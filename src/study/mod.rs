@@ -15,6 +15,7 @@ mod compare;
 mod extract;
 mod failure;
 mod farms;
+mod heads;
 mod intruders;
 mod ledger;
 mod manifest;
@@ -48,15 +49,16 @@ pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, 
 pub use extract::{ExtractRequest, Targets, changed_vectors, saved_vectors};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
+pub use heads::{Heads, HeadsOpened, HeadsRequest};
 pub use intruders::IntrudersRequest;
 pub use ledger::{Ledger, Pictures};
-pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
+pub use manifest::{Beside, Complete, Manifest, MatrixHeaders, RowHeaders};
 use matrices::header;
 pub use matrices::{Estimate, Matrices, Spectra};
 pub use merge::{MergeRequest, Merging};
 pub use mitigate::Mitigation;
 pub use rank::RankRequest;
-pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Record};
+pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundRow, FoundSide, Record};
 pub use run::{Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
 

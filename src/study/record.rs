@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing,
+    Attention, Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing,
 };
 use crate::spectrum::Spectrum;
 
@@ -34,6 +34,23 @@ pub enum Found {
     Bytes(Vec<Option<SkippedContent>>),
     /// Of matrices that only one side of a comparison has.
     Parts(Vec<FoundParts>),
+    /// Of several rows.
+    Rows(Vec<FoundRow>),
+}
+
+/// What was found of one of the rows that a task is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundRow {
+    /// Its position in the report.
+    pub row: usize,
+    /// The numbers, in the order of the report's columns.
+    pub values: Numbers,
+    /// How small a number each side resolves.
+    pub resolution: Vec<Resolution>,
+    /// What it is about, where more is known of that than before.
+    pub attention: Option<Box<Attention>>,
+    /// What pictures are drawn from.
+    pub drawn: Drawings,
 }
 
 /// A row that is made of rows of the other side, all by their positions.

@@ -68,7 +68,7 @@ pub(crate) fn complete(
                 continue;
             }
             Ok(Found::Bytes(contents)) => Ok(contents),
-            Ok(Found::Matrix(_) | Found::Pair(_)) => continue,
+            Ok(Found::Matrix(_) | Found::Pair(_) | Found::Rows(_)) => continue,
             Err(error) => Err(failure(&error)),
         };
         // What cannot be read of matrices that only one side has is told of their own rows.
