@@ -29,7 +29,7 @@ mod word;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use adapter::{FactorDetail, Origin};
-pub use attention::{Attention, ComponentScores, Composition, Head, HeadPlace};
+pub use attention::{Attention, ComponentScores, Composition, Head, HeadPlace, Reach};
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use drawings::{Drawings, Drawn};

@@ -4,7 +4,7 @@ use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::extract::EXTRACTED;
-use super::heads::{COMPONENTS, COMPOSITION, HEAD_CHANGES, HEADS};
+use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
 use super::merge::MERGED;
 use super::{adapter, farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
@@ -53,7 +53,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
         }
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
         "heads" => {
-            HEADS.iter().chain(&HEAD_CHANGES).chain(&COMPOSITION).chain(&COMPONENTS).collect()
+            HEADS.iter().chain([&CONTROL_TOKENS]).chain(&HEAD_CHANGES).chain(&COMPOSITION).chain(&COMPONENTS).collect()
         }
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter merge" => MERGED.iter().collect(),

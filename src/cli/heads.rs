@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::analysis::heads::{Components, Folding};
-use crate::checkpoint::{Holds, Opening, Pairs};
+use crate::analysis::heads::{Components, Folding, Inputs};
+use crate::checkpoint::{Factors, Holds, Opening, Pairs};
 use crate::error::Error;
 use crate::layer::Filter;
 use crate::notation;
@@ -43,6 +43,9 @@ const SHOWN_CHANGES: [&str; 8] = [
     "ov_spectral_norm_change",
     "qk_spectral_norm_change",
 ];
+/// The same with known inputs.
+const SHOWN_INPUTS: [&str; 6] =
+    ["control_tokens", "logit_bound", "query_gain", "key_gain", "value_gain", "ov_spectral_norm"];
 /// The same of pairs.
 const SHOWN_PAIRS: [&str; 7] = ["composition", "q_composition", "k_composition", "v_composition", "q_z", "k_z", "v_z"];
 /// The same with single directions.
@@ -77,6 +80,13 @@ pub(super) struct Arguments {
     /// How many leading singular values of each product JSON lists
     #[arg(long, value_name = "K", default_value_t = 8, help_heading = "Method")]
     top_directions: usize,
+    /// What the attention modules get for some tokens, to tell what control tokens could do: safetensors or .npy of tokens ×
+    /// width, one table, or one for each module by its name
+    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "compose", help_heading = "Method")]
+    inputs: Option<PathBuf>,
+    /// The value that a head is to give, for `--inputs`: one vector
+    #[arg(long, value_name = "FILE", requires = "inputs", help_heading = "Method")]
+    target: Option<PathBuf>,
     /// Pairs of heads instead of heads: how far queries, keys and values of each read what each head of an earlier layer
     /// writes
     #[arg(long, help_heading = "Method")]
@@ -125,6 +135,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         HeadsRequest { compose: Some(Components::Told), .. } => &SHOWN_COMPONENTS,
         HeadsRequest { compose: Some(Components::Summed), .. } => &SHOWN_PAIRS,
         HeadsRequest { has_base: true, .. } => &SHOWN_CHANGES,
+        HeadsRequest { has_inputs: true, .. } => &SHOWN_INPUTS,
         _ => &SHOWN,
     };
     run::deliver(&report, common, shown, &mut outputs)
@@ -137,6 +148,7 @@ fn request(arguments: &Arguments) -> HeadsRequest {
         directions: arguments.top_directions,
         compose: arguments.compose.then_some(components),
         has_base: arguments.base.is_some(),
+        has_inputs: arguments.inputs.is_some(),
     }
 }
 
@@ -151,6 +163,7 @@ fn hint(error: Error, request: HeadsRequest) -> Error {
         () if has(None, false) => "of single heads: leave out `--compose`",
         () if has(Some(Components::Summed), false) => "of pairs of heads: add `--compose`",
         () if has(Some(Components::Told), false) => "of single directions: add `--compose --components`",
+        () if key == "control_tokens" => "of known inputs: add `--inputs FILE --target FILE`",
         () if has(None, true) => "of changes: add `--base BASE`",
         () => return Error::Column { at, key, problem },
     };
@@ -179,7 +192,17 @@ fn open(arguments: &Arguments, request: HeadsRequest, filter: &Filter) -> Result
         (_, false) => HeadsOpened::new(&model.location, model.source, model.origin)?,
     };
     let base = base.map(|base| HeadsOpened::new(&base.location, base.source, base.origin)).transpose()?;
-    request.plan(model, base, roots, filter)
+    let inputs = match (&arguments.inputs, &arguments.target) {
+        (Some(inputs), Some(target)) => {
+            let opening = Opening { factors: Factors::Weights, ..Opening::default() };
+            let [of_inputs, of_target] = [inputs, target].map(|path| Model::open(path, &opening));
+            let (of_inputs, of_target) = (of_inputs?, of_target?);
+            let both = [&of_inputs, &of_target].map(|model| (model.origin.path.as_str(), model.source.as_ref()));
+            Some(Inputs::read(both[0], both[1])?)
+        }
+        _ => None,
+    };
+    request.plan(model, (base, inputs), roots, filter)
 }
 
 /// The base with the updates of an adapter.

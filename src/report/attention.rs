@@ -29,6 +29,22 @@ pub struct Head {
     pub sigma_qk: Vec<f64>,
     /// The stored matrices that it is cut out of.
     pub tensors: Vec<String>,
+    /// What control tokens can do to its output, where its inputs are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
+}
+
+/// What control tokens can do to a head's output at each token; a list is empty where a number is too large for a double.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reach {
+    /// `Dᵢ`, the sum of the exponentials of its logits.
+    pub sums: Vec<f64>,
+    /// `γᵢ`, the most by which one control token moves the output orthogonally to the target.
+    pub reach: Vec<f64>,
+    /// The length of the part of the output that is orthogonal to the target.
+    pub perpendicular: Vec<f64>,
+    /// That over `γᵢ`: with fewer control tokens the target is out of reach.
+    pub tokens: Vec<f64>,
 }
 
 /// Two heads of one stream.

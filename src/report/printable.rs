@@ -59,7 +59,7 @@ macro_rules! visit {
                 if let Some(attention) = attention {
                     match &$($mut)? **attention {
                         Attention::Head(Head {
-                            layer: _, head: _, kv_head: _, sigma_ov: _, sigma_qk: _, tensors,
+                            layer: _, head: _, kv_head: _, sigma_ov: _, sigma_qk: _, tensors, reach: _,
                         }) => tensors.into_iter().for_each(&mut *take),
                         Attention::Composition(Composition { earlier, later, baseline: _, components: _ }) => {
                             for HeadPlace { name, layer: _, head: _ } in [earlier, later] {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Complete, Estimate, Found, FoundRow, Manifest, RowHeaders, Step, Study, Waiting, unmatched};
 use crate::analysis::compare::TwoSided;
 use crate::analysis::heads::{
-    self, COMPONENTS, COMPOSITION, Circuits, Components, Composed, Folding, HEAD_CHANGES, HEADS, HeadMeasured,
-    Module, Modules,
+    self, COMPONENTS, COMPOSITION, CONTROL_TOKENS, Circuits, Components, Composed, Folding, HEAD_CHANGES, HEADS,
+    HeadMeasured, Inputs, Module, Modules,
 };
 use crate::checkpoint::{Catalogue, Config};
 use crate::engine::Job;
@@ -17,7 +17,7 @@ use crate::layer::{Filter, Layer, block_and_role, natural};
 use crate::pair;
 use crate::report::{
     self, Attention, Column, ComponentScores, Composition, Drawings, Drawn, Head, HeadPlace, MissingReason,
-    Report, Resolution, Row, SkipKind, Skipped, Source, Totals, Unlisted, Value,
+    Reach, Report, Resolution, Row, SkipKind, Skipped, Source, Totals, Unlisted, Value,
 };
 use crate::solver::{Cost, Memo};
 use crate::store::Location;
@@ -36,6 +36,8 @@ pub struct HeadsRequest {
     pub compose: Option<Components>,
     /// Whether there is a base to tell changes from.
     pub has_base: bool,
+    /// Whether the inputs of heads are known.
+    pub has_inputs: bool,
 }
 
 /// A model whose heads were found.
@@ -53,6 +55,7 @@ pub struct Heads {
     request: HeadsRequest,
     model: HeadsOpened,
     base: Option<HeadsOpened>,
+    inputs: Option<Inputs>,
     roots: Vec<PathBuf>,
     tasks: Vec<Task>,
     rows: Vec<Row>,
@@ -90,13 +93,14 @@ impl HeadsRequest {
         match (self.compose, self.has_base) {
             (Some(Components::Summed), _) => COMPOSITION.iter().collect(),
             (Some(Components::Told), _) => COMPOSITION.iter().chain(&COMPONENTS).collect(),
-            (None, false) => HEADS.iter().collect(),
+            (None, false) => HEADS.iter().chain(self.has_inputs.then_some(&CONTROL_TOKENS)).collect(),
             (None, true) => {
                 let compared = HEADS.iter().flat_map(|column| {
                     let TwoSided { base, difference, change, .. } = TwoSided::new(column, None);
                     [base, difference, change]
                 });
-                HEADS.iter().chain(&HEAD_CHANGES).chain(compared).collect()
+                let inputs = self.has_inputs.then_some(&CONTROL_TOKENS);
+                HEADS.iter().chain(inputs).chain(&HEAD_CHANGES).chain(compared).collect()
             }
         }
     }
@@ -108,7 +112,7 @@ impl HeadsRequest {
     pub fn plan(
         self,
         model: HeadsOpened,
-        base: Option<HeadsOpened>,
+        (base, inputs): (Option<HeadsOpened>, Option<Inputs>),
         roots: Vec<PathBuf>,
         filter: &Filter,
     ) -> Result<Heads, Error> {
@@ -140,7 +144,7 @@ impl HeadsRequest {
                 },
             ));
         }
-        Ok(Heads { request: self, model, base, roots, tasks, rows, filtered, circuits: Mutex::default() })
+        Ok(Heads { request: self, model, base, inputs, roots, tasks, rows, filtered, circuits: Mutex::default() })
     }
 }
 
@@ -158,6 +162,7 @@ fn singles(Modules { modules, .. }: &Modules) -> Vec<Planned> {
             sigma_ov: vec![],
             sigma_qk: vec![],
             tensors,
+            reach: None,
         };
         header(module, module.head(head), Attention::Head(place))
     };
@@ -292,10 +297,16 @@ impl Heads {
             }
             None => None,
         };
+        let reach = match &self.inputs {
+            Some(inputs) => Some(heads::reach(source, module, inputs)?),
+            None => None,
+        };
         let row = |((head, _), row): (&(usize, usize), &usize)| {
             let own = &measured[*head];
             let mut values = own.values.clone();
             let mut resolution = vec![resolution(false, module, own)];
+            let reach = reach.as_ref().map(|reach| reach[*head].clone());
+            values.extend(reach.as_ref().map(|reach| tokens(reach.as_ref())));
             if has_base {
                 let absent = vec![Value::Missing(MissingReason::Unpaired); HEADS.len()];
                 let before = base.as_ref().map_or(&absent, |(heads, _)| &heads[*head].values);
@@ -310,6 +321,7 @@ impl Heads {
             let mut attention = self.rows[*row].attention.clone();
             if let Some(Attention::Head(place)) = attention.as_deref_mut() {
                 let leading = |sigma: &[f64]| sigma.iter().copied().take(self.request.directions).collect();
+                place.reach = reach.flatten();
                 (place.sigma_ov, place.sigma_qk) = (leading(&own.sigma_ov), leading(&own.sigma_qk));
             }
             FoundRow {
@@ -366,6 +378,13 @@ fn resolution(base: bool, module: &Module, head: &HeadMeasured) -> Option<Resolu
     let spectral_norm = *head.sigma_qk.first()?;
     let accuracy_floor = spectral_norm * module.width as f64 * f64::EPSILON;
     (spectral_norm > 0.0).then_some(Resolution { base, side: None, spectral_norm, accuracy_floor })
+}
+
+/// The most control tokens that any token of the inputs needs.
+fn tokens(reach: Option<&Reach>) -> Value {
+    let Some(reach) = reach else { return Value::Missing(MissingReason::NotApplicable) };
+    let most = reach.tokens.iter().map(|tokens| tokens.ceil()).max_by(f64::total_cmp);
+    most.map_or(Value::Missing(MissingReason::Overflow), |most| Value::count(most as usize))
 }
 
 fn drawings(head: &HeadMeasured) -> Drawings {

@@ -19,6 +19,7 @@ mod escapes;
 mod findings;
 mod gate;
 mod harness;
+mod heads;
 mod hub;
 mod inspect;
 mod links;

@@ -100,6 +100,18 @@ pub static HEADS: [Column; 16] = [
     )),
 ];
 
+/// Of a head whose inputs are known.
+pub static CONTROL_TOKENS: Column = Column {
+    format: Format::Count,
+    source: "Bhargava et al. 2023, arXiv 2310.04444, condition for exclusion",
+    ..of_head(
+        "control_tokens",
+        "control",
+        "at fewer control tokens than this, the output of the head cannot be the target at some token: the largest ⌈‖ŷ⊥‖/γ⌉ over the tokens of `--inputs`",
+        "[0, ∞)",
+    )
+};
+
 const fn of_pair(key: &'static str, label: &'static str, doc: &'static str) -> Column {
     Column {
         key,

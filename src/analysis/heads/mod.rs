@@ -10,11 +10,13 @@ mod latent;
 mod layouts;
 mod measure;
 mod modules;
+mod reach;
 mod read;
 
-pub use columns::{COMPONENTS, COMPOSITION, HEAD_CHANGES, HEADS};
+pub use columns::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
 pub use compose::{Circuits, Components, Composed, bytes as circuits_bytes, cost as composition_cost};
 pub use measure::{HeadMeasured, changes, cost, heads};
 pub(crate) use modules::modules;
 pub use modules::{Module, Modules};
+pub use reach::{Inputs, reach};
 pub use read::Folding;

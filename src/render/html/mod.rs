@@ -5,6 +5,7 @@
 
 mod axis;
 mod chooser;
+mod circuits;
 mod cosines;
 mod detail;
 mod found;
@@ -116,6 +117,7 @@ fn body(model: Model<'_>, shown: &[&'static Column], drawn: &[&'static Column], 
             main {
                 @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
                 @if report.command == "adapter clash" { (clash::heat_maps(report)) }
+                (circuits::heat_maps(report))
                 section #worst { h2 { "Findings" } (found::findings(model)) }
                 @if !drawn.is_empty() {
                     section.views #depth {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layer::natural;
-use crate::report::{Report, Row};
+use crate::report::{Attention, Head, Report, Row};
 
 /// Every row with its place in the grid.
 #[derive(Debug)]
@@ -80,7 +80,16 @@ impl Spread {
 
 /// The name without its numbers: `model.layers.*.mlp.experts.*.up_proj`.
 fn kind(row: &Row) -> String {
-    let name = row.name.split('[').next().unwrap_or(&row.name);
+    // A head has the same number in every block, so it is a type of its own.
+    if let Some(Attention::Head(Head { head, .. })) = row.attention.as_deref() {
+        let module = row.name.rsplit_once(".head.").map_or(row.name.as_str(), |(module, _)| module);
+        return format!("{}.head.{head}", without_numbers(module));
+    }
+    without_numbers(&row.name)
+}
+
+fn without_numbers(name: &str) -> String {
+    let name = name.split('[').next().unwrap_or(name);
     let number = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
     name.split('.').map(|part| if number(part) { "*" } else { part }).collect::<Vec<_>>().join(".")
 }
