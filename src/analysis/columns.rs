@@ -52,9 +52,13 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             farms::FARMS.iter().map(|metric| &metric.column).chain(assigned).collect()
         }
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
-        "heads" => {
-            HEADS.iter().chain([&CONTROL_TOKENS]).chain(&HEAD_CHANGES).chain(&COMPOSITION).chain(&COMPONENTS).collect()
-        }
+        "heads" => HEADS
+            .iter()
+            .chain([&CONTROL_TOKENS])
+            .chain(&HEAD_CHANGES)
+            .chain(&COMPOSITION)
+            .chain(&COMPONENTS)
+            .collect(),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter merge" => MERGED.iter().collect(),
         "adapter clash" => CLASH.iter().collect(),

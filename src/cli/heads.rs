@@ -47,7 +47,8 @@ const SHOWN_CHANGES: [&str; 8] = [
 const SHOWN_INPUTS: [&str; 6] =
     ["control_tokens", "logit_bound", "query_gain", "key_gain", "value_gain", "ov_spectral_norm"];
 /// The same of pairs.
-const SHOWN_PAIRS: [&str; 7] = ["composition", "q_composition", "k_composition", "v_composition", "q_z", "k_z", "v_z"];
+const SHOWN_PAIRS: [&str; 7] =
+    ["composition", "q_composition", "k_composition", "v_composition", "q_z", "k_z", "v_z"];
 /// The same with single directions.
 const SHOWN_COMPONENTS: [&str; 7] = [
     "composition",
@@ -82,7 +83,13 @@ pub(super) struct Arguments {
     top_directions: usize,
     /// What the attention modules get for some tokens, to tell what control tokens could do: safetensors or .npy of tokens ×
     /// width, one table, or one for each module by its name
-    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "compose", help_heading = "Method")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "target",
+        conflicts_with = "compose",
+        help_heading = "Method"
+    )]
     inputs: Option<PathBuf>,
     /// The value that a head is to give, for `--inputs`: one vector
     #[arg(long, value_name = "FILE", requires = "inputs", help_heading = "Method")]
@@ -186,7 +193,8 @@ fn open(arguments: &Arguments, request: HeadsRequest, filter: &Filter) -> Result
         }
         (Some(base), true) => merged(base, model)?,
         (Some(_), false) if arguments.compose => {
-            let reason = "`--compose` tells no changes: leave out `--base`, which only an adapter needs there";
+            let reason =
+                "`--compose` tells no changes: leave out `--base`, which only an adapter needs there";
             return Err(Error::Usage(reason.to_owned()));
         }
         (_, false) => HeadsOpened::new(&model.location, model.source, model.origin)?,
@@ -197,7 +205,8 @@ fn open(arguments: &Arguments, request: HeadsRequest, filter: &Filter) -> Result
             let opening = Opening { factors: Factors::Weights, ..Opening::default() };
             let [of_inputs, of_target] = [inputs, target].map(|path| Model::open(path, &opening));
             let (of_inputs, of_target) = (of_inputs?, of_target?);
-            let both = [&of_inputs, &of_target].map(|model| (model.origin.path.as_str(), model.source.as_ref()));
+            let both =
+                [&of_inputs, &of_target].map(|model| (model.origin.path.as_str(), model.source.as_ref()));
             Some(Inputs::read(both[0], both[1])?)
         }
         _ => None,

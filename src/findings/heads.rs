@@ -26,7 +26,8 @@ pub(super) const EXPLODING_HEAD: Definition = Definition {
             let reason = format!("no {FEWEST} heads have peers of their kind");
             return Searched { line: None, unknown: Some(reason) };
         }
-        let mut found: Vec<(f64, &Matrix<'_>, String)> = groups.iter().flat_map(|group| apart(group)).collect();
+        let mut found: Vec<(f64, &Matrix<'_>, String)> =
+            groups.iter().flat_map(|group| apart(group)).collect();
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
         let line = found.first().map(|(_, _, words)| Line {
             level: Level::Caution,
@@ -40,9 +41,12 @@ pub(super) const EXPLODING_HEAD: Definition = Definition {
     }),
 };
 
+/// Heads with their bounds.
+type Bounds<'v> = Vec<(f64, &'v Matrix<'v>)>;
+
 /// The heads of each kind of module, whatever its block, with their bounds, the largest first.
-fn groups<'v>(side: &'v ModelSide<'_>) -> Vec<Vec<(f64, &'v Matrix<'v>)>> {
-    let mut groups: BTreeMap<(String, [u64; 2]), Vec<(f64, &Matrix<'_>)>> = BTreeMap::new();
+fn groups<'v>(side: &'v ModelSide<'_>) -> Vec<Bounds<'v>> {
+    let mut groups: BTreeMap<(String, [u64; 2]), Bounds<'_>> = BTreeMap::new();
     for head in side.of(Of::Heads) {
         let Some(bound) = head.number("logit_bound").filter(|bound| *bound > 0.0) else { continue };
         let module = head.row.role.rsplit_once(".head.").map_or("", |(module, _)| module);

@@ -39,8 +39,16 @@ impl<'r> ModelSide<'r> {
     fn new(report: &'r Report, name: Option<String>) -> Self {
         let suffix = name.as_ref().map_or_else(String::new, |name| format!("@{name}"));
         let compares = report.totals.compared.is_some();
-        let mut side =
-            Self { report, name, suffix, weights: vec![], updates: vec![], pairs: vec![], heads: vec![], others: vec![] };
+        let mut side = Self {
+            report,
+            name,
+            suffix,
+            weights: vec![],
+            updates: vec![],
+            pairs: vec![],
+            heads: vec![],
+            others: vec![],
+        };
         for row in report.rows.iter().filter(|row| row.failed.is_none() && !row.values.is_empty()) {
             let matrix = Matrix { row, suffix: side.suffix.clone() };
             let is_vector = row.stored_shape.as_ref().is_some_and(|shape| shape.len() < 2);

@@ -92,9 +92,8 @@ impl Config {
     }
 
     fn first<T>(&self, keys: &[&str], read: impl Fn(&Value) -> Option<T>) -> Option<T> {
-        let within = |part: &Value, key: &&str| {
-            read(key.split('.').try_fold(part, |value, key| value.get(key))?)
-        };
+        let within =
+            |part: &Value, key: &&str| read(key.split('.').try_fold(part, |value, key| value.get(key))?);
         self.fields.iter().rev().find_map(|part| keys.iter().find_map(|key| within(part, key)))
     }
 

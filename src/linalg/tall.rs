@@ -208,9 +208,12 @@ mod tests {
     #[test]
     fn what_is_asked_of_the_middle_is_true_of_the_product() {
         for scale in [1.0, 1e-160, 1e150] {
-            let (a, b): (Vec<f64>, Vec<f64>) =
-                (columns(1).iter().map(|x| x * scale).collect(), columns(2).iter().map(|x| x / scale).collect());
-            let (left, right) = (Tall::of(LENGTH, &a).expect("finite"), Tall::of(LENGTH, &b).expect("finite"));
+            let (a, b): (Vec<f64>, Vec<f64>) = (
+                columns(1).iter().map(|x| x * scale).collect(),
+                columns(2).iter().map(|x| x / scale).collect(),
+            );
+            let (left, right) =
+                (Tall::of(LENGTH, &a).expect("finite"), Tall::of(LENGTH, &b).expect("finite"));
             let product = left.product(&right).expect("converges");
             let whole = dense(&a, &b, None);
             let expected = exact::singular_values(&whole).expect("converges");
@@ -220,11 +223,12 @@ mod tests {
             // Any direction, read by the product from either side.
             let v = Basis::from_columns(LENGTH, noise(3).take(LENGTH).collect());
             let entries = whole.to_f64();
-            let images = [
-                (0..LENGTH).map(|j| (0..LENGTH).map(|i| v.column(0)[i] * entries[i * LENGTH + j]).sum()),
-                (0..LENGTH).map(|i| (0..LENGTH).map(|j| v.column(0)[j] * entries[i * LENGTH + j]).sum()),
-            ]
-            .map(|image| image.collect::<Vec<f64>>());
+            let along = |i: usize, j: usize| v.column(0)[i] * entries[i * LENGTH + j];
+            let across = |i: usize, j: usize| v.column(0)[j] * entries[i * LENGTH + j];
+            let images: [Vec<f64>; 2] = [
+                (0..LENGTH).map(|j| (0..LENGTH).map(|i| along(i, j)).sum()).collect(),
+                (0..LENGTH).map(|i| (0..LENGTH).map(|j| across(i, j)).sum()).collect(),
+            ];
             let found = [
                 product.shares_from_left(&left.basis().cosines(&v))[0],
                 product.shares_from_right(&right.basis().cosines(&v))[0],
@@ -245,7 +249,8 @@ mod tests {
         let expected = exact::singular_values(&whole).expect("converges").largest();
         assert!((found - expected).abs() < 1e-13 * expected, "{found} {expected}");
         let zero = [0.0; WIDTH];
-        let (plain, same) = (left.largest().expect("converges"), left.largest_with(&zero).expect("converges"));
+        let (plain, same) =
+            (left.largest().expect("converges"), left.largest_with(&zero).expect("converges"));
         assert!((plain - same).abs() < 1e-14 * plain);
     }
 
@@ -253,7 +258,8 @@ mod tests {
     fn eigenvalues_of_a_symmetric_positive_product_are_its_singular_values() {
         let a = columns(5);
         let (sum, moduli) = eigenvalue_sums(LENGTH, &a, &a).expect("converges");
-        let nuclear: f64 = exact::singular_values(&dense(&a, &a, None)).expect("converges").values().iter().sum();
+        let nuclear: f64 =
+            exact::singular_values(&dense(&a, &a, None)).expect("converges").values().iter().sum();
         assert!((sum - nuclear).abs() < 1e-12 * nuclear && (moduli - nuclear).abs() < 1e-12 * nuclear);
         let negative: Vec<f64> = a.iter().map(|x| -x).collect();
         let (sum, moduli) = eigenvalue_sums(LENGTH, &a, &negative).expect("converges");

@@ -12,7 +12,7 @@ use super::fold::{ExpertGroup, Values};
 use super::names::{broken, shortened, widest};
 use super::style::{Layout, Overflow, TableStyle};
 use crate::notation;
-use crate::report::{Column, ColumnKey, Level, Outcome, Report, Row, Severity};
+use crate::report::{Attention, Column, ColumnKey, Level, Outcome, Report, Row, Severity};
 
 const SPARK: usize = 12;
 /// Names take this share of a line before columns have to give way for them.
@@ -187,10 +187,12 @@ fn cells(report: &Report, shown: &[ExpertGroup<'_>], style: &TableStyle<'_>, val
         let texts = shown.iter().map(|group| group.text(cell)).collect();
         Cells { header: header.to_owned(), texts, holds, metric: String::new() }
     };
-    let mut all = vec![
-        each(Holds::Shape, "shape", &|row| format!("{} × {}", row.shape[0], row.shape[1])),
-        each(Holds::Dtype, "dtype", &|row| row.storage().to_owned()),
-    ];
+    let mut all = vec![];
+    // All pairs of heads have the same, and names that need the room.
+    if !shown.iter().all(|group| is_pair(group.first())) {
+        all.push(each(Holds::Shape, "shape", &|row| format!("{} × {}", row.shape[0], row.shape[1])));
+        all.push(each(Holds::Dtype, "dtype", &|row| row.storage().to_owned()));
+    }
     if shown.iter().any(|group| changes::need_status(&group.rows)) {
         all.push(each(Holds::Status, "status", &|row| row.status().to_owned()));
     }
@@ -217,6 +219,10 @@ fn cells(report: &Report, shown: &[ExpertGroup<'_>], style: &TableStyle<'_>, val
         all.push(Cells { header: "log σ".to_owned(), texts, holds: Holds::Spark, metric: String::new() });
     }
     all
+}
+
+fn is_pair(row: &Row) -> bool {
+    matches!(row.attention.as_deref(), Some(Attention::Composition(_)))
 }
 
 /// The width of all columns with the gaps before them.

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Attention, Comparison, Composition, Encounter, Finding, Group, Head, HeadPlace, Hidden, Inventory, Labels, Named, Offender, Pattern, Report,
-    Resolution, Row, Skipped, Source, SourceFile,
+    Attention, Comparison, Composition, Encounter, Finding, Group, Head, HeadPlace, Hidden, Inventory,
+    Labels, Named, Offender, Pattern, Report, Resolution, Row, Skipped, Source, SourceFile,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;

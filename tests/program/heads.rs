@@ -19,10 +19,9 @@ fn text(path: &Path) -> &str {
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().map_or_else(
-        || vec![value.as_f64().unwrap()],
-        |all| all.iter().flat_map(numbers).collect(),
-    )
+    value
+        .as_array()
+        .map_or_else(|| vec![value.as_f64().unwrap()], |all| all.iter().flat_map(numbers).collect())
 }
 
 #[track_caller]
@@ -87,7 +86,8 @@ fn heads_and_their_composition_are_those_of_the_papers() {
         let report = json(&[&["heads", text(&path), "--compose", "--components"], options].concat());
         assert_eq!(list(&report, "rows").len(), 16);
         for row in list(&report, "rows") {
-            let [first, second] = ["earlier", "later"].map(|side| row[side]["head"].as_u64().unwrap() as usize);
+            let [first, second] =
+                ["earlier", "later"].map(|side| row[side]["head"].as_u64().unwrap() as usize);
             assert_eq!(row["kind"], json!("composition"));
             for score in ["Q", "K", "V"] {
                 let key = format!("{}_composition", score.to_lowercase());
@@ -114,7 +114,8 @@ fn one_head_twice_composes_with_itself_and_control_tokens_reach_as_far_as_they_d
         for (part, key) in [("q", "WQ"), ("k", "WK"), ("v", "WV"), ("o", "WO")] {
             let entries = numbers(&golden[key]);
             let cols = entries.len() / golden[key].as_array().unwrap().len();
-            let turned: Vec<f64> = (0..cols).flat_map(|j| entries.iter().skip(j).step_by(cols)).copied().collect();
+            let turned: Vec<f64> =
+                (0..cols).flat_map(|j| entries.iter().skip(j).step_by(cols)).copied().collect();
             let shape = [cols, entries.len() / cols];
             let name = format!("model.layers.{layer}.self_attn.{part}_proj.weight");
             tensors.push(doubles(&name, &shape, &turned));
@@ -162,7 +163,9 @@ fn a_layout_cut_in_another_way_gives_the_same_heads() {
     let (width, heads, size) = (12, 4, 3);
     let part = |seed| noise(width, width, seed);
     let [q, k, v, o] = [1, 2, 3, 4].map(part);
-    let turned = |w: &[f64]| -> Vec<f64> { (0..width).flat_map(|j| w.iter().skip(j).step_by(width)).copied().collect() };
+    let turned = |w: &[f64]| -> Vec<f64> {
+        (0..width).flat_map(|j| w.iter().skip(j).step_by(width)).copied().collect()
+    };
     let gains: Vec<f64> = noise(1, width, 5).iter().map(|x| 1.0 + x).collect();
     let layer_norm = |name: &str| doubles(name, &[width], &gains);
     let opt = model(
@@ -178,8 +181,9 @@ fn a_layout_cut_in_another_way_gives_the_same_heads() {
         ],
     );
     // GPT-2: inputs first, thirds side by side.
-    let thirds: Vec<f64> =
-        (0..width).flat_map(|i| [&q, &k, &v].into_iter().flat_map(move |w| (0..width).map(move |j| w[j * width + i]))).collect();
+    let thirds: Vec<f64> = (0..width)
+        .flat_map(|i| [&q, &k, &v].into_iter().flat_map(move |w| (0..width).map(move |j| w[j * width + i])))
+        .collect();
     let gpt2 = model(
         folder.path(),
         "gpt2",
@@ -225,14 +229,38 @@ fn what_has_no_known_heads_is_refused_with_what_is_missing() {
     };
     let all = ["q", "k", "v", "o"].map(|part| weight(&format!("layers.0.self_attn.{part}_proj.weight")));
     check("mamba", &json!({"model_type": "mamba"}), &all, "model type mamba has no attention heads");
-    check("new", &json!({"model_type": "newformer"}), &all, "how model type newformer keeps its heads is not known");
+    check(
+        "new",
+        &json!({"model_type": "newformer"}),
+        &all,
+        "how model type newformer keeps its heads is not known",
+    );
     check("none", &json!({}), &all, "needs the model type and the number of heads");
-    check("count", &json!({"model_type": "llama"}), &all, "does not say how many heads there are (`num_attention_heads`)");
+    check(
+        "count",
+        &json!({"model_type": "llama"}),
+        &all,
+        "does not say how many heads there are (`num_attention_heads`)",
+    );
     let config = json!({"model_type": "llama", "num_attention_heads": 2});
     check("part", &config, &all[1..], "holds no matrix whose name ends in `self_attn.q_proj`");
-    check("key", &config, &[all[0].clone(), all[2].clone(), all[3].clone()], "lacks `layers.0.self_attn.k_proj`");
-    check("heads", &json!({"model_type": "llama", "num_attention_heads": 3}), &all, "4 × 4 does not fit the 3 heads");
-    check_exit(&["heads", BASE, "--compose", "--include", "*.layers.9.*"], 2, "leave none of its 96 pairs of heads");
+    check(
+        "key",
+        &config,
+        &[all[0].clone(), all[2].clone(), all[3].clone()],
+        "lacks `layers.0.self_attn.k_proj`",
+    );
+    check(
+        "heads",
+        &json!({"model_type": "llama", "num_attention_heads": 3}),
+        &all,
+        "4 × 4 does not fit the 3 heads",
+    );
+    check_exit(
+        &["heads", BASE, "--compose", "--include", "*.layers.9.*"],
+        2,
+        "leave none of its 96 pairs of heads",
+    );
     check_exit(&["heads", BASE, "--include", "*.layers.9.*"], 2, "leave none of its 16 heads");
     check_exit(&["heads", BASE, "--fail-if", "q_z > 2"], 2, "add `--compose`");
     check_exit(&["heads", BASE, "--compose", "--sort", "copying"], 2, "leave out `--compose`");
@@ -292,7 +320,8 @@ fn every_format_has_the_heads_and_reads_back() {
     assert!(read(&files[4]).contains("self_attn.head.3"));
     // A saved report is a side of a comparison.
     let report = json(&["compare", &files[0], &files[0], "--all"]);
-    assert_eq!(list(&report, "rows").len(), 16);
+    let known = |row: &&Value| row["kind"] == "head" || row["name"].as_str().unwrap().contains(".head.");
+    assert_eq!(list(&report, "rows").iter().filter(known).count(), 16);
     let page = out("pairs.html");
     stdout(&["heads", BASE, "--quiet", "--compose", "--components", "-o", &page]);
     let page = read(&page);
@@ -309,10 +338,7 @@ fn an_adapter_gives_the_heads_of_the_merged_model() {
     let merged = folder.path().join("merged");
     let adapter = BASE.replace("base", "lora-r4");
     stdout(&["adapter", "merge", &adapter, "--base", BASE, "--out", text(&merged)]);
-    let both = [
-        json(&["heads", &adapter, "--base", BASE]),
-        json(&["heads", text(&merged), "--base", BASE]),
-    ];
+    let both = [json(&["heads", &adapter, "--base", BASE]), json(&["heads", text(&merged), "--base", BASE])];
     let [one, other] = both.each_ref().map(|report| list(report, "rows"));
     assert_eq!(one.len(), 16);
     for (one, other) in one.iter().zip(other) {

@@ -53,25 +53,20 @@ pub static HEADS: [Column; 16] = [
         "σ₁ of OV = W_V·W_O: the most by which the head stretches what it moves from one position to another",
         "[0, ∞), units of the weights",
     ),
-    of_head(
-        "ov_stable_rank",
-        "stable OV",
-        "stable_rank of OV: Σσ²/σ₁²",
-        "[1, d_h]",
-    ),
+    of_head("ov_stable_rank", "stable OV", "stable_rank of OV: Σσ²/σ₁²", "[1, d_h]"),
     of_head(
         "ov_effective_rank",
         "effective OV",
         "effective_rank of OV: exp(−Σ p ln p) with p = σ/Σσ over its d_h directions",
         "[1, d_h]",
     ),
-    share(of_head("ov_top_share", "top OV", "σ₁²/Σσ² of OV: what share its first direction has", "[1/d_h, 1]")),
-    of_head(
-        "qk_spectral_norm",
-        "σ₁ QK",
-        "σ₁ of QK = W_Q·W_Kᵀ",
-        "[0, ∞), units of the weights",
-    ),
+    share(of_head(
+        "ov_top_share",
+        "top OV",
+        "σ₁²/Σσ² of OV: what share its first direction has",
+        "[1/d_h, 1]",
+    )),
+    of_head("qk_spectral_norm", "σ₁ QK", "σ₁ of QK = W_Q·W_Kᵀ", "[0, ∞), units of the weights"),
     of_head("qk_stable_rank", "stable QK", "stable_rank of QK: Σσ²/σ₁²", "[1, d_h]"),
     of_head(
         "qk_effective_rank",
@@ -79,10 +74,30 @@ pub static HEADS: [Column; 16] = [
         "effective_rank of QK: exp(−Σ p ln p) with p = σ/Σσ over its d_h directions",
         "[1, d_h]",
     ),
-    share(of_head("qk_top_share", "top QK", "σ₁²/Σσ² of QK: what share its first direction has", "[1/d_h, 1]")),
-    of_head("query_gain", "σ₁ Q", "σ₁ of W_Q: the most by which a query stretches its input", "[0, ∞), units of the weights"),
-    of_head("key_gain", "σ₁ K", "σ₁ of W_K: the most by which a key stretches its input", "[0, ∞), units of the weights"),
-    of_head("value_gain", "σ₁ V", "σ₁ of W_V: the most by which a value stretches its input", "[0, ∞), units of the weights"),
+    share(of_head(
+        "qk_top_share",
+        "top QK",
+        "σ₁²/Σσ² of QK: what share its first direction has",
+        "[1/d_h, 1]",
+    )),
+    of_head(
+        "query_gain",
+        "σ₁ Q",
+        "σ₁ of W_Q: the most by which a query stretches its input",
+        "[0, ∞), units of the weights",
+    ),
+    of_head(
+        "key_gain",
+        "σ₁ K",
+        "σ₁ of W_K: the most by which a key stretches its input",
+        "[0, ∞), units of the weights",
+    ),
+    of_head(
+        "value_gain",
+        "σ₁ V",
+        "σ₁ of W_V: the most by which a value stretches its input",
+        "[0, ∞), units of the weights",
+    ),
     from(
         of_head(
             "copying",
@@ -144,28 +159,25 @@ const fn z(key: &'static str, label: &'static str, doc: &'static str) -> Column 
 
 /// Of a pair of heads, in report order.
 pub static COMPOSITION: [Column; 7] = [
-    of_pair(
-        "composition",
-        "strongest",
-        "the largest of q_composition, k_composition and v_composition",
-    ),
+    of_pair("composition", "strongest", "the largest of q_composition, k_composition and v_composition"),
     of_pair(
         "q_composition",
         "Q",
         "‖OV·QK‖_F/(‖OV‖_F‖QK‖_F), OV of the earlier head and QK of the later one: how far the later head's queries read what the earlier one writes",
     ),
     of_pair("k_composition", "K", "‖OV·QKᵀ‖_F/(‖OV‖_F‖QK‖_F): the same of the later head's keys"),
-    of_pair("v_composition", "V", "‖OV·OV′‖_F/(‖OV‖_F‖OV′‖_F), OV′ of the later head: the same of its values"),
+    of_pair(
+        "v_composition",
+        "V",
+        "‖OV·OV′‖_F/(‖OV‖_F‖OV′‖_F), OV′ of the later head: the same of its values",
+    ),
     z("q_z", "z Q", "q_composition·√d: against a random direction, for which it is about 1"),
     z("k_z", "z K", "k_composition·√d: against a random direction, for which it is about 1"),
     z("v_z", "z V", "v_composition·√d: against a random direction, for which it is about 1"),
 ];
 
 const fn component(key: &'static str, label: &'static str, doc: &'static str) -> Column {
-    Column {
-        source: "Merullo et al. 2024, Talking Heads, arXiv 2406.09519",
-        ..of_pair(key, label, doc)
-    }
+    Column { source: "Merullo et al. 2024, Talking Heads, arXiv 2406.09519", ..of_pair(key, label, doc) }
 }
 
 const fn position(column: Column) -> Column {

@@ -102,24 +102,22 @@ impl Circuits {
             Ok(Some((sigma, written, Reader { query: query.tall.basis(), qk, ov })))
         });
         let count = module.value_dim.min(width);
-        let (mut sigma, mut written, mut readers) = (vec![], Vec::with_capacity(width * count * heads.len()), vec![]);
+        let (mut sigma, mut written, mut readers) =
+            (vec![], Vec::with_capacity(width * count * heads.len()), vec![]);
         for found in found {
-            match found? {
-                Some((values, vectors, reader)) => {
-                    let first = values.first().copied().unwrap_or(0.0);
-                    let floor = first * width as f64 * f64::EPSILON;
-                    for (vector, s) in vectors.columns().zip(&values) {
-                        // What is rounding has no direction.
-                        written.extend(vector.iter().map(|x| if *s > floor { *x } else { 0.0 }));
-                    }
-                    sigma.push(values);
-                    readers.push(Some(reader));
+            if let Some((values, vectors, reader)) = found? {
+                let first = values.first().copied().unwrap_or(0.0);
+                let floor = first * width as f64 * f64::EPSILON;
+                for (vector, s) in vectors.columns().zip(&values) {
+                    // What is rounding has no direction.
+                    written.extend(vector.iter().map(|x| if *s > floor { *x } else { 0.0 }));
                 }
-                None => {
-                    written.extend(std::iter::repeat_n(0.0, width * count));
-                    sigma.push(vec![]);
-                    readers.push(None);
-                }
+                sigma.push(values);
+                readers.push(Some(reader));
+            } else {
+                written.extend(std::iter::repeat_n(0.0, width * count));
+                sigma.push(vec![]);
+                readers.push(None);
             }
         }
         let bases = |which: usize| -> Vec<Option<Basis>> {
@@ -153,7 +151,9 @@ impl Circuits {
             let is_used = |kv: usize| {
                 !later.is_cross && readers.iter().any(|reader| reader * later.kv_heads / later.heads == kv)
             };
-            each(&groups, |kv| bases[*kv].as_ref().filter(|_| is_used(*kv)).map(|basis| basis.cosines(&self.written)))
+            each(&groups, |kv| {
+                bases[*kv].as_ref().filter(|_| is_used(*kv)).map(|basis| basis.cosines(&self.written))
+            })
         };
         let (keys, values) = (along(&later.keys), along(&later.values));
         let mut found: Vec<((usize, usize), Composed)> = each(&readers, |reader| {
@@ -202,7 +202,9 @@ impl Circuits {
         let why = if is_cross { MissingReason::NotApplicable } else { MissingReason::NonFinite };
         let whole = scores.each_ref().map(|scores| match scores {
             // A product of zeros has no direction.
-            Some(scores) if scores.iter().all(|c| c.is_finite()) => Value::within(mean(sigma, scores), 0.0, 1.0),
+            Some(scores) if scores.iter().all(|c| c.is_finite()) => {
+                Value::within(mean(sigma, scores), 0.0, 1.0)
+            }
             Some(_) => Value::Missing(MissingReason::AllZero),
             None => Value::Missing(why),
         });
@@ -223,7 +225,9 @@ impl Circuits {
                 None => [whole; 2],
             });
         }
-        let finite = |scores: Option<Vec<f64>>| scores.filter(|all| all.iter().all(|c| c.is_finite())).unwrap_or_default();
+        let finite = |scores: Option<Vec<f64>>| {
+            scores.filter(|all| all.iter().all(|c| c.is_finite())).unwrap_or_default()
+        };
         Composed { values, components: Some(scores.map(finite)) }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::layouts::NormKind;
-use super::modules::{Names, Norm};
+use super::names::{Names, Norm};
 use crate::error::Error;
 use crate::format::Config;
 use crate::layer::Layer;
@@ -33,7 +33,7 @@ pub(super) struct Latent {
 #[derive(Debug, Clone)]
 pub(super) enum LatentQuery {
     Direct(Arc<Layer>),
-    Low { down: Arc<Layer>, norm: Norm, up: Arc<Layer> },
+    Low { down: Arc<Layer>, norm: Box<Norm>, up: Arc<Layer> },
 }
 
 impl Latent {
@@ -51,7 +51,7 @@ impl Latent {
     }
 
     pub(super) fn norms(&self) -> impl Iterator<Item = &Norm> {
-        let own = if let LatentQuery::Low { norm, .. } = &self.query { Some(norm) } else { None };
+        let own = if let LatentQuery::Low { norm, .. } = &self.query { Some(norm.as_ref()) } else { None };
         own.into_iter().chain([&self.norm])
     }
 }
@@ -64,20 +64,19 @@ pub(super) fn latent(names: &Names<'_>, block: &str, heads: usize, config: &Conf
     let own = |name: &str| format!("{block}.self_attn.{name}");
     let (down, up) = (names.needed(&own("kv_a_proj_with_mqa"))?, names.needed(&own("kv_b_proj"))?);
     let of_heads = format!("the {heads} heads with latent vectors of {rank}");
-    names.check(&down, down.rows == rank + rotated, &of_heads)?;
-    names.check(&up, up.cols == rank && up.rows == heads * (plain + value_dim), &of_heads)?;
-    let queries = heads * (plain + rotated);
-    let query = match names.matrix(&own("q_proj")) {
-        Some(layer) => {
-            names.check(&layer, layer.rows == queries && layer.cols == down.cols, &of_heads)?;
-            LatentQuery::Direct(layer)
-        }
-        None => {
-            let (down_q, up_q) = (names.needed(&own("q_a_proj"))?, names.needed(&own("q_b_proj"))?);
-            names.check(&down_q, down_q.cols == down.cols, &of_heads)?;
-            names.check(&up_q, up_q.rows == queries && up_q.cols == down_q.rows, &of_heads)?;
-            LatentQuery::Low { down: down_q, norm: names.norm(&own("q_a_layernorm"), NormKind::Rms), up: up_q }
-        }
+    let both = |one: usize, other: usize| one.checked_add(other).and_then(|size| size.checked_mul(heads));
+    names.check(&down, rank.checked_add(rotated) == Some(down.rows), &of_heads)?;
+    names.check(&up, up.cols == rank && both(plain, value_dim) == Some(up.rows), &of_heads)?;
+    let queries = both(plain, rotated).unwrap_or(0);
+    let query = if let Some(layer) = names.matrix(&own("q_proj")) {
+        names.check(&layer, layer.rows == queries && layer.cols == down.cols, &of_heads)?;
+        LatentQuery::Direct(layer)
+    } else {
+        let (down_q, up_q) = (names.needed(&own("q_a_proj"))?, names.needed(&own("q_b_proj"))?);
+        names.check(&down_q, down_q.cols == down.cols, &of_heads)?;
+        names.check(&up_q, up_q.rows == queries && up_q.cols == down_q.rows, &of_heads)?;
+        let norm = Box::new(names.norm(&own("q_a_layernorm"), NormKind::Rms));
+        LatentQuery::Low { down: down_q, norm, up: up_q }
     };
     let norm = names.norm(&own("kv_a_layernorm"), NormKind::Rms);
     Ok(Latent { query, down, norm, up, rank, plain, rotated, value_dim, stretch: stretch(config) })

@@ -108,14 +108,10 @@ const LLAMA: Attention = Attention {
     heads: &[],
 };
 
-const GEMMA: Attention = Attention {
-    kind: NormKind::RmsLessOne,
-    scale: LogitScale::RootOf("query_pre_attn_scalar"),
-    ..LLAMA
-};
+const GEMMA: Attention =
+    Attention { kind: NormKind::RmsLessOne, scale: LogitScale::RootOf("query_pre_attn_scalar"), ..LLAMA };
 
-const PHI: Attention =
-    Attention { output: "self_attn.dense", kind: NormKind::Layer, qk_norm: None, ..LLAMA };
+const PHI: Attention = Attention { output: "self_attn.dense", kind: NormKind::Layer, qk_norm: None, ..LLAMA };
 
 const GPT2: Attention = Attention {
     inputs: Inputs::ByKind("attn.c_attn"),
@@ -262,10 +258,7 @@ pub(super) const LAYOUTS: [Layout; 18] = [
         models: &["granite", "granitemoe"],
         attentions: &[Attention { scale: LogitScale::Number("attention_multiplier"), ..LLAMA }],
     },
-    Layout {
-        models: &["gemma", "gemma2", "gemma3", "gemma3_text"],
-        attentions: &[GEMMA],
-    },
+    Layout { models: &["gemma", "gemma2", "gemma3", "gemma3_text"], attentions: &[GEMMA] },
     Layout { models: &["phi"], attentions: &[PHI] },
     Layout {
         models: &["phi3"],
@@ -278,10 +271,7 @@ pub(super) const LAYOUTS: [Layout; 18] = [
     Layout { models: &["bloom"], attentions: &[BLOOM] },
     Layout { models: &["mpt"], attentions: &[MPT] },
     Layout { models: &["opt"], attentions: &[OPT] },
-    Layout {
-        models: &["bert", "roberta", "xlm-roberta", "camembert", "electra"],
-        attentions: &[BERT],
-    },
+    Layout { models: &["bert", "roberta", "xlm-roberta", "camembert", "electra"], attentions: &[BERT] },
     Layout { models: &["distilbert"], attentions: &[DISTILBERT] },
     Layout { models: &["vit", "deit"], attentions: &[VIT] },
     Layout {

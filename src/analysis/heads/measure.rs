@@ -42,7 +42,8 @@ impl Part {
 pub fn cost(module: &Module) -> Cost {
     let (d, heads, kv) = (module.width as f64, module.heads as f64, module.kv_heads as f64);
     let size = module.head_dim.max(module.value_dim) as f64;
-    let stored: u64 = module.layers().iter().map(|layer| layer.len() as u64 * layer.read_as.size() as u64).sum();
+    let stored: u64 =
+        module.layers().iter().map(|layer| layer.len() as u64 * layer.read_as.size() as u64).sum();
     // A factorization takes eight products of its size; small decompositions run far below the speed of products.
     let factors = 2.0 * (heads + kv) * 8.0 * d * size * size;
     let small = heads * 400.0 * size.powi(3);
@@ -67,7 +68,8 @@ pub fn heads(source: &Catalogue, module: &Module, folding: Folding) -> Result<Ve
     let overlaps = mean_overlaps(&bases);
     let last = HEADS.len() - 1;
     for (head, overlap) in known.into_iter().zip(overlaps) {
-        found[head].0.values[last] = overlap.map_or(Value::Missing(MissingReason::NotApplicable), Value::real);
+        found[head].0.values[last] =
+            overlap.map_or(Value::Missing(MissingReason::NotApplicable), Value::real);
     }
     Ok(found.into_iter().map(|(measured, _)| measured).collect())
 }
@@ -123,18 +125,24 @@ fn measured(
     let (query_gain, key_gain) = (query_gain?, key_gain?);
     let bounds = match (&module.inputs, &weights.qk_gains) {
         (_, Some([queries, keys])) => {
-            normed_bound((queries, head), module) * normed_bound((keys, module.kv_head(head)), module)
+            { normed_bound((queries, head), module) * normed_bound((keys, module.kv_head(head)), module) }
+                .into()
         }
-        .into(),
         (Projections::Latent(parts), None) => latent_bounds(weights, parts, head)?,
-        (Projections::Plain(_), None) => plain_bounds(module, (query, key), (query_gain, key_gain, &sigma_qk))?,
+        (Projections::Plain(_), None) => {
+            plain_bounds(module, (query, key), (query_gain, key_gain, &sigma_qk))?
+        }
     };
     let Bounds { here, anywhere } = bounds.scaled(module);
     let copying = if module.is_cross() {
         Value::Missing(MissingReason::NotApplicable)
     } else {
         let (sum, moduli) = eigenvalue_sums(module.width, &value.lines.entries, &output.lines.entries)?;
-        if moduli > 0.0 { Value::within(sum / moduli, -1.0, 1.0) } else { Value::Missing(MissingReason::AllZero) }
+        if moduli > 0.0 {
+            Value::within(sum / moduli, -1.0, 1.0)
+        } else {
+            Value::Missing(MissingReason::AllZero)
+        }
     };
     let [ov_ranks, qk_ranks] = [&sigma_ov, &sigma_qk].map(|sigma| ranks(sigma));
     let mut values = vec![Value::count(0), Value::real(here)];
@@ -244,7 +252,10 @@ pub fn changes(
     let heads: Vec<usize> = (0..module.heads).collect();
     let of = |weights: &Weights<'_>, head: usize| {
         let kv = weights.module.kv_head(head);
-        [(weights.value(kv).entries, weights.output(head)), (weights.query(head).entries, weights.key(kv).entries)]
+        [
+            (weights.value(kv).entries, weights.output(head)),
+            (weights.query(head).entries, weights.key(kv).entries),
+        ]
     };
     let found = each(&heads, |head| {
         let ([ov, qk], [ov_base, qk_base]) = (of(&ours, *head), of(&theirs, *head));

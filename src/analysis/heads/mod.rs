@@ -1,6 +1,6 @@
 //! What attention heads read and write, from weights alone.
 //!
-//! `layouts` says where each model type keeps its attention, `modules` finds it, `read` cuts out the four matrices of a
+//! `layouts` says where each model type keeps its attention, `modules` finds it (`names`, `projections`, `latent`), `read` cuts out the four matrices of a
 //! head, `measure` gives a head's numbers and `compose` those of a pair. Inputs are rows, as in the papers: `OV = W_V·W_O`,
 //! `QK = W_Q·W_Kᵀ`.
 
@@ -10,6 +10,8 @@ mod latent;
 mod layouts;
 mod measure;
 mod modules;
+mod names;
+mod projections;
 mod reach;
 mod read;
 

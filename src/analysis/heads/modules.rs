@@ -3,52 +3,27 @@
 //! Reads headers alone. What a model lacks is an error that names it; nothing is guessed from shapes but what the
 //! configuration leaves open and the shapes decide.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::layouts::{
-    Attention, Axes, Inputs, LAYOUTS, LATENT, Layout, LogitScale, NormKind, NormPlace, Positions, WITHOUT_HEADS,
-    layout,
-};
 use super::latent::{Latent, latent};
+use super::layouts::{
+    Attention, Axes, Inputs, LATENT, LAYOUTS, Layout, LogitScale, NormKind, NormPlace, Positions,
+    WITHOUT_HEADS, layout,
+};
+use super::names::{Names, Norm};
+use super::projections::{Projection, Span, plain};
 use crate::error::{Error, brief};
 use crate::format::Config;
 use crate::layer::{Filter, Layer, TensorInfo, natural};
 use crate::weight::Catalogue;
 
 const HEADS: [&str; 4] = ["num_attention_heads", "n_head", "n_heads", "num_heads"];
-const KEY_VALUE_HEADS: [&str; 2] = ["num_key_value_heads", "attn_config.kv_n_heads"];
-
-/// Outputs of a projection that belong to heads: those of head `i` begin at `first + i · period`, `count` of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub first: usize,
-    pub period: usize,
-    pub count: usize,
-}
-
-/// A stored projection of all heads.
-#[derive(Debug, Clone)]
-pub(super) struct Projection {
-    pub layer: Arc<Layer>,
-    pub axes: Axes,
-    pub span: Span,
-    pub bias: Option<TensorInfo>,
-}
-
-/// A norm as it is stored; without a gain, 1 is meant.
-#[derive(Debug, Clone)]
-pub(super) struct Norm {
-    pub kind: NormKind,
-    pub gain: Option<TensorInfo>,
-    pub shift: Option<TensorInfo>,
-}
 
 /// What queries, keys and values are computed by.
 #[derive(Debug, Clone)]
 pub(super) enum Projections {
-    Plain([Projection; 3]),
+    Plain(Box<[Projection; 3]>),
     Latent(Box<Latent>),
 }
 
@@ -112,7 +87,9 @@ impl Module {
     /// The matrices that it is made of.
     pub fn layers(&self) -> Vec<&Arc<Layer>> {
         let mut layers: Vec<&Arc<Layer>> = match &self.inputs {
-            Projections::Plain(projections) => projections.iter().map(|projection| &projection.layer).collect(),
+            Projections::Plain(projections) => {
+                projections.iter().map(|projection| &projection.layer).collect()
+            }
             Projections::Latent(latent) => latent.layers(),
         };
         layers.push(&self.output.layer);
@@ -125,63 +102,13 @@ impl Module {
         let mut vectors: Vec<&Option<TensorInfo>> = vec![];
         match &self.inputs {
             Projections::Plain(projections) => vectors.extend(projections.iter().map(|one| &one.bias)),
-            Projections::Latent(latent) => vectors.extend(latent.norms().flat_map(|norm| [&norm.gain, &norm.shift])),
+            Projections::Latent(latent) => {
+                vectors.extend(latent.norms().flat_map(|norm| [&norm.gain, &norm.shift]));
+            }
         }
         let norms = [&self.norm].into_iter().chain(&self.encoder_norm).chain(self.qk_norm.iter().flatten());
         vectors.extend(norms.flat_map(|norm| [&norm.gain, &norm.shift]));
         vectors.into_iter().flatten().map(|tensor| tensor.name.as_str()).collect()
-    }
-}
-
-/// What the tensors of a checkpoint are called.
-pub(super) struct Names<'a> {
-    path: &'a Path,
-    matrices: BTreeMap<&'a str, &'a Arc<Layer>>,
-    vectors: BTreeMap<&'a str, &'a TensorInfo>,
-}
-
-impl Names<'_> {
-    pub(super) fn matrix(&self, name: &str) -> Option<Arc<Layer>> {
-        self.matrices.get(name).map(|layer| Arc::clone(layer))
-    }
-
-    /// A matrix that has to be there.
-    pub(super) fn needed(&self, name: &str) -> Result<Arc<Layer>, Error> {
-        let lacks = || Error::malformed(self.path, format!("lacks `{}`, a part of an attention module", brief(name)));
-        self.matrix(name).ok_or_else(lacks)
-    }
-
-    fn vector(&self, name: &str) -> Option<TensorInfo> {
-        self.vectors.get(name).map(|tensor| (*tensor).clone())
-    }
-
-    /// The norm of that name, under the names of vectors that PyTorch and TensorFlow write.
-    pub(super) fn norm(&self, name: &str, kind: NormKind) -> Norm {
-        let first = |endings: [&str; 2]| endings.iter().find_map(|end| self.vector(&format!("{name}.{end}")));
-        Norm { kind, gain: first(["weight", "gamma"]), shift: first(["bias", "beta"]) }
-    }
-
-    /// The norm whose name ends like this, the nearest to `stack` by name.
-    fn norm_ending(&self, ending: &str, stack: &str, kind: NormKind) -> Norm {
-        let stems = self.vectors.keys().filter_map(|name| {
-            let stem = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".gamma"))?;
-            let owner = stem.strip_suffix(ending)?;
-            (owner.is_empty() || owner.ends_with('.')).then_some(stem)
-        });
-        let shared = |stem: &&str| stem.bytes().zip(stack.bytes()).take_while(|(a, b)| a == b).count();
-        let stem = stems.max_by_key(shared).filter(|_| !ending.is_empty());
-        stem.map_or(Norm { kind, gain: None, shift: None }, |stem| self.norm(stem, kind))
-    }
-
-    /// Whether a projection has as many outputs and inputs as it should.
-    pub(super) fn check(&self, layer: &Layer, fits: bool, heads: &str) -> Result<(), Error> {
-        let reason =
-            format!("{} × {} does not fit {heads} that `config.json` tells of", layer.rows, layer.cols);
-        if fits { Ok(()) } else { Err(Error::tensor(self.path, &layer.tensor, reason)) }
-    }
-
-    pub(super) fn lacks(&self, what: &str) -> Error {
-        Error::malformed(self.path, format!("`config.json` does not say {what}"))
     }
 }
 
@@ -192,11 +119,7 @@ impl Names<'_> {
 pub(crate) fn modules(path: &Path, source: &Catalogue, config: &Config) -> Result<Modules, Error> {
     let known = known(path, config)?;
     let selection = source.select(&Filter::default());
-    let names = Names {
-        path,
-        matrices: selection.layers.iter().map(|layer| (layer.name.as_str(), layer)).collect(),
-        vectors: source.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)).collect(),
-    };
+    let names = Names::new(path, source, &selection);
     let (mut modules, mut notes, mut missing) = (vec![], vec![], vec![]);
     for attention in known.attentions {
         let before = modules.len();
@@ -240,7 +163,9 @@ fn known(path: &Path, config: &Config) -> Result<&'static Layout, Error> {
     };
     let model = brief(model);
     if WITHOUT_HEADS.contains(&model.as_str()) {
-        return refuse(format!("model type {model} has no attention heads; `svdkit spectrum` measures its matrices"));
+        return refuse(format!(
+            "model type {model} has no attention heads; `svdkit spectrum` measures its matrices"
+        ));
     }
     let known: Vec<&str> =
         LAYOUTS.iter().chain([&LATENT]).flat_map(|layout| layout.models).copied().collect();
@@ -274,7 +199,7 @@ fn places(names: &Names<'_>, attention: &Attention) -> Vec<Place> {
         let layer = number.parse().ok().filter(|_| is_there)?;
         Some(Place { block: block.to_owned(), stack: stack.to_owned(), layer })
     };
-    names.matrices.keys().filter_map(place).collect()
+    names.matrices().filter_map(|name| place(&name)).collect()
 }
 
 /// The module at `place`; none where its output lies elsewhere, as in the part of another model.
@@ -291,7 +216,9 @@ fn module(
     };
     let Some(output) = names.matrix(&format!("{block}.{}", attention.output)) else { return Ok(None) };
     let keys = if attention.heads.is_empty() { &HEADS[..] } else { attention.heads };
-    let heads = config.number(keys).ok_or_else(|| names.lacks(&format!("how many heads there are (`{}`)", keys[0])))?;
+    let heads = config
+        .number(keys)
+        .ok_or_else(|| names.lacks(&format!("how many heads there are (`{}`)", keys[0])))?;
     let (width, outputs) = match attention.axes {
         Axes::OutIn => (output.rows, output.cols),
         Axes::InOut => (output.cols, output.rows),
@@ -303,11 +230,16 @@ fn module(
             (Projections::Latent(Box::new(latent)), heads, sizes)
         }
         inputs => {
-            let (projections, kv_heads, size) = plain(names, inputs, attention.axes, (block, width), heads, config)?;
-            (Projections::Plain(projections), kv_heads, [size; 2])
+            let (projections, kv_heads, size) =
+                plain(names, inputs, attention.axes, (block, width), heads, config)?;
+            (Projections::Plain(Box::new(projections)), kv_heads, [size; 2])
         }
     };
-    names.check(&output, outputs == heads * value_dim, &format!("the {heads} heads of {value_dim}"))?;
+    names.check(
+        &output,
+        heads.checked_mul(value_dim) == Some(outputs),
+        &format!("the {heads} heads of {value_dim}"),
+    )?;
     let norm = match attention.norm {
         NormPlace::Before(_) if config.switch(&["do_layer_norm_before"]) == Some(false) => {
             after(names, place, ("final_layer_norm", ""), attention.kind)
@@ -356,7 +288,8 @@ fn module(
         encoder_norm: attention.encoder.map(|ending| names.norm_ending(ending, stack, attention.kind)),
         qk_norm,
         positions: attention.positions,
-        scale: if unscaled { 1.0 } else { scale } * stretch / if by_layer { *layer as f64 + 1.0 } else { 1.0 },
+        scale: if unscaled { 1.0 } else { scale } * stretch
+            / if by_layer { *layer as f64 + 1.0 } else { 1.0 },
         cap: positive("attn_logit_softcapping"),
     }))
 }
@@ -373,74 +306,6 @@ fn after(names: &Names<'_>, place: &Place, (own, embeddings): (&str, &str), kind
     }
 }
 
-/// Queries, keys and values of projections of their own or of one; with the number of key and value heads and their size.
-fn plain(
-    names: &Names<'_>,
-    inputs: Inputs,
-    axes: Axes,
-    (block, width): (&str, usize),
-    heads: usize,
-    config: &Config,
-) -> Result<([Projection; 3], usize, usize), Error> {
-    let outputs = |layer: &Layer| match axes {
-        Axes::OutIn => (layer.cols == width).then_some(layer.rows),
-        Axes::InOut => (layer.rows == width).then_some(layer.cols),
-    };
-    let projection = |layer: Arc<Layer>, name: &str, first, period, count| Projection {
-        layer,
-        axes,
-        span: Span { first, period, count },
-        bias: names.vector(&format!("{block}.{name}.bias")),
-    };
-    let told = config.number(&KEY_VALUE_HEADS);
-    let size = config.number(&["head_dim", "d_kv"]);
-    match inputs {
-        Inputs::Apart(all) => {
-            let [q, k, v] = all.map(|name| names.needed(&format!("{block}.{name}")));
-            let (q, k, v) = (q?, k?, v?);
-            let rows = outputs(&q).filter(|rows| rows.is_multiple_of(heads));
-            let head = rows.map(|rows| rows / heads).filter(|head| size.is_none_or(|size| size == *head));
-            names.check(&q, head.is_some_and(|head| head > 0), &format!("the {heads} heads"))?;
-            let head = head.unwrap_or(1);
-            let kv = outputs(&k).filter(|rows| rows.is_multiple_of(head)).map_or(0, |rows| rows / head);
-            let fits = kv > 0 && heads.is_multiple_of(kv) && told.is_none_or(|told| told == kv);
-            let expected = format!("the {} key heads of {head}", told.unwrap_or(heads));
-            names.check(&k, fits, &expected)?;
-            names.check(&v, outputs(&v) == outputs(&k), &expected)?;
-            let [a, b, c] = all;
-            Ok((
-                [
-                    projection(q, a, 0, head, head),
-                    projection(k, b, 0, head, head),
-                    projection(v, c, 0, head, head),
-                ],
-                kv,
-                head,
-            ))
-        }
-        Inputs::ByKind(name) | Inputs::ByHead(name) => {
-            let fused = names.needed(&format!("{block}.{name}"))?;
-            let kv = told.unwrap_or(heads);
-            let all = heads + 2 * kv;
-            let head = outputs(&fused).filter(|rows| rows.is_multiple_of(all)).map_or(0, |rows| rows / all);
-            let by_head = matches!(inputs, Inputs::ByHead(_));
-            let fits = head > 0
-                && heads.is_multiple_of(kv)
-                && size.is_none_or(|size| size == head)
-                && (!by_head || kv == heads);
-            names.check(&fused, fits, &format!("the {heads} query heads and {kv} key heads"))?;
-            let part = |first, period| projection(Arc::clone(&fused), name, first, period, head);
-            let parts = if by_head {
-                [0, head, 2 * head].map(|first| part(first, 3 * head))
-            } else {
-                [0, heads * head, (heads + kv) * head].map(|first| part(first, head))
-            };
-            Ok((parts, kv, head))
-        }
-        Inputs::Latent => Err(Error::Contract("latent attention has no plain projections".to_owned())),
-    }
-}
-
 /// What a reader should know of the modules.
 fn remarks(modules: &[Module], config: &Config) -> Vec<String> {
     let counted = |holds: &dyn Fn(&Module) -> bool| modules.iter().filter(|module| holds(module)).count();
@@ -448,13 +313,17 @@ fn remarks(modules: &[Module], config: &Config) -> Vec<String> {
     let all = modules.len();
     let without = counted(&|module| module.norm.gain.is_none());
     if without > 0 {
-        notes.push(format!("{without} of {all} modules: no norm before the attention was found; its gain counts as 1"));
+        notes.push(format!(
+            "{without} of {all} modules: no norm before the attention was found; its gain counts as 1"
+        ));
     }
     if let Some(cap) = modules.iter().find_map(|module| module.cap) {
         notes.push(format!("logits are capped at {cap}: bounds are after the cap"));
     }
     if counted(&|module| module.qk_norm.is_some()) > 0 {
-        notes.push("queries and keys are normed: their gains bound the logits, and are folded into QK".to_owned());
+        notes.push(
+            "queries and keys are normed: their gains bound the logits, and are folded into QK".to_owned(),
+        );
     }
     if counted(&|module| matches!(module.inputs, Projections::Latent(_))) > 0 {
         notes.push(

@@ -45,8 +45,15 @@ impl Inputs {
         if tables.is_empty() {
             return Err(Error::malformed(path.as_ref(), "holds no table of tokens × width"));
         }
-        let [target] = target.tensors().iter().map(|tensor| table(target, tensor)).collect::<Result<Vec<_>, _>>()?.try_into()
-            .map_err(|_| Error::malformed(of_target.as_ref(), "has to hold one tensor: the direction of a value"))?;
+        let [target] = target
+            .tensors()
+            .iter()
+            .map(|tensor| table(target, tensor))
+            .collect::<Result<Vec<_>, _>>()?
+            .try_into()
+            .map_err(|_| {
+                Error::malformed(of_target.as_ref(), "has to hold one tensor: the direction of a value")
+            })?;
         let length = target.entries.iter().map(|x| x * x).sum::<f64>().sqrt();
         if length <= 0.0 {
             return Err(Error::malformed(of_target.as_ref(), "is zero, so it has no direction"));
@@ -59,9 +66,8 @@ impl Inputs {
     fn of(&self, module: &Module) -> Result<&Table, Error> {
         let refuse = |reason: String| Err(Error::malformed(self.path.as_ref(), reason));
         let named = self.tables.iter().find(|table| table.name == module.name);
-        let table = match (&self.tables[..], named) {
-            (_, Some(table)) | ([table], None) => table,
-            _ => return refuse(format!("has several tables and none is called `{}`", brief(&module.name))),
+        let ((_, Some(table)) | ([table], None)) = (&self.tables[..], named) else {
+            return refuse(format!("has several tables and none is called `{}`", brief(&module.name)));
         };
         if table.cols != module.width {
             return refuse(format!(
@@ -115,7 +121,9 @@ pub fn reach(source: &Catalogue, module: &Module, inputs: &Inputs) -> Result<Vec
         let parts = [weights.query(*head), weights.key(kv), weights.value(kv)];
         let [query, key, value] = parts.map(|lines| Part::new(module.width, lines));
         match (query?, key?, value?) {
-            (Some(query), Some(key), Some(value)) => of_head(module, table, &inputs.target, [&query, &key, &value]).map(Some),
+            (Some(query), Some(key), Some(value)) => {
+                of_head(module, table, &inputs.target, [&query, &key, &value]).map(Some)
+            }
             _ => Ok(None),
         }
     });
@@ -164,7 +172,9 @@ fn of_head(module: &Module, table: &Table, target: &[f64], parts: [&Part; 3]) ->
         reach.perpendicular.push(off.sqrt());
     }
     let (size, longest) = value;
-    let tokens = |(log, off): (&f64, &f64)| if *off > 0.0 { off / (size * longest) * (log - alpha).exp() } else { 0.0 };
+    let tokens = |(log, off): (&f64, &f64)| {
+        if *off > 0.0 { off / (size * longest) * (log - alpha).exp() } else { 0.0 }
+    };
     reach.tokens = logs.iter().zip(&reach.perpendicular).map(tokens).collect();
     reach.sums = fitting(logs.iter().map(|log| log.exp()));
     reach.reach = fitting(logs.iter().map(|log| (alpha - log).exp() * size * longest));

@@ -5,7 +5,9 @@
 
 use super::latent::{Latent, LatentQuery};
 use super::layouts::{Axes, NormKind};
-use super::modules::{Module, Norm, Projection, Projections, Span};
+use super::modules::{Module, Projections};
+use super::names::Norm;
+use super::projections::{Projection, Span};
 use crate::error::{Error, brief};
 use crate::layer::{Element, Layer, TensorInfo};
 use crate::matrix::Matrix;
@@ -204,7 +206,8 @@ impl Scaling {
     fn fold(&self, entries: &mut [f64], bias: &mut Option<Vec<f64>>) {
         let width = self.gain.len();
         if let Some(shift) = &self.shift {
-            let added = entries.chunks_exact(width).map(|line| line.iter().zip(shift).map(|(w, b)| w * b).sum());
+            let added =
+                entries.chunks_exact(width).map(|line| line.iter().zip(shift).map(|(w, b)| w * b).sum());
             let added: Vec<f64> = added.collect();
             match bias {
                 Some(bias) => bias.iter_mut().zip(added).for_each(|(x, y)| *x += y),
@@ -257,9 +260,10 @@ fn vector(source: &Catalogue, tensor: &TensorInfo, length: usize) -> Result<Vec<
     }
     let layer = tensor.as_matrix((1, length), dtype);
     let entries = source.alone(layer.clone()).read(&layer, 0..1)?.to_f64();
-    match entries.iter().all(|x| x.is_finite()) {
-        true => Ok(entries),
-        false => fail(format!("`{}` holds NaN or infinite entries", brief(&tensor.name))),
+    if entries.iter().all(|x| x.is_finite()) {
+        Ok(entries)
+    } else {
+        fail(format!("`{}` holds NaN or infinite entries", brief(&tensor.name)))
     }
 }
 

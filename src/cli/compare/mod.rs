@@ -38,13 +38,17 @@ const SHOWN: [&str; 8] = [
     "stable_rank_change",
     "alpha_change",
 ];
-const SHOWN_REPORTS: [&str; 6] = [
+const SHOWN_REPORTS: [&str; 10] = [
     "effective_rank_change",
     "spectral_norm_change",
     "stable_rank_change",
     "alpha_change",
     "frobenius_norm_change",
     "log_norm_change",
+    "logit_bound_change",
+    "ov_spectral_norm_change",
+    "qk_spectral_norm_change",
+    "copying_difference",
 ];
 /// The same without a decomposition.
 const SHOWN_BYTES: [&str; 5] =

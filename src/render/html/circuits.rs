@@ -63,7 +63,8 @@ fn map(pairs: &[(&Row, &Composition)], stack: &str, (key, name): (&str, &str)) -
     }
     let scores = || cells.values().map(|(score, _)| *score);
     let (low, high) = (scores().fold(f64::INFINITY, f64::min), scores().fold(0.0, f64::max));
-    let step = |score: f64| ((score - low) / (high - low).max(f64::MIN_POSITIVE) * STEPS).min(STEPS - 1.0) as usize;
+    let step =
+        |score: f64| ((score - low) / (high - low).max(f64::MIN_POSITIVE) * STEPS).min(STEPS - 1.0) as usize;
     let side = |later: bool| -> BTreeSet<u64> {
         cells.keys().map(|(first, second)| if later { *second } else { *first }).collect()
     };

@@ -1,29 +1,38 @@
 //! `heads`: a row an attention head, or a row a pair of heads; a task is a module, or two.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rows;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rows::{pairs, singles, skipped};
 
 use super::{Complete, Estimate, Found, FoundRow, Manifest, RowHeaders, Step, Study, Waiting, unmatched};
 use crate::analysis::compare::TwoSided;
 use crate::analysis::heads::{
-    self, COMPONENTS, COMPOSITION, CONTROL_TOKENS, Circuits, Components, Composed, Folding, HEAD_CHANGES, HEADS,
-    HeadMeasured, Inputs, Module, Modules,
+    self, COMPONENTS, COMPOSITION, CONTROL_TOKENS, Circuits, Components, Composed, Folding, HEAD_CHANGES,
+    HEADS, HeadMeasured, Inputs, Module, Modules,
 };
 use crate::checkpoint::{Catalogue, Config};
 use crate::engine::Job;
 use crate::error::{Error, printable};
-use crate::layer::{Filter, Layer, block_and_role, natural};
+use crate::layer::{Filter, Layer};
 use crate::pair;
 use crate::report::{
-    self, Attention, Column, ComponentScores, Composition, Drawings, Drawn, Head, HeadPlace, MissingReason,
-    Reach, Report, Resolution, Row, SkipKind, Skipped, Source, Totals, Unlisted, Value,
+    self, Attention, Column, ComponentScores, Drawings, Drawn, MissingReason, Reach, Report, Resolution, Row,
+    Source, Totals, Unlisted, Value,
 };
 use crate::solver::{Cost, Memo};
 use crate::store::Location;
 
 /// Circuits of modules are kept for all pairs up to this many bytes together; the others are found anew for each pair.
 const KEPT: u64 = 256 << 20;
+
+/// More rows are a mistake: no model of today has so many pairs of heads.
+const MOST: usize = 4_000_000;
+/// So many names that filters left out are looked through for one that was meant.
+const NAMED: usize = 1000;
 
 /// The options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +69,8 @@ pub struct Heads {
     tasks: Vec<Task>,
     rows: Vec<Row>,
     filtered: usize,
+    /// The columns beside a base; they live as long as the program, so they are made once.
+    compared: Vec<TwoSided>,
     circuits: Mutex<BTreeMap<usize, Arc<Circuits>>>,
 }
 
@@ -126,7 +137,11 @@ impl HeadsRequest {
                     rows.push(row);
                 } else {
                     filtered += 1;
-                    names.push(row.name);
+                    names.extend((names.len() < NAMED).then_some(row.name));
+                }
+                if rows.len() > MOST {
+                    let reason = format!("has more than {MOST} pairs of heads; `--include` narrows them");
+                    return Err(Error::malformed(model.origin.path.as_ref(), reason));
                 }
             }
             tasks.extend((!task.rows.is_empty()).then_some(task));
@@ -144,73 +159,19 @@ impl HeadsRequest {
                 },
             ));
         }
-        Ok(Heads { request: self, model, base, inputs, roots, tasks, rows, filtered, circuits: Mutex::default() })
-    }
-}
-
-/// A task before filters: its modules, and its rows by the heads that they are about.
-type Planned = (usize, Option<usize>, Vec<((usize, usize), Row)>);
-
-/// A row a head.
-fn singles(Modules { modules, .. }: &Modules) -> Vec<Planned> {
-    let row = |module: &Module, head: usize| {
-        let tensors = module.layers().into_iter().map(|layer| layer.tensor.clone()).collect();
-        let place = Head {
-            layer: module.layer,
-            head: head as u64,
-            kv_head: module.kv_head(head) as u64,
-            sigma_ov: vec![],
-            sigma_qk: vec![],
-            tensors,
-            reach: None,
-        };
-        header(module, module.head(head), Attention::Head(place))
-    };
-    let each = |(i, module): (usize, &Module)| {
-        (i, None, (0..module.heads).map(|head| ((head, 0), row(module, head))).collect())
-    };
-    modules.iter().enumerate().map(each).collect()
-}
-
-/// A row a pair of heads in one stream, the first in an earlier block.
-fn pairs(Modules { modules, .. }: &Modules) -> Vec<Planned> {
-    let place =
-        |module: &Module, head: usize| HeadPlace { name: module.head(head), layer: module.layer, head: head as u64 };
-    let mut planned = vec![];
-    for (i, earlier) in modules.iter().enumerate() {
-        for (j, later) in modules.iter().enumerate() {
-            if earlier.stack != later.stack || earlier.width != later.width || earlier.layer >= later.layer {
-                continue;
-            }
-            let row = |(writer, reader): (usize, usize)| {
-                let (first, second) = (place(earlier, writer), place(later, reader));
-                let name = format!("{} → {}", first.name, second.name);
-                let baseline = 1.0 / (earlier.width as f64).sqrt();
-                let pair = Composition { earlier: first, later: second, baseline, components: None };
-                Row { block: None, ..header(earlier, name, Attention::Composition(pair)) }
-            };
-            let both = (0..earlier.heads).flat_map(|w| (0..later.heads).map(move |r| (w, r)));
-            planned.push((i, Some(j), both.map(|pair| (pair, row(pair))).collect()));
-        }
-    }
-    planned.sort_by_key(|(i, j, _): &Planned| (modules[*i].layer, *i, *j));
-    planned
-}
-
-fn header(module: &Module, name: String, attention: Attention) -> Row {
-    let layers = module.layers();
-    let first: &Layer = layers[0];
-    let (block, role) = block_and_role(&name);
-    Row {
-        tensor: first.tensor.clone(),
-        block,
-        role,
-        shape: [module.width as u64, module.head_dim as u64],
-        dtype: first.stored_type().to_owned(),
-        dequant: first.scheme().map(str::to_owned),
-        attention: Some(Box::new(attention)),
-        name,
-        ..Row::default()
+        let compared = HEADS.iter().map(|column| TwoSided::new(column, None)).collect();
+        Ok(Heads {
+            compared,
+            request: self,
+            model,
+            base,
+            inputs,
+            roots,
+            tasks,
+            rows,
+            filtered,
+            circuits: Mutex::default(),
+        })
     }
 }
 
@@ -236,15 +197,18 @@ impl Heads {
             parameters: layers.values().map(|layer| layer.parameters() as u64).sum(),
             bytes: layers.values().map(|layer| layer.bytes()).sum(),
             report: self.rows.len() as u64 * 1200,
-            skipped: self.skipped().len(),
+            skipped: skipped(&self.model.source, &self.model.modules.modules).len(),
             jobs,
         }
     }
 
     /// Names of all heads, or pairs, whatever the filter.
     pub fn names(&self) -> Vec<String> {
-        let all =
-            if self.request.compose.is_some() { pairs(&self.model.modules) } else { singles(&self.model.modules) };
+        let all = if self.request.compose.is_some() {
+            pairs(&self.model.modules)
+        } else {
+            singles(&self.model.modules)
+        };
         all.into_iter().flat_map(|(_, _, rows)| rows).map(|(_, row)| row.name).collect()
     }
 
@@ -253,35 +217,14 @@ impl Heads {
         self.rows.len()
     }
 
-    /// Whatever is no part of attention.
-    fn skipped(&self) -> Vec<Skipped> {
-        let modules = &self.model.modules.modules;
-        let used: BTreeSet<&str> = modules
-            .iter()
-            .flat_map(|module| module.layers().into_iter().map(|layer| layer.tensor.as_str()).chain(module.vectors()))
-            .collect();
-        let all = self.model.source.select(&Filter::default());
-        let matrices = all.layers.iter().filter(|layer| !used.contains(layer.tensor.as_str())).map(|layer| Skipped {
-            tensor: layer.tensor.clone(),
-            shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
-            dtype: layer.stored_type().to_owned(),
-            reason: "not a part of an attention head".to_owned(),
-            kind: SkipKind::Plain,
-            ..Skipped::default()
-        });
-        let others = all.skipped.iter().filter(|line| !used.contains(line.tensor.as_str())).cloned();
-        let mut skipped: Vec<Skipped> = matrices.chain(others).collect();
-        skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
-        skipped.dedup_by(|a, b| a.tensor == b.tensor);
-        skipped
-    }
-
     /// The module of the base that `module` came of.
     fn of_base(&self, module: &Module) -> Option<(&HeadsOpened, &Module)> {
         let base = self.base.as_ref()?;
         let name = pair::canonical(&module.name);
         let found = base.modules.modules.iter().find(|other| pair::canonical(&other.name) == name)?;
-        let sizes = |module: &Module| (module.width, module.heads, module.kv_heads, module.head_dim, module.value_dim);
+        let sizes = |module: &Module| {
+            (module.width, module.heads, module.kv_heads, module.head_dim, module.value_dim)
+        };
         (sizes(found) == sizes(module)).then_some((base, found))
     }
 
@@ -312,11 +255,12 @@ impl Heads {
                 let before = base.as_ref().map_or(&absent, |(heads, _)| &heads[*head].values);
                 let none = [Value::Missing(MissingReason::Unpaired); 2];
                 values.extend(base.as_ref().map_or(none, |(_, moved)| moved[*head]));
-                for ((column, tuned), base) in HEADS.iter().zip(&own.values).zip(before) {
-                    let [_, (_, difference), (_, change)] = TwoSided::new(column, None).values(*base, *tuned);
+                for ((column, tuned), base) in self.compared.iter().zip(&own.values).zip(before) {
+                    let [_, (_, difference), (_, change)] = column.values(*base, *tuned);
                     values.extend([*base, difference, change]);
                 }
-                resolution.extend(base.as_ref().map(|(heads, _)| self::resolution(true, module, &heads[*head])));
+                resolution
+                    .extend(base.as_ref().map(|(heads, _)| self::resolution(true, module, &heads[*head])));
             }
             let mut attention = self.rows[*row].attention.clone();
             if let Some(Attention::Head(place)) = attention.as_deref_mut() {
@@ -394,7 +338,7 @@ fn drawings(head: &HeadMeasured) -> Drawings {
 
 impl Study for Heads {
     fn manifest(&self) -> Manifest {
-        let skipped = self.skipped();
+        let skipped = skipped(&self.model.source, &self.model.modules.modules);
         let HeadsRequest { folding, directions, compose, .. } = self.request;
         let mut settings = vec![
             ("rows".into(), if compose.is_some() { "pairs" } else { "heads" }.to_owned()),
