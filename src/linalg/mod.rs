@@ -73,7 +73,7 @@ pub use operator::{Operator, Terms, Vectors};
 pub use overlap::Core;
 pub use reference::Reference;
 pub use sum::sum_values;
-pub use tall::{Tall, TallProduct, each, eigenvalue_sums, mean_overlaps};
+pub use tall::{Tall, TallProduct, each, eigenvalue_balance, mean_overlaps};
 pub use window_grid::WindowGrid;
 pub use windows::Windows;
 

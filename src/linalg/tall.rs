@@ -38,8 +38,7 @@ impl Tall {
         if !columns.iter().all(|x| x.is_finite()) {
             return Err(Error::NotFinite { rows: length, cols: width });
         }
-        // A power of two near the largest entry: squares neither over- nor underflow, and no bit changes.
-        let unit = power_of_two(columns.iter().fold(0.0f64, |largest, x| largest.max(x.abs())));
+        let unit = unit(columns);
         let matrix = MatRef::from_column_major_slice(columns, length, width);
         let matrix = Mat::from_fn(length, width, |i, j| matrix[(i, j)] / unit);
         let qr = Qr::of(matrix.as_ref());
@@ -132,20 +131,31 @@ impl TallProduct {
     }
 }
 
-/// The sum of the eigenvalues of `A·Bᵀ` and the sum of their moduli; `A` and `B` have columns of `length` entries.
+/// The sum of the eigenvalues of `A·Bᵀ` over the sum of their moduli; `A` and `B` have columns of `length` entries. None where
+/// all of them are zero.
 ///
 /// # Errors
 /// [`Error::NotConverged`].
-pub fn eigenvalue_sums(length: usize, a: &[f64], b: &[f64]) -> Result<(f64, f64), Error> {
+pub fn eigenvalue_balance(length: usize, a: &[f64], b: &[f64]) -> Result<Option<f64>, Error> {
     on_one_thread();
     let count = a.len() / length.max(1);
-    let columns = |entries| MatRef::from_column_major_slice(entries, length, count);
+    let [a, b] = [a, b].map(|entries| {
+        let unit = unit(entries);
+        let columns = MatRef::from_column_major_slice(entries, length, count);
+        Mat::from_fn(length, count, |i, j| columns[(i, j)] / unit)
+    });
     // Those of Bᵀ·A, and zeros.
     let mut small = Mat::zeros(count, count);
-    multiply(small.as_mut(), Accum::Replace, columns(b).transpose(), columns(a), 1.0);
+    multiply(small.as_mut(), Accum::Replace, b.transpose(), a.as_ref(), 1.0);
     let found = small.eigenvalues().map_err(|_| Error::NotConverged { rows: count, cols: count })?;
-    let trace = (0..count).map(|i| small[(i, i)]).sum();
-    Ok((trace, found.iter().map(|x| x.re.hypot(x.im)).sum()))
+    let trace: f64 = (0..count).map(|i| small[(i, i)]).sum();
+    let moduli: f64 = found.iter().map(|x| x.re.hypot(x.im)).sum();
+    Ok((moduli > 0.0).then(|| trace / moduli))
+}
+
+/// A power of two near the largest entry: divided by it, squares neither over- nor underflow, and no bit changes.
+fn unit(entries: &[f64]) -> f64 {
+    power_of_two(entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs())))
 }
 
 /// Does the same small task for each item, on whatever threads are idle; results come in the order of the items.
@@ -255,15 +265,19 @@ mod tests {
     }
 
     #[test]
-    fn eigenvalues_of_a_symmetric_positive_product_are_its_singular_values() {
-        let a = columns(5);
-        let (sum, moduli) = eigenvalue_sums(LENGTH, &a, &a).expect("converges");
-        let nuclear: f64 =
-            exact::singular_values(&dense(&a, &a, None)).expect("converges").values().iter().sum();
-        assert!((sum - nuclear).abs() < 1e-12 * nuclear && (moduli - nuclear).abs() < 1e-12 * nuclear);
-        let negative: Vec<f64> = a.iter().map(|x| -x).collect();
-        let (sum, moduli) = eigenvalue_sums(LENGTH, &a, &negative).expect("converges");
-        assert!((sum + moduli).abs() < 1e-12 * nuclear);
+    fn eigenvalues_of_a_symmetric_product_have_one_sign() {
+        for scale in [1.0, 1e-200, 1e200] {
+            let a: Vec<f64> = columns(5).iter().map(|x| x * scale).collect();
+            let negative: Vec<f64> = a.iter().map(|x| -x).collect();
+            for (b, expected) in [(&a, 1.0), (&negative, -1.0)] {
+                let found = eigenvalue_balance(LENGTH, &a, b).expect("converges").expect("not zero");
+                assert!((found - expected).abs() < 1e-13, "{found}");
+            }
+        }
+        // A rotation by a right angle: ±i.
+        let (a, b) = ([1.0, 0.0, 0.0, 1.0], [0.0, -1.0, 1.0, 0.0]);
+        assert!(eigenvalue_balance(2, &a, &b).expect("converges").expect("not zero").abs() < 1e-15);
+        assert_eq!(eigenvalue_balance(2, &a, &[0.0; 4]).expect("converges"), None);
     }
 
     #[test]

@@ -25,5 +25,5 @@ pub use reading::{Reading, Sought, Triplets, read, read_triplets};
 
 pub use crate::linalg::{
     Basis, BestCosine, Core, Cost, Factors, Operator, Question, Reference, Tall, TallProduct, Vectors,
-    WindowGrid, Windows, each, eigenvalue_sums, leading, leading_to, mean_overlaps,
+    WindowGrid, Windows, each, eigenvalue_balance, leading, leading_to, mean_overlaps,
 };

@@ -7,7 +7,7 @@ use super::modules::{Module, Projections};
 use super::read::{Folding, Lines, Weights, own_gains};
 use crate::error::Error;
 use crate::report::{MissingReason, Value};
-use crate::solver::{Basis, Cost, Tall, TallProduct, each, eigenvalue_sums, mean_overlaps};
+use crate::solver::{Basis, Cost, Tall, TallProduct, each, eigenvalue_balance, mean_overlaps};
 use crate::weight::Catalogue;
 
 /// A head in numbers.
@@ -15,7 +15,7 @@ use crate::weight::Catalogue;
 pub struct HeadMeasured {
     /// A value for each of [`HEADS`].
     pub values: Vec<Value>,
-    /// The singular values of OV, `d_h` of them, descending; none where an entry is not finite.
+    /// The singular values of OV, `d_h` of them, descending; none where an entry is not finite, or one does not fit a double.
     pub sigma_ov: Vec<f64>,
     /// The same of QK.
     pub sigma_qk: Vec<f64>,
@@ -137,12 +137,8 @@ fn measured(
     let copying = if module.is_cross() {
         Value::Missing(MissingReason::NotApplicable)
     } else {
-        let (sum, moduli) = eigenvalue_sums(module.width, &value.lines.entries, &output.lines.entries)?;
-        if moduli > 0.0 {
-            Value::within(sum / moduli, -1.0, 1.0)
-        } else {
-            Value::Missing(MissingReason::AllZero)
-        }
+        let balance = eigenvalue_balance(module.width, &value.lines.entries, &output.lines.entries)?;
+        balance.map_or(Value::Missing(MissingReason::AllZero), |balance| Value::within(balance, -1.0, 1.0))
     };
     let [ov_ranks, qk_ranks] = [&sigma_ov, &sigma_qk].map(|sigma| ranks(sigma));
     let mut values = vec![Value::count(0), Value::real(here)];
@@ -153,7 +149,9 @@ fn measured(
     values.extend(ov_ranks.into_iter().chain(qk_ranks));
     values.extend([query_gain, key_gain, value_gain?].map(Value::real));
     values.extend([copying, Value::Missing(MissingReason::NotApplicable)]);
-    Ok(HeadMeasured { values, sigma_ov, sigma_qk })
+    // What does not fit a double is no list of numbers.
+    let fitting = |sigma: Vec<f64>| if sigma.iter().all(|s| s.is_finite()) { sigma } else { vec![] };
+    Ok(HeadMeasured { values, sigma_ov: fitting(sigma_ov), sigma_qk: fitting(sigma_qk) })
 }
 
 /// σ₁, stable rank, effective rank and top share.

@@ -251,6 +251,14 @@ fn module(
         let both = both.map(|name| names.norm(&format!("{block}.{name}"), attention.kind));
         both.iter().all(|norm| norm.gain.is_some()).then_some(both)
     });
+    let encoder_norm = attention.encoder.map(|ending| names.norm_ending(ending, stack, attention.kind));
+    for norm in [&norm].into_iter().chain(&encoder_norm) {
+        names.check_vector(norm.gain.as_ref(), &[width])?;
+        names.check_vector(norm.shift.as_ref(), &[width])?;
+    }
+    for (norm, heads) in qk_norm.iter().flatten().zip([heads, kv_heads]) {
+        names.check_vector(norm.gain.as_ref(), &[head_dim, heads * head_dim])?;
+    }
     let root = 1.0 / (head_dim as f64).sqrt();
     let positive = |key: &str| config.real(&[key]).filter(|x| *x > 0.0);
     let scale = match attention.scale {
@@ -285,7 +293,7 @@ fn module(
             bias: None,
         },
         norm,
-        encoder_norm: attention.encoder.map(|ending| names.norm_ending(ending, stack, attention.kind)),
+        encoder_norm,
         qk_norm,
         positions: attention.positions,
         scale: if unscaled { 1.0 } else { scale } * stretch

@@ -71,6 +71,16 @@ impl<'a> Names<'a> {
         stem.map_or(Norm { kind, gain: None, shift: None }, |stem| self.norm(stem, kind))
     }
 
+    /// Whether a vector is as long as what it scales or is added to.
+    pub(super) fn check_vector(&self, tensor: Option<&TensorInfo>, lengths: &[usize]) -> Result<(), Error> {
+        let Some(tensor) = tensor else { return Ok(()) };
+        if lengths.contains(&tensor.shape.iter().product()) {
+            return Ok(());
+        }
+        let reason = format!("has shape {:?}, and {} numbers are needed", tensor.shape, lengths[0]);
+        Err(Error::tensor(self.path, &tensor.name, reason))
+    }
+
     /// Whether a projection has as many outputs and inputs as it should.
     pub(super) fn check(&self, layer: &Layer, fits: bool, heads: &str) -> Result<(), Error> {
         let reason =

@@ -40,11 +40,11 @@ pub(super) fn plain(
         Axes::OutIn => (layer.cols == width).then_some(layer.rows),
         Axes::InOut => (layer.rows == width).then_some(layer.cols),
     };
-    let projection = |layer: Arc<Layer>, name: &str, first, period, count| Projection {
-        layer,
-        axes,
-        span: Span { first, period, count },
-        bias: names.vector(&format!("{block}.{name}.bias")),
+    let projection = |layer: Arc<Layer>, name: &str, first, period, count| -> Result<Projection, Error> {
+        let bias = names.vector(&format!("{block}.{name}.bias"));
+        let outputs = if axes == Axes::OutIn { layer.rows } else { layer.cols };
+        names.check_vector(bias.as_ref(), &[outputs])?;
+        Ok(Projection { layer, axes, span: Span { first, period, count }, bias })
     };
     let told = config.number(&KEY_VALUE_HEADS);
     let size = config.number(&["head_dim", "d_kv"]);
@@ -64,9 +64,9 @@ pub(super) fn plain(
             let [a, b, c] = all;
             Ok((
                 [
-                    projection(q, a, 0, head, head),
-                    projection(k, b, 0, head, head),
-                    projection(v, c, 0, head, head),
+                    projection(q, a, 0, head, head)?,
+                    projection(k, b, 0, head, head)?,
+                    projection(v, c, 0, head, head)?,
                 ],
                 kv,
                 head,
@@ -84,12 +84,13 @@ pub(super) fn plain(
                 && (!by_head || kv == heads);
             names.check(&fused, fits, &format!("the {heads} query heads and {kv} key heads"))?;
             let part = |first, period| projection(Arc::clone(&fused), name, first, period, head);
-            let parts = if by_head {
-                [0, head, 2 * head].map(|first| part(first, 3 * head))
+            let (firsts, period) = if by_head {
+                ([0, head, 2 * head], 3 * head)
             } else {
-                [0, heads * head, (heads + kv) * head].map(|first| part(first, head))
+                ([0, heads * head, (heads + kv) * head], head)
             };
-            Ok((parts, kv, head))
+            let [query, key, value] = firsts.map(|first| part(first, period));
+            Ok(([query?, key?, value?], kv, head))
         }
         Inputs::Latent => Err(Error::Contract("latent attention has no plain projections".to_owned())),
     }

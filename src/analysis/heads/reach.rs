@@ -62,6 +62,14 @@ impl Inputs {
         Ok(Self { path: path.to_owned(), tables, target })
     }
 
+    /// Whether there are inputs for `module`, and the target fits.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn check(&self, module: &Module) -> Result<(), Error> {
+        self.of(module).map(drop)
+    }
+
     /// The inputs of a module, row by row.
     fn of(&self, module: &Module) -> Result<&Table, Error> {
         let refuse = |reason: String| Err(Error::malformed(self.path.as_ref(), reason));

@@ -144,6 +144,9 @@ impl HeadsRequest {
                     return Err(Error::malformed(model.origin.path.as_ref(), reason));
                 }
             }
+            if let Some(inputs) = inputs.as_ref().filter(|_| !task.rows.is_empty()) {
+                inputs.check(&model.modules.modules[module])?;
+            }
             tasks.extend((!task.rows.is_empty()).then_some(task));
         }
         if rows.is_empty() {
