@@ -1,18 +1,20 @@
 //! `heads`: a row an attention head, or a row a pair of heads; a task is a module, or two.
 
+mod found;
 mod rows;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use found::{drawings, resolution, tokens};
 use rows::{pairs, singles, skipped};
 
 use super::{Complete, Estimate, Found, FoundRow, Manifest, RowHeaders, Step, Study, Waiting, unmatched};
 use crate::analysis::compare::TwoSided;
 use crate::analysis::heads::{
     self, COMPONENTS, COMPOSITION, CONTROL_TOKENS, Circuits, Components, Composed, Folding, HEAD_CHANGES,
-    HEADS, HeadMeasured, Inputs, Module, Modules,
+    HEADS, Inputs, Module, Modules,
 };
 use crate::checkpoint::{Catalogue, Config};
 use crate::engine::Job;
@@ -20,8 +22,8 @@ use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer};
 use crate::pair;
 use crate::report::{
-    self, Attention, Column, ComponentScores, Drawings, Drawn, MissingReason, Reach, Report, Resolution, Row,
-    Source, Totals, Unlisted, Value,
+    self, Attention, Column, ComponentScores, Drawings, MissingReason, Report, Row, Source, Totals, Unlisted,
+    Value,
 };
 use crate::solver::{Cost, Memo};
 use crate::store::Location;
@@ -263,7 +265,7 @@ impl Heads {
                     values.extend([*base, difference, change]);
                 }
                 resolution
-                    .extend(base.as_ref().map(|(heads, _)| self::resolution(true, module, &heads[*head])));
+                    .extend(base.as_ref().map(|(heads, _)| found::resolution(true, module, &heads[*head])));
             }
             let mut attention = self.rows[*row].attention.clone();
             if let Some(Attention::Head(place)) = attention.as_deref_mut() {
@@ -318,25 +320,6 @@ impl Heads {
         }
         Ok(found)
     }
-}
-
-/// How small a number the products of a head resolve.
-fn resolution(base: bool, module: &Module, head: &HeadMeasured) -> Option<Resolution> {
-    let spectral_norm = *head.sigma_qk.first()?;
-    let accuracy_floor = spectral_norm * module.width as f64 * f64::EPSILON;
-    (spectral_norm > 0.0).then_some(Resolution { base, side: None, spectral_norm, accuracy_floor })
-}
-
-/// The most control tokens that any token of the inputs needs.
-fn tokens(reach: Option<&Reach>) -> Value {
-    let Some(reach) = reach else { return Value::Missing(MissingReason::NotApplicable) };
-    let most = reach.tokens.iter().map(|tokens| tokens.ceil()).max_by(f64::total_cmp);
-    most.map_or(Value::Missing(MissingReason::Overflow), |most| Value::count(most as usize))
-}
-
-fn drawings(head: &HeadMeasured) -> Drawings {
-    let drawn = |of: &str, sigma: &[f64]| Drawn::new(of, sigma.iter().copied().enumerate().collect());
-    Drawings { spectra: vec![drawn("OV", &head.sigma_ov), drawn("QK", &head.sigma_qk)], directions: vec![] }
 }
 
 impl Study for Heads {
