@@ -34,6 +34,21 @@ pub fn all_vectors<'a>(of: impl Into<Operator<'a>>) -> Result<Factors, Error> {
     }
 }
 
+/// [`all_vectors`] with the exact spectrum, at once where the weight is a product.
+///
+/// # Errors
+/// Those of [`singular_values`] and of [`all_vectors`].
+pub fn vectors_and_values<'a>(of: impl Into<Operator<'a>>) -> Result<(Factors, Spectrum), Error> {
+    let operator = of.into();
+    match operator.terms() {
+        Terms::Product(product) => linalg::low_rank_with_values(product),
+        Terms::Stored(_) | Terms::Several => {
+            let spectrum = singular_values(operator.clone(), Precision::Exact)?;
+            Ok((all_vectors(operator)?, spectrum))
+        }
+    }
+}
+
 /// A finite weight that directions are held against; of a square one, so that `first` vectors are the cheaper ones.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ pub use entries::{Entries, Entry, Lines};
 pub use held::Held;
 pub use kronecker::Pair;
 pub use memo::{Memo, NoMemo, note, seen};
-pub use memory::{all_vectors, reference, singular_values};
+pub use memory::{all_vectors, reference, singular_values, vectors_and_values};
 pub use moments::{Oddities, Texture};
 pub use reading::{Reading, Sought, Triplets, read, read_triplets};
 
