@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::printable;
-use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, natural};
+use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, bare, natural};
 use crate::report::{Contents, Fate, Pattern, SkipKind, Update, Updates, Word};
 use crate::weight::{Catalogue, Holds};
 
@@ -79,9 +79,13 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
 /// The number of weights in a tensor of codes, by its name; none for scales.
 fn unpacked(source: &Catalogue) -> BTreeMap<String, u64> {
     let Selection { layers, skipped, .. } = source.select(&Filter::default());
+    // Factors of a matrix are its numbers.
+    let whole: BTreeSet<String> =
+        layers.iter().filter(|layer| layer.encoding.is_none()).map(|layer| layer.name.clone()).collect();
     let codes = layers.into_iter().filter(|layer| layer.encoding.is_some());
     let codes = codes.map(|layer| (layer.tensor.clone(), layer.parameters() as u64));
-    let scales = skipped.into_iter().filter(|other| other.scales.is_some());
+    let is_scale = |weight: &String| !whole.contains(bare(weight));
+    let scales = skipped.into_iter().filter(|other| other.scales.as_ref().is_some_and(is_scale));
     let mut unpacked = BTreeMap::new();
     for (tensor, weights) in codes.chain(scales.map(|other| (other.tensor, 0))) {
         *unpacked.entry(tensor).or_default() += weights;

@@ -1,19 +1,20 @@
 //! Weights with their expressions, and skipped tensors: the input and output of every dialect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::expr::{Expr, Runs, Side};
 use super::given::Given;
+use super::lengths::Rescaling;
 use super::scratch::Scratch;
 use super::stored_factors::StoredFactors;
 use super::tensors::Tensors;
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
+use crate::layer::{Filter, Layer, Selection, TensorInfo, bare, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report::{Skipped, SourceFile, Update};
+use crate::report::{SkipKind, Skipped, SourceFile, Update};
 
 /// What the matrices of a catalogue are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +138,31 @@ impl Catalogue {
         Ok(Self { weights, ..self })
     }
 
+    /// The same without the weights that go by one of these `tensors`, which are left out for this reason.
+    pub(crate) fn leaving(&self, tensors: &BTreeSet<String>, reason: &str) -> Self {
+        let (gone, weights): (Vec<Weight>, Vec<Weight>) =
+            self.weights.iter().cloned().partition(|weight| tensors.contains(&weight.layer.tensor));
+        let line = |tensor: &TensorInfo| tensor.skipped(SkipKind::Plain, reason);
+        let of_weight = |weight: &Weight| {
+            let tensor = self.tensors().iter().find(|tensor| tensor.name == weight.layer.tensor)?;
+            Some(LeftOut { name: weight.layer.name.clone(), line: line(tensor) })
+        };
+        let told = |left_out: &LeftOut| match self
+            .tensors()
+            .iter()
+            .find(|tensor| tensor.name == left_out.line.tensor)
+        {
+            Some(tensor) if tensors.contains(&tensor.name) => {
+                LeftOut { line: line(tensor), ..left_out.clone() }
+            }
+            _ => left_out.clone(),
+        };
+        let mut left_out: Vec<LeftOut> =
+            self.left_out.iter().map(told).chain(gone.iter().filter_map(of_weight)).collect();
+        left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
+        Self::new(Arc::clone(&self.stored), self.holds, weights, left_out).with_notes(self.notes.clone())
+    }
+
     /// The same, cut out of `fused`.
     pub(crate) fn of_fused(self, fused: Arc<Self>) -> Self {
         Self { fused: Some(fused), ..self }
@@ -160,6 +186,11 @@ impl Catalogue {
     /// Which rows of a stored matrix `layer` is, or which columns as rows, if it is only some of it.
     pub(crate) fn runs(&self, layer: &Layer) -> Option<(Side, Runs)> {
         self.get(layer)?.expr.runs()
+    }
+
+    /// Whether `layer` is computed from factors, so that no tensor holds its entries.
+    pub fn is_factored(&self, layer: &Layer) -> bool {
+        self.get(layer).is_some_and(|weight| matches!(*weight.expr, Expr::Product(..) | Expr::Sum(..)))
     }
 
     /// The weight that `layer` is.
@@ -251,6 +282,27 @@ impl Catalogue {
     pub fn stored_factors(&self, layer: &Layer) -> Result<Option<StoredFactors>, Error> {
         let weight = self.weight(layer)?;
         weight.expr.stored_factors(&self.room).map_err(|error| weight.named(error))
+    }
+
+    /// By what DoRA multiplies the rows or columns of a base with an update; none of other updates.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub(crate) fn rescaling(&self, layer: &Layer) -> Result<Option<Rescaling>, Error> {
+        let weight = self.weight(layer)?;
+        weight.expr.rescaling(&self.room).map_err(|error| weight.named(error))
+    }
+
+    /// `layer` with `other` added, as the one of a catalogue.
+    ///
+    /// # Errors
+    /// When it belongs to another catalogue.
+    pub(crate) fn plus(&self, layer: &Layer, other: LowRank) -> Result<(Self, Arc<Layer>), Error> {
+        let weight = self.weight(layer)?;
+        let expr = Arc::clone(&weight.expr).plus(Arc::new(Expr::Given(other.into())));
+        let one = Weight::new(layer.clone(), expr, weight.update.clone());
+        let layer = Arc::clone(&one.layer);
+        Ok((Self::new(Arc::clone(&self.stored), self.holds, vec![one], vec![]), layer))
     }
 
     /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.

@@ -10,8 +10,8 @@ use proptest::test_runner::RngSeed;
 use svdkit::checkpoint::{self, Catalogue, Opening, Pairs, QueriesKeysValues};
 use svdkit::layer::{Filter, bare};
 
-/// Folders of safetensors files: plain, fused, quantized, adapters.
-const FOLDERS: [&str; 12] = [
+/// Folders of safetensors files: plain, fused, quantized, factored, adapters.
+const FOLDERS: [&str; 15] = [
     "charlm/base",
     "charlm/full",
     "charlm/lora-r4",
@@ -24,6 +24,9 @@ const FOLDERS: [&str; 12] = [
     "experts/gpt2",
     "quantized/fp8",
     "quantized/integers",
+    "factored/svd-llm",
+    "factored/sorsa",
+    "factored/incomplete",
 ];
 
 const GLOBS: [&str; 7] = ["*norm", "*.0.*", "*proj", "*weight", "*[[]0]", "*lora*", "*experts*"];

@@ -10,6 +10,7 @@ mod dense;
 mod dialects;
 mod drift;
 mod experts;
+mod factored;
 mod farms;
 mod findings;
 mod glossary;
