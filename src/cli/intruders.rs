@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide};
 use crate::error::{Error, printable};
-use crate::study::{IntrudersRequest, Mitigation};
+use crate::study::{IntrudersRequest, Mitigation, check_complete};
 use crate::writing::{CheckpointCopy, Spool};
 
 use super::locate;
@@ -15,7 +15,7 @@ use super::model::{self, open_pair};
 use super::options::{Common, FormatName, ReadingOptions};
 use super::outputs::Outputs;
 use super::run::{self, Finished};
-use super::{Status, print, remark, rules};
+use super::{Status, print, rules};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 7] = [
@@ -190,13 +190,9 @@ fn find(
         return Ok(Status::Fine);
     };
     if let Some((mitigation, corrections)) = mitigation.zip(corrections) {
+        check_complete(&report, &mitigation.out)?;
         match mitigation.write(&mut report, &corrections, &pairs) {
-            Ok(left_out) => {
-                for name in left_out.iter().filter(|_| !common.quiet) {
-                    let out = mitigation.out.display();
-                    remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
-                }
-            }
+            Ok(left_out) => run::tell_left_out(&mitigation.out, &left_out, common),
             Err(error) => outputs.fail(&error),
         }
     }

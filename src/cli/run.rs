@@ -1,6 +1,7 @@
 //! What the commands share: run a study, judge its report, write it, say how the run ended.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -165,11 +166,16 @@ pub(super) fn deliver_as(
     }))
 }
 
+/// Names the files that a copy at `out` is without, for they are links out of the folder that was copied.
+pub(super) fn tell_left_out(out: &Path, left_out: &[String], common: &Common) {
+    for name in left_out.iter().filter(|_| !common.quiet) {
+        remark(&format!("{}: without `{name}`, a link out of the folder that was copied", out.display()));
+    }
+}
+
 /// What a report of this format holds, in a few words.
 fn contents(report: &Report, format: OutputFormat) -> String {
-    let counted = |n: usize, one: &str, many: &str| {
-        format!("{} {}", notation::count(n as u64), if n == 1 { one } else { many })
-    };
+    let counted = |n: usize, one: &str, many: &str| notation::counted(n as u64, one, many);
     let rules = || counted(report.verdicts.len(), "rule", "rules");
     match format {
         OutputFormat::Junit => rules(),

@@ -219,9 +219,28 @@ fn vectors(of: &Path, pairs: &Pairs, filter: &Filter) -> Result<Vec<Vector>, Err
             _ => Err(refuse("it is not a float tensor")),
         };
         let Some(update) = of_adapter.get(name.as_str()) else { continue };
+        // A count of batches, say, that comes with its module.
+        if added.is_none()
+            && !matches!(info.element, Element::Float(_))
+            && is_copy((tuned, update), (base, info))?
+        {
+            continue;
+        }
         vectors.push(Vector { layer: layer(info)?, update: layer(update)?, added });
     }
     Ok(vectors)
+}
+
+/// Whether two tensors have the same bytes.
+fn is_copy(
+    (one, tensor): (&Catalogue, &TensorInfo),
+    (other, like): (&Catalogue, &TensorInfo),
+) -> Result<bool, Error> {
+    let (Some(length), true) = (tensor.bytes, tensor.bytes == like.bytes && tensor.element == like.element)
+    else {
+        return Ok(false);
+    };
+    Ok(one.stored().bytes(tensor, 0, length)? == other.stored().bytes(like, 0, length)?)
 }
 
 fn same(one: &[usize], other: &[u64]) -> bool {

@@ -10,6 +10,7 @@ mod allocation;
 mod assemble;
 mod cache;
 mod canon;
+mod carried;
 mod clash;
 mod compare;
 mod extract;
@@ -27,6 +28,7 @@ mod run;
 mod spectrum;
 mod ties;
 mod unmatched;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,10 +44,11 @@ pub use advice::{AdviceRequest, Advised, Modules, Ranks};
 pub use allocation::{AllocationRequest, Gets, Per, has_range};
 pub use assemble::assemble;
 pub use cache::{CACHE_SIZE, Cache};
-pub use canon::{CanonRequest, check_all_there, write_canonical};
+pub use canon::{CanonRequest, write_canonical};
+pub use carried::Carried;
 pub use clash::{ClashRequest, Clashing};
 pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
-pub use extract::{ExtractRequest, Targets, changed_vectors, saved_vectors};
+pub use extract::{ExtractRequest, Targets, written_dtype};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
 pub use intruders::IntrudersRequest;
@@ -59,6 +62,7 @@ pub use rank::RankRequest;
 pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Record};
 pub use run::{Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
+pub use written::{check_all_there, check_complete, check_no_stack};
 
 /// Tasks over weights that are open. A task takes what its study gives it: one weight, a pair, a group, or the whole.
 pub trait Study: Send + Sync {

@@ -2,12 +2,14 @@
 //!
 //! It appears whole or not at all. Factors come from a spool, a product at a time.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::carried::{self, CarriedTensor, Kept};
 use super::files::{check_place, followed, or_here};
 use super::safetensors::{self, Entry};
 use super::spool::Spool;
@@ -60,6 +62,7 @@ enum Tensor<'m> {
     Up(&'m AdapterModule),
     Down(&'m AdapterModule),
     Alpha(&'m AdapterModule),
+    Carried(&'m CarriedTensor),
 }
 
 /// Whether a folder can be made at `out`.
@@ -74,13 +77,34 @@ pub fn check_adapter_folder(out: &Path) -> Result<(), Error> {
     tried.map(drop).map_err(|e| Error::io(out, "cannot create", e))
 }
 
+/// Whether a file with `modules` has a place for `tensor`: a bias beside factors needs their module, and PEFT knows none in a
+/// file that has factors of an embedding.
+pub fn has_place(tensor: &CarriedTensor, modules: &[AdapterModule]) -> bool {
+    let embeds = || modules.iter().any(|module| module.kind == ModuleKind::Embedding);
+    tensor.kept != Kept::FactorBias || modules.iter().any(|module| module.name == tensor.module) && !embeds()
+}
+
 /// Writes `modules`, whose products are in `products`, with entries of `dtype`. `base` is where the model lies.
 ///
 /// # Errors
 /// When there is no module, two would have one name, or something cannot be written.
 pub fn write_adapter(
     out: &Path,
+    products: (&[AdapterModule], &Spool),
+    dialect: &AdapterDialect,
+    types: (Dtype, Option<&str>),
+) -> Result<(), Error> {
+    write_adapter_with(out, products, &[], dialect, types)
+}
+
+/// The same with tensors beside the factors, which only PEFT has a place for.
+///
+/// # Errors
+/// As for [`write_adapter`].
+pub fn write_adapter_with(
+    out: &Path,
     (modules, products): (&[AdapterModule], &Spool),
+    carried: &[CarriedTensor],
     dialect: &AdapterDialect,
     (dtype, base): (Dtype, Option<&str>),
 ) -> Result<(), Error> {
@@ -97,6 +121,8 @@ pub fn write_adapter(
     });
     let mut tensors: Vec<(Entry, Tensor<'_>)> =
         modules.iter().flat_map(|module| module.tensors(dialect, dtype)).collect();
+    let names: BTreeSet<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+    tensors.extend(carried.iter().map(|tensor| (tensor.entry(&names), Tensor::Carried(tensor))));
     tensors.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     let (entries, contents): (Vec<Entry>, Vec<Tensor<'_>>) = tensors.into_iter().unzip();
     let mut contents = contents.into_iter();
@@ -107,7 +133,7 @@ pub fn write_adapter(
     });
     written.and_then(|()| writer.flush()).map_err(failed)?;
     if *dialect == AdapterDialect::Peft {
-        let text = serde_json::to_string_pretty(&config(modules, base)).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&config(modules, carried, base)).unwrap_or_default();
         fs::write(folder.path().join("adapter_config.json"), text + "\n").map_err(failed)?;
     }
     folder.put(out).map_err(failed)
@@ -169,10 +195,11 @@ impl AdapterModule {
 
 impl Tensor<'_> {
     fn bytes(&self, products: &Spool, dtype: Dtype) -> Result<Vec<u8>, Error> {
-        let (Self::Up(module) | Self::Down(module) | Self::Alpha(module)) = self;
-        if let Self::Alpha(module) = self {
-            return Ok((module.rank as f32).to_le_bytes().to_vec());
-        }
+        let module = match self {
+            Self::Up(module) | Self::Down(module) => module,
+            Self::Alpha(module) => return Ok((module.rank as f32).to_le_bytes().to_vec()),
+            Self::Carried(tensor) => return (tensor.bytes)(),
+        };
         let missing = || Error::Contract(format!("`{}`: no factors", brief(&module.key)));
         let product = products.get(&module.key)?.ok_or_else(missing)?;
         let rank = product.rank();
@@ -203,7 +230,7 @@ fn stored(dtype: Dtype) -> &'static str {
 }
 
 /// `adapter_config.json`: the rank that most modules have, and a pattern for each other; the scale is 1 everywhere.
-fn config(modules: &[AdapterModule], base: Option<&str>) -> Value {
+fn config(modules: &[AdapterModule], carried: &[CarriedTensor], base: Option<&str>) -> Value {
     let mut ranks: Vec<usize> = modules.iter().map(|module| module.rank).collect();
     ranks.sort_unstable();
     let count = |rank: usize| ranks.iter().filter(|other| **other == rank).count();
@@ -213,7 +240,7 @@ fn config(modules: &[AdapterModule], base: Option<&str>) -> Value {
         others.map(|module| (escaped(&module.name), json!(module.rank))).collect();
     let targets: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
     let turned = modules.iter().any(|module| module.kind == ModuleKind::Turned);
-    json!({
+    let mut config = json!({
         "peft_type": "LORA",
         "task_type": null,
         "base_model_name_or_path": base,
@@ -230,7 +257,11 @@ fn config(modules: &[AdapterModule], base: Option<&str>) -> Value {
         "use_rslora": false,
         "use_dora": false,
         "init_lora_weights": true,
-    })
+    });
+    for (key, value) in carried::settings(carried) {
+        config[key] = value;
+    }
+    config
 }
 
 /// A name as the pattern that fits it alone.

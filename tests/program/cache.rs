@@ -193,6 +193,10 @@ fn processes_side_by_side_and_killed_ones_leave_a_sound_cache() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
     }
     assert_eq!(svdkit(&["cache", "clear", "--cache", &cache]).status.code(), Some(0));
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let refused = svdkit(&["cache", "--cache", file]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not a folder"));
     for part in 1..12 {
         let mut child = start(&command, &cache);
         thread::sleep(whole * part / 10);

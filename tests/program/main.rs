@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod adapter;
+mod adapter_carried;
 mod adapter_clash;
 mod adapter_merge;
 mod adapter_written;
@@ -16,6 +17,7 @@ mod content;
 mod converted;
 mod dialects;
 mod escapes;
+mod factored;
 mod findings;
 mod gate;
 mod harness;
@@ -24,6 +26,7 @@ mod inspect;
 mod links;
 mod memory;
 mod mitigated;
+mod mitigated_adapters;
 mod mutated_texts;
 mod names;
 mod outputs;

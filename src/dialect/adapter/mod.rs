@@ -199,8 +199,9 @@ fn catalogue(
 ) -> Result<Catalogue, Error> {
     let base = known.base;
     let layers = base.map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
-    let setting = Setting { path, source: stored, configs, base: &layers };
     let (modules, rest) = modules::sorted(path, stored.list())?;
+    let has_conv1d = modules.keys().any(|name| modules::is_conv1d(name));
+    let setting = Setting { path, source: stored, configs, base: &layers, has_conv1d };
     let (mut drafts, mut skipped) = (vec![], vec![]);
     for module in modules.values() {
         let found = module.drafts(&setting)?;
