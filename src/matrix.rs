@@ -291,7 +291,7 @@ fn to_odd(x: f64) -> f32 {
     let back = f64::from(nearest);
     let bits = nearest.to_bits();
     let toward_zero = bits.wrapping_sub(u32::from(back.abs() > x.abs()));
-    f32::from_bits(if back == x { bits } else { toward_zero | 1 })
+    f32::from_bits(if back.to_bits() == x.to_bits() { bits } else { toward_zero | 1 })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::delta::DELTA_FROBENIUS_RATIO;
 use step::{Change, Sums};
 
 /// How much of a weight is in memory at once, as doubles.
-const BLOCK: usize = 4 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// The columns, in report order.
 pub static MERGED: [Column; 3] = [DELTA_FROBENIUS_RATIO, CHANGED_SHARE, ROUNDING_LOSS];

@@ -125,7 +125,9 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
         if first > 0 {
             writeln!(out)?;
         }
-        let head: String = columns.clone().map(|j| format!("{:>cell$}", format!("#{}", j + 1))).collect();
+        let heads: Vec<String> =
+            columns.clone().map(|j| format!("{:>cell$}", format!("#{}", j + 1))).collect();
+        let head = heads.concat();
         writeln!(out, " {:widest$} {:>number$}{head}", "", "")?;
         for (i, name) in grid.names.iter().enumerate() {
             let pad = " ".repeat(widest - name.width());
@@ -158,8 +160,8 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
 pub(super) fn write_markdown(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let pairs = Pairs::new(report);
     let cell = |text: &str| inline(text, TextPlace::Cell);
-    let heads: String = (1..=pairs.names.len()).map(|i| format!(" #{i} |")).collect();
-    writeln!(out, "Cosine of the updates, all modules together:\n\n| adapter | |{heads}")?;
+    let heads: Vec<String> = (1..=pairs.names.len()).map(|i| format!(" #{i} |")).collect();
+    writeln!(out, "Cosine of the updates, all modules together:\n\n| adapter | |{}", heads.concat())?;
     writeln!(out, "|---|---|{}", "--:|".repeat(pairs.names.len()))?;
     for (i, name) in pairs.names.iter().enumerate() {
         let cells = (0..pairs.names.len()).map(|j| match pairs.cosine(i, j) {

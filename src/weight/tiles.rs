@@ -21,7 +21,7 @@ pub(crate) const FACTOR_TILE: usize = 16;
 /// A weight without its low-rank part, or a factor of that.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tiles {
-    Codes(Codes),
+    Codes(Box<Codes>),
     Factor(PackedFactor),
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum Tiles {
 pub(crate) struct Codes {
     /// Two's complement, or FP4.
     pub book: Book,
-    pub codes: TensorInfo,
+    pub packed: TensorInfo,
     /// A number for each row and group of columns.
     pub scales: (TensorInfo, Number),
     /// One for each row.
@@ -65,7 +65,7 @@ impl Tiles {
     /// The tensor that holds most of it.
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Codes(codes) => &codes.codes.name,
+            Self::Codes(codes) => &codes.packed.name,
             Self::Factor(factor) => &factor.tensor.name,
         }
     }
@@ -105,7 +105,7 @@ impl Codes {
         let mut row = rows.start;
         while row < rows.end {
             let (tile, end) = (row / TILE_ROWS, rows.end.min((row / TILE_ROWS + 1) * TILE_ROWS));
-            let codes = stored.bytes(&self.codes, tile as u64 * tile_bytes, tile_bytes)?;
+            let codes = stored.bytes(&self.packed, tile as u64 * tile_bytes, tile_bytes)?;
             let (scales, number) = &self.scales;
             let length = (groups * TILE_ROWS * number.size()) as u64;
             let scales = number.values(stored.bytes(scales, tile as u64 * length, length)?);

@@ -70,7 +70,7 @@ fn check(base: &str, adapter: &str, options: &[&str], note: &str) {
         let at = |all: &BTreeMap<String, Matrix>| {
             let names = [&row["name"], &row["base_name"]].map(|name| name.as_str().unwrap_or_default());
             let found = all.iter().find(|(name, _)| names.iter().any(|of| of.ends_with(name.as_str())));
-            found.map(|(_, weight)| weight.clone()).unwrap_or_else(|| panic!("{row}"))
+            found.unwrap_or_else(|| panic!("{row}")).1.clone()
         };
         let expected = scaled(&at(&before), &indices);
         let size = expected.iter().map(|x| x * x).sum::<f64>().sqrt();

@@ -55,7 +55,7 @@ struct Added<'c> {
     up: &'c Weight,
     diagonal: (Arc<Expr>, Dtype),
     down: &'c Weight,
-    scale: f64,
+    scale: Option<f64>,
     /// Names of the tensors beside `main`.
     parts: Vec<String>,
 }
@@ -69,7 +69,10 @@ impl Added<'_> {
         }
         product(up, down)?;
         let left = Arc::new(Expr::Diagonal { of: Arc::clone(&up.expr), by: diagonal });
-        let left = if scale == 1.0 { left } else { Arc::new(Expr::Scaled(left, scale)) };
+        let left = match scale {
+            Some(scale) => Arc::new(Expr::Scaled(left, scale)),
+            None => left,
+        };
         let update = Arc::new(Expr::Product(left, Arc::clone(&down.expr)));
         let types = [up.layer.dtype, down.layer.dtype, dtype];
         Ok(Whole {
@@ -86,7 +89,7 @@ impl Added<'_> {
 fn sorsa(inventory: &Inventory<'_>, name: &str) -> Result<Whole, Refusal> {
     let [a, s, b] = ["A", "S", "B"].map(|side| format!("{name}.sorsa_{side}"));
     let up = inventory.matrix(&b)?;
-    let scale = inventory.alpha.map_or(1.0, |alpha| alpha / up.layer.cols as f64);
+    let scale = inventory.alpha.map(|alpha| alpha / up.layer.cols as f64);
     let (main, down, diagonal) = (inventory.matrix(name)?, inventory.matrix(&a)?, inventory.vector(&s)?);
     Added { main, up, diagonal, down, scale, parts: vec![a, s, b] }.whole()
 }
@@ -99,7 +102,7 @@ fn effort(inventory: &Inventory<'_>, part: &dyn Fn(&str) -> String) -> Result<Wh
     let parts = [u.clone(), s.clone(), v.clone()].into_iter().chain(frozen).collect();
     let main = inventory.matrix(&part("weight_main"))?;
     let (up, diagonal, down) = (inventory.matrix(&u)?, inventory.vector(&s)?, inventory.matrix(&v)?);
-    Added { main, up, diagonal, down, scale: 1.0, parts }.whole()
+    Added { main, up, diagonal, down, scale: None, parts }.whole()
 }
 
 /// L·R alone. What it is added to is `w` rounded to a number of bits that no file says.

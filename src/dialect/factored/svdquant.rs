@@ -86,7 +86,7 @@ fn assembled(
     };
     let codes_alone = Codes {
         book,
-        codes: codes.clone(),
+        packed: codes.clone(),
         scales: (scales.clone(), number),
         of_rows: vector(part("wcscales"), rows)?,
         overall: vector(part("wtscale"), 1)?,
@@ -101,7 +101,7 @@ fn assembled(
         }))
     };
     let mut used: Vec<&TensorInfo> = NUMBERS.into_iter().chain(BESIDE).filter_map(part).collect();
-    let mut expr = packed(Tiles::Codes(codes_alone));
+    let mut expr = packed(Tiles::Codes(Box::new(codes_alone)));
     match (either(DOWN), either(UP)) {
         (Some(down), Some(up)) => {
             let [down, up] = [(down, cols, true), (up, rows, false)].map(|(tensor, side, is_down)| {
