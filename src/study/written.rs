@@ -19,7 +19,7 @@ pub fn check_complete(report: &Report, out: &Path) -> Result<(), Error> {
     let Some((name, why)) = failed.next() else { return Ok(()) };
     let more = match failed.count() {
         0 => String::new(),
-        more => format!(" (and {} more failed)", notation::counted(more as u64, "matrix", "matrices")),
+        more => format!(" (and {more} more)"),
     };
     Err(Error::malformed(out, format!("nothing was written: `{}`: {why}{more}", brief(name))))
 }
