@@ -16,6 +16,7 @@ mod labels;
 mod missing;
 mod places;
 mod printable;
+mod rare;
 mod read;
 mod resolution;
 mod source;
@@ -39,6 +40,7 @@ pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
 pub use missing::MissingReason;
 pub use places::{Concentration, Entry, Order, Parts, Places, Reordering};
+pub use rare::{Empty, Rare};
 pub use read::Meaning;
 pub use resolution::Resolution;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
@@ -46,6 +48,8 @@ pub use summary::Summary;
 pub use values::{Numbers, RowValues};
 pub use verdict::{Offender, Outcome, Severity, Verdict};
 pub use word::Word;
+
+use crate::text::Text;
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 2;
@@ -107,21 +111,21 @@ impl Measurements {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the matrix: the tensor's, without `.weight`, with `[i]` for a slice of a stack.
-    pub name: String,
+    pub name: Text,
     /// Name of the stored tensor.
-    pub tensor: String,
+    pub tensor: Text,
     /// Position in the model's depth, if the name shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u64>,
     /// The matrix's role in its block: the name without the block number.
-    pub role: String,
+    pub role: Text,
     /// Rows × columns of the matrix that was decomposed.
     pub shape: [u64; 2],
     /// Shape of the stored tensor, where it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_shape: Option<Vec<u64>>,
     /// Storage type.
-    pub dtype: String,
+    pub dtype: Text,
     /// The scheme that entries were computed by, where they are not stored as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dequant: Option<String>,
@@ -133,7 +137,7 @@ pub struct Row {
     pub blake3: Option<String>,
     /// The row whose bytes are the same; its numbers were computed once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tied_to: Option<String>,
+    pub tied_to: Option<Text>,
     /// Why the matrix could not be measured, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -153,8 +157,8 @@ pub struct Row {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolution: Vec<Resolution>,
     /// Entries, rows and columns that findings name.
-    #[serde(default, skip_serializing_if = "Places::is_empty")]
-    pub places: Places,
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub places: Rare<Places>,
     /// Up to 32 singular values at even steps from the first to the last: enough to draw the spectrum.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sketch: Vec<f64>,
@@ -163,13 +167,13 @@ pub struct Row {
     pub outline: Vec<(usize, f64)>,
     /// What else pictures are drawn from; not part of the schema.
     #[serde(skip)]
-    pub drawn: Drawings,
+    pub drawn: Rare<Drawings>,
     /// What the factors of an adapter's update are, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub factors: Option<FactorDetail>,
+    pub factors: Option<Box<FactorDetail>>,
     /// Which two adapters it is about, where adapters are held against each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encounter: Option<Encounter>,
+    pub encounter: Option<Box<Encounter>>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Box<Intruders>>,

@@ -27,8 +27,8 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
         selection.layers.iter().filter_map(|layer| Some((&**layer, source.update(layer)?))).collect();
     let mut becomes: BTreeMap<&str, Becomes> = BTreeMap::new();
     for skipped in &selection.skipped {
-        let reason = Some((skipped.kind, skipped.reason.clone()));
-        becomes.insert(&skipped.tensor, (Fate::Skipped, 0, reason));
+        let reason = Some((skipped.kind, skipped.reason.to_string()));
+        becomes.insert(skipped.tensor.as_str(), (Fate::Skipped, 0, reason));
     }
     for (_, update) in &updates {
         for (i, tensor) in update.tensors.iter().enumerate() {
@@ -59,7 +59,7 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
         let pattern = &mut patterns[at];
         pattern.count += 1;
         pattern.matrices += matrices;
-        let held = unpacked.get(&tensor.name).copied().unwrap_or_else(|| entries(tensor));
+        let held = unpacked.get(tensor.name.as_str()).copied().unwrap_or_else(|| entries(tensor));
         pattern.parameters = pattern.parameters.saturating_add(held);
         pattern.bytes = pattern.bytes.zip(bytes(tensor)).and_then(|(sum, bytes)| sum.checked_add(bytes));
     }
@@ -80,10 +80,10 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
 fn unpacked(source: &Catalogue) -> BTreeMap<String, u64> {
     let Selection { layers, skipped, .. } = source.select(&Filter::default());
     let codes = layers.into_iter().filter(|layer| layer.encoding.is_some());
-    let codes = codes.map(|layer| (layer.tensor.clone(), layer.parameters() as u64));
+    let codes = codes.map(|layer| (layer.tensor.to_string(), layer.parameters() as u64));
     let scales = skipped.into_iter().filter(|other| other.scales.is_some());
     let mut unpacked = BTreeMap::new();
-    for (tensor, weights) in codes.chain(scales.map(|other| (other.tensor, 0))) {
+    for (tensor, weights) in codes.chain(scales.map(|other| (other.tensor.to_string(), 0))) {
         *unpacked.entry(tensor).or_default() += weights;
     }
     unpacked

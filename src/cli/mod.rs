@@ -38,6 +38,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, printable};
+use crate::store;
 use signal::is_interrupted;
 use stdout::print;
 
@@ -124,6 +125,7 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(message) => return refuse(&message),
     };
+    store::grant_headers(cgroup::free_memory().unwrap_or(u64::MAX));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use globset::GlobMatcher;
 
 use crate::checkpoint::Catalogue;
+use crate::engine::heap;
 use crate::error::Error;
 use crate::findings;
 use crate::gate::{self, Gate};
@@ -16,6 +17,7 @@ use crate::render::{self, OutputFormat};
 use crate::report::{self, Outcome, Report, Row, Verdict};
 use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
+use crate::text::Text;
 
 use super::jobs::run_study;
 use super::options::{Common, FormatName};
@@ -28,7 +30,7 @@ pub(super) struct Finished {
     /// The report.
     pub report: Report,
     /// The spectra that were kept, by the name of their matrix, in natural name order, whatever the report's order.
-    pub spectra: Vec<(String, Spectrum)>,
+    pub spectra: Vec<(Text, Spectrum)>,
 }
 
 /// Runs a study of `source` up to its judged report; `None` after `--dry-run`.
@@ -61,6 +63,7 @@ pub(super) fn report(
             notation::bytes(limits.memory)
         ));
     }
+    heap::give_back();
     let mut ledger = run_study(&study, (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
@@ -70,7 +73,9 @@ pub(super) fn report(
     let all = hides.then(|| source.select(&Filter::default()));
     // A report of many rows needs the room.
     drop((study, source));
-    let mut report = study::assemble(manifest, ledger.into_records());
+    heap::give_back();
+    let mut report = study::assemble(manifest, ledger);
+    heap::give_back();
     if let Some(all) = all {
         let others = all.skipped.iter().map(|skipped| bare(&skipped.tensor));
         report.unlisted.hidden =

@@ -258,7 +258,7 @@ mod tests {
     use crate::matrix::Dtype;
 
     fn layers(names: &[(&str, usize)]) -> Vec<Arc<Layer>> {
-        let layer = |(name, rows): &(&str, usize)| Arc::new(Layer::plain(name, (*rows, 2), Dtype::F32));
+        let layer = |(name, rows): &(&str, usize)| Arc::new(Layer::plain(*name, (*rows, 2), Dtype::F32));
         names.iter().map(layer).collect()
     }
 
@@ -328,7 +328,7 @@ mod tests {
         };
         let (pairs, left) = pairs(&named(&base), &named(&tuned));
         assert!(left.is_empty() && pairs.len() == 18_000);
-        assert!(pairs.iter().all(|pair| pair.tuned.name.ends_with(&pair.base.name)));
+        assert!(pairs.iter().all(|pair| pair.tuned.name.ends_with(pair.base.name.as_str())));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<'r> Pairs<'r> {
         let place = |name: &str| names.iter().position(|known| *known == name);
         let mut sums: BTreeMap<(usize, usize), PairSums> = BTreeMap::new();
         for (row, encounter) in report.rows.iter().filter_map(|row| Some((row, row.encounter.as_ref()?))) {
-            let Encounter { module, first, second, .. } = encounter;
+            let Encounter { module, first, second, .. } = &**encounter;
             let Some(pair) = place(first).zip(place(second)) else { continue };
             add(sums.entry(pair).or_default(), row, module);
         }
@@ -182,9 +182,8 @@ const MOST_MODULES: usize = 600;
 fn by_module(report: &Report, pairs: &Pairs<'_>) -> Markup {
     let mut cells: BTreeMap<&str, BTreeMap<(&str, &str), Option<f64>>> = BTreeMap::new();
     let mut order: Vec<&str> = vec![];
-    for (row, Encounter { module, first, second, .. }) in
-        report.rows.iter().filter_map(|row| Some((row, row.encounter.as_ref()?)))
-    {
+    for (row, encounter) in report.rows.iter().filter_map(|row| Some((row, row.encounter.as_ref()?))) {
+        let Encounter { module, first, second, .. } = &**encounter;
         if order.last() != Some(&module.as_str()) {
             order.push(module);
         }

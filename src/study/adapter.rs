@@ -47,7 +47,7 @@ impl AdapterRequest {
                     adapter::measure(source, pairs.as_deref(), layer)?;
                 Ok(FoundMatrix {
                     base_blake3: base.map(|base| base.hex()),
-                    factors: Some(detail),
+                    factors: Some(Box::new(detail)),
                     ..FoundMatrix::new(measured, layer, self.spectra)
                 })
             }),

@@ -59,7 +59,7 @@ impl CanonRequest {
                 };
                 products.put(&layer.name, &canonical(&factors)?)?;
                 Ok(FoundMatrix {
-                    factors: Some(detail),
+                    factors: Some(Box::new(detail)),
                     ..FoundMatrix::new(measured, layer, Spectra::Dropped)
                 })
             }),
@@ -102,8 +102,11 @@ pub fn write_canonical(
 /// When there is one.
 pub fn check_all_there(of: &Path, source: &Catalogue, filter: &Filter, what: &str) -> Result<(), Error> {
     let skipped = source.select(filter).skipped;
-    let refused: Vec<String> =
-        skipped.into_iter().filter(|line| line.kind == SkipKind::Refused).map(|line| line.tensor).collect();
+    let refused: Vec<String> = skipped
+        .into_iter()
+        .filter(|line| line.kind == SkipKind::Refused)
+        .map(|line| line.tensor.to_string())
+        .collect();
     if refused.is_empty() {
         return Ok(());
     }
@@ -125,7 +128,7 @@ fn factors(from: &Path, report: &Report, source: &Catalogue) -> Result<BTreeMap<
             let info = stored.get(name.as_str()).ok_or_else(refuse)?;
             let Element::Float(dtype) = info.element else { return Err(refuse()) };
             let shape = info.shape.iter().map(|n| *n as u64).collect();
-            let factor = Factor { key: row.name.clone(), is_down, dtype, shape };
+            let factor = Factor { key: row.name.to_string(), is_down, dtype, shape };
             // One stack of factors holds many.
             if factors.insert(name, factor).is_some() {
                 return Err(refuse());

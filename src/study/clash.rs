@@ -12,7 +12,7 @@ use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, natural};
 use crate::report::{Column, Encounter, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted};
 
-use super::{Event, header};
+use super::{Event, RowHeader};
 
 /// The command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn modules(adapters: &[Clashing], filter: &Filter) -> Result<Vec<Module>, Error>
     let mut found: BTreeMap<String, Vec<Option<Arc<Layer>>>> = BTreeMap::new();
     for (i, adapter) in adapters.iter().enumerate() {
         for layer in adapter.updates.select(filter).layers {
-            let module = found.entry(layer.name.clone()).or_insert_with(|| vec![None; adapters.len()]);
+            let module = found.entry(layer.name.to_string()).or_insert_with(|| vec![None; adapters.len()]);
             module[i] = Some(layer);
         }
     }
@@ -161,10 +161,11 @@ impl Module {
                     right_cosines: right,
                 };
                 rows.push(Row {
-                    name: format!("{} · {a} × {b}", self.name),
+                    name: format!("{} · {a} × {b}", self.name).into(),
                     values: Measurements(CLASH.iter().zip(values).collect()).into(),
-                    encounter: Some(encounter),
-                    ..header(layer)
+                    encounter: Some(Box::new(encounter)),
+                    flags: vec![],
+                    ..RowHeader::new(layer, None).row()
                 });
             }
         }
@@ -183,7 +184,7 @@ fn report(
     let mut skipped = vec![];
     for adapter in adapters {
         skipped.extend(adapter.updates.select(&Filter::default()).skipped.into_iter().map(|mut line| {
-            line.tensor = format!("{}: {}", adapter.name, line.tensor);
+            line.tensor = format!("{}: {}", adapter.name, line.tensor).into();
             line
         }));
     }

@@ -54,7 +54,7 @@ impl ExtractRequest {
         let (pairs, products) = (opened.pairs.clone(), Arc::clone(products));
         let Self { keep, ranks, dtype, .. } = self.clone();
         let keep = move |layer: &Layer| match &ranks {
-            Some(ranks) => Keep::Rank(ranks.get(&layer.name).copied().unwrap_or(0)),
+            Some(ranks) => Keep::Rank(ranks.get(layer.name.as_str()).copied().unwrap_or(0)),
             None => keep,
         };
         let (asked, value) = self.asked;
@@ -99,12 +99,12 @@ impl Targets {
             };
             match target {
                 Some((_, ModuleKind::Embedding)) | None if *dialect != AdapterDialect::Peft => {
-                    left_out.push(layer.name.clone());
+                    left_out.push(layer.name.to_string());
                 }
                 Some((name, kind)) => {
-                    modules.insert(layer.name.clone(), (name, kind, (layer.rows, layer.cols)));
+                    modules.insert(layer.name.to_string(), (name, kind, (layer.rows, layer.cols)));
                 }
-                None => left_out.push(layer.name.clone()),
+                None => left_out.push(layer.name.to_string()),
             }
         }
         Ok(Self { modules, left_out })
@@ -217,7 +217,7 @@ fn of_adapter(
 pub fn saved_vectors(adapter: &Catalogue) -> Vec<String> {
     let skipped = adapter.select(&Filter::default()).skipped;
     let is_vector = |line: &Skipped| line.kind == SkipKind::Plain && line.shape.len() == 1;
-    skipped.into_iter().filter(is_vector).map(|line| line.tensor).collect()
+    skipped.into_iter().filter(is_vector).map(|line| line.tensor.to_string()).collect()
 }
 
 /// The vectors of a fine-tune whose bytes are not the base's.
@@ -234,7 +234,7 @@ pub fn changed_vectors(pairs: &Pairs) -> Result<Vec<String>, Error> {
         let read = |catalogue: &Catalogue, tensor, length| catalogue.stored().bytes(tensor, 0, length);
         let (ours, theirs) = (read(pairs.tuned(), tensor, ours)?, read(pairs.base(), before, theirs)?);
         if ours != theirs {
-            changed.push(tensor.name.clone());
+            changed.push(tensor.name.to_string());
         }
     }
     Ok(changed)

@@ -5,21 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
-    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting, unmatched,
+    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, RowHeader, Step, Study, Waiting,
+    unmatched,
 };
 use crate::analysis::{Measured, hygiene, resolution};
 use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
-use crate::report::{self, Column, Drawings, Report, Row, Skipped, Totals, Unlisted};
+use crate::report::{self, Column, Drawings, Report, Skipped, Totals, Unlisted};
 use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
+use crate::text::Text;
 
 /// The most memory that any decomposition takes for each entry of its input.
 const BYTES_AN_ENTRY: u64 = 256;
 
-/// What is kept of a matrix in a report and until then, but for its names and numbers.
-const ROW_BYTES: u64 = 2700;
+/// What is kept of a matrix in a report and until then, but for its names and numbers, as measured: beside its sides, of
+/// each, and of each that it is compared with.
+const ROW_BYTES: u64 = 520;
+const SIDE_BYTES: u64 = 600;
+const PAIR_BYTES: u64 = 1160;
+/// So many copies of a name are held at a time.
+const NAMES: usize = 3;
 
 /// Measures one matrix of a source.
 type Measure = dyn Fn(&Catalogue, &Layer, &dyn Memo) -> Result<FoundMatrix, Error> + Send + Sync;
@@ -80,7 +87,7 @@ pub struct Estimate {
     /// The memory that each justifies beyond the limit.
     pub justified: Vec<u64>,
     /// What the one costs that takes most memory, and which it is.
-    pub largest: Option<(Job, String, [usize; 2])>,
+    pub largest: Option<(Job, Text, [usize; 2])>,
     /// Numbers stored.
     pub parameters: u64,
     /// Bytes to read.
@@ -97,23 +104,28 @@ impl Estimate {
         layers: &[&Layer],
         jobs: Vec<Job>,
         bytes: u64,
-        (skipped, columns): (usize, usize),
+        (skipped, columns, sides): (usize, usize, usize),
     ) -> Self {
         let justified = vec![u64::MAX; jobs.len()];
         let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
         Self {
             largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
             parameters: layers.iter().map(|layer| layer.parameters() as u64).sum(),
-            report: layers
-                .iter()
-                .map(|layer| ROW_BYTES + (5 * layer.tensor.len() + 9 * columns) as u64)
-                .sum(),
+            report: report_bytes(layers, columns, sides),
             jobs,
             justified,
             bytes,
             skipped,
         }
     }
+}
+
+/// The memory that a report on `layers` in so many columns takes, of as many sides.
+fn report_bytes(layers: &[&Layer], columns: usize, sides: usize) -> u64 {
+    let names: usize = layers.iter().map(|layer| NAMES * layer.tensor.len()).sum();
+    let pairs = PAIR_BYTES * sides.saturating_sub(1) as u64;
+    let row = ROW_BYTES + SIDE_BYTES * sides as u64 + pairs + 9 * columns as u64;
+    row * layers.len() as u64 + (names * sides) as u64
 }
 
 impl Matrices {
@@ -158,7 +170,12 @@ impl Matrices {
         let justified = layers.iter().map(|layer| self.justified_by(layer)).collect();
         Estimate {
             justified,
-            ..Estimate::new(&layers, jobs, bytes, (self.selection.skipped.len(), self.method.columns.len()))
+            ..Estimate::new(
+                &layers,
+                jobs,
+                bytes,
+                (self.selection.skipped.len(), self.method.columns.len(), 1),
+            )
         }
     }
 
@@ -189,11 +206,6 @@ impl Matrices {
 impl Study for Matrices {
     fn manifest(&self) -> Manifest {
         let (source, Selection { layers, skipped, filtered }) = (&self.opened.source, &self.selection);
-        let row = |layer: &Arc<Layer>| {
-            let update = source.update(layer);
-            let flags = update.iter().flat_map(|update| &update.flags).copied().chain(layer.flag());
-            Row { flags: flags.collect(), update, ..header(layer) }
-        };
         let report = Report {
             schema: report::SCHEMA,
             svdkit: env!("CARGO_PKG_VERSION").into(),
@@ -208,7 +220,7 @@ impl Study for Matrices {
                 .map(|(key, value)| ((*key).into(), value.clone()))
                 .collect(),
             columns: self.method.columns.clone(),
-            rows: layers.iter().map(row).collect(),
+            rows: vec![],
             skipped: skipped.clone(),
             totals: Totals { skipped: skipped.len() as u64, filtered: *filtered as u64, ..Totals::default() },
             groups: vec![],
@@ -224,7 +236,9 @@ impl Study for Matrices {
             parameters: layers.iter().map(|layer| layer.parameters() as u64).collect(),
             beside: self.method.beside.clone(),
         };
-        Manifest { report, roots: self.opened.roots.clone(), complete: Complete::Matrices(headers) }
+        let rows = layers.iter().map(|layer| RowHeader::new(layer, source.update(layer))).collect();
+        let roots = self.opened.roots.clone();
+        Manifest { report, rows, roots, complete: Complete::Matrices(headers) }
     }
 
     fn roots(&self) -> &[PathBuf] {
@@ -238,6 +252,10 @@ impl Study for Matrices {
         };
         let matrices = self.layers().iter().map(|layer| self.cost(layer));
         matrices.chain(self.tensors.iter().map(tensor)).collect()
+    }
+
+    fn report_bytes(&self) -> u64 {
+        self.estimate().report
     }
 
     fn justified(&self, task: usize) -> u64 {
@@ -308,23 +326,6 @@ impl FoundMatrix {
     }
 }
 
-/// The fields of a row that come from names and headers.
-pub(super) fn header(layer: &Layer) -> Row {
-    let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
-    let shape = [layer.rows as u64, layer.cols as u64];
-    Row {
-        name: layer.name.clone(),
-        tensor: layer.tensor.clone(),
-        block: layer.block,
-        role: layer.role.clone(),
-        shape,
-        stored_shape: (stored != shape).then_some(stored),
-        dtype: layer.stored_type().to_owned(),
-        dequant: layer.scheme().map(str::to_owned),
-        ..Row::default()
-    }
-}
-
 fn nothing_selected(path: &Path, selection: &Selection, hint: &str) -> Error {
     let reason = match (selection.filtered, &selection.skipped[..]) {
         (0, []) => "holds no tensor".to_owned(),
@@ -361,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_commonest_reasons_are_named_with_their_counts() {
-        let skipped = |reason: &str| Skipped { reason: reason.to_owned(), ..Skipped::default() };
+        let skipped = |reason: &str| Skipped { reason: reason.into(), ..Skipped::default() };
         let all = |reasons: &[&str]| reasons.iter().map(|reason| skipped(reason)).collect::<Vec<_>>();
         assert_eq!(reasons(&all(&["1-D", "1-D"])), "1-D");
         assert_eq!(reasons(&all(&["empty", "1-D", "1-D", "i64", "u8"])), "2 1-D, 1 empty, 1 i64, …");

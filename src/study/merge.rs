@@ -165,8 +165,8 @@ impl Merging {
 /// Refuses an adapter with an update that fits nothing.
 fn check_paired(of: &Path, pairs: &Pairs, filter: &Filter) -> Result<(), Error> {
     let unfit = |unpaired: &Unpaired| match unpaired {
-        Unpaired::Added(layer) | Unpaired::Ambiguous(layer) => Some(layer.name.clone()),
-        Unpaired::Reshaped(pair) => Some(pair.tuned.name.clone()),
+        Unpaired::Added(layer) | Unpaired::Ambiguous(layer) => Some(layer.name.to_string()),
+        Unpaired::Reshaped(pair) => Some(pair.tuned.name.to_string()),
         Unpaired::Removed(_) => None,
     };
     let unfit: Vec<String> =

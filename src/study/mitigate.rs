@@ -62,14 +62,14 @@ impl Mitigation {
         // A copy has the correction of the row that it is a copy of.
         let names = |row: &Row| {
             let known = [Some(&row.name), row.tied_to.as_ref()].into_iter().flatten();
-            Some((row.name.clone(), known.into_iter().find(|name| corrections.has(name))?.clone()))
+            Some((row.name.to_string(), known.into_iter().find(|name| corrections.has(name))?.to_string()))
         };
         let names: Vec<(String, String)> = report.rows.iter().filter_map(names).collect();
         let corrected = names.iter().map(|(name, kept)| (name.as_str(), kept.as_str())).collect();
         let (count, Written { kept, left_out }) = (names.len(), self.copy(corrected, corrections, pairs)?);
         report.notes.push(self.note(count, &kept));
         for row in &mut report.rows {
-            if let (Some(intruders), Some(kept)) = (&mut row.intruders, kept.get(&row.name)) {
+            if let (Some(intruders), Some(kept)) = (&mut row.intruders, kept.get(row.name.as_str())) {
                 intruders.energy_kept = Some(*kept);
             }
         }
@@ -241,7 +241,10 @@ impl Module {
         };
         let stored = crate::layer::select(source.tensors(), &Filter::default()).layers;
         let named = |is: &dyn Fn(&str) -> bool| {
-            stored.iter().find(|layer| update.tensors.contains(&layer.tensor) && is(&layer.tensor)).cloned()
+            stored
+                .iter()
+                .find(|layer| update.tensors.iter().any(|name| layer.tensor == *name) && is(&layer.tensor))
+                .cloned()
         };
         let [down, up] = FACTORS.each_ref().map(|(words, end)| {
             named(&|name| words.iter().any(|word| name.contains(word)) || name.ends_with(end))
@@ -275,7 +278,7 @@ impl Module {
     fn stored(&self, name: &str, rank: usize) -> [(String, Factor); 2] {
         let factor = |layer: &Layer, side, shape| {
             let (product, dtype, turned) = (name.to_owned(), layer.dtype, self.transposed);
-            (layer.tensor.clone(), Factor { product, side, turned, shape, dtype })
+            (layer.tensor.to_string(), Factor { product, side, turned, shape, dtype })
         };
         let [of_up, of_down] =
             if self.transposed { [Side::Columns, Side::Rows] } else { [Side::Rows, Side::Columns] };

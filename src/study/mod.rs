@@ -50,8 +50,7 @@ pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
 pub use intruders::IntrudersRequest;
 pub use ledger::{Ledger, Pictures};
-pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
-use matrices::header;
+pub use manifest::{Beside, Complete, Manifest, MatrixHeaders, RowHeader};
 pub use matrices::{Estimate, Matrices, Spectra};
 pub use merge::{MergeRequest, Merging};
 pub use mitigate::Mitigation;
@@ -75,6 +74,11 @@ pub trait Study: Send + Sync {
     /// factors may stand for a matrix that no memory holds.
     fn justified(&self, _task: usize) -> u64 {
         u64::MAX
+    }
+
+    /// The memory that its report takes, and all that is known of it until then, beside the tasks.
+    fn report_bytes(&self) -> u64 {
+        0
     }
 
     /// For each task that waits, the position of an earlier one that will find the same; it need not be run. What `memo`

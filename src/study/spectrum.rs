@@ -115,9 +115,9 @@ impl SpectrumRequest {
             cost: Box::new(move |layer| match measures {
                 Measures::Bytes => Cost {
                     flops: layer.bytes() as f64 * hygiene::OPERATIONS_PER_BYTE,
-                    bytes: match layer.rank {
-                        // Factors are read whole, and hashed in doubles.
-                        Some(_) => 16 * layer.parameters() as u64,
+                    bytes: match layer.factor_entries() {
+                        // They are read whole, and hashed in doubles.
+                        Some(entries) => 24 * entries,
                         None => layer.bytes().min(hygiene::BLOCK as u64),
                     },
                 },
@@ -148,7 +148,11 @@ pub(super) fn labels(row: &Row) -> Labels {
     let axes = row.stored_shape.as_ref().map_or(2, Vec::len);
     let slice = row.name.ends_with(']');
     Labels {
-        longname: if row.update.is_some() || slice { row.name.clone() } else { bare(&row.tensor).to_owned() },
+        longname: if row.update.is_some() || slice {
+            row.name.to_string()
+        } else {
+            bare(&row.tensor).to_owned()
+        },
         layer_type: match axes {
             2 => "dense",
             4 => "conv2d",

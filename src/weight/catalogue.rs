@@ -9,11 +9,13 @@ use super::given::Given;
 use super::scratch::Scratch;
 use super::stored_factors::StoredFactors;
 use super::tensors::Tensors;
+use super::tucker::Tucker;
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
+use crate::layer::{Filter, Layer, Operands, Selection, TensorInfo, bare};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{Skipped, SourceFile, Update};
+use crate::text::Text;
 
 /// What the matrices of a catalogue are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,10 @@ pub(crate) struct Weight {
 impl Weight {
     /// The matrix, whose type and thin rank follow from its expression.
     pub(crate) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Box<Update>>) -> Self {
-        let operands = expr.kronecker().map(|(first, second, _)| Box::new([first.shape(), second.shape()]));
+        let kronecker = expr.kronecker();
+        let kronecker =
+            kronecker.map(|(first, second, _)| Operands::Kronecker([first.shape(), second.shape()]));
+        let operands = kronecker.or_else(|| expr.tucker_operands()).map(Box::new);
         let layer = Arc::new(Layer { read_as: expr.entry(), rank: expr.thin_rank(), operands, ..layer });
         Self { layer, expr, update }
     }
@@ -63,14 +68,14 @@ impl Weight {
 /// Skipped tensors, by the name that filters see.
 #[derive(Debug, Clone)]
 pub(crate) struct LeftOut {
-    pub(crate) name: String,
+    pub(crate) name: Text,
     pub(crate) line: Skipped,
 }
 
 impl LeftOut {
     /// A tensor, which filters see without `.weight` like every matrix.
     pub(crate) fn tensor(line: Skipped) -> Self {
-        Self { name: bare(&line.tensor).to_owned(), line }
+        Self { name: line.tensor.part(bare(&line.tensor)), line }
     }
 }
 
@@ -267,15 +272,24 @@ impl Catalogue {
         let weight = self.get(layer)?;
         let (first, second, scale) = weight.expr.kronecker()?;
         let operand = |expr: Arc<Expr>| {
-            let own = Layer::plain(&layer.name, expr.shape(), layer.dtype);
+            let own = Layer::plain(layer.name.clone(), expr.shape(), layer.dtype);
             let tensor = layer.tensor.clone();
             Weight::new(Layer { tensor, ..own }, expr, weight.update.clone())
         };
         let mut both = [operand(first), operand(second)];
         // No weight has such a name.
-        Arc::make_mut(&mut both[1].layer).name.push('\0');
+        Arc::make_mut(&mut both[1].layer).name = format!("{}\0", layer.name).into();
         let layers = both.each_ref().map(|weight| Arc::clone(&weight.layer));
         Some((Self::new(Arc::clone(&self.stored), Holds::Updates, both.to_vec(), vec![]), layers, scale))
+    }
+
+    /// The parts of a layer that is a product around the kernel of a convolution.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn tucker(&self, layer: &Layer) -> Result<Option<Tucker>, Error> {
+        let Some(weight) = self.get(layer) else { return Ok(None) };
+        weight.expr.tucker(&self.room).map_err(|error| weight.named(error))
     }
 
     /// The columns `columns` of these rows alone, for a row that is too long to be read at once.

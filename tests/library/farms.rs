@@ -29,7 +29,10 @@ impl Golden {
         };
         let entries = (0..shape.iter().product()).map(entry).collect();
         let (name, element) = ("golden.conv.weight".to_owned(), Element::Float(Dtype::F64));
-        Self(TensorInfo { name, shape: shape.to_vec(), element, file: 0, offset: 0, bytes: None }, entries)
+        Self(
+            TensorInfo { name: name.into(), shape: shape.to_vec(), element, file: 0, offset: 0, bytes: None },
+            entries,
+        )
     }
 
     fn measure(&self, settings: &Settings) -> Measurements {

@@ -85,7 +85,7 @@ fn found(study: &Arc<dyn Study>, store: &Still, memo: &Arc<dyn Memo>) -> (Report
     store.reads.store(0, Ordering::Relaxed);
     let limits = Limits { threads: 2, memory: 1 << 30, granted: u64::MAX };
     let ledger = run(study, limits, (memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap();
-    (assemble(study.manifest(), ledger.into_records()), store.reads.load(Ordering::Relaxed))
+    (assemble(study.manifest(), ledger), store.reads.load(Ordering::Relaxed))
 }
 
 fn spectrum(store: &Arc<Still>, name: &str, measures: Measures) -> Arc<dyn Study> {

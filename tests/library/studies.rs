@@ -53,7 +53,7 @@ fn check(study: impl Study + 'static) -> Report {
     let study: Arc<dyn Study> = Arc::new(study);
     let records = records(&study);
     assert_eq!(records.len(), study.costs().len());
-    let report = assemble(study.manifest(), records.clone());
+    let report = assemble(study.manifest(), records.iter().cloned().collect());
     let lines: Vec<String> = records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
     let (odd, even): (Vec<_>, Vec<_>) = lines.iter().enumerate().partition(|(i, _)| i % 2 == 1);
     let read = |(_, line): &(usize, &String)| serde_json::from_str::<Record>(line).unwrap();
@@ -157,7 +157,7 @@ fn what_fails_is_told_from_the_folder_on_that_was_opened() {
         lines.contains("model.safetensors") && !lines.contains(folder.path().to_str().unwrap()),
         "{lines}"
     );
-    let report = assemble(study.manifest(), records);
+    let report = assemble(study.manifest(), records.into_iter().collect());
     let failures: Vec<_> = report.failures().collect();
     assert_eq!(failures.len() as u64, report.totals.failed);
     assert!(failures.len() > 30 && failures.iter().all(|(_, why)| why.starts_with(path.to_str().unwrap())));

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metric, Subject};
 use crate::report::{Measurements, MissingReason, Places};
-use crate::solver::{Entries, Memo, Pair, note, seen};
+use crate::solver::{AroundKernel, Entries, Memo, Pair, note, seen};
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// How much of a matrix is in memory at once.
@@ -38,6 +38,9 @@ impl Content {
     fn of_now(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         if let Some(pair) = Pair::of(source, layer)? {
             return Ok(Self { identity: pair.identity(), entries: pair.entries()? });
+        }
+        if let Some(product) = AroundKernel::of(source, layer)? {
+            return Ok(Self { identity: product.identity(), entries: product.entries() });
         }
         if layer.rank.is_some() {
             let factors = source.factors(layer)?;

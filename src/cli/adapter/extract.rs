@@ -248,5 +248,5 @@ fn budgeted(
     let shares: Vec<Vec<f64>> = spectra.iter().map(|(_, spectrum)| energy_shares(spectrum)).collect();
     let total = budget as usize * shares.len();
     let ranks = budget::allocate(&shares, total, usize::MAX);
-    Ok(spectra.into_iter().map(|(name, _)| name).zip(ranks).collect())
+    Ok(spectra.into_iter().map(|(name, _)| name.into()).zip(ranks).collect())
 }

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::analysis::columns;
 use crate::analysis::compare::{self, Preserve, Vectors};
-use crate::engine::Limits;
+use crate::engine::{Limits, heap};
 use crate::error::Error;
 use crate::gate;
 use crate::notation;
@@ -133,6 +133,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let sides = study.question().sides();
     warn_of_filters(sides, common);
     let begun = Instant::now();
+    heap::give_back();
     let manifest = study.manifest();
     let ledger = run_study(&(Arc::clone(&study) as Arc<dyn Study>), (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
@@ -145,7 +146,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         if common.strict { sides.skipped(&filter).cloned().collect() } else { vec![] };
     // A report of many rows needs the room.
     drop(study);
-    let mut report = study::assemble(manifest, ledger.into_records());
+    heap::give_back();
+    let mut report = study::assemble(manifest, ledger);
+    heap::give_back();
     if let Some((matrices, others)) = left_out {
         let matrices = matrices.iter().map(String::as_str);
         report.unlisted.hidden = rules::hidden(common, matrices, others.iter().map(String::as_str))?;

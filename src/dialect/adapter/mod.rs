@@ -27,6 +27,7 @@ use crate::matrix::Dtype;
 use crate::pair::{self, Unpaired};
 use crate::report::{self, Flag, SkipKind, Skipped};
 use crate::store::Location;
+use crate::text::Text;
 use crate::weight::{Along, Beyond, Catalogue, Decompose, Expr, Holds, LeftOut, Tensors, Weight};
 use config::AdapterConfig;
 use config_by_component::ConfigByComponent;
@@ -221,7 +222,7 @@ fn catalogue(
     let (whole, others) = whole_weights(&setting, &rest);
     drafts.extend(whole);
     skipped.extend(others);
-    let named = |line: Skipped| LeftOut { name: bare(&pair::canonical(&line.tensor)).to_owned(), line };
+    let named = |line: Skipped| LeftOut { name: bare(&pair::canonical(&line.tensor)).into(), line };
     let mut left_out: Vec<LeftOut> = skipped.into_iter().map(named).collect();
     let mut updates: Vec<Update> = drafts.into_iter().map(Update::new).collect();
     if base.is_some() {
@@ -252,10 +253,10 @@ fn catalogue(
 impl Update {
     fn new(draft: Draft) -> Self {
         let (rows, cols) = draft.expr.shape();
-        let name = printable(&draft.name);
-        let (block, role) = layer::block_and_role(&name);
+        let name = Text::from(printable(&draft.name));
+        let (block, role) = layer::place_of(&name);
         let layer = Layer {
-            tensor: draft.tensors.first().cloned().unwrap_or_default(),
+            tensor: draft.tensors.first().map_or_else(Text::default, |name| name.as_str().into()),
             name,
             stored_shape: vec![rows, cols],
             rows,
@@ -384,8 +385,8 @@ fn find_bases(updates: &mut [Update], base: &[Arc<Layer>]) {
             update.turn();
         }
         if pair::is_underscored(&update.layer.name) {
-            update.layer.name = pair::canonical(&pair.base.name);
-            (update.layer.block, update.layer.role) = layer::block_and_role(&update.layer.name);
+            update.layer.name = pair::canonical(&pair.base.name).into();
+            (update.layer.block, update.layer.role) = layer::place_of(&update.layer.name);
         }
         if (update.layer.rows, update.layer.cols) == theirs {
             update.base = Some(pair.base);

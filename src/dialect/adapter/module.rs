@@ -155,7 +155,7 @@ impl<'t> Module<'t> {
         let parts = self
             .tensors()
             .filter(|(part, _)| !matches!(part, TensorRole::Bias | TensorRole::Tokens | TensorRole::Unknown));
-        parts.map(|(_, tensor)| tensor.name.clone()).collect()
+        parts.map(|(_, tensor)| tensor.name.to_string()).collect()
     }
 }
 

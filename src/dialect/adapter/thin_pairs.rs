@@ -86,7 +86,7 @@ mod tests {
 
     fn check(tensors: &[(&str, [usize; 2])], expected: bool) {
         let tensor = |(name, shape): &(&str, [usize; 2])| TensorInfo {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             shape: shape.to_vec(),
             element: Element::Float(Dtype::F32),
             file: 0,

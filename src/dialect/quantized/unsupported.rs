@@ -25,7 +25,7 @@ pub(super) fn bitsandbytes(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Op
     }
     let start = format!("{name}.");
     let beside = inventory.tensors.range(start.as_str()..).take_while(|(name, _)| name.starts_with(&start));
-    let parts = beside.map(|(name, _)| (*name).to_owned()).chain(rows.map(|rows| rows.name.clone()));
+    let parts = beside.map(|(name, _)| (*name).to_owned()).chain(rows.map(|rows| rows.name.to_string()));
     Some(Decoding::Refused(advice("bitsandbytes"), parts.collect()))
 }
 

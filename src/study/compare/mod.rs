@@ -19,15 +19,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties, unmatched};
+use super::{Complete, Estimate, Found, Manifest, Names, RowHeader, Step, Study, Waiting, ties, unmatched};
 use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary, drifts_of};
 use crate::checkpoint::of_base;
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, bare};
 use crate::report::{
-    self, Column, Comparison as Compared, Flag, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
-    Update,
+    self, Column, Comparison as Compared, Flag, Named, Report, Skipped, Standing, Totals, Unlisted, Update,
 };
 use crate::solver::{Memo, Precision};
 use bytes::compare_bytes;
@@ -237,13 +236,13 @@ impl Comparison {
             &layers,
             jobs.collect(),
             self.tasks.iter().map(bytes).sum(),
-            (skipped, self.question.columns.len()),
+            (skipped, self.question.columns.len(), 1 + sides.tuned.len()),
         )
     }
 
     /// The fields of a row that come from names and headers.
-    fn row(&self, task: &MatrixTask) -> Option<Row> {
-        let layer = task.layer()?;
+    fn row(&self, task: &MatrixTask) -> Option<RowHeader> {
+        let layer = task.shared()?;
         let tuned = &self.question.sides.tuned;
         let base = task.base.as_ref();
         let differs = base.filter(|base| (base.rows, base.cols) != (layer.rows, layer.cols));
@@ -255,8 +254,9 @@ impl Comparison {
                 flags.push(flag);
             }
         }
-        Some(Row {
+        Some(RowHeader {
             name: task.name.clone(),
+            layer: Arc::clone(layer),
             update: if let [(_, side)] = tuned.as_slice() { update(side, layer) } else { None },
             flags,
             comparison: Some(Box::new(Compared {
@@ -265,7 +265,6 @@ impl Comparison {
                 base_dtype: retyped.map(|base| base.storage().to_owned()),
                 base_blake3: None,
             })),
-            ..header(layer)
         })
     }
 
@@ -318,7 +317,7 @@ impl Study for Comparison {
                 .collect(),
             settings: words.iter().map(|(key, value)| ((*key).into(), value.clone())).collect(),
             columns: columns.clone(),
-            rows: self.tasks.iter().filter_map(|task| self.row(task)).collect(),
+            rows: vec![],
             totals: Totals {
                 skipped: skipped.len() as u64,
                 filtered: (self.dropped.len() + all.len() - skipped.len()) as u64,
@@ -339,7 +338,8 @@ impl Study for Comparison {
             others: Arc::clone(&self.others),
             reused,
         };
-        Manifest { report, roots: self.roots.clone(), complete: Complete::Comparison(headers) }
+        let rows = self.tasks.iter().filter_map(|task| self.row(task)).collect();
+        Manifest { report, rows, roots: self.roots.clone(), complete: Complete::Comparison(headers) }
     }
 
     fn roots(&self) -> &[PathBuf] {
@@ -352,13 +352,13 @@ impl Study for Comparison {
         self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
     }
 
+    fn report_bytes(&self) -> u64 {
+        self.estimate(self.question.settings.vectors).report
+    }
+
     fn copies(&self, waiting: &[Waiting], _: &dyn Memo) -> Vec<Option<usize>> {
-        let known: Vec<Option<(Row, &Found)>> = waiting
-            .iter()
-            .map(|waiting| Some((self.row(self.tasks.get(waiting.task)?)?, waiting.before.as_ref()?)))
-            .collect();
-        ties::copies(known.iter().map(|known| match known {
-            Some((row, Found::Pair(found))) => key(row, found),
+        ties::copies(waiting.iter().map(|waiting| match waiting.before.as_ref()? {
+            Found::Pair(found) => key(&self.row(self.tasks.get(waiting.task)?)?, found),
             _ => None,
         }))
     }
