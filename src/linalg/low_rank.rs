@@ -39,6 +39,16 @@ pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
     Ok(spectrum.of_terms(terms))
 }
 
+/// `L` of `A = L·Q`, row by row, for `rows` × `cols` entries of `A`, of which there are fewer rows than columns: `A` turned,
+/// which changes no singular value of a product with it, to rounding of `‖A‖`.
+pub fn turned(entries: &[f64], (rows, cols): (usize, usize)) -> Vec<f64> {
+    let triangle = Qr::of(Mat::from_fn(cols, rows, |i, j| entries[j * cols + i]).as_ref()).triangle();
+    (0..rows)
+        .flat_map(|i| (0..triangle.nrows()).map(move |j| (i, j)))
+        .map(|(i, j)| triangle[(j, i)])
+        .collect()
+}
+
 /// Results for a product, in units of `2^exponent`.
 struct Units {
     factors: Factors,

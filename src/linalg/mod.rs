@@ -67,7 +67,7 @@ pub use certificate::{BestCosine, Question};
 pub use cost::{Cost, cost, factors_cost, low_rank_cost, products_cost, reference_cost};
 pub use factors::{Basis, Factors};
 pub use leading::{by_products, leading, leading_to};
-pub use low_rank::{low_rank, low_rank_values};
+pub use low_rank::{low_rank, low_rank_values, turned};
 pub use operator::{Operator, Terms, Vectors};
 pub use overlap::Core;
 pub use reference::Reference;

@@ -1,6 +1,6 @@
 //! Chooses the procedure for a need, and so its cost, from headers alone.
 
-use crate::layer::Layer;
+use crate::layer::{Layer, Operands};
 use crate::linalg::{self, Cost, Operator, Terms, Windows};
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
@@ -48,8 +48,8 @@ pub struct Form {
     pub read_as: Dtype,
     /// What its stored type takes.
     pub precision: Precision,
-    /// The shapes of the two matrices that it is the Kronecker product of, if it is read for its values alone.
-    pub operands: Option<[(usize, usize); 2]>,
+    /// The parts that its values are found from, if it is such a product and read for its values alone.
+    pub operands: Option<Operands>,
 }
 
 /// How a matrix comes.
@@ -151,7 +151,10 @@ pub fn procedure(form: &Form, need: Need<'_>) -> Procedure {
         if small || form.precision == Precision::Exact { Procedure::Direct } else { Procedure::Gram }
     };
     match (need, form.operand) {
-        (Need::Values, _) if form.operands.is_some() => Procedure::Kronecker,
+        (Need::Values, _) if form.operands.is_some() => match form.operands {
+            Some(Operands::Tucker { .. }) => Procedure::Factors,
+            _ => Procedure::Kronecker,
+        },
         (Need::Leading(k), _) if linalg::by_products(form.rows, form.cols, k) => Procedure::Products,
         (Need::Values | Need::Windows(_) | Need::Vectors, Operand::Factors(_)) => Procedure::Factors,
         (Need::Leading(_) | Need::Vectors, _) => Procedure::Direct,
@@ -175,12 +178,20 @@ pub fn cost(form: &Form, need: Need<'_>) -> Cost {
     match (need, procedure) {
         (Need::Values, Procedure::Kronecker) => {
             let cost = |(rows, cols): (usize, usize)| linalg::cost(rows, cols, Dtype::F64, Route::Direct);
-            let both = form.operands.unwrap_or_default().map(cost);
+            let Some(Operands::Kronecker(both)) = form.operands else { unreachable!("by this procedure") };
+            let both = both.map(cost);
             let values = rows.min(cols) as u64;
             let flops = both.iter().map(|cost| cost.flops).sum::<f64>() + 100.0 * values as f64;
             Cost { flops, bytes: both.iter().map(|cost| cost.bytes).sum::<u64>() + 32 * values }
         }
         (Need::Leading(k), Procedure::Products) => linalg::products_cost(rows, cols, k),
+        (Need::Values, Procedure::Factors) if form.operands.is_some() => {
+            let Some(Operands::Tucker { rank, columns, stored }) = form.operands else {
+                unreachable!("the other one")
+            };
+            let Cost { flops, bytes } = linalg::low_rank_cost(rows, columns, rank);
+            Cost { flops, bytes: bytes + 8 * stored }
+        }
         (Need::Values | Need::Vectors, Procedure::Factors) => linalg::low_rank_cost(rows, cols, rank),
         (Need::Vectors | Need::Leading(_), _) => linalg::factors_cost(rows, cols),
         (Need::Windows(windows), Procedure::Factors) => {

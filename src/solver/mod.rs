@@ -4,6 +4,7 @@
 //! does what it says, so that a plan and a run cannot disagree. `reading` reads a weight once, `memory` and `held` decompose
 //! what is in memory. It knows nothing about the meaning of the numbers.
 
+mod around_kernel;
 mod choice;
 mod entries;
 mod held;
@@ -14,6 +15,7 @@ mod moments;
 mod reading;
 pub mod unit;
 
+pub use around_kernel::AroundKernel;
 pub use choice::{BLOCK_BYTES, Form, Need, Operand, Precision, Procedure, cost, leading_flops, procedure};
 pub use entries::{Entries, Entry, Lines};
 pub use held::Held;

@@ -1,5 +1,6 @@
 //! One matrix of a checkpoint, read once: its hash, what its entries say, and its singular values.
 
+use super::around_kernel::AroundKernel;
 use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
 use super::entries::Entries;
 use super::held::Held;
@@ -57,6 +58,13 @@ fn read_now(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> 
     if let Some(pair) = Pair::of(source, layer)? {
         let (entries, identity) = (pair.entries()?, pair.identity());
         let find = || pair.spectrum();
+        let spectrum =
+            finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
+        return Ok(Reading { entries, identity, spectrum });
+    }
+    if let Some(product) = AroundKernel::of(source, layer)? {
+        let (entries, identity) = (product.entries(), product.identity());
+        let find = || product.spectrum();
         let spectrum =
             finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
         return Ok(Reading { entries, identity, spectrum });

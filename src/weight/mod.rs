@@ -23,6 +23,7 @@ mod stored_factors;
 mod tensors;
 mod thin;
 mod tied;
+mod tucker;
 
 pub use catalogue::{Catalogue, Holds};
 pub(crate) use catalogue::{LeftOut, Weight};
@@ -38,6 +39,7 @@ pub(crate) use scheme::{Overall, Scales, Scheme, Use, ZeroCodes, Zeros};
 pub use stored_factors::StoredFactors;
 pub use tensors::Tensors;
 pub use tied::tied;
+pub use tucker::Tucker;
 
 #[cfg(test)]
 mod tests;
