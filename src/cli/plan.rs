@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::engine::{Job, Limits};
-use crate::error::{Error, printable};
+use crate::error::{Error, brief, printable};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 use crate::solver::{self, Form, Need, Precision};
@@ -50,7 +50,7 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
         ),
     ];
     if let Some((job, name, [rows, cols])) = largest {
-        lines.push(("largest", format!("{name} ({rows} × {cols}, {})", notation::bytes(job.bytes))));
+        lines.push(("largest", format!("{} ({rows} × {cols}, {})", brief(name), notation::bytes(job.bytes))));
     }
     // Less is part of every program.
     if *report > 16 << 20 {
