@@ -23,7 +23,7 @@ pub fn share(threads: usize) {
     }
     // SAFETY: it sets a number of the allocator, under its own lock.
     unsafe {
-        mallopt(M_ARENA_MAX, threads.div_ceil(TOGETHER).min(64) as i32);
+        mallopt(M_ARENA_MAX, i32::try_from(threads.div_ceil(TOGETHER)).unwrap_or(i32::MAX));
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn judge(
     let Unlisted { unchanged, hidden } = &report.unlisted;
     let unlisted = [unchanged, &hidden.matrices, &hidden.others].into_iter().flatten();
     let mut names = rows.chain(others).chain(unlisted.map(String::as_str));
-    if rule.glob.is_some() && !names.any(|name| keeps(name)) {
+    if rule.glob.is_some() && !names.any(keeps) {
         let problem = "no matrix of the report matches".to_owned();
         return Err(Error::Rule { rule: rule.text().to_owned(), problem });
     }

@@ -38,6 +38,9 @@ impl Ledger {
     }
 
     /// Takes note of a record.
+    ///
+    /// # Panics
+    /// Never: a record is plain data.
     pub fn write(&mut self, mut record: Record) {
         let (is_kept, each) = (self.pictures == Pictures::Kept, POINTS / self.records.len().max(1));
         let most = if is_kept && each >= FEWEST_POINTS { each } else { 0 };
@@ -76,12 +79,18 @@ impl Ledger {
     }
 
     /// The record of a task, if there is one.
+    ///
+    /// # Panics
+    /// Never: it reads back as it was written.
     pub fn get(&self, task: usize) -> Option<Record> {
         let bytes = self.records.get(task)?.as_ref()?;
         Some(postcard::from_bytes(bytes).expect("what was written"))
     }
 
     /// Takes out the record of a task, if there is one.
+    ///
+    /// # Panics
+    /// As [`get`](Self::get).
     pub fn take(&mut self, task: usize) -> Option<Record> {
         let record = self.get(task)?;
         self.records[task] = None;

@@ -152,7 +152,7 @@ impl Shelf {
             return;
         }
         self.each(&mut |file, metadata| {
-            files.extend(key_of(file).map(|key| (written(metadata), *key.as_bytes(), metadata.len())))
+            files.extend(key_of(file).map(|key| (written(metadata), *key.as_bytes(), metadata.len())));
         });
         files.sort_unstable();
         for (_, key, length) in files {

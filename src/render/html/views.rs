@@ -206,7 +206,7 @@ impl Grid<'_> {
     /// Whether the number comes with a caution.
     fn is_unsure(&self, block: usize, kind: usize) -> bool {
         match self.model.kinds.cells[&(block, kind)][..] {
-            [row] => cell(&self.model.rows[row], self.column).starts_with('~'),
+            [row] => cell(self.model.rows[row], self.column).starts_with('~'),
             _ => false,
         }
     }
@@ -264,7 +264,7 @@ impl Grid<'_> {
     /// The number of a cell in words; of several, the middle and the ends.
     fn told(&self, block: usize, kind: usize) -> String {
         match &self.model.kinds.cells[&(block, kind)][..] {
-            [row] => cell(&self.model.rows[*row], self.column),
+            [row] => cell(self.model.rows[*row], self.column),
             rows => match self.spread(block, kind) {
                 Some(Spread { least, median, greatest }) => {
                     let [least, median, greatest] =
