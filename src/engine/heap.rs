@@ -1,5 +1,8 @@
 //! Memory that is free again: a phase of a run that has ended must not count in the next one.
 
+/// So many small things are made of others before the room of those is given back.
+pub const BATCH: usize = 1 << 13;
+
 /// Gives free memory back to the system. The C library of Linux keeps what many small parts have left.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn give_back() {

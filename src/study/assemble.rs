@@ -19,9 +19,6 @@ impl Ledger {
     }
 }
 
-/// So many rows are made before what their records took is given back.
-pub(super) const MADE: usize = 1 << 13;
-
 /// The report of a study whose tasks found the records of `ledger`.
 pub fn assemble(manifest: Manifest, ledger: Ledger) -> Report {
     let Manifest { mut report, rows, roots, complete } = manifest;
@@ -61,7 +58,7 @@ fn complete_matrices(
             Some(Ok(_)) | None => row.failed = Some("not measured".to_owned()),
         }
         report.rows.push(row);
-        if i % MADE == MADE - 1 {
+        if i % heap::BATCH == heap::BATCH - 1 {
             heap::give_back();
         }
     }

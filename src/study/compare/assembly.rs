@@ -12,7 +12,6 @@ use crate::report::{
     Column, Compared, Drawings, Drawn, Measurements, MissingReason, Numbers, Report, Resolution, Row,
     RowValues, Standing, Value,
 };
-use crate::study::assemble::MADE;
 use crate::study::{Failure, Found, FoundPair, Ledger, Record, RowHeader, ties};
 use crate::text::Text;
 
@@ -50,7 +49,7 @@ pub(crate) fn complete(
         let mut row = header.row();
         fill(&mut row, (headers, &headers.retyped[i], &names, &columns), ledger.take(i), original, &failure);
         report.rows.push(row);
-        if i % MADE == MADE - 1 {
+        if i % heap::BATCH == heap::BATCH - 1 {
             heap::give_back();
         }
     }
