@@ -4,6 +4,8 @@
 //! through its work stealing, so the last large matrix uses every thread. No job begins inside another that waits for
 //! its parts, as it would if jobs were handed to the pool one by one. It knows nothing about what a job does.
 
+pub mod heap;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;

@@ -210,6 +210,14 @@ impl Rule {
         &self.text
     }
 
+    /// The column that it is about; none of a rule on findings.
+    pub fn column(&self) -> Option<&'static Column> {
+        match self.subject {
+            Subject::Each(column) | Subject::All(_, column, _) => Some(column),
+            Subject::Findings(_) => None,
+        }
+    }
+
     /// The key of its column, or the name or level of its finding.
     pub fn key(&self) -> &'static str {
         match self.subject {

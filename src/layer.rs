@@ -3,6 +3,7 @@
 //! It uses only names and shapes and reads no weights.
 
 mod distinct;
+mod filter;
 mod folding;
 mod inner;
 mod natural;
@@ -15,18 +16,18 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use globset::GlobSet;
-
 use crate::error::printable;
 use crate::matrix::Dtype;
 use crate::report::{Flag, SkipKind, Skipped};
+use crate::text::Text;
 
 pub use distinct::distinct;
+pub use filter::Filter;
 pub use folding::{Fold, Folding, Folds};
 pub use inner::{Purpose, purpose};
 pub use natural::natural;
-pub use role::{block_and_role, without_block};
-pub use storage::{Encoding, Part};
+pub use role::{block_and_role, place_of, without_block};
+pub use storage::{Encoding, Operands, Part};
 
 /// A tensor's element type: one we can widen or decode, or the name of one we cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Element {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Stored name.
-    pub name: String,
+    pub name: Text,
     /// Stored shape.
     pub shape: Vec<usize>,
     /// Stored element type.
@@ -69,11 +70,11 @@ pub struct TensorInfo {
 
 impl TensorInfo {
     /// Its entry in the list of skipped tensors.
-    pub fn skipped(&self, kind: SkipKind, reason: impl Into<String>) -> Skipped {
+    pub fn skipped(&self, kind: SkipKind, reason: impl Into<Text>) -> Skipped {
         Skipped {
             tensor: self.name.clone(),
             shape: self.shape.iter().map(|n| *n as u64).collect(),
-            dtype: self.element.name().to_owned(),
+            dtype: self.element.name().into(),
             reason: reason.into(),
             kind,
             ..Skipped::default()
@@ -85,9 +86,9 @@ impl TensorInfo {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     /// Name of the matrix, printable.
-    pub name: String,
+    pub name: Text,
     /// Stored name.
-    pub tensor: String,
+    pub tensor: Text,
     /// Stored shape.
     pub stored_shape: Vec<usize>,
     /// Rows (outputs).
@@ -108,20 +109,20 @@ pub struct Layer {
     pub offset: u64,
     /// The most directions it can have, where it is stored as a product of thin factors.
     pub rank: Option<usize>,
-    /// The shapes of the two matrices that it is the Kronecker product of.
-    pub operands: Option<Box<[(usize, usize); 2]>>,
+    /// The parts that its singular values are found from, where it is such a product.
+    pub operands: Option<Box<Operands>>,
     /// Position of its tensor among those called `….weight`, in the order they are stored.
     pub order: usize,
     /// Depth in the model, if the name shows it.
     pub block: Option<u64>,
     /// The name with its block number removed.
-    pub role: String,
+    pub role: Text,
 }
 
 impl Layer {
-    /// Number of entries.
+    /// Number of entries; a damaged report may tell of more than there can be.
     pub fn len(&self) -> usize {
-        self.rows * self.cols
+        self.rows.saturating_mul(self.cols)
     }
 
     /// Whether there is no entry at all.
@@ -139,7 +140,8 @@ impl Layer {
     /// Stored numbers: its entries, or its factors' entries.
     pub fn parameters(&self) -> usize {
         match (self.operands.as_deref(), self.rank) {
-            (Some([(a, b), (c, d)]), _) => a * b + c * d,
+            (Some(Operands::Kronecker([(a, b), (c, d)])), _) => a * b + c * d,
+            (Some(Operands::Tucker { stored, .. }), _) => *stored as usize,
             (None, Some(rank)) => (self.rows + self.cols) * rank,
             (None, None) => self.len(),
         }
@@ -148,7 +150,7 @@ impl Layer {
     /// Bytes as stored.
     pub fn bytes(&self) -> u64 {
         let bits = self.encoding.as_ref().map_or(self.dtype.size() as u64 * 8, |code| u64::from(code.bits));
-        self.parameters() as u64 * bits / 8
+        (self.parameters() as u64).saturating_mul(bits) / 8
     }
 
     /// Name of the type that is stored.
@@ -174,24 +176,6 @@ impl Layer {
     /// Spacing of 1.0 as stored; none where rounding is not relative.
     pub fn epsilon(&self) -> Option<f64> {
         self.encoding.as_ref().map_or(Some(self.dtype.epsilon()), |encoding| encoding.epsilon)
-    }
-}
-
-/// The user's filter: globs over matrix names.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Keep only names that match; empty keeps all.
-    pub include: Option<GlobSet>,
-    /// Drop names that match.
-    pub exclude: GlobSet,
-    /// The patterns of `include` as they were typed, for messages.
-    pub included: Vec<String>,
-}
-
-impl Filter {
-    /// Whether a matrix or tensor of this name is wanted.
-    pub fn keeps(&self, name: &str) -> bool {
-        self.include.as_ref().is_none_or(|globs| globs.is_match(name)) && !self.exclude.is_match(name)
     }
 }
 
@@ -269,9 +253,10 @@ fn matrices(tensor: &TensorInfo, order: usize, folds: &Folds) -> Result<Vec<Laye
     if tensor.shape.contains(&0) {
         return Err("empty".to_owned());
     }
-    let name = &printable(bare(&tensor.name));
-    let (block, role) = block_and_role(name);
-    let layer = |name: String, rows, cols, index: usize, part| Layer {
+    let shown = printable(bare(&tensor.name));
+    let name = if shown == bare(&tensor.name) { tensor.name.part(bare(&tensor.name)) } else { shown.into() };
+    let (block, role) = place_of(&name);
+    let layer = |name: Text, rows, cols, index: usize, part| Layer {
         name,
         tensor: tensor.name.clone(),
         stored_shape: tensor.shape.clone(),
@@ -298,7 +283,9 @@ fn matrices(tensor: &TensorInfo, order: usize, folds: &Folds) -> Result<Vec<Laye
             if slices > MOST_SLICES {
                 return Err(format!("{slices} slices are not a stack of weights"));
             }
-            Ok((0..slices).map(|i| layer(format!("{name}[{i}]"), rows, cols, i, Part::Slice(i))).collect())
+            Ok((0..slices)
+                .map(|i| layer(format!("{name}[{i}]").into(), rows, cols, i, Part::Slice(i)))
+                .collect())
         }
         [rows, ref kernel @ ..] => {
             Ok(vec![layer(name.clone(), rows, kernel.iter().product(), 0, Part::Whole)])
@@ -319,14 +306,7 @@ mod tests {
     use super::*;
 
     fn tensor(name: &str, shape: &[usize], element: Element) -> TensorInfo {
-        TensorInfo {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            element,
-            file: 0,
-            offset: 100,
-            bytes: Some(0),
-        }
+        TensorInfo { name: name.into(), shape: shape.to_vec(), element, file: 0, offset: 100, bytes: Some(0) }
     }
 
     fn check(name: &str, shape: &[usize], expected: &[(&str, usize, usize, u64)]) {
@@ -392,9 +372,9 @@ mod tests {
 
     #[test]
     fn a_name_tells_block_and_role() {
-        assert_eq!(block_and_role("model.layers.3.mlp.up_proj"), (Some(3), "mlp.up_proj".to_owned()));
-        assert_eq!(block_and_role("h.0.attn.c_attn"), (Some(0), "attn.c_attn".to_owned()));
-        assert_eq!(block_and_role("lm_head"), (None, "lm_head".to_owned()));
-        assert_eq!(block_and_role("net.4"), (Some(4), "net.4".to_owned()));
+        assert_eq!(block_and_role("model.layers.3.mlp.up_proj"), (Some(3), "mlp.up_proj"));
+        assert_eq!(block_and_role("h.0.attn.c_attn"), (Some(0), "attn.c_attn"));
+        assert_eq!(block_and_role("lm_head"), (None, "lm_head"));
+        assert_eq!(block_and_role("net.4"), (Some(4), "net.4"));
     }
 }

@@ -52,5 +52,6 @@ pub mod solver;
 pub mod spectrum;
 pub mod store;
 pub mod study;
+pub mod text;
 pub mod weight;
 pub mod writing;

@@ -66,6 +66,28 @@ impl LowRank {
         &self.right
     }
 
+    /// The transpose.
+    ///
+    /// # Errors
+    /// None: the factors fit.
+    pub fn transposed(&self) -> Result<Self, Error> {
+        let turned = |entries: &[f64], cols: usize| -> Vec<f64> {
+            (0..cols).flat_map(|j| entries.iter().skip(j).step_by(cols.max(1)).copied()).collect()
+        };
+        let (left, right) = (turned(&self.right, self.cols), turned(&self.left, self.rank));
+        Self::new((self.cols, self.rows), self.rank, left, right)
+    }
+
+    /// Only its first `count` directions.
+    ///
+    /// # Errors
+    /// None: the factors fit.
+    pub fn truncated(&self, count: usize) -> Result<Self, Error> {
+        let rank = count.min(self.rank);
+        let left = self.left.chunks_exact(self.rank.max(1)).flat_map(|row| row[..rank].to_vec()).collect();
+        Self::new((self.rows, self.cols), rank, left, self.right[..rank * self.cols].to_vec())
+    }
+
     /// The same times a number.
     ///
     /// # Errors
@@ -185,6 +207,18 @@ mod tests {
         assert_eq!(product.dense(0..3).expect("its rows").to_f64(), [3.0, 4.0, 6.0, 8.0, -3.0, -4.0]);
         assert_eq!(product.dense(1..2).expect("its rows").to_f64(), [6.0, 8.0]);
         assert!(product.dense(2..4).is_err());
+    }
+
+    #[test]
+    fn a_product_is_turned_and_cut_by_its_factors() {
+        let product = LowRank::new((2, 3), 2, vec![1.0, 5.0, 2.0, -1.0], vec![3.0, 4.0, 0.5, 1.0, 1.0, 2.0]);
+        let product = product.expect("factors fit");
+        let dense = product.dense(0..2).expect("its rows");
+        let turned = product.transposed().expect("fits").dense(0..3).expect("its rows");
+        assert_eq!(turned, dense.transposed());
+        let first = product.truncated(1).expect("fits").dense(0..2).expect("its rows");
+        assert_eq!(first.to_f64(), [3.0, 4.0, 0.5, 6.0, 8.0, 1.0]);
+        assert_eq!(product.truncated(7).expect("fits"), product);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use half::{bf16, f16};
+use half::f16;
 
 use crate::error::Error;
 
@@ -121,20 +121,31 @@ impl Matrix {
     /// # Errors
     /// When `entries` does not hold `rows · cols` values, one does not fit, or nothing is rounded to `dtype`.
     pub fn rounded(rows: usize, cols: usize, dtype: Dtype, entries: &[f64]) -> Result<Self, Error> {
-        let bytes: Vec<u8> = match dtype {
-            Dtype::F64 => entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Dtype::F32 => entries.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
-            Dtype::F16 => entries.iter().flat_map(|x| f16::from_f32(to_odd(*x)).to_le_bytes()).collect(),
-            Dtype::Bf16 => bf16_bytes(entries),
-            Dtype::F8E4M3 | Dtype::F8E5M2 => {
-                return Err(Error::Usage(format!("nothing is rounded to {dtype}; convert it to bf16 first")));
-            }
-        };
+        if let Dtype::F8E4M3 | Dtype::F8E5M2 = dtype {
+            return Err(Error::Usage(format!("nothing is rounded to {dtype}; convert it to bf16 first")));
+        }
+        let mut bytes = Vec::with_capacity(entries.len() * dtype.size());
+        round_into(dtype, entries, &mut bytes);
         let rounded = Self::new(rows, cols, dtype, bytes)?;
-        if rounded.to_f64().iter().all(|x| x.is_finite()) {
+        if rounded.is_finite() {
             return Ok(rounded);
         }
         Err(Error::Usage(format!("an entry is too large for {dtype}")))
+    }
+
+    /// Whether no entry is NaN or infinite.
+    pub fn is_finite(&self) -> bool {
+        let bytes = &self.bytes;
+        match self.dtype {
+            Dtype::F64 => {
+                all(bytes, |b| u64::from_le_bytes(b) & 0x7ff0_0000_0000_0000 != 0x7ff0_0000_0000_0000)
+            }
+            Dtype::F32 => all(bytes, |b| u32::from_le_bytes(b) & 0x7f80_0000 != 0x7f80_0000),
+            Dtype::F16 => all(bytes, |b| u16::from_le_bytes(b) & 0x7c00 != 0x7c00),
+            Dtype::Bf16 => all(bytes, |b| u16::from_le_bytes(b) & 0x7f80 != 0x7f80),
+            Dtype::F8E4M3 => all(bytes, |[b]: [u8; 1]| b & 0x7f != 0x7f),
+            Dtype::F8E5M2 => all(bytes, |[b]: [u8; 1]| b & 0x7c != 0x7c),
+        }
     }
 
     /// Number of rows: the outputs of the layer.
@@ -178,6 +189,15 @@ impl Matrix {
         widen(self.dtype, &self.bytes[range.start * size..range.end * size], out);
     }
 
+    /// The transpose, in the same type.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        let size = self.dtype.size();
+        let column = |j: usize| self.bytes.chunks_exact(size).skip(j).step_by(self.cols);
+        let bytes = (0..self.cols).flat_map(column).flatten().copied().collect();
+        Self { rows: self.cols, cols: self.rows, dtype: self.dtype, bytes }
+    }
+
     /// All entries widened to f64, row-major: for the routes that need a dense copy.
     pub fn to_f64(&self) -> Vec<f64> {
         let mut out = vec![0.0; self.len()];
@@ -188,7 +208,7 @@ impl Matrix {
 
 /// Widens little-endian entries of `dtype` into `out`, exactly. Inlined, so that the caller's instruction set holds.
 #[inline(always)]
-fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
+pub fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f64]) {
     match dtype {
         Dtype::F64 => convert(bytes, out, f64::from_le_bytes),
         Dtype::F32 => convert(bytes, out, |b| f64::from(f32::from_le_bytes(b))),
@@ -226,20 +246,61 @@ fn f8_e5m2(byte: u8) -> f64 {
     f16::from_bits(u16::from(byte) << 8).to_f64()
 }
 
+/// Whether all entries of `bytes` are as they should be; without an early end, so that it vectorizes.
+fn all<const N: usize>(bytes: &[u8], is_good: impl Fn([u8; N]) -> bool) -> bool {
+    bytes
+        .as_chunks::<N>()
+        .0
+        .chunks(4096)
+        .all(|chunk| chunk.iter().fold(true, |all, entry| all & is_good(*entry)))
+}
+
+/// Appends `entries`, each rounded to the nearest number of `dtype`, ties to even; nothing where that has 8 bits. Inlined,
+/// so that the caller's instruction set holds.
+#[inline(always)]
+pub fn round_into(dtype: Dtype, entries: &[f64], out: &mut Vec<u8>) {
+    match dtype {
+        Dtype::F64 => append(entries, out, f64::to_le_bytes),
+        Dtype::F32 => append(entries, out, |x| (x as f32).to_le_bytes()),
+        Dtype::F16 => append(entries, out, |x| f16::from_f32(to_odd(x)).to_le_bytes()),
+        Dtype::Bf16 => append(entries, out, |x| to_bf16(x).to_le_bytes()),
+        Dtype::F8E4M3 | Dtype::F8E5M2 => {}
+    }
+}
+
+#[inline(always)]
+fn append<const N: usize>(entries: &[f64], out: &mut Vec<u8>, bytes: impl Fn(f64) -> [u8; N]) {
+    let start = out.len();
+    out.resize(start + N * entries.len(), 0);
+    let (room, _) = out[start..].as_chunks_mut::<N>();
+    room.iter_mut().zip(entries).for_each(|(room, x)| *room = bytes(*x));
+}
+
 /// Entries as bf16, rounded to nearest even: for tests and writers.
 pub fn bf16_bytes(entries: &[f64]) -> Vec<u8> {
-    entries.iter().flat_map(|x| bf16::from_f32(to_odd(*x)).to_le_bytes()).collect()
+    let mut bytes = Vec::with_capacity(2 * entries.len());
+    round_into(Dtype::Bf16, entries, &mut bytes);
+    bytes
+}
+
+/// The bits of `x` as bf16, rounded to nearest even. In this form it vectorizes, the library's does not.
+#[inline(always)]
+fn to_bf16(x: f64) -> u16 {
+    let bits = to_odd(x).to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    // A sum could carry a NaN into the sign.
+    (if x.is_nan() { 0x7fc0 } else { nearest }) as u16
 }
 
 /// `x` as f32, rounded to odd: its last bit says whether anything was cut off, so that rounding once more, to a shorter
 /// type, gives what rounding once would (Boldo & Melquiond 2008). The library's own conversions drop 32 bits first.
+#[inline(always)]
 fn to_odd(x: f64) -> f32 {
     let nearest = x as f32;
-    if !x.is_finite() || f64::from(nearest).total_cmp(&x).is_eq() {
-        return nearest;
-    }
-    let toward_zero = nearest.to_bits() - u32::from(f64::from(nearest).abs() > x.abs());
-    f32::from_bits(toward_zero | 1)
+    let back = f64::from(nearest);
+    let bits = nearest.to_bits();
+    let toward_zero = bits.wrapping_sub(u32::from(back.abs() > x.abs()));
+    f32::from_bits(if back.to_bits() == x.to_bits() { bits } else { toward_zero | 1 })
 }
 
 #[cfg(test)]
@@ -272,6 +333,28 @@ mod tests {
         assert_eq!(Matrix::rounded(1, 1, Dtype::F32, &[0.1]).expect("fits").to_f64(), [f64::from(0.1f32)]);
         assert!(Matrix::rounded(1, 1, Dtype::F16, &[1e6]).is_err());
         assert!(Matrix::rounded(1, 1, Dtype::F8E4M3, &[1.0]).is_err());
+    }
+
+    #[test]
+    fn a_transpose_swaps_rows_and_columns() {
+        let matrix = Matrix::rounded(2, 3, Dtype::Bf16, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).expect("fits");
+        let turned = matrix.transposed();
+        assert_eq!((turned.rows(), turned.to_f64()), (3, vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+        assert_eq!(turned.transposed(), matrix);
+    }
+
+    #[test]
+    fn bf16_is_rounded_as_the_library_rounds_what_is_exact_in_f32() {
+        for bits in (0..=u32::MAX).step_by(65_521) {
+            let x = f32::from_bits(bits);
+            let (ours, theirs) = (to_bf16(f64::from(x)), half::bf16::from_f32(x));
+            assert!(ours == theirs.to_bits() || x.is_nan() && half::bf16::from_bits(ours).is_nan(), "{x:e}");
+        }
+        // Just above the middle of two neighbors, and just below: in f32 all three are the middle.
+        let middle = 1.0 + 2f64.powi(-8);
+        let found = [middle - 1e-15, middle, middle + 1e-15, -middle - 1e-15].map(to_bf16);
+        assert_eq!(found, [0x3f80, 0x3f80, 0x3f81, 0xbf81]);
+        assert_eq!([f64::MAX, f64::MIN_POSITIVE, -0.0].map(to_bf16), [0x7f80, 0, 0x8000]);
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub fn change(x: f64) -> String {
     }
 }
 
+/// So many things, in the singular or the plural: `1 matrix`, `128 256 matrices`.
+pub fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
 /// A whole number with thin groups of three: `128 256`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();

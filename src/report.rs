@@ -3,6 +3,7 @@
 //! What is serialized here is the promise (docs/report.md). Nothing here computes, prints or knows a file.
 
 mod adapter;
+mod attention;
 mod coded;
 mod column;
 mod comparison;
@@ -16,6 +17,7 @@ mod labels;
 mod missing;
 mod places;
 mod printable;
+mod rare;
 mod read;
 mod resolution;
 mod source;
@@ -25,9 +27,12 @@ mod verdict;
 mod version1;
 mod word;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use adapter::{FactorDetail, Origin};
+pub use attention::{Attention, ComponentScores, Composition, Head, HeadPlace, Reach};
 pub use column::{Accuracy, Aspect, Column, ColumnKey, Format, Quantity};
 pub use comparison::{Compared, Comparison, Named, Standing};
 pub use drawings::{Drawings, Drawn};
@@ -39,6 +44,7 @@ pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
 pub use missing::MissingReason;
 pub use places::{Concentration, Entry, Order, Parts, Places, Reordering};
+pub use rare::{Empty, Rare};
 pub use read::Meaning;
 pub use resolution::Resolution;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
@@ -46,6 +52,8 @@ pub use summary::Summary;
 pub use values::{Numbers, RowValues};
 pub use verdict::{Offender, Outcome, Severity, Verdict};
 pub use word::Word;
+
+use crate::text::Text;
 
 /// Version of the report's schema; it changes when a reader would have to.
 pub const SCHEMA: u32 = 2;
@@ -107,21 +115,21 @@ impl Measurements {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the matrix: the tensor's, without `.weight`, with `[i]` for a slice of a stack.
-    pub name: String,
+    pub name: Text,
     /// Name of the stored tensor.
-    pub tensor: String,
+    pub tensor: Text,
     /// Position in the model's depth, if the name shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u64>,
     /// The matrix's role in its block: the name without the block number.
-    pub role: String,
+    pub role: Text,
     /// Rows × columns of the matrix that was decomposed.
     pub shape: [u64; 2],
     /// Shape of the stored tensor, where it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_shape: Option<Vec<u64>>,
     /// Storage type.
-    pub dtype: String,
+    pub dtype: Text,
     /// The scheme that entries were computed by, where they are not stored as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dequant: Option<String>,
@@ -133,7 +141,7 @@ pub struct Row {
     pub blake3: Option<String>,
     /// The row whose bytes are the same; its numbers were computed once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tied_to: Option<String>,
+    pub tied_to: Option<Text>,
     /// Why the matrix could not be measured, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
@@ -153,8 +161,8 @@ pub struct Row {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolution: Vec<Resolution>,
     /// Entries, rows and columns that findings name.
-    #[serde(default, skip_serializing_if = "Places::is_empty")]
-    pub places: Places,
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub places: Rare<Places>,
     /// Up to 32 singular values at even steps from the first to the last: enough to draw the spectrum.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sketch: Vec<f64>,
@@ -163,16 +171,19 @@ pub struct Row {
     pub outline: Vec<(usize, f64)>,
     /// What else pictures are drawn from; not part of the schema.
     #[serde(skip)]
-    pub drawn: Drawings,
+    pub drawn: Rare<Drawings>,
     /// What the factors of an adapter's update are, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub factors: Option<FactorDetail>,
+    pub factors: Option<Box<FactorDetail>>,
     /// Which two adapters it is about, where adapters are held against each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encounter: Option<Encounter>,
+    pub encounter: Option<Box<Encounter>>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Box<Intruders>>,
+    /// Which attention head it is about, or which two.
+    #[serde(flatten)]
+    pub attention: Option<Box<Attention>>,
 }
 
 impl Row {
@@ -290,6 +301,28 @@ pub struct Hidden {
 }
 
 impl Report {
+    /// Leaves out all columns but these.
+    pub fn keep(&mut self, columns: &[&'static Column]) {
+        if self.columns.as_slice() == columns {
+            return;
+        }
+        let shared: Arc<[_]> = columns.into();
+        for row in self.rows.iter_mut().filter(|row| !row.values.is_empty()) {
+            let numbers = columns.iter().map(|column| row.values.get(column.key));
+            row.values = RowValues::new(&shared, numbers.collect());
+        }
+        self.columns = columns.to_vec();
+    }
+
+    /// What a row is called, and what several are.
+    pub fn noun(&self) -> [&'static str; 2] {
+        match self.rows.first().and_then(|row| row.attention.as_deref()) {
+            None => ["matrix", "matrices"],
+            Some(Attention::Head(_)) => ["head", "heads"],
+            Some(Attention::Composition(_)) => ["pair of heads", "pairs of heads"],
+        }
+    }
+
     /// Matrices that could not be read or decomposed, by name, with the reason.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         let rows = self.rows.iter().filter_map(|row| Some((row.name.as_str(), row.failed.as_deref()?)));

@@ -180,7 +180,7 @@ def run(binary, command, work, group=None):
     os.waitpid(os.posix_spawn(sys.executable, words, os.environ, file_actions=actions), 0)
     for fd in files:
         os.close(fd)
-    out, err, usage = ((work / name).read_bytes()[:4000].decode(errors="replace") for name in ("stdout", "stderr", "usage"))
+    out, err, usage = ((work / name).read_bytes()[:40_000].decode(errors="replace") for name in ("stdout", "stderr", "usage"))
     # Where the kernel ended the parent, too, nothing is known.
     code, peak = map(int, usage.split()) if usage else (-9, 0)
     return code, peak, err, out

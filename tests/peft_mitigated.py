@@ -5,7 +5,8 @@ Not part of the default run. Needs torch, peft, transformers, safetensors:
 
     python tests/peft_mitigated.py target/release/svdkit
 
-W_mit = W + (KEEP − 1)·Σ σᵢuᵢvᵢᵀ over the intruders of W = W₀ + ΔW. The adapter holds W_mit − W₀ cut to its rank.
+W_mit = W + (KEEP − 1)·Σ σᵢuᵢvᵢᵀ over the intruders of W = W₀ + ΔW. The adapter holds W_mit − W₀ cut to its rank; DoRA, LoHa
+and LoKr are written with a rank that holds all of it.
 """
 
 import copy
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import peft
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -33,16 +35,25 @@ class Model(nn.Module):
                            "turned": Conv1D(48, 48), "wide": Conv1D(96, 48)})
             for _ in range(2)
         ])
+        self.conv = nn.Conv2d(6, 12, 3, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
 
+LINEAR = ["q", "up"]
+# With the ranks to write: the adapter's own, or one that holds everything.
 CASES = {
-    "linear": LoraConfig(r=3, lora_alpha=8, target_modules=["q", "up"]),
-    "rslora": LoraConfig(r=4, lora_alpha=9, use_rslora=True, target_modules=["q", "up"]),
-    "patterns": LoraConfig(r=2, lora_alpha=5, target_modules=["q", "up"], rank_pattern={"q": 5}, alpha_pattern={"up": 7}),
-    "turned": LoraConfig(r=3, lora_alpha=8, target_modules=["turned", "wide"], fan_in_fan_out=True),
+    "linear": (LoraConfig(r=3, lora_alpha=8, target_modules=LINEAR), (None, 12)),
+    "rslora": (LoraConfig(r=4, lora_alpha=9, use_rslora=True, target_modules=LINEAR), (None, 12)),
+    "patterns": (LoraConfig(r=2, lora_alpha=5, target_modules=LINEAR, rank_pattern={"q": 5}, alpha_pattern={"up": 7}), (None, 12)),
+    "turned": (LoraConfig(r=3, lora_alpha=8, target_modules=["turned", "wide"], fan_in_fan_out=True), (None, 12)),
+    "conv": (LoraConfig(r=2, lora_alpha=8, target_modules=["conv"]), (None, 12)),
+    "dora": (LoraConfig(r=3, lora_alpha=8, use_dora=True, target_modules=LINEAR), (14,)),
+    "dora turned": (LoraConfig(r=3, lora_alpha=8, use_dora=True, target_modules=["turned"], fan_in_fan_out=True), (14,)),
+    "dora conv": (LoraConfig(r=2, lora_alpha=8, use_dora=True, target_modules=["conv"]), (12,)),
+    "loha": (LoHaConfig(r=2, alpha=4, target_modules=[*LINEAR, "conv"]), (48,)),
+    "lokr": (LoKrConfig(r=2, alpha=4, target_modules=[*LINEAR, "conv"]), (48,)),
 }
 
 
@@ -63,15 +74,17 @@ def main() -> None:
     svdkit = sys.argv[1]
     torch.manual_seed(0)
     worst, intruders = 0.0, 0
-    for name, config in CASES.items():
-        for extra in (None, 12):
+    for name, (config, ranks) in CASES.items():
+        for extra in ranks:
             with tempfile.TemporaryDirectory() as folder:
                 folder = Path(folder)
                 model = Model().double()
                 save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "base.safetensors")
                 adapted = get_peft_model(copy.deepcopy(model), copy.deepcopy(config)).double()
                 for key, parameter in adapted.named_parameters():
-                    if "lora_" in key:
+                    if "magnitude" in key:
+                        parameter.data *= 1 + 0.2 * torch.rand_like(parameter)
+                    elif any(word in key for word in ("lora_", "hada_", "lokr_")):
                         nn.init.normal_(parameter, std=0.25)
                 adapted.save_pretrained(folder / "adapter")
                 merged = copy.deepcopy(adapted).merge_and_unload()
@@ -85,10 +98,14 @@ def main() -> None:
                         continue
                     delta = merged.get_parameter(key) - base
                     module = adapted.get_submodule(f"base_model.model.{key.removesuffix('.weight')}")
-                    if not hasattr(module, "lora_A"):
+                    if not isinstance(module, BaseTunerLayer):
                         continue
-                    expected, count = mitigated(base, delta, extra or module.lora_A["default"].weight.shape[0])
-                    miss = (again.get_parameter(key) - base - expected).norm() / expected.norm()
+                    rank = extra or module.lora_A["default"].weight.shape[0]
+                    if "dora" in name:
+                        # Its update has all directions; the factors hold what is added to them.
+                        rank = min(base.flatten(1).shape)
+                    expected, count = mitigated(base.flatten(1), delta.flatten(1), rank)
+                    miss = ((again.get_parameter(key) - base).flatten(1) - expected).norm() / expected.norm()
                     worst, intruders = max(worst, miss.item()), intruders + count
                     assert miss < 1e-6, f"{name} {key}: {miss:e}"
     assert intruders > 0

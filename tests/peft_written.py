@@ -7,7 +7,8 @@ without them:
     python tests/peft_written.py target/release/svdkit
 
 - `adapter merge` against PEFT's `merge_and_unload` in f64: the same entries, once rounded to f32.
-- `adapter resize`, `canon` and `extract`: PEFT loads the folder, and base + adapter gives the original's outputs to 1e-5.
+- `adapter resize`, `canon` and `extract`: PEFT loads the folder, and base + adapter gives the original's outputs to 1e-5, with
+  trained norms, biases, whole weights, and a model that mixes Conv1D and linear layers.
 - `extract --energy 0.9` against the ranks of PEFT's `save_as_lora(rank=0.9)`.
 - `--dialect diffusers` on a small UNet, `--dialect kohya` in LyCORIS.
 """
@@ -117,11 +118,10 @@ def check_case(case: str, config: peft.PeftConfig, folder: Path) -> None:
     tuned.save_pretrained(folder / "adapter", save_embedding_layers=False)
     said = [check_merge(folder, base, tuned, case)]
     expected = tuned(TOKENS)
-    if case not in ("bias", "whole"):
-        svdkit("resize", folder / "adapter", "--base", folder / "base.safetensors", "--energy", 1, "--out", folder / "resized")
-        miss = far(outputs(base, folder / "resized"), expected)
-        assert miss < 1e-5, f"{case}: resized by {miss}"
-        said.append(f"resize {miss:.0e}")
+    svdkit("resize", folder / "adapter", "--base", folder / "base.safetensors", "--energy", 1, "--out", folder / "resized")
+    miss = far(outputs(base, folder / "resized"), expected)
+    assert miss < 1e-5, f"{case}: resized by {miss}"
+    said.append(f"resize {miss:.0e}")
     if isinstance(config, LoraConfig):
         options = ["--base", folder / "base.safetensors"] if "dora" in case or case == "whole" else []
         exclude = ["--exclude", "head"] if case == "whole" else []
@@ -160,13 +160,23 @@ def check_extract(folder: Path) -> None:
             rows, cols = parameter.shape[0], parameter[0].numel()
             change = 0.2 * torch.randn(rows, 2) @ torch.randn(2, cols)
             parameter.data += change.reshape(parameter.shape)
+        else:
+            # Norms and biases, of linear layers, Conv1D and the convolution.
+            parameter.data += 0.2 * torch.randn_like(parameter)
     for name, model in (("base", base), ("tuned", tuned)):
         save_file({key: x.contiguous() for key, x in model.state_dict().items()}, folder / f"{name}.safetensors")
     report = svdkit("extract", folder / "base.safetensors", folder / "tuned.safetensors", "--rank", 2, "--out", folder / "out")
     miss = far(outputs(base, folder / "out"), tuned(TOKENS))
     assert miss < 1e-5, miss
     worst = max(row["lost_ratio"] for row in report["rows"])
-    print(f"extract    {len(report['rows'])} matrices of rank 2: outputs {miss:.0e}, lost {worst:.0e} at most")
+    # The same by svdkit: linear layers and Conv1D in one file, square ones among them.
+    svdkit("merge", folder / "out", "--base", folder / "base.safetensors", "--out", folder / "again")
+    again, wanted = load_file(folder / "again/base.safetensors"), tuned.state_dict()
+    back = max(far(again[name], x) for name, x in wanted.items())
+    assert back < 1e-5, back
+    config = json.loads((folder / "out/adapter_config.json").read_text())
+    beside = f"bias {config['bias']}, modules_to_save {config['modules_to_save']}"
+    print(f"extract    {len(report['rows'])} matrices of rank 2: outputs {miss:.0e}, merged {back:.0e}, lost {worst:.0e} at most; {beside}")
     # Less than all of it: the error is that of the best approximation.
     report = svdkit("extract", folder / "base.safetensors", folder / "tuned.safetensors", "--rank", 1, "--out", folder / "one")
     before, after = base.state_dict(), tuned.state_dict()

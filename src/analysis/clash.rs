@@ -125,6 +125,53 @@ pub fn cost(layer: &Layer) -> Cost {
     solver::cost(&Form::of(layer, Precision::Fast), Need::Vectors)
 }
 
+/// The operations that two updates cost once their triplets are there.
+pub fn cost_of_meeting(first: &Layer, second: &Layer) -> f64 {
+    let directions = |layer: &Layer| layer.rank.unwrap_or(layer.rows.min(layer.cols)) as f64;
+    2.0 * (first.rows + first.cols) as f64 * directions(first) * directions(second)
+}
+
+/// What two adapters are to each other, all modules together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Together {
+    /// ⟨Δ₁, Δ₂⟩ over all modules.
+    product: f64,
+    squares: [f64; 2],
+    /// Modules that both change.
+    pub shared: u64,
+}
+
+impl Together {
+    /// Adds the [`values`](Meeting::values) of one module.
+    pub fn add(&mut self, values: &[Value; 8]) {
+        let number = |value: Value| value.number().unwrap_or(0.0);
+        let [cosine, .., first, second] = values.map(number);
+        self.squares[0] += first * first;
+        self.squares[1] += second * second;
+        if first > 0.0 && second > 0.0 {
+            self.product += cosine * first * second;
+            self.shared += 1;
+        }
+    }
+
+    /// Cosine, joint ratio and both norms: those of [`CLASH`] that have a meaning for all modules.
+    pub fn values(&self) -> Vec<(&'static Column, Value)> {
+        let [a, b] = self.squares;
+        let (size, sum) = ((a * b).sqrt(), a + b);
+        let cosine =
+            if size > 0.0 { Value::within(self.product / size, -1.0, 1.0) } else { Value::Real(0.0) };
+        let joint = Value::within((sum + 2.0 * self.product) / sum, 0.0, 2.0);
+        let [cosine, joint] = [cosine, joint].map(|value| if sum > 0.0 { value } else { NONE });
+        let [_, _, .., first, second] = &CLASH;
+        vec![
+            (&CLASH[0], cosine),
+            (&CLASH[1], joint),
+            (first, Value::real(a.sqrt())),
+            (second, Value::real(b.sqrt())),
+        ]
+    }
+}
+
 impl UpdateTriplets {
     /// Those of `layer` of `source`.
     ///
@@ -132,8 +179,7 @@ impl UpdateTriplets {
     /// When it cannot be read, is not finite or does not converge.
     pub fn read(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         let held = Held::read(source, layer)?;
-        let factors = solver::all_vectors(&held)?;
-        let spectrum = solver::singular_values(&held, Precision::Exact)?;
+        let (factors, spectrum) = solver::vectors_and_values(&held)?;
         let factors = factors.truncated(spectrum.resolved().len());
         Ok(Self { norm: spectrum.norm(), factors })
     }
@@ -261,6 +307,28 @@ mod tests {
         let values = found(&a, &b);
         assert!((number(values[0]) - expected).abs() < 1e-12, "{} {expected}", number(values[0]));
         assert!((number(values[6]) / dot(&x, &x).sqrt() - 1.0).abs() < 1e-13);
+    }
+
+    #[test]
+    fn modules_together_are_one_long_update() {
+        let pairs = [(update(1, 1.0), update(3, 0.7)), (update(5, 2.0), update(5, -0.1))];
+        let mut together = Together::default();
+        for (a, b) in &pairs {
+            together.add(&meeting(Some(&triplets(a)), Some(&triplets(b))).expect("converges").values);
+        }
+        together.add(&meeting(Some(&triplets(&pairs[0].0)), None).expect("nothing to converge").values);
+        let dense = |x: &LowRank| x.dense(0..40).expect("fits").to_f64();
+        let [x, y]: [Vec<f64>; 2] = [
+            [&pairs[0].0, &pairs[1].0, &pairs[0].0].into_iter().flat_map(dense).collect(),
+            [&pairs[0].1, &pairs[1].1].into_iter().flat_map(dense).chain(vec![0.0; 1200]).collect(),
+        ];
+        let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+        let (xx, yy, xy) = (dot(&x, &x), dot(&y, &y), dot(&x, &y));
+        let expected = [xy / (xx * yy).sqrt(), (xx + yy + 2.0 * xy) / (xx + yy), xx.sqrt(), yy.sqrt()];
+        for ((_, found), expected) in together.values().into_iter().zip(expected) {
+            assert!((found.number().expect("measured") - expected).abs() < 1e-12, "{found:?} {expected}");
+        }
+        assert_eq!(together.shared, 2);
     }
 
     #[test]

@@ -4,19 +4,25 @@ use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::extract::EXTRACTED;
+use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
+use super::init::INITIALIZED;
 use super::merge::MERGED;
+use super::verify::VERIFIED;
 use super::{adapter, farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 11] = [
+pub const COMMANDS: [&str; 14] = [
     "spectrum",
     "compare",
     "rank",
     "farms",
     "intruders",
+    "heads",
     "adapter inspect",
+    "adapter init",
+    "adapter verify",
     "adapter merge",
     "adapter extract",
     "adapter resize",
@@ -50,7 +56,16 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             farms::FARMS.iter().map(|metric| &metric.column).chain(assigned).collect()
         }
         "intruders" => intruders::columns_of(intruders::VectorSide::Both),
+        "heads" => HEADS
+            .iter()
+            .chain([&CONTROL_TOKENS])
+            .chain(&HEAD_CHANGES)
+            .chain(&COMPOSITION)
+            .chain(&COMPONENTS)
+            .collect(),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
+        "adapter init" => INITIALIZED.iter().collect(),
+        "adapter verify" => VERIFIED.iter().collect(),
         "adapter merge" => MERGED.iter().collect(),
         "adapter clash" => CLASH.iter().collect(),
         "adapter canon" => adapter::columns::columns(false),

@@ -1,6 +1,77 @@
-//! Columns of an update that several commands share.
+//! Columns of an update that several commands share, and the numbers that they are computed from.
 
-use crate::report::{Accuracy, Column, Format, Quantity};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::metric::Subject;
+use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::{self, Entries, Needs, Operator, Precision};
+use crate::spectrum::Spectrum;
+
+/// As much of an update as is needed.
+pub(super) struct UpdateNumbers {
+    /// `‖ΔW‖F`.
+    pub(super) norm: f64,
+    /// `σ₁`, if it is needed.
+    pub(super) largest: Option<f64>,
+    /// All singular values, if they are.
+    pub(super) values: Option<Spectrum>,
+}
+
+impl UpdateNumbers {
+    /// Of `delta`, whose values are as exact as its `precision` says. Thin factors give all of them at once.
+    ///
+    /// # Errors
+    /// As those of singular values.
+    pub(super) fn new(delta: &Operator<'_>, precision: Precision, needs: Needs) -> Result<Self, Error> {
+        let norm = solver::norm_of_entries(delta);
+        let (largest, values) = match (needs, norm) {
+            (Needs::Entries, Some(_)) => (None, None),
+            (Needs::Largest, Some(_)) => (Some(solver::largest(delta.clone(), precision)?.value), None),
+            (Needs::Values, _) | (_, None) => {
+                let values = solver::singular_values(delta.clone(), precision)?;
+                (Some(values.largest()), Some(values))
+            }
+        };
+        let norm = norm.or(values.as_ref().map(Spectrum::norm)).unwrap_or(0.0);
+        Ok(Self { norm, largest, values })
+    }
+
+    /// A metric of an update of the shape and type of `layer`.
+    pub(super) fn metric(&self, key: &str, layer: &Layer) -> Value {
+        let entries = Entries::new();
+        match (&self.values, self.largest) {
+            (Some(values), _) => Subject::new(layer, &entries, Ok(values)).value(key),
+            (None, Some(0.0)) if key == STABLE_RANK => Value::Missing(MissingReason::AllZero),
+            (None, Some(largest)) if key == STABLE_RANK => {
+                let most = layer.rows.min(layer.cols) as f64;
+                Value::within((self.norm / largest).powi(2), 1.0, most)
+            }
+            (None, _) => Value::Missing(MissingReason::NotDecomposed),
+        }
+    }
+
+    /// `σ₁(ΔW)` over that of the base.
+    pub(super) fn spectral_ratio(&self, base: f64) -> Value {
+        self.largest.map_or(Value::Missing(MissingReason::NotDecomposed), |largest| ratio(largest, base))
+    }
+
+    /// `‖ΔW‖F` over that of the base.
+    pub(super) fn frobenius_ratio(&self, base: f64) -> Value {
+        ratio(self.norm, base)
+    }
+}
+
+/// The metric of an update that its largest value and its size give.
+const STABLE_RANK: &str = "stable_rank";
+
+/// The size of an update against the base's.
+fn ratio(update: f64, base: f64) -> Value {
+    match (update, base) {
+        (0.0, _) => Value::Real(0.0),
+        (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
+        (update, base) => Value::real(update / base),
+    }
+}
 
 pub(super) const SUBSPACE_OVERLAP: Column = Column {
     key: "subspace_overlap",

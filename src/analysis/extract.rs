@@ -6,7 +6,7 @@ use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
 use crate::metric::{FROBENIUS_NORM, SPECTRAL_NORM, energy_rank};
-use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Places, Quantity, Value};
+use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Quantity, Value};
 use crate::solver::{self, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision};
 use crate::weight::{Catalogue, ContentId, Holds};
 
@@ -139,10 +139,7 @@ pub fn extract(
     ];
     let measured = Measured {
         values: Measurements(EXTRACTED.iter().zip(values).collect()),
-        places: Places::default(),
-        flags: vec![],
-        identity: ContentId::of_factors(&factors),
-        spectrum: None,
+        ..Measured::nothing(ContentId::of_factors(&factors))
     };
     Ok(Extracted { measured, factors })
 }

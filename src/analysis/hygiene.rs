@@ -4,12 +4,10 @@ use crate::error::Error;
 use crate::format::Elements;
 use crate::layer::{Element, Layer, TensorInfo};
 use crate::matrix::Dtype;
-use crate::metric::HYGIENE;
 use crate::report::SkippedContent;
-use crate::solver::{Entries, Memo, note, seen};
+use crate::solver::{Cost, Entries, Memo, note, seen};
 use crate::weight::{Catalogue, ContentId};
 
-use super::Measured;
 use super::compare::Content;
 
 pub use super::compare::BLOCK;
@@ -18,14 +16,16 @@ pub use super::compare::BLOCK;
 /// plan.
 pub const OPERATIONS_PER_BYTE: f64 = 8.0;
 
-/// Reads `layer` once, unless `memo` knows it, and fills every column of [`HYGIENE`].
-///
-/// # Errors
-/// When it cannot be read.
-pub fn measure(source: &Catalogue, layer: &Layer, memo: &dyn Memo) -> Result<Measured, Error> {
-    let content = Content::of(source, layer, memo)?;
-    let (values, places) = (content.measurements(layer, HYGIENE), content.places(layer));
-    Ok(Measured { values, places, flags: vec![], identity: content.identity, spectrum: None })
+/// The cost of reading a matrix, hashing it and taking what its entries say.
+pub(super) fn cost(layer: &Layer) -> Cost {
+    Cost {
+        flops: layer.bytes() as f64 * OPERATIONS_PER_BYTE,
+        bytes: match layer.rank {
+            // Factors are read whole, and hashed in doubles.
+            Some(_) => 16 * layer.parameters() as u64,
+            None => layer.bytes().min(BLOCK as u64),
+        },
+    }
 }
 
 /// Findings from the bytes of a stored tensor, skipped or not, which are read unless `memo` knows them; none if its bytes
@@ -38,7 +38,7 @@ pub fn content(
     tensor: &TensorInfo,
     memo: &dyn Memo,
 ) -> Result<Option<SkippedContent>, Error> {
-    let place = || source.stored().place(tensor);
+    let place = || if memo.is_kept() { source.stored().place(tensor) } else { None };
     let before = place();
     let told = |identity: &ContentId, entries: &Entries| {
         let nonfinite_count = is_counted(tensor).then(|| entries.nonfinite_count() as u64);

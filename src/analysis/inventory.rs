@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::printable;
-use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, natural};
+use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, bare, natural};
 use crate::report::{Contents, Fate, Pattern, SkipKind, Update, Updates, Word};
 use crate::weight::{Catalogue, Holds};
 
@@ -27,8 +27,8 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
         selection.layers.iter().filter_map(|layer| Some((&**layer, source.update(layer)?))).collect();
     let mut becomes: BTreeMap<&str, Becomes> = BTreeMap::new();
     for skipped in &selection.skipped {
-        let reason = Some((skipped.kind, skipped.reason.clone()));
-        becomes.insert(&skipped.tensor, (Fate::Skipped, 0, reason));
+        let reason = Some((skipped.kind, skipped.reason.to_string()));
+        becomes.insert(skipped.tensor.as_str(), (Fate::Skipped, 0, reason));
     }
     for (_, update) in &updates {
         for (i, tensor) in update.tensors.iter().enumerate() {
@@ -59,7 +59,7 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
         let pattern = &mut patterns[at];
         pattern.count += 1;
         pattern.matrices += matrices;
-        let held = unpacked.get(&tensor.name).copied().unwrap_or_else(|| entries(tensor));
+        let held = unpacked.get(tensor.name.as_str()).copied().unwrap_or_else(|| entries(tensor));
         pattern.parameters = pattern.parameters.saturating_add(held);
         pattern.bytes = pattern.bytes.zip(bytes(tensor)).and_then(|(sum, bytes)| sum.checked_add(bytes));
     }
@@ -79,11 +79,15 @@ pub fn inventory(source: &Catalogue, filter: &Filter) -> Inventory {
 /// The number of weights in a tensor of codes, by its name; none for scales.
 fn unpacked(source: &Catalogue) -> BTreeMap<String, u64> {
     let Selection { layers, skipped, .. } = source.select(&Filter::default());
+    // Factors of a matrix are its numbers.
+    let whole: BTreeSet<String> =
+        layers.iter().filter(|layer| layer.encoding.is_none()).map(|layer| layer.name.to_string()).collect();
     let codes = layers.into_iter().filter(|layer| layer.encoding.is_some());
-    let codes = codes.map(|layer| (layer.tensor.clone(), layer.parameters() as u64));
-    let scales = skipped.into_iter().filter(|other| other.scales.is_some());
+    let codes = codes.map(|layer| (layer.tensor.to_string(), layer.parameters() as u64));
+    let is_scale = |weight: &String| !whole.contains(bare(weight));
+    let scales = skipped.into_iter().filter(|other| other.scales.as_ref().is_some_and(is_scale));
     let mut unpacked = BTreeMap::new();
-    for (tensor, weights) in codes.chain(scales.map(|other| (other.tensor, 0))) {
+    for (tensor, weights) in codes.chain(scales.map(|other| (other.tensor.to_string(), 0))) {
         *unpacked.entry(tensor).or_default() += weights;
     }
     unpacked

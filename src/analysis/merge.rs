@@ -1,5 +1,7 @@
 //! One weight with an adapter's update added, rounded once to the type of the weight, and what that made of it.
 
+mod step;
+
 use std::sync::Arc;
 
 use crate::dialect::Pairs;
@@ -7,15 +9,16 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Places, Quantity, Value};
+use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Quantity, Value};
 use crate::solver::Cost;
 use crate::weight::{Catalogue, Fingerprint};
 
 use super::Measured;
 use super::delta::DELTA_FROBENIUS_RATIO;
+use step::{Change, Sums};
 
 /// How much of a weight is in memory at once, as doubles.
-const BLOCK: usize = 4 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// The columns, in report order.
 pub static MERGED: [Column; 3] = [DELTA_FROBENIUS_RATIO, CHANGED_SHARE, ROUNDING_LOSS];
@@ -77,80 +80,21 @@ pub fn merge(
     let (mut sums, mut content) = (Sums::default(), Fingerprint::default());
     for rows in layer.blocks(BLOCK / (size_of::<f64>() / layer.read_as.size())) {
         let stored = base.read(layer, rows.clone())?;
-        let before = stored.to_f64();
-        let after = match &added {
-            Added::Product(product) => plus_product(&before, product, rows.start),
-            Added::Rows(source, update) => plus(&before, &source.read(update, rows.clone())?.to_f64()),
-            Added::Whole => merged.read(layer, rows.clone())?.to_f64(),
+        let rounded = match &added {
+            Added::Product(product) => sums.take(&stored, &Change::Product(product, rows.start))?,
+            Added::Rows(source, update) => {
+                sums.take(&stored, &Change::Entries(&source.read(update, rows)?.to_f64()))?
+            }
+            Added::Whole => sums.take(&stored, &Change::Instead(&merged.read(layer, rows)?.to_f64()))?,
         };
-        if before.iter().chain(&after).any(|x| !x.is_finite()) {
-            return Err(Error::NotFinite { rows: layer.rows, cols: layer.cols });
-        }
-        let rounded = Matrix::rounded(rows.len(), layer.cols, layer.dtype, &after)?;
-        sums.take((&stored, &before), &after, &rounded);
         content.push(&rounded);
         write(&rounded)?;
     }
     let values = MERGED.iter().zip(sums.values(layer.len())).collect();
-    Ok(Measured {
-        values: Measurements(values),
-        places: Places::default(),
-        flags: vec![],
-        identity: content.finish(),
-        spectrum: None,
-    })
-}
-
-/// `before` + the rows of `product` from `first` on. What nothing is added to keeps its bits, the sign of a zero, too.
-fn plus_product(before: &[f64], product: &LowRank, first: usize) -> Vec<f64> {
-    let mut after = before.to_vec();
-    let mut row = vec![0.0; product.cols()];
-    for (i, entries) in after.chunks_exact_mut(product.cols().max(1)).enumerate() {
-        product.row(first + i, &mut row);
-        add(entries, &row);
-    }
-    after
-}
-
-fn plus(before: &[f64], update: &[f64]) -> Vec<f64> {
-    let mut after = before.to_vec();
-    add(&mut after, update);
-    after
-}
-
-fn add(entries: &mut [f64], update: &[f64]) {
-    entries
-        .iter_mut()
-        .zip(update)
-        .for_each(|(entry, x)| *entry = if *x == 0.0 { *entry } else { *entry + x });
-}
-
-/// Sums over the entries.
-#[derive(Default)]
-struct Sums {
-    base: f64,
-    update: f64,
-    lost: f64,
-    changed: u64,
+    Ok(Measured { values: Measurements(values), ..Measured::nothing(content.finish()) })
 }
 
 impl Sums {
-    fn take(&mut self, (stored, before): (&Matrix, &[f64]), after: &[f64], rounded: &Matrix) {
-        let written = rounded.to_f64();
-        let (mut base, mut update, mut lost) = (0.0, 0.0, 0.0);
-        for ((before, after), written) in before.iter().zip(after).zip(&written) {
-            base += before * before;
-            update += (after - before) * (after - before);
-            lost += (written - after) * (written - after);
-        }
-        self.base += base;
-        self.update += update;
-        self.lost += lost;
-        let size = stored.dtype().size();
-        let pairs = stored.bytes().chunks_exact(size).zip(rounded.bytes().chunks_exact(size));
-        self.changed += pairs.filter(|(before, after)| before != after).count() as u64;
-    }
-
     fn values(&self, entries: usize) -> [Value; 3] {
         let ratio = |part: f64, whole: f64, none: MissingReason| match (part, whole) {
             (0.0, 0.0) if none == MissingReason::ZeroBase => Value::Real(0.0),
@@ -162,17 +106,5 @@ impl Sums {
             Value::real(self.changed as f64 / entries.max(1) as f64),
             ratio(self.lost, self.update, MissingReason::NoUpdate),
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nothing_is_added_to_keeps_the_sign_of_its_zero() {
-        let mut entries = [-0.0, 0.0, 1.0];
-        add(&mut entries, &[0.0, -0.0, 2.0]);
-        assert_eq!(entries.map(f64::to_bits), [-0.0f64, 0.0, 3.0].map(f64::to_bits));
     }
 }

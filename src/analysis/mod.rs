@@ -10,15 +10,18 @@ pub mod compare;
 mod delta;
 pub mod extract;
 pub mod farms;
+pub mod heads;
 pub mod hygiene;
+pub mod init;
 pub mod intruders;
 pub mod inventory;
 pub mod merge;
 pub mod rank;
 pub mod resize;
 pub mod spectrum;
+pub mod verify;
 
-use crate::report::{Flag, Measurements, Places, Resolution};
+use crate::report::{Flag, Measurements, MissingReason, Places, Resolution};
 use crate::spectrum::Spectrum;
 use crate::weight::ContentId;
 
@@ -33,8 +36,27 @@ pub struct Measured {
     pub flags: Vec<Flag>,
     /// What it is called equal by.
     pub identity: ContentId,
+    /// The sum of all squared entries, where a double holds it, or why it is not known.
+    pub energy: Result<f64, MissingReason>,
+    /// How small a number its singular values resolve, or how far off the largest may be where it is alone.
+    pub resolution: Option<Resolution>,
     /// The singular values, whether they fit a double or not; none when the weight is not finite.
     pub spectrum: Option<Spectrum>,
+}
+
+impl Measured {
+    /// What is the same of equal matrices, and nothing else yet.
+    pub(crate) fn nothing(identity: ContentId) -> Self {
+        Self {
+            values: Measurements::default(),
+            places: Places::default(),
+            flags: vec![],
+            identity,
+            energy: Err(MissingReason::NotApplicable),
+            resolution: None,
+            spectrum: None,
+        }
+    }
 }
 
 /// How small a number `spectrum` resolves; none where σ₁ does not fit a double.

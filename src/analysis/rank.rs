@@ -3,15 +3,16 @@
 use crate::dialect::Pairs;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::metric::{Chosen, RANKS, Rounded, Subject};
+use crate::metric::{Chosen, Metrics, RANK_ABOVE_ROUNDING, Rounded, Subject};
 use crate::report::Measurements;
-use crate::solver::{BLOCK_BYTES, Memo, Precision};
+use crate::solver::{BLOCK_BYTES, Memo, Needs, Precision};
 use crate::weight::{Catalogue, Holds};
 
 use super::Measured;
 use super::spectrum::measure_with;
 
-/// Reads `layer` from `source` and fills the columns of [`RANKS`] and `chosen`; `pairs` are the sides of an update.
+/// Reads `layer` from `source` and fills the columns of `metrics` and `chosen`, which take as much as the needs say; `pairs`
+/// are the sides of an update.
 ///
 /// # Errors
 /// When the layer cannot be read or its decomposition does not converge.
@@ -19,11 +20,12 @@ pub fn measure(
     source: &Catalogue,
     pairs: Option<&Pairs>,
     layer: &Layer,
-    precision: Precision,
-    chosen: &'static [Chosen],
+    how: (Precision, Needs),
+    (metrics, chosen): (Metrics, &[&'static Chosen]),
     memo: &dyn Memo,
 ) -> Result<Measured, Error> {
     let rounded = match pairs {
+        _ if !metrics.iter().any(|metric| metric.column == RANK_ABOVE_ROUNDING.column) => Rounded::Itself,
         None if source.holds() == Holds::Weights => Rounded::Itself,
         Some(pairs) if pairs.tuned().holds() == Holds::Weights => {
             let tuned = &pairs.get(&layer.name)?.tuned;
@@ -35,11 +37,11 @@ pub fn measure(
         _ => Rounded::Factors,
     };
     let evaluate = |subject: &Subject<'_>| {
-        let Measurements(mut values) = subject.evaluate(RANKS);
-        values.extend(subject.evaluate_chosen(chosen).0);
+        let Measurements(mut values) = subject.evaluate_each(metrics);
+        values.extend(subject.evaluate_chosen(chosen.iter().copied()).0);
         Measurements(values)
     };
-    measure_with(source, layer, precision, rounded, &evaluate, memo)
+    measure_with(source, layer, how, rounded, &evaluate, memo)
 }
 
 /// The root mean square of the rounding error of a stored weight's entries, for a type with this `epsilon`: rounding

@@ -1,12 +1,13 @@
 //! Path in, catalogue out: a place is looked at, its format read, and what it holds put through the dialects.
 
+mod layer_data;
 mod saved;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::dialect::adapter::{self, Beginning, Known};
-use crate::dialect::{fused, quantized};
+use crate::dialect::{factored, fused, quantized};
 use crate::error::Error;
 use crate::format::{self, Candidate, CandidateKind, Format, PIPELINE, Parts};
 use crate::layer::Folding;
@@ -15,8 +16,10 @@ use crate::weight::Beyond;
 
 pub(crate) use crate::dialect::{FactorNames, VectorUpdate, factor_names, vector_update};
 pub use crate::dialect::{Pairs, QueriesKeysValues, copies, of_base};
+pub(crate) use crate::format::Config;
 pub use crate::format::{Choice, Elements, is_recognized, names_weights};
 pub use crate::weight::{Catalogue, ContentId, Fingerprint, Given, Holds, Rows, Tensors, tied};
+pub use layer_data::{DataKind, LayerData, Moments};
 pub use saved::{Saved, SavedRow, is_saved};
 
 /// What the factors of adapters are taken for.
@@ -128,8 +131,10 @@ fn assembled(
     let base = opening.base.as_ref().map(|base| base.fused().unwrap_or(base).as_ref());
     let known = Known { config: opening.adapter_config, base, beginning, beyond: opening.beyond };
     let adapter = match opening.factors {
-        Factors::OfUpdates | Factors::AsTheyAre => adapter::open(location, &tensors, &headers, known)?,
         Factors::Weights => None,
+        // Its factors are parts of weights.
+        _ if factored::is_svdquant(tensors.list()) => None,
+        Factors::OfUpdates | Factors::AsTheyAre => adapter::open(location, &tensors, &headers, known)?,
     };
     if let Some(adapter) = adapter {
         let updates = match opening.adapter_init.filter(|_| !adapter.cuts_base) {
@@ -144,8 +149,12 @@ fn assembled(
     if let Some(option) = tensors.folds().unmatched(&folding) {
         return Err(location.malformed(format!("has no tensor of three axes that `{option}` names")));
     }
-    let decoded = Arc::new(quantized::open(&tensors, &config.quantization));
-    Ok((format, fused::open(&location.describe(), decoded, opening.attention, config)?))
+    let decoded = quantized::open(&tensors, &config.quantization);
+    let whole = match opening.factors {
+        Factors::Weights => decoded,
+        Factors::OfUpdates | Factors::AsTheyAre => factored::open(decoded, config),
+    };
+    Ok((format, fused::open(&location.describe(), Arc::new(whole), opening.attention, config)?))
 }
 
 /// What lies at `init`, an adapter as it was before training.

@@ -11,7 +11,9 @@ use crate::error::{Error, brief, printable};
 use crate::layer::{Encoding, Layer, Part, natural};
 use crate::matrix::Dtype;
 use crate::report::{Column, Meaning, Places, Report, Resolution, Row, RowValues, SCHEMA, Skipped};
+
 use crate::store::Location;
+use crate::text::Text;
 
 /// The longest report that is read: one of half a million matrices.
 const LONGEST: u64 = 1_000_000_000;
@@ -45,7 +47,7 @@ pub struct SavedRow {
     /// BLAKE3 of its bytes.
     pub blake3: Option<String>,
     /// The matrix that it is a copy of.
-    pub tied_to: Option<String>,
+    pub tied_to: Option<Text>,
     /// Why it could not be measured, if it could not.
     pub failed: Option<String>,
     /// Whether its numbers are of an update, not of a whole weight.
@@ -140,7 +142,7 @@ fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
     let wrong = |what: String| format!("row `{}`: {what}", brief(&row.name));
     let encoding = row
         .dequant
-        .map(|scheme| Box::new(Encoding { stored: row.dtype.clone(), scheme, bits: 0, epsilon: None }));
+        .map(|scheme| Box::new(Encoding { stored: row.dtype.to_string(), scheme, bits: 0, epsilon: None }));
     let dtype = match &encoding {
         Some(_) => Dtype::F32,
         None => Dtype::parse(&row.dtype)
@@ -157,14 +159,14 @@ fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
         resolution: row.resolution.into_iter().next(),
         values: row.values,
         // How it stood to another base is not how it stands to this one.
-        places: Places { reordering: None, parts: None, ..row.places },
+        places: Places { reordering: None, parts: None, ..row.places.into_inner() },
         failed: row.failed,
         blake3: row.blake3,
         tied_to: row.tied_to,
         update,
         layer: Layer {
             // As `layer` makes the names of weights, so that both are called the same.
-            name: printable(&row.name),
+            name: printable(&row.name).into(),
             tensor: row.tensor,
             part,
             stored_shape: stored_shape.unwrap_or_else(|| vec![rows, cols]),
@@ -179,7 +181,7 @@ fn saved(row: Row, update: bool) -> Result<SavedRow, String> {
             operands: None,
             order: 0,
             block: row.block,
-            role: printable(&row.role),
+            role: printable(&row.role).into(),
         },
     })
 }

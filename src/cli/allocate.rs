@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::analysis::allocation::{Excess, Map};
+use crate::analysis::farms::FARMS;
 use crate::error::Error;
+use crate::report::Column;
 use crate::study::{AllocationRequest, Gets, Per, has_range};
 
 use super::options::{ModulesName, word};
@@ -144,6 +146,12 @@ impl Allocate {
             }
             None => Ok(()),
         }
+    }
+
+    /// The column that it is made of, with what asks for it.
+    pub(super) fn columns(&self) -> Vec<(&'static Column, &'static str)> {
+        let of = FARMS.iter().map(|metric| &metric.column).find(|column| column.key == "farms_alpha");
+        of.filter(|_| self.to.is_some()).map(|column| (column, "`--allocate`")).into_iter().collect()
     }
 
     /// The file that gets it, if one was named.

@@ -45,6 +45,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             "there is no home folder for a cache; name one with `--cache DIR`".to_owned(),
         ));
     };
+    if folder.exists() && !folder.is_dir() {
+        return Err(Error::malformed(
+            &folder,
+            "is not a folder; `--cache` names the one that values are kept in",
+        ));
+    }
     let cache = Cache::new(&folder, "");
     let place = printable(&folder.to_string_lossy());
     let text = match arguments.what {

@@ -7,7 +7,9 @@ use clap::Args;
 
 use crate::analysis::resize::{Method, Rule};
 use crate::error::Error;
+use crate::metric::SPECTRUM_SNR;
 use crate::render::advice::{self, Advice};
+use crate::report::Column;
 use crate::study::{AdviceRequest, Ranks};
 
 use super::options::ModulesName;
@@ -105,6 +107,13 @@ impl Emit {
     /// Whether any advice is.
     pub(super) fn is_asked(&self) -> bool {
         !self.asked.is_empty()
+    }
+
+    /// The columns that are written beside what spectra tell, each with what asks for it.
+    pub(super) fn columns(&self) -> Vec<(&'static Column, &'static str)> {
+        let ratios = [AdviceKind::Unfrozen, AdviceKind::Ratios];
+        let is_asked = self.asked.iter().any(|emission| ratios.contains(&emission.kind));
+        is_asked.then_some((&SPECTRUM_SNR.column, "`--emit`")).into_iter().collect()
     }
 
     /// The kinds that go to stdout.

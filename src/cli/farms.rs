@@ -14,7 +14,7 @@ use crate::render;
 use crate::render::allocation::Allocation;
 use crate::report::Value;
 use crate::solver::Precision;
-use crate::study::{FarmsRequest, Matrices};
+use crate::study::{Asked, FarmsRequest, Matrices};
 
 use super::allocate::Allocate;
 use super::model::open_input;
@@ -124,13 +124,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     arguments.allocate.check()?;
     let request = request(arguments);
-    let gate = rules::gate(common, "farms", &request.columns())?;
+    let columns = request.columns();
+    let gate = rules::gate(common, "farms", &columns)?;
+    let outputs_of = arguments.allocate.columns();
+    let request = FarmsRequest { asked: rules::asked(common, &gate, &columns, &outputs_of), ..request };
     let mut outputs = Outputs::new(&common.output)?;
     let file = outputs.add("--allocate", arguments.allocate.file())?;
     let opened = open_input(&arguments.input)?;
     outputs.ready(common)?;
     let source = Arc::clone(&opened.source);
-    let study = request.plan(opened, &common.filter()?)?;
+    let study = request.clone().plan(opened, &common.filter()?)?;
     if !common.quiet {
         hint(&request, &study, common);
     }
@@ -191,7 +194,7 @@ fn request(arguments: &Arguments) -> FarmsRequest {
         convolution: conv.into(),
         precision: Precision::from(arguments.precision),
     };
-    FarmsRequest { settings }
+    FarmsRequest { settings, asked: Asked::own() }
 }
 
 /// A hint about the work and how to reduce it, before a long run.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide};
 use crate::error::{Error, printable};
-use crate::study::{IntrudersRequest, Mitigation};
+use crate::study::{Asked, IntrudersRequest, Mitigation, check_complete};
 use crate::writing::{CheckpointCopy, Spool};
 
 use super::locate;
@@ -15,7 +15,7 @@ use super::model::{self, open_pair};
 use super::options::{Common, FormatName, ReadingOptions};
 use super::outputs::Outputs;
 use super::run::{self, Finished};
-use super::{Status, print, remark, rules};
+use super::{Status, print, rules};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 7] = [
@@ -169,12 +169,16 @@ fn find(
     tuned: &Path,
     (common, mut outputs): (&Common, Outputs),
 ) -> Result<Status, Error> {
-    let request = IntrudersRequest { options: options(arguments) };
+    let request = IntrudersRequest { options: options(arguments), asked: Asked::own() };
     if arguments.out.is_some() && request.options.of == Of::Delta {
         let reason = "`--mitigate` scales intruders of the tuned weight; leave out `--of delta`";
         return Err(Error::Usage(reason.to_owned()));
     }
-    let gate = rules::gate(common, "intruders", &request.columns())?;
+    let columns = request.columns();
+    let gate = rules::gate(common, "intruders", &columns)?;
+    let every = columns.iter().filter(|_| common.columns.iter().any(|word| word == "all"));
+    let every: Vec<_> = every.map(|column| (*column, "`--columns all`")).collect();
+    let request = IntrudersRequest { asked: rules::asked(common, &gate, &columns, &every), ..request };
     let opening = arguments.reading.opening()?;
     let (opened, pairs) = open_pair(&arguments.base, tuned, &opening)?;
     let mitigation = mitigation(arguments, tuned)?;
@@ -190,13 +194,9 @@ fn find(
         return Ok(Status::Fine);
     };
     if let Some((mitigation, corrections)) = mitigation.zip(corrections) {
+        check_complete(&report, &mitigation.out)?;
         match mitigation.write(&mut report, &corrections, &pairs) {
-            Ok(left_out) => {
-                for name in left_out.iter().filter(|_| !common.quiet) {
-                    let out = mitigation.out.display();
-                    remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
-                }
-            }
+            Ok(left_out) => run::tell_left_out(&mitigation.out, &left_out, common),
             Err(error) => outputs.fail(&error),
         }
     }

@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::engine::Limits;
+use crate::engine::{Limits, heap};
 use crate::error::Error;
+use crate::notation;
 use crate::solver::{Memo, NoMemo};
 use crate::study::{self, Event, Ledger, Pictures, Study};
 
@@ -19,6 +20,8 @@ pub(super) fn run_study(
     study: &Arc<dyn Study>,
     (common, limits): (&Common, Limits),
 ) -> Result<Ledger, Error> {
+    check_report(study.report_bytes(), limits)?;
+    heap::share(limits.threads);
     let mut progress: Option<Progress> = None;
     let mut watch = |event: Event<'_>| {
         match (event, &mut progress) {
@@ -44,4 +47,43 @@ pub(super) fn run_study(
         remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));
     }
     Ok(ledger)
+}
+
+/// What a run may take beside `--memory`: the program, and its report.
+const BESIDE: u64 = 100 << 20;
+
+/// Refuses a run whose report alone does not fit.
+fn check_report(report: u64, limits: Limits) -> Result<(), Error> {
+    let needed = notation::bytes(report);
+    let granted = limits.granted;
+    if report > granted {
+        let granted = notation::bytes(granted);
+        let reason = format!(
+            "its report takes about {needed} of memory; the control group of this run leaves {granted}"
+        );
+        return Err(Error::Resources(reason + "; `--include GLOB` measures fewer matrices"));
+    }
+    if report <= limits.memory.saturating_add(BESIDE) {
+        return Ok(());
+    }
+    let most = (report - BESIDE).div_ceil(1 << 20);
+    Err(Error::Resources(format!(
+        "its report takes about {needed} of memory; `--memory {most}M` allows that, and `--include GLOB` measures fewer \
+         matrices"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_does_not_fit_is_refused_and_what_it_takes_is_told() {
+        let limits = |granted| Limits { threads: 1, memory: 64 << 20, granted };
+        assert!(check_report(164 << 20, limits(u64::MAX)).is_ok());
+        let told =
+            |report, granted| check_report(report, limits(granted)).expect_err("too large").to_string();
+        assert!(told(300 << 20, u64::MAX).contains("`--memory 200M` allows that"));
+        assert!(told(100 << 20, 90 << 20).contains("the control group of this run leaves 90.0 MiB"));
+    }
 }

@@ -10,6 +10,7 @@ mod config;
 mod emit;
 mod explain;
 mod farms;
+mod heads;
 mod inspect;
 mod intruders;
 mod jobs;
@@ -38,6 +39,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, printable};
+use crate::store;
 use signal::is_interrupted;
 use stdout::print;
 
@@ -78,6 +80,8 @@ enum Command {
     Rank(rank::Arguments),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
+    /// What attention heads read and write, which compose, and how large their logits can become
+    Heads(heads::Arguments),
     /// What is in an adapter, and adapters made of others
     Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
@@ -124,12 +128,14 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(message) => return refuse(&message),
     };
+    store::grant_headers(cgroup::free_memory().unwrap_or(u64::MAX));
     let result = match arguments.command {
         Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Intruders(arguments) => intruders::run(&arguments),
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
+        Command::Heads(arguments) => heads::run(&arguments),
         Command::Adapter(arguments) => adapter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),

@@ -99,7 +99,10 @@ pub(super) struct Common {
     /// Files are created before the work starts and appear complete or not at all.
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Vec<PathBuf>,
-    /// Columns of the table, separated by commas, or 'all' (machine formats always have all)
+    /// Only these columns, separated by commas, or 'all'; rules, `--sort` and outputs add theirs
+    ///
+    /// A run does no more than its columns need: `spectral_norm,stable_rank,frobenius_norm` take no whole decomposition.
+    /// `--dry-run` shows what each need costs. `svdkit heads` and `svdkit adapter` measure all columns, and show these in the table.
     #[arg(long, value_name = "KEYS", value_delimiter = ',', help_heading = "Output")]
     pub columns: Vec<String>,
     /// Sort rows by a column, lowest first; '-COLUMN' for highest first. Rows without a value come last

@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::engine::{Job, Limits};
-use crate::error::{Error, printable};
+use crate::error::{Error, brief, printable};
 use crate::matrix::{Dtype, Matrix};
 use crate::notation;
 use crate::solver::{self, Form, Need, Precision};
-use crate::study::Estimate;
+use crate::study::{AskedColumn, Estimate, EstimatedPart};
 
 use super::stdout;
 
@@ -19,7 +19,7 @@ pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
 
 /// The lines of a plan.
 pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, String)> {
-    let Estimate { jobs, justified, largest, parameters, bytes, report, skipped } = estimate;
+    let Estimate { jobs, justified, largest, parameters, bytes, report, skipped, parts } = estimate;
     let pairs = || jobs.iter().zip(justified);
     let forbidden = pairs().filter(|(job, justified)| limits.forbids(job, **justified).is_some()).count();
     let allowed =
@@ -50,7 +50,7 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
         ),
     ];
     if let Some((job, name, [rows, cols])) = largest {
-        lines.push(("largest", format!("{name} ({rows} × {cols}, {})", notation::bytes(job.bytes))));
+        lines.push(("largest", format!("{} ({rows} × {cols}, {})", brief(name), notation::bytes(job.bytes))));
     }
     // Less is part of every program.
     if *report > 16 << 20 {
@@ -60,8 +60,42 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
         let reason = "far more memory than is stored of them, and than is allowed: see the largest";
         lines.push(("refused", format!("{} that take {reason}", notation::count(forbidden as u64))));
     }
+    for (i, line) in needs(parts, limits).into_iter().enumerate() {
+        lines.push((if i == 0 { "needs" } else { "" }, line));
+    }
     lines.push(("time", time(flops(jobs), limits)));
     lines
+}
+
+/// The parts of the work, a line each: how long one takes, and what it is for.
+fn needs(parts: &[EstimatedPart], limits: Limits) -> Vec<String> {
+    let cells = |part: &EstimatedPart| [part.what.clone(), time(part.flops, limits), asked(&part.columns)];
+    let rows: Vec<[String; 3]> = parts.iter().map(cells).collect();
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let (wide, long) = (width(0), width(1));
+    let line = |[what, time, columns]: &[String; 3]| format!("{what:wide$}  {time:long$}  {columns}");
+    rows.iter().map(|row| line(row).trim_end().to_owned()).collect()
+}
+
+/// Columns, those together that are asked for by the same.
+fn asked(columns: &[AskedColumn]) -> String {
+    const NAMED: usize = 3;
+    let mut groups: Vec<(&[String], Vec<&str>)> = vec![];
+    for AskedColumn { key, by } in columns {
+        match groups.iter_mut().find(|(known, _)| *known == by.as_slice()) {
+            Some((_, keys)) => keys.push(*key),
+            None => groups.push((by.as_slice(), vec![*key])),
+        }
+    }
+    // What was asked for by name before the command's own.
+    groups.sort_by_key(|(by, _)| by.is_empty());
+    let told = groups.into_iter().map(|(by, keys)| {
+        let more = keys.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let by = if by.is_empty() { String::new() } else { format!(" ({})", by.join(", ")) };
+        format!("{}{more}{by}", keys[..keys.len().min(NAMED)].join(", "))
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// How long so much work takes here and now.

@@ -79,7 +79,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
     let request = request(arguments);
-    let gate = rules::gate(&common, "rank", &request.columns())?;
+    let columns = request.columns();
+    let gate = rules::gate(&common, "rank", &columns)?;
+    let outputs_of = arguments.emit.columns();
+    let request = request.asked(rules::asked(&common, &gate, &columns, &outputs_of));
     let shown = shown(request.chosen());
     let mut outputs = Outputs::new(&common.output)?;
     let emissions = arguments.emit.add_to(&mut outputs)?;

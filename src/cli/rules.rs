@@ -8,8 +8,10 @@ use crate::error::Error;
 use crate::findings::{self, Definition, FINDINGS, Of};
 use crate::gate::{self, Accepts, Clause, Day, Gate, MissingPolicy, Rule};
 use crate::layer::Filter;
-use crate::metric::HYGIENE;
+use crate::metric::METRICS;
 use crate::report::{Aspect, Column, ColumnKey, Hidden, Report, Severity};
+use crate::solver::Needs;
+use crate::study::{Asked, OwnColumns, Search};
 
 use super::options::Common;
 use super::settings::{AllowedFinding, FileRule, SettingsFile};
@@ -56,6 +58,50 @@ pub(super) fn gate(common: &Common, command: &str, columns: &[&'static Column]) 
     Ok(Gate { clauses, accepted, today: today() })
 }
 
+/// What the options ask for of a report that may have `columns`; `outputs` are columns that something else than the report
+/// is made of, each with what asks for it.
+pub(super) fn asked(
+    common: &Common,
+    gate: &Gate,
+    columns: &[&'static Column],
+    outputs: &[(&'static Column, &str)],
+) -> Asked {
+    let named = |word: &str| gate::column(word, columns).ok();
+    let own =
+        matches!(common.columns.as_slice(), [] | [_]) && common.columns.iter().all(|word| word == "all");
+    let mut asked = Asked {
+        own: if own { OwnColumns::Wanted } else { OwnColumns::LeftOut },
+        columns: vec![],
+        evidence: vec![],
+        findings: if common.no_findings { Search::Off } else { Search::On },
+    };
+    let mut ask = |column: &'static Column, by: String| asked.columns.push((column, by));
+    if !own {
+        let chosen = common.columns.iter().filter_map(|word| named(word));
+        chosen.for_each(|column| ask(column, "`--columns`".to_owned()));
+    }
+    if let Some(column) = common.sort.as_deref().and_then(|key| named(key.strip_prefix('-').unwrap_or(key))) {
+        ask(column, "`--sort`".to_owned());
+    }
+    outputs.iter().for_each(|(column, by)| ask(column, (*by).to_owned()));
+    for Clause { rule, .. } in &gate.clauses {
+        let by = format!("rule `{}`", rule.text());
+        match rule.column() {
+            Some(column) => asked.columns.push((column, by)),
+            None => asked.evidence.extend(evidence(rule.key()).map(|key| (key, by.clone()))),
+        }
+    }
+    asked
+}
+
+/// The columns that findings of that name or level are computed from.
+fn evidence(word: &'static str) -> impl Iterator<Item = &'static str> {
+    let is = move |finding: &&Definition| {
+        finding.name == word || finding.levels.iter().any(|level| level.name() == word)
+    };
+    FINDINGS.iter().filter(is).flat_map(Definition::needed)
+}
+
 /// The file's acceptances that accept nothing in a judged report, in words.
 pub(super) fn unused(gate: &Gate, report: &Report, common: &Common) -> Vec<String> {
     let Some(file) = &common.shared.file else { return vec![] };
@@ -86,7 +132,10 @@ pub(super) fn check_syntax(common: &Common) -> Result<(), Error> {
 fn names(common: &Common, columns: &[&'static Column]) -> Vec<&'static str> {
     let has = |key: &&str| columns.iter().any(|column| column.key.split('@').next() == Some(*key));
     // Another tool's columns do not say what findings need.
-    if !["nonfinite_count", "changed", "intruder_count", "rank_at_90", "farms_alpha"].iter().any(has) {
+    if !["nonfinite_count", "changed", "intruder_count", "rank_at_90", "farms_alpha", "broken"]
+        .iter()
+        .any(has)
+    {
         return vec![];
     }
     let is_there = |finding: &&Definition| {
@@ -132,7 +181,8 @@ pub(super) fn without_svd(error: Error) -> Error {
 }
 
 fn needs_svd(key: ColumnKey<'_>) -> bool {
-    !HYGIENE.iter().map(|metric| &metric.column).chain(&STATUS_COLUMNS).any(|column| column == key.metric)
+    let of_entries = METRICS.iter().filter(|metric| metric.needs == Needs::Entries);
+    !of_entries.map(|metric| &metric.column).chain(&STATUS_COLUMNS).any(|column| column == key.metric)
 }
 
 /// An error about a rule names its file, if it was not typed.
@@ -169,6 +219,7 @@ fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> 
             let here = match finding.of {
                 Of::Pairs | Of::Sides => command == "compare",
                 Of::Updates => command != "compare",
+                Of::Heads => command == "heads",
                 Of::Weights | Of::Anything => true,
             };
             !here || finding.evidence.iter().any(lacks)

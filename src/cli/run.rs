@@ -1,12 +1,14 @@
 //! What the commands share: run a study, judge its report, write it, say how the run ended.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use globset::GlobMatcher;
 
 use crate::checkpoint::Catalogue;
+use crate::engine::heap;
 use crate::error::Error;
 use crate::findings;
 use crate::gate::{self, Gate};
@@ -16,6 +18,7 @@ use crate::render::{self, OutputFormat};
 use crate::report::{self, Outcome, Report, Row, Verdict};
 use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
+use crate::text::Text;
 
 use super::jobs::run_study;
 use super::options::{Common, FormatName};
@@ -28,7 +31,7 @@ pub(super) struct Finished {
     /// The report.
     pub report: Report,
     /// The spectra that were kept, by the name of their matrix, in natural name order, whatever the report's order.
-    pub spectra: Vec<(String, Spectrum)>,
+    pub spectra: Vec<(Text, Spectrum)>,
 }
 
 /// Runs a study of `source` up to its judged report; `None` after `--dry-run`.
@@ -43,6 +46,7 @@ pub(super) fn report(
         plan::write(&study.estimate(), limits)?;
         return Ok(None);
     }
+    let shown = study.shown().to_vec();
     let study: Arc<dyn Study> = Arc::new(study);
     let manifest = study.manifest();
     if common.verbose {
@@ -61,6 +65,7 @@ pub(super) fn report(
             notation::bytes(limits.memory)
         ));
     }
+    heap::give_back();
     let mut ledger = run_study(&study, (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
@@ -70,7 +75,9 @@ pub(super) fn report(
     let all = hides.then(|| source.select(&Filter::default()));
     // A report of many rows needs the room.
     drop((study, source));
-    let mut report = study::assemble(manifest, ledger.into_records());
+    heap::give_back();
+    let mut report = study::assemble(manifest, ledger);
+    heap::give_back();
     if let Some(all) = all {
         let others = all.skipped.iter().map(|skipped| bare(&skipped.tensor));
         report.unlisted.hidden =
@@ -78,6 +85,7 @@ pub(super) fn report(
     }
     find(&mut report, common);
     judge(&mut report, common, gate)?;
+    report.keep(&shown);
     Ok(Some(Finished { report, spectra }))
 }
 
@@ -165,17 +173,23 @@ pub(super) fn deliver_as(
     }))
 }
 
+/// Names the files that a copy at `out` is without, for they are links out of the folder that was copied.
+pub(super) fn tell_left_out(out: &Path, left_out: &[String], common: &Common) {
+    for name in left_out.iter().filter(|_| !common.quiet) {
+        remark(&format!("{}: without `{name}`, a link out of the folder that was copied", out.display()));
+    }
+}
+
 /// What a report of this format holds, in a few words.
 fn contents(report: &Report, format: OutputFormat) -> String {
-    let counted = |n: usize, one: &str, many: &str| {
-        format!("{} {}", notation::count(n as u64), if n == 1 { one } else { many })
-    };
+    let counted = |n: usize, one: &str, many: &str| notation::counted(n as u64, one, many);
     let rules = || counted(report.verdicts.len(), "rule", "rules");
     match format {
         OutputFormat::Junit => rules(),
         OutputFormat::Github | OutputFormat::Gitlab => format!("problems, by {}", rules()),
         _ => {
-            let matrices = counted(report.rows.len(), "matrix", "matrices");
+            let [one, many] = report.noun();
+            let matrices = counted(report.rows.len(), one, many);
             format!("{matrices}, {}", counted(report.findings.len(), "finding", "findings"))
         }
     }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::notation;
 use crate::render;
 use crate::render::plot::{Picture, write_picture};
-use crate::study::{self, Measures, Spectra, SpectrumRequest};
+use crate::study::{self, Asked, Measures, Spectra, SpectrumRequest};
 use crate::writing;
 
 use super::model::open_input;
@@ -86,8 +86,10 @@ impl From<Names> for study::Names {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let request = request(arguments);
-    let gate = rules::gate(common, "spectrum", &request.columns());
+    let columns = request.columns();
+    let gate = rules::gate(common, "spectrum", &columns);
     let gate = if arguments.no_svd { gate.map_err(rules::without_svd) } else { gate }?;
+    let request = SpectrumRequest { asked: rules::asked(common, &gate, &columns, &[]), ..request };
     let mut outputs = Outputs::new(&common.output)?;
     let singular_values = outputs.add("--singular-values", arguments.singular_values.as_deref())?;
     if arguments.plot.is_some() && common.format != FormatName::Table {
@@ -138,6 +140,7 @@ fn request(arguments: &Arguments) -> SpectrumRequest {
         } else {
             Measures::Values(arguments.names.into(), arguments.precision.into())
         },
+        asked: Asked::own(),
         spectra: if kept { Spectra::Kept } else { Spectra::Dropped },
     }
 }

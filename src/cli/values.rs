@@ -22,7 +22,7 @@ pub(super) enum When {
 /// The matrices that `include` keeps (default: all), without those that `exclude` drops.
 pub(super) fn filter(include: &[String], exclude: &[String]) -> Result<Filter, Error> {
     let set = if include.is_empty() { None } else { Some(globs(include)?) };
-    Ok(Filter { include: set, exclude: globs(exclude)?, included: include.to_vec() })
+    Ok(Filter { include: set, exclude: globs(exclude)?, included: include.to_vec(), names: None })
 }
 
 /// Globs as one set.

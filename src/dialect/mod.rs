@@ -1,7 +1,8 @@
-//! Dialects: what makes one catalogue of another. Quantized weights are decoded, fused tensors cut, adapters become
-//! updates, and two checkpoints their difference.
+//! Dialects: what makes one catalogue of another. Quantized weights are decoded, factors put together, fused tensors
+//! cut, adapters become updates, and two checkpoints their difference.
 
 pub(crate) mod adapter;
+pub(crate) mod factored;
 pub(crate) mod fused;
 mod pairing;
 pub(crate) mod quantized;

@@ -8,6 +8,7 @@ use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::{SkipKind, Skipped};
+use crate::text::Text;
 use crate::weight::{Catalogue, Holds, LeftOut, Weight, tied};
 
 /// Two checkpoints whose matrices have been paired by name.
@@ -22,9 +23,9 @@ pub struct Pairs {
     /// Those of both sides.
     notes: Vec<String>,
     /// Position in `paired`, by the tuned layer's name.
-    positions: BTreeMap<String, usize>,
+    positions: BTreeMap<Text, usize>,
     /// The same by the base's, made when it is first asked for.
-    of_base: OnceLock<BTreeMap<String, usize>>,
+    of_base: OnceLock<BTreeMap<Text, usize>>,
 }
 
 impl Pairs {
@@ -174,17 +175,20 @@ fn skipped(tuned: &Catalogue, unpaired: &Unpaired) -> Vec<LeftOut> {
         }
     };
     let line = |tensor: &str, shape: &[usize], dtype: &str| Skipped {
-        tensor: tensor.to_owned(),
+        tensor: tensor.into(),
         shape: shape.iter().map(|n| *n as u64).collect(),
-        dtype: dtype.to_owned(),
-        reason: reason.clone(),
+        dtype: dtype.into(),
+        reason: reason.as_str().into(),
         // With the right base it would be measured.
         kind: if matches!(unpaired, Unpaired::Ambiguous(_)) { SkipKind::Refused } else { SkipKind::Unpaired },
         ..Skipped::default()
     };
     let lines: Vec<Skipped> = match tuned.update(layer) {
         Some(update) => {
-            let parts = tuned.tensors().iter().filter(|tensor| update.tensors.contains(&tensor.name));
+            let parts = tuned
+                .tensors()
+                .iter()
+                .filter(|tensor| update.tensors.iter().any(|name| tensor.name == *name));
             parts.map(|part| line(&part.name, &part.shape, part.element.name())).collect()
         }
         None => vec![line(&layer.tensor, &layer.stored_shape, layer.stored_type())],

@@ -4,7 +4,9 @@
 
 mod beside;
 mod bytes;
+mod heads;
 mod intruders;
+mod invariants;
 mod peers;
 mod randomness;
 mod reordered;
@@ -47,6 +49,8 @@ pub enum Of {
     Pairs,
     /// One of several tuned sides, beside the others.
     Sides,
+    /// Attention heads.
+    Heads,
 }
 
 /// How it is looked for.
@@ -93,10 +97,12 @@ pub static FINDINGS: &[Definition] = &[
     bytes::ALL_ZERO,
     randomness::RANDOM_LIKE,
     updates::UNRELATED,
+    invariants::BROKEN_INVARIANT,
     bytes::DEAD_ROWS,
     bytes::DEAD_COLUMNS,
     bytes::DUPLICATE_ROWS,
     bytes::DUPLICATE_COLUMNS,
+    heads::EXPLODING_HEAD,
     peers::OUTLIER,
     shape::DOMINANT_DIRECTION,
     shape::LARGE_ENTRY,
@@ -162,6 +168,11 @@ pub fn unsearched(reason: &str) -> Vec<Unchecked> {
     FINDINGS.iter().map(unchecked).collect()
 }
 
+/// The metrics that findings are computed from, some more than once.
+pub fn evidence() -> impl Iterator<Item = &'static str> {
+    FINDINGS.iter().flat_map(Definition::needed)
+}
+
 /// The definition of that name.
 pub fn definition(name: &str) -> Option<&'static Definition> {
     FINDINGS.iter().find(|definition| definition.name == name)
@@ -179,6 +190,12 @@ fn silence(findings: &mut Vec<Finding>) {
 }
 
 impl Definition {
+    /// The columns that it is computed from, and those that come with what it is proven by.
+    pub fn needed(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let proof = if self.name == reordered::REORDERED.name { &reordered::PROVEN_WITH[..] } else { &[] };
+        self.evidence.iter().chain(proof).copied()
+    }
+
     /// Whether `side` has anything that it is looked for in.
     fn applies(&self, side: &ModelSide<'_>, others: &[&ModelSide<'_>]) -> bool {
         match self.of {
@@ -193,20 +210,22 @@ impl Definition {
             [] => allows(self.name, None),
             names => names.iter().all(|name| allows(self.name, Some(name))),
         };
-        let lacks = self.evidence.iter().find(|key| self.of != Of::Anything && !side.has_column(key));
-        match (&self.search, lacks) {
-            (Search::All(_) | Search::Beside(_), Some(key)) => {
-                Searched { line: None, unknown: Some(format!("the report has no column `{key}`")) }
-            }
-            (Search::All(search), None) => {
+        // What is looked for in each matrix is told from the first.
+        let needed = if matches!(self.search, Search::Each { .. }) { 1 } else { self.evidence.len() };
+        let lacks = |key: &&&str| self.of != Of::Anything && !side.has_column(key);
+        if let Some(key) = self.evidence.iter().take(needed).find(lacks) {
+            return Searched { line: None, unknown: Some(format!("`{key}` was not measured")) };
+        }
+        match &self.search {
+            Search::All(search) => {
                 let Searched { line, unknown } = search(side);
                 Searched { line: line.filter(|line| !allowed(line)), unknown }
             }
-            (Search::Beside(search), None) => {
+            Search::Beside(search) => {
                 let Searched { line, unknown } = search(side, others);
                 Searched { line: line.filter(|line| !allowed(line)), unknown }
             }
-            (Search::Each { see, tell }, _) => {
+            Search::Each { see, tell } => {
                 let (mut hits, mut unknown) = (vec![], BTreeMap::new());
                 let matrices = side.of(self.of);
                 for matrix in matrices {

@@ -7,6 +7,9 @@ use super::view::{Matrix, ModelSide};
 use super::{Definition, Of, Search, Searched};
 use crate::report::{Level, Parts, Reordering, Standing};
 
+/// Entries are compared one by one where singular values agree and the entries do not, so where these were measured.
+pub(super) const PROVEN_WITH: [&str; 2] = ["log_sigma_distance", "delta_frobenius_ratio"];
+
 pub(super) const REORDERED: Definition = Definition {
     name: "reordered",
     levels: &[Level::Note],
@@ -66,7 +69,11 @@ fn not_compared(side: &ModelSide<'_>) -> Option<String> {
                 .to_owned(),
         );
     }
-    side.is_one_of_several().then(|| "several tuned sides: orders are proven for one at a time".to_owned())
+    if side.is_one_of_several() {
+        return Some("several tuned sides: orders are proven for one at a time".to_owned());
+    }
+    let lacks = PROVEN_WITH.iter().any(|key| !side.has_column(key));
+    lacks.then(|| "only matrices that moved as a whole: singular values were not compared".to_owned())
 }
 
 /// Matrices that only one side has, by what they are made of.

@@ -34,6 +34,11 @@ pub fn summary(report: &Report) -> Option<Summary> {
         };
         return Some(Summary::Weightwatcher(MEANS.into_iter().filter_map(mean).collect()));
     }
+    // Of some of them it would say that there is nothing of the others.
+    let has = |key: &&str| report.columns.iter().any(|column| column.key == *key);
+    if !["alpha", "tail_count", "stable_rank"].iter().all(has) {
+        return None;
+    }
     let sides = view::sides(report);
     let weights = sides.first()?.of(Of::Weights);
     if !weights.iter().any(|matrix| matrix.value("stable_rank").is_some()) {

@@ -106,8 +106,10 @@ pub(super) const UNRELATED: Definition = Definition {
     evidence: &["frobenius_norm", "frobenius_norm_base", "delta_frobenius_ratio"],
     search: Search::All(|side| {
         const ENTRIES: u64 = 1024;
-        let pairs =
-            side.of(Of::Pairs).iter().filter(|matrix| matrix.row.shape.iter().product::<u64>() >= ENTRIES);
+        let pairs = side.of(Of::Pairs).iter().filter(|matrix| {
+            let [rows, columns] = matrix.row.shape;
+            rows.saturating_mul(columns) >= ENTRIES
+        });
         // What is only in another order has the base's numbers.
         let pairs = pairs.filter(|matrix| matrix.is_weight() && matrix.row.places.reordering.is_none());
         let likeness = |matrix: &Matrix<'_>| match matrix.standing() {

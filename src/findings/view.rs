@@ -20,6 +20,7 @@ pub(super) struct ModelSide<'r> {
     weights: Vec<Matrix<'r>>,
     updates: Vec<Matrix<'r>>,
     pairs: Vec<Matrix<'r>>,
+    heads: Vec<Matrix<'r>>,
     /// Rows of a comparison that are not matrices.
     others: Vec<Matrix<'r>>,
 }
@@ -38,12 +39,21 @@ impl<'r> ModelSide<'r> {
     fn new(report: &'r Report, name: Option<String>) -> Self {
         let suffix = name.as_ref().map_or_else(String::new, |name| format!("@{name}"));
         let compares = report.totals.compared.is_some();
-        let mut side =
-            Self { report, name, suffix, weights: vec![], updates: vec![], pairs: vec![], others: vec![] };
+        let mut side = Self {
+            report,
+            name,
+            suffix,
+            weights: vec![],
+            updates: vec![],
+            pairs: vec![],
+            heads: vec![],
+            others: vec![],
+        };
         for row in report.rows.iter().filter(|row| row.failed.is_none() && !row.values.is_empty()) {
             let matrix = Matrix { row, suffix: side.suffix.clone() };
             let is_vector = row.stored_shape.as_ref().is_some_and(|shape| shape.len() < 2);
             match () {
+                () if row.attention.is_some() => side.heads.extend(matrix.is_head().then_some(matrix)),
                 () if compares && is_vector => side.others.push(matrix),
                 () if compares => {
                     // What a finding says of other weights, it says of the base.
@@ -71,6 +81,7 @@ impl<'r> ModelSide<'r> {
             Of::Weights => &self.weights,
             Of::Updates => &self.updates,
             Of::Pairs | Of::Sides => &self.pairs,
+            Of::Heads => &self.heads,
             Of::Anything => &[],
         }
     }
@@ -84,7 +95,7 @@ impl<'r> ModelSide<'r> {
     pub(super) fn rows(&self) -> impl Iterator<Item = &Matrix<'r>> {
         // Unchanged weights are among the pairs alone.
         let weights = if self.pairs.is_empty() { &self.weights } else { &self.pairs };
-        weights.iter().chain(&self.updates).chain(&self.others)
+        weights.iter().chain(&self.updates).chain(&self.heads).chain(&self.others)
     }
 
     /// Its name, or that of the model.

@@ -78,11 +78,31 @@ impl Config {
 
     /// The first of the numbers called one of `keys`, which may be `a.b`; the innermost part knows best.
     pub(crate) fn number(&self, keys: &[&str]) -> Option<usize> {
-        let within = |part: &Value, key: &&str| -> Option<usize> {
-            let value = key.split('.').try_fold(part, |value, key| value.get(key))?;
-            usize::try_from(value.as_u64()?).ok().filter(|n| *n > 0)
-        };
+        self.first(keys, |value| usize::try_from(value.as_u64()?).ok().filter(|n| *n > 0))
+    }
+
+    /// The same of numbers that need not be whole.
+    pub(crate) fn real(&self, keys: &[&str]) -> Option<f64> {
+        self.first(keys, Value::as_f64)
+    }
+
+    /// The same of switches.
+    pub(crate) fn switch(&self, keys: &[&str]) -> Option<bool> {
+        self.first(keys, Value::as_bool)
+    }
+
+    fn first<T>(&self, keys: &[&str], read: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        let within =
+            |part: &Value, key: &&str| read(key.split('.').try_fold(part, |value, key| value.get(key))?);
         self.fields.iter().rev().find_map(|part| keys.iter().find_map(|key| within(part, key)))
+    }
+
+    /// The configuration of one of its parts; itself, where it has none of that name.
+    pub(crate) fn section(&self, name: &str) -> Self {
+        match self.field(name) {
+            Some(part) if part.is_object() => Self::of(part.clone()),
+            _ => self.clone(),
+        }
     }
 }
 
@@ -125,6 +145,8 @@ mod tests {
         assert_eq!(config.number(&["n_embd", "hidden_size"]), Some(8));
         assert_eq!(config.number(&["ffn_config.experts"]), Some(4));
         assert_eq!(config.number(&["model_type", "heads"]), None);
+        assert_eq!(config.section("text_config").models, ["llama4_text"]);
+        assert_eq!(config.section("vision_config"), config);
     }
 
     #[test]

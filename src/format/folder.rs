@@ -241,6 +241,10 @@ pub(crate) fn at_once<I: Sync, T: Send>(
     items: &[I],
     open: impl Fn(&I) -> Result<T, Error> + Sync,
 ) -> Result<Vec<Result<T, Error>>, Error> {
+    // What another thread allocated is free for none but that thread.
+    if let [only] = items {
+        return Ok(vec![open(only)]);
+    }
     let threads = items.len().clamp(1, AT_ONCE);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::Resources(format!("cannot start {threads} threads: {e}")))?;
@@ -259,8 +263,8 @@ pub(crate) fn at_once<I: Sync, T: Send>(
 /// `part`, if it holds all `tensors` that `index` expects in it. Tensors that the index does not name are kept:
 /// every loader reads whole shards, so they are part of the model.
 fn agree(index: &Location, tensors: &BTreeSet<String>, part: FilePart) -> Result<FilePart, Error> {
-    let found: BTreeSet<_> = part.tensors.iter().map(|tensor| &tensor.name).collect();
-    let absent: Vec<_> = tensors.iter().filter(|name| !found.contains(name)).collect();
+    let found: BTreeSet<_> = part.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let absent: Vec<_> = tensors.iter().filter(|name| !found.contains(name.as_str())).collect();
     if absent.is_empty() {
         return Ok(part);
     }

@@ -3,8 +3,10 @@
 //! Parsed here and not by the safetensors crate, which refuses a whole file for one unknown dtype, keeps the last
 //! of two equal names, and does not say which tensor is wrong. Its table of dtypes is used. Reads no weights.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use safetensors::tensor::Dtype as Stored;
 use serde::Deserialize;
@@ -13,7 +15,8 @@ use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, V
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
-use crate::store::{ReadAt, StoredFile, zeros};
+use crate::store::{ReadAt, StoredFile, check_header, zeros};
+use crate::text::Text;
 
 /// The longest header that is read: the same bound as the safetensors library's.
 pub(crate) const LONGEST: u64 = 100_000_000;
@@ -59,20 +62,22 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: &StoredFile) -> Result<Header, Erro
     if length > LONGEST {
         return Err(malformed(format!("the header claims {length} bytes; more than {LONGEST} are not read")));
     }
+    check_header(length).map_err(malformed)?;
     let mut text = zeros(length).map_err(malformed)?;
     at(&mut text, 8)?;
     let (entries, mut free) = parse(&text).map_err(malformed)?;
+    drop(text);
     Ok(Header { tensors: layout(entries, file, 8 + length)?, settings: free.remove(SETTINGS) })
 }
 
 /// Tensors by name, and free text by its key.
-type HeaderFields = (BTreeMap<String, Entry>, BTreeMap<String, String>);
+type HeaderFields = (Vec<(Text, Entry)>, BTreeMap<String, String>);
 
 /// One tensor as the header describes it.
 #[derive(Deserialize)]
 #[serde(expecting = "a tensor's type, shape and offsets")]
 struct Entry {
-    dtype: String,
+    dtype: StoredType,
     shape: Shape,
     data_offsets: (u64, u64),
 }
@@ -115,14 +120,19 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let (mut entries, mut free) = (BTreeMap::new(), None);
+        let (mut entries, mut free) = (Vec::<(Text, Entry)>::new(), None);
+        // A digest of each name says nearly always that it is new: a set of names takes as much memory as they do.
+        let (mut digests, hasher) = (HashSet::new(), RandomState::new());
         while let Some(key) = map.next_key::<String>()? {
             *self.key = Some(key.clone());
             let seen = if key == METADATA {
                 free.replace(map.next_value::<Option<_>>()?.unwrap_or_default()).is_some()
             } else {
                 let entry = map.next_value()?;
-                entries.insert(key, entry).is_some()
+                let seen =
+                    !digests.insert(hasher.hash_one(&key)) && entries.iter().any(|(name, _)| *name == key);
+                entries.push((key.into(), entry));
+                seen
             };
             if seen {
                 return Err(de::Error::custom("the name appears twice"));
@@ -130,6 +140,23 @@ impl<'de> Visitor<'de> for Entries<'_> {
             *self.key = None;
         }
         Ok((entries, free.unwrap_or_default()))
+    }
+}
+
+/// A type by its name; one that the library does not know keeps its name, brief and in lower case.
+enum StoredType {
+    Known(Stored),
+    Unknown(Box<str>),
+}
+
+impl<'de> Deserialize<'de> for StoredType {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        let known: de::value::StrDeserializer<'_, de::value::Error> = name.as_ref().into_deserializer();
+        Ok(match Stored::deserialize(known) {
+            Ok(stored) => Self::Known(stored),
+            Err(_) => Self::Unknown(brief(&name.to_lowercase()).into()),
+        })
     }
 }
 
@@ -162,9 +189,8 @@ impl<'de> Deserialize<'de> for Shape {
 }
 
 /// Checks that the entries tile the bytes from `start` to the end of `file`, each with the size its shape needs.
-fn layout(entries: BTreeMap<String, Entry>, file: &StoredFile, start: u64) -> Result<Vec<TensorInfo>, Error> {
-    let mut entries: Vec<_> = entries.into_iter().collect();
-    entries.sort_by_key(|(_, entry)| entry.data_offsets);
+fn layout(mut entries: Vec<(Text, Entry)>, file: &StoredFile, start: u64) -> Result<Vec<TensorInfo>, Error> {
+    entries.sort_by(|(a, one), (b, other)| one.data_offsets.cmp(&other.data_offsets).then_with(|| a.cmp(b)));
     let mut end = 0;
     let available = file.length() - start;
     let mut tensors = Vec::with_capacity(entries.len());
@@ -186,8 +212,8 @@ fn layout(entries: BTreeMap<String, Entry>, file: &StoredFile, start: u64) -> Re
             return Err(fail(format!("{} bytes before its data belong to no tensor", from - end)));
         }
         end = to;
-        let shape = shape(&entry.shape.0).ok_or_else(|| fail("its shape is too large".to_owned()))?;
-        let element = element(&entry.dtype, &shape, length).map_err(fail)?;
+        let shape = shape(entry.shape.0).ok_or_else(|| fail("its shape is too large".to_owned()))?;
+        let element = element(entry.dtype, &shape, length).map_err(fail)?;
         tensors.push(TensorInfo { name, shape, element, file: 0, offset: start + from, bytes: Some(length) });
     }
     if end < available {
@@ -200,8 +226,8 @@ fn layout(entries: BTreeMap<String, Entry>, file: &StoredFile, start: u64) -> Re
 }
 
 /// The axes as indices of this machine, if their product is one too.
-fn shape(axes: &[u64]) -> Option<Vec<usize>> {
-    let axes: Vec<usize> = axes.iter().map(|n| usize::try_from(*n).ok()).collect::<Option<_>>()?;
+fn shape(axes: Vec<u64>) -> Option<Vec<usize>> {
+    let axes: Vec<usize> = axes.into_iter().map(|n| usize::try_from(n).ok()).collect::<Option<_>>()?;
     // Zeros are set aside, so that `[0, huge, huge]` can't bypass the check.
     let product = axes.iter().filter(|n| **n != 0).try_fold(1usize, |product, n| product.checked_mul(*n));
     product.map(|_| axes)
@@ -209,10 +235,10 @@ fn shape(axes: &[u64]) -> Option<Vec<usize>> {
 
 /// The element type named `dtype`, once `length` is what `shape` needs. A type unknown to the library is kept by
 /// name: its tensor is listed, and the others can still be read.
-fn element(dtype: &str, shape: &[usize], length: u64) -> Result<Element, String> {
-    let deserializer: de::value::StrDeserializer<'_, de::value::Error> = dtype.into_deserializer();
-    let Ok(stored) = Stored::deserialize(deserializer) else {
-        return Ok(Element::Other(brief(&dtype.to_lowercase())));
+fn element(dtype: StoredType, shape: &[usize], length: u64) -> Result<Element, String> {
+    let stored = match dtype {
+        StoredType::Known(stored) => stored,
+        StoredType::Unknown(name) => return Ok(Element::Other(name.into())),
     };
     let entries: u64 = shape.iter().map(|n| *n as u64).product();
     let needed =
@@ -220,7 +246,7 @@ fn element(dtype: &str, shape: &[usize], length: u64) -> Result<Element, String>
     if needed != Some(length) {
         let needed = needed.map_or_else(|| "another number of".to_owned(), |n| n.to_string());
         return Err(format!(
-            "{length} bytes are stored, but {shape:?} entries of {dtype} need {needed} bytes"
+            "{length} bytes are stored, but {shape:?} entries of {stored} need {needed} bytes"
         ));
     }
     Ok(match stored {
@@ -230,6 +256,6 @@ fn element(dtype: &str, shape: &[usize], length: u64) -> Result<Element, String>
         Stored::BF16 => Element::Float(Dtype::Bf16),
         Stored::F8_E4M3 => Element::Float(Dtype::F8E4M3),
         Stored::F8_E5M2 => Element::Float(Dtype::F8E5M2),
-        _ => Element::Other(dtype.to_lowercase()),
+        _ => Element::Other(stored.to_string().to_lowercase()),
     })
 }

@@ -46,14 +46,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
         let array = array(bytes.as_ref(), extent).map_err(|reason| location.tensor(name, reason))?;
         let Array { element, shape, offset, bytes, layout } = array;
         layouts.extend(layout.map(|layout| (name.to_owned(), layout)));
-        tensors.push(TensorInfo {
-            name: name.to_owned(),
-            shape,
-            element,
-            file: 0,
-            offset,
-            bytes: Some(bytes),
-        });
+        tensors.push(TensorInfo { name: name.into(), shape, element, file: 0, offset, bytes: Some(bytes) });
         Ok::<_, Error>(())
     };
     if head.starts_with(MAGIC) {

@@ -40,7 +40,7 @@ fn parts(pipeline: &Candidate<'_>) -> Result<Parts, Error> {
         varied |= found.varied;
         for mut part in found.parts.parts {
             let called = |tensor: &str| format!("{name}.{tensor}");
-            part.tensors.iter_mut().for_each(|tensor| tensor.name = called(&tensor.name));
+            part.tensors.iter_mut().for_each(|tensor| tensor.name = called(&tensor.name).into());
             part.layouts = part.layouts.into_iter().map(|(of, layout)| (called(&of), layout)).collect();
             // Its quantization settings apply to no other component.
             part.quantization = Some(found.quantization.clone());

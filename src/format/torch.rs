@@ -84,7 +84,21 @@ fn one(location: &Location) -> Result<FilePart, Error> {
         };
         layouts.extend(layout.map(|layout| (name.clone(), layout)));
         let (offset, bytes) = place.map_or((0, None), |Extent { offset, length }| (offset, Some(length)));
-        tensors.push(TensorInfo { name, shape, element, file: 0, offset, bytes });
+        tensors.push(TensorInfo { name: name.into(), shape, element, file: 0, offset, bytes });
+    }
+    for other in model.others.iter().filter(|other| !is_of_optimizer(other)) {
+        let taken = tensors.iter().any(|tensor| tensor.name == *other);
+        let name = if taken { format!("{other} (dictionary)") } else { other.clone() };
+        layouts.insert(name.clone(), Layout::Refused(BESIDE.to_owned()));
+        let element = Element::Other("dictionary".to_owned());
+        tensors.push(TensorInfo {
+            name: name.into(),
+            shape: vec![],
+            element,
+            file: 0,
+            offset: 0,
+            bytes: None,
+        });
     }
     let name = location.name();
     let notes = match &model.others[..] {
@@ -96,6 +110,15 @@ fn one(location: &Location) -> Result<FilePart, Error> {
         )],
     };
     Ok(FilePart { file: opened.file, tensors, layouts, notes, quantization: None, settings: None })
+}
+
+/// Why a dictionary of tensors is not read.
+const BESIDE: &str = "a dictionary of tensors beside the model, which may be another model; save the one you want with \
+                      `torch.save`";
+
+/// Whether a dictionary is the state of an optimizer, by its key: no weights are in there.
+fn is_of_optimizer(key: &str) -> bool {
+    key.to_ascii_lowercase().contains("optim")
 }
 
 /// The model in a file, and where the storages of its tensors lie, as far as they are there.

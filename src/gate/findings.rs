@@ -79,11 +79,12 @@ pub(super) fn judge(
     let rule = &clause.rule;
     let keeps =
         |name: &str| rule.glob.as_ref().is_none_or(|glob| glob.is_match(name)) && clause.filter.keeps(name);
-    let rows = report.rows.iter().map(|row| &row.name);
-    let others = report.skipped.iter().map(|skipped| &skipped.tensor);
+    let rows = report.rows.iter().map(|row| row.name.as_str());
+    let others = report.skipped.iter().map(|skipped| skipped.tensor.as_str());
     let Unlisted { unchanged, hidden } = &report.unlisted;
-    let mut names = rows.chain(others).chain(unchanged).chain(&hidden.matrices).chain(&hidden.others);
-    if rule.glob.is_some() && !names.any(|name| keeps(name)) {
+    let unlisted = [unchanged, &hidden.matrices, &hidden.others].into_iter().flatten();
+    let mut names = rows.chain(others).chain(unlisted.map(String::as_str));
+    if rule.glob.is_some() && !names.any(keeps) {
         let problem = "no matrix of the report matches".to_owned();
         return Err(Error::Rule { rule: rule.text().to_owned(), problem });
     }

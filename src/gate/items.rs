@@ -86,7 +86,7 @@ fn of_row<'r>(row: &'r Row, column: &'static Column) -> Option<Item<'r>> {
     // A value beyond every limit counts like a number.
     let beyond = known.is_some_and(|known| known.low.is_infinite() && known.high.is_infinite());
     let gap = (missing && !beyond).then(|| missing::gap(row, column));
-    Some(Item { name: row.name.clone(), row: Some(row), known, gap })
+    Some(Item { name: row.name.to_string(), row: Some(row), known, gap })
 }
 
 /// Tensors that are not matrices and have no row, with what is known about them.

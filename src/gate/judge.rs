@@ -228,12 +228,12 @@ mod tests {
         if name == "a.0" {
             values.extend([("accuracy_floor", Value::Real(1e-6)), ("spectral_norm", Value::Real(1.0))]);
         }
-        Row { name: name.to_owned(), ..super::super::tests::row(&values, None) }
+        Row { name: name.into(), ..super::super::tests::row(&values, None) }
     }
 
     fn report() -> Report {
         let norm = Skipped {
-            tensor: "norm.weight".to_owned(),
+            tensor: "norm.weight".into(),
             content: Some(SkippedContent { blake3: String::new(), nonfinite_count: Some(3) }),
             ..Skipped::default()
         };

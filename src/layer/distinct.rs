@@ -11,7 +11,7 @@ impl Layer {
     pub fn full_name(&self) -> String {
         match self.part {
             Part::Slice(i) => format!("{}[{i}]", printable(&self.tensor)),
-            Part::Cut => self.name.clone(),
+            Part::Cut => self.name.to_string(),
             Part::Whole => printable(&self.tensor),
         }
     }
@@ -50,9 +50,11 @@ pub(super) fn tell_apart(layers: &mut [Arc<Layer>]) {
         return;
     }
     let names: Vec<(String, String)> =
-        layers.iter().map(|layer| (layer.name.clone(), layer.full_name())).collect();
+        layers.iter().map(|layer| (layer.name.to_string(), layer.full_name())).collect();
     for (layer, name) in layers.iter_mut().zip(distinct(&names, &BTreeSet::new())) {
-        Arc::make_mut(layer).name = name;
+        if layer.name != name {
+            Arc::make_mut(layer).name = name.into();
+        }
     }
 }
 

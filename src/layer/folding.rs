@@ -64,14 +64,14 @@ impl Folds {
             if told.is_none() && !is_short(tensor) {
                 folds.guessed[usize::from(fold == Fold::Stack)].push(bare(&tensor.name).to_owned());
             }
-            folds.of.insert(tensor.name.clone(), fold);
+            folds.of.insert(tensor.name.to_string(), fold);
         }
         folds
     }
 
     /// What a tensor was taken for; one that is not known, by its name and shape alone.
     pub fn get(&self, tensor: &TensorInfo) -> Fold {
-        let known = self.of.get(&tensor.name).copied();
+        let known = self.of.get(tensor.name.as_str()).copied();
         known.or_else(|| told(tensor, &Folding::default())).unwrap_or_else(|| guess(tensor))
     }
 
@@ -176,7 +176,7 @@ mod tests {
 
     fn tensors(list: &[(&str, &[usize])]) -> Vec<TensorInfo> {
         let tensor = |(name, shape): &(&str, &[usize])| TensorInfo {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             shape: shape.to_vec(),
             element: Element::Float(Dtype::F32),
             file: 0,

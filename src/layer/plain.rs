@@ -2,13 +2,15 @@
 
 use super::{Layer, Part, TensorInfo};
 use crate::matrix::Dtype;
+use crate::text::Text;
 
 impl Layer {
     /// A matrix of this shape, stored as rows of `dtype` from the start of the first file.
-    pub fn plain(name: &str, (rows, cols): (usize, usize), dtype: Dtype) -> Self {
+    pub fn plain(name: impl Into<Text>, (rows, cols): (usize, usize), dtype: Dtype) -> Self {
+        let name = name.into();
         Self {
-            name: name.to_owned(),
-            tensor: name.to_owned(),
+            name: name.clone(),
+            tensor: name,
             stored_shape: vec![rows, cols],
             rows,
             cols,
@@ -22,7 +24,7 @@ impl Layer {
             operands: None,
             order: 0,
             block: None,
-            role: String::new(),
+            role: Text::default(),
         }
     }
 }
@@ -34,7 +36,7 @@ impl TensorInfo {
             stored_shape: self.shape.clone(),
             file: self.file,
             offset: self.offset,
-            ..Layer::plain(&self.name, shape, dtype)
+            ..Layer::plain(self.name.clone(), shape, dtype)
         }
     }
 }

@@ -1,15 +1,24 @@
 //! What a name says of a matrix's place in its model: the block, the role, the peers.
 
+use crate::text::Text;
+
 /// Block number and role: `model.layers.3.mlp.up_proj` is block 3, role `mlp.up_proj`; without a number the whole name is the role.
-pub fn block_and_role(name: &str) -> (Option<u64>, String) {
-    let number = name.split('.').enumerate().find_map(|(i, part)| part.parse::<u64>().ok().map(|n| (i, n)));
-    match number {
-        Some((i, block)) if i + 1 < name.split('.').count() => {
-            (Some(block), name.split('.').skip(i + 1).collect::<Vec<_>>().join("."))
+pub fn block_and_role(name: &str) -> (Option<u64>, &str) {
+    let mut rest = Some(name);
+    while let Some(text) = rest {
+        let part;
+        (part, rest) = text.split_once('.').map_or((text, None), |(part, rest)| (part, Some(rest)));
+        if let Ok(block) = part.parse::<u64>() {
+            return (Some(block), rest.unwrap_or(name));
         }
-        Some((_, block)) => (Some(block), name.to_owned()),
-        None => (None, name.to_owned()),
     }
+    (None, name)
+}
+
+/// The same of a text that is held: the role is a part of it.
+pub fn place_of(name: &Text) -> (Option<u64>, Text) {
+    let (block, role) = block_and_role(name);
+    (block, name.part(role))
 }
 
 /// A name with its block number replaced, and nothing else: other numbers tell apart what does different things.

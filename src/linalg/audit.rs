@@ -60,6 +60,11 @@ impl Invariants {
         Self::of_tridiagonal(eigenvalues, &[])
     }
 
+    /// With a change of the trace and of the sum of squares.
+    pub(super) fn plus(&self, trace: f64, square: f64) -> Self {
+        Self { trace: self.trace + trace, square: self.square + square }
+    }
+
     /// Whether both can belong to one matrix without negative eigenvalues, whose longest sums have this length.
     pub(super) fn agree(&self, other: &Self, length: usize) -> Result<(), Contradiction> {
         close(self.trace, other.trace, length)?;

@@ -31,6 +31,12 @@ impl<S: Simd, const V: usize> Sweep<S, V> {
         out.copy_from_slice(lanes::<S, V>(&self.v));
         out[0] = self.tau;
     }
+
+    /// Whether there was nothing to clear.
+    #[inline(always)]
+    pub(super) fn is_identity(&self) -> bool {
+        self.tau == 0.0
+    }
 }
 
 /// Clears a column below its first entry.
@@ -223,6 +229,59 @@ fn subtract<S: Simd, const V: usize>(
             a[q] = simd.mul_add_e_f64s(v[q], wc, simd.mul_add_e_f64s(w[q], vc, a[q]));
         }
         a[q0] = simd.select_f64s(lanes_from(simd, k), a[q0], above);
+    }
+}
+
+/// The sweep's reflection of rows, whose part of each column comes first in it.
+#[inline(always)]
+pub(super) fn turn_rows<S: Simd, const V: usize>(
+    simd: S,
+    columns: &mut [S::f64s],
+    stride: usize,
+    sweep: &Sweep<S, V>,
+) {
+    let (zero, minus_tau) = (simd.splat_f64s(0.0), simd.splat_f64s(-sweep.tau));
+    for columns in columns.chunks_exact_mut(stride * S::F64_LANES) {
+        let mut products = [zero; LANES];
+        for (column, product) in columns.chunks_exact_mut(stride).zip(&mut products) {
+            *product = dot::<S, V>(simd, head::<S, V>(column), &sweep.v);
+        }
+        let share = [simd.mul_f64s(minus_tau, sums::<S>(simd, products))];
+        for (column, factor) in columns.chunks_exact_mut(stride).zip(lanes::<S, 1>(&share)) {
+            let (a, factor) = (head::<S, V>(column), simd.splat_f64s(*factor));
+            for q in 0..V {
+                a[q] = simd.mul_add_e_f64s(sweep.v[q], factor, a[q]);
+            }
+        }
+    }
+}
+
+/// The sweep's reflection of eight columns, below their first `V` vectors.
+#[inline(always)]
+pub(super) fn turn_columns<S: Simd, const V: usize>(
+    simd: S,
+    columns: &mut [S::f64s],
+    stride: usize,
+    sweep: &Sweep<S, V>,
+) {
+    let zero = simd.splat_f64s(0.0);
+    let mut factors = [zero; LANES];
+    for (factor, v) in factors.iter_mut().zip(lanes::<S, V>(&sweep.v)) {
+        *factor = simd.splat_f64s(*v);
+    }
+    let minus_tau = simd.splat_f64s(-sweep.tau);
+    let columns = &mut columns[..LANES * stride];
+    for q in V..stride {
+        let (mut even, mut odd) = (zero, zero);
+        for m in (0..LANES).step_by(2) {
+            even = simd.mul_add_e_f64s(columns[m * stride + q], factors[m], even);
+            odd = simd.mul_add_e_f64s(columns[(m + 1) * stride + q], factors[m + 1], odd);
+        }
+        let sum = simd.mul_f64s(minus_tau, simd.add_f64s(even, odd));
+        for m in 0..LANES {
+            let x = &mut columns[m * stride + q];
+            *x = simd.mul_add_e_f64s(sum, factors[m], *x);
+        }
     }
 }
 

@@ -14,6 +14,9 @@ use super::bulge::{Sweep, begin, below, diagonal};
 /// Sweeps that travel together.
 const GROUP: usize = 8;
 
+/// Numbers of vectors in a column of a block that [`Chase`] is compiled for.
+const VECTORS: [usize; 8] = [2, 3, 4, 6, 8, 12, 16, WIDEST];
+
 /// A symmetric band matrix by columns: entry `(i, j)` of the lower triangle at `j·ld + i − j`, with room for a bulge.
 pub(super) struct Band<'a> {
     entries: &'a mut [f64],
@@ -28,6 +31,20 @@ impl<'a> Band<'a> {
         (side + 4 * width) * Self::leading(width)
     }
 
+    /// Whether a band of this width can be chased on this machine.
+    pub(super) fn takes(arch: Arch, width: usize) -> bool {
+        struct Lanes;
+        impl WithSimd for Lanes {
+            type Output = usize;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> usize {
+                S::F64_LANES
+            }
+        }
+        let lanes = arch.dispatch(Lanes);
+        width.is_multiple_of(lanes) && VECTORS.contains(&(width / lanes))
+    }
+
     /// Odd multiples of a vector and one more: the columns of a block, each one row lower, are aligned alike.
     fn leading(width: usize) -> usize {
         2 * width + 9
@@ -40,13 +57,23 @@ impl<'a> Band<'a> {
         (side, ld): (usize, usize),
         width: usize,
     ) -> Self {
+        Self::of_columns(entries, side, width, |j| &dense[j * ld + j..][..=width.min(side - j - 1)])
+    }
+
+    /// The band whose column `j`, from the diagonal down, begins with `column(j)` and has zeros below.
+    pub(super) fn of_columns<'b>(
+        entries: &'a mut [f64],
+        side: usize,
+        width: usize,
+        column: impl Fn(usize) -> &'b [f64],
+    ) -> Self {
         entries.fill(0.0);
-        let leading = Self::leading(width);
+        let ld = Self::leading(width);
         for j in 0..side {
-            let rows = (width + 1).min(side - j);
-            entries[j * leading..][..rows].copy_from_slice(&dense[j * ld + j..][..rows]);
+            let column = column(j);
+            entries[j * ld..][..column.len()].copy_from_slice(column);
         }
-        Self { entries, side, width, ld: leading }
+        Self { entries, side, width, ld }
     }
 
     /// Reduces to diagonal and subdiagonal; writes the reflections down, [`reflections`] times the width, if they are to

@@ -1,6 +1,6 @@
 //! What decompositions are expected to take, from shapes alone.
 
-use super::band;
+use super::{band, compress};
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
 
@@ -56,6 +56,19 @@ pub(super) fn eigenvalue_cost(side: usize) -> Cost {
     Cost { flops: 4.0 / 3.0 * short.powi(3) + small, bytes: bytes as u64 }
 }
 
+/// The cost of the values and leading triplets of a weight after an update of this rank, from the weight's reduction, and
+/// the memory beside that; none where the update is too thick for this machine.
+pub fn update_cost(rows: usize, cols: usize, rank: usize) -> Option<Cost> {
+    let (short, long) = (rows.min(cols) as f64, rows.max(cols) as f64);
+    let width = compress::affordable(rows.min(cols), rank)?;
+    let thin = rank as f64;
+    // Products with narrow blocks, then reflections of a few rows, at a fraction of the speed of others.
+    let flops = 40.0 * short * long * thin + short * short * (60.0 * thin + 16.0 * width as f64 + 130.0);
+    // All reflections of both stages.
+    let kept = 8.0 * short * short * (0.5 + 8.0 / 14.0);
+    Some(Cost { flops: flops + 50.0 * short * long, bytes: kept as u64 })
+}
+
 /// The cost of a few dozen products with blocks of vectors, to find `k` leading triplets or to hold `k` vectors against
 /// a weight.
 pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
@@ -66,6 +79,17 @@ pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
         flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block,
         bytes: (8.0 * 24.0 * block * sides) as u64,
     }
+}
+
+/// The cost of the largest singular value alone: some dozens of passes at the speed of memory, and the vectors between them.
+pub fn largest_cost(rows: usize, cols: usize, read_as: Dtype) -> Cost {
+    const PASSES: f64 = 60.0;
+    let entries = rows as f64 * cols as f64;
+    // A pass takes as long as some 30 operations of a product on each entry; reading and hashing come on top.
+    let flops = (30.0 * PASSES + 50.0) * entries;
+    // The weight, the vectors, and the sums of the tasks.
+    let bytes = entries * read_as.size() as f64 + 8.0 * 240.0 * cols as f64;
+    Cost { flops, bytes: bytes as u64 }
 }
 
 /// The cost of the singular values of a product of two thin factors.

@@ -30,7 +30,7 @@ impl Basis {
     }
 
     /// Columns of `length` entries, one after the other.
-    pub(super) fn from_columns(length: usize, entries: Vec<f64>) -> Self {
+    pub fn from_columns(length: usize, entries: Vec<f64>) -> Self {
         Self { length, entries }
     }
 

@@ -242,7 +242,7 @@ fn multiply(operator: &Operator<'_>, block: &Basis, width: usize) -> Basis {
 }
 
 /// The first block: fixed columns that no matrix was made to be orthogonal to.
-fn start(length: usize, width: usize) -> Basis {
+pub(super) fn start(length: usize, width: usize) -> Basis {
     // SplitMix64 (Steele, Lea & Flood 2014), seeded with zero.
     let mut state = 0u64;
     let mut next = || {

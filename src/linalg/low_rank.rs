@@ -10,6 +10,7 @@ use super::dense::{on_one_thread, triplets};
 use super::factors::{Basis, Factors, fitting};
 use super::operator::thin;
 use super::qr::Qr;
+use super::vector::dot;
 use crate::error::Error;
 use crate::low_rank::LowRank;
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
@@ -20,10 +21,17 @@ use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 /// [`Error::Contradicted`]; [`Error::NotFinite`] when an entry is not, [`Error::Overflow`] when a singular value is too
 /// large for a double.
 pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
-    let Units { factors, exponent, .. } = in_units(product)?;
-    let values = factors.values.iter().map(|s| scaled(*s, exponent)).collect();
-    let values = fitting(values, (product.rows(), product.cols()))?;
-    Ok(Factors { values, ..factors })
+    in_units(product)?.factors(product)
+}
+
+/// [`low_rank`] and [`low_rank_values`] at once, for the price of one.
+///
+/// # Errors
+/// Those of both.
+pub fn low_rank_with_values(product: &LowRank) -> Result<(Factors, Spectrum), Error> {
+    let units = in_units(product)?;
+    let spectrum = units.spectrum(product)?;
+    Ok((units.factors(product)?, spectrum))
 }
 
 /// The singular values of a product; all but `min(rows, cols, rank)` are zero.
@@ -31,12 +39,17 @@ pub fn low_rank(product: &LowRank) -> Result<Factors, Error> {
 /// # Errors
 /// [`Error::NotConverged`]; [`Error::NotFinite`] when an entry is not.
 pub fn low_rank_values(product: &LowRank) -> Result<Spectrum, Error> {
-    let Units { factors: Factors { mut values, .. }, exponent, terms } = in_units(product)?;
-    let (rows, cols) = (product.rows(), product.cols());
-    values.resize(rows.min(cols), 0.0);
-    let spectrum = Spectrum::in_units(values, (rows, cols), Route::Direct, exponent)?;
-    let terms = if spectrum.fits() { scaled(terms, exponent) } else { terms };
-    Ok(spectrum.of_terms(terms))
+    in_units(product)?.spectrum(product)
+}
+
+/// `L` of `A = L·Q`, row by row, for `rows` × `cols` entries of `A`, of which there are fewer rows than columns: `A` turned,
+/// which changes no singular value of a product with it, to rounding of `‖A‖`.
+pub fn turned(entries: &[f64], (rows, cols): (usize, usize)) -> Vec<f64> {
+    let triangle = Qr::of(Mat::from_fn(cols, rows, |i, j| entries[j * cols + i]).as_ref()).triangle();
+    (0..rows)
+        .flat_map(|i| (0..triangle.nrows()).map(move |j| (i, j)))
+        .map(|(i, j)| triangle[(j, i)])
+        .collect()
 }
 
 /// Results for a product, in units of `2^exponent`.
@@ -46,6 +59,25 @@ struct Units {
     /// `√Σ‖lⱼ‖²‖rⱼ‖²` of the terms `lⱼ·rⱼᵀ`. Each is rounded to its own size, so where they cancel each other, rounding
     /// stays.
     terms: f64,
+}
+
+impl Units {
+    fn factors(self, product: &LowRank) -> Result<Factors, Error> {
+        let Self { factors, exponent, .. } = self;
+        let values = factors.values.iter().map(|s| scaled(*s, exponent)).collect();
+        let values = fitting(values, (product.rows(), product.cols()))?;
+        Ok(Factors { values, ..factors })
+    }
+
+    fn spectrum(&self, product: &LowRank) -> Result<Spectrum, Error> {
+        let Self { factors: Factors { values, .. }, exponent, terms } = self;
+        let (rows, cols) = (product.rows(), product.cols());
+        let mut values = values.clone();
+        values.resize(rows.min(cols), 0.0);
+        let spectrum = Spectrum::in_units(values, (rows, cols), Route::Direct, *exponent)?;
+        let terms = if spectrum.fits() { scaled(*terms, *exponent) } else { *terms };
+        Ok(spectrum.of_terms(terms))
+    }
 }
 
 /// The triplets and their size, near one.
@@ -73,13 +105,17 @@ fn in_units(product: &LowRank) -> Result<Units, Error> {
     let inside = right.transpose() * &probe;
     let inside = Col::from_fn(inside.nrows(), |i| found.values[i] * inside[i]);
     let miss = (&thin_left * (thin_right.transpose() * &probe) - &left * inside).norm_l2();
-    let size = thin_left.norm_l2() * thin_right.norm_l2();
+    // Entries are near one, so that plain sums of squares will do.
+    let squares = |factor: &Mat<f64>| -> Vec<f64> {
+        (0..factor.ncols()).map(|j| factor.col_as_slice(j)).map(|column| dot(column, column)).collect()
+    };
+    let (of_left, of_right) = (squares(&thin_left), squares(&thin_right));
+    let size = (of_left.iter().sum::<f64>() * of_right.iter().sum::<f64>()).sqrt();
     audit::holds(miss <= audit::allowed(product.rows().max(product.cols())) * size)
         .map_err(|Contradiction| contradicted())?;
     let factors =
         Factors { left: Basis::of(left.as_ref()), values: found.values, right: Basis::of(right.as_ref()) };
-    let square = |j: usize| (thin_left.col(j).norm_l2() * thin_right.col(j).norm_l2()).powi(2);
-    let terms = (0..product.rank()).map(square).sum::<f64>().sqrt();
+    let terms = of_left.iter().zip(&of_right).map(|(x, y)| x * y).sum::<f64>().sqrt();
     Ok(Units { factors, exponent: magnitude(sizes[0]) + magnitude(sizes[1]), terms })
 }
 

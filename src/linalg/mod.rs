@@ -17,6 +17,7 @@ mod bulge;
 mod campaign;
 mod certificate;
 mod chase;
+mod compress;
 mod cost;
 mod dense;
 mod divide;
@@ -25,6 +26,7 @@ mod factors;
 mod gram;
 mod inverse;
 mod kernel;
+mod largest;
 #[cfg(test)]
 mod latms;
 mod leading;
@@ -49,8 +51,11 @@ mod strips;
 #[cfg(test)]
 mod structured;
 mod sum;
+mod tall;
 mod tridiagonal;
+mod updated;
 mod vector;
+mod weighted;
 mod window_grid;
 mod windows;
 mod workspace;
@@ -64,14 +69,20 @@ use audit::Contradiction;
 use gram::Gram;
 
 pub use certificate::{BestCosine, Question};
-pub use cost::{Cost, cost, factors_cost, low_rank_cost, products_cost, reference_cost};
+pub use cost::{
+    Cost, cost, factors_cost, largest_cost, low_rank_cost, products_cost, reference_cost, update_cost,
+};
 pub use factors::{Basis, Factors};
+pub use largest::{Largest, largest, norm_of_entries};
 pub use leading::{by_products, leading, leading_to};
-pub use low_rank::{low_rank, low_rank_values};
+pub use low_rank::{low_rank, low_rank_values, low_rank_with_values, turned};
 pub use operator::{Operator, Terms, Vectors};
 pub use overlap::Core;
 pub use reference::Reference;
 pub use sum::sum_values;
+pub use tall::{Tall, TallProduct, each, eigenvalue_balance, mean_overlaps};
+pub use updated::Updated;
+pub use weighted::{Chosen, Cut, Weighting, cut, eigen, first_columns, gram, weighted};
 pub use window_grid::WindowGrid;
 pub use windows::Windows;
 

@@ -6,6 +6,7 @@
 
 use pulp::Arch;
 
+use super::audit::Invariants;
 use super::factors::{Basis, Factors};
 use super::gram::tested;
 use super::inverse::Tridiagonal;
@@ -20,12 +21,14 @@ const CLEAR: f64 = 1e-4;
 
 /// The Gram matrix of an operator's rows.
 pub(super) struct Reduced {
-    reflections: Reflections,
+    pub(super) reflections: Reflections,
     /// In units of `unit`.
     pub(super) tridiagonal: Tridiagonal,
     /// Of `tridiagonal`, descending, as many as the operator has rows.
     pub(super) eigenvalues: Vec<f64>,
-    unit: f64,
+    pub(super) unit: f64,
+    /// Of the matrix in units of `unit`.
+    pub(super) sums: Invariants,
 }
 
 impl Reduced {
@@ -39,7 +42,7 @@ impl Reduced {
         let mut eigenvalues = tested(arch, &sums, &diagonal, &coupling).ok()?;
         eigenvalues.reverse();
         eigenvalues.truncate(operator.rows());
-        Some(Self { reflections, tridiagonal: Tridiagonal { diagonal, coupling }, eigenvalues, unit })
+        Some(Self { reflections, tridiagonal: Tridiagonal { diagonal, coupling }, eigenvalues, unit, sums })
     }
 
     /// `T`, as many rows as the operator has, and the way back; none where what fills the Gram matrix up takes part in it.
@@ -83,38 +86,46 @@ impl Reduced {
     /// and `‖Wv − σu‖ ≤ tolerance·σ₁`.
     pub(super) fn leading(&self, operator: &Operator<'_>, k: usize, tolerance: f64) -> Option<Factors> {
         let wanted = &self.eigenvalues[..k.min(self.eigenvalues.len())];
-        let (first, last) = (*wanted.first()?, *wanted.last()?);
-        if last < CLEAR * CLEAR * first {
+        if !clear(wanted) {
             return None;
         }
         let vectors = self.tridiagonal.eigenvectors(wanted)?;
-        let left = self.reflections.back(&vectors, operator.rows());
-        let transposed = operator.clone().transposed();
-        let mut images = times(&transposed, &left);
-        let mut values = vec![];
-        for image in images.columns_mut() {
-            let value = norm(image);
-            image.iter_mut().for_each(|x| *x /= value);
-            values.push(value);
-        }
-        let back = times(operator, &images);
-        let miss = |i: usize| {
-            let (back, left) = (back.column(i), left.column(i));
-            norm(&back.iter().zip(left).map(|(x, u)| x - values[i] * u).collect::<Vec<_>>())
-        };
-        if !(0..values.len()).all(|i| miss(i) <= tolerance * values[0]) {
-            return None;
-        }
-        // Equal ones may have come in either order.
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by(|i, j| values[*j].total_cmp(&values[*i]));
-        let (mut found, mut right) = (Basis::empty(operator.rows()), Basis::empty(operator.cols()));
-        for i in &order {
-            found.push(left.column(*i));
-            right.push(images.column(*i));
-        }
-        Some(Factors { left: found, values: order.iter().map(|i| values[*i]).collect(), right })
+        from_left(operator, &self.reflections.back(&vectors, operator.rows()), tolerance)
     }
+}
+
+/// Whether as many leading eigenvalues as `wanted` are clear of rounding.
+pub(super) fn clear(wanted: &[f64]) -> bool {
+    matches!((wanted.first(), wanted.last()), (Some(first), Some(last)) if *last >= CLEAR * CLEAR * first)
+}
+
+/// The triplets of an operator whose left vectors are `left`, if `‖Wv − σu‖ ≤ tolerance·σ₁`.
+pub(super) fn from_left(operator: &Operator<'_>, left: &Basis, tolerance: f64) -> Option<Factors> {
+    let transposed = operator.clone().transposed();
+    let mut images = times(&transposed, left);
+    let mut values = vec![];
+    for image in images.columns_mut() {
+        let value = norm(image);
+        image.iter_mut().for_each(|x| *x /= value);
+        values.push(value);
+    }
+    let back = times(operator, &images);
+    let miss = |i: usize| {
+        let (back, left) = (back.column(i), left.column(i));
+        norm(&back.iter().zip(left).map(|(x, u)| x - values[i] * u).collect::<Vec<_>>())
+    };
+    if !(0..values.len()).all(|i| miss(i) <= tolerance * values[0]) {
+        return None;
+    }
+    // Equal ones may have come in either order.
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|i, j| values[*j].total_cmp(&values[*i]));
+    let (mut found, mut right) = (Basis::empty(operator.rows()), Basis::empty(operator.cols()));
+    for i in &order {
+        found.push(left.column(*i));
+        right.push(images.column(*i));
+    }
+    Some(Factors { left: found, values: order.iter().map(|i| values[*i]).collect(), right })
 }
 
 /// The operator times each column.

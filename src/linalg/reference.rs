@@ -19,10 +19,10 @@ const SMALL_SIDE: usize = 256;
 
 /// A weight and its reference results.
 pub struct Reference<'a> {
-    weight: Operator<'a>,
+    pub(super) weight: Operator<'a>,
     spectrum: Spectrum,
     /// On its short side, where the fast route was taken.
-    reduced: Option<(Vectors, Reduced)>,
+    pub(super) reduced: Option<(Vectors, Reduced)>,
 }
 
 impl<'a> Reference<'a> {

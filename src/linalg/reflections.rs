@@ -14,7 +14,7 @@ use super::narrow::{Block, add_product};
 use super::workspace::Lease;
 
 /// Vectors taken together, row-major.
-const ACROSS: usize = 16;
+pub(super) const ACROSS: usize = 16;
 
 /// `Q`.
 pub(super) struct Reflections {
@@ -66,7 +66,8 @@ impl Reflections {
             if way == Way::Forth {
                 self.panels(&mut x, way);
             }
-            self.arch.dispatch(Sweeps { of: self, x: &mut x, way });
+            let (size, chased) = ((self.n, self.width), &self.chased[..]);
+            self.arch.dispatch(Sweeps { size, chased, x: &mut x, way });
             if way == Way::Back {
                 self.panels(&mut x, way);
             }
@@ -113,9 +114,16 @@ impl Reflections {
     }
 }
 
+/// `Q·x` of the sweeps alone, for [`ACROSS`] vectors side by side.
+pub(super) fn swept_back(arch: Arch, size: (usize, usize), chased: &[f64], x: &mut [f64]) {
+    arch.dispatch(Sweeps { size, chased, x, way: Way::Back });
+}
+
 /// All sweeps on a block of vectors.
 struct Sweeps<'a> {
-    of: &'a Reflections,
+    /// Side and width of the band.
+    size: (usize, usize),
+    chased: &'a [f64],
     x: &'a mut [f64],
     way: Way,
 }
@@ -136,14 +144,14 @@ impl WithSimd for Sweeps<'_> {
 impl Sweeps<'_> {
     #[inline(always)]
     fn run<S: Simd, const G: usize>(self, simd: S) {
-        let Sweeps { of: Reflections { n, width, chased, .. }, x, way } = self;
+        let Sweeps { size: (n, width), chased, x, way } = self;
         let count = n.saturating_sub(2);
         let mut place = if way == Way::Forth { 0 } else { chased.len() };
         for step in 0..count {
             let column = if way == Way::Forth { step } else { count - 1 - step };
-            let length = reflections(*n, *width, column) * width;
+            let length = reflections(n, width, column) * width;
             place -= if way == Way::Forth { 0 } else { length };
-            let sweep = chased[place..place + length].chunks_exact(*width);
+            let sweep = chased[place..place + length].chunks_exact(width);
             for (v, x) in sweep.zip(x[(column + 1) * ACROSS..].chunks_exact_mut(width * ACROSS)) {
                 reflect::<S, G>(simd, v, x);
             }
@@ -154,7 +162,7 @@ impl Sweeps<'_> {
 
 /// `x − τ·v·vᵀx`; τ stands for the first entry of `v`, which is one.
 #[inline(always)]
-fn reflect<S: Simd, const G: usize>(simd: S, v: &[f64], x: &mut [f64]) {
+pub(super) fn reflect<S: Simd, const G: usize>(simd: S, v: &[f64], x: &mut [f64]) {
     let (x, _) = pulp::as_arrays_mut::<G, _>(S::as_mut_simd_f64s(x).0);
     let mut sum = [simd.splat_f64s(0.0); G];
     // Two sums, so that one row need not wait for the other.

@@ -80,8 +80,8 @@ impl Operator<'_> {
         slab
     }
 
-    /// The rows `range`, row-major.
-    pub(super) fn block(&self, range: Range<usize>) -> Vec<f64> {
+    /// The rows `range`, row-major, as doubles.
+    pub fn block(&self, range: Range<usize>) -> Vec<f64> {
         let slab = self.slab(range);
         match slab.side {
             Orientation::AsStored => slab.entries,

@@ -8,6 +8,7 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::Metric;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 use crate::spectrum::Spectrum;
 
 /// The fewest singular values whose median says anything about noise.
@@ -32,6 +33,7 @@ pub(super) const NOISE_SIGMA: Metric = Metric {
         range: "(0, ∞), units of the weights",
         source: "Gavish & Donoho 2014, eq. 9",
     },
+    needs: Needs::Values,
     value: |subject| subject.bulk(|spectrum, bulk| Value::real(spectrum.sized(bulk.noise))),
 };
 
@@ -45,6 +47,7 @@ pub(super) const BULK_EDGE: Metric = Metric {
         range: "(0, ∞), units of the weights",
         source: "Marchenko & Pastur 1967; Gavish & Donoho 2014",
     },
+    needs: Needs::Values,
     value: |subject| subject.bulk(|spectrum, bulk| Value::real(spectrum.sized(bulk.edge))),
 };
 
@@ -58,6 +61,7 @@ pub(super) const SPIKE_COUNT: Metric = Metric {
         range: "[0, min(m, n)/2]",
         source: "Marchenko & Pastur 1967; Baik, Ben Arous & Péché 2005",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject
             .bulk(|spectrum, bulk| Value::count(spectrum.values().iter().filter(|s| **s > bulk.edge).count()))

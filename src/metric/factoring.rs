@@ -2,6 +2,7 @@
 
 use super::{Metric, Subject, energy_rank};
 use crate::report::{Accuracy, Column, Format, Quantity, Value};
+use crate::solver::Needs;
 use crate::spectrum::Spectrum;
 
 pub(super) const BREAK_EVEN_RANK: Metric = Metric {
@@ -14,6 +15,7 @@ pub(super) const BREAK_EVEN_RANK: Metric = Metric {
         range: "[0, min(m, n))",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| {
         let (m, n) = (subject.layer.rows as u128, subject.layer.cols as u128);
         Value::count((m * n / (m + n)) as usize)
@@ -30,6 +32,7 @@ pub(super) const SAVED_AT_90: Metric = Metric {
         range: "[−1, 1)",
         source: "definition",
     },
+    needs: Needs::Values,
     value: |subject| saved_at(subject, 0.90),
 };
 
@@ -43,6 +46,7 @@ pub(super) const SAVED_AT_95: Metric = Metric {
         range: "[−1, 1)",
         source: "definition",
     },
+    needs: Needs::Values,
     value: |subject| saved_at(subject, 0.95),
 };
 
@@ -56,6 +60,7 @@ pub(super) const SAVED_AT_99: Metric = Metric {
         range: "[−1, 1)",
         source: "definition",
     },
+    needs: Needs::Values,
     value: |subject| saved_at(subject, 0.99),
 };
 

@@ -21,7 +21,7 @@ use std::cell::OnceCell;
 
 use crate::layer::Layer;
 use crate::report::{Column, Flag, Measurements, MissingReason, Value};
-use crate::solver::Entries;
+use crate::solver::{Entries, Largest, Needs};
 use crate::spectrum::{Route, Spectrum, magnitude, scaled};
 
 pub use bulk::Bulk;
@@ -30,8 +30,10 @@ pub use norm::{ACCURACY_FLOOR, FROBENIUS_NORM, NONFINITE_COUNT, SPECTRAL_NORM};
 pub use parametric::{Chosen, chosen, of_share};
 pub use power_law::LOW_N;
 pub use rank::{energy_rank, energy_shares};
+pub use snr::SPECTRUM_SNR;
 pub use tail::{TailFit, fit as fit_tail};
 pub use tail_start::{StartRule, fit_by};
+pub use thresholds::RANK_ABOVE_ROUNDING;
 pub use weightwatcher::WEIGHTWATCHER;
 
 /// A column and the function that fills it.
@@ -39,6 +41,8 @@ pub use weightwatcher::WEIGHTWATCHER;
 pub struct Metric {
     /// Key, label, format and texts of the column.
     pub column: Column,
+    /// What it is computed from.
+    pub needs: Needs,
     /// Computes it.
     pub value: fn(&Subject<'_>) -> Value,
 }
@@ -88,21 +92,6 @@ pub static METRICS: &[Metric] = &[
     thresholds::RANK_ABOVE_ROUNDING,
 ];
 
-/// Metrics of the entries, without a decomposition.
-pub static HYGIENE: &[Metric] = &[
-    norm::NONFINITE_COUNT,
-    norm::ZERO_ROWS,
-    norm::MAX_ABS,
-    randomness::ZERO_COLUMNS,
-    randomness::DUPLICATE_ROWS,
-    randomness::DUPLICATE_COLUMNS,
-    randomness::KURTOSIS,
-    randomness::IID_Z,
-    randomness::LONE_ENTRY,
-    randomness::INIT_BOUND,
-    randomness::INIT_BOUND_XAVIER,
-];
-
 /// The columns of `svdkit rank`, before those of [`chosen()`].
 pub static RANKS: &[Metric] = &[
     norm::NONFINITE_COUNT,
@@ -141,6 +130,14 @@ pub static UPDATES: &[Metric] = &[
     factoring::BREAK_EVEN_RANK,
 ];
 
+/// Some metrics of a table: they live as long as the program.
+pub type Metrics = &'static [&'static Metric];
+
+/// The metrics of `table` that are `wanted`, in its order. Call this once a run.
+pub fn select(table: &'static [Metric], wanted: impl Fn(&Metric) -> bool) -> Metrics {
+    table.iter().filter(|metric| wanted(metric)).collect::<Vec<_>>().leak()
+}
+
 /// What was rounded to the storage type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rounded {
@@ -160,6 +157,8 @@ pub struct Subject<'a> {
     layer: &'a Layer,
     entries: &'a Entries,
     spectrum: Result<&'a Spectrum, MissingReason>,
+    /// The largest singular value, where it is the only one.
+    largest: Option<Largest>,
     rounded: Rounded,
     tail: OnceCell<Result<TailFit, MissingReason>>,
     peers_tail: OnceCell<Result<TailFit, MissingReason>>,
@@ -178,12 +177,18 @@ impl<'a> Subject<'a> {
             layer,
             entries,
             spectrum,
+            largest: None,
             rounded: Rounded::Itself,
             tail: OnceCell::new(),
             peers_tail: OnceCell::new(),
             bulk: OnceCell::new(),
             peers_bulk: OnceCell::new(),
         }
+    }
+
+    /// A matrix with its largest singular value alone.
+    pub fn of_largest(layer: &'a Layer, entries: &'a Entries, largest: Largest) -> Self {
+        Self { largest: Some(largest), ..Self::new(layer, entries, Err(MissingReason::NotDecomposed)) }
     }
 
     /// The same matrix, where something else than itself was rounded.
@@ -198,8 +203,13 @@ impl<'a> Subject<'a> {
     }
 
     /// The values of `metrics`, in their order.
-    pub fn evaluate_chosen(&self, metrics: &'static [Chosen]) -> Measurements {
-        Measurements(metrics.iter().map(|metric| (&metric.column, metric.value(self))).collect())
+    pub fn evaluate_each(&self, metrics: Metrics) -> Measurements {
+        Measurements(metrics.iter().map(|metric| (&metric.column, (metric.value)(self))).collect())
+    }
+
+    /// The values of `metrics`, in their order.
+    pub fn evaluate_chosen(&self, metrics: impl IntoIterator<Item = &'static Chosen>) -> Measurements {
+        Measurements(metrics.into_iter().map(|metric| (&metric.column, metric.value(self))).collect())
     }
 
     /// The value of one of [`METRICS`] alone.
@@ -238,6 +248,34 @@ impl<'a> Subject<'a> {
                 MissingReason::BelowExactFloor
             }
             _ => MissingReason::BelowFloor,
+        }
+    }
+
+    /// A value of σ₁, in the units of the matrix.
+    fn largest(&self, value: impl FnOnce(f64) -> Value) -> Value {
+        match self.largest {
+            Some(largest) => value(largest.value),
+            None => self.measure(|spectrum| value(spectrum.sized(spectrum.largest()))),
+        }
+    }
+
+    /// The sum of all squared entries, where a double holds it, or why it is not known.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn energy(&self) -> Result<f64, MissingReason> {
+        if self.entries.nonfinite_count() > 0 {
+            return Err(MissingReason::NonFinite);
+        }
+        // Where larger terms have cancelled each other, entries are rounding.
+        if self.spectrum.is_ok_and(|spectrum| spectrum.largest() <= 0.0 && spectrum.floor() > 0.0) {
+            return Err(MissingReason::BelowExactFloor);
+        }
+        match self.entries.lines() {
+            Some(lines) if lines.energy.is_normal() => Ok(lines.energy),
+            Some(_) if self.entries.max_abs() == 0.0 && self.spectrum.is_err() => Ok(0.0),
+            Some(_) => Err(MissingReason::Overflow),
+            None => Err(MissingReason::NotApplicable),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Metric;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 
 /// The column `spectral_norm`.
 pub const SPECTRAL_NORM: Metric = Metric {
@@ -14,7 +15,8 @@ pub const SPECTRAL_NORM: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.largest()))),
+    needs: Needs::Largest,
+    value: |subject| subject.largest(Value::real),
 };
 
 /// `√Σσ²`.
@@ -28,7 +30,12 @@ pub const FROBENIUS_NORM: Metric = Metric {
         range: "[σ₁, √min(m, n)·σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.3",
     },
-    value: |subject| subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.norm()))),
+    needs: Needs::Entries,
+    value: |subject| match subject.energy() {
+        Ok(energy) => Value::real(energy.sqrt()),
+        Err(MissingReason::NonFinite) => Value::Missing(MissingReason::NonFinite),
+        Err(_) => subject.measure(|spectrum| Value::real(spectrum.sized(spectrum.norm()))),
+    },
 };
 
 pub(super) const NUCLEAR_NORM: Metric = Metric {
@@ -41,6 +48,7 @@ pub(super) const NUCLEAR_NORM: Metric = Metric {
         range: "[σ₁, √min(m, n)·‖W‖F], units of the weights",
         source: "Fazel 2002",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.measure(|spectrum| {
             // A thousand values that are rounding add up to something that is not there.
@@ -59,6 +67,7 @@ pub(super) const SMALLEST_SINGULAR_VALUE: Metric = Metric {
         range: "[0, σ₁], units of the weights",
         source: "Golub & Van Loan 2013, 2.4",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Real(0.0),
@@ -78,6 +87,7 @@ pub(super) const CONDITION_NUMBER: Metric = Metric {
         range: "[1, ∞)",
         source: "Golub & Van Loan 2013, 2.6",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.measure(|spectrum| match spectrum.values().last() {
             _ if spectrum.largest() == 0.0 => Value::Missing(MissingReason::AllZero),
@@ -98,6 +108,7 @@ pub const ACCURACY_FLOOR: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "docs/numerics.md",
     },
+    needs: Needs::Values,
     value: |subject| subject.known(|spectrum| Value::real(spectrum.sized(spectrum.floor()))),
 };
 
@@ -111,6 +122,7 @@ pub(super) const BELOW_FLOOR_COUNT: Metric = Metric {
         range: "[0, min(m, n)]",
         source: "docs/numerics.md",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.known(|spectrum| Value::count(spectrum.values().len() - spectrum.resolved().len()))
     },
@@ -126,8 +138,9 @@ pub(super) const MAX_EIGENVALUE: Metric = Metric {
         range: "[0, ∞), squared units of the weights",
         source: "WeightWatcher calls this spectral_norm",
     },
+    needs: Needs::Largest,
     value: |subject| {
-        subject.measure(|spectrum| match spectrum.sized(spectrum.largest()) {
+        subject.largest(|first| match first {
             0.0 => Value::Real(0.0),
             first => Value::positive(first.powi(2)),
         })
@@ -145,6 +158,7 @@ pub const NONFINITE_COUNT: Metric = Metric {
         range: "[0, m·n]",
         source: "IEEE 754",
     },
+    needs: Needs::Entries,
     value: |subject| Value::count(subject.entries.nonfinite_count()),
 };
 
@@ -158,6 +172,7 @@ pub(super) const ZERO_ROWS: Metric = Metric {
         range: "[0, m]",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| Value::count(subject.entries.zero_rows()),
 };
 
@@ -171,6 +186,7 @@ pub(super) const MAX_ABS: Metric = Metric {
         range: "[0, ∞), units of the weights",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| match subject.layer.rank {
         // Its entries were never computed, but for those of a product whose largest is that of two matrices.
         Some(_) if subject.entries.largest().is_none() => Value::Missing(MissingReason::NotApplicable),

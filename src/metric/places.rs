@@ -3,7 +3,6 @@
 use super::Subject;
 use crate::report::{Concentration, Entry, Places};
 use crate::solver::{Lines, Texture};
-use crate::spectrum::Spectrum;
 
 /// From here on an entry makes a singular direction by itself: `lone_entry` of 1.
 const LONE: f64 = 1.0;
@@ -32,8 +31,8 @@ impl Subject<'_> {
             duplicate_rows: pair(&oddities.duplicate_rows),
             duplicate_columns: pair(&oddities.duplicate_columns),
             leading_direction: texture
-                .zip(self.spectrum.ok())
-                .and_then(|(texture, spectrum)| self.leading_direction(texture, spectrum)),
+                .zip(self.leading_share())
+                .and_then(|(texture, share)| self.leading_direction(texture, share)),
             reordering: None,
             parts: None,
         }
@@ -49,9 +48,17 @@ impl Subject<'_> {
         })
     }
 
+    /// The share of the energy that the leading direction holds.
+    fn leading_share(&self) -> Option<f64> {
+        match (self.largest, self.spectrum) {
+            (Some(largest), _) => Some(largest.value.powi(2) / self.energy().ok()?),
+            (None, Ok(spectrum)) => Some((spectrum.largest() / spectrum.norm()).powi(2)),
+            (None, Err(_)) => None,
+        }
+    }
+
     /// The simplest part of the matrix that makes its leading direction.
-    fn leading_direction(&self, texture: &Texture, spectrum: &Spectrum) -> Option<Concentration> {
-        let share = (spectrum.largest() / spectrum.norm()).powi(2);
+    fn leading_direction(&self, texture: &Texture, share: f64) -> Option<Concentration> {
         if share.is_nan() || share < HALF {
             return None;
         }

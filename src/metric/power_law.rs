@@ -4,6 +4,7 @@ use std::f64::consts::LOG10_2;
 
 use super::Metric;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 
 /// A tail of fewer values carries the flag `low_n_tail`.
 pub const LOW_N: usize = 50;
@@ -18,6 +19,7 @@ pub(super) const ALPHA: Metric = Metric {
         range: "(1, ∞)",
         source: "Clauset, Shalizi & Newman 2009; Martin & Mahoney 2021",
     },
+    needs: Needs::Values,
     value: |subject| subject.tail(|fit| Value::real(fit.alpha)),
 };
 
@@ -31,6 +33,7 @@ pub(super) const ALPHA_SIGMA: Metric = Metric {
         range: "(0, ∞)",
         source: "Clauset, Shalizi & Newman 2009, eq. 3.2",
     },
+    needs: Needs::Values,
     value: |subject| subject.tail(|fit| Value::real(fit.sigma())),
 };
 
@@ -44,6 +47,7 @@ pub(super) const XMIN: Metric = Metric {
         range: "(0, max_eigenvalue), squared units of the weights",
         source: "Clauset, Shalizi & Newman 2009, 3.3",
     },
+    needs: Needs::Values,
     value: |subject| subject.tail(|fit| Value::positive(fit.xmin)),
 };
 
@@ -57,6 +61,7 @@ pub(super) const TAIL_COUNT: Metric = Metric {
         range: "[2, min(m, n)]",
         source: "Clauset, Shalizi & Newman 2009",
     },
+    needs: Needs::Values,
     value: |subject| subject.tail(|fit| Value::count(fit.count)),
 };
 
@@ -70,6 +75,7 @@ pub(super) const KS_DISTANCE: Metric = Metric {
         range: "[0, 1]",
         source: "Clauset, Shalizi & Newman 2009, 3.3",
     },
+    needs: Needs::Values,
     value: |subject| subject.tail(|fit| Value::real(fit.distance)),
 };
 
@@ -83,6 +89,7 @@ pub(super) const ALPHA_WEIGHTED: Metric = Metric {
         range: "(−∞, ∞)",
         source: "Martin & Mahoney 2021 (there α̂)",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.tail(|fit| {
             subject.measure(|spectrum| {
@@ -103,6 +110,7 @@ pub(super) const ALPHA_HILL: Metric = Metric {
         range: "(1, ∞)",
         source: "Hill 1975; the median rule of Zhou et al. 2023 (TempBalance)",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.eigenvalues(|ascending| {
             let logs: Vec<f64> = ascending.iter().map(|x| x.ln()).collect();

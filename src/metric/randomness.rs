@@ -5,7 +5,7 @@
 
 use super::{Metric, Subject, marchenko_pastur};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
-use crate::solver::{Oddities, Texture};
+use crate::solver::{Needs, Oddities, Texture};
 
 pub(super) const ZERO_COLUMNS: Metric = Metric {
     column: Column {
@@ -17,6 +17,7 @@ pub(super) const ZERO_COLUMNS: Metric = Metric {
         range: "[0, n]",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| subject.oddities(|oddities| Value::count(oddities.zero_columns.len())),
 };
 
@@ -30,6 +31,7 @@ pub(super) const DUPLICATE_ROWS: Metric = Metric {
         range: "[0, m]",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| subject.oddities(|oddities| Value::count(oddities.duplicate_rows.len())),
 };
 
@@ -43,6 +45,7 @@ pub(super) const DUPLICATE_COLUMNS: Metric = Metric {
         range: "[0, n]",
         source: "definition",
     },
+    needs: Needs::Entries,
     value: |subject| subject.oddities(|oddities| Value::count(oddities.duplicate_columns.len())),
 };
 
@@ -56,6 +59,7 @@ pub(super) const KURTOSIS: Metric = Metric {
         range: "[1, m·n]",
         source: "Pearson 1905",
     },
+    needs: Needs::Entries,
     value: |subject| subject.texture(|texture| Value::within(texture.kurtosis, 1.0, f64::MAX)),
 };
 
@@ -69,6 +73,7 @@ pub(super) const IID_Z: Metric = Metric {
         range: "[0, ∞)",
         source: "definition; docs/findings.md",
     },
+    needs: Needs::Entries,
     value: |subject| subject.texture(|texture| Value::real(texture.unevenness())),
 };
 
@@ -82,6 +87,7 @@ pub(super) const LONE_ENTRY: Metric = Metric {
         range: "(0, ∞)",
         source: "Benaych-Georges & Nadakuditi 2012",
     },
+    needs: Needs::Entries,
     value: |subject| {
         subject.texture(|texture| {
             let entries = (texture.rows * texture.columns) as f64;
@@ -100,6 +106,7 @@ pub(super) const INIT_BOUND: Metric = Metric {
         range: "[0, ∞)",
         source: "He et al. 2015; the default of torch.nn.Linear",
     },
+    needs: Needs::Entries,
     value: |subject| {
         subject.texture(|_| Value::real(subject.entries.max_abs() * (subject.layer.cols as f64).sqrt()))
     },
@@ -115,6 +122,7 @@ pub(super) const INIT_BOUND_XAVIER: Metric = Metric {
         range: "[0, ∞)",
         source: "Glorot & Bengio 2010, eq. 16",
     },
+    needs: Needs::Entries,
     value: |subject| {
         subject.texture(|_| {
             let sides = (subject.layer.rows + subject.layer.cols) as f64;
@@ -133,6 +141,7 @@ pub(super) const MP_DISTANCE: Metric = Metric {
         range: "[0, 1]",
         source: "Marchenko & Pastur 1967; Kolmogorov 1933",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.scaled_spectrum(|texture, values| {
             let (short, long) =
@@ -154,6 +163,7 @@ pub(super) const MP_EDGE_Z: Metric = Metric {
         range: "(−∞, ∞)",
         source: "Johnstone 2001; Ma 2012",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.scaled_spectrum(|texture, values| {
             let side = |n: usize| (n as f64 - 0.5).sqrt();

@@ -3,6 +3,7 @@
 use super::Metric;
 use crate::matrix::Dtype;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::{Largest, Needs};
 use crate::spectrum::Spectrum;
 
 pub(super) const STABLE_RANK: Metric = Metric {
@@ -15,7 +16,17 @@ pub(super) const STABLE_RANK: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "Rudelson & Vershynin 2007",
     },
-    value: |subject| subject.nonzero(|spectrum| among(spectrum, relative(spectrum).map(|s| s * s).sum())),
+    needs: Needs::Largest,
+    value: |subject| match subject.largest {
+        Some(Largest { value: 0.0, .. }) => Value::Missing(MissingReason::AllZero),
+        Some(Largest { value, .. }) => {
+            let most = subject.layer.rows.min(subject.layer.cols) as f64;
+            subject
+                .energy()
+                .map_or_else(Value::Missing, |energy| Value::within(energy / value.powi(2), 1.0, most))
+        }
+        None => subject.nonzero(|spectrum| among(spectrum, relative(spectrum).map(|s| s * s).sum())),
+    },
 };
 
 pub(super) const EFFECTIVE_RANK: Metric = Metric {
@@ -28,6 +39,7 @@ pub(super) const EFFECTIVE_RANK: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "Roy & Vetterli 2007",
     },
+    needs: Needs::Values,
     value: |subject| subject.nonzero(|spectrum| among(spectrum, entropy(relative(spectrum)).exp())),
 };
 
@@ -41,6 +53,7 @@ pub(super) const EFFECTIVE_RANK_ENERGY: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "Roy & Vetterli 2007, on squared values",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.nonzero(|spectrum| among(spectrum, entropy(relative(spectrum).map(|s| s * s)).exp()))
     },
@@ -56,6 +69,7 @@ pub(super) const ENTROPY: Metric = Metric {
         range: "[0, 1]",
         source: "Alter, Brown & Botstein 2000",
     },
+    needs: Needs::Values,
     value: |subject| {
         let dtype = subject.layer.dtype;
         subject.nonzero(|spectrum| match numerical_rank(spectrum, dtype) {
@@ -78,6 +92,7 @@ pub(super) const PARTICIPATION_RATIO: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "Bell & Dean 1970",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.nonzero(|spectrum| {
             let (sum, squares) =
@@ -97,6 +112,7 @@ pub(super) const NUMERICAL_RANK: Metric = Metric {
         range: "[0, min(m, n)]",
         source: "Golub & Van Loan 2013, 5.5; numpy.linalg.matrix_rank",
     },
+    needs: Needs::Values,
     value: |subject| {
         let dtype = subject.layer.dtype;
         subject.measure(|spectrum| Value::count(numerical_rank(spectrum, dtype)))
@@ -113,6 +129,7 @@ pub(super) const INTRINSIC_RANK: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "nuclear over spectral norm; Fazel 2002",
     },
+    needs: Needs::Values,
     value: |subject| subject.nonzero(|spectrum| among(spectrum, relative(spectrum).sum())),
 };
 
@@ -126,6 +143,7 @@ pub(super) const RANKME: Metric = Metric {
         range: "[1, min(m, n)], give or take what the constant adds",
         source: "Garrido et al. 2023, eq. 2",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.nonzero(|spectrum| {
             // The published constant: part of the definition, not a guard.
@@ -148,6 +166,7 @@ pub(super) const RANK_AT_90: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
+    needs: Needs::Values,
     value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.90))),
 };
 
@@ -161,6 +180,7 @@ pub(super) const RANK_AT_95: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
+    needs: Needs::Values,
     value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.95))),
 };
 
@@ -174,6 +194,7 @@ pub(super) const RANK_AT_99: Metric = Metric {
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
+    needs: Needs::Values,
     value: |subject| subject.nonzero(|spectrum| Value::count(energy_rank(spectrum, 0.99))),
 };
 

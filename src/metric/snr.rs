@@ -2,9 +2,11 @@
 
 use super::Metric;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 use crate::spectrum::{magnitude, scaled};
 
-pub(super) const SPECTRUM_SNR: Metric = Metric {
+/// The column `spectrum_snr`.
+pub const SPECTRUM_SNR: Metric = Metric {
     column: Column {
         key: "spectrum_snr",
         label: "SNR",
@@ -14,6 +16,7 @@ pub(super) const SPECTRUM_SNR: Metric = Metric {
         range: "[0, ∞), 1/units of the weights",
         source: "Hartford et al. 2024 (Spectrum), spectrum.py",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.nonzero(|spectrum| {
             let values = spectrum.values();

@@ -2,6 +2,7 @@
 
 use super::{Metric, Rounded, bulk};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 use crate::spectrum::{Spectrum, scaled};
 
 pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
@@ -14,6 +15,7 @@ pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
         range: "[0, spike_count]",
         source: "Gavish & Donoho 2014, eqs. 3 and 10",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.bulk(|spectrum, bulk| {
             let (short, long) = (spectrum.values().len() as f64, spectrum.rows().max(spectrum.cols()) as f64);
@@ -23,7 +25,8 @@ pub(super) const GAVISH_DONOHO_RANK: Metric = Metric {
     },
 };
 
-pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
+/// The column `rank_above_rounding`.
+pub const RANK_ABOVE_ROUNDING: Metric = Metric {
     column: Column {
         key: "rank_above_rounding",
         label: "> rounding",
@@ -33,6 +36,7 @@ pub(super) const RANK_ABOVE_ROUNDING: Metric = Metric {
         range: "[0, min(m, n)]",
         source: "heuristic: rounding as independent noise, Marchenko & Pastur 1967",
     },
+    needs: Needs::Values,
     value: |subject| {
         let Some(epsilon) = subject.layer.epsilon() else {
             return Value::Missing(MissingReason::NotApplicable);
@@ -82,6 +86,7 @@ pub(super) const LARGEST_GAP: Metric = Metric {
         range: "[1, ∞)",
         source: "definition",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.nonzero(|spectrum| match gap(spectrum) {
             Some((_, Step::Resolved(ratio))) => Value::real(ratio),
@@ -101,6 +106,7 @@ pub(super) const LARGEST_GAP_AT: Metric = Metric {
         range: "[1, min(m, n) − 1]",
         source: "definition",
     },
+    needs: Needs::Values,
     value: |subject| {
         subject.nonzero(|spectrum| {
             gap(spectrum).map_or(Value::Missing(MissingReason::TooFewValues), |(at, _)| Value::count(at))

@@ -9,6 +9,7 @@ use super::density::{self, Density, Determinant};
 use super::tail::{self, TailFit};
 use super::{Metric, Subject};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 use crate::spectrum::{magnitude, scaled};
 
 /// Eigenvalues up to this take no part in the fit.
@@ -31,6 +32,7 @@ macro_rules! columns {
                 range: "as in WeightWatcher",
                 source: "WeightWatcher 0.7.7",
             },
+            needs: Needs::Values,
             value: $value,
         }),*];
     };

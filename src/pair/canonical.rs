@@ -15,10 +15,12 @@ const INSIDE: [&str; 5] = [
 ];
 
 /// How names begin that also hold the third text, and how they begin elsewhere.
-const BEGINNINGS: [(&str, &str, &str); 3] = [
+const BEGINNINGS: [(&str, &str, &str); 4] = [
     // Vision-language models before and after version 5 of transformers.
     ("language_model.model.", "model.", ""),
     ("model.language_model.", "model.", ""),
+    // A model inside of another, as SORSA saves it.
+    ("model.model.", "model.", ""),
     // DBRX; other models have a part of this name.
     ("transformer.blocks.", "model.layers.", ".ffn.experts."),
 ];

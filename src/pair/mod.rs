@@ -89,12 +89,17 @@ fn partners(base: &[Arc<Layer>], tuned: &[Arc<Layer>]) -> Vec<Partner> {
     for name in [place, called, tensor] {
         by_name(&of(base, name), &of(tuned, name), &mut partners);
     }
-    let names = of(base, |layer| canonical(&layer.name));
-    let wanted = of(tuned, |layer| canonical(&layer.name));
-    by_name(&names, &wanted, &mut partners);
-    underscored(&names, &wanted, &mut partners);
-    by_ending(&names, &wanted, &mut partners);
+    by_meaning(&of(base, called), &of(tuned, called), &mut partners);
     partners
+}
+
+/// Pairs names that mean the same module.
+fn by_meaning(names: &[String], wanted: &[String], partners: &mut [Partner]) {
+    let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect::<Vec<_>>();
+    let (names, wanted) = (canonical(names), canonical(wanted));
+    by_name(&names, &wanted, partners);
+    underscored(&names, &wanted, partners);
+    by_ending(&names, &wanted, partners);
 }
 
 /// Where in the base each of `tuned` is, names of stored tensors: under the same name, or failing that under the only one
@@ -104,6 +109,14 @@ pub fn tensors(base: &[String], tuned: &[String]) -> Vec<Option<usize>> {
     by_name(base, tuned, &mut partners);
     let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect::<Vec<_>>();
     by_name(&canonical(base), &canonical(tuned), &mut partners);
+    partners.iter().map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
+}
+
+/// Which of `base`, names of modules, each of `tuned` means: as [`pairs`] finds matrices by their names alone.
+pub fn modules(base: &[String], tuned: &[String]) -> Vec<Option<usize>> {
+    let mut partners = vec![Partner::Nowhere; tuned.len()];
+    by_name(base, tuned, &mut partners);
+    by_meaning(base, tuned, &mut partners);
     partners.iter().map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
 }
 
@@ -258,7 +271,7 @@ mod tests {
     use crate::matrix::Dtype;
 
     fn layers(names: &[(&str, usize)]) -> Vec<Arc<Layer>> {
-        let layer = |(name, rows): &(&str, usize)| Arc::new(Layer::plain(name, (*rows, 2), Dtype::F32));
+        let layer = |(name, rows): &(&str, usize)| Arc::new(Layer::plain(*name, (*rows, 2), Dtype::F32));
         names.iter().map(layer).collect()
     }
 
@@ -328,7 +341,7 @@ mod tests {
         };
         let (pairs, left) = pairs(&named(&base), &named(&tuned));
         assert!(left.is_empty() && pairs.len() == 18_000);
-        assert!(pairs.iter().all(|pair| pair.tuned.name.ends_with(&pair.base.name)));
+        assert!(pairs.iter().all(|pair| pair.tuned.name.ends_with(pair.base.name.as_str())));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             several.iter().map(|tuned| format!("Δ {} is from {base} to {}", tuned.name, tuned.source.path)),
         ),
     }
-    let name = |row: &Row| row.name.clone();
+    let name = |row: &Row| row.name.to_string();
     let listed = |standing, what: &str, name: &dyn Fn(&Row) -> String| {
         let rows: Vec<&Row> = report.rows.iter().filter(|row| is(row, standing)).collect();
         list(&rows, name).map(|names| format!("{what}: {names}"))

@@ -1,6 +1,7 @@
 //! Many experts on one line: the rows of one projection in one block, as the least, the greatest and the median of each
 //! column, and the outliers in words.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::cell::{UNSURE, cell, is_unsure, number};
@@ -32,7 +33,7 @@ pub(super) enum Values {
 /// One line of the table: one row, or several.
 pub(super) struct ExpertGroup<'r> {
     /// The name, with `*` in the place of the expert's number where there are several.
-    pub(super) name: String,
+    pub(super) name: Cow<'r, str>,
     /// At least one.
     pub(super) rows: Vec<&'r Row>,
 }
@@ -50,11 +51,11 @@ pub(super) fn groups<'r>(rows: &[&'r Row], style: &TableStyle<'_>) -> Vec<Expert
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for (row, key) in rows.iter().zip(&keys) {
         match key.as_deref().filter(|key| sizes.get(key).is_some_and(|size| *size >= MANY)) {
-            None => groups.push(ExpertGroup { name: row.name.clone(), rows: vec![row] }),
+            None => groups.push(ExpertGroup { name: row.name.as_str().into(), rows: vec![row] }),
             Some(key) => {
                 let at = *places.entry(key).or_insert(groups.len());
                 if at == groups.len() {
-                    groups.push(ExpertGroup { name: key.to_owned(), rows: vec![] });
+                    groups.push(ExpertGroup { name: key.to_owned().into(), rows: vec![] });
                 }
                 groups[at].rows.push(row);
             }
@@ -82,9 +83,9 @@ impl ExpertGroup<'_> {
     /// The block of the model that all rows are in: `model.layers.3` of `model.layers.3.mlp.up_proj`.
     pub(super) fn block(&self) -> Option<&str> {
         // A block's number is not a folded one.
-        let name = self.name.as_str();
+        let name = &*self.name;
         let (block, role) = block_and_role(name);
-        block.and(name.strip_suffix(role.as_str())?.strip_suffix('.')).filter(|block| !block.is_empty())
+        block.and(name.strip_suffix(role)?.strip_suffix('.')).filter(|block| !block.is_empty())
     }
 
     /// The suffix of the name: the number of rows.
@@ -196,7 +197,7 @@ mod tests {
     }
 
     fn check_block(name: &str, expected: Option<&str>) {
-        assert_eq!(ExpertGroup { name: name.to_owned(), rows: vec![] }.block(), expected, "{name}");
+        assert_eq!(ExpertGroup { name: name.into(), rows: vec![] }.block(), expected, "{name}");
     }
 
     #[test]
@@ -238,12 +239,12 @@ mod tests {
     /// The outliers among experts with these values in `column`.
     fn check_apart(column: &'static Column, values: &[Value], expected: &[&str]) {
         let row = |(i, value): (usize, &Value)| Row {
-            name: format!("experts.{i}.up"),
+            name: format!("experts.{i}.up").into(),
             values: Measurements(vec![(column, *value)]).into(),
             ..Row::default()
         };
         let rows: Vec<Row> = values.iter().enumerate().map(row).collect();
-        let group = ExpertGroup { name: "experts.*.up".to_owned(), rows: rows.iter().collect() };
+        let group = ExpertGroup { name: "experts.*.up".into(), rows: rows.iter().collect() };
         let found = apart(&group, &[column]);
         assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), expected, "{values:?}");
     }

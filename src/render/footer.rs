@@ -27,7 +27,8 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             align(&head, groups.into_iter().map(sums).collect(), 0, out)?;
         }
     }
-    if !report.groups.is_empty() || report.rows.iter().any(|row| !no_directions(row)) {
+    let has_sums = report.groups.iter().any(|group| group.by != "pair");
+    if has_sums || report.rows.iter().any(|row| !no_directions(row)) {
         writeln!(out)?;
     }
     Ok(())

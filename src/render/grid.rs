@@ -1,9 +1,10 @@
 //! The rows of a table: the columns that fit the line, names that stay distinct, colors for rows that need attention.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::ranges;
@@ -12,7 +13,7 @@ use super::fold::{ExpertGroup, Values};
 use super::names::{broken, shortened, widest};
 use super::style::{Layout, Overflow, TableStyle};
 use crate::notation;
-use crate::report::{Column, ColumnKey, Level, Outcome, Report, Row, Severity};
+use crate::report::{Attention, Column, ColumnKey, Level, Outcome, Report, Row, Severity};
 
 const SPARK: usize = 12;
 /// Names take this share of a line before columns have to give way for them.
@@ -22,14 +23,20 @@ const NAME_WIDTH: usize = 24;
 /// So many numbers stay when the shape gives way.
 const NUMBERS: usize = 3;
 
-/// A column other than the name: its header, and its cells in row order.
-struct Cells {
+/// A column other than the name: its header, and how its cells are written. They are written twice, to be measured and to be
+/// shown: all of a large model would take more memory than its report.
+struct Cells<'s> {
     header: String,
-    texts: Vec<String>,
+    /// That of its widest cell.
+    width: usize,
     holds: Holds,
     /// What a number is of: the same for all sides of a comparison.
     metric: String,
+    text: CellText<'s>,
 }
+
+/// The text of one line in a column.
+type CellText<'s> = Box<dyn Fn(&ExpertGroup<'_>) -> String + 's>;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,17 +50,18 @@ enum Holds {
     Spark,
 }
 
-impl Cells {
-    /// The width of its widest cell.
-    fn width(&self) -> usize {
-        widest(&self.texts).max(self.header.lines().map(UnicodeWidthStr::width).max().unwrap_or(0))
+impl<'s> Cells<'s> {
+    fn new(holds: Holds, header: &str, text: CellText<'s>, shown: &[ExpertGroup<'_>]) -> Self {
+        let header_width = header.lines().map(UnicodeWidthStr::width).max().unwrap_or(0);
+        let width = shown.iter().map(|group| text(group).width()).max().unwrap_or(0).max(header_width);
+        Self { header: header.to_owned(), width, holds, metric: String::new(), text }
     }
 }
 
 /// One line of the table: a heading, or a row with its indent.
 enum Line<'s> {
     Heading(&'s str),
-    Row(&'static str, String),
+    Row(&'static str, Cow<'s, str>, &'s ExpertGroup<'s>),
 }
 
 /// What the table does not show.
@@ -75,7 +83,7 @@ pub(super) fn write(
     let mut names: Vec<&str> = vec![];
     let mut indent = 0;
     for line in &lines {
-        if let Line::Row(blanks, name) = line {
+        if let Line::Row(blanks, name, _) = line {
             names.push(name);
             indent = indent.max(blanks.len());
         }
@@ -85,7 +93,7 @@ pub(super) fn write(
     // A blank before the name, another behind it.
     let width = style.width.saturating_sub(indent + 2);
     let most = NAME_WIDTH.max((style.width as f64 * NAME_SHARE) as usize);
-    let need = widest(&shortened(&names, most)).max("matrix".len()).min(width * 3 / 5);
+    let need = widest(&shortened(&names, most)).max(FIRST.len()).min(width * 3 / 5);
     let is_folded = shown.iter().any(|group| group.rows.len() > 1);
     let mut values = Values::Ranges;
     let mut columns = cells(report, shown, style, values);
@@ -135,73 +143,99 @@ pub(super) fn write(
     Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers), values })
 }
 
+/// So many lines are laid out together: those of a large model would take more memory than its report.
+const LAID_OUT: usize = 4096;
+
 fn write_table(
     lines: &[Line<'_>],
-    columns: &[Cells],
+    columns: &[Cells<'_>],
     short: &BTreeMap<&str, String>,
     (style, colors): (&TableStyle<'_>, &[Option<&str>]),
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(std::iter::once("matrix").chain(columns.iter().map(|column| column.header.as_str())));
+    let parts = |line: &Line<'_>| match line {
+        Line::Heading(_) => 0,
+        Line::Row(indent, name, _) => {
+            short[name.as_ref()].split('\n').map(|part| indent.len() + part.width()).max().unwrap_or(0)
+        }
+    };
+    let names = lines.iter().map(parts).max().unwrap_or(0).max(FIRST.width());
     let height = columns.iter().map(|column| column.header.lines().count()).max().unwrap_or(1).max(1);
-    // What each line of the table looks like; a heading takes the place of an empty one, for it may be wider than the names.
-    let mut styles = vec![(Some(BOLD), None); height];
-    let mut row = 0;
-    for line in lines {
-        match line {
-            Line::Heading(name) => {
-                table.add_row([" "]);
-                styles.push((Some(BOLD), Some(*name)));
-            }
-            Line::Row(indent, name) => {
-                let parts = short[name.as_str()].split('\n').map(|part| format!("{indent}{part}"));
-                let name: Vec<String> = parts.collect();
-                let cells = columns.iter().map(|column| column.texts[row].clone());
-                table.add_row(std::iter::once(name.join("\n")).chain(cells));
-                styles.extend(std::iter::repeat_n((colors[row], None), name.len()));
-                row += 1;
+    let mut colors = colors.iter();
+    for first in (0..lines.len().max(1)).step_by(LAID_OUT) {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        // What each line of the table looks like; a heading takes the place of an empty one, for it may be wider than the
+        // names.
+        let mut styles = vec![];
+        if first == 0 {
+            table.set_header(
+                std::iter::once(FIRST).chain(columns.iter().map(|column| column.header.as_str())),
+            );
+            styles = vec![(Some(BOLD), None); height];
+        }
+        for line in lines.iter().skip(first).take(LAID_OUT) {
+            match line {
+                Line::Heading(name) => {
+                    table.add_row([" "]);
+                    styles.push((Some(BOLD), Some(*name)));
+                }
+                Line::Row(indent, name, group) => {
+                    let parts = short[name.as_ref()].split('\n').map(|part| format!("{indent}{part}"));
+                    let name: Vec<String> = parts.collect();
+                    let cells = columns.iter().map(|column| (column.text)(group));
+                    table.add_row(std::iter::once(name.join("\n")).chain(cells));
+                    let color = colors.next().copied().flatten();
+                    styles.extend(std::iter::repeat_n((color, None), name.len()));
+                }
             }
         }
-    }
-    for (i, column) in table.column_iter_mut().enumerate() {
-        let is_number = |column: &Cells| matches!(column.holds, Holds::Shape | Holds::Number);
-        let right = i > 0 && columns.get(i - 1).is_some_and(is_number);
-        column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
-        column.set_padding((1, u16::from(i == 0)));
-        column.set_constraint(ColumnConstraint::ContentWidth);
-    }
-    for (line, (color, heading)) in table.lines().zip(styles) {
-        let heading = heading
-            .map(|name| format!(" {}", broken(name, style.width.saturating_sub(1)).replace('\n', "\n ")));
-        let line = heading.unwrap_or_else(|| line.trim_end().to_owned());
-        writeln!(out, "{}", color.map_or_else(|| line.clone(), |color| style.paint.wrap(color, &line)))?;
+        for (i, column) in table.column_iter_mut().enumerate() {
+            let cells = i.checked_sub(1).and_then(|i| columns.get(i));
+            let is_number = |cells: &Cells<'_>| matches!(cells.holds, Holds::Shape | Holds::Number);
+            let right = cells.is_some_and(is_number);
+            column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
+            let (width, after) = cells.map_or((names, 1), |cells| (cells.width, 0));
+            column.set_padding((1, after));
+            let width = u16::try_from(width + 1 + usize::from(after)).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
+        }
+        for (line, (color, heading)) in table.lines().zip(styles) {
+            let heading = heading
+                .map(|name| format!(" {}", broken(name, style.width.saturating_sub(1)).replace('\n', "\n ")));
+            let line = heading.unwrap_or_else(|| line.trim_end().to_owned());
+            writeln!(out, "{}", color.map_or_else(|| line.clone(), |color| style.paint.wrap(color, &line)))?;
+        }
     }
     Ok(())
 }
 
 /// Every column but the name.
-fn cells(report: &Report, shown: &[ExpertGroup<'_>], style: &TableStyle<'_>, values: Values) -> Vec<Cells> {
-    let each = |holds, header: &str, cell: &dyn Fn(&Row) -> String| {
-        let texts = shown.iter().map(|group| group.text(cell)).collect();
-        Cells { header: header.to_owned(), texts, holds, metric: String::new() }
+fn cells<'s>(
+    report: &'s Report,
+    shown: &[ExpertGroup<'_>],
+    style: &TableStyle<'_>,
+    values: Values,
+) -> Vec<Cells<'s>> {
+    let each = |holds, header: &str, cell: fn(&Row) -> String| {
+        Cells::new(holds, header, Box::new(move |group| group.text(cell)), shown)
     };
-    let mut all = vec![
-        each(Holds::Shape, "shape", &|row| format!("{} × {}", row.shape[0], row.shape[1])),
-        each(Holds::Dtype, "dtype", &|row| row.storage().to_owned()),
-    ];
-    if shown.iter().any(|group| changes::need_status(&group.rows)) {
-        all.push(each(Holds::Status, "status", &|row| row.status().to_owned()));
+    let mut all = vec![];
+    // All pairs of heads have the same, and names that need the room.
+    if !shown.iter().all(|group| is_pair(group.first())) {
+        all.push(each(Holds::Shape, "shape", |row| format!("{} × {}", row.shape[0], row.shape[1])));
+        all.push(each(Holds::Dtype, "dtype", |row| row.storage().to_owned()));
     }
-    let columns: Vec<&Column> = super::columns(report, &style.columns).collect();
+    if shown.iter().any(|group| changes::need_status(&group.rows)) {
+        all.push(each(Holds::Status, "status", |row| row.status().to_owned()));
+    }
+    let columns: Vec<&'static Column> = super::columns(report, &style.columns).collect();
     for column in columns {
-        let key = column.means();
-        let metric = ColumnKey { side: None, ..key }.to_string();
-        let texts = shown.iter().map(|group| group.cell(column, values)).collect();
-        all.push(Cells { header: column.label.to_owned(), texts, holds: Holds::Number, metric });
+        let metric = ColumnKey { side: None, ..column.means() }.to_string();
+        let text: CellText<'s> = Box::new(move |group| group.cell(column, values));
+        all.push(Cells { metric, ..Cells::new(Holds::Number, column.label, text, shown) });
         if column.key == "intruder_count" {
-            all.push(each(Holds::Which, "which", &|row| {
+            all.push(each(Holds::Which, "which", |row| {
                 row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
             }));
         }
@@ -213,19 +247,22 @@ fn cells(report: &Report, shown: &[ExpertGroup<'_>], style: &TableStyle<'_>, val
             [row] => notation::spark(&row.sketch, SPARK),
             _ => String::new(),
         };
-        let texts = shown.iter().map(spark).collect();
-        all.push(Cells { header: "log σ".to_owned(), texts, holds: Holds::Spark, metric: String::new() });
+        all.push(Cells::new(Holds::Spark, "log σ", Box::new(spark), shown));
     }
     all
 }
 
+fn is_pair(row: &Row) -> bool {
+    matches!(row.attention.as_deref(), Some(Attention::Composition(_)))
+}
+
 /// The width of all columns with the gaps before them.
-fn total(columns: &[Cells]) -> usize {
-    columns.iter().map(|column| column.width() + 1).sum()
+fn total(columns: &[Cells<'_>]) -> usize {
+    columns.iter().map(|column| column.width + 1).sum()
 }
 
 /// What gives way first; nothing where the last metric would.
-fn least_wanted(columns: &[Cells]) -> Option<Holds> {
+fn least_wanted(columns: &[Cells<'_>]) -> Option<Holds> {
     let has = |holds| columns.iter().any(|column| column.holds == holds).then_some(holds);
     let numbers = columns.iter().filter(|column| column.holds == Holds::Number);
     let metrics = numbers.map(|column| column.metric.as_str()).collect::<BTreeSet<_>>().len();
@@ -239,11 +276,11 @@ fn least_wanted(columns: &[Cells]) -> Option<Holds> {
 }
 
 /// The columns in tables that fit `width`, one below the other.
-fn split(columns: Vec<Cells>, width: usize) -> Vec<Vec<Cells>> {
-    let mut tables: Vec<Vec<Cells>> = vec![vec![]];
+fn split(columns: Vec<Cells<'_>>, width: usize) -> Vec<Vec<Cells<'_>>> {
+    let mut tables: Vec<Vec<Cells<'_>>> = vec![vec![]];
     for column in columns {
         match tables.last_mut() {
-            Some(table) if table.is_empty() || total(table) + column.width() < width => table.push(column),
+            Some(table) if table.is_empty() || total(table) + column.width < width => table.push(column),
             _ => tables.push(vec![column]),
         }
     }
@@ -277,6 +314,8 @@ fn colors(report: &Report, shown: &[ExpertGroup<'_>]) -> Vec<Option<&'static str
     shown.iter().map(color).collect()
 }
 
+/// The header of the names.
+const FIRST: &str = "matrix";
 const BOLD: &str = "1";
 const RED: &str = "31";
 const YELLOW: &str = "33";
@@ -296,9 +335,11 @@ fn lines<'s>(shown: &'s [ExpertGroup<'_>], layout: Layout) -> Vec<Line<'s>> {
         }
         let (indent, name) = match block {
             Some(block) => ("  ", &group.name[block.len() + 1..]),
-            None => ("", group.name.as_str()),
+            None => ("", &*group.name),
         };
-        lines.push(Line::Row(indent, format!("{name}{}", group.count())));
+        let name =
+            if group.rows.len() > 1 { Cow::Owned(format!("{name}{}", group.count())) } else { name.into() };
+        lines.push(Line::Row(indent, name, group));
     }
     lines
 }

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use crate::report::{Column, Report, Row, Verdict};
 
 use super::cell;
+use super::clash;
 use super::inline::{TextPlace, code, inline};
 use super::problem;
 use super::style::TableStyle;
@@ -25,6 +26,9 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
         write_verdicts(&report.verdicts, out)?;
     }
     findings::write_markdown(report, out)?;
+    if report.command == "adapter clash" {
+        clash::write_markdown(report, out)?;
+    }
     write_rows(report, style, out)?;
     for (name, failure) in report.failures().take(FINDINGS) {
         writeln!(out, "\n{} failed: {}", line_of(name), line_of(failure))?;

@@ -103,10 +103,14 @@ pub fn write(
     let report = if json { Cow::Borrowed(report) } else { report.printable() };
     let report = report.as_ref();
     match format {
-        // With chosen columns every module is listed.
+        // With chosen columns every module is listed; with an order or a limit, below the matrix of pairs.
         OutputFormat::Table if report.command == "adapter clash" && style.overflow == Overflow::Drop => {
             clash::write(report, style, out)?;
-            table::write_end(report, style, out)
+            if style.layout == Layout::Flat || style.limit.is_some() {
+                table::write(report, style, out)
+            } else {
+                table::write_end(report, style, out)
+            }
         }
         OutputFormat::Table => table::write(report, style, out),
         OutputFormat::Json => json::write_report(report, out),

@@ -230,8 +230,7 @@ mod tests {
 
     fn check(values: &[f64], width: usize, expected: &[&str]) {
         let side = values.len();
-        let row =
-            Row { name: "w".to_owned(), shape: [side as u64; 2], dtype: "f64".to_owned(), ..Row::default() };
+        let row = Row { name: "w".into(), shape: [side as u64; 2], dtype: "f64".into(), ..Row::default() };
         let spectrum = Spectrum::new(values.to_vec(), side, side, Route::Direct).expect("sound");
         let mut out = vec![];
         write(&row, &spectrum, &[], (width, Paint::Plain), &mut out).expect("a vector takes everything");

@@ -76,7 +76,9 @@ fn notes(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
     let mut notes = vec![];
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
-        None => notes.extend(update_note(report).filter(|_| report.command != "intruders")),
+        None => notes.extend(
+            update_note(report).filter(|_| !["intruders", "heads"].contains(&report.command.as_ref())),
+        ),
     }
     let told = report.findings.iter().any(|finding| finding.name == "non-finite");
     for row in &report.rows {
@@ -167,7 +169,8 @@ fn short(x: f64) -> String {
 /// Counts of everything, so that nothing is left out silently.
 pub(super) fn footer(report: &Report) -> String {
     let totals = &report.totals;
-    let matrices = if totals.measured == 1 { "matrix" } else { "matrices" };
+    let [one, many] = report.noun();
+    let matrices = if totals.measured == 1 { one } else { many };
     let mut parts = match totals.compared {
         Some(compared) => changes::counts(report, compared),
         None => vec![format!("{} {matrices} measured", notation::count(totals.measured))],

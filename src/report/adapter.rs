@@ -48,6 +48,9 @@ pub struct FactorDetail {
     /// The diagonal between the factors, if there is one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagonal: Vec<f64>,
+    /// The type that the base's weight is stored in, where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_dtype: Option<String>,
     /// `‖bᵢ‖·‖aᵢ‖` of each direction as it is stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub importance: Vec<f64>,

@@ -31,10 +31,14 @@ macro_rules! coded {
             }
         }
 
-        /// Code and words, as in `{"code": "no_tail", "text": "no candidate tail can be fitted"}`.
+        /// Code and words, as in `{"code": "no_tail", "text": "no candidate tail can be fitted"}`; a number where nobody
+        /// reads it.
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeStruct;
+                if !serializer.is_human_readable() {
+                    return serializer.serialize_u8(*self as u8);
+                }
                 let mut object = serializer.serialize_struct(stringify!($name), 2)?;
                 object.serialize_field("code", self.code())?;
                 object.serialize_field("text", &self.to_string())?;
@@ -45,6 +49,11 @@ macro_rules! coded {
         /// By the code; the words only distinguish reasons that share a code.
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if !deserializer.is_human_readable() {
+                    let at = u8::deserialize(deserializer)?;
+                    let known = Self::ALL.get(usize::from(at)).copied();
+                    return known.ok_or_else(|| serde::de::Error::custom(format!("no code has the number {at}")));
+                }
                 let $crate::report::coded::Coded { code, text } = serde::Deserialize::deserialize(deserializer)?;
                 let same = |known: &Self| known.code() == code && Some(known.to_string()) == text;
                 let known = Self::ALL.iter().copied().find(same).or_else(|| Self::of_code(&code));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Direction;
+use super::{Direction, Empty};
 
 /// What pictures of one matrix are drawn from, beside its own outline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,10 @@ pub struct Drawn {
     pub of: String,
     /// Singular values with their positions.
     pub outline: Vec<(usize, f64)>,
+}
+
+impl Empty for Drawings {
+    const EMPTY: &'static Self = &Self { spectra: vec![], directions: vec![] };
 }
 
 impl Drawn {

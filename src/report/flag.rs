@@ -11,6 +11,9 @@ coded! {
         LowNTail = "low_n_tail", "an exponent was fitted on fewer than 50 values";
         /// The same of the exponent of the whole matrix, beside one that is pooled.
         LowNWholeTail = "low_n_whole_tail", "the exponent of the whole matrix was fitted on fewer than 50 values";
+        /// The largest singular value was sought alone, and not found so.
+        LargestByValues =
+            "largest_by_values", "σ₁ did not converge by itself, so all singular values were computed";
         /// Cosines are known between bounds only.
         CosineBounds = "cosine_bounds", "cosines are bounds that decide; `--exact` gives the cosines themselves";
         /// Either side of a slice may be the outputs.

@@ -41,13 +41,14 @@ pub struct Direction {
 /// Sums over rows that belong together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// What they have in common: `role` or `block`.
+    /// What they have in common: `role`, `block`, or `pair` of adapters.
     pub by: Word,
-    /// Which role or block.
+    /// Which role, block or pair.
     pub name: String,
     /// How many matrices.
     pub matrices: u64,
-    /// Counts are summed, everything else is averaged over the rows that have it.
+    /// Of roles and blocks, counts are summed, everything else is averaged over the rows that have it; of pairs, all
+    /// matrices are taken as one.
     #[serde(flatten, skip_deserializing)]
     pub values: RowValues,
 }

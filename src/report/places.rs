@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Empty;
+
 /// Lines and entries worth naming; most matrices have none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -97,11 +99,17 @@ pub enum Concentration {
     Spread,
 }
 
-impl Places {
-    /// Whether there is nothing to name.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
+impl Empty for Places {
+    const EMPTY: &'static Self = &Self {
+        largest_entry: None,
+        zero_rows: vec![],
+        zero_columns: vec![],
+        duplicate_rows: None,
+        duplicate_columns: None,
+        leading_direction: None,
+        reordering: None,
+        parts: None,
+    };
 }
 
 impl Concentration {

@@ -5,26 +5,53 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Comparison, Encounter, Finding, Group, Hidden, Inventory, Labels, Named, Offender, Pattern, Report,
-    Resolution, Row, Skipped, Source, SourceFile,
+    Attention, Comparison, Composition, Encounter, Finding, Group, Head, HeadPlace, Hidden, Inventory,
+    Labels, Named, Offender, Pattern, Report, Resolution, Row, Skipped, Source, SourceFile,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
+use crate::text::Text;
+
+/// A text of a report, in whatever holds it.
+trait Words {
+    fn text(&self) -> &str;
+    fn set(&mut self, text: String);
+}
+
+impl Words for String {
+    fn text(&self) -> &str {
+        self
+    }
+
+    fn set(&mut self, text: String) {
+        *self = text;
+    }
+}
+
+impl Words for Text {
+    fn text(&self) -> &str {
+        self
+    }
+
+    fn set(&mut self, text: String) {
+        *self = text.into();
+    }
+}
 
 /// Shows every text of a report to a function. Each field is named, so that a new one cannot be forgotten; words of the
 /// program itself need no check. Written once for `&` and `&mut`.
 macro_rules! visit {
     ($report:ident, $source:ident $(, $mut:tt)?) => {
-        fn $source(source: &$($mut)? Source, take: &mut dyn FnMut(&$($mut)? String)) {
+        fn $source(source: &$($mut)? Source, take: &mut dyn FnMut(&$($mut)? dyn Words)) {
             let Source { path, format: _, commit, files } = source;
             take(path);
-            commit.into_iter().for_each(&mut *take);
+            commit.into_iter().for_each(|text| take(text));
             for SourceFile { name, bytes: _ } in files {
                 take(name);
             }
         }
 
-        fn $report(report: &$($mut)? Report, take: &mut dyn FnMut(&$($mut)? String)) {
+        fn $report(report: &$($mut)? Report, take: &mut dyn FnMut(&$($mut)? dyn Words)) {
             #[rustfmt::skip]
             let Report {
                 schema: _, svdkit: _, command: _, model, base, tuned, settings, columns: _, rows, skipped, totals: _,
@@ -44,48 +71,62 @@ macro_rules! visit {
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
                     comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
-                    factors: _, encounter, intruders: _,
+                    factors: _, encounter, intruders: _, attention,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
-                    side.into_iter().for_each(&mut *take);
+                    side.into_iter().for_each(|text| take(text));
                 }
                 if let Some(labels) = labels {
                     let Labels { longname, layer_type: _, has_esd: _, warning: _ } = &$($mut)? **labels;
                     take(longname);
                 }
-                if let Some(Encounter { module, first, second, left_cosines: _, right_cosines: _ }) = encounter {
-                    [module, first, second].into_iter().for_each(&mut *take);
+                if let Some(encounter) = encounter {
+                    let Encounter { module, first, second, left_cosines: _, right_cosines: _ } = &$($mut)? **encounter;
+                    [module, first, second].into_iter().for_each(|text| take(text));
                 }
-                [name, tensor, role, dtype].into_iter().for_each(&mut *take);
-                for text in [dequant, blake3, tied_to, failed].into_iter().flatten() {
+                if let Some(attention) = attention {
+                    match &$($mut)? **attention {
+                        Attention::Head(Head {
+                            layer: _, head: _, kv_head: _, sigma_ov: _, sigma_qk: _, tensors, reach: _,
+                        }) => tensors.into_iter().for_each(|text| take(text)),
+                        Attention::Composition(Composition { earlier, later, baseline: _, components: _ }) => {
+                            for HeadPlace { name, layer: _, head: _ } in [earlier, later] {
+                                take(name);
+                            }
+                        }
+                    }
+                }
+                [name, tensor, role, dtype].into_iter().for_each(|text| take(text));
+                for text in [dequant, blake3, failed].into_iter().flatten() {
                     take(text);
                 }
+                tied_to.into_iter().for_each(|text| take(text));
                 if let Some(update) = update {
                     let Update { kind: _, scale: _, rank: _, tensors, flags: _ } = &$($mut)? **update;
-                    tensors.into_iter().for_each(&mut *take);
+                    tensors.into_iter().for_each(|text| take(text));
                 }
                 if let Some(comparison) = comparison {
                     let Comparison { status: _, base_shape: _, base_dtype, base_blake3 } = &$($mut)? **comparison;
-                    [base_dtype, base_blake3].into_iter().flatten().for_each(&mut *take);
+                    [base_dtype, base_blake3].into_iter().flatten().for_each(|text| take(text));
                 }
             }
             for Skipped { tensor, shape: _, dtype, reason, kind: _, content, unseen, failed, scales } in skipped {
-                [tensor, dtype, reason].into_iter().for_each(&mut *take);
-                [unseen, failed, scales].into_iter().flatten().for_each(&mut *take);
+                [tensor, dtype, reason].into_iter().for_each(|text| take(text));
+                [unseen, failed, scales].into_iter().flatten().for_each(|text| take(text));
                 content.into_iter().for_each(|content| take(&$($mut)? content.blake3));
             }
             for Group { by: _, name, matrices: _, values: _ } in groups {
                 take(name);
             }
-            notes.into_iter().for_each(&mut *take);
+            notes.into_iter().for_each(|text| take(text));
 
             for Finding { name: _, level: _, side, matrices, sentence, evidence: _ } in findings {
                 take(sentence);
-                side.into_iter().chain(matrices).for_each(&mut *take);
+                side.into_iter().chain(matrices).for_each(|text| take(text));
             }
             for Unchecked { name: _, side, reason } in findings_unchecked {
                 take(reason);
-                side.into_iter().for_each(&mut *take);
+                side.into_iter().for_each(|text| take(text));
             }
             for verdict in verdicts {
                 #[rustfmt::skip]
@@ -95,16 +136,16 @@ macro_rules! visit {
                 } = verdict;
                 take(rule);
                 take(key);
-                remarks.into_iter().for_each(&mut *take);
-                worst.into_iter().for_each(&mut *take);
+                remarks.into_iter().for_each(|text| take(text));
+                worst.into_iter().for_each(|text| take(text));
                 for Offender { matrix, outcome: _, what, missing: _, note } in offenders {
                     take(what);
-                    [matrix, note].into_iter().flatten().for_each(&mut *take);
+                    [matrix, note].into_iter().flatten().for_each(|text| take(text));
                 }
             }
             let Unlisted { unchanged, hidden: Hidden { by, matrices, others } } = unlisted;
             take(by);
-            [unchanged, matrices, others].into_iter().flatten().for_each(&mut *take);
+            [unchanged, matrices, others].into_iter().flatten().for_each(|text| take(text));
         }
     };
 }
@@ -116,13 +157,19 @@ impl Report {
     /// The same with every text made printable, for all formats that people or their programs read as text.
     pub fn printable(&self) -> Cow<'_, Self> {
         let mut sound = true;
-        texts(self, &mut |text| sound = sound && is_printable(text));
+        texts(self, &mut |text| sound = sound && is_printable(text.text()));
         if sound {
             return Cow::Borrowed(self);
         }
         let mut shown = self.clone();
-        texts_mut(&mut shown, &mut |text| *text = printable(text));
+        texts_mut(&mut shown, &mut make_printable);
         Cow::Owned(shown)
+    }
+}
+
+fn make_printable(text: &mut dyn Words) {
+    if !is_printable(text.text()) {
+        text.set(printable(text.text()));
     }
 }
 
@@ -138,8 +185,8 @@ impl Inventory {
         let mut shown = self.clone();
         let Self { schema: _, svdkit: _, command: _, model, config, adapter, patterns, totals: _ } =
             &mut shown;
-        let mut take = |text: &mut String| *text = printable(text);
-        texts_of_source_mut(model, &mut take);
+        texts_of_source_mut(model, &mut make_printable);
+        let mut take = |text: &mut String| make_printable(text);
         for Pattern { pattern, role, dtype, reason, .. } in patterns {
             [pattern, role, dtype].into_iter().chain(reason).for_each(&mut take);
         }

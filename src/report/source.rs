@@ -3,18 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Flag, Word};
+use crate::text::Text;
 
 /// A tensor that was not analyzed, with the reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Name of the stored tensor.
-    pub tensor: String,
+    pub tensor: Text,
     /// Its shape.
     pub shape: Vec<u64>,
     /// Its storage type.
-    pub dtype: String,
+    pub dtype: Text,
     /// Why it is not analyzed as a matrix.
-    pub reason: String,
+    pub reason: Text,
     /// What that means for the model.
     #[serde(default)]
     pub kind: SkipKind,

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use serde::ser::{Error, SerializeMap};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Map;
 
 use super::{Column, ColumnKey, Measurements, MissingReason, Value};
 
 /// Values without their columns; nothing where a column is not known.
 ///
-/// A byte each for its kind, and eight for a number.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<Option<Number>>", into = "Vec<Option<Number>>")]
+/// A byte each for its kind, and eight for a number other than zero.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Numbers {
     kinds: Box<[u8]>,
     bits: Box<[u64]>,
@@ -23,6 +22,9 @@ const COUNT: u8 = 1;
 const REAL: u8 = 2;
 /// The first reason; the others follow.
 const MISSING: u8 = 3;
+/// The commonest numbers take no more than their kind: no entry, no change.
+const NO_COUNT: u8 = 254;
+const ZERO: u8 = 255;
 
 impl Numbers {
     /// How many there are.
@@ -57,6 +59,8 @@ impl Numbers {
             ABSENT => None,
             COUNT => Some(Value::Count(*self.bits.get(at)?)),
             REAL => Some(Value::Real(f64::from_bits(*self.bits.get(at)?))),
+            NO_COUNT => Some(Value::Count(0)),
+            ZERO => Some(Value::Real(0.0)),
             reason => MissingReason::ALL.get(usize::from(reason - MISSING)).copied().map(Value::Missing),
         }
     }
@@ -71,6 +75,9 @@ impl FromIterator<Option<Value>> for Numbers {
         let mut bits = vec![];
         let kinds = values.into_iter().map(|value| match value {
             None => ABSENT,
+            Some(Value::Count(0)) => NO_COUNT,
+            // Not the negative one.
+            Some(Value::Real(x)) if x.to_bits() == 0 => ZERO,
             Some(Value::Count(n)) => {
                 bits.push(n);
                 COUNT
@@ -103,25 +110,39 @@ enum Number {
     Missing(MissingReason),
 }
 
-impl From<Vec<Option<Number>>> for Numbers {
-    fn from(written: Vec<Option<Number>>) -> Self {
-        let value = |number| match number {
-            Number::Count(n) => Value::Count(n),
-            Number::Real(x) => Value::Real(x),
-            Number::Missing(reason) => Value::Missing(reason),
-        };
-        written.into_iter().map(|number| number.map(value)).collect()
-    }
-}
-
-impl From<Numbers> for Vec<Option<Number>> {
-    fn from(numbers: Numbers) -> Self {
+/// A list of numbers where people read it, else as it lies in memory.
+impl Serialize for Numbers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            // All eight bytes of each: a count is not often small enough to be shorter.
+            let bits: Vec<f64> = self.bits.iter().map(|bits| f64::from_bits(*bits)).collect();
+            return (&self.kinds, bits).serialize(serializer);
+        }
         let number = |value| match value {
             Value::Count(n) => Number::Count(n),
             Value::Real(x) => Number::Real(x),
             Value::Missing(reason) => Number::Missing(reason),
         };
-        numbers.iter().map(|value| value.map(number)).collect()
+        serializer.collect_seq(self.iter().map(|value| value.map(number)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            let (kinds, bits) = <(Box<[u8]>, Vec<f64>)>::deserialize(deserializer)?;
+            if kinds.iter().filter(|kind| is_number(**kind)).count() != bits.len() {
+                return Err(de::Error::custom("another number of numbers"));
+            }
+            return Ok(Self { kinds, bits: bits.into_iter().map(f64::to_bits).collect() });
+        }
+        let value = |number| match number {
+            Number::Count(n) => Value::Count(n),
+            Number::Real(x) => Value::Real(x),
+            Number::Missing(reason) => Value::Missing(reason),
+        };
+        let written = Vec::<Option<Number>>::deserialize(deserializer)?;
+        Ok(written.into_iter().map(|number| number.map(value)).collect())
     }
 }
 
@@ -156,6 +177,13 @@ impl RowValues {
     /// The value of the column that holds what `key` says.
     pub fn of(&self, key: ColumnKey<'_>) -> Option<Value> {
         self.columns.iter().position(|column| column.holds(key)).and_then(|i| self.numbers.get(i))
+    }
+
+    /// Puts `value` in the place of the one of column `key`, which is there.
+    pub fn set(&mut self, key: &str, value: Value) {
+        let numbers = self.columns.iter().zip(self.numbers.iter());
+        self.numbers =
+            numbers.map(|(column, own)| if column.key == key { Some(value) } else { own }).collect();
     }
 
     /// Every value with its column, in column order.
@@ -209,6 +237,8 @@ mod tests {
             Value::Count(5),
             Value::Real(5.0),
             Value::Real(-0.0),
+            Value::Real(0.0),
+            Value::Count(0),
             Value::Real(f64::MIN_POSITIVE / 8.0),
             Value::Real(0.1 + 0.2),
             Value::Count(u64::MAX),

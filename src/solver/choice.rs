@@ -1,6 +1,7 @@
 //! Chooses the procedure for a need, and so its cost, from headers alone.
 
-use crate::layer::Layer;
+use super::entries::has_lines;
+use crate::layer::{Layer, Operands};
 use crate::linalg::{self, Cost, Operator, Terms, Windows};
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
@@ -35,6 +36,28 @@ impl Precision {
     }
 }
 
+/// What numbers of one matrix are computed from; each is had with those after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Its entries: it is read.
+    Entries,
+    /// Its largest singular value alone, beside them.
+    Largest,
+    /// All of its singular values.
+    Values,
+}
+
+impl Needs {
+    /// Its name in settings and plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entries => "entries",
+            Self::Largest => "largest value",
+            Self::Values => "values",
+        }
+    }
+}
+
 /// The facts from headers that decide how a matrix is decomposed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Form {
@@ -48,8 +71,8 @@ pub struct Form {
     pub read_as: Dtype,
     /// What its stored type takes.
     pub precision: Precision,
-    /// The shapes of the two matrices that it is the Kronecker product of, if it is read for its values alone.
-    pub operands: Option<[(usize, usize); 2]>,
+    /// The parts that its values are found from, if it is such a product and read for its values alone.
+    pub operands: Option<Operands>,
 }
 
 /// How a matrix comes.
@@ -68,6 +91,8 @@ pub enum Operand {
 /// The need beyond the metrics of the entries, which every read gives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Need<'a> {
+    /// Its largest singular value.
+    Largest,
     /// Its singular values.
     Values,
     /// Those of each of these parts of it.
@@ -151,7 +176,19 @@ pub fn procedure(form: &Form, need: Need<'_>) -> Procedure {
         if small || form.precision == Precision::Exact { Procedure::Direct } else { Procedure::Gram }
     };
     match (need, form.operand) {
-        (Need::Values, _) if form.operands.is_some() => Procedure::Kronecker,
+        (Need::Largest, operand) => match procedure(form, Need::Values) {
+            // Its size is told by sums over the rows.
+            Procedure::Gram | Procedure::Stream
+                if operand == Operand::Terms || has_lines(form.rows, form.cols) =>
+            {
+                Procedure::Products
+            }
+            same => same,
+        },
+        (Need::Values, _) if form.operands.is_some() => match form.operands {
+            Some(Operands::Tucker { .. }) => Procedure::Factors,
+            _ => Procedure::Kronecker,
+        },
         (Need::Leading(k), _) if linalg::by_products(form.rows, form.cols, k) => Procedure::Products,
         (Need::Values | Need::Windows(_) | Need::Vectors, Operand::Factors(_)) => Procedure::Factors,
         (Need::Leading(_) | Need::Vectors, _) => Procedure::Direct,
@@ -173,14 +210,28 @@ pub fn cost(form: &Form, need: Need<'_>) -> Cost {
     let procedure = procedure(form, need);
     let rank = if let Operand::Factors(rank) = operand { rank } else { rows.min(cols) };
     match (need, procedure) {
+        (Need::Largest, Procedure::Products) => {
+            let Cost { flops, bytes } = linalg::largest_cost(rows, cols, read_as);
+            // Where it does not converge, all values are found.
+            Cost { flops, bytes: bytes.max(cost(form, Need::Values).bytes) }
+        }
+        (Need::Largest, _) => cost(form, Need::Values),
         (Need::Values, Procedure::Kronecker) => {
             let cost = |(rows, cols): (usize, usize)| linalg::cost(rows, cols, Dtype::F64, Route::Direct);
-            let both = form.operands.unwrap_or_default().map(cost);
+            let Some(Operands::Kronecker(both)) = form.operands else { unreachable!("by this procedure") };
+            let both = both.map(cost);
             let values = rows.min(cols) as u64;
             let flops = both.iter().map(|cost| cost.flops).sum::<f64>() + 100.0 * values as f64;
             Cost { flops, bytes: both.iter().map(|cost| cost.bytes).sum::<u64>() + 32 * values }
         }
         (Need::Leading(k), Procedure::Products) => linalg::products_cost(rows, cols, k),
+        (Need::Values, Procedure::Factors) if form.operands.is_some() => {
+            let Some(Operands::Tucker { rank, columns, stored }) = form.operands else {
+                unreachable!("the other one")
+            };
+            let Cost { flops, bytes } = linalg::low_rank_cost(rows, columns, rank);
+            Cost { flops, bytes: bytes + 8 * stored }
+        }
         (Need::Values | Need::Vectors, Procedure::Factors) => linalg::low_rank_cost(rows, cols, rank),
         (Need::Vectors | Need::Leading(_), _) => linalg::factors_cost(rows, cols),
         (Need::Windows(windows), Procedure::Factors) => {

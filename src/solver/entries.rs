@@ -12,6 +12,11 @@ use crate::matrix::{Dtype, Matrix};
 /// More rows or columns than this get no sums of their own: each takes some 30 bytes.
 const MOST_LINES: usize = 1 << 21;
 
+/// Whether the rows and columns of a matrix of this shape get sums.
+pub(super) fn has_lines(rows: usize, cols: usize) -> bool {
+    rows.max(cols) <= MOST_LINES
+}
+
 /// Sums over the entries of one matrix, taken in blocks of rows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Told", into = "Told")]
@@ -109,7 +114,7 @@ impl Entries {
 
     /// Nothing seen yet of a matrix of so many rows and columns, which get sums if that is not too many.
     pub fn of_shape((rows, cols): (usize, usize)) -> Self {
-        Self { by_lines: rows.max(cols) <= MOST_LINES, ..Self::default() }
+        Self { by_lines: has_lines(rows, cols), ..Self::default() }
     }
 
     /// The same for what is not decomposed: neither rows nor columns have sums.

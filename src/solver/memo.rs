@@ -7,12 +7,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::entries::Entries;
+use crate::linalg::Largest;
 use crate::matrix::Dtype;
 use crate::spectrum::{Route, Spectrum};
 use crate::weight::{ContentId, Place};
 
 /// Keeps bytes by a digest of all that they depend on, but for the program and the machine.
 pub trait Memo: Send + Sync {
+    /// Whether it keeps anything: if not, nobody has to ask where a matrix lies.
+    fn is_kept(&self) -> bool {
+        true
+    }
+
     /// What is kept under `key`.
     fn recall(&self, key: &Hash) -> Option<Vec<u8>>;
 
@@ -25,12 +31,19 @@ pub trait Memo: Send + Sync {
 pub struct NoMemo;
 
 impl Memo for NoMemo {
+    fn is_kept(&self) -> bool {
+        false
+    }
+
     fn recall(&self, _: &Hash) -> Option<Vec<u8>> {
         None
     }
 
     fn keep(&self, _: &Hash, _: &[u8]) {}
 }
+
+/// How far the squares of values and of entries may differ: far above rounding, far below what a changed value makes.
+const AGREES: f64 = 1e-9;
 
 /// Everything that singular values depend on: values by one route don't answer a request for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,33 +60,60 @@ pub(super) struct ContentKey {
     pub route: Route,
 }
 
+/// A largest value that was sought by itself; none where that did not converge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Alone(pub(super) Option<Largest>);
+
 impl ContentKey {
-    fn digest(&self) -> Hash {
+    fn digest(&self, of: &str) -> Hash {
         let Self { identity, rows, cols, read_as, route } = self;
-        let what = format!("values {} {rows} {cols} {read_as} {route:?}", identity.hex());
+        let what = format!("{of} {} {rows} {cols} {read_as} {route:?}", identity.hex());
         blake3::hash(what.as_bytes())
+    }
+
+    /// The kept largest value of this content, if it can be that of a matrix with these `entries`.
+    pub(super) fn recall_largest(&self, memo: &dyn Memo, entries: &Entries) -> Option<Alone> {
+        let energy = entries.lines()?.energy;
+        let fits = |(value, error): &(f64, f64)| {
+            let (square, short) = (value.powi(2), self.rows.min(self.cols) as f64);
+            // σ₁² ≤ Σσ² ≤ min(m, n)·σ₁².
+            let agrees = square <= energy * (1.0 + AGREES) && energy <= short * square * (1.0 + AGREES);
+            *value >= 0.0 && *error >= 0.0 && error.is_finite() && agrees
+        };
+        let kept: Option<(f64, f64)> = recall(memo, &self.digest("largest"))?;
+        kept.as_ref().is_none_or(fits).then(|| Alone(kept.map(|(value, error)| Largest { value, error })))
+    }
+
+    /// Keeps the largest value of this content.
+    pub(super) fn keep_largest(&self, memo: &dyn Memo, Alone(found): Alone) {
+        let what = found.map(|Largest { value, error }| (value, error));
+        keep(memo, &self.digest("largest"), &what);
     }
 
     /// The kept values of this content, if they can be those of a matrix with these `entries`.
     pub(super) fn recall(&self, memo: &dyn Memo, entries: &Entries) -> Option<Spectrum> {
-        /// Far above rounding, far below what a changed value makes.
-        const AGREES: f64 = 1e-9;
         let fits = |spectrum: &Spectrum| {
-            let squares = spectrum.norm().powi(2);
-            let agrees = entries.lines().is_none_or(|lines| {
-                // Squares of very small or large numbers tell nothing.
-                let told = lines.energy.is_normal() && squares.is_normal() && spectrum.fits();
-                !told || (lines.energy - squares).abs() <= AGREES * squares
-            });
-            (spectrum.rows(), spectrum.cols()) == (self.rows, self.cols) && agrees
+            (spectrum.rows(), spectrum.cols()) == (self.rows, self.cols) && agrees(entries, spectrum)
         };
-        recall(memo, &self.digest()).filter(fits)
+        recall(memo, &self.digest("values")).filter(fits)
     }
 
     /// Keeps the values of this content.
     pub(super) fn keep(&self, memo: &dyn Memo, values: &Spectrum) {
-        keep(memo, &self.digest(), values);
+        keep(memo, &self.digest("values"), values);
     }
+}
+
+/// Whether values can be those of a matrix with these entries, by its Frobenius norm.
+pub(super) fn agrees(entries: &Entries, spectrum: &Spectrum) -> bool {
+    /// Far above rounding, far below what a changed value makes.
+    const AGREES: f64 = 1e-9;
+    let squares = spectrum.norm().powi(2);
+    entries.lines().is_none_or(|lines| {
+        // Squares of very small or large numbers tell nothing.
+        let told = lines.energy.is_normal() && squares.is_normal() && spectrum.fits();
+        !told || (lines.energy - squares).abs() <= AGREES * squares
+    })
 }
 
 /// What was seen when what lies at `place` was read.

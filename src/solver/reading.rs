@@ -1,16 +1,18 @@
 //! One matrix of a checkpoint, read once: its hash, what its entries say, and its singular values.
 
-use super::choice::{BLOCK_BYTES, Form, Need, Precision, Procedure, procedure};
+use super::around_kernel::AroundKernel;
+use super::choice::{BLOCK_BYTES, Form, Need, Needs, Precision, Procedure, procedure};
 use super::entries::Entries;
 use super::held::Held;
 use super::kronecker::Pair;
-use super::memo::{ContentKey, Memo, note, seen};
+use super::memo::{Alone, ContentKey, Memo, note, seen};
 use super::memory::singular_values;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::linalg::{Factors, Reference, Stream, Vectors};
+use crate::linalg::{self, Factors, Largest, Operator, Reference, Stream, Vectors};
+use crate::matrix::Matrix;
 use crate::spectrum::Spectrum;
-use crate::weight::{Catalogue, ContentId, Fingerprint};
+use crate::weight::{Catalogue, ContentId, Fingerprint, Place};
 
 /// The result of reading a matrix.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,82 +21,152 @@ pub struct Reading {
     pub entries: Entries,
     /// What it is called equal by.
     pub identity: ContentId,
-    /// Its singular values; none where an entry is not finite.
+    /// Its singular values, if they were asked for or the largest is not found by itself; none where an entry is not finite.
     pub spectrum: Option<Spectrum>,
+    /// Its largest singular value, where only that was asked for.
+    pub largest: Option<Largest>,
 }
 
-/// Reads a matrix and finds its singular values, unless `memo` has them. Nothing is read where it has been read before.
+impl Reading {
+    /// What entries say alone.
+    pub(super) fn new(entries: Entries, identity: ContentId) -> Self {
+        Self { entries, identity, spectrum: None, largest: None }
+    }
+}
+
+/// Reads a matrix and finds of its singular values what is needed, unless `memo` has it. Nothing is read where it has been
+/// read before.
 ///
 /// # Errors
 /// When it cannot be read or its decomposition does not converge.
 pub fn read(
     source: &Catalogue,
     layer: &Layer,
-    precision: Precision,
+    (precision, needs): (Precision, Needs),
     memo: &dyn Memo,
 ) -> Result<Reading, Error> {
     let form = Form::of(layer, precision);
-    if let Some(known) = known(source, layer, &form, memo) {
+    let place = || if memo.is_kept() { source.place(layer) } else { None };
+    let before = place();
+    if let Some(known) = before.as_ref().and_then(|place| known(place, &form, needs, memo)) {
         return Ok(known);
     }
-    let place = source.place(layer);
-    let reading = read_now(source, layer, &form, memo)?;
-    note(memo, place.as_ref(), || source.place(layer), (&reading.identity, &reading.entries));
+    let reading = read_now(source, layer, (&form, needs), memo)?;
+    note(memo, before.as_ref(), place, (&reading.identity, &reading.entries));
     Ok(reading)
 }
 
 /// What is known of a matrix without reading it.
-fn known(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Option<Reading> {
-    let (identity, entries) = seen(memo, &source.place(layer)?)?;
-    if !finite(&entries) {
-        return Some(Reading { entries, identity, spectrum: None });
+fn known(place: &Place, form: &Form, needs: Needs, memo: &dyn Memo) -> Option<Reading> {
+    let (identity, entries) = seen(memo, place)?;
+    let mut reading = Reading::new(entries, identity);
+    if !finite(&reading.entries) || needs == Needs::Entries {
+        return Some(reading);
     }
-    let spectrum = content(&identity, form).recall(memo, &entries)?;
-    Some(Reading { entries, identity, spectrum: Some(spectrum) })
+    let content = content(&identity, form);
+    if is_alone(form, needs) {
+        Alone(reading.largest) = content.recall_largest(memo, &reading.entries)?;
+    }
+    if reading.largest.is_none() {
+        reading.spectrum = Some(content.recall(memo, &reading.entries)?);
+    }
+    Some(reading)
 }
 
-fn read_now(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
+/// Whether the largest value is sought by itself.
+fn is_alone(form: &Form, needs: Needs) -> bool {
+    needs == Needs::Largest && procedure(form, Need::Largest) == Procedure::Products
+}
+
+fn read_now(
+    source: &Catalogue,
+    layer: &Layer,
+    (form, needs): (&Form, Needs),
+    memo: &dyn Memo,
+) -> Result<Reading, Error> {
     if let Some(pair) = Pair::of(source, layer)? {
-        let (entries, identity) = (pair.entries()?, pair.identity());
-        let find = || pair.spectrum();
-        let spectrum =
-            finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
-        return Ok(Reading { entries, identity, spectrum });
+        let reading = Reading::new(pair.entries()?, pair.identity());
+        return with_values(reading, (form, needs), memo, || pair.spectrum());
     }
-    if procedure(form, Need::Values) == Procedure::Stream {
-        return streamed(source, layer, form, memo);
+    if let Some(product) = AroundKernel::of(source, layer)? {
+        let reading = Reading::new(product.entries(), product.identity());
+        return with_values(reading, (form, needs), memo, || product.spectrum());
+    }
+    let alone = is_alone(form, needs);
+    if procedure(form, Need::Values) == Procedure::Stream && !alone {
+        return streamed(source, layer, (form, needs), memo);
     }
     let held = Held::read(source, layer)?;
-    let (entries, identity) = (held.entries(), held.identity());
-    let find = || singular_values(&held, form.precision);
-    let spectrum = finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
-    Ok(Reading { entries, identity, spectrum })
+    let mut reading = Reading::new(held.entries(), held.identity());
+    if alone && finite(&reading.entries) {
+        let content = content(&reading.identity, form);
+        Alone(reading.largest) = content.recall_largest(memo, &reading.entries).unwrap_or_else(|| {
+            let found = Alone(linalg::largest(&Operator::from(&held)));
+            content.keep_largest(memo, found);
+            found
+        });
+    }
+    if reading.largest.is_some() {
+        return Ok(reading);
+    }
+    with_values(reading, (form, needs), memo, || singular_values(&held, form.precision))
+}
+
+/// The same with the values that are found, where they are needed and not kept.
+fn with_values(
+    reading: Reading,
+    (form, needs): (&Form, Needs),
+    memo: &dyn Memo,
+    find: impl FnOnce() -> Result<Spectrum, Error>,
+) -> Result<Reading, Error> {
+    if needs == Needs::Entries || !finite(&reading.entries) {
+        return Ok(reading);
+    }
+    let spectrum = recalled(memo, (&reading.identity, &reading.entries), form, find)?;
+    Ok(Reading { spectrum: Some(spectrum), ..reading })
 }
 
 /// The same in blocks of rows: the matrix is never in memory whole.
-fn streamed(source: &Catalogue, layer: &Layer, form: &Form, memo: &dyn Memo) -> Result<Reading, Error> {
-    let (mut entries, mut fingerprint) =
-        (Entries::of_shape((layer.rows, layer.cols)), Fingerprint::default());
+fn streamed(
+    source: &Catalogue,
+    layer: &Layer,
+    (form, needs): (&Form, Needs),
+    memo: &dyn Memo,
+) -> Result<Reading, Error> {
     let mut stream = Stream::new(layer.rows, layer.cols);
-    for rows in layer.blocks(BLOCK_BYTES) {
-        let rows = source.read(layer, rows)?;
-        entries.push(&rows);
-        fingerprint.push(&rows);
-        if finite(&entries) {
-            stream.push(&rows);
+    let reading = scanned(source, layer, |rows| {
+        if needs > Needs::Entries {
+            stream.push(rows);
         }
-    }
-    let identity = fingerprint.finish();
-    let find = || match stream.finish() {
-        Ok(found) if found.largest() > 0.0 || entries.max_abs() == 0.0 => Ok(found),
+    })?;
+    let max_abs = reading.entries.max_abs();
+    with_values(reading, (form, needs), memo, || match stream.finish() {
+        Ok(found) if found.largest() > 0.0 || max_abs == 0.0 => Ok(found),
         // Squares of doubles left their range: the exact route scales first, and takes the weight whole.
         Ok(_) | Err(Error::Overflow(_)) => {
             singular_values(&source.read(layer, 0..layer.rows)?, Precision::Exact)
         }
         Err(error) => Err(error),
-    };
-    let spectrum = finite(&entries).then(|| recalled(memo, (&identity, &entries), form, find)).transpose()?;
-    Ok(Reading { entries, identity, spectrum })
+    })
+}
+
+/// What the entries of a matrix say, read in blocks of rows; `each` takes the blocks up to the first that is not finite.
+pub(super) fn scanned(
+    source: &Catalogue,
+    layer: &Layer,
+    mut each: impl FnMut(&Matrix),
+) -> Result<Reading, Error> {
+    let (mut entries, mut fingerprint) =
+        (Entries::of_shape((layer.rows, layer.cols)), Fingerprint::default());
+    for rows in layer.blocks(BLOCK_BYTES) {
+        let rows = source.read(layer, rows)?;
+        entries.push(&rows);
+        fingerprint.push(&rows);
+        if finite(&entries) {
+            each(&rows);
+        }
+    }
+    Ok(Reading::new(entries, fingerprint.finish()))
 }
 
 /// The triplets that are sought beside the values.
@@ -139,15 +211,21 @@ pub fn read_triplets(
             let route = procedure(&form, Need::Values).route();
             let reference = Reference::new(matrix, Vectors::Right, route)?;
             let spectrum = reference.spectrum().clone();
-            let triplets = match triplets(reference, sought) {
-                // Values may fit units that vectors were not sought in.
-                Err(Error::Overflow(_)) => None,
-                found => Some(found?),
-            };
-            (Some(spectrum), triplets)
+            (Some(spectrum), triplets_where_they_fit(reference, sought)?)
         }
     };
-    Ok((Reading { entries, identity, spectrum }, triplets))
+    Ok((Reading { spectrum, ..Reading::new(entries, identity) }, triplets))
+}
+
+/// The same of a reduction; none where the values fit units that vectors are not sought in.
+pub(super) fn triplets_where_they_fit(
+    reference: Reference<'_>,
+    sought: Sought,
+) -> Result<Option<Triplets>, Error> {
+    match triplets(reference, sought) {
+        Err(Error::Overflow(_)) => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 fn triplets(reference: Reference<'_>, sought: Sought) -> Result<Triplets, Error> {
@@ -156,7 +234,7 @@ fn triplets(reference: Reference<'_>, sought: Sought) -> Result<Triplets, Error>
     Ok(Triplets { leading, all })
 }
 
-fn finite(entries: &Entries) -> bool {
+pub(super) fn finite(entries: &Entries) -> bool {
     entries.nonfinite_count() == 0
 }
 
@@ -187,8 +265,7 @@ mod tests {
 
     use super::super::NoMemo;
     use super::*;
-    use crate::linalg;
-    use crate::matrix::{Dtype, Matrix};
+    use crate::matrix::Dtype;
     use crate::spectrum::Route;
     use crate::weight::{Given, Holds, Rows};
 
@@ -216,7 +293,8 @@ mod tests {
         }
 
         fn read(&self, precision: Precision, memo: &dyn Memo) -> (Reading, Vec<usize>) {
-            let reading = read(&self.source, &self.layer, precision, memo).expect("converges");
+            let reading =
+                read(&self.source, &self.layer, (precision, Needs::Values), memo).expect("converges");
             (reading, std::mem::take(&mut *self.reads.lock().expect("one thread")))
         }
     }

@@ -34,12 +34,15 @@ impl AdapterRequest {
         let method = Method {
             command: "adapter inspect",
             columns: self.columns(),
+            shown: self.columns(),
+            parts: vec![],
+            kept_by: (self.spectra == Spectra::Dropped).then(String::new),
             settings: vec![],
             cost: {
                 let pairs = pairs.clone();
                 Box::new(move |layer| adapter::cost(pairs.as_deref(), layer))
             },
-            copies: Copies::Spared,
+            copies: if self.spectra == Spectra::Dropped { Copies::Recalled } else { Copies::Spared },
             beside: Beside::Adapter,
             base: pairs.clone(),
             measure: Box::new(move |source, layer: &Layer, _| {
@@ -47,7 +50,7 @@ impl AdapterRequest {
                     adapter::measure(source, pairs.as_deref(), layer)?;
                 Ok(FoundMatrix {
                     base_blake3: base.map(|base| base.hex()),
-                    factors: Some(detail),
+                    factors: Some(Box::new(detail)),
                     ..FoundMatrix::new(measured, layer, self.spectra)
                 })
             }),

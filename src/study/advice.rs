@@ -10,6 +10,7 @@ use crate::metric::{energy_rank, energy_shares};
 use crate::render::advice::{Advice, RankPattern};
 use crate::report::{Report, Row, Value};
 use crate::spectrum::Spectrum;
+use crate::text::Text;
 
 /// The options.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,13 +72,12 @@ impl AdviceRequest {
     pub fn advise<'a>(
         &self,
         report: &'a Report,
-        spectra: &'a [(String, Spectrum)],
+        spectra: &'a [(Text, Spectrum)],
         asked: Modules,
     ) -> Result<Advised<'a>, Error> {
         let rows: BTreeMap<&str, &Row> = report.rows.iter().map(|row| (row.name.as_str(), row)).collect();
-        let matrix = |(name, spectrum): &'a (String, Spectrum)| {
-            Some(Matrix { row: rows.get(name.as_str())?, spectrum })
-        };
+        let matrix =
+            |(name, spectrum): &'a (Text, Spectrum)| Some(Matrix { row: rows.get(name.as_str())?, spectrum });
         let mut all: Vec<Matrix<'a>> = spectra.iter().filter_map(matrix).collect();
         let measured = all.len();
         if asked == Modules::Inner && matches!(self, Self::RankPattern(..) | Self::Resize(_)) {
@@ -252,7 +252,7 @@ mod tests {
     use crate::spectrum::Route;
 
     fn row(name: &str, tensor: &str) -> Row {
-        Row { name: name.to_owned(), tensor: tensor.to_owned(), role: "up".to_owned(), ..Row::default() }
+        Row { name: name.into(), tensor: tensor.into(), role: "up".into(), ..Row::default() }
     }
 
     fn spectrum(values: [f64; 2]) -> Spectrum {

@@ -70,7 +70,7 @@ impl AllocationRequest {
                     kept.push(row);
                     alphas.push(alpha);
                 }
-                Err(reason) => excluded.push((row.name.clone(), reason)),
+                Err(reason) => excluded.push((row.name.to_string(), reason)),
             }
         }
         if kept.is_empty() {
@@ -87,7 +87,7 @@ impl AllocationRequest {
         let settings = report.settings.iter().map(|(key, value)| (key.clone(), json!(value))).chain(own);
         let layers = kept.iter().zip(alphas).zip(sizes).zip(values);
         let share = |(((row, alpha), parameters), value): (((&&Row, f64), u64), f64)| Share {
-            name: row.name.clone(),
+            name: row.name.to_string(),
             alpha,
             parameters,
             value,
@@ -195,7 +195,7 @@ mod tests {
     fn row(name: &str, block: Option<u64>, alpha: Value) -> Row {
         let column = FARMS.iter().map(|metric| &metric.column).find(|column| column.key == "farms_alpha");
         let values = Measurements(column.into_iter().map(|column| (column, alpha)).collect()).into();
-        Row { name: name.to_owned(), block, values, ..Row::default() }
+        Row { name: name.into(), block, values, ..Row::default() }
     }
 
     #[test]

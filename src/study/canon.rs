@@ -8,13 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::matrices::{Copies, Method};
+use super::written::{check_no_stack, check_products};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::adapter::{self, ModuleMeasured, canonical, columns::columns};
 use crate::checkpoint::{Catalogue, FactorNames, factor_names};
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::layer::{Element, Filter, Layer, TensorInfo};
 use crate::matrix::{Dtype, Matrix};
-use crate::report::{Column, Report, SkipKind};
+use crate::notation;
+use crate::report::{Column, Report};
 use crate::writing::{CheckpointCopy, Spool};
 
 /// The command.
@@ -32,41 +34,56 @@ struct Factor {
 }
 
 impl CanonRequest {
-    /// Every column, in report order: of the adapter as it was.
+    /// Every column, in report order: of the updates, which stay, and not of the factors, which do not.
     pub fn columns(self) -> Vec<&'static Column> {
-        columns(false)
+        columns(false).into_iter().filter(|column| !OF_FACTORS.contains(&column.key)).collect()
     }
 
     /// The tasks over the updates of `opened` that `filter` keeps; `products` takes their factors.
     ///
     /// # Errors
     /// When there is none.
-    pub fn plan(self, opened: Opened, filter: &Filter, products: &Arc<Spool>) -> Result<Matrices, Error> {
-        let products = Arc::clone(products);
+    pub fn plan(
+        self,
+        (of, opened): (&Path, Opened),
+        filter: &Filter,
+        products: &Arc<Spool>,
+    ) -> Result<Matrices, Error> {
+        let (source, products) = (Arc::clone(&opened.source), Arc::clone(products));
         let method = Method {
             command: "adapter canon",
             columns: self.columns(),
+            shown: self.columns(),
+            parts: vec![],
+            kept_by: None,
             settings: vec![],
             cost: Box::new(|layer| adapter::cost(None, layer)),
             base: opened.pairs.clone(),
             copies: Copies::Done,
             beside: Beside::Adapter,
             measure: Box::new(move |source, layer: &Layer, _| {
-                let ModuleMeasured { measured, detail, .. } = adapter::measure(source, None, layer)?;
+                let ModuleMeasured { mut measured, detail, .. } = adapter::measure(source, None, layer)?;
+                measured.values.0.retain(|(column, _)| !OF_FACTORS.contains(&column.key));
                 let factors = source.stored_factors(layer)?;
                 let Some(factors) = factors.filter(|factors| factors.diagonal.is_none()) else {
                     return Err(Error::Usage(NOT_FACTORS.to_owned()));
                 };
                 products.put(&layer.name, &canonical(&factors)?)?;
                 Ok(FoundMatrix {
-                    factors: Some(detail),
+                    factors: Some(Box::new(detail)),
                     ..FoundMatrix::new(measured, layer, Spectra::Dropped)
                 })
             }),
         };
-        Matrices::new(opened, filter, method)
+        let study = Matrices::new(opened, filter, method)?;
+        check_products(of, &source, study.layers())?;
+        check_no_stack(of, &source, study.layers(), "made canonical")?;
+        Ok(study)
     }
 }
+
+/// Columns that the canonical form changes.
+const OF_FACTORS: [&str; 2] = ["defect_a", "defect_b"];
 
 /// Why a module cannot be written.
 const NOT_FACTORS: &str = "is not the product of two stored factors; leave it out with `--exclude`";
@@ -75,42 +92,25 @@ const NOT_FACTORS: &str = "is not the product of two stored factors; leave it ou
 /// of files that were not copied, for they are links out of the adapter's folder.
 ///
 /// # Errors
-/// When a module could not be measured, or the copy cannot be written.
+/// When the copy cannot be written.
 pub fn write_canonical(
     report: &mut Report,
     source: &Catalogue,
     products: &Spool,
     (from, out): (&Path, &Path),
 ) -> Result<Vec<String>, Error> {
-    if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
-        let reason = format!("nothing was written: `{}` has no canonical form", row.name);
-        return Err(Error::malformed(out, reason));
-    }
     let factors = factors(from, report, source)?;
     let copy = CheckpointCopy::new(from, source, out)?;
     let shapes = factors.iter().map(|(name, factor)| (name.clone(), factor.shape.clone())).collect();
     copy.replace(&shapes, &|name| factors[name].read(products))?;
     let left_out = copy.left_out().to_vec();
     copy.finish()?;
-    report.notes.push(format!("{}: {} modules in canonical form", out.display(), factors.len() / 2));
+    report.notes.push(format!(
+        "{}: {} in canonical form",
+        out.display(),
+        notation::counted(factors.len() as u64 / 2, "module", "modules")
+    ));
     Ok(left_out)
-}
-
-/// Refuses an adapter some of whose updates that `filter` keeps are not there without its base: `what` could not be.
-///
-/// # Errors
-/// When there is one.
-pub fn check_all_there(of: &Path, source: &Catalogue, filter: &Filter, what: &str) -> Result<(), Error> {
-    let skipped = source.select(filter).skipped;
-    let refused: Vec<String> =
-        skipped.into_iter().filter(|line| line.kind == SkipKind::Refused).map(|line| line.tensor).collect();
-    if refused.is_empty() {
-        return Ok(());
-    }
-    Err(Error::malformed(
-        of,
-        format!("cannot be {what} without its base: {}; give `--base`", quoted(&refused)),
-    ))
 }
 
 fn factors(from: &Path, report: &Report, source: &Catalogue) -> Result<BTreeMap<String, Factor>, Error> {
@@ -125,7 +125,7 @@ fn factors(from: &Path, report: &Report, source: &Catalogue) -> Result<BTreeMap<
             let info = stored.get(name.as_str()).ok_or_else(refuse)?;
             let Element::Float(dtype) = info.element else { return Err(refuse()) };
             let shape = info.shape.iter().map(|n| *n as u64).collect();
-            let factor = Factor { key: row.name.clone(), is_down, dtype, shape };
+            let factor = Factor { key: row.name.to_string(), is_down, dtype, shape };
             // One stack of factors holds many.
             if factors.insert(name, factor).is_some() {
                 return Err(refuse());

@@ -5,14 +5,16 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::analysis::clash::{self, CLASH, Meeting, UpdateTriplets, meeting};
+use crate::analysis::clash::{self, CLASH, Meeting, Together, UpdateTriplets, meeting};
 use crate::checkpoint::Catalogue;
 use crate::engine::{self, Job, Limits};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, natural};
-use crate::report::{Column, Encounter, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted};
+use crate::report::{
+    Column, Encounter, Group, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted, Value,
+};
 
-use super::{Event, header};
+use super::{Estimate, Event, RowHeader};
 
 /// The command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,31 @@ impl ClashRequest {
     /// Every column, in report order.
     pub fn columns(self) -> Vec<&'static Column> {
         CLASH.iter().collect()
+    }
+
+    /// What it takes, as headers tell.
+    ///
+    /// # Errors
+    /// When an update is of another shape than the same in another adapter, or the filter leaves none.
+    pub fn estimate(self, adapters: &[Clashing], filter: &Filter) -> Result<Estimate, Error> {
+        let modules = modules(adapters, filter)?;
+        let all: Vec<&Layer> =
+            modules.iter().flat_map(|module| module.layers.iter().flatten()).map(AsRef::as_ref).collect();
+        let skipped = adapters.iter().map(|adapter| adapter.updates.select(filter).skipped.len()).sum();
+        let bytes = all.iter().map(|layer| layer.bytes()).sum();
+        let jobs = all
+            .iter()
+            .map(|layer| clash::cost(layer))
+            .map(|cost| Job { flops: cost.flops, bytes: cost.bytes });
+        let mut estimate = Estimate::new(&all, jobs.collect(), bytes, (skipped, CLASH.len(), 1));
+        // What each does with the others comes on top of the first of them.
+        let mut first = 0;
+        for module in &modules {
+            let count = module.layers.iter().flatten().count();
+            estimate.jobs[first].flops += module.meetings();
+            first += count;
+        }
+        Ok(estimate)
     }
 
     /// The report on all pairs of `adapters`, which have one `base` or none.
@@ -94,7 +121,7 @@ fn modules(adapters: &[Clashing], filter: &Filter) -> Result<Vec<Module>, Error>
     let mut found: BTreeMap<String, Vec<Option<Arc<Layer>>>> = BTreeMap::new();
     for (i, adapter) in adapters.iter().enumerate() {
         for layer in adapter.updates.select(filter).layers {
-            let module = found.entry(layer.name.clone()).or_insert_with(|| vec![None; adapters.len()]);
+            let module = found.entry(layer.name.to_string()).or_insert_with(|| vec![None; adapters.len()]);
             module[i] = Some(layer);
         }
     }
@@ -129,7 +156,17 @@ impl Module {
         let each = self.layers.iter().flatten().map(|layer| clash::cost(layer));
         let (flops, bytes) =
             each.fold((0.0, 0), |(flops, bytes), cost| (flops + cost.flops, bytes + cost.bytes));
-        Job { flops, bytes }
+        Job { flops: flops + self.meetings(), bytes }
+    }
+
+    /// The operations of all its pairs.
+    fn meetings(&self) -> f64 {
+        let there: Vec<&Arc<Layer>> = self.layers.iter().flatten().collect();
+        let pairs = there
+            .iter()
+            .enumerate()
+            .flat_map(|(i, first)| there[i + 1..].iter().map(move |second| (first, second)));
+        pairs.map(|(first, second)| clash::cost_of_meeting(first, second)).sum()
     }
 
     /// A row for each pair one of which has an update.
@@ -161,10 +198,11 @@ impl Module {
                     right_cosines: right,
                 };
                 rows.push(Row {
-                    name: format!("{} · {a} × {b}", self.name),
+                    name: format!("{} · {a} × {b}", self.name).into(),
                     values: Measurements(CLASH.iter().zip(values).collect()).into(),
-                    encounter: Some(encounter),
-                    ..header(layer)
+                    encounter: Some(Box::new(encounter)),
+                    flags: vec![],
+                    ..RowHeader::new(layer, None).row()
                 });
             }
         }
@@ -183,7 +221,7 @@ fn report(
     let mut skipped = vec![];
     for adapter in adapters {
         skipped.extend(adapter.updates.select(&Filter::default()).skipped.into_iter().map(|mut line| {
-            line.tensor = format!("{}: {}", adapter.name, line.tensor);
+            line.tensor = format!("{}: {}", adapter.name, line.tensor).into();
             line
         }));
     }
@@ -200,9 +238,9 @@ fn report(
         settings: vec![],
         columns,
         totals: Totals { measured: rows.len() as u64, skipped: skipped.len() as u64, ..Totals::default() },
+        groups: groups(&rows, adapters),
         rows,
         skipped,
-        groups: vec![],
         notes: vec![],
         summary: None,
         findings: vec![],
@@ -210,4 +248,27 @@ fn report(
         verdicts: vec![],
         unlisted: Unlisted::default(),
     }
+}
+
+/// Each pair of adapters over all modules, in the order of the adapters.
+fn groups(rows: &[Row], adapters: &[Clashing]) -> Vec<Group> {
+    let place: BTreeMap<&str, usize> =
+        adapters.iter().enumerate().map(|(i, adapter)| (adapter.name.as_str(), i)).collect();
+    let mut pairs: BTreeMap<(usize, usize), (&Encounter, Together)> = BTreeMap::new();
+    for (row, encounter) in rows.iter().filter_map(|row| Some((row, row.encounter.as_ref()?))) {
+        let pair = (place[encounter.first.as_str()], place[encounter.second.as_str()]);
+        let value = |column: &Column| row.values.get(column.key).unwrap_or(Value::Real(0.0));
+        pairs
+            .entry(pair)
+            .or_insert_with(|| (encounter, Together::default()))
+            .1
+            .add(&CLASH.each_ref().map(value));
+    }
+    let group = |(Encounter { first, second, .. }, together): (&Encounter, Together)| Group {
+        by: "pair".into(),
+        name: format!("{first} × {second}"),
+        matrices: together.shared,
+        values: Measurements(together.values()).into(),
+    };
+    pairs.into_values().map(group).collect()
 }

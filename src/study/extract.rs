@@ -2,20 +2,23 @@
 //!
 //! Tasks spool the factors that they find; the folder is written when all of them are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::carried::Carried;
 use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::extract::{self, EXTRACTED, Extracted, Keep};
 use crate::checkpoint::{Catalogue, FactorNames, Pairs, factor_names};
 use crate::error::{Error, quoted};
-use crate::layer::{Filter, Layer, Part, Purpose, TensorInfo, purpose};
+use crate::layer::{Filter, Layer, Part, Purpose, purpose};
 use crate::matrix::Dtype;
-use crate::pair;
-use crate::report::{Column, Report, SkipKind, Skipped, Value};
-use crate::writing::{AdapterDialect, AdapterModule, ModuleKind, Spool, write_adapter};
+use crate::notation;
+use crate::report::{Column, Report, Value};
+use crate::writing::{
+    AdapterDialect, AdapterModule, CarriedTensor, Kept, ModuleKind, Spool, has_place, write_adapter_with,
+};
 
 /// The options.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,13 +57,16 @@ impl ExtractRequest {
         let (pairs, products) = (opened.pairs.clone(), Arc::clone(products));
         let Self { keep, ranks, dtype, .. } = self.clone();
         let keep = move |layer: &Layer| match &ranks {
-            Some(ranks) => Keep::Rank(ranks.get(&layer.name).copied().unwrap_or(0)),
+            Some(ranks) => Keep::Rank(ranks.get(layer.name.as_str()).copied().unwrap_or(0)),
             None => keep,
         };
         let (asked, value) = self.asked;
         let method = Method {
             command: self.command,
             columns: Self::columns(),
+            shown: Self::columns(),
+            parts: vec![],
+            kept_by: None,
             settings: vec![(asked, value), ("dtype", dtype.name().to_owned())],
             cost: {
                 let keep = keep.clone();
@@ -99,58 +105,74 @@ impl Targets {
             };
             match target {
                 Some((_, ModuleKind::Embedding)) | None if *dialect != AdapterDialect::Peft => {
-                    left_out.push(layer.name.clone());
+                    left_out.push(layer.name.to_string());
                 }
                 Some((name, kind)) => {
-                    modules.insert(layer.name.clone(), (name, kind, (layer.rows, layer.cols)));
+                    modules.insert(layer.name.to_string(), (name, kind, (layer.rows, layer.cols)));
                 }
-                None => left_out.push(layer.name.clone()),
+                None => left_out.push(layer.name.to_string()),
             }
         }
         Ok(Self { modules, left_out })
     }
 
-    /// Writes the adapter that `report` tells of, and notes in it what it does not hold.
+    /// The module of the matrix called `key`, with so many directions.
+    pub fn module(&self, key: &str, rank: usize) -> Option<AdapterModule> {
+        let (name, kind, shape) = self.modules.get(key).filter(|_| rank > 0)?.clone();
+        Some(AdapterModule {
+            name,
+            kind,
+            key: key.to_owned(),
+            rank,
+            shape,
+            alpha: rank as f64,
+            diagonal: vec![],
+        })
+    }
+
+    /// Writes the adapter that `report` tells of with what is `carried`, and notes in it what it does not hold.
     ///
     /// # Errors
-    /// When a matrix could not be cut, nothing has changed, or something cannot be written.
+    /// When nothing has changed, or something cannot be written.
     pub fn write(
         &self,
         report: &mut Report,
-        out: &Path,
+        (out, dialect): (&Path, &AdapterDialect),
         products: &Spool,
-        dialect: &AdapterDialect,
+        carried: Carried,
         (dtype, base): (Dtype, Option<&str>),
     ) -> Result<(), Error> {
-        if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
-            let reason = format!("nothing was written: `{}` could not be cut", row.name);
-            return Err(Error::malformed(out, reason));
-        }
         let kept = report.rows.iter().map(|row| {
             let rank = row.values.get("kept_rank").and_then(Value::number).unwrap_or(0.0) as usize;
             (row.name.as_str(), rank)
         });
         let kept: Vec<(&str, usize)> = kept.collect();
-        let module = |(key, rank): &(&str, usize)| {
-            let (name, kind, shape) = self.modules.get(*key).filter(|_| *rank > 0)?;
-            let (name, kind, shape) = (name.clone(), kind.clone(), *shape);
-            Some(AdapterModule { name, kind, key: (*key).to_owned(), rank: *rank, shape })
-        };
-        let modules: Vec<AdapterModule> = kept.iter().filter_map(module).collect();
+        let modules: Vec<AdapterModule> =
+            kept.iter().filter_map(|(key, rank)| self.module(key, *rank)).collect();
         if modules.is_empty() {
             let reason = "nothing was written: no matrix that an adapter can hold was changed";
             return Err(Error::malformed(out, reason));
         }
-        write_adapter(out, (&modules, products), dialect, (dtype, base))?;
+        let is_kept =
+            |tensor: &CarriedTensor| *dialect == AdapterDialect::Peft && has_place(tensor, &modules);
+        let (tensors, without): (Vec<_>, Vec<_>) = carried.tensors.into_iter().partition(is_kept);
+        write_adapter_with(out, (&modules, products), &tensors, dialect, (dtype, base))?;
         let empty = kept.iter().filter(|(_, rank)| *rank == 0).count();
         report.notes.push(format!(
-            "{}: {} of {} matrices, of rank {} in all{}",
+            "{}: {} of {}, of rank {} in all{}{}",
             out.display(),
             modules.len(),
-            kept.len(),
+            notation::counted(kept.len() as u64, "matrix", "matrices"),
             modules.iter().map(|module| module.rank).sum::<usize>(),
-            if empty > 0 { format!("; {empty} have no direction to keep") } else { String::new() },
+            if empty > 0 { format!("; {empty} without a direction to keep") } else { String::new() },
+            told(&tensors),
         ));
+        let vectors: Vec<String> =
+            without.into_iter().map(|tensor| tensor.stored).chain(carried.left_out).collect();
+        if !vectors.is_empty() {
+            let count = notation::counted(vectors.len() as u64, "tensor was", "tensors were");
+            report.notes.push(format!("! {count} trained, too, and not written: {}", quoted(&vectors)));
+        }
         if !self.left_out.is_empty() {
             let what = "not in the adapter, for no module of their own holds them";
             report.notes.push(format!("! {what}: {}", quoted(&self.left_out)));
@@ -159,15 +181,23 @@ impl Targets {
     }
 }
 
+/// The type that all factors of an adapter have; f32 where they differ, or of a fine-tune that is not in doubles.
+pub fn written_dtype(layers: &[Arc<Layer>], of_factors: bool) -> Dtype {
+    let first = layers.first().map_or(Dtype::F32, |layer| layer.dtype);
+    let all = layers.iter().all(|layer| layer.dtype == first);
+    let is_kept = of_factors && matches!(first, Dtype::F16 | Dtype::Bf16) || first == Dtype::F64;
+    if all && is_kept { first } else { Dtype::F32 }
+}
+
 /// Whether linear layers are stored inputs × outputs, as GPT-2's `Conv1D` does: its `c_fc` widens, so that it has more
 /// columns than rows.
-fn has_turned_layers(base: &Catalogue) -> bool {
+pub(super) fn has_turned_layers(base: &Catalogue) -> bool {
     let layers = base.select(&Filter::default()).layers;
     layers.iter().any(|layer| layer.name.ends_with("mlp.c_fc") && layer.rows < layer.cols)
 }
 
 /// The module that a matrix of the base is the weight of.
-fn of_base(layer: &Layer, turned: bool) -> Option<(String, ModuleKind)> {
+pub(super) fn of_base(layer: &Layer, turned: bool) -> Option<(String, ModuleKind)> {
     const TURNED: [&str; 4] = ["c_attn", "c_proj", "c_fc", "q_attn"];
     let name = layer.tensor.strip_suffix(".weight")?;
     let whole = layer.part == Part::Whole && layer.stored_shape.iter().product::<usize>() == layer.len();
@@ -213,29 +243,15 @@ fn of_adapter(
     Ok(Some((module, kind)))
 }
 
-/// The vectors that an adapter holds beside its updates: no product of factors holds them.
-pub fn saved_vectors(adapter: &Catalogue) -> Vec<String> {
-    let skipped = adapter.select(&Filter::default()).skipped;
-    let is_vector = |line: &Skipped| line.kind == SkipKind::Plain && line.shape.len() == 1;
-    skipped.into_iter().filter(is_vector).map(|line| line.tensor).collect()
-}
-
-/// The vectors of a fine-tune whose bytes are not the base's.
-///
-/// # Errors
-/// When one cannot be read.
-pub fn changed_vectors(pairs: &Pairs) -> Result<Vec<String>, Error> {
-    let base: BTreeMap<String, &TensorInfo> =
-        pairs.base().tensors().iter().map(|tensor| (pair::canonical(&tensor.name), tensor)).collect();
-    let mut changed = vec![];
-    for tensor in pairs.tuned().tensors().iter().filter(|tensor| tensor.shape.len() < 2) {
-        let Some(before) = base.get(&pair::canonical(&tensor.name)) else { continue };
-        let (Some(ours), Some(theirs)) = (tensor.bytes, before.bytes) else { continue };
-        let read = |catalogue: &Catalogue, tensor, length| catalogue.stored().bytes(tensor, 0, length);
-        let (ours, theirs) = (read(pairs.tuned(), tensor, ours)?, read(pairs.base(), before, theirs)?);
-        if ours != theirs {
-            changed.push(tensor.name.clone());
-        }
-    }
-    Ok(changed)
+/// What lies beside the factors, in words.
+fn told(carried: &[CarriedTensor]) -> String {
+    let is_whole = |tensor: &&CarriedTensor| tensor.kept == Kept::InModule;
+    let whole: BTreeSet<&str> =
+        carried.iter().filter(is_whole).map(|tensor| tensor.module.as_str()).collect();
+    let biases = carried.iter().filter(|tensor| !is_whole(tensor)).count();
+    let parts = [(whole.len(), "module saved whole", "modules saved whole"), (biases, "bias", "biases")];
+    let parts = parts.iter().filter(|(count, ..)| *count > 0);
+    let words: Vec<String> =
+        parts.map(|(count, one, many)| notation::counted(*count as u64, one, many)).collect();
+    if words.is_empty() { String::new() } else { format!("; with {}", words.join(" and ")) }
 }

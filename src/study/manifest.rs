@@ -2,19 +2,31 @@
 
 use std::path::PathBuf;
 
+use super::RowHeader;
 use super::compare::PairHeaders;
+use crate::analysis::init::Method;
 use crate::analysis::intruders::Options;
 use crate::report::Report;
+use crate::text::Text;
 
 /// The report as far as names and headers tell it, and what else its records need to complete it.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// Rows without numbers, tensors beside them whose bytes have not been read.
+    /// Without rows; tensors beside them whose bytes have not been read.
     pub report: Report,
+    /// What its rows are about, in natural name order: each becomes one when its record is read.
+    pub rows: Vec<RowHeader>,
     /// Where the files of each side lie on this machine.
     pub roots: Vec<PathBuf>,
     /// How records complete it.
     pub complete: Complete,
+}
+
+impl Manifest {
+    /// The name of the row that a task is about.
+    pub(super) fn name(&self, task: usize) -> Option<&Text> {
+        self.rows.get(task).map(|row| &row.name)
+    }
 }
 
 /// How records complete a report.
@@ -24,6 +36,15 @@ pub enum Complete {
     Matrices(MatrixHeaders),
     /// A row a matrix on all sides, and rows of other tensors that changed.
     Comparison(PairHeaders),
+    /// Several rows a task.
+    Rows(TaskRows),
+}
+
+/// Which rows each task is about.
+#[derive(Debug, Clone)]
+pub struct TaskRows {
+    /// Positions in the report, by task.
+    pub tasks: Vec<Vec<usize>>,
 }
 
 /// What a study of one model knows beside the rows of its report.
@@ -48,4 +69,6 @@ pub enum Beside {
     Intruders(Options),
     /// What made an adapter, and the losses that some methods train with.
     Adapter,
+    /// Which invariants of a method modules break: of this one, or of the one that evidence tells.
+    Verified(Option<Method>),
 }

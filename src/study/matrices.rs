@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::asked::PlanPart;
+use super::estimate::total;
 use super::{
-    Beside, Complete, Found, FoundMatrix, Manifest, MatrixHeaders, Opened, Step, Study, Waiting, unmatched,
+    Beside, Complete, Estimate, EstimatedPart, Found, FoundMatrix, Manifest, MatrixHeaders, Opened,
+    RowHeader, Step, Study, Waiting, unmatched,
 };
-use crate::analysis::{Measured, hygiene, resolution};
+use crate::analysis::{Measured, hygiene};
 use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
-use crate::report::{self, Column, Drawings, Report, Row, Skipped, Totals, Unlisted};
+use crate::report::{self, Column, Drawings, Report, Skipped, Totals, Unlisted};
 use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
 const BYTES_AN_ENTRY: u64 = 256;
-
-/// What is kept of a matrix in a report and until then, but for its names and numbers.
-const ROW_BYTES: u64 = 2700;
 
 /// Measures one matrix of a source.
 type Measure = dyn Fn(&Catalogue, &Layer, &dyn Memo) -> Result<FoundMatrix, Error> + Send + Sync;
@@ -28,8 +28,14 @@ type Measure = dyn Fn(&Catalogue, &Layer, &dyn Memo) -> Result<FoundMatrix, Erro
 pub(super) struct Method {
     /// The subcommand.
     pub command: &'static str,
-    /// Every column, in report order.
+    /// Every column that is measured, in report order.
     pub columns: Vec<&'static Column>,
+    /// Those of them that the report has in the end.
+    pub shown: Vec<&'static Column>,
+    /// The parts of the work.
+    pub parts: Vec<PlanPart>,
+    /// All that the numbers of a row depend on beside its matrices, if rows are kept as a whole.
+    pub kept_by: Option<String>,
     /// The settings that decide the numbers.
     pub settings: Vec<(&'static str, String)>,
     /// The cost of one matrix.
@@ -66,54 +72,11 @@ pub enum Spectra {
 
 /// A study of one model.
 pub struct Matrices {
-    opened: Opened,
+    pub(super) opened: Opened,
     selection: Selection,
     /// Stored tensors that are not matrices, with their positions in `selection.skipped`.
     tensors: Vec<(usize, TensorInfo)>,
-    method: Method,
-}
-
-/// What a study costs, as headers tell.
-pub struct Estimate {
-    /// What each matrix costs.
-    pub jobs: Vec<Job>,
-    /// The memory that each justifies beyond the limit.
-    pub justified: Vec<u64>,
-    /// What the one costs that takes most memory, and which it is.
-    pub largest: Option<(Job, String, [usize; 2])>,
-    /// Numbers stored.
-    pub parameters: u64,
-    /// Bytes to read.
-    pub bytes: u64,
-    /// The memory that the report takes, beside the matrices in flight.
-    pub report: u64,
-    /// Tensors that are not matrices.
-    pub skipped: usize,
-}
-
-impl Estimate {
-    /// Of a row each for `layers`.
-    pub(super) fn new(
-        layers: &[&Layer],
-        jobs: Vec<Job>,
-        bytes: u64,
-        (skipped, columns): (usize, usize),
-    ) -> Self {
-        let justified = vec![u64::MAX; jobs.len()];
-        let largest = jobs.iter().zip(layers).max_by_key(|(job, _)| job.bytes);
-        Self {
-            largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
-            parameters: layers.iter().map(|layer| layer.parameters() as u64).sum(),
-            report: layers
-                .iter()
-                .map(|layer| ROW_BYTES + (5 * layer.tensor.len() + 9 * columns) as u64)
-                .sum(),
-            jobs,
-            justified,
-            bytes,
-            skipped,
-        }
-    }
+    pub(super) method: Method,
 }
 
 impl Matrices {
@@ -145,6 +108,11 @@ impl Matrices {
         &self.selection.layers
     }
 
+    /// The columns that its report has in the end: rules and findings may need others before.
+    pub fn shown(&self) -> &[&'static Column] {
+        &self.method.shown
+    }
+
     /// Whether nothing is decomposed.
     pub fn only_reads(&self) -> bool {
         self.method.settings.iter().any(|(key, value)| *key == "svd" && value == "none")
@@ -154,11 +122,22 @@ impl Matrices {
     pub fn estimate(&self) -> Estimate {
         let layers: Vec<&Layer> = self.layers().iter().map(AsRef::as_ref).collect();
         let jobs = layers.iter().map(|layer| self.cost(layer)).collect();
-        let bytes = layers.iter().map(|layer| layer.bytes()).sum();
+        let bytes = total(layers.iter().map(|layer| layer.bytes()));
         let justified = layers.iter().map(|layer| self.justified_by(layer)).collect();
+        let part = |part: &PlanPart| EstimatedPart {
+            what: part.what.to_owned(),
+            flops: layers.iter().map(|layer| (part.flops)(layer)).sum(),
+            columns: part.columns.clone(),
+        };
         Estimate {
             justified,
-            ..Estimate::new(&layers, jobs, bytes, (self.selection.skipped.len(), self.method.columns.len()))
+            parts: self.method.parts.iter().map(part).collect(),
+            ..Estimate::new(
+                &layers,
+                jobs,
+                bytes,
+                (self.selection.skipped.len(), self.method.columns.len(), 1),
+            )
         }
     }
 
@@ -189,11 +168,6 @@ impl Matrices {
 impl Study for Matrices {
     fn manifest(&self) -> Manifest {
         let (source, Selection { layers, skipped, filtered }) = (&self.opened.source, &self.selection);
-        let row = |layer: &Arc<Layer>| {
-            let update = source.update(layer);
-            let flags = update.iter().flat_map(|update| &update.flags).copied().chain(layer.flag());
-            Row { flags: flags.collect(), update, ..header(layer) }
-        };
         let report = Report {
             schema: report::SCHEMA,
             svdkit: env!("CARGO_PKG_VERSION").into(),
@@ -208,7 +182,7 @@ impl Study for Matrices {
                 .map(|(key, value)| ((*key).into(), value.clone()))
                 .collect(),
             columns: self.method.columns.clone(),
-            rows: layers.iter().map(row).collect(),
+            rows: vec![],
             skipped: skipped.clone(),
             totals: Totals { skipped: skipped.len() as u64, filtered: *filtered as u64, ..Totals::default() },
             groups: vec![],
@@ -224,7 +198,9 @@ impl Study for Matrices {
             parameters: layers.iter().map(|layer| layer.parameters() as u64).collect(),
             beside: self.method.beside.clone(),
         };
-        Manifest { report, roots: self.opened.roots.clone(), complete: Complete::Matrices(headers) }
+        let rows = layers.iter().map(|layer| RowHeader::new(layer, source.update(layer))).collect();
+        let roots = self.opened.roots.clone();
+        Manifest { report, rows, roots, complete: Complete::Matrices(headers) }
     }
 
     fn roots(&self) -> &[PathBuf] {
@@ -240,17 +216,20 @@ impl Study for Matrices {
         matrices.chain(self.tensors.iter().map(tensor)).collect()
     }
 
+    fn report_bytes(&self) -> u64 {
+        self.estimate().report
+    }
+
     fn justified(&self, task: usize) -> u64 {
         self.layers().get(task).map_or(u64::MAX, |layer| self.justified_by(layer))
     }
 
     fn copies(&self, waiting: &[Waiting], memo: &dyn Memo) -> Vec<Option<usize>> {
         let (source, layers) = (self.opened.source.as_ref(), self.layers());
-        let known = |layer: &Layer| solver::seen(memo, &source.place(layer)?);
         let is_new = |layer: &Layer| match self.method.copies {
             Copies::Done => false,
             Copies::Spared => true,
-            Copies::Recalled => known(layer).is_none(),
+            Copies::Recalled => !self.is_known(layer, memo),
         };
         let new: Vec<usize> = (0..layers.len()).filter(|i| is_new(&layers[*i])).collect();
         let mut copies = vec![None; layers.len()];
@@ -274,7 +253,7 @@ impl Study for Matrices {
     fn run(&self, task: usize, _: Option<Found>, memo: &dyn Memo) -> Result<Step, Error> {
         let (source, layers) = (self.opened.source.as_ref(), self.layers());
         let found = if let Some(layer) = layers.get(task) {
-            Found::Matrix(Box::new((self.method.measure)(source, layer, memo)?))
+            Found::Matrix(Box::new(self.row(layer, memo)?))
         } else {
             let tensor = &self.tensors[task - layers.len()].1;
             Found::Bytes(vec![hygiene::content(source, tensor, memo)?])
@@ -286,13 +265,13 @@ impl Study for Matrices {
 impl FoundMatrix {
     /// What is kept of what was measured.
     pub(super) fn new(measured: Measured, layer: &Layer, spectra: Spectra) -> Self {
-        let Measured { values, places, flags, identity, spectrum } = measured;
+        let Measured { values, places, flags, identity, resolution, spectrum, .. } = measured;
         // Values that do not fit a double cannot be drawn.
         let drawn = spectrum.as_ref().filter(|spectrum| spectrum.fits());
         let directions = layer.rank.unwrap_or(usize::MAX);
         Self {
             values: values.0.into_iter().map(|(_, value)| Some(value)).collect(),
-            resolution: spectrum.as_ref().and_then(resolution),
+            resolution,
             flags,
             places,
             blake3: identity.hex(),
@@ -305,23 +284,6 @@ impl FoundMatrix {
             factors: None,
             intruders: None,
         }
-    }
-}
-
-/// The fields of a row that come from names and headers.
-pub(super) fn header(layer: &Layer) -> Row {
-    let stored: Vec<u64> = layer.stored_shape.iter().map(|n| *n as u64).collect();
-    let shape = [layer.rows as u64, layer.cols as u64];
-    Row {
-        name: layer.name.clone(),
-        tensor: layer.tensor.clone(),
-        block: layer.block,
-        role: layer.role.clone(),
-        shape,
-        stored_shape: (stored != shape).then_some(stored),
-        dtype: layer.stored_type().to_owned(),
-        dequant: layer.scheme().map(str::to_owned),
-        ..Row::default()
     }
 }
 
@@ -361,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_commonest_reasons_are_named_with_their_counts() {
-        let skipped = |reason: &str| Skipped { reason: reason.to_owned(), ..Skipped::default() };
+        let skipped = |reason: &str| Skipped { reason: reason.into(), ..Skipped::default() };
         let all = |reasons: &[&str]| reasons.iter().map(|reason| skipped(reason)).collect::<Vec<_>>();
         assert_eq!(reasons(&all(&["1-D", "1-D"])), "1-D");
         assert_eq!(reasons(&all(&["empty", "1-D", "1-D", "i64", "u8"])), "2 1-D, 1 empty, 1 i64, …");

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use super::copying::Copying;
 use super::matrices::{Copies, Method};
 use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::merge::{self, MERGED};
@@ -30,8 +31,7 @@ pub struct Merging {
     pub out: PathBuf,
     pairs: Arc<Pairs>,
     vectors: Vec<Vector>,
-    /// Until it is put in its place.
-    copy: Mutex<Option<Arc<CheckpointCopy>>>,
+    copy: Copying,
 }
 
 /// A vector of the base that changes.
@@ -59,6 +59,9 @@ impl MergeRequest {
         let method = Method {
             command: "adapter merge",
             columns: self.columns(),
+            shown: self.columns(),
+            parts: vec![],
+            kept_by: None,
             settings: vec![],
             cost: Box::new(merge::cost),
             base: Some(Arc::clone(&pairs)),
@@ -68,7 +71,7 @@ impl MergeRequest {
                 let (merging, merged) = (Arc::clone(merging), pairs.merged());
                 Box::new(move |_, layer: &Layer, _| {
                     let base = &pairs.get(&layer.name)?.base;
-                    let copy = merging.copy()?;
+                    let copy = merging.copy.get()?;
                     let mut rows = copy.rows(base)?;
                     let measured =
                         merge::merge((&pairs, &merged), &layer.name, &mut |block| rows.write(block));
@@ -107,7 +110,7 @@ impl Merging {
         check_paired(of, &pairs, filter)?;
         let vectors = vectors(of, &pairs, filter)?;
         CheckpointCopy::check_files(&from, pairs.base(), &out)?;
-        Ok(Self { from, out, pairs, vectors, copy: Mutex::new(None) })
+        Ok(Self { from, out, pairs, vectors, copy: Copying::default() })
     }
 
     /// Copies what `study` leaves as it is.
@@ -119,18 +122,13 @@ impl Merging {
         let later: Vec<Arc<Layer>> = study.layers().iter().filter_map(base).collect();
         let later: Vec<&Layer> = later.iter().map(AsRef::as_ref).collect();
         let copy = CheckpointCopy::without(&self.from, self.pairs.base(), &self.out, &later)?;
-        *self.copy.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(copy));
+        self.copy.begin(copy);
         Ok(())
     }
 
     /// Removes what was written so far: threads that have ended their work may still hold this.
     pub fn abandon(&self) {
-        drop(self.copy.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    fn copy(&self) -> Result<Arc<CheckpointCopy>, Error> {
-        let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        copy.ok_or_else(|| Error::Contract("the copy was not begun".to_owned()))
+        self.copy.abandon();
     }
 
     /// Writes the vectors and puts the copy in its place. Gives how many vectors changed, and the names of files that were not
@@ -139,7 +137,7 @@ impl Merging {
     /// # Errors
     /// When something cannot be written.
     pub fn finish(&self) -> Result<(usize, Vec<String>), Error> {
-        let copy = self.copy()?;
+        let copy = self.copy.get()?;
         for Vector { layer, update, added } in &self.vectors {
             let read = |source: &Catalogue, layer: &Layer| -> Result<Vec<f64>, Error> {
                 Ok(source.alone(layer.clone()).read(layer, 0..1)?.to_f64())
@@ -154,19 +152,16 @@ impl Merging {
                 rounded.map_err(|reason| Error::tensor(&self.from, &layer.tensor, reason.to_string()))?;
             copy.rows(layer)?.write(&rounded)?;
         }
-        let left_out = copy.left_out().to_vec();
         drop(copy);
-        let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner).take().and_then(Arc::into_inner);
-        copy.ok_or_else(|| Error::Contract("the copy is still being written".to_owned()))?.finish()?;
-        Ok((self.vectors.len(), left_out))
+        Ok((self.vectors.len(), self.copy.finish()?))
     }
 }
 
 /// Refuses an adapter with an update that fits nothing.
 fn check_paired(of: &Path, pairs: &Pairs, filter: &Filter) -> Result<(), Error> {
     let unfit = |unpaired: &Unpaired| match unpaired {
-        Unpaired::Added(layer) | Unpaired::Ambiguous(layer) => Some(layer.name.clone()),
-        Unpaired::Reshaped(pair) => Some(pair.tuned.name.clone()),
+        Unpaired::Added(layer) | Unpaired::Ambiguous(layer) => Some(layer.name.to_string()),
+        Unpaired::Reshaped(pair) => Some(pair.tuned.name.to_string()),
         Unpaired::Removed(_) => None,
     };
     let unfit: Vec<String> =
@@ -219,9 +214,28 @@ fn vectors(of: &Path, pairs: &Pairs, filter: &Filter) -> Result<Vec<Vector>, Err
             _ => Err(refuse("it is not a float tensor")),
         };
         let Some(update) = of_adapter.get(name.as_str()) else { continue };
+        // A count of batches, say, that comes with its module.
+        if added.is_none()
+            && !matches!(info.element, Element::Float(_))
+            && is_copy((tuned, update), (base, info))?
+        {
+            continue;
+        }
         vectors.push(Vector { layer: layer(info)?, update: layer(update)?, added });
     }
     Ok(vectors)
+}
+
+/// Whether two tensors have the same bytes.
+fn is_copy(
+    (one, tensor): (&Catalogue, &TensorInfo),
+    (other, like): (&Catalogue, &TensorInfo),
+) -> Result<bool, Error> {
+    let (Some(length), true) = (tensor.bytes, tensor.bytes == like.bytes && tensor.element == like.element)
+    else {
+        return Ok(false);
+    };
+    Ok(one.stored().bytes(tensor, 0, length)? == other.stored().bytes(like, 0, length)?)
 }
 
 fn same(one: &[usize], other: &[u64]) -> bool {

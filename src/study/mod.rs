@@ -7,15 +7,22 @@
 mod adapter;
 mod advice;
 mod allocation;
+mod asked;
 mod assemble;
 mod cache;
 mod canon;
+mod carried;
 mod clash;
 mod compare;
+mod copying;
+mod estimate;
 mod extract;
 mod failure;
 mod farms;
+mod heads;
+mod init;
 mod intruders;
+mod kept_rows;
 mod ledger;
 mod manifest;
 mod matrices;
@@ -23,10 +30,13 @@ mod merge;
 mod mitigate;
 mod rank;
 mod record;
+mod row_header;
 mod run;
 mod spectrum;
 mod ties;
 mod unmatched;
+mod verify;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,25 +50,32 @@ use crate::solver::Memo;
 pub use adapter::AdapterRequest;
 pub use advice::{AdviceRequest, Advised, Modules, Ranks};
 pub use allocation::{AllocationRequest, Gets, Per, has_range};
+pub use asked::{Asked, AskedColumn, OwnColumns, Search};
 pub use assemble::assemble;
 pub use cache::{CACHE_SIZE, Cache};
-pub use canon::{CanonRequest, check_all_there, write_canonical};
+pub use canon::{CanonRequest, write_canonical};
+pub use carried::Carried;
 pub use clash::{ClashRequest, Clashing};
-pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, PairHeaders, Question, Sides};
-pub use extract::{ExtractRequest, Targets, changed_vectors, saved_vectors};
+pub use compare::{CompareRequest, ComparedSide, Comparison, Depth, Draft, PairHeaders, Question, Sides};
+pub use estimate::{Estimate, EstimatedPart};
+pub use extract::{ExtractRequest, Targets, written_dtype};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
+pub use heads::{Heads, HeadsOpened, HeadsRequest};
+pub use init::{InitRequest, Initializing};
 pub use intruders::IntrudersRequest;
 pub use ledger::{Ledger, Pictures};
-pub use manifest::{Beside, Complete, Manifest, MatrixHeaders};
-use matrices::header;
-pub use matrices::{Estimate, Matrices, Spectra};
+pub use manifest::{Beside, Complete, Manifest, MatrixHeaders, TaskRows};
+pub use matrices::{Matrices, Spectra};
 pub use merge::{MergeRequest, Merging};
 pub use mitigate::Mitigation;
 pub use rank::RankRequest;
-pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundSide, Record};
+pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundRow, FoundSide, Record};
+pub use row_header::RowHeader;
 pub use run::{Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
+pub use verify::{Originals, VerifyRequest};
+pub use written::{check_all_fit, check_all_there, check_complete, check_no_stack};
 
 /// Tasks over weights that are open. A task takes what its study gives it: one weight, a pair, a group, or the whole.
 pub trait Study: Send + Sync {
@@ -75,6 +92,11 @@ pub trait Study: Send + Sync {
     /// factors may stand for a matrix that no memory holds.
     fn justified(&self, _task: usize) -> u64 {
         u64::MAX
+    }
+
+    /// The memory that its report takes, and all that is known of it until then, beside the tasks.
+    fn report_bytes(&self) -> u64 {
+        0
     }
 
     /// For each task that waits, the position of an earlier one that will find the same; it need not be run. What `memo`

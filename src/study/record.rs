@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing,
+    Attention, Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing,
 };
 use crate::spectrum::Spectrum;
 
@@ -31,9 +31,28 @@ pub enum Found {
     Pair(Box<FoundPair>),
     /// Of the bytes of a tensor that is not a matrix, on each side; nothing where a side has none, or where they cannot be
     /// told from those of others.
-    Bytes(Vec<Option<SkippedContent>>),
+    Bytes(#[serde(with = "packed")] Vec<Option<SkippedContent>>),
     /// Of matrices that only one side of a comparison has.
     Parts(Vec<FoundParts>),
+    /// Of several rows.
+    Rows(Vec<FoundRow>),
+}
+
+/// What was found of one of the rows that a task is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundRow {
+    /// Its position in the report.
+    pub row: usize,
+    /// The numbers, in the order of the report's columns.
+    pub values: Numbers,
+    /// How small a number each side resolves.
+    #[serde(with = "packed")]
+    pub resolution: Vec<Resolution>,
+    /// What it is about, where more is known of that than before.
+    #[serde(with = "packed")]
+    pub attention: Option<Box<Attention>>,
+    /// What pictures are drawn from.
+    pub drawn: Drawings,
 }
 
 /// A row that is made of rows of the other side, all by their positions.
@@ -63,10 +82,12 @@ pub struct FoundMatrix {
     /// The numbers, in the order of the report's columns.
     pub values: Numbers,
     /// How small a number its spectrum resolves, where it has one.
+    #[serde(with = "packed")]
     pub resolution: Option<Resolution>,
     /// Cautions for whoever reads them.
     pub flags: Vec<Flag>,
     /// Entries, rows and columns that findings name.
+    #[serde(with = "packed")]
     pub places: Places,
     /// BLAKE3 of its entries, in hexadecimal.
     pub blake3: String,
@@ -83,8 +104,10 @@ pub struct FoundMatrix {
     /// All singular values, where an output needs them.
     pub spectrum: Option<Box<Spectrum>>,
     /// What the factors of an adapter's update are, where that was asked.
-    pub factors: Option<FactorDetail>,
+    #[serde(with = "packed")]
+    pub factors: Option<Box<FactorDetail>>,
     /// Which leading directions are intruders, where that was asked.
+    #[serde(with = "packed")]
     pub intruders: Option<Box<Intruders>>,
 }
 
@@ -96,6 +119,7 @@ pub struct FoundPair {
     /// The base's numbers, where they are known, in the order of the metrics that are compared.
     pub base: Option<Numbers>,
     /// How small a number the base's spectrum resolves.
+    #[serde(with = "packed")]
     pub base_resolution: Option<Resolution>,
     /// The base's singular values with their positions, where it was measured, for pictures.
     pub base_outline: Vec<(usize, f64)>,
@@ -117,6 +141,7 @@ pub struct FoundSide {
     /// Its numbers, where they are known.
     pub values: Option<Numbers>,
     /// How small a number its spectrum resolves.
+    #[serde(with = "packed")]
     pub resolution: Option<Resolution>,
     /// Its singular values with their positions, where it was measured, for pictures.
     pub outline: Vec<(usize, f64)>,
@@ -125,7 +150,30 @@ pub struct FoundSide {
     /// Cautions for whoever reads them.
     pub flags: Vec<Flag>,
     /// Entries, rows and columns that findings name.
+    #[serde(with = "packed")]
     pub places: Places,
+}
+
+/// Parts of a report in a record that is kept in bytes: they leave out what is empty, which only a text can.
+mod packed {
+    use serde::de::DeserializeOwned;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(part: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return part.serialize(serializer);
+        }
+        serde_json::to_string(part).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        if deserializer.is_human_readable() {
+            return T::deserialize(deserializer);
+        }
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
 }
 
 #[cfg(test)]

@@ -34,9 +34,9 @@ pub fn run(
     (memo, pictures): (&Arc<dyn Memo>, Pictures),
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Ledger, Error> {
-    let mut ledger = Ledger::new(pictures);
     let first = |(task, cost)| Waiting { task, cost, before: None };
     let mut waiting: Vec<Waiting> = study.costs().into_iter().enumerate().map(first).collect();
+    let mut ledger = Ledger::new(pictures, waiting.len());
     while !waiting.is_empty() {
         waiting = round(study, waiting, (limits, memo), &mut ledger, watch)?;
     }
@@ -96,12 +96,8 @@ fn round(
     engine::map(&jobs, limits, &work, &mut heed)?;
     for (copy, original) in waiting.iter().zip(copies).filter_map(|(copy, original)| Some((copy, original?)))
     {
-        match ledger.get(waiting[original].task) {
-            Some(record) => {
-                let record = Record { task: copy.task, ..record.clone() };
-                ledger.write(record);
-            }
-            None => next.push(copy.clone()),
+        if !ledger.copy(waiting[original].task, copy.task) {
+            next.push(copy.clone());
         }
     }
     next.sort_by_key(|waiting| waiting.task);

@@ -1,19 +1,21 @@
 //! `spectrum`: every metric of each matrix, or what its bytes say alone.
 
 use super::matrices::{Copies, Method};
-use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
-use crate::analysis::{hygiene, spectrum};
+use super::{Asked, Beside, FoundMatrix, Matrices, Opened, Search, Spectra};
+use crate::analysis::spectrum;
 use crate::error::Error;
 use crate::layer::{Filter, Layer, bare};
-use crate::metric::{HYGIENE, METRICS, Metric, WEIGHTWATCHER};
+use crate::metric::{METRICS, Metric, WEIGHTWATCHER};
 use crate::report::{Column, Labels, Row, Value};
-use crate::solver::{Cost, Precision};
+use crate::solver::{Needs, Precision};
 
 /// The options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SpectrumRequest {
-    /// What is measured.
+    /// What may be measured.
     pub measures: Measures,
+    /// What of it is.
+    pub asked: Asked,
     /// Whether an output needs whole spectra.
     pub spectra: Spectra,
 }
@@ -74,32 +76,48 @@ pub fn precision_of(word: &str) -> Option<Precision> {
 }
 
 impl Measures {
-    /// The metrics.
-    pub(super) fn metrics(self) -> &'static [Metric] {
+    /// The table of metrics.
+    pub(super) fn table(self) -> &'static [Metric] {
         match self {
-            Self::Bytes => HYGIENE,
+            Self::Bytes => METRICS,
             Self::Values(names, _) => names.metrics(),
         }
     }
 
-    /// What decides the numbers, as reports say it.
-    pub fn settings(self) -> Vec<(&'static str, String)> {
-        match self {
-            Self::Bytes => vec![("svd", "none".to_owned())],
-            Self::Values(names, precision) => vec![
-                ("names", names.word().to_owned()),
-                ("precision", precision_word(precision).to_owned()),
-                ("noise", "median".to_owned()),
-                ("xmin", "ks".to_owned()),
-            ],
-        }
+    /// The most that a metric may need.
+    fn most(self) -> Needs {
+        if self == Self::Bytes { Needs::Entries } else { Needs::Values }
+    }
+
+    /// How exact singular values are.
+    fn precision(self) -> Precision {
+        if let Self::Values(_, precision) = self { precision } else { Precision::Fast }
+    }
+
+    /// What decides numbers that `needs` so much, as reports say it.
+    pub fn settings(self, needs: Needs) -> Vec<(&'static str, String)> {
+        let (names, precision) = match self {
+            Self::Values(names, precision) if needs > Needs::Entries => (names, precision),
+            Self::Bytes | Self::Values(..) => return vec![("svd", "none".to_owned())],
+        };
+        let mut settings =
+            vec![("names", names.word().to_owned()), ("precision", precision_word(precision).to_owned())];
+        settings.extend(match needs {
+            Needs::Largest => vec![("svd", LARGEST.to_owned())],
+            _ => vec![("noise", "median".to_owned()), ("xmin", "ks".to_owned())],
+        });
+        settings
     }
 }
 
+/// The setting `svd` of a report whose matrices were decomposed no further than to σ₁.
+pub(super) const LARGEST: &str = "largest";
+
 impl SpectrumRequest {
-    /// Every column, in report order.
+    /// Every column that there may be, in report order.
     pub fn columns(&self) -> Vec<&'static Column> {
-        self.measures.metrics().iter().map(|metric| &metric.column).collect()
+        let most = self.measures.most();
+        self.measures.table().iter().filter(|m| m.needs <= most).map(|metric| &metric.column).collect()
     }
 
     /// The tasks over the matrices of `opened` that `filter` keeps.
@@ -107,37 +125,31 @@ impl SpectrumRequest {
     /// # Errors
     /// When there is none.
     pub fn plan(self, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
-        let Self { measures, spectra } = self;
+        let Self { measures, mut asked, spectra } = self;
+        let is_theirs = matches!(measures, Measures::Values(Names::Weightwatcher, _));
+        if is_theirs {
+            // Findings are not looked for by these names; the text columns take these two.
+            asked.findings = Search::Off;
+            asked.evidence.extend(["alpha", "num_evals"].map(|key| (key, "`--names`".to_owned())));
+        }
+        let least = if spectra == Spectra::Kept { Needs::Values } else { Needs::Entries };
+        let taken = asked.of_table(measures.table(), (least, measures.most()));
+        let (needs, metrics, precision) = (taken.needs, taken.metrics, measures.precision());
         let method = Method {
             command: "spectrum",
-            columns: self.columns(),
-            settings: measures.settings(),
-            cost: Box::new(move |layer| match measures {
-                Measures::Bytes => Cost {
-                    flops: layer.bytes() as f64 * hygiene::OPERATIONS_PER_BYTE,
-                    bytes: match layer.rank {
-                        // Factors are read whole, and hashed in doubles.
-                        Some(_) => 16 * layer.parameters() as u64,
-                        None => layer.bytes().min(hygiene::BLOCK as u64),
-                    },
-                },
-                Measures::Values(_, precision) => spectrum::cost(layer, precision),
-            }),
+            columns: metrics.iter().map(|metric| &metric.column).collect(),
+            parts: taken.parts(&asked, precision),
+            shown: taken.shown,
+            kept_by: None,
+            settings: measures.settings(needs),
+            cost: Box::new(move |layer| spectrum::cost(layer, precision, needs)),
             measure: Box::new(move |source, layer: &Layer, memo| {
-                let measured = match measures {
-                    Measures::Bytes => hygiene::measure(source, layer, memo)?,
-                    Measures::Values(names, precision) => {
-                        spectrum::measure(source, layer, precision, names.metrics(), memo)?
-                    }
-                };
+                let measured = spectrum::measure_some(source, layer, (precision, needs), metrics, memo)?;
                 Ok(FoundMatrix::new(measured, layer, spectra))
             }),
             base: None,
             copies: Copies::Recalled,
-            beside: match measures {
-                Measures::Values(Names::Weightwatcher, _) => Beside::Labels,
-                Measures::Values(Names::Svdkit, _) | Measures::Bytes => Beside::Nothing,
-            },
+            beside: if is_theirs { Beside::Labels } else { Beside::Nothing },
         };
         Matrices::new(opened, filter, method)
     }
@@ -148,7 +160,11 @@ pub(super) fn labels(row: &Row) -> Labels {
     let axes = row.stored_shape.as_ref().map_or(2, Vec::len);
     let slice = row.name.ends_with(']');
     Labels {
-        longname: if row.update.is_some() || slice { row.name.clone() } else { bare(&row.tensor).to_owned() },
+        longname: if row.update.is_some() || slice {
+            row.name.to_string()
+        } else {
+            bare(&row.tensor).to_owned()
+        },
         layer_type: match axes {
             2 => "dense",
             4 => "conv2d",

@@ -1,19 +1,22 @@
 //! Weights with their expressions, and skipped tensors: the input and output of every dialect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::expr::{Expr, Runs, Side};
 use super::given::Given;
+use super::lengths::Rescaling;
 use super::scratch::Scratch;
 use super::stored_factors::StoredFactors;
 use super::tensors::Tensors;
+use super::tucker::Tucker;
 use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Selection, TensorInfo, bare};
+use crate::layer::{Filter, Layer, Operands, Selection, TensorInfo, bare, natural};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::report::{Skipped, SourceFile, Update};
+use crate::report::{SkipKind, Skipped, SourceFile, Update};
+use crate::text::Text;
 
 /// What the matrices of a catalogue are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,10 @@ pub(crate) struct Weight {
 impl Weight {
     /// The matrix, whose type and thin rank follow from its expression.
     pub(crate) fn new(layer: Layer, expr: Arc<Expr>, update: Option<Box<Update>>) -> Self {
-        let operands = expr.kronecker().map(|(first, second, _)| Box::new([first.shape(), second.shape()]));
+        let kronecker = expr.kronecker();
+        let kronecker =
+            kronecker.map(|(first, second, _)| Operands::Kronecker([first.shape(), second.shape()]));
+        let operands = kronecker.or_else(|| expr.tucker_operands()).map(Box::new);
         let layer = Arc::new(Layer { read_as: expr.entry(), rank: expr.thin_rank(), operands, ..layer });
         Self { layer, expr, update }
     }
@@ -63,14 +69,14 @@ impl Weight {
 /// Skipped tensors, by the name that filters see.
 #[derive(Debug, Clone)]
 pub(crate) struct LeftOut {
-    pub(crate) name: String,
+    pub(crate) name: Text,
     pub(crate) line: Skipped,
 }
 
 impl LeftOut {
     /// A tensor, which filters see without `.weight` like every matrix.
     pub(crate) fn tensor(line: Skipped) -> Self {
-        Self { name: bare(&line.tensor).to_owned(), line }
+        Self { name: line.tensor.part(bare(&line.tensor)), line }
     }
 }
 
@@ -137,6 +143,31 @@ impl Catalogue {
         Ok(Self { weights, ..self })
     }
 
+    /// The same without the weights that go by one of these `tensors`, which are left out for this reason.
+    pub(crate) fn leaving(&self, tensors: &BTreeSet<String>, reason: &str) -> Self {
+        let (gone, weights): (Vec<Weight>, Vec<Weight>) =
+            self.weights.iter().cloned().partition(|weight| tensors.contains(weight.layer.tensor.as_str()));
+        let line = |tensor: &TensorInfo| tensor.skipped(SkipKind::Plain, reason);
+        let of_weight = |weight: &Weight| {
+            let tensor = self.tensors().iter().find(|tensor| tensor.name == weight.layer.tensor)?;
+            Some(LeftOut { name: weight.layer.name.clone(), line: line(tensor) })
+        };
+        let told = |left_out: &LeftOut| match self
+            .tensors()
+            .iter()
+            .find(|tensor| tensor.name == left_out.line.tensor)
+        {
+            Some(tensor) if tensors.contains(tensor.name.as_str()) => {
+                LeftOut { line: line(tensor), ..left_out.clone() }
+            }
+            _ => left_out.clone(),
+        };
+        let mut left_out: Vec<LeftOut> =
+            self.left_out.iter().map(told).chain(gone.iter().filter_map(of_weight)).collect();
+        left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
+        Self::new(Arc::clone(&self.stored), self.holds, weights, left_out).with_notes(self.notes.clone())
+    }
+
     /// The same, cut out of `fused`.
     pub(crate) fn of_fused(self, fused: Arc<Self>) -> Self {
         Self { fused: Some(fused), ..self }
@@ -160,6 +191,11 @@ impl Catalogue {
     /// Which rows of a stored matrix `layer` is, or which columns as rows, if it is only some of it.
     pub(crate) fn runs(&self, layer: &Layer) -> Option<(Side, Runs)> {
         self.get(layer)?.expr.runs()
+    }
+
+    /// Whether `layer` is computed from factors, so that no tensor holds its entries.
+    pub fn is_factored(&self, layer: &Layer) -> bool {
+        self.get(layer).is_some_and(|weight| matches!(*weight.expr, Expr::Product(..) | Expr::Sum(..)))
     }
 
     /// The weight that `layer` is.
@@ -253,6 +289,27 @@ impl Catalogue {
         weight.expr.stored_factors(&self.room).map_err(|error| weight.named(error))
     }
 
+    /// By what DoRA multiplies the rows or columns of a base with an update; none of other updates.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub(crate) fn rescaling(&self, layer: &Layer) -> Result<Option<Rescaling>, Error> {
+        let weight = self.weight(layer)?;
+        weight.expr.rescaling(&self.room).map_err(|error| weight.named(error))
+    }
+
+    /// `layer` with `other` added, as the one of a catalogue.
+    ///
+    /// # Errors
+    /// When it belongs to another catalogue.
+    pub(crate) fn plus(&self, layer: &Layer, other: LowRank) -> Result<(Self, Arc<Layer>), Error> {
+        let weight = self.weight(layer)?;
+        let expr = Arc::clone(&weight.expr).plus(Arc::new(Expr::Given(other.into())));
+        let one = Weight::new(layer.clone(), expr, weight.update.clone());
+        let layer = Arc::clone(&one.layer);
+        Ok((Self::new(Arc::clone(&self.stored), self.holds, vec![one], vec![]), layer))
+    }
+
     /// Reads the rows `rows` of `layer`: as stored where it is stored so, else as doubles.
     ///
     /// # Errors
@@ -267,15 +324,24 @@ impl Catalogue {
         let weight = self.get(layer)?;
         let (first, second, scale) = weight.expr.kronecker()?;
         let operand = |expr: Arc<Expr>| {
-            let own = Layer::plain(&layer.name, expr.shape(), layer.dtype);
+            let own = Layer::plain(layer.name.clone(), expr.shape(), layer.dtype);
             let tensor = layer.tensor.clone();
             Weight::new(Layer { tensor, ..own }, expr, weight.update.clone())
         };
         let mut both = [operand(first), operand(second)];
         // No weight has such a name.
-        Arc::make_mut(&mut both[1].layer).name.push('\0');
+        Arc::make_mut(&mut both[1].layer).name = format!("{}\0", layer.name).into();
         let layers = both.each_ref().map(|weight| Arc::clone(&weight.layer));
         Some((Self::new(Arc::clone(&self.stored), Holds::Updates, both.to_vec(), vec![]), layers, scale))
+    }
+
+    /// The parts of a layer that is a product around the kernel of a convolution.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn tucker(&self, layer: &Layer) -> Result<Option<Tucker>, Error> {
+        let Some(weight) = self.get(layer) else { return Ok(None) };
+        weight.expr.tucker(&self.room).map_err(|error| weight.named(error))
     }
 
     /// The columns `columns` of these rows alone, for a row that is too long to be read at once.

@@ -16,6 +16,8 @@ pub(crate) enum Book {
     E2m1,
     /// A whole number in two's complement, 8 bits.
     Signed,
+    /// The same of 4 bits.
+    TwosComplement,
     /// A whole number of so many bits, the middle of the range added.
     Offset(u32),
 }
@@ -25,7 +27,7 @@ impl Book {
     pub(crate) fn bits(self) -> u32 {
         match self {
             Self::Float(_) | Self::E4m3Fnuz | Self::E5m2Fnuz | Self::Signed => 8,
-            Self::E2m1 => 4,
+            Self::E2m1 | Self::TwosComplement => 4,
             Self::Offset(bits) => bits,
         }
     }
@@ -37,7 +39,7 @@ impl Book {
             Self::E4m3Fnuz => Some(Dtype::F8E4M3.epsilon()),
             Self::E5m2Fnuz => Some(Dtype::F8E5M2.epsilon()),
             // Half of FP4's magnitudes are evenly spaced around zero, as whole numbers all are.
-            Self::E2m1 | Self::Signed | Self::Offset(_) => None,
+            Self::E2m1 | Self::Signed | Self::TwosComplement | Self::Offset(_) => None,
         }
     }
 
@@ -50,6 +52,7 @@ impl Book {
             Self::E5m2Fnuz => all.map(|code| fnuz(code, 2, 16)).collect(),
             Self::E2m1 => [1.0, -1.0].iter().flat_map(|sign| FP4.map(|x| sign * x)).collect(),
             Self::Signed => all.map(|code| f64::from(code.cast_signed())).collect(),
+            Self::TwosComplement => (0..8).chain(-8..0).map(f64::from).collect(),
             Self::Offset(bits) => {
                 (0..1u32 << bits).map(|code| f64::from(code) - f64::from(1u32 << (bits - 1))).collect()
             }
@@ -140,6 +143,7 @@ mod tests {
         check(Book::E5m2Fnuz, &[1, 0x40, 0x7f], &[2f64.powi(-17), 1.0, 57344.0]);
         check(Book::E2m1, &[0, 1, 7, 8, 15], &[0.0, 0.5, 6.0, 0.0, -6.0]);
         check(Book::Signed, &[0, 127, 128], &[0.0, 127.0, -128.0]);
+        check(Book::TwosComplement, &[0, 7, 8, 15], &[0.0, 7.0, -8.0, -1.0]);
         check(Book::Offset(4), &[0, 8, 15], &[-8.0, 0.0, 7.0]);
         assert!(Book::E4m3Fnuz.values()[0x80].is_nan() && Book::E5m2Fnuz.values()[0x80].is_nan());
     }

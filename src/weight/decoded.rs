@@ -11,6 +11,7 @@ use candle_core::quantized::GgmlDType;
 use super::blocks::blocks;
 use super::scheme::Scheme;
 use super::tensors::Tensors;
+use super::tiles::Tiles;
 use crate::error::{Error, brief};
 use crate::layer::Layer;
 use crate::matrix::{Dtype, Matrix};
@@ -37,6 +38,8 @@ pub(crate) enum Decoded {
         /// Position of the tensor's first byte; layers count theirs from there, in bytes of f32.
         start: u64,
     },
+    /// In the order of a GPU's tiles.
+    Tiles { tensors: Arc<Tensors>, tiles: Arc<Tiles> },
 }
 
 impl Decoded {
@@ -45,6 +48,7 @@ impl Decoded {
         match self {
             Self::Scaled { scheme, rows, .. } => (*rows, scheme.view.cols),
             Self::Blocks { layer, .. } => (layer.rows, layer.cols),
+            Self::Tiles { tiles, .. } => tiles.shape(),
         }
     }
 
@@ -58,6 +62,7 @@ impl Decoded {
                 let bytes = decoded(tensors, layer, &rows, (*decoder, *start))?;
                 Matrix::new(rows.len(), layer.cols, Dtype::F32, bytes)
             }
+            Self::Tiles { tensors, tiles } => tiles.read(tensors, rows),
         }
     }
 }
@@ -72,6 +77,7 @@ impl PartialEq for Decoded {
             (Self::Blocks { tensors, layer, .. }, Self::Blocks { tensors: theirs, layer: other, .. }) => {
                 Arc::ptr_eq(tensors, theirs) && layer.is_same_place(other)
             }
+            (Self::Tiles { tiles, .. }, Self::Tiles { tiles: theirs, .. }) => Arc::ptr_eq(tiles, theirs),
             _ => false,
         }
     }
@@ -82,6 +88,7 @@ impl fmt::Debug for Decoded {
         f.write_str(match self {
             Self::Scaled { scheme, .. } => &scheme.name,
             Self::Blocks { layer, .. } => &layer.name,
+            Self::Tiles { tiles, .. } => tiles.name(),
         })
     }
 }

@@ -11,7 +11,38 @@ use crate::spectrum::{magnitude, scaled};
 /// Rows that are read together for the lengths of columns.
 const BLOCK: usize = 256;
 
+/// By what DoRA multiplies the rows or columns of base + update.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rescaling {
+    /// A number for each row, or for each run of columns.
+    pub(crate) factors: Vec<f64>,
+    pub(crate) along: Along,
+}
+
 impl Expr {
+    /// By what it rescales another, perhaps before something is taken away.
+    pub(crate) fn rescaling(&self, room: &Scratch) -> Result<Option<Rescaling>, Error> {
+        let (of, lengths, along) = match self {
+            Self::Sum(first, ..) => return first.rescaling(room),
+            Self::Rescaled { of, lengths, along } => (of, lengths.rows(0..1, room)?, *along),
+            _ => return Ok(None),
+        };
+        let (height, width) = of.shape();
+        let norms = match along {
+            Along::Columns(group) => column_norms(of, group, room)?,
+            Along::Rows => {
+                let mut norms = Vec::with_capacity(height);
+                for first in (0..height).step_by(BLOCK) {
+                    let block = of.rows(first..height.min(first + BLOCK), room)?;
+                    norms.extend(block.chunks_exact(width.max(1)).map(norm));
+                }
+                norms
+            }
+        };
+        let factors = lengths.iter().zip(norms).map(|(length, norm)| factor(*length, norm)).collect();
+        Ok(Some(Rescaling { factors, along }))
+    }
+
     /// The rows `rows` of `of` with other lengths.
     pub(crate) fn rescaled(
         of: &Arc<Self>,

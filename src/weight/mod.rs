@@ -23,6 +23,8 @@ mod stored_factors;
 mod tensors;
 mod thin;
 mod tied;
+mod tiles;
+mod tucker;
 
 pub use catalogue::{Catalogue, Holds};
 pub(crate) use catalogue::{LeftOut, Weight};
@@ -33,11 +35,14 @@ pub(crate) use expr::{Along, Decompose, Expr, Runs, Side};
 pub use fingerprint::{ContentId, Fingerprint};
 pub use given::{Given, Rows};
 pub(crate) use grid::{Grid, View};
+pub(crate) use lengths::Rescaling;
 pub use place::Place;
 pub(crate) use scheme::{Overall, Scales, Scheme, Use, ZeroCodes, Zeros};
 pub use stored_factors::StoredFactors;
 pub use tensors::Tensors;
 pub use tied::tied;
+pub(crate) use tiles::{Codes, FACTOR_TILE, PackedFactor, TILE_COLUMNS, TILE_ROWS, Tiles};
+pub use tucker::Tucker;
 
 #[cfg(test)]
 mod tests;

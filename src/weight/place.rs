@@ -94,6 +94,11 @@ impl Marks {
                 (0..tensors.files().len()).try_for_each(|file| self.file(tensors, file))?;
                 self.say((scheme, first, rows));
             }
+            Expr::Decoded(Decoded::Tiles { tensors, tiles }) => {
+                self.word("tiles");
+                (0..tensors.files().len()).try_for_each(|file| self.file(tensors, file))?;
+                self.say(tiles);
+            }
             Expr::Part { of, side, runs } => {
                 all("part", &[of])?;
                 self.say((side, runs));

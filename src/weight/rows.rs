@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::expr::{Expr, Runs, Side, Sign};
 use super::scratch::{Key, Scratch};
+use super::tucker::contracted;
 use crate::error::Error;
 
 impl Expr {
@@ -99,19 +100,9 @@ fn part(
 
 /// Rank × (inputs · positions).
 fn tucker(kernel: &Expr, down: &Expr, rows: Range<usize>, room: &Scratch) -> Result<Vec<f64>, Error> {
-    let (rank, inputs) = down.shape();
+    let rank = down.shape().0;
     let positions = kernel.shape().1 / rank.max(1);
-    let (down, kernel) = (down.rows(0..rank, room)?, kernel.rows(rows.clone(), room)?);
-    let mut product = vec![0.0; rows.len() * inputs * positions];
-    for (p, row) in product.chunks_exact_mut((inputs * positions).max(1)).enumerate() {
-        for (q, down) in down.chunks_exact(inputs.max(1)).enumerate() {
-            let kernel = &kernel[(p * rank + q) * positions..][..positions];
-            for (cells, x) in row.chunks_exact_mut(positions.max(1)).zip(down) {
-                cells.iter_mut().zip(kernel).for_each(|(cell, k)| *cell += k * x);
-            }
-        }
-    }
-    Ok(product)
+    Ok(contracted(&kernel.rows(rows, room)?, &down.rows(0..rank, room)?, (rank, positions)))
 }
 
 fn kronecker(first: &Expr, second: &Expr, rows: Range<usize>, room: &Scratch) -> Result<Vec<f64>, Error> {

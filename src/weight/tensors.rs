@@ -115,8 +115,8 @@ impl Tensors {
     pub(crate) fn select(&self, tensors: &[TensorInfo]) -> Selection {
         let mut selection = layer::select_folded(tensors, &Filter::default(), &self.folds);
         for skipped in &mut selection.skipped {
-            if let Some(Layout::Refused(reason)) = self.layouts.get(&skipped.tensor) {
-                skipped.reason.clone_from(reason);
+            if let Some(Layout::Refused(reason)) = self.layouts.get(skipped.tensor.as_str()) {
+                skipped.reason = reason.as_str().into();
             }
         }
         selection
@@ -174,7 +174,7 @@ impl Tensors {
             Some(file) => Error::tensor(file.describe(), &layer.tensor, reason),
             None => Error::Contract(reason),
         };
-        let how = match self.layouts.get(&layer.tensor) {
+        let how = match self.layouts.get(layer.tensor.as_str()) {
             None => How::InRows,
             Some(Layout::Refused(reason)) => return Err(fail(reason.clone())),
             Some(Layout::Blocks { .. }) => {
@@ -206,7 +206,7 @@ impl Tensors {
     ) -> Option<Result<Matrix, Error>> {
         let near = self.files.get(layer.file).is_some_and(|file| !file.location().is_remote());
         let narrow = columns.len() < layer.cols / SPARSE;
-        if !(narrow && (near || rows.len() == 1)) || self.layouts.contains_key(&layer.tensor) {
+        if !(narrow && (near || rows.len() == 1)) || self.layouts.contains_key(layer.tensor.as_str()) {
             return None;
         }
         let before = (columns.start * layer.dtype.size()) as u64;

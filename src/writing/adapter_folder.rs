@@ -2,12 +2,14 @@
 //!
 //! It appears whole or not at all. Factors come from a spool, a product at a time.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::carried::{self, CarriedTensor, Kept};
 use super::files::{check_place, followed, or_here};
 use super::safetensors::{self, Entry};
 use super::spool::Spool;
@@ -41,7 +43,7 @@ pub enum ModuleKind {
 }
 
 /// An update that is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AdapterModule {
     /// The module's name in the model.
     pub name: String,
@@ -53,6 +55,10 @@ pub struct AdapterModule {
     pub rank: usize,
     /// Rows and columns of the weight.
     pub shape: (usize, usize),
+    /// What its scale is times the rank.
+    pub alpha: f64,
+    /// The diagonal between the factors (KaSA), where there is one.
+    pub diagonal: Vec<f64>,
 }
 
 /// One tensor of the file.
@@ -60,6 +66,8 @@ enum Tensor<'m> {
     Up(&'m AdapterModule),
     Down(&'m AdapterModule),
     Alpha(&'m AdapterModule),
+    Diagonal(&'m AdapterModule),
+    Carried(&'m CarriedTensor),
 }
 
 /// Whether a folder can be made at `out`.
@@ -74,13 +82,34 @@ pub fn check_adapter_folder(out: &Path) -> Result<(), Error> {
     tried.map(drop).map_err(|e| Error::io(out, "cannot create", e))
 }
 
+/// Whether a file with `modules` has a place for `tensor`: a bias beside factors needs their module, and PEFT knows none in a
+/// file that has factors of an embedding.
+pub fn has_place(tensor: &CarriedTensor, modules: &[AdapterModule]) -> bool {
+    let embeds = || modules.iter().any(|module| module.kind == ModuleKind::Embedding);
+    tensor.kept != Kept::FactorBias || modules.iter().any(|module| module.name == tensor.module) && !embeds()
+}
+
 /// Writes `modules`, whose products are in `products`, with entries of `dtype`. `base` is where the model lies.
 ///
 /// # Errors
 /// When there is no module, two would have one name, or something cannot be written.
 pub fn write_adapter(
     out: &Path,
+    products: (&[AdapterModule], &Spool),
+    dialect: &AdapterDialect,
+    types: (Dtype, Option<&str>),
+) -> Result<(), Error> {
+    write_adapter_with(out, products, &[], dialect, types)
+}
+
+/// The same with tensors beside the factors, which only PEFT has a place for.
+///
+/// # Errors
+/// As for [`write_adapter`].
+pub fn write_adapter_with(
+    out: &Path,
     (modules, products): (&[AdapterModule], &Spool),
+    carried: &[CarriedTensor],
     dialect: &AdapterDialect,
     (dtype, base): (Dtype, Option<&str>),
 ) -> Result<(), Error> {
@@ -97,6 +126,8 @@ pub fn write_adapter(
     });
     let mut tensors: Vec<(Entry, Tensor<'_>)> =
         modules.iter().flat_map(|module| module.tensors(dialect, dtype)).collect();
+    let names: BTreeSet<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+    tensors.extend(carried.iter().map(|tensor| (tensor.entry(&names), Tensor::Carried(tensor))));
     tensors.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     let (entries, contents): (Vec<Entry>, Vec<Tensor<'_>>) = tensors.into_iter().unzip();
     let mut contents = contents.into_iter();
@@ -107,10 +138,16 @@ pub fn write_adapter(
     });
     written.and_then(|()| writer.flush()).map_err(failed)?;
     if *dialect == AdapterDialect::Peft {
-        let text = serde_json::to_string_pretty(&config(modules, base)).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&config(modules, carried, base)).unwrap_or_default();
         fs::write(folder.path().join("adapter_config.json"), text + "\n").map_err(failed)?;
     }
     folder.put(out).map_err(failed)
+}
+
+/// Removes an adapter that was written to `out`.
+pub fn remove_adapter(out: &Path) {
+    // What is left then is told by the error that it is removed for.
+    drop(fs::remove_dir_all(followed(out)));
 }
 
 impl AdapterModule {
@@ -139,6 +176,10 @@ impl AdapterModule {
             (entry(of_down, dtype, down), Tensor::Down(self)),
             (entry(of_up, dtype, up), Tensor::Up(self)),
         ];
+        if !self.diagonal.is_empty() {
+            let name = format!("base_model.model.{}.lora_diag", self.name);
+            tensors.push((entry(name, dtype, vec![rank]), Tensor::Diagonal(self)));
+        }
         if let AdapterDialect::Kohya(prefix) = dialect {
             let name = format!("{prefix}_{}.alpha", self.name.replace('.', "_"));
             tensors.push((entry(name, Dtype::F32, vec![]), Tensor::Alpha(self)));
@@ -169,10 +210,15 @@ impl AdapterModule {
 
 impl Tensor<'_> {
     fn bytes(&self, products: &Spool, dtype: Dtype) -> Result<Vec<u8>, Error> {
-        let (Self::Up(module) | Self::Down(module) | Self::Alpha(module)) = self;
-        if let Self::Alpha(module) = self {
-            return Ok((module.rank as f32).to_le_bytes().to_vec());
-        }
+        let module = match self {
+            Self::Up(module) | Self::Down(module) => module,
+            Self::Alpha(module) => return Ok((module.alpha as f32).to_le_bytes().to_vec()),
+            Self::Diagonal(module) => {
+                let diagonal = &module.diagonal;
+                return Ok(Matrix::rounded(1, diagonal.len(), dtype, diagonal)?.bytes().to_vec());
+            }
+            Self::Carried(tensor) => return (tensor.bytes)(),
+        };
         let missing = || Error::Contract(format!("`{}`: no factors", brief(&module.key)));
         let product = products.get(&module.key)?.ok_or_else(missing)?;
         let rank = product.rank();
@@ -202,27 +248,32 @@ fn stored(dtype: Dtype) -> &'static str {
     }
 }
 
-/// `adapter_config.json`: the rank that most modules have, and a pattern for each other; the scale is 1 everywhere.
-fn config(modules: &[AdapterModule], base: Option<&str>) -> Value {
+/// `adapter_config.json`: the rank that most modules have with its alpha, and patterns for the others.
+fn config(modules: &[AdapterModule], carried: &[CarriedTensor], base: Option<&str>) -> Value {
     let mut ranks: Vec<usize> = modules.iter().map(|module| module.rank).collect();
     ranks.sort_unstable();
     let count = |rank: usize| ranks.iter().filter(|other| **other == rank).count();
     let common = ranks.iter().copied().max_by_key(|rank| (count(*rank), *rank)).unwrap_or(1);
-    let others = modules.iter().filter(|module| module.rank != common);
-    let pattern: Map<String, Value> =
-        others.map(|module| (escaped(&module.name), json!(module.rank))).collect();
+    let alpha =
+        modules.iter().find(|module| module.rank == common).map_or(common as f64, |module| module.alpha);
+    let pattern = |is_other: &dyn Fn(&AdapterModule) -> bool, value: &dyn Fn(&AdapterModule) -> Value| {
+        let others = modules.iter().filter(|module| is_other(module));
+        others.map(|module| (escaped(&module.name), value(module))).collect::<Map<String, Value>>()
+    };
+    let ranks = pattern(&|module| module.rank != common, &|module| json!(module.rank));
+    let alphas = pattern(&|module| module.alpha.total_cmp(&alpha).is_ne(), &|module| number(module.alpha));
     let targets: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
     let turned = modules.iter().any(|module| module.kind == ModuleKind::Turned);
-    json!({
+    let mut config = json!({
         "peft_type": "LORA",
         "task_type": null,
         "base_model_name_or_path": base,
         "inference_mode": true,
         "r": common,
-        "lora_alpha": common,
+        "lora_alpha": number(alpha),
         "lora_dropout": 0.0,
-        "rank_pattern": pattern,
-        "alpha_pattern": pattern,
+        "rank_pattern": ranks,
+        "alpha_pattern": alphas,
         "target_modules": targets,
         "modules_to_save": null,
         "bias": "none",
@@ -230,7 +281,20 @@ fn config(modules: &[AdapterModule], base: Option<&str>) -> Value {
         "use_rslora": false,
         "use_dora": false,
         "init_lora_weights": true,
-    })
+    });
+    for (key, value) in carried::settings(carried) {
+        config[key] = value;
+    }
+    if modules.iter().any(|module| !module.diagonal.is_empty()) {
+        // PEFT's defaults.
+        config["kasa_config"] = json!({"beta": 1e-4, "gamma": 1e-3});
+    }
+    config
+}
+
+/// A number as people write it: without a point where it is whole.
+fn number(x: f64) -> Value {
+    if x.fract() == 0.0 && x.abs() < 1e15 { json!(x as i64) } else { json!(x) }
 }
 
 /// A name as the pattern that fits it alone.

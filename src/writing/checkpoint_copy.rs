@@ -68,6 +68,10 @@ impl CheckpointCopy {
     /// # Errors
     /// When it is not stored as floats, row by row.
     pub fn check_layer(from: &Path, source: &Catalogue, layer: &Layer) -> Result<(), Error> {
+        if source.is_factored(layer) {
+            let reason = "is stored as factors, which are not written; save the model with whole weights";
+            return Err(Error::tensor(from, &layer.tensor, reason));
+        }
         let is_scattered = layer.encoding.is_some() || matches!(source.runs(layer), Some((Side::Columns, _)));
         if is_scattered {
             let reason =
@@ -131,9 +135,9 @@ impl CheckpointCopy {
         for (i, (from, to)) in files.iter().enumerate() {
             let end = |layer: &Layer| layer.offset + (layer.len() * layer.dtype.size()) as u64;
             let here = later.iter().filter(|layer| layer.file == i);
-            copy(from, to, here.map(|layer| layer.offset..end(layer)).collect())?;
+            copy(from, (to, out), here.map(|layer| layer.offset..end(layer)).collect())?;
         }
-        settings.iter().map(places).try_for_each(|(from, to)| copy(&from, &to, vec![]))?;
+        settings.iter().map(places).try_for_each(|(from, to)| copy(&from, (&to, out), vec![]))?;
         Ok(Self { folder, out: out.to_owned(), files, left_out })
     }
 
@@ -147,12 +151,12 @@ impl CheckpointCopy {
     /// # Errors
     /// When it cannot be read.
     pub fn stored(&self, layer: &Layer) -> Result<Matrix, Error> {
-        let Some((_, file)) = self.files.get(layer.file) else {
+        let Some((from, file)) = self.files.get(layer.file) else {
             return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
         let mut bytes = vec![0; layer.bytes() as usize];
         let read = File::open(file).and_then(|file| ReadAt::read_at(&file, &mut bytes, layer.offset));
-        read.map_err(|e| Error::io(file, "cannot read", e))?;
+        read.map_err(|e| Error::io(from, "cannot read the copy of", e))?;
         Matrix::new(layer.rows, layer.cols, layer.dtype, bytes)
     }
 
@@ -164,7 +168,7 @@ impl CheckpointCopy {
         let Some((from, to)) = self.files.get(layer.file) else {
             return Err(Error::Contract(format!("`{}` belongs to another checkpoint", brief(&layer.name))));
         };
-        let failed = |e| Error::io(to, "cannot write", e);
+        let failed = |e| Error::io(&self.out, "cannot write", e);
         let mut file = File::options().write(true).open(to).map_err(failed)?;
         let runs = source.runs(layer);
         for rows in layer.blocks(BLOCK) {
@@ -206,7 +210,7 @@ impl CheckpointCopy {
     /// When a file cannot be read or written.
     pub fn replace(&self, shapes: &BTreeMap<String, Vec<u64>>, content: Content<'_>) -> Result<(), Error> {
         self.files.iter().try_for_each(|(_, file)| {
-            rewrite(file, shapes, content).map_err(|e| Error::io(file, "cannot write", e))
+            rewrite(file, shapes, content).map_err(|e| Error::io(&self.out, "cannot write", e))
         })
     }
 
@@ -216,13 +220,14 @@ impl CheckpointCopy {
     /// When it is not there or holds no fields.
     pub fn configure(&self, name: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), Error> {
         let path = self.folder.path().join(name);
-        let text = fs::read(&path).map_err(|e| Error::io(&path, "cannot read", e))?;
+        let there = self.out.join(name);
+        let text = fs::read(&path).map_err(|e| Error::io(&there, "cannot read", e))?;
         let Ok(Value::Object(mut fields)) = serde_json::from_slice(&text) else {
             return Err(Error::malformed(Path::new(name), "is not a map of settings"));
         };
         change(&mut fields);
         let text = serde_json::to_string_pretty(&Value::Object(fields)).unwrap_or_default();
-        fs::write(&path, text + "\n").map_err(|e| Error::io(&path, "cannot write", e))
+        fs::write(&path, text + "\n").map_err(|e| Error::io(&there, "cannot write", e))
     }
 
     /// Puts the copy in its place.

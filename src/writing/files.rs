@@ -65,8 +65,12 @@ pub(super) fn or_here(folder: &Path) -> &Path {
 }
 
 /// Copies the contents alone, without those bytes: a copy of a file that is read-only, or a link into a cache, can be
-/// written to.
-pub(super) fn copy(from: &Path, to: &Path, mut without: Vec<Range<u64>>) -> Result<(), Error> {
+/// written to. Messages call the copy by `out`, where it will be.
+pub(super) fn copy(
+    from: &Path,
+    (to, out): (&Path, &Path),
+    mut without: Vec<Range<u64>>,
+) -> Result<(), Error> {
     without.sort_by_key(|range| range.start);
     let mut reader = input::open(from)?;
     let mut write = || -> io::Result<()> {
@@ -80,7 +84,7 @@ pub(super) fn copy(from: &Path, to: &Path, mut without: Vec<Range<u64>>) -> Resu
         }
         Ok(())
     };
-    write().map_err(|e| Error::io(to, "cannot write", e))
+    write().map_err(|e| Error::io(out, "cannot write", e))
 }
 
 /// Whether `place`, which need not exist, would lie in `folder`, or be it.

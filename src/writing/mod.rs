@@ -1,6 +1,7 @@
 //! What is written: safetensors, copies of checkpoints, and files that appear complete or not at all.
 
 mod adapter_folder;
+mod carried;
 mod checkpoint_copy;
 mod files;
 mod safetensors;
@@ -9,7 +10,11 @@ mod spectra;
 mod spool;
 mod temporary;
 
-pub use adapter_folder::{AdapterDialect, AdapterModule, ModuleKind, check_adapter_folder, write_adapter};
+pub use adapter_folder::{
+    AdapterDialect, AdapterModule, ModuleKind, check_adapter_folder, has_place, remove_adapter,
+    write_adapter, write_adapter_with,
+};
+pub use carried::{CarriedTensor, Kept, TensorBytes};
 pub use checkpoint_copy::{CheckpointCopy, RowWriter};
 pub use files::check_outside;
 pub use shelf::{Shelf, Usage};

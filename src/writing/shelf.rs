@@ -111,44 +111,57 @@ impl Shelf {
         if tag.exists() { Ok(()) } else { fs::write(tag, TAG) }
     }
 
-    /// All files in the folders of the shelf.
-    fn files(&self) -> Vec<(DirEntry, Metadata)> {
+    /// Shows all files in the folders of the shelf, one after the other: a list of them takes more memory than they do.
+    fn each(&self, see: &mut dyn FnMut(&DirEntry, &Metadata)) {
         let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
-        let folders = list(&self.folder).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        let files = folders.flat_map(|folder| list(&folder.path()).collect::<Vec<_>>());
-        files.filter_map(|file| file.metadata().ok().map(|metadata| (file, metadata))).collect()
+        for folder in list(&self.folder).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            for file in list(&folder.path()) {
+                if let Ok(metadata) = file.metadata() {
+                    see(&file, &metadata);
+                }
+            }
+        }
     }
 
     /// What is on the shelf.
     pub fn usage(&self) -> Usage {
-        self.files().iter().fold(Usage::default(), |sum, (_, metadata)| Usage {
-            files: sum.files + 1,
-            bytes: sum.bytes + metadata.len(),
-        })
+        let mut usage = Usage::default();
+        self.each(&mut |_, metadata| {
+            usage.files += 1;
+            usage.bytes += metadata.len();
+        });
+        usage
     }
 
     /// Removes the oldest files until all of them take at most `most` bytes, and what killed processes left behind.
     pub fn trim(&self, most: u64) {
         let now = SystemTime::now();
         let written = |metadata: &Metadata| metadata.modified().unwrap_or(now);
-        let (unfinished, mut files): (Vec<_>, Vec<_>) = self.files().into_iter().partition(|(file, _)| {
-            let name = file.file_name();
-            name.to_string_lossy().starts_with('.')
-        });
         let left_behind =
             |metadata: &Metadata| now.duration_since(written(metadata)).is_ok_and(|age| age > LEFT_BEHIND);
-        for (file, _) in unfinished.iter().filter(|(_, metadata)| left_behind(metadata)) {
-            let _ = fs::remove_file(file.path());
+        let (mut bytes, mut files) = (0, vec![]);
+        self.each(&mut |file, metadata| {
+            let name = file.file_name();
+            if !name.to_string_lossy().starts_with('.') {
+                bytes += metadata.len();
+            } else if left_behind(metadata) {
+                let _ = fs::remove_file(file.path());
+            }
+        });
+        if bytes <= most {
+            return;
         }
-        let mut bytes: u64 = files.iter().map(|(_, metadata)| metadata.len()).sum();
-        files.sort_by_cached_key(|(file, metadata)| (written(metadata), file.file_name()));
-        for (file, metadata) in &files {
+        self.each(&mut |file, metadata| {
+            files.extend(key_of(file).map(|key| (written(metadata), *key.as_bytes(), metadata.len())));
+        });
+        files.sort_unstable();
+        for (_, key, length) in files {
             if bytes <= most {
                 break;
             }
             // Another process may have removed it; then it takes no room either.
-            let _ = fs::remove_file(file.path());
-            bytes -= metadata.len();
+            let _ = fs::remove_file(self.path(&Hash::from_bytes(key)));
+            bytes = bytes.saturating_sub(length);
         }
     }
 
@@ -172,6 +185,13 @@ impl Shelf {
         }
         removed.map(|()| usage)
     }
+}
+
+/// The key that a file is kept under; none of a file that is not one of ours.
+fn key_of(file: &DirEntry) -> Option<Hash> {
+    let (path, name) = (file.path(), file.file_name());
+    let folder = path.parent()?.file_name()?.to_string_lossy().into_owned();
+    Hash::from_hex(folder + &name.to_string_lossy()).ok()
 }
 
 #[cfg(test)]

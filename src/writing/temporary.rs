@@ -80,7 +80,12 @@ impl TemporaryFolder {
     /// When the system refuses.
     pub fn new_in(folder: &Path) -> io::Result<Self> {
         let mut unfinished = lock();
-        let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        // With the rights of an ordinary folder: as far as the user's mask allows.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let made = builder.tempdir_in(folder)?;
         unfinished.insert(made.path().to_owned());
         Ok(Self(made))
     }
@@ -90,17 +95,16 @@ impl TemporaryFolder {
         self.0.path()
     }
 
-    /// Renames it to `path`, in the place of an empty folder if there is one.
+    /// Renames it to `path`, in the place of an empty folder if there is one, whose rights it takes over.
     ///
     /// # Errors
     /// When that has been taken meanwhile.
     pub fn put(mut self, path: &Path) -> io::Result<()> {
         let _unfinished = lock();
         if path.is_dir() {
+            fs::set_permissions(self.path(), fs::metadata(path)?.permissions())?;
             fs::remove_dir(path)?;
         }
-        #[cfg(unix)]
-        fs::set_permissions(self.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         fs::rename(self.path(), path)?;
         self.0.disable_cleanup(true);
         Ok(())

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Pairs of full fine-tunes with all singular vectors, and single decompositions, beside torch, scipy and numpy.
 
-    python tests/bench/vectors.py [--svdkit target/release/svdkit] [--width 2048] [--pairs 1] [--rounds 3] [--svd]
+    python tests/bench/vectors.py [--svdkit target/release/svdkit] [--width 2048] [--pairs 1] [--rounds 3] [--lora 16] [--svd]
 
 A pair: `svdkit compare`, with the leading singular vectors, all of them and none, against three f32 SVDs by torch (base, tuned, update) and the products that
-the same numbers take; both read the same bf16 files. With `--svd` one Gaussian matrix: `cargo bench -- vectors/WIDTH`
+the same numbers take; both read the same bf16 files. With `--lora RANK` the tuned side is a LoRA of that rank on the base,
+which the notebook merges. With `--svd` one Gaussian matrix: `cargo bench -- vectors/WIDTH`
 (svdkit's and faer's, f64) against torch (f32), LAPACK's gesdd and gesvd and numpy's eigh of the Gram matrix (f64).
 Everyone has all cores; rounds go in turns; medians and ratios are printed, and the largest resident memory.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -19,8 +21,8 @@ import time
 from pathlib import Path
 
 
-def build(folder: Path, width: int, pairs: int) -> None:
-    """Weights with a few large directions on a flat bulk, and full fine-tunes of them."""
+def build(folder: Path, width: int, pairs: int, rank: int) -> None:
+    """Weights with a few large directions on a flat bulk, and full fine-tunes of them, or adapters of this rank."""
     import torch
     from safetensors.torch import save_file
 
@@ -32,9 +34,20 @@ def build(folder: Path, width: int, pairs: int) -> None:
         weight = torch.randn(width, width) / width**0.5 + (left * sizes) @ right
         name = f"layers.{i}.mlp.up_proj.weight"
         base[name] = weight.to(torch.bfloat16)
+        if rank:
+            module = "base_model.model." + name.removesuffix(".weight")
+            tuned[f"{module}.lora_A.weight"] = torch.randn(rank, width) / width**0.5
+            tuned[f"{module}.lora_B.weight"] = 0.05 * torch.randn(width, rank)
+            continue
         tuned[name] = (weight + 0.1 * torch.randn(width, width) / width**0.5).to(torch.bfloat16)
     save_file(base, folder / "base.safetensors")
-    save_file(tuned, folder / "tuned.safetensors")
+    if not rank:
+        save_file(tuned, folder / "tuned.safetensors")
+        return
+    (folder / "tuned").mkdir()
+    save_file(tuned, folder / "tuned" / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": ["up_proj"]}
+    (folder / "tuned" / "adapter_config.json").write_text(json.dumps(config))
 
 
 def notebook(folder: Path) -> None:
@@ -44,9 +57,15 @@ def notebook(folder: Path) -> None:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     begun, busy = time.perf_counter(), time.process_time()
-    before, after = load_file(folder / "base.safetensors"), load_file(folder / "tuned.safetensors")
+    before, adapter = load_file(folder / "base.safetensors"), folder / "tuned" / "adapter_model.safetensors"
+    after = load_file(adapter if adapter.exists() else folder / "tuned.safetensors")
     for name, weight in before.items():
-        old, new = weight.float(), after[name].float()
+        old = weight.float()
+        if adapter.exists():
+            module = "base_model.model." + name.removesuffix(".weight")
+            new = old + after[f"{module}.lora_B.weight"] @ after[f"{module}.lora_A.weight"]
+        else:
+            new = after[name].float()
         delta = new - old
         u0, s0, v0 = torch.linalg.svd(old, full_matrices=False)
         u, s, v = torch.linalg.svd(new, full_matrices=False)
@@ -73,8 +92,10 @@ def run(command: list[str]) -> tuple[float, float, float, str]:
 def pairs(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         script = [sys.executable, os.path.abspath(__file__)]
-        subprocess.run([*script, "--build", folder, str(arguments.width), str(arguments.pairs)], check=True)
-        compare = [arguments.svdkit, "compare", f"{folder}/base.safetensors", f"{folder}/tuned.safetensors"]
+        build = ["--build", folder, *map(str, (arguments.width, arguments.pairs, arguments.lora))]
+        subprocess.run([*script, *build], check=True)
+        tuned = f"{folder}/tuned" if arguments.lora else f"{folder}/tuned.safetensors"
+        compare = [arguments.svdkit, "compare", f"{folder}/base.safetensors", tuned]
         contestants = {
             "svdkit compare": [*compare, "--format", "json", "-q"],
             "svdkit compare --vectors all": [*compare, "--format", "json", "-q", "--vectors", "all"],
@@ -150,12 +171,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--svd", action="store_true", help="single decompositions instead of pairs")
-    parser.add_argument("--build", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="adapters instead of full fine-tunes")
+    parser.add_argument("--build", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--notebook", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.build:
-        folder, width, count = arguments.build
-        return build(Path(folder), int(width), int(count))
+        folder, *sizes = arguments.build
+        return build(Path(folder), *map(int, sizes))
     if arguments.notebook:
         return notebook(Path(arguments.notebook))
     decompositions(arguments) if arguments.svd else pairs(arguments)

@@ -73,7 +73,7 @@ fn updates_in_every_spelling_have_the_spectra_of_their_dense_products() {
         found.sort_by(|a, b| svdkit::layer::natural(a, b));
         assert_eq!(found, wanted, "{name}: {:?}", selection.skipped);
         for layer in &selection.layers {
-            let row = &expected[&layer.name];
+            let row = &expected[layer.name.as_str()];
             assert_eq!(
                 numbers(&row["shape"]),
                 [layer.rows as f64, layer.cols as f64],

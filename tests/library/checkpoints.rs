@@ -108,7 +108,7 @@ fn two_spectra_of_one_name_are_refused() {
 /// Every matrix of a source by name: type, shape, values.
 fn matrices(source: &Catalogue) -> Vec<(String, Matrix)> {
     let read = |layer: &Layer| source.read(layer, 0..layer.rows).expect("readable");
-    selection(source).layers.iter().map(|layer| (layer.name.clone(), read(layer))).collect()
+    selection(source).layers.iter().map(|layer| (layer.name.to_string(), read(layer))).collect()
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn opened(folder: &Path, choice: Choice<'_>) -> (Vec<String>, Vec<String>) {
     let opening = Opening { choice, ..Opening::default() };
     let source = checkpoint::open_with(folder, &opening).expect("opens").1;
-    (source.tensors().iter().map(|tensor| tensor.name.clone()).collect(), source.notes().to_vec())
+    (source.tensors().iter().map(|tensor| tensor.name.to_string()).collect(), source.notes().to_vec())
 }
 
 #[test]

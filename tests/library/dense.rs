@@ -113,13 +113,13 @@ impl Dense {
         let spectrum = spectrum.ok().filter(|_| finite);
         let subject = Subject::new(&layer, &entries, spectrum.as_ref().ok_or(MissingReason::NonFinite));
         Row {
-            name: name.to_owned(),
-            tensor: name.to_owned(),
-            role: name.to_owned(),
+            name: name.into(),
+            tensor: name.into(),
+            role: name.into(),
             shape: [self.rows as u64, self.cols as u64],
-            dtype: dtype.name().to_owned(),
+            dtype: dtype.name().into(),
             values: subject.evaluate(METRICS).into(),
-            places: subject.places(),
+            places: subject.places().into(),
             ..Row::default()
         }
     }

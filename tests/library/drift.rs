@@ -5,14 +5,15 @@
 use std::ops::Range;
 
 use svdkit::analysis::compare::{
-    PairSide, Preserve, Settings, TunedMeasured, Vectors, Weight, drifts_of, measure,
+    Drifts, NOTHING, PairNeeds, PairSide, Preserve, Settings, TunedMeasured, Vectors, Weight, drifts_of,
+    measure,
 };
 use svdkit::checkpoint::{Catalogue, Holds};
 use svdkit::layer::Layer;
 use svdkit::matrix::{Dtype, Matrix};
-use svdkit::metric::METRICS;
+use svdkit::metric::{METRICS, select};
 use svdkit::report::{Flag, MissingReason, Standing, Value};
-use svdkit::solver::{NoMemo, Precision, all_vectors};
+use svdkit::solver::{Needs, NoMemo, Precision, all_vectors};
 
 /// Entries, row-major.
 #[derive(Clone)]
@@ -73,13 +74,19 @@ impl Dense {
     }
 }
 
-const SETTINGS: Settings = Settings {
-    metrics: METRICS,
-    precision: Precision::Fast,
-    vectors: Vectors::All,
-    preserve: Preserve::Rank(2),
-    top: 2,
-};
+/// All columns of both sides and of the pair.
+pub(super) fn settings(preserve: Preserve, top: usize) -> Settings {
+    let drifts: Drifts = drifts_of(Vectors::All).collect::<Vec<_>>().leak();
+    let values = PairNeeds { base: Needs::Values, tuned: Needs::Values, ..NOTHING };
+    Settings {
+        metrics: select(METRICS, |_| true),
+        drifts,
+        needs: drifts.iter().map(|drift| drift.needs).fold(values, PairNeeds::and),
+        precision: Precision::Fast,
+        preserve,
+        top,
+    }
+}
 
 fn compared(base: &Dense, tuned: &Dense, settings: &Settings) -> TunedMeasured {
     let standing = if (base.rows, base.cols) == (tuned.rows, tuned.cols) {
@@ -116,7 +123,7 @@ fn papers() -> [Dense; 2] {
 #[test]
 fn the_papers_own_matrices_give_their_golden_values() {
     let [base, tuned] = papers();
-    let tuned = compared(&base, &tuned, &SETTINGS);
+    let tuned = compared(&base, &tuned, &settings(Preserve::Rank(2), 2));
     check(&tuned, "sigma_drift", 0.4164366951, 1e-10);
     check(&tuned, "direction_drift", 0.5440014978, 1e-10);
     check(&tuned, "alignment", 0.9212284161, 1e-10);
@@ -138,7 +145,12 @@ fn subspaces_overlap_as_the_peers_compute_it() {
     let update = Dense::seeded(32, 4, 6).times(&Dense::seeded(4, 24, 7));
     let tuned = base.plus(2.0, &update);
     for (top, expected) in [(4, 0.28245794340817243), (8, 0.6334238958697958)] {
-        check(&compared(&base, &tuned, &Settings { top, ..SETTINGS }), "subspace_overlap", expected, 1e-12);
+        check(
+            &compared(&base, &tuned, &Settings { top, ..settings(Preserve::Rank(2), 2) }),
+            "subspace_overlap",
+            expected,
+            1e-12,
+        );
     }
 }
 
@@ -153,13 +165,13 @@ fn alignment_is_the_product_of_the_polar_factors() {
     };
     let (a, b) = (polar(&base), polar(&tuned));
     let expected = a.entries.iter().zip(&b.entries).map(|(x, y)| x * y).sum::<f64>() / 6.0;
-    check(&compared(&base, &tuned, &SETTINGS), "alignment", expected, 1e-13);
+    check(&compared(&base, &tuned, &settings(Preserve::Rank(2), 2)), "alignment", expected, 1e-13);
 }
 
 #[test]
 fn a_scaled_weight_has_only_moved_along_its_own_directions() {
     let base = Dense::seeded(12, 7, 3);
-    let tuned = compared(&base, &base.plus(1.0, &base), &SETTINGS);
+    let tuned = compared(&base, &base.plus(1.0, &base), &settings(Preserve::Rank(2), 2));
     for (key, expected) in [
         ("delta_frobenius_ratio", 1.0),
         ("log_sigma_distance", 2f64.ln()),
@@ -193,7 +205,8 @@ fn an_update_is_found_where_it_was_put_in_the_bases_basis() {
     let base = Dense::seeded(10, 8, 4);
     let noise = Dense::seeded(8, 8, 5);
     let shares = |core: &dyn Fn(usize, usize) -> f64, expected: [f64; 3]| {
-        let tuned = compared(&base, &base.plus(0.1, &in_its_basis(&base, core)), &SETTINGS);
+        let tuned =
+            compared(&base, &base.plus(0.1, &in_its_basis(&base, core)), &settings(Preserve::Rank(2), 2));
         for (key, expected) in ["principal_share", "minor_share", "diag_share"].into_iter().zip(expected) {
             check(&tuned, key, expected, 1e-12);
         }
@@ -228,7 +241,12 @@ fn what_is_principal_is_a_number_of_directions_or_a_share_of_energy() {
         (Preserve::Energy(0.9), 3.0),
         (Preserve::Energy(1.0), 5.0),
     ] {
-        check(&compared(&base, &tuned, &Settings { preserve, ..SETTINGS }), "principal_rank", expected, 0.0);
+        check(
+            &compared(&base, &tuned, &Settings { preserve, ..settings(Preserve::Rank(2), 2) }),
+            "principal_rank",
+            expected,
+            0.0,
+        );
     }
 }
 
@@ -236,9 +254,9 @@ fn what_is_principal_is_a_number_of_directions_or_a_share_of_energy() {
 fn turning_both_sides_changes_no_drift() {
     let [base, tuned] = [Dense::seeded(14, 9, 6), Dense::seeded(14, 9, 7)];
     let tuned = base.plus(0.3, &tuned);
-    let plain = compared(&base, &tuned, &SETTINGS);
+    let plain = compared(&base, &tuned, &settings(Preserve::Rank(2), 2));
     let turn = |of: &Dense| of.reflected(11).transposed().reflected(12).transposed();
-    let turned = compared(&turn(&base), &turn(&tuned), &SETTINGS);
+    let turned = compared(&turn(&base), &turn(&tuned), &settings(Preserve::Rank(2), 2));
     // Gains belong to rows and columns.
     let of_rows_and_columns = |key: &str| key.contains("gain");
     for drift in drifts_of(Vectors::All) {
@@ -253,7 +271,9 @@ fn turning_both_sides_changes_no_drift() {
 #[test]
 fn reordered_rows_are_flagged_and_small_updates_are_not() {
     let base = Dense::seeded(9, 7, 8);
-    let flagged = |tuned: &Dense, flag| compared(&base, tuned, &SETTINGS).found.flags.contains(&flag);
+    let flagged = |tuned: &Dense, flag| {
+        compared(&base, tuned, &settings(Preserve::Rank(2), 2)).found.flags.contains(&flag)
+    };
     assert!(flagged(&Dense::of(9, 7, |i, j| base.at((i + 1) % 9, j)), Flag::LikelyPermuted));
     assert!(flagged(&Dense::of(9, 7, |i, j| base.at(i, 6 - j)), Flag::LikelyPermuted));
     assert!(flagged(&base.reflected(3), Flag::LikelyRotated));
@@ -266,7 +286,8 @@ fn reordered_rows_are_flagged_and_small_updates_are_not() {
 fn what_only_looks_like_another_weight_is_called_what_it_is() {
     let base = Dense::seeded(8, 8, 4);
     let orthogonal = Dense::of(8, 8, |i, j| f64::from(u8::from(i == j))).reflected(5);
-    let flags = |base: &Dense, tuned: &Dense| compared(base, tuned, &SETTINGS).found.flags;
+    let flags =
+        |base: &Dense, tuned: &Dense| compared(base, tuned, &settings(Preserve::Rank(2), 2)).found.flags;
     let check = |base: &Dense, tuned: &Dense, expected: &[Flag]| {
         let mut found = flags(base, tuned);
         found.retain(|flag| *flag != Flag::LowNTail);
@@ -297,12 +318,12 @@ fn what_only_looks_like_another_weight_is_called_what_it_is() {
 fn directions_that_are_not_determined_are_left_out() {
     // All singular values equal: no vector is more than a choice of the solver.
     let base = Dense::of(6, 6, |i, j| f64::from(u8::from(i == j)));
-    let tuned = compared(&base, &base.plus(1.0, &base), &SETTINGS);
+    let tuned = compared(&base, &base.plus(1.0, &base), &settings(Preserve::Rank(2), 2));
     assert_eq!(drift(&tuned, "direction_drift"), Value::Missing(MissingReason::Degenerate));
     check(&tuned, "alignment", 1.0, 1e-12);
     // Rank one on both sides: the other directions are rounding.
     let one = Dense::seeded(6, 1, 1).times(&Dense::seeded(1, 5, 2));
-    let tuned = compared(&one, &one.plus(1.0, &one), &SETTINGS);
+    let tuned = compared(&one, &one.plus(1.0, &one), &settings(Preserve::Rank(2), 2));
     check(&tuned, "direction_drift", 0.0, 1e-12);
     check(&tuned, "alignment", 1.0, 1e-12);
     check(&tuned, "subspace_overlap", 1.0, 1e-12);
@@ -314,19 +335,19 @@ fn what_has_no_number_says_why() {
     let zero = Dense::of(6, 5, |_, _| 0.0);
     let mut broken = base.clone();
     broken.entries[7] = f64::NAN;
-    for drift in compared(&base, &broken, &SETTINGS).drifts.unwrap() {
+    for drift in compared(&base, &broken, &settings(Preserve::Rank(2), 2)).drifts.unwrap() {
         assert_eq!(drift, Value::Missing(MissingReason::NonFinite));
     }
-    let from_zero = compared(&zero, &base, &SETTINGS);
+    let from_zero = compared(&zero, &base, &settings(Preserve::Rank(2), 2));
     assert_eq!(drift(&from_zero, "delta_frobenius_ratio"), Value::Missing(MissingReason::ZeroBase));
     assert_eq!(drift(&from_zero, "alignment"), Value::Missing(MissingReason::AllZero));
-    let to_zero = compared(&base, &zero, &SETTINGS);
+    let to_zero = compared(&base, &zero, &settings(Preserve::Rank(2), 2));
     check(&to_zero, "delta_frobenius_ratio", 1.0, 1e-12);
     check(&to_zero, "diag_share", 1.0, 1e-12);
     // The same numbers in other bytes.
     let negative = Dense::of(6, 5, |i, j| if i == 0 { -0.0 } else { zero.at(i, j) });
     assert_eq!(
-        drift(&compared(&zero, &negative, &SETTINGS), "minor_share"),
+        drift(&compared(&zero, &negative, &settings(Preserve::Rank(2), 2)), "minor_share"),
         Value::Missing(MissingReason::NoUpdate)
     );
 }

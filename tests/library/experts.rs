@@ -66,7 +66,7 @@ fn experts_are_the_same_in_every_layout() {
 fn parts_of_fused_tensors_have_canonical_names() {
     for layout in ["fused", "turned", "interleaved", "flat"] {
         let names = layers(source(layout, QueriesKeysValues::Together).as_ref());
-        let names: Vec<String> = names.iter().map(|layer| layer.name.clone()).collect();
+        let names: Vec<String> = names.iter().map(|layer| layer.name.to_string()).collect();
         assert_eq!(names, oracle("experts").into_keys().collect::<Vec<_>>(), "{layout}");
     }
 }
@@ -95,7 +95,7 @@ fn queries_keys_and_values_are_split_where_that_is_known() {
         assert_eq!(layers(source(model, QueriesKeysValues::Together).as_ref()).len(), 1);
         let source = source(model, QueriesKeysValues::Split);
         let expected = oracle(model);
-        check(source.as_ref(), &expected, |layer| layer.name.clone());
+        check(source.as_ref(), &expected, |layer| layer.name.to_string());
     }
 }
 

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use svdkit::analysis::allocation::{Excess, means, sparsities};
-use svdkit::analysis::farms::{Convolution, Settings, measure, windows};
+use svdkit::analysis::farms::{Convolution, FARMS, Settings, measure, windows};
 use svdkit::checkpoint::{Catalogue, Holds};
 use svdkit::layer::{Element, Filter, TensorInfo, select};
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::StartRule;
 use svdkit::report::Measurements;
-use svdkit::solver::Precision;
+use svdkit::solver::{NoMemo, Precision};
 use svdkit::spectrum::{Route, Spectrum};
 
 /// One tensor of doubles in memory.
@@ -29,7 +29,10 @@ impl Golden {
         };
         let entries = (0..shape.iter().product()).map(entry).collect();
         let (name, element) = ("golden.conv.weight".to_owned(), Element::Float(Dtype::F64));
-        Self(TensorInfo { name, shape: shape.to_vec(), element, file: 0, offset: 0, bytes: None }, entries)
+        Self(
+            TensorInfo { name: name.into(), shape: shape.to_vec(), element, file: 0, offset: 0, bytes: None },
+            entries,
+        )
     }
 
     fn measure(&self, settings: &Settings) -> Measurements {
@@ -37,7 +40,7 @@ impl Golden {
         let layer = &*layers[0];
         let matrix = Matrix::from_f64(layer.rows, layer.cols, &self.1).unwrap();
         let source = Catalogue::given(Holds::Weights, [(layer.clone(), matrix.into())]);
-        measure(&source, layer, settings).unwrap().values
+        measure(&source, layer, settings, FARMS.iter().collect::<Vec<_>>().leak(), &NoMemo).unwrap().values
     }
 }
 

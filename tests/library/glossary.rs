@@ -32,9 +32,17 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
         .chain([&ASSIGNED_RANK, &ASSIGNED_SPARSITY, &ASSIGNED_RATE])
         .chain(&RIGHT)
         .chain(
-            ["inspect", "merge", "extract", "clash"]
-                .iter()
-                .flat_map(|what| metrics_of(&format!("adapter {what}"))),
+            [
+                "adapter inspect",
+                "adapter init",
+                "adapter verify",
+                "adapter merge",
+                "adapter extract",
+                "adapter clash",
+                "heads",
+            ]
+            .into_iter()
+            .flat_map(metrics_of),
         )
         .map(|column| (column.key, column))
         .collect()

@@ -53,7 +53,8 @@ fn check(tuned: &str) {
     let mut total = 0;
     for (tensor, row) in expected["rows"].as_object().unwrap() {
         let name = tensor.strip_suffix(".weight").unwrap();
-        let PairMeasured { measured, intruders, .. } = measure(&pairs, name, &options()).unwrap();
+        let PairMeasured { measured, intruders, .. } =
+            measure(&pairs, name, &options(), &options().columns()).unwrap();
         let number = |key: &str| measured.values.get(key).unwrap().number().unwrap();
         let indices: Vec<Json> = intruders.indices.iter().map(|i| Json::from(i - 1)).collect();
         assert_eq!(Json::from(indices), row["indices"], "{tuned} {name}");
@@ -76,7 +77,10 @@ fn check(tuned: &str) {
             close(&format!("{tuned} {name} {key}"), number(key), theirs, 1e-8 * theirs.max(1.0));
         }
         let decided = Options { cosines: Cosines::Decided, ..options() };
-        assert_eq!(measure(&pairs, name, &decided).unwrap().intruders.indices, intruders.indices);
+        assert_eq!(
+            measure(&pairs, name, &decided, &decided.columns()).unwrap().intruders.indices,
+            intruders.indices
+        );
     }
     assert_eq!(total as u64, expected["total"].as_u64().unwrap(), "{tuned}");
 }
@@ -95,7 +99,8 @@ fn adapters_have_the_intruders_that_the_authors_find() {
 fn pair(base: Matrix, update: LowRank, options: &Options) -> PairMeasured {
     let shape = (base.rows(), base.cols());
     let base = memory(Holds::Weights, shape, base.into());
-    measure(&Pairs::new(base, memory(Holds::Updates, shape, update.into())), "w", options).unwrap()
+    measure(&Pairs::new(base, memory(Holds::Updates, shape, update.into())), "w", options, &options.columns())
+        .unwrap()
 }
 
 fn cosines(found: &PairMeasured, side: &str) -> Vec<f64> {

@@ -25,7 +25,7 @@ fn spectra(source: &Catalogue) -> BTreeMap<String, Vec<f64>> {
         assert_eq!(whole.bytes(), rows.collect::<Vec<_>>().concat(), "{}", layer.name);
         singular_values(&whole, Precision::Exact).unwrap().values().to_vec()
     };
-    layers.iter().map(|layer| (layer.name.clone(), spectrum(layer))).collect()
+    layers.iter().map(|layer| (layer.name.to_string(), spectrum(layer))).collect()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use svdkit::analysis::compare::{PairSide, Preserve, Settings, Vectors, Weight, drifts_of, measure};
+use svdkit::analysis::compare::{PairSide, Preserve, Vectors, Weight, drifts_of, measure};
 use svdkit::analysis::farms::{Convolution, FARMS};
 use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide as Which, measure as intruders};
 use svdkit::analysis::{farms, spectrum};
@@ -12,7 +12,7 @@ use svdkit::layer::Layer;
 use svdkit::matrix::{Dtype, Matrix};
 use svdkit::metric::{METRICS, RANKS, StartRule, chosen};
 use svdkit::report::{Column, Measurements, Standing, Value};
-use svdkit::solver::{NoMemo, Precision};
+use svdkit::solver::{Needs, NoMemo, Precision};
 
 /// A checkpoint of one f64 matrix.
 fn memory((rows, cols): (usize, usize), entries: &[f64]) -> (Catalogue, Layer) {
@@ -197,6 +197,7 @@ fn the_metrics_of_a_matrix_lie_in_their_ranges() {
                 convolution: Convolution::Fold,
                 precision: Precision::Fast,
             };
+            let every: farms::Metrics = FARMS.iter().collect::<Vec<_>>().leak();
             for precision in [Precision::Fast, Precision::Exact] {
                 for metrics in [METRICS, RANKS] {
                     let found = spectrum::measure(&source, &layer, precision, metrics, &NoMemo).unwrap();
@@ -204,11 +205,18 @@ fn the_metrics_of_a_matrix_lie_in_their_ranges() {
                 }
                 let evaluate = |subject: &svdkit::metric::Subject<'_>| subject.evaluate_chosen(chosen);
                 let rounded = svdkit::metric::Rounded::Itself;
-                let found =
-                    spectrum::measure_with(&source, &layer, precision, rounded, &evaluate, &NoMemo).unwrap();
+                let found = spectrum::measure_with(
+                    &source,
+                    &layer,
+                    (precision, Needs::Values),
+                    rounded,
+                    &evaluate,
+                    &NoMemo,
+                )
+                .unwrap();
                 check(shape, &found.values, &what, &mut seen);
             }
-            let found = farms::measure(&source, &layer, &settings).unwrap();
+            let found = farms::measure(&source, &layer, &settings, every, &NoMemo).unwrap();
             check(shape, &found.values, &what, &mut seen);
         }
     }
@@ -229,13 +237,7 @@ fn the_numbers_of_a_pair_lie_in_their_ranges() {
                 let what = format!("{name} of {shape:?} times {scale:e}, {change}");
                 let (base, other) = (memory(shape, &base), memory(shape, &other));
                 for preserve in [Preserve::Energy(0.9), Preserve::Rank(2)] {
-                    let settings = Settings {
-                        metrics: METRICS,
-                        precision: Precision::Fast,
-                        vectors: Vectors::All,
-                        preserve,
-                        top: TOP,
-                    };
+                    let settings = super::drift::settings(preserve, TOP);
                     let found = measure(
                         Some(side(&base)),
                         &[Some((side(&other), Standing::Measured))],
@@ -259,7 +261,7 @@ fn the_numbers_of_a_pair_lie_in_their_ranges() {
                         detail: Detail::Indices,
                         mitigate: None,
                     };
-                    let found = intruders(&pairs, "w", &options).unwrap();
+                    let found = intruders(&pairs, "w", &options, &options.columns()).unwrap();
                     check(shape, &found.measured.values, &what, &mut seen);
                 }
             }

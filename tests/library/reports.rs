@@ -239,10 +239,10 @@ fn row(columns: Vec<&'static Column>) -> impl Strategy<Value = Row> {
             // What failed has no numbers.
             let values = columns.iter().copied().zip(values).filter(|_| failed.is_none()).collect();
             Row {
-                name,
-                tensor,
-                role,
-                dtype,
+                name: name.into(),
+                tensor: tensor.into(),
+                role: role.into(),
+                dtype: dtype.into(),
                 dequant,
                 blake3,
                 failed,
@@ -268,6 +268,7 @@ fn skipped() -> impl Strategy<Value = Skipped> {
     (text(), shape, text(), text(), prop::sample::select(kinds), content, whys).prop_map(
         |(tensor, shape, dtype, reason, kind, content, (unseen, failed, scales))| {
             let content = content.map(|(blake3, nonfinite_count)| SkippedContent { blake3, nonfinite_count });
+            let [tensor, dtype, reason] = [tensor, dtype, reason].map(Into::into);
             Skipped { tensor, shape, dtype, reason, kind, content, unseen, failed, scales }
         },
     )
@@ -321,7 +322,7 @@ fn report() -> impl Strategy<Value = Report> {
     let rest = (prop::collection::vec(skipped(), 0..3), prop::collection::vec(verdict(), 0..3), text());
     (rows, sources, rest).prop_map(|((columns, mut rows), (model, base), (skipped, verdicts, note))| {
         // Names are keys.
-        rows.iter_mut().enumerate().for_each(|(i, row)| row.name += &i.to_string());
+        rows.iter_mut().enumerate().for_each(|(i, row)| row.name = format!("{}{i}", row.name).into());
         Report {
             schema: SCHEMA,
             svdkit: "9.9.9".into(),
@@ -379,7 +380,7 @@ proptest! {
         let clause = Clause { rule, severity: Severity::Error, filter: Filter::default(), missing: MissingPolicy::default() };
         let gate = Gate { clauses: vec![clause], accepted: vec![], today: Day { year: 2026, month: 1, day: 1 } };
         let values = Measurements(vec![(column, Value::Count(value))]).into();
-        let row = Row { name: "a:b".to_owned(), values, ..Row::default() };
+        let row = Row { name: "a:b".into(), values, ..Row::default() };
         let source = Source { path: String::new(), format: "".into(), commit: None, files: vec![] };
         let report = Report {
             schema: SCHEMA, svdkit: "".into(), command: "compare".into(), model: source, base: None, tuned: vec![],

@@ -14,8 +14,8 @@ use svdkit::metric::StartRule;
 use svdkit::report::{Report, Source, Value};
 use svdkit::solver::{Memo, NoMemo, Precision};
 use svdkit::study::{
-    CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened, Pictures,
-    RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
+    Asked, CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened,
+    Pictures, RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -53,7 +53,7 @@ fn check(study: impl Study + 'static) -> Report {
     let study: Arc<dyn Study> = Arc::new(study);
     let records = records(&study);
     assert_eq!(records.len(), study.costs().len());
-    let report = assemble(study.manifest(), records.clone());
+    let report = assemble(study.manifest(), records.iter().cloned().collect());
     let lines: Vec<String> = records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
     let (odd, even): (Vec<_>, Vec<_>) = lines.iter().enumerate().partition(|(i, _)| i % 2 == 1);
     let read = |(_, line): &(usize, &String)| serde_json::from_str::<Record>(line).unwrap();
@@ -66,7 +66,7 @@ fn check(study: impl Study + 'static) -> Report {
 
 #[test]
 fn a_spectrum_is_assembled_from_its_records() {
-    let request = |measures| SpectrumRequest { measures, spectra: Spectra::Kept };
+    let request = |measures| SpectrumRequest { measures, asked: Asked::own(), spectra: Spectra::Kept };
     for measures in [
         Measures::Bytes,
         Measures::Values(Names::Svdkit, Precision::Fast),
@@ -91,7 +91,11 @@ fn ranks_and_exponents_are_assembled_from_their_records() {
         convolution: Convolution::Fold,
         precision: Precision::Fast,
     };
-    check(FarmsRequest { settings }.plan(opened("charlm/base"), &Filter::default()).unwrap());
+    check(
+        FarmsRequest { settings, asked: Asked::own() }
+            .plan(opened("charlm/base"), &Filter::default())
+            .unwrap(),
+    );
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn intruders_are_assembled_with_their_directions_and_sums() {
     let (_, tuned) = checkpoint::open_with(&fixture("charlm/lora-r4"), &opening).unwrap();
     let pairs = Arc::new(Pairs::new(base.source.clone(), tuned));
     let update = Opened { source: Arc::new(pairs.difference()), base: Some(base.origin.clone()), ..base };
-    let request = IntrudersRequest { options };
+    let request = IntrudersRequest { options, asked: Asked::own() };
     let study = request.plan(update, &pairs, &Filter::default(), None).unwrap();
     let report = check(study);
     assert!(!report.groups.is_empty() && report.notes[0].contains("intruders among"));
@@ -134,7 +138,7 @@ fn a_comparison_is_assembled_from_its_records() {
             preserve: Preserve::Energy(0.9),
             top: 10,
         };
-        let question = request.over(Sides::new(side("charlm/base"), tuned)).unwrap();
+        let question = request.over(Sides::new(side("charlm/base"), tuned)).unwrap().asked(Asked::own());
         check(question.plan(Filter::default()).unwrap());
     }
 }
@@ -149,7 +153,8 @@ fn what_fails_is_told_from_the_folder_on_that_was_opened() {
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(20_000).unwrap();
     let roots = vec![folder.path().to_owned()];
     let opened = Opened { source, pairs: None, origin: origin(&path), base: None, roots };
-    let request = SpectrumRequest { measures: Measures::Bytes, spectra: Spectra::Dropped };
+    let request =
+        SpectrumRequest { measures: Measures::Bytes, asked: Asked::own(), spectra: Spectra::Dropped };
     let study: Arc<dyn Study> = Arc::new(request.plan(opened, &Filter::default()).unwrap());
     let records = records(&study);
     let lines = serde_json::to_string(&records).unwrap();
@@ -157,7 +162,7 @@ fn what_fails_is_told_from_the_folder_on_that_was_opened() {
         lines.contains("model.safetensors") && !lines.contains(folder.path().to_str().unwrap()),
         "{lines}"
     );
-    let report = assemble(study.manifest(), records);
+    let report = assemble(study.manifest(), records.into_iter().collect());
     let failures: Vec<_> = report.failures().collect();
     assert_eq!(failures.len() as u64, report.totals.failed);
     assert!(failures.len() > 30 && failures.iter().all(|(_, why)| why.starts_with(path.to_str().unwrap())));

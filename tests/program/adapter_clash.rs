@@ -123,3 +123,92 @@ fn what_cannot_be_compared_passes_no_rule() {
         "holds no update that could be compared",
     );
 }
+
+/// So many adapters of rank 2, the first two alike.
+fn several(folder: &Path, count: usize) -> Vec<PathBuf> {
+    let one = |i: usize| {
+        let seed = if i == 1 { 0 } else { i as u32 };
+        let (a, b) = (noise(2, 16, 100 + seed), noise(24, 2, 200 + seed));
+        adapter(folder, &format!("an-adapter-of-a-long-name-{i}"), (&a, &b), &[], &json!({}))
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn a_matrix_of_many_adapters_fits_a_narrow_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = several(folder.path(), 12);
+    let all: Vec<&str> = paths.iter().map(|path| text(path)).collect();
+    for width in ["48", "60", "80", "140"] {
+        let table = stdout(&[&["adapter", "clash"], &all[..], &["--width", width]].concat());
+        let widest = table.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= width.parse().unwrap(), "{width}: {table}");
+        for i in 1..=12 {
+            let head =
+                table.lines().filter(|line| line.split_whitespace().any(|word| word == format!("#{i}")));
+            assert!(head.count() >= 2, "#{i} of {table}");
+        }
+        // Alike in both places of the matrix.
+        let of =
+            |name: &str, cell: &str| table.lines().any(|line| line.contains(name) && line.contains(cell));
+        let alike = if width == "140" { " 1.000 " } else { " 1.00" };
+        assert!(of("#1 ", alike) && of("#2 ", alike) && !of("#3 ", alike), "{table}");
+    }
+}
+
+#[test]
+fn pairs_over_all_modules_are_in_json_and_markdown() {
+    let paths = ["charlm/lora-r1", "charlm/lora-r4", "charlm/rslora-r16"].map(fixture);
+    let all: Vec<&str> = paths.iter().map(|path| text(path)).collect();
+    let arguments = [&["adapter", "clash"], &all[..]].concat();
+    let report = json(&arguments);
+    let groups = list(&report, "groups");
+    assert_eq!(groups.len(), 3);
+    for group in groups {
+        assert_eq!((&group["by"], &group["matrices"]), (&json!("pair"), &json!(28)));
+        let rows = list(&report, "rows").iter().filter(|row| {
+            let pair = &row["encounter"];
+            group["name"]
+                == format!("{} × {}", pair["first"].as_str().unwrap(), pair["second"].as_str().unwrap())
+        });
+        let (mut dot, mut squares) = (0.0, [0.0, 0.0]);
+        for row in rows {
+            let number = |key: &str| row[key].as_f64().unwrap();
+            let (x, y) = (number("first_norm"), number("second_norm"));
+            dot += number("update_cosine") * x * y;
+            squares = [squares[0] + x * x, squares[1] + y * y];
+        }
+        let expected = dot / (squares[0] * squares[1]).sqrt();
+        assert!((group["update_cosine"].as_f64().unwrap() - expected).abs() < 1e-12, "{group}");
+        assert!((group["first_norm"].as_f64().unwrap() - squares[0].sqrt()).abs() < 1e-12, "{group}");
+    }
+    let markdown = stdout(&[&arguments[..], &["--format", "markdown"]].concat());
+    assert!(markdown.contains("| lora-r4 | #2 | 0.242 | · | 0.163 |"), "{markdown}");
+}
+
+#[test]
+fn an_order_and_a_limit_list_modules() {
+    let paths = ["charlm/lora-r1", "charlm/lora-r4"].map(fixture);
+    let arguments =
+        ["adapter", "clash", text(&paths[0]), text(&paths[1]), "--sort", "-update_cosine", "--limit", "2"];
+    let table = stdout(&arguments);
+    let at = |words: &str| table.find(words).unwrap_or_else(|| panic!("{words}: {table}"));
+    assert!(
+        at("cosine of the updates") < at("3.mlp.down_proj · lora-r1 × lora-r4") && at("26 more rows") > 0
+    );
+    let plan = stdout(&["adapter", "clash", text(&paths[0]), text(&paths[1]), "--dry-run"]);
+    assert!(plan.contains("matrices  56") && plan.contains("time      about"), "{plan}");
+}
+
+#[test]
+fn an_adapter_that_is_given_twice_has_a_number() {
+    let path = fixture("charlm/lora-r1");
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let report = json(&[&["adapter", "clash"], arguments].concat());
+        list(&report, "tuned").iter().map(|named| named["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let path = text(&path);
+    assert_eq!(names(&[path, path]), [path.to_owned(), format!("{path}#2")]);
+    let [one, other] = ["x", "x"].map(|name| format!("{name}={path}"));
+    assert_eq!(names(&[&one, &other, path]), ["x", "x#2", "lora-r1"]);
+}

@@ -157,7 +157,7 @@ fn embeddings_convolutions_and_turned_layers_find_their_shapes() {
         (vec![3, 3, 3, 3], vec![8, 3, 1, 1])
     );
     let notes = list(&report, "notes").iter().map(|note| note.as_str().unwrap()).collect::<String>();
-    assert!(notes.contains("`bare`") && notes.contains("1 vectors were changed"), "{notes}");
+    assert!(notes.contains("`bare`") && notes.contains("with 1 module saved whole"), "{notes}");
     let config: Json = serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(config["fan_in_fan_out"], true);
 }
@@ -207,14 +207,23 @@ fn what_no_lora_holds_is_told_or_refused() {
     let report =
         json(&["adapter", "resize", text(&with_norm), "--rank", "2", "--out", text(&folder.join("small"))]);
     let notes = report["notes"].to_string();
-    assert!(notes.contains("1 vectors were changed") && notes.contains("norm.weight"), "{notes}");
-    let whole = [doubles("base_model.model.v.weight", &[8, 8], &noise(8, 8, 5))];
-    let with_whole = adapter(folder, "whole", (&a, &b), &whole, &json!({}));
-    let out = folder.join("out");
+    assert!(notes.contains("with 1 module saved whole"), "{notes}");
+    let (experts, out) = (fixture("dialects/experts"), folder.join("out"));
     check_exit(
-        &["adapter", "resize", text(&with_whole), "--rank", "2", "--out", text(&out)],
+        &["adapter", "resize", text(&experts), "--rank", "1", "--out", text(&out)],
         2,
-        "cannot be written again without its base: `base_model.model.v.weight`; give `--base`",
+        "in one, which cannot be written as modules of their own",
+    );
+    check_exit(
+        &["adapter", "canon", text(&experts), "--out", text(&out)],
+        2,
+        "in one, which cannot be made canonical",
+    );
+    let loha = fixture("dialects/loha.safetensors");
+    check_exit(
+        &["adapter", "canon", text(&loha), "--out", text(&out)],
+        2,
+        "2 updates are not the product of two stored factors",
     );
     let inside = with_norm.join("inside");
     check_exit(

@@ -18,7 +18,7 @@ const FP8: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/quantized/fp8")
 /// Commands of every kind that measures, on the bundled models.
 fn commands() -> Vec<Vec<&'static str>> {
     let few = ["--include", "*.0.*", "--include", "*norm*"];
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 16] = [
         &["spectrum", BASE],
         &["spectrum", BASE, "--no-svd"],
         &["spectrum", BASE, "--precision", "exact"],
@@ -29,6 +29,12 @@ fn commands() -> Vec<Vec<&'static str>> {
         &["compare", BASE, LORA, "--no-vectors"],
         &["farms", BASE, "--window", "64", "--windows-per-dim", "3"],
         &["intruders", BASE, LORA],
+        &["spectrum", BASE, "--columns", "stable_rank,zero_rows"],
+        &["compare", BASE, FULL, "--columns", "delta_effective_rank,delta_frobenius_ratio"],
+        &["farms", BASE, "--columns", "whole_alpha"],
+        &["intruders", BASE, FULL, "--columns", "all", "--detail"],
+        &["intruders", BASE, FULL, "--sweep", "epsilon=0.3:0.9:0.3"],
+        &["adapter", "inspect", LORA, "--base", BASE],
     ];
     let commands = commands.iter().map(|command| [command, &few[..]].concat());
     commands.chain([vec!["spectrum", CODES], vec!["spectrum", FP8]]).collect()
@@ -193,6 +199,10 @@ fn processes_side_by_side_and_killed_ones_leave_a_sound_cache() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
     }
     assert_eq!(svdkit(&["cache", "clear", "--cache", &cache]).status.code(), Some(0));
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let refused = svdkit(&["cache", "--cache", file]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not a folder"));
     for part in 1..12 {
         let mut child = start(&command, &cache);
         thread::sleep(whole * part / 10);

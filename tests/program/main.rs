@@ -3,27 +3,35 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod adapter;
+mod adapter_carried;
 mod adapter_clash;
+mod adapter_init;
+mod adapter_init_data;
 mod adapter_merge;
+mod adapter_verify;
 mod adapter_written;
 mod addresses;
 mod baselines;
 mod blind;
 mod cache;
+mod columns;
 mod command;
 mod compare;
 mod content;
 mod converted;
 mod dialects;
 mod escapes;
+mod factored;
 mod findings;
 mod gate;
 mod harness;
+mod heads;
 mod hub;
 mod inspect;
 mod links;
 mod memory;
 mod mitigated;
+mod mitigated_adapters;
 mod mutated_texts;
 mod names;
 mod outputs;

@@ -72,17 +72,49 @@ fn a_limited_address_space_is_no_abort() {
 }
 
 #[test]
-fn an_update_far_larger_than_its_factors_is_not_begun_beyond_the_limit() {
+fn a_product_around_a_kernel_is_measured_by_its_parts() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mid.safetensors");
     let part = |part: &str, shape: &[usize]| tensor(&format!("lora_unet_a.lora_{part}.weight"), shape);
+    // Its right factor would be 2 × 7,200,000 doubles.
     save(&path, &[part("down", &[2, 320, 1, 1]), part("mid", &[2, 2, 150, 150]), part("up", &[64, 2, 1, 1])]);
+    for more in [&[][..], &["--no-svd"]] {
+        let report = json(&[&["spectrum", text(&path), "--memory", "16M"], more].concat());
+        let row = &list(&report, "rows")[0];
+        assert_eq!(row["shape"], serde_json::json!([64, 7_200_000]));
+        assert!(row["failed"].is_null(), "{row}");
+        assert_eq!(report["totals"]["parameters"], 640 + 90_000 + 128);
+        if more.is_empty() {
+            assert!(row["spectral_norm"].as_f64().unwrap() > 0.0, "{row}");
+        }
+    }
+}
+
+#[test]
+fn an_update_far_larger_than_its_factors_is_not_begun_beyond_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("loha.safetensors");
+    let part = |part: &str, shape: &[usize]| tensor(&format!("lycoris_a.hada_{part}"), shape);
+    let (tall, wide) = ([3000, 40], [40, 3000]);
+    save(&path, &[part("w1_a", &tall), part("w1_b", &wide), part("w2_a", &tall), part("w2_b", &wide)]);
     let memory = ["--memory", "64M"];
-    let reason = "lora_unet_a: takes about";
+    let reason = "lycoris_a: takes about";
     check_exit(&[&["spectrum", text(&path)], &memory[..]].concat(), 2, reason);
     check_exit(&[&["spectrum", text(&path)], &memory[..]].concat(), 2, "`--memory 1G` allows that");
     let plan = stdout(&[&["spectrum", text(&path), "--dry-run"], &memory[..]].concat());
     assert!(plan.contains("refused   1 that take far more memory"), "{plan}");
+}
+
+#[test]
+fn a_report_that_does_not_fit_is_refused_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.safetensors");
+    let name = |i: usize| format!("{}.{i}.weight", "x".repeat(3500));
+    let tensors: Vec<_> = (0..10_000).map(|i| stored(&name(i), "F16", &[1, 2], vec![0; 4])).collect();
+    save(&path, &tensors);
+    let run = ["spectrum", text(&path), "--memory", "1M", "--no-svd"];
+    check_exit(&run, 2, "its report takes about");
+    check_exit(&run, 2, "and `--include GLOB` measures fewer matrices");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::harness::{check_exit, svdkit};
+use crate::harness::{check_exit, json, list, save, stored, svdkit};
 
 const BASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
 const FULL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
@@ -51,5 +51,57 @@ fn numbers_of_updates_are_not_compared_with_those_of_weights() {
         for (a, b) in [(&adapter, &part), (&part, &adapter)] {
             check_exit(&["compare", a, b], 2, &format!("`{matrix}` is an update in {adapter}"));
         }
+    }
+}
+
+/// Floats that look random.
+fn noise(count: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1 << 23) as f32 - 1.0).to_le_bytes()
+    };
+    (0..count).flat_map(|_| next()).collect()
+}
+
+/// A base and its adapter take one reduction; `--vectors none` reduces both sides, `--vectors all` decomposes both.
+#[test]
+fn what_follows_from_the_base_is_what_each_side_gives_by_itself() {
+    for (rows, cols, rank) in [(820, 830, 4), (830, 820, 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (base, adapter) = (path("base.safetensors"), path("adapter"));
+        save(base.as_ref(), &[stored("layers.0.up.weight", "F32", &[rows, cols], noise(rows * cols, 3))]);
+        fs::create_dir(&adapter).unwrap();
+        let factor = |name: &str, shape: &[usize], seed| {
+            let name = format!("base_model.model.layers.0.up.lora_{name}.weight");
+            stored(&name, "F32", shape, noise(shape.iter().product(), seed))
+        };
+        let factors = [factor("A", &[rank, cols], 5), factor("B", &[rows, rank], 7)];
+        save(folder.path().join("adapter/adapter_model.safetensors").as_path(), &factors);
+        let config =
+            format!(r#"{{"peft_type": "LORA", "r": {rank}, "lora_alpha": 1, "target_modules": ["up"]}}"#);
+        fs::write(folder.path().join("adapter/adapter_config.json"), config).unwrap();
+
+        let run = |vectors: &str| {
+            let report = json(&["compare", &base, &adapter, "-k", "6", "--vectors", vectors]);
+            list(&report, "rows")[0].clone()
+        };
+        let [follows, none, all] = ["leading", "none", "all"].map(run);
+        let close = |other: &Value, keys: &[&str], within: f64| {
+            for key in keys {
+                let [a, b] = [&follows[key], &other[key]]
+                    .map(|x| x.as_f64().unwrap_or_else(|| panic!("{key}: {follows}")));
+                assert!((a - b).abs() <= within * b.abs(), "{rows} × {cols}: {key} is {a}, not {b}");
+            }
+        };
+        close(&none, &["spectral_norm", "stable_rank", "effective_rank", "nuclear_norm"], 1e-12);
+        close(&none, &["smallest_singular_value", "delta_spectral_ratio", "gain_alignment"], 1e-7);
+        close(
+            &all,
+            &["subspace_overlap", "right_subspace_overlap", "subspace_angle", "right_subspace_angle"],
+            1e-9,
+        );
+        assert_eq!(follows["blake3"], none["blake3"]);
     }
 }

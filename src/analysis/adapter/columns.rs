@@ -27,7 +27,7 @@ pub(super) static BASED: [Column; 10] = [
     TRAILING_COSINE,
 ];
 
-const FACTOR_RANK: Column = Column {
+pub(in crate::analysis) const FACTOR_RANK: Column = Column {
     key: "factor_rank",
     label: "r",
     format: Format::Count,
@@ -47,7 +47,7 @@ const WASTED_RANK: Column = Column {
     source: "FedSVD, 2025",
 };
 
-const DEFECT_A: Column = Column {
+pub(in crate::analysis) const DEFECT_A: Column = Column {
     key: "defect_a",
     label: "‖AAᵀ−I‖",
     format: Format::Real,
@@ -57,7 +57,7 @@ const DEFECT_A: Column = Column {
     source: "the regularizer of SORSA, 2024, and of KaSA, 2024",
 };
 
-const DEFECT_B: Column = Column {
+pub(in crate::analysis) const DEFECT_B: Column = Column {
     key: "defect_b",
     label: "‖BᵀB−I‖",
     format: Format::Real,

@@ -9,8 +9,8 @@ use crate::dialect::Pairs;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Subject, UPDATES};
-use crate::report::{Column, FactorDetail, Measurements, MissingReason, Places, Value};
-use crate::solver::{self, Cost, Form, Need, NoMemo, Operand, Precision, Reading};
+use crate::report::{Column, FactorDetail, Measurements, MissingReason, Value};
+use crate::solver::{self, Cost, Form, Need, Needs, NoMemo, Operand, Precision, Reading};
 use crate::spectrum::Spectrum;
 use crate::weight::{Catalogue, ContentId, StoredFactors};
 
@@ -48,7 +48,8 @@ pub fn cost(pairs: Option<&Pairs>, layer: &Layer) -> Cost {
 /// # Errors
 /// When something cannot be read, or a decomposition does not converge.
 pub fn measure(source: &Catalogue, pairs: Option<&Pairs>, layer: &Layer) -> Result<ModuleMeasured, Error> {
-    let Reading { entries, identity, spectrum } = solver::read(source, layer, Precision::Fast, &NoMemo)?;
+    let how = (Precision::Fast, Needs::Values);
+    let Reading { entries, identity, spectrum, .. } = solver::read(source, layer, how, &NoMemo)?;
     let subject = Subject::new(layer, &entries, spectrum.as_ref().ok_or(MissingReason::NonFinite));
     let Measurements(mut values) = subject.evaluate(UPDATES);
     let flags = subject.flags();
@@ -82,8 +83,9 @@ pub fn measure(source: &Catalogue, pairs: Option<&Pairs>, layer: &Layer) -> Resu
         detail.diagonal = factors.diagonal.clone().unwrap_or_default();
         (detail.importance, detail.hierarchical_importance) = importance(factors);
     }
-    let places = Places::default();
-    let measured = Measured { values: Measurements(values), places, flags, identity, spectrum };
+    let resolution = spectrum.as_ref().and_then(super::resolution);
+    let values = Measurements(values);
+    let measured = Measured { values, flags, resolution, spectrum, ..Measured::nothing(identity) };
     Ok(ModuleMeasured { measured, base, detail })
 }
 
@@ -118,7 +120,7 @@ fn of_factors(
 }
 
 /// `‖G − I‖_F`.
-pub(super) fn defect(products: &[f64], rank: usize) -> f64 {
+pub(in crate::analysis) fn defect(products: &[f64], rank: usize) -> f64 {
     let off = |(i, x): (usize, &f64)| x - f64::from(u8::from(i % (rank + 1) == 0));
     products.iter().enumerate().map(off).map(|x| x * x).sum::<f64>().sqrt()
 }

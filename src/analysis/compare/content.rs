@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::metric::{Metric, Subject};
+use crate::metric::{Metrics, Subject};
 use crate::report::{Measurements, MissingReason, Places};
-use crate::solver::{Entries, Memo, Pair, note, seen};
+use crate::solver::{AroundKernel, Entries, Memo, Pair, note, seen};
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
 /// How much of a matrix is in memory at once.
@@ -26,7 +26,7 @@ impl Content {
     pub fn of(source: &Catalogue, layer: &Layer, memo: &dyn Memo) -> Result<Self, Error> {
         // A row that is too long to be read at once has no sums here, but where it is decomposed.
         let is_whole = layer.cols.saturating_mul(layer.read_as.size()) <= BLOCK;
-        let place = if is_whole { source.place(layer) } else { None };
+        let place = if is_whole && memo.is_kept() { source.place(layer) } else { None };
         if let Some((identity, entries)) = place.as_ref().and_then(|place| seen(memo, place)) {
             return Ok(Self { identity, entries });
         }
@@ -38,6 +38,9 @@ impl Content {
     fn of_now(source: &Catalogue, layer: &Layer) -> Result<Self, Error> {
         if let Some(pair) = Pair::of(source, layer)? {
             return Ok(Self { identity: pair.identity(), entries: pair.entries()? });
+        }
+        if let Some(product) = AroundKernel::of(source, layer)? {
+            return Ok(Self { identity: product.identity(), entries: product.entries() });
         }
         if layer.rank.is_some() {
             let factors = source.factors(layer)?;
@@ -87,8 +90,8 @@ impl Content {
     }
 
     /// The metrics that need no decomposition; the others are missing for that reason.
-    pub fn measurements(&self, layer: &Layer, metrics: &'static [Metric]) -> Measurements {
-        self.subject(layer).evaluate(metrics)
+    pub fn measurements(&self, layer: &Layer, metrics: Metrics) -> Measurements {
+        self.subject(layer).evaluate_each(metrics)
     }
 
     /// Entries, rows and columns that findings name.
@@ -96,7 +99,8 @@ impl Content {
         self.subject(layer).places()
     }
 
-    fn subject<'a>(&'a self, layer: &'a Layer) -> Subject<'a> {
+    /// The matrix as its metrics see it.
+    pub(in super::super) fn subject<'a>(&'a self, layer: &'a Layer) -> Subject<'a> {
         Subject::new(layer, &self.entries, Err(MissingReason::NotDecomposed))
     }
 }

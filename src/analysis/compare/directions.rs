@@ -4,6 +4,7 @@
 
 use super::super::delta;
 use super::drift::Drift;
+use super::needs::DIRECTIONS;
 use super::{Both, Preserve, Settings};
 use crate::error::Error;
 use crate::metric::energy_rank;
@@ -97,7 +98,7 @@ fn directed(both: &Both<'_>, value: impl FnOnce(&Directions) -> Value) -> Value 
 
 /// A share of the update's energy.
 fn share(both: &Both<'_>, energy: impl FnOnce(&Directions) -> f64) -> Value {
-    match both.update.norm() {
+    match both.update.as_ref().map_or(0.0, |update| update.norm) {
         0.0 => Value::Missing(MissingReason::NoUpdate),
         norm => directed(both, |directions| Value::within(energy(directions) / (norm * norm), 0.0, 1.0)),
     }
@@ -113,6 +114,7 @@ pub(super) const ALIGNMENT: Drift = Drift {
         range: "[−1, 1]",
         source: "Analysis of Linear Mode Connectivity via Permutation-Based Weight Matching, 2024; γ = 0",
     },
+    needs: DIRECTIONS,
     unchanged: Value::Real(1.0),
     value: |both| directed(both, |directions| directions.alignment(0.0)),
 };
@@ -127,6 +129,7 @@ pub(super) const ALIGNMENT_STRONG: Drift = Drift {
         range: "[−1, 1]",
         source: "as alignment; γ = 0.3",
     },
+    needs: DIRECTIONS,
     unchanged: Value::Real(1.0),
     value: |both| directed(both, |directions| directions.alignment(0.3)),
 };
@@ -141,6 +144,7 @@ pub(super) const DIRECTION_DRIFT: Drift = Drift {
         range: "[0, 1]",
         source: "SORSA, 2024",
     },
+    needs: DIRECTIONS,
     unchanged: Value::Real(0.0),
     value: |both| {
         directed(both, |directions| {
@@ -162,6 +166,7 @@ pub(super) const DIRECTION_DRIFT_BEST: Drift = Drift {
         range: "[0, 1]",
         source: "as direction_drift, with the cosine of intruder dimensions",
     },
+    needs: DIRECTIONS,
     unchanged: Value::Real(0.0),
     value: |both| {
         directed(both, |directions| {
@@ -183,6 +188,7 @@ pub(super) const PRINCIPAL_RANK: Drift = Drift {
         range: "[1, min(m, n)]",
         source: "setting",
     },
+    needs: DIRECTIONS,
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| {
         directed(both, |directions| match directions.principal {
@@ -194,15 +200,17 @@ pub(super) const PRINCIPAL_RANK: Drift = Drift {
 
 pub(super) const PRINCIPAL_SHARE: Drift = Drift {
     column: delta::PRINCIPAL_SHARE,
+    needs: DIRECTIONS,
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| share(both, |directions| directions.core.principal),
 };
 
 pub(super) const MINOR_SHARE: Drift = Drift {
     column: delta::MINOR_SHARE,
+    needs: DIRECTIONS,
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| {
-        let energy = both.update.norm().powi(2);
+        let energy = both.update.as_ref().map_or(0.0, |update| update.norm.powi(2));
         share(both, |directions| {
             let Core { left, right, principal, .. } = directions.core;
             energy - left - right + principal
@@ -220,6 +228,7 @@ pub(super) const DIAG_SHARE: Drift = Drift {
         range: "[0, 1]",
         source: "SVFit, 2024",
     },
+    needs: DIRECTIONS,
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| share(both, |directions| directions.core.diagonal),
 };

@@ -2,7 +2,9 @@
 
 use super::super::delta;
 use super::Both;
+use super::needs::{NOTHING, PairNeeds, VALUES};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::solver::Needs;
 use crate::spectrum::{Spectrum, scaled};
 
 /// A column of a pair and the function that fills it.
@@ -10,19 +12,25 @@ use crate::spectrum::{Spectrum, scaled};
 pub struct Drift {
     /// Key, label, format and texts of the column.
     pub column: Column,
+    /// What it is computed from.
+    pub needs: PairNeeds,
     /// Its value where not a byte has changed.
     pub unchanged: Value,
     /// Computes it.
     pub value: fn(&Both<'_>) -> Value,
 }
 
+/// The value of what nobody asked for.
+const NONE: Value = Value::Missing(MissingReason::NotDecomposed);
+
 pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
     column: delta::DELTA_FROBENIUS_RATIO,
+    needs: PairNeeds { update: Some(Needs::Entries), ..NOTHING },
     unchanged: Value::Real(0.0),
-    value: |both| match (both.update.norm(), both.base.norm()) {
-        (0.0, _) => Value::Real(0.0),
-        (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
-        (update, base) => Value::real(update / base),
+    value: |both| match (&both.update, both.base.norm) {
+        (Some(update), Ok(base)) => update.frobenius_ratio(base),
+        (_, Err(why)) => Value::Missing(why),
+        (None, _) => NONE,
     },
 };
 
@@ -36,11 +44,13 @@ pub(super) const LOG_SIGMA_DISTANCE: Drift = Drift {
         range: "[0, ∞)",
         source: "Villani 2003, 2.2",
     },
+    needs: VALUES,
     unchanged: Value::Real(0.0),
     value: |both| {
         let logarithms =
             |spectrum: &Spectrum| -> Vec<f64> { spectrum.resolved().iter().map(|s| s.ln()).collect() };
-        let (base, tuned) = (logarithms(both.base), logarithms(both.tuned));
+        let Some((base, tuned)) = both.values() else { return NONE };
+        let (base, tuned) = (logarithms(base), logarithms(tuned));
         if base.is_empty() || tuned.is_empty() {
             return Value::Missing(MissingReason::AllZero);
         }
@@ -58,10 +68,12 @@ pub(super) const SIGMA_DRIFT: Drift = Drift {
         range: "[0, ∞), units of the weights",
         source: "SORSA, 2024",
     },
+    needs: VALUES,
     unchanged: Value::Real(0.0),
     value: |both| {
-        let pairs = both.tuned.values().iter().zip(both.base.values());
-        let n = both.base.values().len() as f64;
+        let Some((base, tuned)) = both.values() else { return NONE };
+        let pairs = tuned.values().iter().zip(base.values());
+        let n = base.values().len() as f64;
         let moved = pairs.map(|(tuned, base)| (tuned - base).abs() / n).sum();
         Value::real(scaled(moved, both.exponent))
     },
@@ -69,22 +81,24 @@ pub(super) const SIGMA_DRIFT: Drift = Drift {
 
 pub(super) const DELTA_SPECTRAL_RATIO: Drift = Drift {
     column: delta::DELTA_SPECTRAL_RATIO,
+    needs: PairNeeds { base: Needs::Largest, update: Some(Needs::Largest), ..NOTHING },
     unchanged: Value::Real(0.0),
-    value: |both| match (both.update.largest(), both.base.largest()) {
-        (0.0, _) => Value::Real(0.0),
-        (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
-        (update, base) => Value::real(update / base),
+    value: |both| match (&both.update, both.base.largest) {
+        (Some(update), Some(base)) => update.spectral_ratio(base),
+        _ => NONE,
     },
 };
 
 pub(super) const DELTA_STABLE_RANK: Drift = Drift {
     column: delta::DELTA_STABLE_RANK,
+    needs: PairNeeds { update: Some(Needs::Largest), ..NOTHING },
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| both.of_update("stable_rank"),
 };
 
 pub(super) const DELTA_EFFECTIVE_RANK: Drift = Drift {
     column: delta::DELTA_EFFECTIVE_RANK,
+    needs: PairNeeds { update: Some(Needs::Values), ..NOTHING },
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| both.of_update("effective_rank"),
 };
@@ -99,6 +113,7 @@ pub(super) const DELTA_RANK_AT_90: Drift = Drift {
         range: "[1, min(m, n)]",
         source: "Jolliffe 2002, 6.1",
     },
+    needs: PairNeeds { update: Some(Needs::Values), ..NOTHING },
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| both.of_update("rank_at_90"),
 };

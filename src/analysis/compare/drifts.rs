@@ -4,18 +4,18 @@ use std::borrow::Cow;
 
 use crate::error::Error;
 use crate::matrix::Matrix;
-use crate::metric::Subject;
 use crate::report::{Flag, MissingReason, Value};
 use crate::solver::unit::{self, Rescaled};
-use crate::solver::{self, Entries, Factors, Precision, Triplets};
-use crate::spectrum::Spectrum;
+use crate::solver::{Factors, Precision, Triplets};
+use crate::spectrum::{Spectrum, magnitude, scaled};
 
 use super::directions::Directions;
 use super::gains;
 use super::likeness::{self, Change};
 use super::subspaces::Subspaces;
 use super::update::{Update, all_vectors, leading_vectors};
-use super::{Both, Settings, SideMeasured, Vectors, Weight, drifts_of};
+use super::{Both, GainFit, Settings, Side, SideMeasured, Vectors, Weight};
+use crate::analysis::delta::UpdateNumbers;
 
 /// The values of all drifts that `settings` ask for; flags weights that only look different.
 pub(super) fn drifts(
@@ -23,31 +23,55 @@ pub(super) fn drifts(
     (tuned_weight, tuned): (Weight<'_>, &mut SideMeasured),
     settings: &Settings,
 ) -> Result<Vec<Value>, Error> {
-    let (Some(of_base), Some(of_tuned)) = (&base.spectrum, &tuned.spectrum) else {
-        return Ok(drifts_of(settings.vectors).map(|_| Value::Missing(MissingReason::NonFinite)).collect());
-    };
-    let unit = unit::common([of_base, of_tuned].map(unit::of_spectrum));
+    if !base.is_finite() || !tuned.is_finite() {
+        return Ok(settings.drifts.iter().map(|_| Value::Missing(MissingReason::NonFinite)).collect());
+    }
+    let unit = unit::common([exponent(base), exponent(tuned)]);
     let precision = weight.update(&tuned_weight, settings).precision;
     // Scaling weights from near the ends of a double's range to near one leaves ratios unchanged.
     let (weight, tuned_weight) = (weight.times(-unit), tuned_weight.times(-unit));
-    let side = |weight, spectrum, triplets| Decomposed { weight, spectrum, triplets };
-    let (values, flag) = if unit == 0 {
-        let base = side(weight, of_base, base.triplets.as_ref());
-        let tuned = side(tuned_weight, of_tuned, tuned.triplets.as_ref());
-        drifts_within(&base, &tuned, (settings, precision, 0))?
-    } else {
-        let (of_base, of_tuned) = (of_base.rescaled(-unit)?, of_tuned.rescaled(-unit)?);
-        let (base, tuned) = (side(weight, &of_base, None), side(tuned_weight, &of_tuned, None));
-        drifts_within(&base, &tuned, (settings, precision, unit))?
+    let rescaled = |of: &SideMeasured| {
+        let near = of.spectrum.as_ref().filter(|_| unit != 0);
+        near.map(|spectrum| spectrum.rescaled(-unit)).transpose()
     };
+    let near = [rescaled(base)?, rescaled(tuned)?];
+    let (of_base, of_tuned) = (side(base, near[0].as_ref(), unit), side(tuned, near[1].as_ref(), unit));
+    let base = Decomposed { weight, side: of_base, triplets: base.triplets.as_ref().filter(|_| unit == 0) };
+    let triplets = tuned.triplets.as_ref().filter(|_| unit == 0);
+    let known = Decomposed { weight: tuned_weight, side: of_tuned, triplets };
+    let (values, flag) = drifts_within(&base, &known, (settings, precision, unit))?;
     tuned.flags.extend(flag);
     Ok(values)
+}
+
+/// The exponent of the size of a side; none of zeros.
+fn exponent(of: &SideMeasured) -> Option<i32> {
+    match (&of.spectrum, of.energy) {
+        (Some(spectrum), _) => unit::of_spectrum(spectrum),
+        (None, Ok(energy)) if energy > 0.0 => Some(magnitude(energy.sqrt())),
+        (None, _) => None,
+    }
+}
+
+/// What is known of a side in units of `2^unit`; `near` is its spectrum in these units, where they are not one.
+fn side<'a>(of: &'a SideMeasured, near: Option<&'a Spectrum>, unit: i32) -> Side<'a> {
+    let spectrum = near.or(of.spectrum.as_ref());
+    Side {
+        spectrum,
+        largest: spectrum.map(Spectrum::largest).or_else(|| of.largest().map(|s| scaled(s, -unit))),
+        norm: match (of.energy, spectrum) {
+            (Ok(energy), _) if unit == 0 => Ok(energy.sqrt()),
+            (_, Some(spectrum)) => Ok(spectrum.norm()),
+            (Ok(energy), None) => Ok(scaled(energy.sqrt(), -unit)),
+            (Err(why), None) => Err(why),
+        },
+    }
 }
 
 /// A weight and what is known of it.
 struct Decomposed<'a> {
     weight: Rescaled<'a>,
-    spectrum: &'a Spectrum,
+    side: Side<'a>,
     triplets: Option<&'a Triplets>,
 }
 
@@ -75,15 +99,17 @@ fn drifts_within(
     tuned: &Decomposed<'_>,
     (settings, precision, exponent): (&Settings, Precision, i32),
 ) -> Result<(Vec<Value>, Option<Flag>), Error> {
-    let all = || drifts_of(settings.vectors);
-    let layer = base.weight.layer;
-    let update = Update::read(base.weight, tuned.weight)?;
-    let spectrum = solver::singular_values(update.operator()?, precision)?;
-    let [base_side, tuned_side] = update.sides();
-    let subspaces = match settings.vectors {
-        Vectors::None => None,
-        Vectors::Leading | Vectors::All => {
-            let resolved = [base.spectrum, tuned.spectrum].map(|spectrum| spectrum.resolved().len());
+    let needs = settings.needs;
+    let is_read = needs.update.is_some() || needs.gains == GainFit::Sought;
+    let update = is_read.then(|| Update::read(base.weight, tuned.weight)).transpose()?;
+    let [base_side, tuned_side] = update.as_ref().map_or([None; 2], Update::sides);
+    let numbers = match (&update, needs.update) {
+        (Some(update), Some(needs)) => Some(UpdateNumbers::new(&update.operator()?, precision, needs)?),
+        _ => None,
+    };
+    let subspaces = match (needs.vectors, base.side.spectrum, tuned.side.spectrum) {
+        (Vectors::Leading | Vectors::All, Some(of_base), Some(of_tuned)) => {
+            let resolved = [of_base, of_tuned].map(|spectrum| spectrum.resolved().len());
             let top = resolved.into_iter().fold(settings.top, usize::min);
             Some(Subspaces::new(
                 &*base.leading(base_side, settings.top)?,
@@ -91,36 +117,38 @@ fn drifts_within(
                 top,
             )?)
         }
+        _ => None,
     };
-    let directions = match settings.vectors {
-        Vectors::None | Vectors::Leading => None,
-        Vectors::All => {
+    let directions = match (needs.vectors, &update) {
+        (Vectors::All, Some(update)) => {
             let (base, tuned) = (base.all(base_side)?, tuned.all(tuned_side)?);
             Some(Directions::new(&base, &tuned, &update.operator()?, settings)?)
         }
+        _ => None,
     };
-    let entries = Entries::new();
     let both = Both {
-        base: base.spectrum,
-        tuned: tuned.spectrum,
-        update: &spectrum,
-        subject: Subject::new(layer, &entries, Ok(&spectrum)),
+        base: base.side,
+        tuned: tuned.side,
+        update: numbers,
+        layer: base.weight.layer,
         subspaces,
         directions: directions.as_ref(),
-        gains: match [base_side, tuned_side] {
-            [Some(base), Some(tuned)] => gains::gains(base, tuned)?,
-            _ => gains::gains(&base.weight.whole()?, &tuned.weight.whole()?)?,
+        gains: match (needs.gains, base_side, tuned_side) {
+            (GainFit::Unsought, ..) => None,
+            (GainFit::Sought, Some(base), Some(tuned)) => gains::gains(base, tuned)?,
+            (GainFit::Sought, ..) => gains::gains(&base.weight.whole()?, &tuned.weight.whole()?)?,
         },
         exponent,
     };
-    let values = all().map(|drift| (drift.value)(&both)).collect();
-    if spectrum.largest() == 0.0 || base.spectrum.largest() == 0.0 {
+    let values = settings.drifts.iter().map(|drift| (drift.value)(&both)).collect();
+    let (Some((of_base, of_tuned)), Some(update)) = (both.values(), &both.update) else {
+        return Ok((values, None));
+    };
+    if update.norm == 0.0 || of_base.largest() == 0.0 {
         return Ok((values, None));
     }
-    let change = Change {
-        same_values: same_values(base.spectrum, tuned.spectrum),
-        moved: spectrum.norm() > MOVED * base.spectrum.norm(),
-    };
+    let change =
+        Change { same_values: same_values(of_base, of_tuned), moved: update.norm > MOVED * of_base.norm() };
     Ok((values, likeness::flag(base.weight, tuned.weight, change)?))
 }
 

@@ -5,6 +5,7 @@
 //! W₀‖)`, and the gains are the leading vectors of `N` over these norms.
 
 use super::drift::Drift;
+use super::needs::GAINS;
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
@@ -29,6 +30,7 @@ pub(super) const GAIN_ALIGNMENT: Drift = Drift {
         range: "[0, 1]",
         source: "Ling & Strohmer 2018, the spectral method",
     },
+    needs: GAINS,
     unchanged: Value::Real(1.0),
     value: |both| gain(both.gains, |gains| Value::within(gains.alignment, 0.0, 1.0)),
 };
@@ -43,6 +45,7 @@ pub(super) const ROW_GAIN_RATIO: Drift = Drift {
         range: "[1, ∞)",
         source: "Ling & Strohmer 2018, the spectral method",
     },
+    needs: GAINS,
     unchanged: Value::Real(1.0),
     value: |both| gain(both.gains, |gains| Value::real(gains.rows)),
 };
@@ -57,6 +60,7 @@ pub(super) const COLUMN_GAIN_RATIO: Drift = Drift {
         range: "[1, ∞)",
         source: "Ling & Strohmer 2018, the spectral method",
     },
+    needs: GAINS,
     unchanged: Value::Real(1.0),
     value: |both| gain(both.gains, |gains| Value::real(gains.columns)),
 };

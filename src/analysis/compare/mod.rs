@@ -4,12 +4,14 @@
 
 mod columns;
 mod content;
+mod cost;
 mod directions;
 mod drift;
 mod drifts;
 mod fused;
 mod gains;
 mod likeness;
+mod needs;
 mod reordered;
 mod subspaces;
 mod update;
@@ -18,13 +20,14 @@ mod vocabulary;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::matrix::Dtype;
-use crate::metric::{Metric, Subject};
+use crate::metric::Metrics;
 use crate::report::{Flag, Measurements, MissingReason, Places, Resolution, Standing, Value};
 use crate::solver::unit::Rescaled;
-use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision, Sought, Triplets};
+use crate::solver::{Form, Memo, Needs, Operand, Precision, Sought, Triplets};
 use crate::spectrum::Spectrum;
 use crate::weight::Catalogue;
 
+use super::delta::UpdateNumbers;
 use super::spectrum;
 use directions::Directions;
 use drifts::{drifts, same_values};
@@ -33,8 +36,10 @@ use subspaces::Subspaces;
 
 pub use columns::{Retyped, STATUS_COLUMNS, TwoSided};
 pub use content::{BLOCK, Content, equal};
+pub use cost::cost;
 pub use drift::Drift;
 pub use fused::{Arrangement, HashedAs, Lines, arrangement};
+pub use needs::{GainFit, NOTHING, PairNeeds};
 pub use vocabulary::{Bytes, Fate, Half, Vocabulary};
 
 /// Columns of a pair from entries and singular values, in report order.
@@ -75,19 +80,31 @@ pub static DIRECTION_COLUMNS: &[Drift] = &[
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// The metrics of each side.
-    pub metrics: &'static [Metric],
+    pub metrics: Metrics,
+    /// The columns of each pair.
+    pub drifts: Drifts,
+    /// What all of these are computed from: no more is.
+    pub needs: PairNeeds,
     /// How exact singular values have to be.
     pub precision: Precision,
-    /// Which singular vectors are compared.
-    pub vectors: Vectors,
     /// Which of the base's directions count as principal.
     pub preserve: Preserve,
     /// Number of leading directions in the compared subspace.
     pub top: usize,
 }
 
+impl Settings {
+    /// The triplets that these `vectors` are.
+    fn sought(&self, vectors: Vectors) -> Sought {
+        Sought { k: self.top, tolerance: subspaces::TOLERANCE, all: vectors == Vectors::All }
+    }
+}
+
+/// Some columns of a pair: they live as long as the program.
+pub type Drifts = &'static [&'static Drift];
+
 /// Which singular vectors are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Vectors {
     /// None: only values.
     None,
@@ -113,6 +130,12 @@ pub enum PairSide<'a> {
     Weight(Weight<'a>),
     /// Numbers of an earlier run.
     Saved(&'a Measurements),
+}
+
+impl<'a> PairSide<'a> {
+    fn weight(self) -> Option<Weight<'a>> {
+        if let Self::Weight(weight) = self { Some(weight) } else { None }
+    }
 }
 
 /// Weights to be read.
@@ -158,16 +181,41 @@ pub struct SideMeasured {
     pub flags: Vec<Flag>,
     /// Entries, rows and columns that findings name, and the order of the base's entries that it holds.
     pub places: Places,
+    /// The sum of its squared entries, where a double holds it, or why it is not known.
+    energy: Result<f64, MissingReason>,
+    /// How small a number its spectrum resolves, where it has one.
+    pub resolution: Option<Resolution>,
     /// Its singular values, where it has any.
     pub spectrum: Option<Spectrum>,
     /// Its triplets, where they came with its values.
     triplets: Option<Triplets>,
 }
 
+impl From<spectrum::WithTriplets> for SideMeasured {
+    fn from((measured, triplets): spectrum::WithTriplets) -> Self {
+        Self {
+            values: measured.values,
+            blake3: Some(measured.identity.hex()),
+            flags: measured.flags,
+            places: measured.places,
+            energy: measured.energy,
+            resolution: measured.resolution,
+            spectrum: measured.spectrum,
+            triplets,
+        }
+    }
+}
+
 impl SideMeasured {
-    /// How small a number its spectrum resolves, where it has one.
-    pub fn resolution(&self) -> Option<Resolution> {
-        self.spectrum.as_ref().and_then(super::resolution)
+    /// Whether a finite weight was read.
+    fn is_finite(&self) -> bool {
+        self.energy != Err(MissingReason::NonFinite)
+    }
+
+    /// σ₁, where it was found.
+    fn largest(&self) -> Option<f64> {
+        let alone = || self.resolution.as_ref().map(|of| of.spectral_norm);
+        self.spectrum.as_ref().map(Spectrum::largest).or_else(alone)
     }
 }
 
@@ -176,7 +224,7 @@ impl SideMeasured {
 pub struct TunedMeasured {
     /// The side itself.
     pub found: SideMeasured,
-    /// The values of the columns of [`drifts_of`]; none without weights of one shape on both sides.
+    /// The values of the columns that were asked for; none without weights of one shape on both sides.
     pub drifts: Option<Vec<Value>>,
 }
 
@@ -193,30 +241,51 @@ pub struct PairOutcome {
 ///
 /// # Errors
 /// When a side cannot be read or its decomposition does not converge.
-pub fn measure(
-    base: Option<PairSide<'_>>,
-    tuned: &[Option<(PairSide<'_>, Standing)>],
+pub fn measure<'a>(
+    base: Option<PairSide<'a>>,
+    tuned: &[Option<(PairSide<'a>, Standing)>],
     settings: &Settings,
     memo: &dyn Memo,
 ) -> Result<PairOutcome, Error> {
     let compared = |standing| matches!(standing, Standing::Measured | Standing::Reshaped);
     let needed = tuned.iter().flatten().any(|(_, standing)| compared(*standing));
     // Vectors are compared where both sides are weights of one shape, and found nowhere else.
-    let is_weight = |side: &PairSide<'_>| matches!(side, PairSide::Weight(_));
+    let is_weight = |side: &PairSide<'_>| side.weight().is_some();
     let vectors = |side: &PairSide<'_>, standing| match standing {
-        Standing::Measured if base.as_ref().is_some_and(is_weight) && is_weight(side) => settings.vectors,
+        Standing::Measured if base.as_ref().is_some_and(is_weight) && is_weight(side) => {
+            settings.needs.vectors
+        }
         _ => Vectors::None,
     };
     let mut paired = tuned.iter().flatten().map(|(side, standing)| vectors(side, *standing));
-    let of_base = if paired.any(|of| of != Vectors::None) { settings.vectors } else { Vectors::None };
-    let found = base.filter(|_| needed).map(|side| found(side, of_base, settings, memo)).transpose()?;
-    let mut outcome = PairOutcome { base: found, tuned: vec![] };
-    for side in tuned {
+    let of_base = if paired.any(|of| of != Vectors::None) { settings.needs.vectors } else { Vectors::None };
+    let needs = settings.needs;
+    let found = |side, needs, vectors| found(side, (needs, vectors), settings, memo);
+    let (of_base, mut of_updates) = match base.filter(|_| needed) {
+        Some(PairSide::Weight(Weight { source, layer })) if of_base == Vectors::Leading => {
+            let stored = |of: &Option<_>| {
+                let (side, standing): (PairSide<'a>, _) = (*of)?;
+                let weight = side.weight().filter(|_| vectors(&side, standing) == Vectors::Leading)?;
+                Some((weight.source, weight.layer))
+            };
+            let tuned: Vec<_> = tuned.iter().map(stored).collect();
+            let (how, sought) = ((settings.precision, settings.metrics), settings.sought(of_base));
+            let (base, tuned) = spectrum::measure_with_updates((source, layer), &tuned, how, sought)?;
+            (Some(SideMeasured::from(base)), tuned)
+        }
+        base => (base.map(|side| found(side, needs.base, of_base)).transpose()?, vec![]),
+    };
+    of_updates.resize_with(tuned.len(), || None);
+    let mut outcome = PairOutcome { base: of_base, tuned: vec![] };
+    for (side, of_update) in tuned.iter().zip(of_updates) {
         let Some((side, standing)) = *side else {
             outcome.tuned.push(None);
             continue;
         };
-        let mut found = self::found(side, vectors(&side, standing), settings, memo)?;
+        let mut found = match of_update {
+            Some(found) => SideMeasured::from(found),
+            None => found(side, needs.tuned, vectors(&side, standing))?,
+        };
         let drifts = match (base, &outcome.base, side, standing) {
             (Some(PairSide::Weight(weight)), Some(base), PairSide::Weight(tuned), Standing::Measured) => {
                 Some(drifts((weight, base), (tuned, &mut found), settings)?)
@@ -247,7 +316,7 @@ pub fn measure(
 
 fn found(
     side: PairSide<'_>,
-    vectors: Vectors,
+    (needs, vectors): (Needs, Vectors),
     settings: &Settings,
     memo: &dyn Memo,
 ) -> Result<SideMeasured, Error> {
@@ -257,54 +326,61 @@ fn found(
             blake3: None,
             flags: vec![],
             places: Places::default(),
+            energy: Err(MissingReason::NotApplicable),
+            resolution: None,
             spectrum: None,
             triplets: None,
         },
-        PairSide::Weight(weight) => {
-            let Weight { source, layer } = weight;
+        PairSide::Weight(Weight { source, layer }) => {
             let (precision, metrics) = (settings.precision, settings.metrics);
-            let (measured, triplets) = match vectors {
-                Vectors::None => (spectrum::measure(source, layer, precision, metrics, memo)?, None),
-                Vectors::Leading | Vectors::All => {
-                    let (k, tolerance) = (settings.top, subspaces::TOLERANCE);
-                    let sought = Sought { k, tolerance, all: vectors == Vectors::All };
-                    spectrum::measure_triplets(source, layer, precision, metrics, sought)?
+            SideMeasured::from(match vectors {
+                Vectors::None => {
+                    (spectrum::measure_some(source, layer, (precision, needs), metrics, memo)?, None)
                 }
-            };
-            SideMeasured {
-                values: measured.values,
-                blake3: Some(measured.identity.hex()),
-                flags: measured.flags,
-                places: measured.places,
-                spectrum: measured.spectrum,
-                triplets,
-            }
+                Vectors::Leading | Vectors::All => {
+                    spectrum::measure_triplets(source, layer, precision, metrics, settings.sought(vectors))?
+                }
+            })
         }
     })
 }
 
-/// A pair whose entries are all finite, and the difference between its sides.
+/// A pair whose entries are all finite, and the difference between its sides, as far as they were asked for.
 pub struct Both<'a> {
-    base: &'a Spectrum,
-    tuned: &'a Spectrum,
-    update: &'a Spectrum,
-    /// The update as its metrics see it.
-    subject: Subject<'a>,
+    base: Side<'a>,
+    tuned: Side<'a>,
+    update: Option<UpdateNumbers>,
+    /// The base's matrix, of whose shape and type the update is.
+    layer: &'a Layer,
     subspaces: Option<Subspaces>,
     directions: Option<&'a Directions>,
     /// Gains of rows and columns that explain the change best; none where a side is zero.
     gains: Option<Gains>,
-    /// All spectra are of the weights divided by this power of two.
+    /// All numbers are of the weights divided by this power of two.
     exponent: i32,
+}
+
+/// What is known of one side.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    spectrum: Option<&'a Spectrum>,
+    largest: Option<f64>,
+    norm: Result<f64, MissingReason>,
 }
 
 impl Both<'_> {
     /// A metric of the update.
     fn of_update(&self, key: &str) -> Value {
-        match self.subject.value(key) {
+        let none = Value::Missing(MissingReason::NotDecomposed);
+        match self.update.as_ref().map_or(none, |update| update.metric(key, self.layer)) {
             Value::Missing(MissingReason::AllZero) => Value::Missing(MissingReason::NoUpdate),
             value => value,
         }
+    }
+
+    /// The singular values of both sides.
+    fn values(&self) -> Option<(&Spectrum, &Spectrum)> {
+        self.base.spectrum.zip(self.tuned.spectrum)
     }
 }
 
@@ -316,53 +392,4 @@ pub fn drifts_of(vectors: Vectors) -> impl Iterator<Item = &'static Drift> {
         Vectors::All => (SUBSPACE_COLUMNS, DIRECTION_COLUMNS),
     };
     DRIFTS.iter().chain(leading).chain(all)
-}
-
-/// What a pair takes beside its decompositions, as measured on small ones: gains, distances, all metrics three times.
-const BESIDE: f64 = 1e8;
-
-/// The largest cost of measuring each of `tuned` and its change from `base`.
-pub fn cost(base: Option<PairSide<'_>>, tuned: &[PairSide<'_>], settings: &Settings) -> Cost {
-    let weight = |side| if let PairSide::Weight(weight) = side { Some(weight) } else { None };
-    let base = base.and_then(weight);
-    let tuned: Vec<Weight<'_>> = tuned.iter().copied().filter_map(weight).collect();
-    let form = |of: &Weight<'_>| Form::of(of.layer, settings.precision).kept();
-    let side = |side: &Weight<'_>| {
-        let form = form(side);
-        let values = solver::cost(&form, Need::Values);
-        match settings.vectors {
-            Vectors::Leading | Vectors::All if base.is_some() && !tuned.is_empty() => Cost {
-                flops: values.flops + solver::leading_flops(&form, settings.top),
-                bytes: solver::cost(&form, Need::Cosines(settings.top)).bytes,
-            },
-            _ => values,
-        }
-    };
-    let updates = base.iter().flat_map(|base| tuned.iter().map(|tuned| base.update(tuned, settings)));
-    let updates = updates.map(|form| solver::cost(&form, Need::Values));
-    let costs = base.iter().chain(&tuned).map(side).chain(updates);
-    let mut cost = costs.fold(Cost { flops: 0.0, bytes: 0 }, |sum, one| Cost {
-        flops: sum.flops + one.flops,
-        bytes: sum.bytes.max(one.bytes),
-    });
-    let pair = base.filter(|_| !tuned.is_empty());
-    if pair.is_some() {
-        cost.flops += BESIDE * tuned.len() as f64;
-    }
-    if let Some(base @ Weight { layer, .. }) = pair.filter(|_| settings.vectors == Vectors::All) {
-        let (short, long) = (layer.rows.min(layer.cols) as f64, layer.rows.max(layer.cols) as f64);
-        let whole = Form { operand: Operand::Whole, ..form(&base) };
-        let (values, factors) = (solver::cost(&whole, Need::Values), solver::cost(&whole, Need::Vectors));
-        // They begin with what the values come from.
-        let beyond = (factors.flops - values.flops).max(0.0);
-        // Cosines of both sides, and the update in the base's.
-        let products = 2.0 * (long + short) * short * short + 4.0 * long * short * short;
-        cost.flops += beyond + (beyond + products) * tuned.len() as f64;
-        // The base's factors wait while the tuned side is decomposed; then both, with both weights, for their products.
-        let read_as = tuned.iter().map(|tuned| tuned.layer.read_as.size()).fold(0, usize::max);
-        let stored = (layer.len() * (layer.read_as.size() + read_as)) as u64;
-        let basis = (8.0 * (long + short) * short) as u64;
-        cost.bytes = cost.bytes.max(factors.bytes + basis + stored).max(values.bytes + 2 * basis + stored);
-    }
-    cost
 }

@@ -3,6 +3,7 @@
 use super::super::delta;
 use super::Both;
 use super::drift::Drift;
+use super::needs::SPACES;
 use crate::error::Error;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::solver::{Basis, Factors};
@@ -51,6 +52,7 @@ fn spaces(both: &Both<'_>, value: impl FnOnce(&Subspaces) -> Value) -> Value {
 
 pub(super) const SUBSPACE_OVERLAP: Drift = Drift {
     column: delta::SUBSPACE_OVERLAP,
+    needs: SPACES,
     unchanged: Value::Real(1.0),
     value: |both| spaces(both, |of| of.overlaps[0]),
 };
@@ -65,6 +67,7 @@ pub(super) const RIGHT_SUBSPACE_OVERLAP: Drift = Drift {
         range: "[0, 1]",
         source: "Hu et al. 2021, arXiv 2106.09685, 7.2",
     },
+    needs: SPACES,
     unchanged: Value::Real(1.0),
     value: |both| spaces(both, |of| of.overlaps[1]),
 };
@@ -79,6 +82,7 @@ pub(super) const SUBSPACE_ANGLE: Drift = Drift {
         range: "[0, 90], degrees",
         source: "Björck & Golub 1973",
     },
+    needs: SPACES,
     unchanged: Value::Real(0.0),
     value: |both| spaces(both, |of| of.angles[0]),
 };
@@ -93,6 +97,7 @@ pub(super) const RIGHT_SUBSPACE_ANGLE: Drift = Drift {
         range: "[0, 90], degrees",
         source: "Björck & Golub 1973",
     },
+    needs: SPACES,
     unchanged: Value::Real(0.0),
     value: |both| spaces(both, |of| of.angles[1]),
 };

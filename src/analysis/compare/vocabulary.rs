@@ -1,14 +1,14 @@
 //! The columns of one comparison, and the values of its rows in them.
 
-use super::Drift;
 use super::columns::{Retyped, STATUS_COLUMNS, TwoSided, fate};
-use crate::metric::{Metric, NONFINITE_COUNT};
+use super::{Drift, Drifts};
+use crate::metric::{Metrics, NONFINITE_COUNT};
 use crate::report::{Aspect, Column, ColumnKey, Measurements, MissingReason, Standing, Value};
 
 /// Every column of a comparison.
 #[derive(Debug)]
 pub struct Vocabulary {
-    table: &'static [Metric],
+    table: Metrics,
     sides: Vec<OneSide>,
 }
 
@@ -56,14 +56,9 @@ pub enum Bytes {
 }
 
 impl Vocabulary {
-    /// For `metrics`, of `table` where weights are measured, and `drifts`; one tuned side needs no name, several are
+    /// For `metrics`, by those of `table` where weights are measured, and `drifts`; one tuned side needs no name, several are
     /// distinguished by theirs.
-    pub fn new(
-        table: &'static [Metric],
-        metrics: &[&'static Column],
-        drifts: &[&'static Drift],
-        names: &[&str],
-    ) -> Self {
+    pub fn new(table: Metrics, metrics: &[&'static Column], drifts: Drifts, names: &[&str]) -> Self {
         let side = |name: Option<&str>| OneSide {
             fates: STATUS_COLUMNS.iter().map(|column| of_side(column, name)).collect(),
             drifts: drifts.iter().map(|drift| (*drift, of_side(&drift.column, name))).collect(),
@@ -75,8 +70,8 @@ impl Vocabulary {
         }
     }
 
-    /// The table that the metrics are from.
-    pub fn table(&self) -> &'static [Metric] {
+    /// The metrics that weights are measured by.
+    pub fn table(&self) -> Metrics {
         self.table
     }
 

@@ -9,9 +9,39 @@ use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 pub struct Metric {
     /// Key, label, format and texts of the column.
     pub column: Column,
+    /// What it is computed from.
+    pub of: Of,
     /// Computes it.
     pub value: fn(&Pooled) -> Value,
 }
+
+/// What a column is computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// The shape of the matrix.
+    Shape,
+    /// The singular values of the whole.
+    Whole,
+    /// Those of the windows.
+    Windows,
+    /// Those of the whole and of the windows.
+    Both,
+}
+
+impl Of {
+    /// Whether the singular values of the whole are.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Whole | Self::Both)
+    }
+
+    /// Whether those of the windows are.
+    pub fn is_windows(self) -> bool {
+        matches!(self, Self::Windows | Self::Both)
+    }
+}
+
+/// Some of the columns: they live as long as the program.
+pub type Metrics = &'static [&'static Metric];
 
 const PAPER: &str = "Hu, Goel, Killiakov & Yang 2025 (FARMS)";
 
@@ -27,6 +57,7 @@ pub static FARMS: &[Metric] = &[
             range: "(1, ∞)",
             source: PAPER,
         },
+        of: Of::Windows,
         value: |pooled| mean(pooled, |tail| tail.alpha),
     },
     Metric {
@@ -39,6 +70,7 @@ pub static FARMS: &[Metric] = &[
             range: "(1, ∞)",
             source: "by `--xmin ks` the same as `alpha`; by peak AlphaPruning's",
         },
+        of: Of::Whole,
         value: |pooled| pooled.whole.map_or_else(Value::Missing, |tail| Value::real(tail.alpha)),
     },
     Metric {
@@ -51,6 +83,7 @@ pub static FARMS: &[Metric] = &[
             range: "(−∞, ∞)",
             source: "definition",
         },
+        of: Of::Both,
         value: |pooled| match (mean(pooled, |tail| tail.alpha), pooled.whole) {
             (Value::Real(farms), Ok(whole)) => Value::real(farms - whole.alpha),
             (missing @ Value::Missing(_), _) => missing,
@@ -68,6 +101,7 @@ pub static FARMS: &[Metric] = &[
             range: "[0, 1]",
             source: PAPER,
         },
+        of: Of::Windows,
         value: |pooled| mean(pooled, |tail| tail.distance),
     },
     Metric {
@@ -80,6 +114,7 @@ pub static FARMS: &[Metric] = &[
             range: "(0, ∞), squared units of the weights",
             source: PAPER,
         },
+        of: Of::Windows,
         value: |pooled| single(pooled, |tail| Value::positive(tail.xmin)),
     },
     Metric {
@@ -92,6 +127,7 @@ pub static FARMS: &[Metric] = &[
             range: "[2, windows · min(window_rows, window_cols)]",
             source: PAPER,
         },
+        of: Of::Windows,
         value: |pooled| single(pooled, |tail| Value::count(tail.count)),
     },
     Metric {
@@ -104,6 +140,7 @@ pub static FARMS: &[Metric] = &[
             range: "[1, windows-per-dim²]",
             source: PAPER,
         },
+        of: Of::Shape,
         value: |pooled| Value::count(pooled.windows),
     },
     Metric {
@@ -116,6 +153,7 @@ pub static FARMS: &[Metric] = &[
             range: "[1, min(m, n, window)]",
             source: PAPER,
         },
+        of: Of::Shape,
         value: |pooled| Value::count(pooled.shape.0),
     },
     Metric {
@@ -128,6 +166,7 @@ pub static FARMS: &[Metric] = &[
             range: "[1, n]",
             source: PAPER,
         },
+        of: Of::Shape,
         value: |pooled| Value::count(pooled.shape.1),
     },
     Metric {
@@ -140,6 +179,7 @@ pub static FARMS: &[Metric] = &[
             range: "(0, 1]",
             source: "definition",
         },
+        of: Of::Shape,
         value: |pooled| Value::real(pooled.covered as f64 / pooled.entries as f64),
     },
 ];

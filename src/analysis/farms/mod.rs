@@ -12,14 +12,14 @@ mod sampling;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Eigenvalues, LOW_N, StartRule, TailFit, eigenvalues, fit_by};
-use crate::report::{Flag, Measurements, MissingReason, Places};
-use crate::solver::{self, Cost, Form, Held, Need, Precision, unit};
-use crate::spectrum::{Spectrum, scaled};
+use crate::report::{Flag, Measurements, MissingReason};
+use crate::solver::{self, Cost, Form, Held, Memo, Need, Needs, Precision, Reading, unit};
+use crate::spectrum::{Spectrum, magnitude, scaled};
 use crate::weight::Catalogue;
 
-use super::Measured;
+use super::{Measured, hygiene};
 
-pub use columns::FARMS;
+pub use columns::{FARMS, Metric, Metrics, Of};
 pub use sampling::windows;
 
 /// The settings that decide the numbers.
@@ -65,50 +65,113 @@ pub struct Pooled {
     pub entries: usize,
 }
 
-/// Reads `layer` from `source` and fits the pooled tail of its windows, and the tail of the whole matrix.
+/// Reads `layer` from `source`, and fits the pooled tail of its windows and the tail of the whole matrix, as far as `metrics`
+/// take them; values of the whole are recalled where nothing else is taken.
 ///
 /// # Errors
 /// When the layer cannot be read or a decomposition does not converge.
-pub fn measure(source: &Catalogue, layer: &Layer, settings: &Settings) -> Result<Measured, Error> {
+pub fn measure(
+    source: &Catalogue,
+    layer: &Layer,
+    settings: &Settings,
+    metrics: Metrics,
+    memo: &dyn Memo,
+) -> Result<Measured, Error> {
+    let of_windows = metrics.iter().any(|metric| metric.of.is_windows());
+    let of_whole = metrics.iter().any(|metric| metric.of.is_whole());
+    let mut pooled = plan(layer, settings);
+    let told = |pooled: &Pooled| {
+        Measurements(metrics.iter().map(|metric| (&metric.column, (metric.value)(pooled))).collect())
+    };
+    // Thin factors cost less than a look.
+    if !of_windows && layer.rank.is_none() {
+        let needs = if of_whole { Needs::Values } else { Needs::Entries };
+        let reading = read_near(source, layer, (settings.precision, needs), memo)?;
+        if let Some(Reading { entries, identity, spectrum, .. }) = reading {
+            let spectrum = spectrum.filter(|_| of_whole);
+            pooled.whole = match &spectrum {
+                Some(spectrum) => whole(spectrum, settings, 0),
+                None if entries.nonfinite_count() > 0 => Err(MissingReason::NonFinite),
+                None => pooled.whole,
+            };
+            let resolution = spectrum.as_ref().and_then(super::resolution);
+            let (values, flags) = (told(&pooled), flags(&pooled));
+            return Ok(Measured { values, flags, resolution, spectrum, ..Measured::nothing(identity) });
+        }
+    }
     let weight = Held::read(source, layer)?;
-    let (pooled, spectrum) = if weight.entries().nonfinite_count() == 0 {
+    let mut spectrum = None;
+    if weight.entries().nonfinite_count() == 0 {
         // 0 unless it is far from one.
         let unit = unit::common([weight.exponent()]);
         let near = if unit == 0 { None } else { Some(weight.rescaled(-unit)?) };
-        let (spectrum, samples) = spectra(near.as_ref().unwrap_or(&weight), layer, settings)?;
-        let fit = |sample: &[f64], exponent: i32| {
-            if spectrum.largest() == 0.0 {
-                return Err(MissingReason::AllZero);
-            }
-            let exponent = exponent + 2 * unit;
-            let tail = fit_by(sample, exponent, settings.start)?;
-            Ok(TailFit { xmin: scaled(tail.xmin, exponent), ..tail })
+        let near = near.as_ref().unwrap_or(&weight);
+        let found = if of_whole {
+            Some(solver::singular_values(near, settings.precision.of(layer.dtype))?)
+        } else {
+            None
         };
-        let tails = samples.iter().map(|sample| fit(sample, 0)).collect();
-        let Eigenvalues { values, exponent } = eigenvalues(&spectrum);
-        let whole = fit(&values, exponent);
-        (Pooled { tails, whole, ..plan(layer, settings) }, Some(spectrum.rescaled(unit)?))
+        if of_windows {
+            let fit = |sample: &Vec<f64>| match weight.exponent() {
+                None => Err(MissingReason::AllZero),
+                Some(_) => fit(sample, 2 * unit, settings),
+            };
+            pooled.tails = samples(near, layer, settings)?.iter().map(fit).collect();
+        }
+        if let Some(found) = found {
+            pooled.whole = whole(&found, settings, unit);
+            spectrum = Some(found.rescaled(unit)?);
+        }
     } else {
         let none = MissingReason::NonFinite;
-        (Pooled { tails: Err(none), whole: Err(none), ..plan(layer, settings) }, None)
-    };
-    let values = Measurements(FARMS.iter().map(|metric| (&metric.column, (metric.value)(&pooled))).collect());
-    let (places, flags) = (Places::default(), flags(&pooled));
-    Ok(Measured { values, places, flags, identity: weight.identity(), spectrum })
+        (pooled.tails, pooled.whole) = (Err(none), Err(none));
+    }
+    let resolution = spectrum.as_ref().and_then(super::resolution);
+    let (values, flags) = (told(&pooled), flags(&pooled));
+    Ok(Measured { values, flags, resolution, spectrum, ..Measured::nothing(weight.identity()) })
 }
 
-/// The spectrum of the whole, and the eigenvalues that one tail each is fitted to, ascending: of all windows
-/// together, or of each row of blocks.
-fn spectra(weight: &Held, layer: &Layer, settings: &Settings) -> Result<(Spectrum, Vec<Vec<f64>>), Error> {
+/// What is read of a dense matrix that is near one; none of others.
+fn read_near(
+    source: &Catalogue,
+    layer: &Layer,
+    how: (Precision, Needs),
+    memo: &dyn Memo,
+) -> Result<Option<Reading>, Error> {
+    if layer.operands.is_some() {
+        return Ok(None);
+    }
+    let reading = solver::read(source, layer, how, memo)?;
+    let size = reading.entries.max_abs();
+    let exponent = (size > 0.0 && size.is_finite()).then(|| magnitude(size));
+    Ok(Some(reading).filter(|_| unit::common([exponent]) == 0))
+}
+
+/// The tail of the whole matrix, whose `spectrum` is in units of `2^unit`.
+fn whole(spectrum: &Spectrum, settings: &Settings, unit: i32) -> Result<TailFit, MissingReason> {
+    if spectrum.largest() == 0.0 {
+        return Err(MissingReason::AllZero);
+    }
+    let Eigenvalues { values, exponent } = eigenvalues(spectrum);
+    fit(&values, exponent + 2 * unit, settings)
+}
+
+/// The tail of ascending eigenvalues in units of `2^exponent`.
+fn fit(sample: &[f64], exponent: i32, settings: &Settings) -> Result<TailFit, MissingReason> {
+    let tail = fit_by(sample, exponent, settings.start)?;
+    Ok(TailFit { xmin: scaled(tail.xmin, exponent), ..tail })
+}
+
+/// The eigenvalues that one tail each is fitted to, ascending: of all windows together, or of each row of blocks.
+fn samples(weight: &Held, layer: &Layer, settings: &Settings) -> Result<Vec<Vec<f64>>, Error> {
     let precision = settings.precision.of(layer.dtype);
-    let whole = solver::singular_values(weight, precision)?;
     if let (Some(blocks), Held::Dense(matrix)) = (kernels::blocks(layer, settings), weight) {
         let spectra = blocks.spectra(matrix, precision)?;
         let scaled = |spectra: &Vec<Spectrum>| pool(spectra).iter().map(|x| x * kernels::SCALE).collect();
-        return Ok((whole, spectra.iter().map(scaled).collect()));
+        return Ok(spectra.iter().map(scaled).collect());
     }
     let grid = windows(settings, layer.rows, layer.cols);
-    Ok((whole, vec![pool(&weight.windows(&grid, precision)?)]))
+    Ok(vec![pool(&weight.windows(&grid, precision)?)])
 }
 
 /// Flags for the reader of the values.
@@ -122,16 +185,27 @@ fn flags(pooled: &Pooled) -> Vec<Flag> {
         .collect()
 }
 
-/// The cost of measuring `layer`.
-pub fn cost(layer: &Layer, settings: &Settings) -> Cost {
+/// The cost of the singular values of the whole, and of those of the windows.
+pub fn costs(layer: &Layer, settings: &Settings) -> [Cost; 2] {
     let form = Form::of(layer, settings.precision).kept();
-    let whole = solver::cost(&form, Need::Values);
     let windows = match kernels::blocks(layer, settings) {
         Some(blocks) => blocks.cost(&form),
         None => solver::cost(&form, Need::Windows(&windows(settings, layer.rows, layer.cols))),
     };
+    [solver::cost(&form, Need::Values), windows]
+}
+
+/// The cost of measuring `layer` by `metrics`.
+pub fn cost(layer: &Layer, settings: &Settings, metrics: Metrics) -> Cost {
+    let [whole, windows] = costs(layer, settings);
+    let taken = [
+        (whole, metrics.iter().any(|metric| metric.of.is_whole())),
+        (windows, metrics.iter().any(|metric| metric.of.is_windows())),
+    ];
     // One after the other, but the buffers of the first are kept for the next.
-    Cost { flops: whole.flops + windows.flops, bytes: whole.bytes + windows.bytes }
+    let taken = taken.into_iter().filter(|(_, is_taken)| *is_taken).map(|(cost, _)| cost);
+    let sum = taken.reduce(|sum, one| Cost { flops: sum.flops + one.flops, bytes: sum.bytes + one.bytes });
+    sum.unwrap_or_else(|| hygiene::cost(layer))
 }
 
 /// Number, shape and coverage of the windows of `layer`; nothing fitted yet.

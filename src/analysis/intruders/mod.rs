@@ -6,24 +6,25 @@
 
 pub mod columns;
 pub mod totals;
+mod update;
 
 use crate::dialect::Pairs;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::low_rank::LowRank;
 use crate::matrix::{Dtype, Matrix};
-use crate::metric::Subject;
 use crate::report::{
-    Column, Direction, Drawings, Drawn, Flag, Intruders, Measurements, MissingReason, Places, Value,
+    Column, Direction, Drawings, Drawn, Flag, Intruders, Measurements, MissingReason, Value,
 };
 use crate::solver::{
-    self, BestCosine, Cost, Entries, Factors, Form, Held, Need, Operand, Operator, Precision, Question,
-    Vectors, unit,
+    self, BestCosine, Entries, Factors, Held, Needs, Operator, Precision, Question, Vectors, unit,
 };
 use crate::spectrum::{Spectrum, scaled};
 use crate::weight::{ContentId, Holds};
 
-use super::{Measured, delta};
+use super::Measured;
+use super::delta::{self, UpdateNumbers};
+pub use update::{costs, needs_of_update};
 
 /// The options.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,13 @@ pub struct Options {
     pub detail: Detail,
     /// The share of an intruder's singular value that a mitigated copy keeps, if one is wanted.
     pub mitigate: Option<f64>,
+}
+
+impl Options {
+    /// The columns that they fill.
+    pub fn columns(&self) -> Vec<&'static Column> {
+        columns_of(self.side)
+    }
 }
 
 /// Which singular vectors are compared.
@@ -99,48 +107,29 @@ pub struct PairMeasured {
     pub correction: Option<LowRank>,
 }
 
-/// The cost of the pair whose tuned side has the name of `layer`, its update.
-pub fn cost(pairs: &Pairs, layer: &Layer, k: usize) -> Cost {
-    let base = pairs.get(&layer.name).map_or(layer, |pair| &pair.base);
-    let form = Form { operand: Operand::Whole, read_as: layer.dtype, ..Form::of(base, Precision::Fast) };
-    let update = layer.rank.map_or(Operand::Terms, Operand::Factors);
-    let update = solver::cost(&Form { operand: update, ..form }, Need::Values);
-    let directions = solver::cost(&Form { operand: Operand::Terms, ..form }, Need::Leading(k));
-    let cosines = solver::cost(&form, Need::Cosines(k));
-    // The update's values take less memory than the part of the base that is kept afterwards.
-    let stored = layer.len() as u64 * layer.dtype.size() as u64;
-    Cost {
-        flops: update.flops + directions.flops + cosines.flops,
-        bytes: stored + cosines.bytes + directions.bytes,
-    }
-}
-
 /// The columns that `side` fills.
 pub fn columns_of(side: VectorSide) -> Vec<&'static Column> {
     let right = columns::RIGHT.iter().filter(|_| side == VectorSide::Both);
     columns::COLUMNS.iter().chain(right).collect()
 }
 
-/// Looks for intruders in the pair whose tuned side is called `name`.
+/// Looks for intruders in the pair whose tuned side is called `name`, and fills `columns`.
 ///
 /// # Errors
 /// When a side cannot be read or a decomposition does not converge.
-pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasured, Error> {
+pub fn measure(
+    pairs: &Pairs,
+    name: &str,
+    options: &Options,
+    columns: &[&'static Column],
+) -> Result<PairMeasured, Error> {
     let pair = pairs.get(name)?;
     let base = pairs.base().read(&pair.base, 0..pair.base.rows)?;
     let change = Held::read(pairs.tuned().as_ref(), &pair.tuned)?;
     let (identity, base_identity) = (change.identity(), ContentId::of_matrix(&base));
     if Entries::of(&base).nonfinite_count() + change.entries().nonfinite_count() > 0 {
-        let missing = columns_of(options.side)
-            .into_iter()
-            .map(|column| (column, Value::Missing(MissingReason::NonFinite)));
-        let measured = Measured {
-            values: Measurements(missing.collect()),
-            places: Places::default(),
-            flags: vec![],
-            identity,
-            spectrum: None,
-        };
+        let missing = columns.iter().map(|column| (*column, Value::Missing(MissingReason::NonFinite)));
+        let measured = Measured { values: Measurements(missing.collect()), ..Measured::nothing(identity) };
         return Ok(PairMeasured {
             measured,
             base: base_identity,
@@ -156,34 +145,40 @@ pub fn measure(pairs: &Pairs, name: &str, options: &Options) -> Result<PairMeasu
         _ => Some((unit::matrix(&base, -exponent)?, change.rescaled(-exponent)?)),
     };
     let (base, change) = near.as_ref().map_or((&base, &change), |(base, change)| (base, change));
-    let sides = Sides::new(base, (pairs.tuned().holds(), change), pair.base.dtype)?;
+    let needs = needs_of_update(columns);
+    let sides = Sides::new(base, (pairs.tuned().holds(), change), pair.base.dtype, needs)?;
     let looked = sides.look(options, exponent)?;
-    let (values, flags) = sides.values(&looked, options, &pair.tuned);
+    let (mut values, flags) = sides.values(&looked, options, &pair.tuned);
+    values.retain(|(column, _)| columns.contains(column));
     let correction = match options.mitigate {
         Some(keep) => looked.correction(keep, (base.rows(), base.cols()), options.epsilon)?,
         None => None,
     };
     // What was not changed at all is nobody's copy.
-    let identity = ContentId { varies: identity.varies && sides.delta_values.largest() > 0.0, ..identity };
-    let measured =
-        Measured { values: Measurements(values), places: Places::default(), flags, identity, spectrum: None };
+    let identity = ContentId { varies: identity.varies && sides.update.norm > 0.0, ..identity };
+    let measured = Measured { values: Measurements(values), flags, ..Measured::nothing(identity) };
     let directions = looked.directions(options)?;
     let drawn = Drawings { spectra: sides.spectra(&looked, options.of), directions: directions.clone() };
     let intruders = looked.intruders(options, directions);
     Ok(PairMeasured { measured, base: base_identity, intruders, drawn, correction })
 }
 
-/// A pair as operators, with the singular values of its update.
+/// A pair as operators, with as much of its update as is needed.
 struct Sides<'a> {
     base: &'a Matrix,
     precision: Precision,
     tuned: Operator<'a>,
     delta: Operator<'a>,
-    delta_values: Spectrum,
+    update: UpdateNumbers,
 }
 
 impl<'a> Sides<'a> {
-    fn new(base: &'a Matrix, (holds, change): (Holds, &'a Held), stored: Dtype) -> Result<Self, Error> {
+    fn new(
+        base: &'a Matrix,
+        (holds, change): (Holds, &'a Held),
+        stored: Dtype,
+        needs: Needs,
+    ) -> Result<Self, Error> {
         let precision = Precision::Fast.of(stored);
         let (weight, change) = (Operator::from(base), Operator::from(change));
         let (tuned, delta, of_delta) = match holds {
@@ -191,8 +186,8 @@ impl<'a> Sides<'a> {
             // Computed entries are doubles and known no better for it.
             Holds::Updates => (weight.plus(&change)?, change, Precision::Fast),
         };
-        let delta_values = solver::singular_values(delta.clone(), of_delta)?;
-        Ok(Self { base, precision, tuned, delta, delta_values })
+        let update = UpdateNumbers::new(&delta, of_delta, needs)?;
+        Ok(Self { base, precision, tuned, delta, update })
     }
 
     /// The leading directions and how close the base's singular vectors come to them; the sides are in units of
@@ -236,14 +231,8 @@ impl<'a> Sides<'a> {
         options: &Options,
         layer: &Layer,
     ) -> (Vec<(&'static Column, Value)>, Vec<Flag>) {
-        let entries = Entries::new();
-        let of_delta = |key| Subject::new(layer, &entries, Ok(&self.delta_values)).value(key);
-        let ratio = |delta: f64, base: f64| match (delta, base) {
-            (0.0, _) => Value::Real(0.0),
-            (_, 0.0) => Value::Missing(MissingReason::ZeroBase),
-            (delta, base) => Value::real(delta / base),
-        };
-        let (delta_values, base) = (&self.delta_values, &looked.base_values);
+        let update = &self.update;
+        let base = &looked.base_values;
         let main = looked.left.as_ref().or(looked.right.as_ref()).map_or(&[][..], Vec::as_slice);
         let epsilon = options.epsilon;
         let mut values = vec![
@@ -255,10 +244,10 @@ impl<'a> Sides<'a> {
                 &delta::SUBSPACE_OVERLAP,
                 looked.overlap.map_or(Value::Missing(MissingReason::AllZero), Value::real),
             ),
-            (&delta::DELTA_SPECTRAL_RATIO, ratio(delta_values.largest(), base.largest())),
-            (&delta::DELTA_FROBENIUS_RATIO, ratio(delta_values.norm(), base.norm())),
-            (&delta::DELTA_EFFECTIVE_RANK, of_delta("effective_rank")),
-            (&delta::DELTA_STABLE_RANK, of_delta("stable_rank")),
+            (&delta::DELTA_SPECTRAL_RATIO, update.spectral_ratio(base.largest())),
+            (&delta::DELTA_FROBENIUS_RATIO, update.frobenius_ratio(base.norm())),
+            (&delta::DELTA_EFFECTIVE_RANK, update.metric("effective_rank", layer)),
+            (&delta::DELTA_STABLE_RANK, update.metric("stable_rank", layer)),
         ];
         if let (VectorSide::Both, Some(right)) = (options.side, &looked.right) {
             values.extend([
@@ -283,13 +272,14 @@ impl Sides<'_> {
         let outline = |values: Vec<(usize, f64)>| -> Vec<(usize, f64)> {
             values.into_iter().map(|(i, s)| (i, scaled(s, looked.unit))).collect()
         };
-        let update = self.delta_values.resolved().len();
+        let update = self.update.values.as_ref();
+        let update = update.map_or_else(Vec::new, |values| values.outline(values.resolved().len()));
         // The leading values of the update are among all of it.
         let leading = if of == Of::Tuned { looked.factors.values.as_slice() } else { &[] };
         let all = [
             Drawn::new("base", outline(looked.base_values.outline(usize::MAX))),
             Drawn::new("tuned, leading", outline(leading.iter().copied().enumerate().collect())),
-            Drawn::new("update", outline(self.delta_values.outline(update))),
+            Drawn::new("update", outline(update)),
         ];
         let fits = |drawn: &Drawn| drawn.outline.iter().all(|(_, s)| s.is_finite());
         all.into_iter().filter(|drawn| !drawn.outline.is_empty() && fits(drawn)).collect()

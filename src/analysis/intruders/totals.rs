@@ -39,7 +39,7 @@ pub fn groups(rows: &[Row]) -> Vec<Group> {
         stack if stacks.len() > 1 && !stack.is_empty() && row.block.is_some() => {
             format!("{stack}.*.{}", row.role)
         }
-        _ => row.role.clone(),
+        _ => row.role.to_string(),
     };
     let mut groups = by("role", &|row| Some(role(row)));
     groups.extend(by("block", &name));
@@ -70,7 +70,8 @@ fn group(by: &'static str, name: String, rows: &[&Row]) -> Group {
             (_, None) => Value::Missing(MissingReason::NotApplicable),
         }
     };
-    let values = COLUMNS.iter().map(|column| (*column, value(column))).collect();
+    let is_there = |column: &&&Column| rows.iter().any(|row| row.values.get(column.key).is_some());
+    let values = COLUMNS.iter().filter(is_there).map(|column| (*column, value(column))).collect();
     Group { by: by.into(), name, matrices: rows.len() as u64, values: Measurements(values).into() }
 }
 
@@ -108,12 +109,7 @@ mod tests {
 
     #[test]
     fn blocks_of_an_encoder_and_of_a_decoder_are_told_apart() {
-        let row = |name: &str| Row {
-            name: name.to_owned(),
-            block: Some(0),
-            role: "q".to_owned(),
-            ..Row::default()
-        };
+        let row = |name: &str| Row { name: name.into(), block: Some(0), role: "q".into(), ..Row::default() };
         let named = |names: &[&str]| -> Vec<(String, u64)> {
             let rows: Vec<Row> = names.iter().map(|name| row(name)).collect();
             let groups = groups(&rows).into_iter().filter(|group| group.by == "block");

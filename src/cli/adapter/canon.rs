@@ -8,25 +8,24 @@ use clap::Args;
 use crate::checkpoint::{Factors, Opening};
 use crate::error::Error;
 use crate::layer::Filter;
-use crate::study::{CanonRequest, check_all_there, write_canonical};
+use crate::study::{CanonRequest, check_all_there, check_complete, write_canonical};
 use crate::writing::{CheckpointCopy, Spool};
 
 use super::super::model::open_input_with;
 use super::super::options::{Common, Input};
-use super::super::outputs::Outputs;
 use super::super::run::{self, Finished};
-use super::super::{Status, locate, remark, rules};
+use super::super::{Status, locate};
 use super::merge::check_adapter;
+use super::prepared;
 
 /// Columns of the table, most wanted first.
-const SHOWN: [&str; 6] =
-    ["factor_rank", "spectral_norm", "effective_rank", "wasted_rank", "defect_a", "defect_b"];
+const SHOWN: [&str; 5] = ["factor_rank", "spectral_norm", "effective_rank", "rank_at_99", "wasted_rank"];
 
 /// Writes the same adapter in canonical form: A with orthonormal rows, B = UΣ, the largest entry of each row of A positive.
 ///
 /// Two files of one adapter may share no number, for its factors are unique only up to an invertible matrix between them. In
 /// canonical form they are equal up to rounding, so that a diff of them means something. Types, names and configuration
-/// stay; the scale stays in the configuration. The table is of the adapter as it was.
+/// stay; the scale stays in the configuration. The table is of the updates, which stay, too.
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
     #[command(flatten)]
@@ -41,8 +40,7 @@ pub(in super::super) struct Arguments {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let gate = rules::gate(common, "adapter canon", &CanonRequest.columns())?;
-    let mut outputs = Outputs::new(&common.output)?;
+    let (gate, mut outputs) = prepared("adapter canon", &CanonRequest.columns(), common)?;
     let model = &arguments.input.model;
     let opening = Opening { factors: Factors::AsTheyAre, ..arguments.input.reading.opening()? };
     let opened = open_input_with(&arguments.input, &opening)?;
@@ -57,17 +55,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     outputs.ready(common)?;
     let source = Arc::clone(&opened.source);
     let products = Arc::new(Spool::beside(&arguments.out)?);
-    let study = CanonRequest.plan(opened, &common.filter()?, &products)?;
+    let study = CanonRequest.plan((model, opened), &common.filter()?, &products)?;
     let Some(Finished { mut report, .. }) = run::report(study, source, (common, &gate))? else {
         return Ok(Status::Fine);
     };
+    check_complete(&report, &arguments.out)?;
     match write_canonical(&mut report, &adapter, &products, (&from, &arguments.out)) {
-        Ok(left_out) => {
-            for name in left_out.iter().filter(|_| !common.quiet) {
-                let out = arguments.out.display();
-                remark(&format!("{out}: without `{name}`, a link out of the adapter's folder"));
-            }
-        }
+        Ok(left_out) => run::tell_left_out(&arguments.out, &left_out, common),
         Err(error) => outputs.fail(&error),
     }
     run::deliver(&report, common, &SHOWN, &mut outputs)

@@ -13,11 +13,12 @@ use crate::study::{ClashRequest, Clashing, Event, check_all_there};
 
 use super::super::model::{Model, open_base};
 use super::super::options::{Common, ReadingOptions};
-use super::super::outputs::Outputs;
+use super::super::plan;
 use super::super::progress::Progress;
 use super::super::run;
-use super::super::{Status, is_interrupted, rules};
+use super::super::{Status, is_interrupted};
 use super::merge::check_adapter;
+use super::prepared;
 
 /// Columns of the table of modules, most wanted first.
 const SHOWN: [&str; 8] = [
@@ -34,7 +35,8 @@ const SHOWN: [&str; 8] = [
 /// Says whether adapters of one model fight: for every pair and module the cosine of their updates, what is left of both
 /// together, and the principal angles of their spaces, from the factors alone.
 ///
-/// The terminal shows a matrix of pairs, or with `--columns` every module; -o clash.html has heat maps.
+/// The terminal shows a matrix of pairs; `--sort` and `--limit` list modules below it, `--columns` lists them instead.
+/// -o clash.html has heat maps.
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
     /// Two or more adapters of one model, as PATH or NAME=PATH
@@ -52,11 +54,7 @@ pub(in super::super) struct Arguments {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let gate = rules::gate(common, "adapter clash", &ClashRequest.columns())?;
-    let mut outputs = Outputs::new(&common.output)?;
-    if common.dry_run {
-        return Err(Error::Usage("`adapter clash` takes seconds, so it has no `--dry-run`".to_owned()));
-    }
+    let (gate, mut outputs) = prepared("adapter clash", &ClashRequest.columns(), common)?;
     let opening = arguments.reading.opening()?;
     let base = arguments.base.as_deref().map(|base| open_base(base, &opening)).transpose()?;
     let opening = Opening { base: base.as_ref().map(|base| base.source.clone()), ..opening };
@@ -74,6 +72,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     outputs.ready(common)?;
     let limits = common.limits();
+    if common.dry_run {
+        plan::write(&ClashRequest.estimate(&adapters, &filter)?, limits)?;
+        return Ok(Status::Fine);
+    }
     let mut progress: Option<Progress> = None;
     let mut watch = |event: Event<'_>| {
         match (event, &mut progress) {
@@ -92,7 +94,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     run::deliver(&report, common, &SHOWN, &mut outputs)
 }
 
-/// The adapters with their names: as typed before `=`, else the last part of the path, or all of it where two share that.
+/// The adapters with their names: as typed before `=`, else the last part of the path, or all of it where two share that, with
+/// a number where one is given again.
 fn named(typed: &[PathBuf]) -> Vec<(String, PathBuf)> {
     let split = |path: &PathBuf| -> (Option<String>, PathBuf) {
         let text = path.to_string_lossy();
@@ -109,13 +112,13 @@ fn named(typed: &[PathBuf]) -> Vec<(String, PathBuf)> {
     let mut taken = BTreeSet::new();
     all.into_iter()
         .enumerate()
-        .map(|(i, (_, path))| {
+        .map(|(i, (typed_name, path))| {
             let twice = shorts.iter().filter(|other| **other == shorts[i]).count() > 1;
-            let mut name = if twice { path.display().to_string() } else { shorts[i].clone() };
-            while !taken.insert(name.clone()) {
-                name.push('\'');
-            }
-            (name, path)
+            let name =
+                if twice && typed_name.is_none() { path.display().to_string() } else { shorts[i].clone() };
+            let numbered = (2..).map(|n| format!("{name}#{n}"));
+            let free = std::iter::once(name.clone()).chain(numbered).find(|name| taken.insert(name.clone()));
+            (free.unwrap_or(name), path)
         })
         .collect()
 }

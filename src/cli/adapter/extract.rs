@@ -9,13 +9,14 @@ use clap::{Args, ValueEnum};
 use crate::analysis::budget;
 use crate::analysis::extract::Keep;
 use crate::checkpoint::Holds;
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::layer::Filter;
 use crate::matrix::Dtype;
 use crate::metric::energy_shares;
 use crate::solver::Precision;
 use crate::study::{
-    ExtractRequest, Opened, RankRequest, Spectra, Targets, changed_vectors, check_all_there, saved_vectors,
+    Carried, ExtractRequest, Opened, RankRequest, Spectra, Targets, check_all_fit, check_all_there,
+    check_complete, check_no_stack, written_dtype,
 };
 use crate::writing::{AdapterDialect, Spool, check_adapter_folder, check_outside};
 
@@ -106,7 +107,7 @@ enum DialectName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DtypeName {
+pub(super) enum DtypeName {
     F64,
     F32,
     F16,
@@ -145,9 +146,6 @@ pub(super) fn resize(arguments: &ResizeArguments) -> Result<Status, Error> {
     let opened = open_input(&arguments.input)?;
     let adapted = opened.pairs.as_ref().map_or(opened.source.as_ref(), |pairs| pairs.tuned().as_ref());
     check_adapter(&arguments.input.model, adapted.holds())?;
-    if opened.pairs.is_none() {
-        check_all_there(&arguments.input.model, adapted, &common.filter()?, "written again")?;
-    }
     let base = arguments.input.base.as_ref().map(|base| base.display().to_string());
     let of = &arguments.input.model;
     write("adapter resize", (of, opened), (&arguments.written, common), base.as_deref(), outputs)
@@ -165,7 +163,7 @@ fn prepared(command: &str, written: &Written, common: &Common) -> Result<Outputs
 
 fn write(
     command: &'static str,
-    (of, opened): (&Path, Opened),
+    (of, mut opened): (&Path, Opened),
     (written, common): (&Written, &Common),
     base: Option<&str>,
     mut outputs: Outputs,
@@ -174,7 +172,24 @@ fn write(
     outputs.add_folder("--out", &written.out);
     outputs.ready(common)?;
     let filter = common.filter()?;
-    let (source, pairs) = (Arc::clone(&opened.source), opened.pairs.clone());
+    let pairs = opened.pairs.clone();
+    let adapted =
+        pairs.as_ref().map_or_else(|| Arc::clone(&opened.source), |pairs| Arc::clone(pairs.tuned()));
+    let of_factors = adapted.holds() == Holds::Updates;
+    let carried = match &pairs {
+        Some(pairs) if !of_factors => Carried::of_pairs(pairs, &filter)?,
+        _ => Carried::of_adapter(&adapted, &filter),
+    };
+    if of_factors && written.dialect == DialectName::Peft {
+        let reason = "saved whole with the adapter, and again";
+        opened.source = Arc::new(opened.source.leaving(&carried.names(), reason));
+    }
+    let source = Arc::clone(&opened.source);
+    match &pairs {
+        None => check_all_there(of, &source, &filter, "written again")?,
+        Some(pairs) if of_factors => check_all_fit(of, pairs, &filter)?,
+        Some(_) => {}
+    }
     let prefix = |default: &str| written.prefix.clone().unwrap_or_else(|| default.to_owned());
     let dialect = match written.dialect {
         DialectName::Peft => AdapterDialect::Peft,
@@ -182,9 +197,11 @@ fn write(
         DialectName::Diffusers => AdapterDialect::Diffusers(prefix("unet")),
     };
     let layers = source.select(&filter).layers;
+    if of_factors {
+        check_no_stack(of, &source, &layers, "written as modules of their own")?;
+    }
     let targets = Targets::new(of, (&layers, &source, pairs.as_deref()), &dialect)?;
-    let of_factors = pairs.as_ref().is_none_or(|pairs| pairs.tuned().holds() == Holds::Updates);
-    let dtype = written.dtype.map_or_else(|| common_dtype(&layers, of_factors), Dtype::from);
+    let dtype = written.dtype.map_or_else(|| written_dtype(&layers, of_factors), Dtype::from);
     let ranks = match (written.ranks.budget, common.dry_run) {
         (Some(budget), false) => Some(budgeted(&opened, &filter, budget, common)?),
         _ => None,
@@ -205,32 +222,12 @@ fn write(
     let Some(Finished { mut report, .. }) = run::report(study, Arc::clone(&source), (common, &gate))? else {
         return Ok(Status::Fine);
     };
-    match targets.write(&mut report, &written.out, &products, &dialect, (dtype, base)) {
-        Ok(()) => {
-            let vectors = match &pairs {
-                None => saved_vectors(&source),
-                Some(pairs) if pairs.tuned().holds() == Holds::Updates => saved_vectors(pairs.tuned()),
-                Some(pairs) => changed_vectors(pairs)?,
-            };
-            if !vectors.is_empty() {
-                let count = vectors.len();
-                report.notes.push(format!(
-                    "! {count} vectors were changed, which no LoRA holds: {}",
-                    quoted(&vectors)
-                ));
-            }
-        }
-        Err(error) => outputs.fail(&error),
+    check_complete(&report, &written.out)?;
+    let written = targets.write(&mut report, (&written.out, &dialect), &products, carried, (dtype, base));
+    if let Err(error) = written {
+        outputs.fail(&error);
     }
     run::deliver(&report, common, &SHOWN, &mut outputs)
-}
-
-/// The type that all factors of an adapter have; f32 where they differ, or of a fine-tune that is not in doubles.
-fn common_dtype(layers: &[Arc<crate::layer::Layer>], of_factors: bool) -> Dtype {
-    let first = layers.first().map_or(Dtype::F32, |layer| layer.dtype);
-    let all = layers.iter().all(|layer| layer.dtype == first);
-    let is_kept = of_factors && matches!(first, Dtype::F16 | Dtype::Bf16) || first == Dtype::F64;
-    if all && is_kept { first } else { Dtype::F32 }
 }
 
 /// Ranks that are `budget` on average, by the energy shares of all matrices.
@@ -248,5 +245,5 @@ fn budgeted(
     let shares: Vec<Vec<f64>> = spectra.iter().map(|(_, spectrum)| energy_shares(spectrum)).collect();
     let total = budget as usize * shares.len();
     let ranks = budget::allocate(&shares, total, usize::MAX);
-    Ok(spectra.into_iter().map(|(name, _)| name).zip(ranks).collect())
+    Ok(spectra.into_iter().map(|(name, _)| name.into()).zip(ranks).collect())
 }

@@ -11,11 +11,11 @@ use crate::notation;
 use crate::study::{AdapterRequest, Spectra};
 use crate::writing;
 
+use super::super::Status;
 use super::super::model::open_input_with;
 use super::super::options::{Common, Input};
-use super::super::outputs::Outputs;
 use super::super::run::{self, Finished};
-use super::super::{Status, rules};
+use super::prepared;
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 11] = [
@@ -50,8 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let spectra = if arguments.singular_values.is_some() { Spectra::Kept } else { Spectra::Dropped };
     let request = AdapterRequest { base: arguments.input.base.is_some(), spectra };
-    let gate = rules::gate(common, "adapter inspect", &request.columns())?;
-    let mut outputs = Outputs::new(&common.output)?;
+    let (gate, mut outputs) = prepared("adapter inspect", &request.columns(), common)?;
     let singular_values = outputs.add("--singular-values", arguments.singular_values.as_deref())?;
     let opening = arguments.input.reading.opening()?;
     let opening = match opening.factors {

@@ -8,14 +8,15 @@ use clap::Args;
 use crate::checkpoint::Holds;
 use crate::error::Error;
 use crate::notation;
-use crate::study::{MergeRequest, Merging};
+use crate::report::{Row, Value};
+use crate::study::{MergeRequest, Merging, check_complete};
 use crate::writing::check_outside;
 
 use super::super::model::open_pair;
 use super::super::options::{Common, ReadingOptions};
-use super::super::outputs::Outputs;
 use super::super::run::{self, Finished};
-use super::super::{Status, locate, remark, rules};
+use super::super::{Status, locate};
+use super::prepared;
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 3] = ["delta_frobenius_ratio", "changed_share", "rounding_loss"];
@@ -41,8 +42,7 @@ pub(in super::super) struct Arguments {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
-    let gate = rules::gate(common, "adapter merge", &MergeRequest.columns())?;
-    let mut outputs = Outputs::new(&common.output)?;
+    let (gate, mut outputs) = prepared("adapter merge", &MergeRequest.columns(), common)?;
     let opening = arguments.reading.opening()?;
     let (opened, pairs) = open_pair(&arguments.base, &arguments.adapter, &opening)?;
     check_adapter(&arguments.adapter, pairs.tuned().holds())?;
@@ -66,27 +66,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let Some(Finished { mut report, .. }) = finished? else {
         return Ok(Status::Fine);
     };
-    if let Some(row) = report.rows.iter().find(|row| row.failed.is_some()) {
-        let reason = format!("nothing was written: `{}` could not be merged", row.name);
+    if let Err(error) = check_complete(&report, &arguments.out) {
         merging.abandon();
-        outputs.fail(&Error::malformed(&arguments.out, reason));
-    } else {
-        match merging.finish() {
-            Ok((vectors, left_out)) => {
-                let matrices = notation::count(report.rows.len() as u64);
-                let out = arguments.out.display();
-                let vectors = if vectors > 0 { format!(" and {vectors} vectors") } else { String::new() };
-                report
-                    .notes
-                    .push(format!("{out}: {matrices} matrices{vectors} changed, the rest byte-identical"));
-                for name in left_out.iter().filter(|_| !common.quiet) {
-                    remark(&format!("{out}: without `{name}`, a link out of the model's folder"));
-                }
-            }
-            Err(error) => {
-                merging.abandon();
-                outputs.fail(&error);
-            }
+        return Err(error);
+    }
+    match merging.finish() {
+        Ok((vectors, left_out)) => {
+            let is_changed = |row: &&Row| {
+                row.values.get("changed_share").and_then(Value::number).is_some_and(|share| share > 0.0)
+            };
+            let changed = report.rows.iter().filter(is_changed).count() as u64;
+            let matrices = notation::counted(changed, "matrix", "matrices");
+            let vectors = match vectors {
+                0 => String::new(),
+                vectors => format!(" and {}", notation::counted(vectors as u64, "vector", "vectors")),
+            };
+            let out = arguments.out.display();
+            report.notes.push(format!("{out}: {matrices}{vectors} changed, the rest byte-identical"));
+            run::tell_left_out(&arguments.out, &left_out, common);
+        }
+        Err(error) => {
+            merging.abandon();
+            outputs.fail(&error);
         }
     }
     run::deliver(&report, common, &SHOWN, &mut outputs)

@@ -10,13 +10,13 @@ use clap::{Args, ValueEnum};
 
 use crate::analysis::columns;
 use crate::analysis::compare::{self, Preserve, Vectors};
-use crate::engine::Limits;
+use crate::engine::{Limits, heap};
 use crate::error::Error;
 use crate::gate;
 use crate::notation;
 use crate::render::{self, TableStyle, Unchanged};
 use crate::report::{Aspect, Column, Skipped};
-use crate::study::{self, CompareRequest, Comparison, Depth, Sides, Study};
+use crate::study::{self, CompareRequest, Comparison, Depth, Draft, Sides, Study};
 
 use super::jobs::run_study;
 use super::options::{Common, PrecisionName, ReadingOptions};
@@ -38,13 +38,17 @@ const SHOWN: [&str; 8] = [
     "stable_rank_change",
     "alpha_change",
 ];
-const SHOWN_REPORTS: [&str; 6] = [
+const SHOWN_REPORTS: [&str; 10] = [
     "effective_rank_change",
     "spectral_norm_change",
     "stable_rank_change",
     "alpha_change",
     "frobenius_norm_change",
     "log_norm_change",
+    "logit_bound_change",
+    "ov_spectral_norm_change",
+    "qk_spectral_norm_change",
+    "copying_difference",
 ];
 /// The same without a decomposition.
 const SHOWN_BYTES: [&str; 5] =
@@ -116,23 +120,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     rules::check_syntax(common)?;
     let sides = open(arguments)?;
     outputs.ready(common)?;
-    let mut question = request(arguments).over(sides)?;
-    let (depth, weights) = (depth(arguments), question.has_weights());
-    let mut gate = rules::gate(common, "compare", question.columns());
-    if weights && arguments.vectors().is_none() && gate.as_ref().is_err_and(needs_all_vectors) {
-        question = question.with_all_vectors();
-        gate = rules::gate(common, "compare", question.columns());
-    }
-    let gate = gate.map_err(|error| hint(error, arguments, weights))?;
+    let draft = request(arguments).over(sides)?;
+    let weights = draft.has_weights();
+    // A rule or a column brings the vectors that it needs, unless it was said which are compared.
+    let columns = draft.columns(arguments.vectors().unwrap_or(Vectors::All));
+    let gate = rules::gate(common, "compare", &columns).map_err(|error| hint(error, arguments, &draft))?;
+    let question = draft.asked(rules::asked(common, &gate, &columns, &[]));
+    let depth = question.depth();
     let filter = common.filter()?;
     let study = Arc::new(question.plan(filter.clone())?);
     let limits = if depth == Depth::Bytes { common.limits() } else { common.limits_of_decompositions()? };
     if common.dry_run {
-        return dry_run(&study, arguments, limits).map(|()| Status::Fine);
+        let named = !common.columns.is_empty();
+        return dry_run(&study, limits, named).map(|()| Status::Fine);
     }
     let sides = study.question().sides();
     warn_of_filters(sides, common);
     let begun = Instant::now();
+    heap::give_back();
     let manifest = study.manifest();
     let ledger = run_study(&(Arc::clone(&study) as Arc<dyn Study>), (common, limits))?;
     if common.verbose || (!common.quiet && super::is_watched()) {
@@ -140,18 +145,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let hides = !gate.clauses.is_empty() && manifest.report.totals.filtered > 0;
     let left_out = hides.then(|| study.left_out()).map(|(matrices, others)| (matrices.to_vec(), others));
+    let kept = study.question().shown().to_vec();
     let names: Vec<String> = study.question().names().into_iter().map(str::to_owned).collect();
     let skipped: Vec<Skipped> =
         if common.strict { sides.skipped(&filter).cloned().collect() } else { vec![] };
     // A report of many rows needs the room.
     drop(study);
-    let mut report = study::assemble(manifest, ledger.into_records());
+    heap::give_back();
+    let mut report = study::assemble(manifest, ledger);
+    heap::give_back();
     if let Some((matrices, others)) = left_out {
         let matrices = matrices.iter().map(String::as_str);
         report.unlisted.hidden = rules::hidden(common, matrices, others.iter().map(String::as_str))?;
     }
     run::find(&mut report, common);
     run::judge(&mut report, common, &gate)?;
+    report.keep(&kept);
     let wanted = match (depth, weights) {
         (Depth::Bytes, _) => (&SHOWN_BYTES[..], &SHOWN_BYTES[..1]),
         (_, true) => (&SHOWN[..], &SHOWN_SIDES[..]),
@@ -205,11 +214,6 @@ impl Arguments {
     }
 }
 
-/// Whether a column is unknown because it needs all singular vectors.
-fn needs_all_vectors(error: &Error) -> bool {
-    matches!(error, Error::Column { key, .. } if is_of(compare::DIRECTION_COLUMNS, key))
-}
-
 /// Whether `key` is one of these columns, in any aspect and of any side.
 fn is_of(columns: &'static [compare::Drift], key: &str) -> bool {
     let metric = columns::meaning(key).map(|key| key.metric);
@@ -218,14 +222,17 @@ fn is_of(columns: &'static [compare::Drift], key: &str) -> bool {
 }
 
 /// An error about a column that this comparison does not have says why.
-fn hint(error: Error, arguments: &Arguments, weights: bool) -> Error {
+fn hint(error: Error, arguments: &Arguments, draft: &Draft) -> Error {
     if arguments.no_svd {
         return rules::without_svd(error);
     }
     let Error::Column { at, key, problem } = error else { return error };
     let of_all = is_of(compare::DIRECTION_COLUMNS, &key);
     let of_vectors = of_all || is_of(compare::SUBSPACE_COLUMNS, &key);
-    let why = match (weights, arguments.vectors()) {
+    if let Some(problem) = draft.lacking(&key) {
+        return Error::Column { at, key, problem };
+    }
+    let why = match (draft.has_weights(), arguments.vectors()) {
         (false, _) if of_vectors || is_of(compare::DRIFTS, &key) => {
             "it needs weights on both sides, not a report"
         }
@@ -252,15 +259,15 @@ fn warn_of_filters(sides: &Sides, common: &Common) {
 }
 
 /// `--dry-run`: the most that may have to be done, because headers don't show what changed.
-fn dry_run(study: &Comparison, arguments: &Arguments, limits: Limits) -> Result<(), Error> {
+fn dry_run(study: &Comparison, limits: Limits, named: bool) -> Result<(), Error> {
     let mut lines = plan::lines(&study.estimate(study.question().vectors()), limits);
-    if arguments.no_svd {
+    if study.question().depth() == Depth::Bytes {
         return plan::print(&lines);
     }
     let has_weights = study.question().has_weights();
     let others = [(Vectors::None, "none"), (Vectors::Leading, "leading"), (Vectors::All, "all")];
-    for (vectors, name) in others.into_iter().filter(|(v, _)| has_weights && *v != study.question().vectors())
-    {
+    let is_other = |vectors: Vectors| has_weights && !named && vectors != study.question().vectors();
+    for (vectors, name) in others.into_iter().filter(|(vectors, _)| is_other(*vectors)) {
         let work = plan::flops(&study.estimate(vectors).jobs);
         lines.push(("", format!("{} with `--vectors {name}`", plan::time(work, limits))));
     }

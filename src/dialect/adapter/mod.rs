@@ -199,8 +199,9 @@ fn catalogue(
 ) -> Result<Catalogue, Error> {
     let base = known.base;
     let layers = base.map_or_else(Vec::new, |base| base.select(&Filter::default()).layers);
-    let setting = Setting { path, source: stored, configs, base: &layers };
     let (modules, rest) = modules::sorted(path, stored.list())?;
+    let has_conv1d = modules.keys().any(|name| modules::is_conv1d(name));
+    let setting = Setting { path, source: stored, configs, base: &layers, has_conv1d };
     let (mut drafts, mut skipped) = (vec![], vec![]);
     for module in modules.values() {
         let found = module.drafts(&setting)?;
@@ -221,7 +222,7 @@ fn catalogue(
     let (whole, others) = whole_weights(&setting, &rest);
     drafts.extend(whole);
     skipped.extend(others);
-    let named = |line: Skipped| LeftOut { name: bare(&pair::canonical(&line.tensor)).to_owned(), line };
+    let named = |line: Skipped| LeftOut { name: bare(&pair::canonical(&line.tensor)).into(), line };
     let mut left_out: Vec<LeftOut> = skipped.into_iter().map(named).collect();
     let mut updates: Vec<Update> = drafts.into_iter().map(Update::new).collect();
     if base.is_some() {
@@ -252,10 +253,10 @@ fn catalogue(
 impl Update {
     fn new(draft: Draft) -> Self {
         let (rows, cols) = draft.expr.shape();
-        let name = printable(&draft.name);
-        let (block, role) = layer::block_and_role(&name);
+        let name = printable(&draft.name).into();
+        let (block, role) = layer::place_of(&name);
         let layer = Layer {
-            tensor: draft.tensors.first().cloned().unwrap_or_default(),
+            tensor: draft.tensors.first().map(|name| name.as_str().into()).unwrap_or_default(),
             name,
             stored_shape: vec![rows, cols],
             rows,
@@ -384,8 +385,8 @@ fn find_bases(updates: &mut [Update], base: &[Arc<Layer>]) {
             update.turn();
         }
         if pair::is_underscored(&update.layer.name) {
-            update.layer.name = pair::canonical(&pair.base.name);
-            (update.layer.block, update.layer.role) = layer::block_and_role(&update.layer.name);
+            update.layer.name = pair::canonical(&pair.base.name).into();
+            (update.layer.block, update.layer.role) = layer::place_of(&update.layer.name);
         }
         if (update.layer.rows, update.layer.cols) == theirs {
             update.base = Some(pair.base);

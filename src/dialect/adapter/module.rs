@@ -24,6 +24,8 @@ pub(super) struct Setting<'a> {
     pub(super) configs: &'a ConfigByComponent,
     /// The matrices of the base; none without one.
     pub(super) base: &'a [Arc<Layer>],
+    /// Whether some of its modules are called as GPT-2's are, whose weights are stored input × output.
+    pub(super) has_conv1d: bool,
 }
 
 /// The tensors of one module.
@@ -155,7 +157,7 @@ impl<'t> Module<'t> {
         let parts = self
             .tensors()
             .filter(|(part, _)| !matches!(part, TensorRole::Bias | TensorRole::Tokens | TensorRole::Unknown));
-        parts.map(|(_, tensor)| tensor.name.clone()).collect()
+        parts.map(|(_, tensor)| tensor.name.to_string()).collect()
     }
 }
 

@@ -123,6 +123,13 @@ impl Module<'_> {
         Ok(vec![self.draft(setting, "difference", Form::plain(expr), scale)?])
     }
 
+    /// Whether its weight is stored input × output. The setting is of the whole file: where GPT-2's layers are among the
+    /// modules, it is meant for them alone, and PEFT corrects it for the others.
+    fn is_turned(&self, setting: &Setting<'_>) -> bool {
+        self.config(setting).is_some_and(AdapterConfig::is_transposed)
+            && (!setting.has_conv1d || is_conv1d(&self.name))
+    }
+
     /// Whether it is called as embeddings are.
     fn is_embedding(&self) -> bool {
         let name = self.name.rsplit('.').next().unwrap_or_default();
@@ -168,7 +175,7 @@ impl Module<'_> {
             Method::Embedding => true,
             // A row of an embedding is an input.
             Method::Turned => !self.is_embedding(),
-            _ => linear && self.config(setting).is_some_and(AdapterConfig::is_transposed),
+            _ => linear && self.is_turned(setting),
         };
         Ok(Product { up, up_lies: false, down, between, transposed })
     }
@@ -236,6 +243,11 @@ impl Module<'_> {
         }
         Ok(Some((lengths.expr(setting.source), along)))
     }
+}
+
+/// Whether a module is called as the `Conv1D` layers of GPT-2 are, whose weights are stored input × output.
+pub(super) fn is_conv1d(name: &str) -> bool {
+    ["c_attn", "c_proj", "c_fc", "q_attn"].contains(&name.rsplit('.').next().unwrap_or_default())
 }
 
 /// An update as its factors have it.

@@ -165,7 +165,8 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
     if let "lora" | "lora_linear_layer" = marker {
         return found(outer, part, None);
     }
-    let module = of_processor(outer, marker.strip_suffix("_lora")?);
+    let module =
+        of_flux(outer, marker).or_else(|| Some(of_processor(outer, marker.strip_suffix("_lora")?)))?;
     Some(Spelling { module, part, adapter: None, unscaled: true })
 }
 
@@ -173,6 +174,13 @@ pub(super) fn parse(name: &str) -> Option<Spelling<'_>> {
 fn of_processor(outer: &str, inner: &str) -> String {
     let inner = if inner == "to_out" { "to_out.0" } else { inner };
     format!("{}.{inner}", outer.strip_suffix(".processor").unwrap_or(outer))
+}
+
+/// The module that XLabs' processors of Flux call `marker`: each has one for the image and one for the text.
+fn of_flux(outer: &str, marker: &str) -> Option<String> {
+    let sides = [("_lora1", "img_attn"), ("_lora2", "txt_attn")];
+    let (inner, side) = sides.iter().find_map(|(end, side)| Some((marker.strip_suffix(end)?, *side)))?;
+    Some(format!("{}.{side}.{inner}", outer.strip_suffix(".processor")?))
 }
 
 /// Names that end in `_lora_down` or `_lora_up`.
@@ -304,6 +312,12 @@ mod tests {
         check("x.hada_t1", "x", TensorRole::Hada(Multiplicand::First, Piece::Middle), None);
         check("a.processor.to_k_lora_up.weight", "a.to_k", TensorRole::Up, None);
         check("down_0_to_k_lora_down.weight", "down_0_to_k", TensorRole::Down, None);
+        check(
+            "double_blocks.3.processor.qkv_lora2.up.weight",
+            "double_blocks.3.txt_attn.qkv",
+            TensorRole::Up,
+            None,
+        );
         check("unet:12:up", "unet:12", TensorRole::Up, None);
         check("w_a_003", "w_003", TensorRole::Down, None);
         check("layers.0.q_proj.lora_b.weight", "layers.0.q_proj", TensorRole::Up, None);

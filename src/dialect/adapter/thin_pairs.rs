@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::dialect::factored;
 use crate::error::brief;
 use crate::layer::{Element, TensorInfo};
 
@@ -16,6 +17,7 @@ pub(super) fn found(tensors: &[TensorInfo]) -> Option<String> {
     let matrices: Vec<&TensorInfo> = tensors
         .iter()
         .filter(|tensor| matches!(tensor.element, Element::Float(_)) && tensor.shape.len() == 2)
+        .filter(|tensor| !factored::is_part(&tensor.name))
         .collect();
     let by_name: BTreeMap<String, &TensorInfo> =
         matrices.iter().map(|tensor| (unnumbered(&tensor.name), *tensor)).collect();
@@ -86,7 +88,7 @@ mod tests {
 
     fn check(tensors: &[(&str, [usize; 2])], expected: bool) {
         let tensor = |(name, shape): &(&str, [usize; 2])| TensorInfo {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             shape: shape.to_vec(),
             element: Element::Float(Dtype::F32),
             file: 0,

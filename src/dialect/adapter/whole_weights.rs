@@ -34,7 +34,7 @@ pub(super) fn whole_weights(setting: &Setting<'_>, rest: &[&TensorInfo]) -> (Vec
         linear: false,
         dtype: layer.dtype,
         flags: vec![],
-        tensors: vec![layer.tensor.clone()],
+        tensors: vec![layer.tensor.to_string()],
     };
     (layers.into_iter().map(draft).collect(), skipped)
 }
@@ -62,8 +62,8 @@ impl Baseless<'_> {
         let names = &draft.tensors;
         tensors
             .iter()
-            .filter(|tensor| names.contains(&tensor.name))
-            .map(|tensor| tensor.skipped(SkipKind::Refused, &reason))
+            .filter(|tensor| names.iter().any(|name| tensor.name == *name))
+            .map(|tensor| tensor.skipped(SkipKind::Refused, reason.as_str()))
             .collect()
     }
 }

@@ -14,9 +14,10 @@ use std::sync::Arc;
 use self::layouts::{Axes, EXPERTS, Experts, FUSED, Fused, Outputs as Layout, WIDTH, Width};
 use crate::error::{Error, printable};
 use crate::format::Config;
-use crate::layer::{Layer, Part, bare, block_and_role, natural};
+use crate::layer::{Layer, Part, bare, natural, place_of};
 use crate::pair;
 use crate::report::Skipped;
+use crate::text::Text;
 use crate::weight::{Catalogue, Expr, LeftOut, Runs, Side, Weight};
 
 pub(crate) use self::layouts::EXPERTS as EXPERT_COUNTS;
@@ -65,8 +66,8 @@ pub(crate) fn open(
             None => weights.push(weight.clone()),
             Some(parts) if parts.is_empty() => left_out.push(LeftOut::tensor(Skipped {
                 shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
-                dtype: layer.stored_type().to_owned(),
-                reason: "biases of experts".to_owned(),
+                dtype: layer.stored_type().into(),
+                reason: "biases of experts".into(),
                 tensor: layer.tensor.clone(),
                 ..Skipped::default()
             })),
@@ -185,8 +186,8 @@ struct Outputs<'a> {
 impl Outputs<'_> {
     /// The matrix that has some of the outputs.
     fn weight(&self, name: &str, axes: Axes, runs: Runs) -> Weight {
-        let name = printable(bare(name));
-        let (block, role) = block_and_role(&name);
+        let name = Text::from(printable(bare(name)));
+        let (block, role) = place_of(&name);
         let of = Arc::clone(&self.of);
         let expr = match axes {
             // All outputs as they are stored are a matrix like any other.

@@ -24,7 +24,7 @@ pub(super) fn blocks(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<D
     };
     let shape = [outer, &[count * bytes * 2]].concat();
     let scheme = scaled(stem.to_owned(), shape, (tensor, Book::E2m1), scales, None);
-    Some(finish(scheme, MX, vec![scales.name.clone()]))
+    Some(finish(scheme, MX, vec![scales.name.to_string()]))
 }
 
 /// ModelOpt and compressed-tensors: `….weight` or `….weight_packed` of [rows, columns / 2] bytes.

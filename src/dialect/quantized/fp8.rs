@@ -35,7 +35,7 @@ pub(super) fn find(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Dec
             let label = format!("{label} {}", scheme.label);
             Decoding::Weight(Box::new(Scheme { label, ..scheme }))
         }
-        Err(reason) => Decoding::Refused(reason, vec![scales.name.clone()]),
+        Err(reason) => Decoding::Refused(reason, vec![scales.name.to_string()]),
     })
 }
 
@@ -47,7 +47,7 @@ fn alone(inventory: &Inventory<'_>, tensor: &TensorInfo, (book, label): (Book, &
     match tensor.element {
         Element::Float(_) | Element::Coded(..) => None,
         Element::Other(_) => Some(Decoding::Weight(Box::new(Scheme {
-            name: tensor.name.clone(),
+            name: tensor.name.to_string(),
             shape: tensor.shape.clone(),
             view: View::of(&tensor.shape)?,
             label: label.to_owned(),

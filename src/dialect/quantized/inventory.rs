@@ -48,7 +48,7 @@ impl<'a> Inventory<'a> {
     /// The names made of `stem` and `endings` that exist.
     pub(super) fn parts(&self, stem: &str, endings: &[&str]) -> Vec<String> {
         let named = endings.iter().filter_map(|ending| self.get(&format!("{stem}{ending}")));
-        named.map(|tensor| tensor.name.clone()).collect()
+        named.map(|tensor| tensor.name.to_string()).collect()
     }
 }
 
@@ -83,6 +83,6 @@ pub(super) fn scaled(
         overall: None,
         zeros: None,
         groups: None,
-        parts: vec![scales.name.clone()],
+        parts: vec![scales.name.to_string()],
     })
 }

@@ -44,23 +44,23 @@ pub(crate) fn open(stored: &Arc<Tensors>, config: &Quantization) -> Catalogue {
     for tensor in stored.list().iter().filter(|tensor| !is_scale(&inventory, &tensor.name)) {
         match SCHEMES.iter().find_map(|find| find(&inventory, tensor)) {
             Some(Decoding::Weight(scheme))
-                if scheme.name != tensor.name && inventory.get(&scheme.name).is_some() =>
+                if tensor.name != scheme.name && inventory.get(&scheme.name).is_some() =>
             {
-                parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
+                parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.to_string())));
                 let reason = "quantized, but stored unquantized as well".to_owned();
                 refused.insert(tensor.name.clone(), (SkipKind::Plain, reason));
             }
             Some(Decoding::Weight(scheme)) if !names.insert(scheme.name.clone()) => {
-                parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.clone())));
+                parts.extend(scheme.parts.into_iter().map(|part| (part, tensor.name.to_string())));
                 let reason = "quantized, but stored quantized in another way as well".to_owned();
                 refused.insert(tensor.name.clone(), (SkipKind::Refused, reason));
             }
             Some(Decoding::Weight(scheme)) => {
                 parts.extend(scheme.parts.iter().map(|part| (part.clone(), scheme.name.clone())));
-                schemes.insert(tensor.name.clone(), *scheme);
+                schemes.insert(tensor.name.to_string(), *scheme);
             }
             Some(Decoding::Refused(reason, beside)) => {
-                parts.extend(beside.into_iter().map(|part| (part, tensor.name.clone())));
+                parts.extend(beside.into_iter().map(|part| (part, tensor.name.to_string())));
                 refused.insert(tensor.name.clone(), (SkipKind::Refused, reason));
             }
             None => {}
@@ -71,12 +71,13 @@ pub(crate) fn open(stored: &Arc<Tensors>, config: &Quantization) -> Catalogue {
     }
     let (mut weights, mut skipped) = (vec![], vec![]);
     for tensor in stored.list() {
-        let refused = refused.get(&tensor.name).map(|(kind, reason)| tensor.skipped(*kind, reason));
-        let scales = || parts.get(&tensor.name).map(|weight| tensor.scales_of(weight));
-        match (refused.or_else(scales), schemes.get(&tensor.name)) {
+        let refused =
+            refused.get(tensor.name.as_str()).map(|(kind, reason)| tensor.skipped(*kind, reason.as_str()));
+        let scales = || parts.get(tensor.name.as_str()).map(|weight| tensor.scales_of(weight));
+        match (refused.or_else(scales), schemes.get(tensor.name.as_str())) {
             (Some(line), _) => skipped.push(line),
             (None, Some(Scheme { name, shape, .. })) => weights.push(TensorInfo {
-                name: name.clone(),
+                name: name.as_str().into(),
                 shape: shape.clone(),
                 element: Element::Float(Dtype::F32),
                 ..tensor.clone()
@@ -88,7 +89,7 @@ pub(crate) fn open(stored: &Arc<Tensors>, config: &Quantization) -> Catalogue {
         schemes.into_values().map(|scheme| (scheme.name.clone(), Arc::new(scheme))).collect();
     let Selection { layers, skipped: others, .. } = stored.select(&weights);
     let weight = |layer: Arc<Layer>| {
-        let Some(scheme) = by_name.get(&layer.tensor) else { return Weight::stored(stored, layer) };
+        let Some(scheme) = by_name.get(layer.tensor.as_str()) else { return Weight::stored(stored, layer) };
         let tensor = scheme.codes.name.clone();
         let layer = Layer { tensor, encoding: Some(Box::new(scheme.encoding())), ..(*layer).clone() };
         // Layers count their entries from the codes on, as f32.

@@ -6,7 +6,8 @@ use crate::layer::TensorInfo;
 /// `….qweight` of GPTQ and AWQ.
 pub(super) fn packed(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Option<Decoding> {
     let stem = tensor.name.strip_suffix("qweight").filter(|_| is(tensor, "i32"))?;
-    let parts = inventory.parts(stem, &["qzeros", "scales", "g_idx", "perm", "workspace"]);
+    let parts =
+        inventory.parts(stem, &["qzeros", "scales", "g_idx", "perm", "workspace", "wscales", "wzeros"]);
     let method = match &inventory.quantization(tensor).method {
         Some(method) => method.to_uppercase(),
         None if inventory.get(&format!("{stem}g_idx")).is_some() => "GPTQ".to_owned(),
@@ -25,7 +26,7 @@ pub(super) fn bitsandbytes(inventory: &Inventory<'_>, tensor: &TensorInfo) -> Op
     }
     let start = format!("{name}.");
     let beside = inventory.tensors.range(start.as_str()..).take_while(|(name, _)| name.starts_with(&start));
-    let parts = beside.map(|(name, _)| (*name).to_owned()).chain(rows.map(|rows| rows.name.clone()));
+    let parts = beside.map(|(name, _)| (*name).to_owned()).chain(rows.map(|rows| rows.name.to_string()));
     Some(Decoding::Refused(advice("bitsandbytes"), parts.collect()))
 }
 

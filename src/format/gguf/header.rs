@@ -65,7 +65,7 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: StoredFile) -> Result<Header, Error
             }
         };
         layouts.extend(layout.map(|layout| (name.clone(), layout)));
-        tensors.push(TensorInfo { name, shape, element, file: 0, offset, bytes: Some(bytes) });
+        tensors.push(TensorInfo { name: name.into(), shape, element, file: 0, offset, bytes: Some(bytes) });
     }
     let refused = layouts.values().any(|layout| matches!(layout, Layout::Refused(_)));
     let notes = if refused { vec![ADVICE.to_owned()] } else { vec![] };

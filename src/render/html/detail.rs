@@ -14,8 +14,8 @@ use super::{cosines, peers, spectra};
 
 /// The section of row `i`, folded until it is wanted.
 pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
-    let row = &model.report.rows[i];
-    let values = spectra::values(&row.outline);
+    let row = &model.rows[i];
+    let values = spectra::of_row(row);
     let (found, broken) = (model.marks.of(i), model.marks.broken(i));
     html! {
         details.matrix data-row=(i) {
@@ -30,7 +30,7 @@ pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
                 (remarks(row))
                 @for (verdict, offender) in broken { p.bad { code { (verdict.rule) } ": " (offender.told()) } }
                 // A sentence is about the clearest of its matrices.
-                @for finding in found.iter().filter(|finding| finding.matrices.first() == Some(&row.name)) {
+                @for finding in found.iter().filter(|finding| finding.matrices.first().is_some_and(|name| row.name == *name)) {
                     p { (text(&finding.sentence)) }
                     @if let Some(picture) = peers::picture(model, finding, i) { (picture) }
                 }

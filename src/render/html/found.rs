@@ -14,7 +14,7 @@ const MOST: usize = 12;
 pub(super) fn findings(model: Model<'_>) -> Markup {
     let report = model.report;
     let failed: Vec<(usize, String)> =
-        report.rows.iter().enumerate().filter_map(|(i, row)| Some((i, unmeasured(row)?))).collect();
+        model.rows.iter().enumerate().filter_map(|(i, row)| Some((i, unmeasured(row)?))).collect();
     html! {
         @for (i, why) in failed.iter().take(MOST) {
             p { (model.link(*i)) " " span.bad { "could not be measured" } ": " (why) }
@@ -36,8 +36,8 @@ pub(super) fn findings(model: Model<'_>) -> Markup {
 fn finding_of(model: Model<'_>, finding: &Finding) -> Markup {
     let rows = model.marks.rows(finding);
     let first = rows.first().copied();
-    let row = first.map(|i| &model.report.rows[i]);
-    let values = row.map(|row| spectra::values(&row.outline)).unwrap_or_default();
+    let row = first.map(|i| model.rows[i]);
+    let values = row.map(spectra::of_row).unwrap_or_default();
     html! {
         div class={"finding " (finding.level.name())} {
             p { (sentence(finding)) }

@@ -18,11 +18,12 @@ pub(super) struct Marks<'r> {
 }
 
 impl<'r> Marks<'r> {
-    pub(super) fn new(report: &'r Report) -> Self {
+    pub(super) fn new(report: &'r Report, rows: &[&'r Row]) -> Self {
+        let all = rows;
         let places: BTreeMap<&str, usize> =
-            report.rows.iter().enumerate().map(|(i, row)| (row.name.as_str(), i)).collect();
+            rows.iter().enumerate().map(|(i, row)| (row.name.as_str(), i)).collect();
         let mut rows: BTreeMap<usize, Vec<&Finding>> = BTreeMap::new();
-        let mut rank = vec![usize::MAX; report.rows.len()];
+        let mut rank = vec![usize::MAX; all.len()];
         let mut told = 0;
         // Findings are in order, the worst first, and so are the rows of each.
         for finding in &report.findings {
@@ -44,9 +45,7 @@ impl<'r> Marks<'r> {
             }
         }
         let mut order: Vec<usize> = (0..rank.len()).collect();
-        order.sort_by_key(|row| {
-            (unmeasured(&report.rows[*row]).is_none(), !broken.contains_key(row), rank[*row])
-        });
+        order.sort_by_key(|row| (unmeasured(all[*row]).is_none(), !broken.contains_key(row), rank[*row]));
         Self { rows, broken, places, order }
     }
 

@@ -5,6 +5,7 @@
 
 mod axis;
 mod chooser;
+mod circuits;
 mod cosines;
 mod detail;
 mod found;
@@ -13,24 +14,22 @@ mod marks;
 mod module_grid;
 mod overlay;
 mod peers;
+mod pieces;
 mod spectra;
 mod tables;
 mod views;
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, PreEscaped, html};
 
-use crate::notation;
 use crate::report::{Column, Report, Row};
 
 use super::changes;
-use super::clash;
 use super::style::TableStyle;
-use super::table;
 use marks::Marks;
 use module_grid::Kinds;
+use pieces::{Pieces, measured};
 use views::Model;
 
 const STYLE: &str = include_str!("page.css");
@@ -38,8 +37,6 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// Most matrices with a section of their own; of more, those with findings before the others.
 const DETAILED: usize = 400;
-/// Most rows of the table; of more, those with findings before the others.
-const LISTED: usize = 1500;
 /// Columns that are plotted against depth whatever the size of the model, and the cells of all views together: each is
 /// a dot, a square and a number.
 const VIEWS: usize = 24;
@@ -51,141 +48,43 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
     // Changed vectors are told of in a note, as in the other formats: no number is known of them.
     let vectors = changes::vectors(report);
     let notes = if report.totals.compared.is_some() { changes::notes(report) } else { vec![] };
-    let mut report = Cow::Borrowed(report);
-    if !vectors.is_empty() {
-        let is_matrix = |row: &Row| !vectors.contains(row.name.as_str());
-        let rows = report.rows.iter().filter(|row| is_matrix(row)).cloned().collect();
-        report = Cow::Owned(Report { rows, ..report.into_owned() });
-    }
-    let report = report.as_ref();
+    let rows: Vec<&Row> = report.rows.iter().filter(|row| !vectors.contains(row.name.as_str())).collect();
     let shown: Vec<&'static Column> = super::columns(report, &style.columns).collect();
-    let kinds = Kinds::new(report);
-    let marks = Marks::new(report);
-    let mut detailed = vec![false; report.rows.len()];
+    let kinds = Kinds::new(&rows);
+    let marks = Marks::new(report, &rows);
+    let mut detailed = vec![false; rows.len()];
     for i in marks.foremost(DETAILED) {
         detailed[i] = true;
     }
-    let model = Model { report, kinds: &kinds, marks: &marks, detailed: &detailed };
+    let model = Model { report, rows: &rows, kinds: &kinds, marks: &marks, detailed: &detailed };
     let drawn = drawn(model, &shown);
-    let body = body(model, &shown, &drawn, &notes).into_string();
-    // Nobody who writes a tensor's name can know this word, which depends on the whole page.
-    let nonce = blake3::hash(body.as_bytes()).to_hex();
+    let pieces = Pieces { model, shown: &shown, drawn: &drawn, notes: &notes };
+    // Nobody who writes a tensor's name can know this word, which depends on the whole page. A large page is made twice and
+    // never held: each piece is hashed, then written.
+    let mut hash = blake3::Hasher::new();
+    pieces.each(&mut |piece| {
+        hash.update(piece.as_bytes());
+        Ok(())
+    })?;
+    let nonce = hash.finalize().to_hex();
     let title = format!("{} · svdkit {}", measured(report), report.command);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
     );
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) }
-                style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(chooser::choices(drawn.len()))) }
-            }
-            (PreEscaped(body))
-            script nonce=(nonce) { (PreEscaped(SCRIPT)) }
+    let head = html! {
+        head {
+            meta charset="utf-8";
+            meta http-equiv="Content-Security-Policy" content=(policy);
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            title { (title) }
+            style nonce=(nonce) { (PreEscaped(STYLE)) (PreEscaped(chooser::choices(drawn.len()))) }
         }
     };
-    out.write_all(page.into_string().as_bytes())
-}
-
-/// The model, or the names of several.
-fn measured(report: &Report) -> String {
-    let sides: Vec<&str> = report.tuned.iter().map(|side| side.name.as_str()).collect();
-    if sides.len() > 1 { sides.join(", ") } else { report.model.path.clone() }
-}
-
-fn body(model: Model<'_>, shown: &[&'static Column], drawn: &[&'static Column], notes: &[String]) -> Markup {
-    let report = model.report;
-    let listed = model.marks.foremost(LISTED);
-    html! {
-        body {
-            header {
-                div {
-                    p.brand { "svdkit " (report.command) }
-                    h1 { (measured(report)) }
-                    @if let Some(base) = &report.base { p { "against " (base.path) } }
-                    p.note { (table::footer(report)) }
-                    @for note in notes.iter().chain(&report.notes) { p.note { (note) } }
-                }
-                button #theme type="button" { "Theme" }
-            }
-            main {
-                @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
-                @if report.command == "adapter clash" { (clash::heat_maps(report)) }
-                section #worst { h2 { "Findings" } (found::findings(model)) }
-                @if !drawn.is_empty() {
-                    section.views #depth {
-                        h2 { "Across the model" (chooser::chooser(report, drawn, first(model, drawn, shown))) }
-                        @for (i, column) in drawn.iter().enumerate() { (views::view(model, i, column)) }
-                    }
-                }
-                section #kinds { h2 { "Module types" } p.note { "Median (min–max)." } (tables::kinds(model, shown)) }
-                section.listing #matrices {
-                    h2 { "Matrices" }
-                    (tools(model, listed.len()))
-                    (tables::matrices(model, &listed, shown))
-                }
-                section #details { h2 { "Per matrix" } (details(model)) }
-                @if !report.skipped.is_empty() { section #skipped { h2 { "Skipped" } details open[report.skipped.len() <= 20] {
-                    summary { (report.skipped.len()) " tensors that are not matrices" }
-                    (tables::skipped(report))
-                } } }
-                section #columns { h2 { "Columns" } details { summary { "What each one means" } (tables::columns(report)) } }
-                section #origin { h2 { "How it was measured" } (tables::origin(report)) }
-            }
-            div #tip role="status" {}
-        }
-    }
-}
-
-fn verdicts(report: &Report) -> Markup {
-    html! {
-        div.wide { table.verdicts {
-            thead { tr { th { "rule" } th { "verdict" } th { "worst" } th.n { "broken by" } th.n { "no value" } } }
-            tbody { @for verdict in &report.verdicts {
-                tr {
-                    th { code { (verdict.rule) } }
-                    @if verdict.blocks() { td.bad { (verdict.word()) } } @else { td.good { (verdict.word()) } }
-                    td {
-                        (verdict.worst.as_deref().unwrap_or(""))
-                        @for remark in &verdict.remarks { div.note { (remark) } }
-                    }
-                    td.n { (verdict.broken) } td.n { (verdict.missing) }
-                }
-            } }
-        } }
-    }
-}
-
-fn tools(model: Model<'_>, listed: usize) -> Markup {
-    let all = model.report.rows.len();
-    html! {
-        @if listed < all { p.note { (notation::count(listed as u64)) " of " (notation::count(all as u64)) ", those with findings first; JSON and CSV hold all." } }
-        div.tools {
-            label.live { "Name " input #name type="search" placeholder="*.mlp.*" autocomplete="off"; }
-            label.live { "Type " select #kind {
-                option value="" { "all" }
-                @for (i, name) in model.kinds.names.iter().enumerate() { option value=(i) { (name) } }
-            } }
-            label.live { input #news type="checkbox"; " only what stands out" }
-            label { input #all type="checkbox"; " all columns" }
-            span.live #count {}
-        }
-    }
-}
-
-fn details(model: Model<'_>) -> Markup {
-    let rows: Vec<usize> = (0..model.report.rows.len()).filter(|i| model.detailed[*i]).collect();
-    html! {
-        @if rows.len() < model.report.rows.len() {
-            p.note { (rows.len()) " of " (notation::count(model.report.rows.len() as u64)) " matrices, those with findings first." }
-        }
-        @for i in rows { (detail::section(model, i)) }
-    }
+    let script = html! { script nonce=(nonce) { (PreEscaped(SCRIPT)) } };
+    out.write_all(format!("{}<html lang=\"en\">{}", DOCTYPE.into_string(), head.into_string()).as_bytes())?;
+    pieces.each(&mut |piece| out.write_all(piece.as_bytes()))?;
+    out.write_all(format!("{}</html>", script.into_string()).as_bytes())
 }
 
 /// The columns that can be plotted over the model, shown ones first: all of them, if the model is not too large.
@@ -194,21 +93,6 @@ fn drawn(model: Model<'_>, shown: &[&'static Column]) -> Vec<&'static Column> {
     let all = shown.iter().chain(rest).copied();
     let most = (CELLS / model.kinds.cells.len().max(1)).clamp(VIEWS, MOST_VIEWS);
     all.filter(|column| views::is_drawn(model, column)).take(most).collect()
-}
-
-/// The column shown first: that of a broken rule, else one of the `shown` that is evidence of the worst finding, else the
-/// one that the command is about.
-fn first(model: Model<'_>, drawn: &[&'static Column], shown: &[&Column]) -> &'static str {
-    let Report { findings, verdicts, .. } = model.report;
-    let is_drawn = |key: &str| drawn.iter().find(|column| column.key == key);
-    let broken =
-        verdicts.iter().filter(|verdict| verdict.blocks()).find_map(|verdict| is_drawn(&verdict.key));
-    let shown = |key: &&String| shown.iter().any(|column| column.key == **key);
-    let mut evidence = findings.iter().flat_map(|finding| finding.evidence.keys()).filter(shown);
-    broken
-        .or_else(|| evidence.find_map(|key| is_drawn(key)))
-        .or(drawn.first())
-        .map_or("", |column| column.key)
 }
 
 #[cfg(test)]
@@ -243,11 +127,11 @@ mod tests {
     /// A report on matrices of these names, without numbers.
     pub(super) fn report(names: &[&str]) -> Report {
         let row = |name: &&str| Row {
-            name: (*name).to_owned(),
+            name: (*name).into(),
             block: name.split('.').find_map(|part| part.parse().ok()),
-            role: (*name).to_owned(),
+            role: (*name).into(),
             shape: [4096, 4096],
-            dtype: "bf16".to_owned(),
+            dtype: "bf16".into(),
             ..Row::default()
         };
         Report {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layer::natural;
-use crate::report::{Report, Row};
+use crate::report::{Attention, Head, Row};
 
 /// Every row with its place in the grid.
 #[derive(Debug)]
@@ -21,22 +21,28 @@ pub(super) struct Kinds {
 }
 
 impl Kinds {
-    pub(super) fn new(report: &Report) -> Self {
-        let full: Vec<String> = report.rows.iter().map(kind).collect();
-        let common = common(report, &full);
-        let short = |row: &Row, full: &str| {
-            let cut = if row.block.is_some() { common } else { 0 };
-            full[cut..].to_owned()
-        };
-        let named: Vec<String> = report.rows.iter().zip(&full).map(|(row, full)| short(row, full)).collect();
-        let mut names: Vec<String> = named.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    pub(super) fn new(rows: &[&Row]) -> Self {
+        // Each once, by its name and whether it is in blocks: rows are many, types few.
+        let mut known: BTreeMap<(String, bool), usize> = BTreeMap::new();
+        let mut of = vec![];
+        for row in rows {
+            let next = known.len();
+            of.push(*known.entry((kind(row), row.block.is_some())).or_insert(next));
+        }
+        let common = common(known.keys().filter(|(_, is_in_block)| *is_in_block).map(|(full, _)| full));
+        let short =
+            |(full, is_in_block): &(String, bool)| full[if *is_in_block { common } else { 0 }..].to_owned();
+        let mut names: Vec<String> = known.keys().map(short).collect::<BTreeSet<_>>().into_iter().collect();
         names.sort_by(|a, b| natural(a, b));
-        let places: BTreeMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
-        let of: Vec<usize> = named.iter().map(|name| places[name.as_str()]).collect();
+        let mut places = vec![0; known.len()];
+        for (key, i) in &known {
+            places[*i] = names.binary_search_by(|name| natural(name, &short(key))).unwrap_or(0);
+        }
+        of.iter_mut().for_each(|kind| *kind = places[*kind]);
         let blocks: Vec<u64> =
-            report.rows.iter().filter_map(|row| row.block).collect::<BTreeSet<_>>().into_iter().collect();
+            rows.iter().filter_map(|row| row.block).collect::<BTreeSet<_>>().into_iter().collect();
         let mut cells: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-        for (i, row) in report.rows.iter().enumerate() {
+        for (i, row) in rows.iter().enumerate() {
             let block = row.block.and_then(|block| blocks.binary_search(&block).ok());
             if let Some(block) = block {
                 cells.entry((block, of[i])).or_default().push(i);
@@ -80,17 +86,25 @@ impl Spread {
 
 /// The name without its numbers: `model.layers.*.mlp.experts.*.up_proj`.
 fn kind(row: &Row) -> String {
-    let name = row.name.split('[').next().unwrap_or(&row.name);
+    // A head has the same number in every block, so it is a type of its own.
+    if let Some(Attention::Head(Head { head, .. })) = row.attention.as_deref() {
+        let module = row.name.rsplit_once(".head.").map_or(row.name.as_str(), |(module, _)| module);
+        return format!("{}.head.{head}", without_numbers(module));
+    }
+    without_numbers(&row.name)
+}
+
+fn without_numbers(name: &str) -> String {
+    let name = name.split('[').next().unwrap_or(name);
     let number = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
     name.split('.').map(|part| if number(part) { "*" } else { part }).collect::<Vec<_>>().join(".")
 }
 
 /// Length of the start, up to the block's number, that all names in blocks share and none needs.
-fn common(report: &Report, full: &[String]) -> usize {
-    let start = |name: &str| name.find("*.").map(|at| name[..at + 2].to_owned());
-    let mut starts = report.rows.iter().zip(full).filter(|(row, _)| row.block.is_some());
-    let Some(Some(first)) = starts.next().map(|(_, name)| start(name)) else { return 0 };
-    if starts.all(|(_, name)| start(name).as_ref() == Some(&first)) { first.len() } else { 0 }
+fn common<'n>(mut names: impl Iterator<Item = &'n String>) -> usize {
+    let start = |name: &'n String| name.find("*.").map(|at| &name[..at + 2]);
+    let Some(Some(first)) = names.next().map(start) else { return 0 };
+    if names.all(|name| start(name) == Some(first)) { first.len() } else { 0 }
 }
 
 #[cfg(test)]
@@ -100,7 +114,7 @@ mod tests {
 
     fn check(names: &[&str], expected: &[&str]) {
         let report = report(names);
-        assert_eq!(Kinds::new(&report).names, expected, "{names:?}");
+        assert_eq!(Kinds::new(&report.rows.iter().collect::<Vec<_>>()).names, expected, "{names:?}");
     }
 
     #[test]
@@ -117,7 +131,7 @@ mod tests {
     #[test]
     fn blocks_are_in_the_order_of_their_numbers() {
         let report = report(&["l.10.q", "l.2.q", "l.2.k"]);
-        let kinds = Kinds::new(&report);
+        let kinds = Kinds::new(&report.rows.iter().collect::<Vec<_>>());
         assert_eq!((kinds.blocks.clone(), kinds.cells[&(0, 0)].clone()), (vec![2, 10], vec![2]));
     }
 }

@@ -14,14 +14,13 @@ const COMPARED: [&str; 2] = ["outlier", "rank-collapsed"];
 
 /// The column of `finding` in which row `i` lies farthest from its peers, drawn; nothing where it has none.
 pub(super) fn picture(model: Model<'_>, finding: &Finding, i: usize) -> Option<Markup> {
-    let report = model.report;
-    let row = report.rows.get(i).filter(|_| COMPARED.contains(&&*finding.name))?;
+    let Model { report, rows, .. } = model;
+    let row = rows.get(i).filter(|_| COMPARED.contains(&&*finding.name))?;
     let role = without_block(&row.name);
-    let is_peer =
-        |j: &usize| report.rows[*j].shape == row.shape && without_block(&report.rows[*j].name) == role;
-    let peers: Vec<usize> = (0..report.rows.len()).filter(is_peer).collect();
+    let is_peer = |j: &usize| rows[*j].shape == row.shape && without_block(&rows[*j].name) == role;
+    let peers: Vec<usize> = (0..rows.len()).filter(is_peer).collect();
     let numbers = |key: &str| -> Vec<f64> {
-        peers.iter().filter_map(|j| report.rows[*j].values.get(key).and_then(Value::number)).collect()
+        peers.iter().filter_map(|j| rows[*j].values.get(key).and_then(Value::number)).collect()
     };
     let distance = |key: &str| {
         let mut all = numbers(key);

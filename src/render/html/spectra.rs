@@ -19,6 +19,18 @@ const DEEPEST: f64 = 1e-16;
 /// The linear picture ends this far beyond the noise edge: a few strong directions must not flatten the bulk.
 const BEYOND: f64 = 1.8;
 
+/// All values of a row's spectrum, descending: those of its outline, or of very many matrices those of its sketch.
+pub(super) fn of_row(row: &Row) -> Vec<f64> {
+    if !row.outline.is_empty() {
+        return values(&row.outline);
+    }
+    let directions = row.update.as_ref().and_then(|update| update.rank).unwrap_or(u64::MAX);
+    let last = row.shape[0].min(row.shape[1]).min(directions).saturating_sub(1) as usize;
+    let steps = row.sketch.len().saturating_sub(1).max(1);
+    let points = row.sketch.iter().enumerate().map(|(i, value)| (i * last / steps, *value));
+    values(&points.collect::<Vec<_>>())
+}
+
 /// All values of the spectrum, descending: the outline's, and even steps between them.
 pub(super) fn values(outline: &[(usize, f64)]) -> Vec<f64> {
     let mut values: Vec<f64> = outline.iter().take(1).map(|(_, s)| *s).collect();
@@ -311,6 +323,15 @@ mod tests {
     fn an_outline_is_filled_in_even_steps() {
         assert_eq!(values(&[(0, 9.0), (1, 5.0), (5, 1.0)]), [9.0, 5.0, 4.0, 3.0, 2.0, 1.0]);
         assert_eq!(values(&[]), [] as [f64; 0]);
+    }
+
+    #[test]
+    fn a_row_without_an_outline_is_drawn_from_its_sketch() {
+        let row = Row { shape: [5, 9], sketch: vec![9.0, 5.0, 1.0], ..Row::default() };
+        assert_eq!(of_row(&row), [9.0, 7.0, 5.0, 3.0, 1.0]);
+        let outline = vec![(0, 9.0), (4, 1.0)];
+        assert_eq!(of_row(&Row { outline, ..row }), [9.0, 7.0, 5.0, 3.0, 1.0]);
+        assert_eq!(of_row(&Row::default()), [] as [f64; 0]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn matrices(model: Model<'_>, listed: &[usize], shown: &[&Column]) ->
 }
 
 fn matrix(model: Model<'_>, i: usize, columns: &[(&Column, bool)]) -> Markup {
-    let row = &model.report.rows[i];
+    let row = &model.rows[i];
     let news =
         |column: &Column| model.marks.is_evidence(i, column.key) || model.marks.is_broken(i, column.key);
     let is_broken = !model.marks.broken(i).is_empty();
@@ -54,7 +54,7 @@ fn matrix(model: Model<'_>, i: usize, columns: &[(&Column, bool)]) -> Markup {
 /// The least, the middle and the greatest of each column shown, a line a module type.
 pub(super) fn kinds(model: Model<'_>, shown: &[&Column]) -> Markup {
     let spread = |rows: &[usize], column: &Column| {
-        let number = |row: &usize| model.report.rows[*row].values.get(column.key).and_then(Value::number);
+        let number = |row: &usize| model.rows[*row].values.get(column.key).and_then(Value::number);
         Spread::of(rows.iter().filter_map(number).collect())
     };
     html! {

@@ -4,7 +4,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Aspect, Column, Format, Report, Value};
+use crate::report::{Aspect, Column, Format, Report, Row, Value};
 
 use super::super::cell::{cell, number};
 use super::super::names::shortened;
@@ -31,6 +31,8 @@ const NAME: usize = 34;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Model<'a> {
     pub report: &'a Report,
+    /// Its rows that are matrices: positions are those in here.
+    pub rows: &'a [&'a Row],
     pub kinds: &'a Kinds,
     pub marks: &'a Marks<'a>,
     /// Which rows have a section of their own.
@@ -40,7 +42,7 @@ pub(super) struct Model<'a> {
 impl Model<'_> {
     /// The name of row `i`, which leads to its section where it has one.
     pub(super) fn link(self, i: usize) -> Markup {
-        let name = &self.report.rows[i].name;
+        let name = &self.rows[i].name;
         html! { @if self.detailed[i] { a href={"#m" (i)} { (name) } } @else { (name) } }
     }
 }
@@ -56,7 +58,7 @@ struct Grid<'a> {
 /// Whether there is anything to draw of `column`: two different numbers in blocks.
 pub(super) fn is_drawn(model: Model<'_>, column: &'static Column) -> bool {
     let rows = model.kinds.cells.values().flatten();
-    let number = |row: &usize| model.report.rows[*row].values.get(column.key).and_then(Value::number);
+    let number = |row: &usize| model.rows[*row].values.get(column.key).and_then(Value::number);
     let (low, high) = extremes(&rows.filter_map(number).collect::<Vec<_>>());
     low < high
 }
@@ -77,8 +79,7 @@ pub(super) fn view(model: Model<'_>, number: usize, column: &'static Column) -> 
 impl Grid<'_> {
     fn spread(&self, block: usize, kind: usize) -> Option<Spread> {
         let rows = self.model.kinds.cells.get(&(block, kind))?;
-        let number =
-            |row: &usize| self.model.report.rows[*row].values.get(self.column.key).and_then(Value::number);
+        let number = |row: &usize| self.model.rows[*row].values.get(self.column.key).and_then(Value::number);
         Spread::of(rows.iter().filter_map(number).collect())
     }
 
@@ -205,7 +206,7 @@ impl Grid<'_> {
     /// Whether the number comes with a caution.
     fn is_unsure(&self, block: usize, kind: usize) -> bool {
         match self.model.kinds.cells[&(block, kind)][..] {
-            [row] => cell(&self.model.report.rows[row], self.column).starts_with('~'),
+            [row] => cell(self.model.rows[row], self.column).starts_with('~'),
             _ => false,
         }
     }
@@ -263,7 +264,7 @@ impl Grid<'_> {
     /// The number of a cell in words; of several, the middle and the ends.
     fn told(&self, block: usize, kind: usize) -> String {
         match &self.model.kinds.cells[&(block, kind)][..] {
-            [row] => cell(&self.model.report.rows[*row], self.column),
+            [row] => cell(self.model.rows[*row], self.column),
             rows => match self.spread(block, kind) {
                 Some(Spread { least, median, greatest }) => {
                     let [least, median, greatest] =

@@ -6,12 +6,14 @@ use super::other_tensors::OtherTensor;
 use super::standing::summary;
 use super::unpaired;
 use crate::analysis::compare::{Half, Retyped, Vocabulary};
+use crate::engine::heap;
 use crate::layer::natural;
 use crate::report::{
-    Column, Compared, Drawn, Measurements, MissingReason, Numbers, Report, Resolution, Row, RowValues,
-    Standing, Value,
+    Column, Compared, Drawings, Drawn, Measurements, MissingReason, Numbers, Report, Resolution, Row,
+    RowValues, Standing, Value,
 };
-use crate::study::{Failure, Found, FoundPair, Record, ties};
+use crate::study::{Failure, Found, FoundPair, Ledger, Record, RowHeader, ties};
+use crate::text::Text;
 
 /// What the records of a comparison need beside its rows.
 #[derive(Debug, Clone)]
@@ -28,48 +30,40 @@ pub struct PairHeaders {
 /// Completes `report` by what was found.
 pub(crate) fn complete(
     report: &mut Report,
-    headers: &PairHeaders,
-    records: Vec<Record>,
+    (rows, headers): (Vec<RowHeader>, &PairHeaders),
+    mut ledger: Ledger,
     failure: impl Fn(&Failure) -> String,
 ) {
-    let count = report.rows.len();
-    let (mut rows, mut others) = (vec![None; count], vec![]);
-    for record in records {
-        match rows.get_mut(record.task) {
-            Some(row) => *row = Some(record),
-            None => others.push((record.task - count, record.result)),
-        }
-    }
     let names: Vec<Option<String>> = match &report.tuned[..] {
         [] => vec![None],
         several => several.iter().map(|named| Some(named.name.clone())).collect(),
     };
-    let copies = ties::copies(report.rows.iter().zip(&rows).map(|(row, record)| match record {
-        Some(Record { result: Ok(Found::Pair(found)), .. }) if found.measured => key(row, found),
+    let copies = ties::copies(rows.iter().enumerate().map(|(i, row)| match ledger.get(i)?.result {
+        Ok(Found::Pair(found)) if found.measured => key(row, &found),
         _ => None,
     }));
-    let columns: Arc<[_]> = report.columns.as_slice().into();
-    for (i, record) in rows.into_iter().enumerate() {
+    let (count, columns): (usize, Arc<[_]>) = (rows.len(), report.columns.as_slice().into());
+    report.rows.reserve_exact(count);
+    for (i, header) in rows.into_iter().enumerate() {
         let original = copies[i].map(|original| report.rows[original].name.clone());
-        fill(
-            &mut report.rows[i],
-            (headers, &headers.retyped[i], &names, &columns),
-            record,
-            original,
-            &failure,
-        );
+        let mut row = header.row();
+        fill(&mut row, (headers, &headers.retyped[i], &names, &columns), ledger.take(i), original, &failure);
+        report.rows.push(row);
+        if i % heap::BATCH == heap::BATCH - 1 {
+            heap::give_back();
+        }
     }
     let mut more = vec![];
     let headers_of_others = (&*headers.vocabulary, &columns);
-    for (at, result) in others {
-        let contents = match result {
-            Ok(Found::Parts(found)) => {
+    for at in 0..ledger.tasks().saturating_sub(count) {
+        let contents = match ledger.take(count + at).map(|record| record.result) {
+            Some(Ok(Found::Parts(found))) => {
                 unpaired::fill(&mut report.rows, found);
                 continue;
             }
-            Ok(Found::Bytes(contents)) => Ok(contents),
-            Ok(Found::Matrix(_) | Found::Pair(_)) => continue,
-            Err(error) => Err(failure(&error)),
+            Some(Ok(Found::Bytes(contents))) => Ok(contents),
+            Some(Ok(Found::Matrix(_) | Found::Pair(_) | Found::Rows(_))) | None => continue,
+            Some(Err(error)) => Err(failure(&error)),
         };
         // What cannot be read of matrices that only one side has is told of their own rows.
         let Some(other) = headers.others.get(at) else { continue };
@@ -83,12 +77,13 @@ pub(crate) fn complete(
     report.rows.sort_by(|a, b| natural(&a.name, &b.name));
 }
 
-/// What a row is called equal by: type, shape and bytes on all sides.
-pub(super) fn key<'a>(row: &'a Row, found: &'a FoundPair) -> Option<impl Ord + use<'a>> {
-    let hashes: Option<Vec<&str>> = found.tuned.iter().map(|side| side.blake3.as_deref()).collect();
-    let comparison = row.comparison.as_ref()?;
+/// What a row is called equal by: a digest of type, shape and bytes on all sides.
+pub(super) fn key(row: &RowHeader, found: &FoundPair) -> Option<[u8; 32]> {
+    let hashes: Vec<&str> = found.tuned.iter().map(|side| side.blake3.as_deref()).collect::<Option<_>>()?;
+    let comparison = row.comparison.as_ref().filter(|_| found.varies)?;
     let base = (&comparison.base_shape, &comparison.base_dtype, found.base_blake3.as_deref()?);
-    hashes.filter(|_| found.varies).map(|hashes| (&row.dtype, row.shape, base, hashes))
+    let key = format!("{} {:?} {base:?} {hashes:?}", row.layer.stored_type(), row.shape());
+    Some(*blake3::hash(key.as_bytes()).as_bytes())
 }
 
 /// The columns that all rows share.
@@ -99,7 +94,7 @@ fn fill(
     row: &mut Row,
     (headers, retyped, names, columns): (&PairHeaders, &[Retyped], &[Option<String>], &Columns),
     record: Option<Record>,
-    original: Option<String>,
+    original: Option<Text>,
     failure: &impl Fn(&Failure) -> String,
 ) {
     let (found, failed) = match record {
@@ -118,12 +113,12 @@ fn fill(
         .iter()
         .zip(&found.tuned)
         .map(|(name, side)| Drawn::new(name.as_deref().unwrap_or("tuned"), side.outline.clone()));
-    row.drawn.spectra =
-        std::iter::once(Drawn::new("base", found.base_outline.clone())).chain(tuned).collect();
-    row.drawn.spectra.retain(|drawn| !drawn.outline.is_empty());
+    let spectra = std::iter::once(Drawn::new("base", found.base_outline.clone())).chain(tuned);
+    let spectra = spectra.filter(|drawn| !drawn.outline.is_empty()).collect();
+    row.drawn = Drawings { spectra, directions: vec![] }.into();
     if let [side] = found.tuned.as_slice() {
         row.blake3.clone_from(&side.blake3);
-        row.places.clone_from(&side.places);
+        row.places = side.places.clone().into();
     }
     for flag in found.tuned.iter().flat_map(|side| &side.flags) {
         if !row.flags.contains(flag) {
@@ -195,7 +190,9 @@ fn total(report: &mut Report, others: &[Row], reused: bool) {
     totals.measured = [Standing::Measured, Standing::Added, Standing::Reshaped].map(count).iter().sum();
     totals.tied = rows.iter().filter(|row| row.tied_to.is_some()).count() as u64;
     totals.failed = both(Standing::Failed);
-    totals.parameters = entries.map(|row| row.shape[0] * row.shape[1]).sum();
+    // A damaged report may tell of more than there can be.
+    let entries = entries.map(|row| row.shape[0].saturating_mul(row.shape[1]));
+    totals.parameters = entries.fold(0, u64::saturating_add);
     totals.compared = Some(Compared {
         unchanged: count(Standing::Unchanged),
         reused: if reused { count(Standing::Unchanged) } else { 0 },

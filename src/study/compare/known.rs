@@ -17,7 +17,7 @@ pub(super) struct Known<'m> {
 impl<'m> Known<'m> {
     /// That of `task`, whose bytes told `found`.
     pub(super) fn new(question: &Question, task: &MatrixTask, found: &FoundPair, memo: &'m dyn Memo) -> Self {
-        Self { memo, key: key(question, task, found) }
+        Self { memo, key: if memo.is_kept() { key(question, task, found) } else { None } }
     }
 
     /// What was found.

@@ -1,5 +1,6 @@
 //! The second step of a row: what its bytes do not decide is measured.
 
+use super::super::estimate::total;
 use super::side::{self, ComparedSide, Sides};
 use super::tasks::MatrixTask;
 use super::{Depth, numbers_of};
@@ -44,7 +45,7 @@ pub(super) fn measured(
         })
         .collect();
     let PairOutcome { base: of_base, tuned: of_tuned } = measure(base, &tuned, settings, memo)?;
-    let base_resolution = found.base_resolution.or(of_base.as_ref().and_then(SideMeasured::resolution));
+    let base_resolution = found.base_resolution.or(of_base.as_ref().and_then(|of| of.resolution.clone()));
     let base_outline = of_base.as_ref().map(outline).unwrap_or_default();
     let (base_blake3, of_base) =
         of_base.map_or((None, None), |found| (found.blake3, Some(numbers_of(&found.values, &columns))));
@@ -55,9 +56,9 @@ pub(super) fn measured(
             return unmeasured(known, &sides.tuned[i].1, (base.as_ref(), base_resolution.as_ref()));
         };
         FoundSide {
-            resolution: measured.found.resolution().or(known.resolution),
             standing: known.standing,
             outline: outline(&measured.found),
+            resolution: measured.found.resolution.or(known.resolution),
             blake3: measured.found.blake3.or(known.blake3),
             values: Some(numbers_of(&measured.found.values, &columns)),
             drifts: measured.drifts.map(|values| values.into_iter().map(Some).collect()),
@@ -97,7 +98,7 @@ pub(super) fn unmeasured(
 
 /// What it costs to read the bytes of a row.
 pub(super) fn reading(task: &MatrixTask) -> Job {
-    read(task.base.iter().chain(task.tuned.iter().flatten()).map(|layer| layer.bytes()).sum())
+    read(total(task.base.iter().chain(task.tuned.iter().flatten()).map(|layer| layer.bytes())))
 }
 
 /// What it costs to read so many bytes.

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::Depth;
 use super::side::ComparedSide;
+use crate::analysis::compare::PairNeeds;
 use crate::checkpoint::Saved;
 use crate::error::Error;
-use crate::metric::{HYGIENE, Metric};
+use crate::metric::{METRICS, Metric};
 use crate::report::Column;
-use crate::solver::Precision;
+use crate::solver::{Needs, Precision};
+use crate::study::spectrum::LARGEST;
 use crate::study::{Measures, Names, precision_of};
 
 /// How both sides are measured.
@@ -17,13 +20,45 @@ pub(super) struct Method {
     pub(super) metrics: &'static [Metric],
     /// How exact.
     pub(super) precision: Precision,
-    /// As the report says it.
-    pub(super) settings: Vec<(&'static str, String)>,
+    /// What decides the numbers: of reports as they say it.
+    decided: Decided,
+    /// What the numbers of a report were computed from, where weights are held against one.
+    pub(super) of_report: Option<Needs>,
     /// The metrics that both sides have.
     pub(super) columns: Vec<&'static Column>,
 }
 
+/// What decides the numbers.
+enum Decided {
+    /// The options.
+    Measures(Measures),
+    /// The settings that reports share.
+    Saved(Vec<(&'static str, String)>),
+}
+
 impl Method {
+    /// The settings of a report of numbers that `needs` so much.
+    pub(super) fn settings(&self, needs: PairNeeds, depth: Depth) -> Vec<(&'static str, String)> {
+        let measures = match &self.decided {
+            Decided::Saved(settings) => return settings.clone(),
+            Decided::Measures(_) if depth == Depth::Bytes => return Measures::Bytes.settings(Needs::Entries),
+            Decided::Measures(measures) => *measures,
+        };
+        let PairNeeds { base, tuned, update, .. } = needs;
+        if let Some(same) = self.of_report {
+            return measures.settings(same);
+        }
+        // Without a word on it, all values of both sides and of the update were found.
+        let is_all = [Some(base), Some(tuned), update].iter().all(|needs| *needs == Some(Needs::Values));
+        let mut settings = measures.settings(Needs::Values);
+        if !is_all {
+            let update = update.map_or("none", Needs::name);
+            let found = format!("base {}, tuned {}, update {update}", base.name(), tuned.name());
+            settings.push(("svd", found));
+        }
+        settings
+    }
+
     /// The settings that `sides` share, or that were given.
     ///
     /// # Errors
@@ -52,7 +87,7 @@ impl Method {
         let settings = first.1.settings.iter();
         let settings = settings.map(|(key, value)| (&*key.clone().leak(), value.clone())).collect();
         let names = first.1.settings.get("names").and_then(|word| Names::of_word(word));
-        let method = Self { settings, ..Self::chosen(names, None) };
+        let method = Self { decided: Decided::Saved(settings), ..Self::chosen(names, None) };
         Ok(method.with_columns(&reports))
     }
 
@@ -60,15 +95,18 @@ impl Method {
     pub(super) fn of_bytes(sides: &[&ComparedSide]) -> Self {
         let reports = || sides.iter().filter_map(|side| side.saved());
         let has = |column: &&'static Column| reports().all(|saved| saved.columns.contains(column));
-        let columns = HYGIENE.iter().map(|metric| &metric.column).filter(|column| has(column)).collect();
-        Self { metrics: HYGIENE, precision: Precision::Fast, settings: Measures::Bytes.settings(), columns }
+        let of_entries = METRICS.iter().filter(|metric| metric.needs == Needs::Entries);
+        let columns = of_entries.map(|metric| &metric.column).filter(|column| has(column)).collect();
+        let decided = Decided::Measures(Measures::Bytes);
+        Self { metrics: METRICS, precision: Precision::Fast, decided, of_report: None, columns }
     }
 
     fn chosen(names: Option<Names>, precision: Option<Precision>) -> Self {
         let (names, precision) = (names.unwrap_or(Names::Svdkit), precision.unwrap_or(Precision::Fast));
         let metrics = names.metrics();
         let columns = metrics.iter().map(|metric| &metric.column).collect();
-        Self { metrics, precision, settings: Measures::Values(names, precision).settings(), columns }
+        let decided = Decided::Measures(Measures::Values(names, precision));
+        Self { metrics, precision, decided, of_report: None, columns }
     }
 
     /// The method of a report that weights are measured by.
@@ -93,8 +131,11 @@ impl Method {
         let (Some(its_names), Some(its_precision)) = made else {
             return refuse("does not say how it was measured; write it again".to_owned());
         };
-        let method = Self::chosen(names.or(Some(its_names)), precision.or(Some(its_precision)));
-        let ours = method.settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let of_report = if word("svd") == LARGEST { Needs::Largest } else { Needs::Values };
+        let (names, precision) = (names.unwrap_or(its_names), precision.unwrap_or(its_precision));
+        let method = Self { of_report: Some(of_report), ..Self::chosen(Some(names), Some(precision)) };
+        let ours = Measures::Values(names, precision).settings(of_report);
+        let ours = ours.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         match differences(&saved.settings, &ours).as_slice() {
             [] => Ok(method),
             found => refuse(format!(

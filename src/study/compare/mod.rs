@@ -9,6 +9,8 @@ mod known;
 mod measure;
 mod method;
 mod other_tensors;
+mod plan;
+mod question;
 mod side;
 mod standing;
 mod tasks;
@@ -19,15 +21,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Complete, Estimate, Found, Manifest, Names, Step, Study, Waiting, header, ties, unmatched};
-use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary, drifts_of};
+use super::estimate::total;
+use super::{
+    Asked, Complete, Estimate, Found, Manifest, Names, RowHeader, Step, Study, Waiting, ties, unmatched,
+};
+use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary};
 use crate::checkpoint::of_base;
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, bare};
 use crate::report::{
-    self, Column, Comparison as Compared, Flag, Named, Report, Row, Skipped, Standing, Totals, Unlisted,
-    Update,
+    self, Column, Comparison as Compared, Flag, Named, Report, Skipped, Standing, Totals, Unlisted, Update,
 };
 use crate::solver::{Memo, Precision};
 use bytes::compare_bytes;
@@ -44,7 +48,7 @@ use assembly::{key, numbers_of};
 pub use side::{ComparedSide, Sides};
 
 /// The options.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct CompareRequest {
     /// How much is done.
     pub depth: Depth,
@@ -52,7 +56,7 @@ pub struct CompareRequest {
     pub names: Option<Names>,
     /// How exact singular values are, if not as those of a report.
     pub precision: Option<Precision>,
-    /// Which singular vectors are compared.
+    /// Which singular vectors are compared, if no column asks for others.
     pub vectors: Vectors,
     /// Which of the base's directions count as principal.
     pub preserve: Preserve,
@@ -76,11 +80,25 @@ pub struct Question {
     sides: Sides,
     depth: Depth,
     settings: Settings,
-    method: Method,
     /// What decides the numbers, as the report says it.
     words: Vec<(&'static str, String)>,
     vocabulary: Arc<Vocabulary>,
+    /// Every column that is measured.
     columns: Vec<&'static Column>,
+    /// Those of them that the report has in the end.
+    shown: Vec<&'static Column>,
+    /// What asks for them.
+    asked: Asked,
+}
+
+/// A request over sides that are open, before it is known which columns are wanted.
+pub struct Draft {
+    sides: Sides,
+    depth: Depth,
+    method: Method,
+    vectors: Vectors,
+    preserve: Preserve,
+    top: usize,
 }
 
 /// Its tasks: a row each for the matrices, then the other tensors, then the blocks that have unpaired matrices.
@@ -100,7 +118,7 @@ impl CompareRequest {
     ///
     /// # Errors
     /// When their numbers do not compare.
-    pub fn over(self, sides: Sides) -> Result<Question, Error> {
+    pub fn over(self, sides: Sides) -> Result<Draft, Error> {
         let all: Vec<&ComparedSide> = sides.all().collect();
         updates::check(&all)?;
         let Self { depth, names, precision, vectors, preserve, top } = self;
@@ -108,50 +126,19 @@ impl CompareRequest {
             Depth::Bytes => Method::of_bytes(&all),
             Depth::Changes | Depth::Everything => Method::shared(&all, names, precision)?,
         };
-        let settings =
-            Settings { metrics: method.metrics, precision: method.precision, vectors, preserve, top };
-        Ok(Question::new(sides, depth, settings, method))
-    }
-}
-
-/// The settings that only a comparison of weights has.
-fn pair_settings(settings: &Settings) -> Vec<(&'static str, String)> {
-    let preserve = match settings.preserve {
-        Preserve::Rank(rank) => rank.to_string(),
-        Preserve::Energy(share) => format!("energy:{share}"),
-    };
-    match settings.vectors {
-        Vectors::None => vec![("vectors", "none".to_owned())],
-        Vectors::Leading => vec![("vectors", "leading".to_owned()), ("k", settings.top.to_string())],
-        Vectors::All => {
-            vec![("vectors", "all".to_owned()), ("k", settings.top.to_string()), ("preserve", preserve)]
-        }
+        Ok(Draft { sides, depth, method, vectors, preserve, top })
     }
 }
 
 impl Question {
-    fn new(sides: Sides, depth: Depth, settings: Settings, method: Method) -> Self {
-        let pairs = depth != Depth::Bytes && sides.all().all(|side| side.weights().is_some());
-        let drifts: Vec<_> = if pairs { drifts_of(settings.vectors).collect() } else { vec![] };
-        let names: Vec<&str> = sides.tuned.iter().map(|(name, _)| name.as_str()).collect();
-        let vocabulary = Arc::new(Vocabulary::new(settings.metrics, &method.columns, &drifts, &names));
-        let mut words = method.settings.clone();
-        if pairs {
-            words.extend(pair_settings(&settings));
-        }
-        Self { columns: vocabulary.columns(), sides, depth, settings, method, words, vocabulary }
+    /// Every column that the report has in the end, in report order.
+    pub fn shown(&self) -> &[&'static Column] {
+        &self.shown
     }
 
-    /// The same with all singular vectors, for columns that need them.
-    #[must_use]
-    pub fn with_all_vectors(self) -> Self {
-        let Self { sides, depth, settings, method, .. } = self;
-        Self::new(sides, depth, Settings { vectors: Vectors::All, ..settings }, method)
-    }
-
-    /// Every column, in report order.
-    pub fn columns(&self) -> &[&'static Column] {
-        &self.columns
+    /// How much is done.
+    pub fn depth(&self) -> Depth {
+        self.depth
     }
 
     /// The sides.
@@ -161,7 +148,7 @@ impl Question {
 
     /// Which singular vectors are compared.
     pub fn vectors(&self) -> Vectors {
-        self.settings.vectors
+        self.settings.needs.vectors
     }
 
     /// The names of the tuned sides.
@@ -221,29 +208,32 @@ impl Comparison {
     /// The most that it costs, for headers do not tell what changed; with as many `vectors` as that.
     pub fn estimate(&self, vectors: Vectors) -> Estimate {
         let Question { sides, depth, settings, .. } = &self.question;
-        let settings = Settings { vectors, ..*settings };
+        let settings = &Settings { needs: settings.needs.with(vectors), ..*settings };
         let layers: Vec<&Layer> = self.tasks.iter().filter_map(MatrixTask::layer).collect();
         let bytes = |task: &MatrixTask| {
             let layers = std::iter::once(&task.base).chain(&task.tuned);
             let read = sides.all().zip(layers).filter(|(side, _)| side.weights().is_some());
-            read.filter_map(|(_, layer)| Some(layer.as_ref()?.bytes())).sum::<u64>()
+            total(read.filter_map(|(_, layer)| Some(layer.as_ref()?.bytes())))
         };
         let jobs = self.tasks.iter().map(|task| match depth {
             Depth::Bytes => read(bytes(task)),
-            Depth::Changes | Depth::Everything => measuring(sides, task, &settings),
+            Depth::Changes | Depth::Everything => measuring(sides, task, settings),
         });
         let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-        Estimate::new(
-            &layers,
-            jobs.collect(),
-            self.tasks.iter().map(bytes).sum(),
-            (skipped, self.question.columns.len()),
-        )
+        Estimate {
+            parts: plan::parts(&self.question, &self.tasks, settings),
+            ..Estimate::new(
+                &layers,
+                jobs.collect(),
+                total(self.tasks.iter().map(bytes)),
+                (skipped, self.question.columns.len(), 1 + sides.tuned.len()),
+            )
+        }
     }
 
     /// The fields of a row that come from names and headers.
-    fn row(&self, task: &MatrixTask) -> Option<Row> {
-        let layer = task.layer()?;
+    fn row(&self, task: &MatrixTask) -> Option<RowHeader> {
+        let layer = task.shared()?;
         let tuned = &self.question.sides.tuned;
         let base = task.base.as_ref();
         let differs = base.filter(|base| (base.rows, base.cols) != (layer.rows, layer.cols));
@@ -255,8 +245,9 @@ impl Comparison {
                 flags.push(flag);
             }
         }
-        Some(Row {
+        Some(RowHeader {
             name: task.name.clone(),
+            layer: Arc::clone(layer),
             update: if let [(_, side)] = tuned.as_slice() { update(side, layer) } else { None },
             flags,
             comparison: Some(Box::new(Compared {
@@ -265,7 +256,6 @@ impl Comparison {
                 base_dtype: retyped.map(|base| base.storage().to_owned()),
                 base_blake3: None,
             })),
-            ..header(layer)
         })
     }
 
@@ -318,7 +308,7 @@ impl Study for Comparison {
                 .collect(),
             settings: words.iter().map(|(key, value)| ((*key).into(), value.clone())).collect(),
             columns: columns.clone(),
-            rows: self.tasks.iter().filter_map(|task| self.row(task)).collect(),
+            rows: vec![],
             totals: Totals {
                 skipped: skipped.len() as u64,
                 filtered: (self.dropped.len() + all.len() - skipped.len()) as u64,
@@ -339,7 +329,8 @@ impl Study for Comparison {
             others: Arc::clone(&self.others),
             reused,
         };
-        Manifest { report, roots: self.roots.clone(), complete: Complete::Comparison(headers) }
+        let rows = self.tasks.iter().filter_map(|task| self.row(task)).collect();
+        Manifest { report, rows, roots: self.roots.clone(), complete: Complete::Comparison(headers) }
     }
 
     fn roots(&self) -> &[PathBuf] {
@@ -352,13 +343,13 @@ impl Study for Comparison {
         self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
     }
 
+    fn report_bytes(&self) -> u64 {
+        self.estimate(self.question.vectors()).report
+    }
+
     fn copies(&self, waiting: &[Waiting], _: &dyn Memo) -> Vec<Option<usize>> {
-        let known: Vec<Option<(Row, &Found)>> = waiting
-            .iter()
-            .map(|waiting| Some((self.row(self.tasks.get(waiting.task)?)?, waiting.before.as_ref()?)))
-            .collect();
-        ties::copies(known.iter().map(|known| match known {
-            Some((row, Found::Pair(found))) => key(row, found),
+        ties::copies(waiting.iter().map(|waiting| match waiting.before.as_ref()? {
+            Found::Pair(found) => key(&self.row(self.tasks.get(waiting.task)?)?, found),
             _ => None,
         }))
     }

@@ -40,7 +40,7 @@ impl Sides {
         let empty = || vec![None; self.tuned.len()];
         let base: Vec<Entry> = entries(&self.base).collect();
         let names = |entries: &[Entry]| -> Vec<String> {
-            entries.iter().map(|entry| entry.tensor.tensor.clone()).collect()
+            entries.iter().map(|entry| entry.tensor.tensor.to_string()).collect()
         };
         let of_base = names(&base);
         let mut others: Vec<OtherTensor> = base
@@ -171,8 +171,10 @@ impl OtherTensor {
         (vocabulary, columns): (&Vocabulary, &Arc<[&'static Column]>),
     ) -> Option<Row> {
         let Entry { tensor, .. } = self.entry()?;
-        let name = self.name.clone();
-        let (block, role) = block_and_role(&printable(bare(&tensor.tensor)));
+        let name = self.name.as_str().into();
+        let shown = printable(bare(&tensor.tensor));
+        let (block, role) = block_and_role(&shown);
+        let role = role.into();
         let row = Row {
             block,
             role,

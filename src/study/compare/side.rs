@@ -9,6 +9,7 @@ use crate::checkpoint::{self, Catalogue, Pairs, Saved, SavedRow};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, bare};
 use crate::report::{Column, Measurements, Skipped, Source};
+use crate::text::Text;
 
 /// A base and the versions of it that it is compared with.
 pub struct Sides {
@@ -40,7 +41,7 @@ pub(super) enum SideData {
     /// Weights that an adapter makes of a base.
     Adapter(Arc<Pairs>, Arc<Catalogue>),
     /// The report of an earlier run, with the positions of its rows by name, and the rows that are copies or have some.
-    Saved(Saved, BTreeMap<String, usize>, BTreeSet<String>),
+    Saved(Saved, BTreeMap<Text, usize>, BTreeSet<Text>),
 }
 
 impl Sides {
@@ -162,7 +163,7 @@ impl ComparedSide {
             let own = self.row(&layer.name).and_then(|row| row.tied_to.clone());
             own.unwrap_or_else(|| layer.name.clone())
         };
-        let mut first: BTreeMap<String, usize> = BTreeMap::new();
+        let mut first: BTreeMap<Text, usize> = BTreeMap::new();
         let found = layers.iter().enumerate().map(|(i, layer)| *first.entry(original(layer)).or_insert(i));
         found.enumerate().map(|(i, first)| (first != i).then_some(first)).collect()
     }

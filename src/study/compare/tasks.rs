@@ -11,12 +11,13 @@ use crate::error::Error;
 use crate::layer::{Filter, Layer, distinct, natural};
 use crate::pair::{self, Pair, Unpaired};
 use crate::report::Standing;
+use crate::text::Text;
 
 /// One logical matrix on all sides.
 #[derive(Debug, Clone)]
 pub(super) struct MatrixTask {
     /// Its name: the base's, where it has one.
-    pub(super) name: String,
+    pub(super) name: Text,
     /// In the base.
     pub(super) base: Option<Arc<Layer>>,
     /// In each tuned side.
@@ -27,7 +28,7 @@ impl Sides {
     /// All matrices that `filter` keeps, in natural name order, and the names of those that it drops.
     pub(super) fn tasks(&self, filter: &Filter) -> (Vec<MatrixTask>, Vec<String>) {
         let empty = || vec![None; self.tuned.len()];
-        let mut positions: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let mut positions: BTreeMap<(Text, Text), usize> = BTreeMap::new();
         let mut tasks = vec![];
         for layer in &self.base.layers {
             positions.insert((layer.name.clone(), layer.tensor.clone()), tasks.len());
@@ -77,7 +78,7 @@ impl Sides {
         let (mut kept, dropped): (Vec<MatrixTask>, Vec<MatrixTask>) =
             tasks.into_iter().partition(|task| filter.keeps(&task.name));
         kept.sort_by(|a, b| natural(&a.name, &b.name));
-        (kept, dropped.into_iter().map(|task| task.name).collect())
+        (kept, dropped.into_iter().map(|task| task.name.to_string()).collect())
     }
 }
 
@@ -118,19 +119,26 @@ fn is_head(unpaired: &Unpaired) -> bool {
 fn tell_apart(tasks: &mut [MatrixTask]) {
     let full = |task: &MatrixTask| {
         let own = task.base.as_deref().or_else(|| task.layer());
-        (task.name.clone(), own.map_or_else(String::new, Layer::full_name))
+        (task.name.to_string(), own.map_or_else(String::new, Layer::full_name))
     };
     tasks.sort_by_cached_key(full);
     let names: Vec<(String, String)> = tasks.iter().map(full).collect();
     for (task, name) in tasks.iter_mut().zip(distinct(&names, &BTreeSet::new())) {
-        task.name = name;
+        if task.name != name {
+            task.name = name.into();
+        }
     }
 }
 
 impl MatrixTask {
     /// Any side's matrix, the first tuned one's before the base's.
     pub(super) fn layer(&self) -> Option<&Layer> {
-        self.tuned.iter().flatten().next().or(self.base.as_ref()).map(AsRef::as_ref)
+        self.shared().map(AsRef::as_ref)
+    }
+
+    /// The same, for who keeps it.
+    pub(super) fn shared(&self) -> Option<&Arc<Layer>> {
+        self.tuned.iter().flatten().next().or(self.base.as_ref())
     }
 
     /// The status of the matrix on a tuned side, from headers.

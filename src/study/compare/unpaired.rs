@@ -84,7 +84,7 @@ impl Unpaired {
 /// Puts what was found into the rows.
 pub(super) fn fill(rows: &mut [Row], found: Vec<FoundParts>) {
     for FoundParts { row, parts, transposed, order } in found {
-        let names = parts.into_iter().filter_map(|at| Some(rows.get(at)?.name.clone())).collect();
+        let names = parts.into_iter().filter_map(|at| Some(rows.get(at)?.name.to_string())).collect();
         if let Some(row) = rows.get_mut(row) {
             row.places.parts = Some(Box::new(Parts { names, transposed, order }));
         }
