@@ -76,7 +76,7 @@ const TRUNCATED_RANK: Column = Column {
     label: "cut",
     format: Format::Count,
     quantity: Quantity::Matrix(Accuracy::Exact),
-    doc: "how many singular values of the base are no larger than what rounding to its type makes of 0: 2·(√m + √n)·(ε/2)·rms/√3, or the accuracy floor; and ε·σ₁(s·BA) for that of the factors",
+    doc: "how many singular values of the base are rounding alone: up to 2·(√m + √n)·(ε/2)·rms/√3 or the accuracy floor, and ε·σ₁(s·BA) for that of the factors, ε of these at least 16 times that of f32",
     range: "[0, min(m, n)]",
     source: "KaSA, Wang et al. 2024; Bai & Yin 1993",
 };
