@@ -8,18 +8,19 @@ use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS}
 use super::init::INITIALIZED;
 use super::merge::MERGED;
 use super::verify::VERIFIED;
-use super::{adapter, farms, intruders};
-use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
+use super::{adapter, farms, features, intruders};
+use crate::metric::{FEATURES, METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "spectrum",
     "compare",
     "rank",
     "farms",
     "intruders",
     "heads",
+    "features",
     "adapter inspect",
     "adapter init",
     "adapter verify",
@@ -62,6 +63,12 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             .chain(&HEAD_CHANGES)
             .chain(&COMPOSITION)
             .chain(&COMPONENTS)
+            .collect(),
+        "features" => FEATURES
+            .iter()
+            .map(|metric| &metric.column)
+            .chain(features::TABLES.iter().map(|metric| &metric.column))
+            .chain(&features::COSINES)
             .collect(),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter init" => INITIALIZED.iter().collect(),

@@ -19,6 +19,8 @@ coded! {
         LowRank = "low_rank", "zero by construction: the update has fewer directions than rows and columns";
         /// Fewer positive eigenvalues than the estimate needs.
         TooFewValues = "too_few_values", "too few positive eigenvalues";
+        /// Fewer rows than the estimate needs.
+        TooFewRows = "too_few_rows", "too few rows for the estimate";
         /// All candidate tails are degenerate.
         NoTail = "no_tail", "no candidate tail can be fitted";
         /// No singular value counts as noise.

@@ -4,7 +4,6 @@
 
 mod columns;
 mod numbers;
-mod random;
 mod rest;
 mod weighting;
 
@@ -21,7 +20,7 @@ use crate::solver::{
 
 pub(super) use columns::{ADAPTER_NORM, PRESERVATION_ERROR};
 pub use columns::{INITIALIZED, columns};
-use random::Stream;
+use super::random::Stream;
 use rest::Rest;
 
 /// EVA may give a module this many times the rank asked for (`rho` of PEFT).
