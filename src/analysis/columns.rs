@@ -3,10 +3,12 @@
 use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
+use super::eigen::EIGENVALUES;
 use super::extract::EXTRACTED;
 use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
 use super::init::INITIALIZED;
 use super::merge::MERGED;
+use super::robust::ROBUST;
 use super::verify::VERIFIED;
 use super::{adapter, farms, features, intruders};
 use crate::metric::{FEATURES, METRICS, RANKS, WEIGHTWATCHER, of_share};
@@ -49,7 +51,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     let spectrum = table.iter().map(|metric| &metric.column);
     let pair = drifts_of(Vectors::All).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
     match command {
-        "spectrum" => spectrum.collect(),
+        "spectrum" => spectrum.chain(&EIGENVALUES).chain(&ROBUST).collect(),
         "compare" => spectrum.chain(pair).collect(),
         "rank" => RANKS.iter().map(|metric| &metric.column).chain([&ASSIGNED_RANK]).collect(),
         "farms" => {

@@ -8,6 +8,7 @@ pub mod clash;
 pub mod columns;
 pub mod compare;
 mod delta;
+pub mod eigen;
 pub mod extract;
 pub mod farms;
 pub mod features;
@@ -20,6 +21,7 @@ pub mod merge;
 mod random;
 pub mod rank;
 pub mod resize;
+pub mod robust;
 pub mod spectrum;
 pub mod verify;
 

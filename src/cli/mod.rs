@@ -11,6 +11,7 @@ mod emit;
 mod explain;
 mod farms;
 mod features;
+mod further;
 mod heads;
 mod inspect;
 mod intruders;

@@ -21,6 +21,7 @@ mod compress;
 mod cost;
 mod dense;
 mod divide;
+mod eigenpairs;
 mod exact;
 mod factors;
 mod gram;
@@ -73,6 +74,7 @@ pub use certificate::{BestCosine, Question};
 pub use cost::{
     Cost, cost, factors_cost, largest_cost, low_rank_cost, products_cost, reference_cost, update_cost,
 };
+pub use eigenpairs::{Complex, Eigenpairs, eigenpairs};
 pub use factors::{Basis, Factors};
 pub use largest::{Largest, largest, norm_of_entries};
 pub use leading::{by_products, leading, leading_to};
