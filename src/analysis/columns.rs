@@ -10,7 +10,7 @@ use super::init::INITIALIZED;
 use super::merge::MERGED;
 use super::robust::ROBUST;
 use super::verify::VERIFIED;
-use super::{adapter, farms, features, intruders};
+use super::{adapter, dct, farms, features, intruders};
 use crate::metric::{FEATURES, METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
@@ -90,7 +90,8 @@ pub fn metrics_of(command: &str) -> Vec<&'static Column> {
 
 /// What `key` means to any command.
 pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
-    ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of))
+    let parsed = ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of));
+    parsed.or_else(|| Some(dct::family(key)?.0.means()))
 }
 
 /// The column of `report` that is called `key`.
@@ -106,7 +107,8 @@ pub fn of_report(report: &Report, key: &str) -> &'static Column {
 /// The column of a report of `command` that is called `key`: a foreign one where its definition is not known here.
 fn column(key: &str, command: &str, words: Words) -> &'static Column {
     let metric = ColumnKey::parse(key, metrics(command, words)).map(ColumnKey::column);
-    metric.or_else(|| of_share(key).filter(|_| command == "rank")).unwrap_or_else(|| Column::foreign(key))
+    let chosen = || of_share(key).or_else(|| dct::of_key(key)).filter(|_| command == "rank");
+    metric.or_else(chosen).unwrap_or_else(|| Column::foreign(key))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod budget;
 pub mod clash;
 pub mod columns;
 pub mod compare;
+pub mod dct;
 mod delta;
 pub mod eigen;
 pub mod extract;

@@ -11,9 +11,7 @@ use crate::error::Error;
 use crate::layer::natural;
 use crate::notation;
 use crate::report::Source;
-use crate::study::{
-    self, Asked, Features, FeaturesRequest, Rows, Spectra, Study, TableFile,
-};
+use crate::study::{self, Asked, Features, FeaturesRequest, Rows, Spectra, Study, TableFile};
 use crate::writing;
 
 use super::jobs::run_study;
@@ -158,7 +156,9 @@ fn hint(error: Error, request: &FeaturesRequest) -> Error {
         other.columns().iter().any(|column| column.key == key)
     };
     let problem = match () {
-        () if has(Rows::Tables) => format!("`{key}` is a column of single tables: leave out `--mean` and `--gradients`"),
+        () if has(Rows::Tables) => {
+            format!("`{key}` is a column of single tables: leave out `--mean` and `--gradients`")
+        }
         () if has(Rows::Gradients) => format!("`{key}` is a column of gradients: add `--gradients`"),
         () => problem,
     };
@@ -176,7 +176,8 @@ fn open(typed: &[PathBuf]) -> Result<(Vec<TableFile>, Source), Error> {
             paths.push(path.clone());
             continue;
         }
-        let mut names: Vec<String> = listed.into_iter().filter(|entry| !entry.is_folder).map(|e| e.name).collect();
+        let mut names: Vec<String> =
+            listed.into_iter().filter(|entry| !entry.is_folder).map(|e| e.name).collect();
         names.retain(|name| names_weights(name) && !name.starts_with('.'));
         if names.is_empty() {
             let reason = "holds no file of tables: safetensors, .npy, .npz or .pt";

@@ -96,9 +96,9 @@ fn point(text: &str) -> Result<Complex, String> {
     let text = text.trim();
     let Some(rest) = text.strip_suffix('i') else { return Ok((number(text)?, 0.0)) };
     // The last sign that is neither the first character nor of an exponent.
-    let sign = rest.char_indices().rfind(|(at, c)| {
-        *at > 0 && matches!(c, '+' | '-') && !rest[..*at].ends_with(['e', 'E'])
-    });
+    let sign = rest
+        .char_indices()
+        .rfind(|(at, c)| *at > 0 && matches!(c, '+' | '-') && !rest[..*at].ends_with(['e', 'E']));
     let at = sign.map_or(0, |(at, _)| at);
     let imaginary = match &rest[at..] {
         "" | "+" => 1.0,

@@ -123,8 +123,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let holds = format!("singular values of {} matrices", notation::count(spectra.len() as u64));
         outputs.write(slot, &holds, |out| writing::write_spectra(out, &spectra));
     }
-    let shown: Vec<&str> =
-        arguments.further.shown().iter().chain(shown(arguments)).copied().collect();
+    let shown: Vec<&str> = arguments.further.shown().iter().chain(shown(arguments)).copied().collect();
     run::deliver_with(&report, common, &shown, &mut outputs, &|style, out| {
         render::write(&report, common.format.into(), style, out)?;
         let Some(plot) = arguments.plot else { return Ok(()) };

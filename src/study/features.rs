@@ -136,8 +136,7 @@ impl FeaturesRequest {
         let metrics = select(FEATURES, |metric| {
             has(self.rows, metric) && taken.metrics.iter().any(|taken| taken.column == metric.column)
         });
-        let is_shown =
-            |column: &Column| self.asked.own == OwnColumns::Wanted || self.asked.names(column);
+        let is_shown = |column: &Column| self.asked.own == OwnColumns::Wanted || self.asked.names(column);
         let others: Vec<_> = self.others().filter(|metric| is_shown(&metric.column)).collect();
         let cosines: Vec<&'static Column> = self.cosines().filter(|column| is_shown(column)).collect();
         let shown = taken.shown.iter().filter(|column| metrics.iter().any(|m| m.column == ***column));
@@ -206,7 +205,11 @@ fn tables(files: &[TableFile], rows: Rows, filter: &Filter) -> FoundTables {
             let own = bare(&info.name);
             let name = match rows {
                 _ if is_nameless && files.len() > 1 => {
-                    if rows == Rows::Tables { file.name.clone() } else { "table".to_owned() }
+                    if rows == Rows::Tables {
+                        file.name.clone()
+                    } else {
+                        "table".to_owned()
+                    }
                 }
                 Rows::Tables if files.len() > 1 => format!("{}:{own}", file.name),
                 _ => own.to_owned(),
@@ -312,13 +315,11 @@ impl Features {
     }
 
     /// The mean of a cosine over the samples of a row that have the other gradient.
-    fn cosines(
-        &self,
-        row: &TableRow,
-        other: impl Fn(&str) -> Option<String>,
-    ) -> Result<Value, Error> {
+    fn cosines(&self, row: &TableRow, other: impl Fn(&str) -> Option<String>) -> Result<Value, Error> {
         let mut values = vec![];
-        let Some(name) = other(&row.layer.name) else { return Ok(Value::Missing(MissingReason::NotApplicable)) };
+        let Some(name) = other(&row.layer.name) else {
+            return Ok(Value::Missing(MissingReason::NotApplicable));
+        };
         for (at, table) in &row.tables {
             if let Some(layer) = self.by_name[*at].get(&name) {
                 let other = Table { source: Arc::clone(&table.source), layer: Arc::clone(layer) };
@@ -374,10 +375,13 @@ impl Study for Features {
             ("rows", rows.word().to_owned()),
             ("treatment", treatment.word().to_owned()),
             ("precision", super::spectrum::precision_word(*precision).to_owned()),
-            ("sample", match order {
-                Order::Seeded(seed) => format!("seed {seed}"),
-                Order::Stored => "stored".to_owned(),
-            }),
+            (
+                "sample",
+                match order {
+                    Order::Seeded(seed) => format!("seed {seed}"),
+                    Order::Stored => "stored".to_owned(),
+                },
+            ),
         ];
         let columns = self.measures.spectral.0.iter().map(|metric| &metric.column);
         let columns = columns.chain(self.measures.others.iter().map(|metric| &metric.column));
@@ -386,7 +390,8 @@ impl Study for Features {
         report.totals.skipped = self.skipped.len() as u64;
         report.totals.filtered = self.filtered as u64;
         report.skipped.clone_from(&self.skipped);
-        let mut notes: Vec<String> = self.files.iter().flat_map(|file| file.source.notes().to_vec()).collect();
+        let mut notes: Vec<String> =
+            self.files.iter().flat_map(|file| file.source.notes().to_vec()).collect();
         notes.dedup();
         report.notes = notes.iter().map(|note| printable(note)).collect();
         let parameters = |row: &TableRow| row.tables.iter().map(|(_, table)| table.layer.len() as u64).sum();

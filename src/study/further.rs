@@ -10,7 +10,7 @@ use crate::analysis::robust::{self, ROBUST, Robust};
 use crate::checkpoint::Catalogue;
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
-use crate::report::{Column, Lists, Measurements};
+use crate::report::{Column, Lists, Measurements, MissingReason, Value};
 use crate::solver::Cost;
 
 /// What is asked further.
@@ -52,7 +52,11 @@ impl Further {
         let mut parts = vec![];
         if self.eigenvalues.is_some() {
             let columns = asked.told(&EIGENVALUES);
-            parts.push(PlanPart { what: "eigenvalues", columns, flops: Box::new(|layer| eigen::cost(layer).flops) });
+            parts.push(PlanPart {
+                what: "eigenvalues",
+                columns,
+                flops: Box::new(|layer| eigen::cost(layer).flops),
+            });
         }
         if let Some(robust) = self.robust {
             let columns = asked.told(&ROBUST);
@@ -66,10 +70,9 @@ impl Further {
     pub(super) fn cost_with(&self, layer: &Layer, own: Cost) -> Cost {
         let eigenvalues = self.eigenvalues.iter().map(|_| eigen::cost(layer));
         let robust = self.robust.iter().map(|robust| robust::cost(*robust, layer));
-        eigenvalues.chain(robust).fold(own, |all, more| Cost {
-            flops: all.flops + more.flops,
-            bytes: all.bytes.max(more.bytes),
-        })
+        eigenvalues
+            .chain(robust)
+            .fold(own, |all, more| Cost { flops: all.flops + more.flops, bytes: all.bytes.max(more.bytes) })
     }
 
     /// Which matrices of `source` hold the imaginary parts of others.
@@ -100,15 +103,26 @@ impl Further {
         let (mut values, mut lists) = (vec![], Lists::default());
         if let Some(asked) = &self.eigenvalues {
             let imaginary = beside.get(layer.name.as_str()).map(AsRef::as_ref);
-            let (found, more) = eigen::measure(asked, (source, layer), imaginary)?;
+            let (found, more) =
+                or_missing(eigen::measure(asked, (source, layer), imaginary), EIGENVALUES.len())?;
             values.extend(EIGENVALUES.iter().zip(found));
             lists.extend(more);
         }
         if let Some(asked) = self.robust {
-            let (found, more) = robust::measure(asked, source, layer)?;
+            let (found, more) = or_missing(robust::measure(asked, source, layer), ROBUST.len())?;
             values.extend(ROBUST.iter().zip(found));
             lists.extend(more);
         }
         Ok((Measurements(values), lists))
     }
+}
+
+/// An iteration that stops early leaves these columns blank, and no others.
+fn or_missing(found: Result<(Vec<Value>, Lists), Error>, count: usize) -> Result<(Vec<Value>, Lists), Error> {
+    let why = match found {
+        Err(Error::NotConverged { .. }) => MissingReason::NotConverged,
+        Err(Error::Overflow(_)) => MissingReason::Overflow,
+        other => return other,
+    };
+    Ok((vec![Value::Missing(why); count], Lists::default()))
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Attention, Drawings, FactorDetail, Flag, Intruders, Lists, Numbers, Places, Resolution, SkippedContent, Standing,
+    Attention, Drawings, FactorDetail, Flag, Intruders, Lists, Numbers, Places, Resolution, SkippedContent,
+    Standing,
 };
 use crate::spectrum::Spectrum;
 

@@ -67,7 +67,13 @@ pub static EIGENVALUES: [Column; 12] = [
     Column {
         format: Format::Count,
         quantity: Quantity::Matrix(Accuracy::Exact),
-        ..real("unstable_count", "Re ≥ 0", "number of eigenvalues whose real part is not below 0", "[0, n]", S4D)
+        ..real(
+            "unstable_count",
+            "Re ≥ 0",
+            "number of eigenvalues whose real part is not below 0",
+            "[0, n]",
+            S4D,
+        )
     },
     real(
         "slowest_time",

@@ -57,7 +57,10 @@ pub fn measure(
         return none(MissingReason::NonFinite);
     }
     if parameter.is_none() {
-        return square(asked, &matrix, &entries);
+        // Products of entries have to be numbers, too.
+        let largest = entries.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        let is_far = largest > 0.0 && !(1e-100..1e100).contains(&largest);
+        return if is_far { none(MissingReason::Overflow) } else { square(asked, &matrix, &entries) };
     }
     let imaginary = imaginary.filter(|other| (other.rows, other.cols) == (layer.rows, layer.cols));
     let of = |other: &Layer| Ok::<_, Error>(source.read(other, 0..other.rows)?.to_f64());
@@ -77,7 +80,8 @@ fn diagonal(channels: &[Vec<Complex>], is_complex: bool) -> Result<(Vec<Value>, 
     if all.iter().any(|value| !value.0.is_finite()) {
         return Ok((vec![Value::Missing(MissingReason::Overflow); EIGENVALUES.len()], Lists::default()));
     }
-    let normal = Normality { numerical_abscissa: None, condition: Value::Real(1.0), departure: Value::Real(0.0) };
+    let normal =
+        Normality { numerical_abscissa: None, condition: Value::Real(1.0), departure: Value::Real(0.0) };
     let mut values = of_eigenvalues(&all, normal);
     let distances = state_space::distances(channels, is_complex)?;
     values.extend(
@@ -109,9 +113,8 @@ fn square(asked: &Eigenvalues, matrix: &Matrix, entries: &[f64]) -> Result<(Vec<
     let normal = if is_symmetric {
         Normality { numerical_abscissa: None, condition: Value::Real(1.0), departure: Value::Real(0.0) }
     } else {
-        let symmetric: Vec<f64> = (0..side * side)
-            .map(|k| f64::midpoint(at(k / side, k % side), at(k % side, k / side)))
-            .collect();
+        let symmetric: Vec<f64> =
+            (0..side * side).map(|k| f64::midpoint(at(k / side, k % side), at(k % side, k / side))).collect();
         let (_, own) = solver::eigen(&Matrix::from_f64(side, side, &symmetric)?)?;
         Normality {
             numerical_abscissa: own.into_iter().reduce(f64::max),

@@ -135,7 +135,9 @@ mod tests {
         let mut entries = vec![];
         for _ in 0..count {
             let inner: Vec<f64> = (0..dimension).map(|_| entry()).collect();
-            entries.extend((0..8).map(|j| inner.iter().enumerate().map(|(i, x)| x * turn[i * 8 + j]).sum::<f64>()));
+            entries.extend(
+                (0..8).map(|j| inner.iter().enumerate().map(|(i, x)| x * turn[i * 8 + j]).sum::<f64>()),
+            );
         }
         Cloud::new(&entries, 8, Order::Seeded(0))
     }

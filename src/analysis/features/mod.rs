@@ -107,7 +107,14 @@ impl Measures {
             let plain = Layer::plain(layer.name.clone(), (layer.rows, layer.cols), Dtype::F64);
             let treated = Matrix::from_f64(layer.rows, layer.cols, &entries)?;
             let given = Catalogue::given(Holds::Weights, [(plain.clone(), treated.into())]);
-            spectrum::measure_with(&given, &plain, (self.precision, needs), Rounded::Itself, &evaluate, &NoMemo)?
+            spectrum::measure_with(
+                &given,
+                &plain,
+                (self.precision, needs),
+                Rounded::Itself,
+                &evaluate,
+                &NoMemo,
+            )?
         } else {
             as_stored()?
         };

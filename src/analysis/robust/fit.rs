@@ -37,7 +37,10 @@ pub(super) fn triplets(
     let mut sorted = entries.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let spread = quantile(&sorted, 0.75) - quantile(&sorted, 0.25);
-    if !spread.is_normal() || !(sorted[0] / spread).is_finite() || !(sorted[sorted.len() - 1] / spread).is_finite() {
+    if !spread.is_normal()
+        || !(sorted[0] / spread).is_finite()
+        || !(sorted[sorted.len() - 1] / spread).is_finite()
+    {
         return Ok(Err(MissingReason::Degenerate));
     }
     let mut rest = Rest { entries: entries.iter().map(|x| x / spread).collect(), rows, cols };

@@ -26,7 +26,7 @@ pub fn cost(robust: Robust, layer: &Layer) -> Cost {
     let form = Form::whole((layer.rows, layer.cols), Dtype::F64, Precision::Fast);
     let Cost { flops, bytes } = solver::cost(&form, Need::Leading(robust.directions.max(1)));
     let rounds = 400.0 * robust.directions as f64;
-    Cost { flops: 2.0 * flops + rounds * 40.0 * layer.len() as f64, bytes: bytes + 40 * layer.len() as u64 }
+    Cost { flops: 2.0 * flops + rounds * 120.0 * layer.len() as f64, bytes: bytes + 40 * layer.len() as u64 }
 }
 
 /// The values of [`ROBUST`] for `layer`, with lists.
