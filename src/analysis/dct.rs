@@ -6,7 +6,7 @@
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use crate::layer::Layer;
-use crate::report::{Accuracy, Column, Format, Lists, MissingReason, Quantity, Value};
+use crate::report::{Column, Lists, MissingReason, Value};
 use crate::solver::{self, Cost};
 use crate::spectrum::Spectrum;
 
@@ -14,15 +14,7 @@ const DCT: &str = "Modoranu et al. 2025, arXiv 2505.17967, with G·Qᵀ as its f
 const MODES: &str = "Poli et al. 2022, arXiv 2211.14453";
 
 const fn share(key: &'static str, label: &'static str, doc: &'static str, source: &'static str) -> Column {
-    Column {
-        key,
-        label,
-        format: Format::Share,
-        quantity: Quantity::Matrix(Accuracy::Relative),
-        doc,
-        range: "[0, 1]",
-        source,
-    }
+    Column::real(key, label, doc, "[0, 1]", source).as_share()
 }
 
 /// The columns of a rank k, in report order; keys and labels end in the rank.

@@ -14,30 +14,12 @@ pub struct FeatureMetric {
     pub value: fn(&TableSubject<'_>) -> Result<f64, MissingReason>,
 }
 
-const fn real(
-    key: &'static str,
-    label: &'static str,
-    doc: &'static str,
-    range: &'static str,
-    source: &'static str,
-) -> Column {
-    Column {
-        key,
-        label,
-        format: Format::Real,
-        quantity: Quantity::Matrix(Accuracy::Relative),
-        doc,
-        range,
-        source,
-    }
-}
-
 const MNN: &str = "Li et al. 2024, arXiv 2410.10672";
 
 /// Of a table, in report order.
 pub static TABLES: [FeatureMetric; 11] = [
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "column_norm_sum",
             "Σ‖column‖",
             "sum of the lengths of the columns: never below nuclear_norm",
@@ -48,7 +30,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| Ok(table.norms().columns),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "row_norm_sum",
             "Σ‖row‖",
             "sum of the lengths of the rows: never below nuclear_norm",
@@ -59,7 +41,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| Ok(table.norms().rows),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "nuclear_bound",
             "‖·‖* ≤",
             "the smaller of column_norm_sum and row_norm_sum: a bound of nuclear_norm that takes no decomposition",
@@ -70,7 +52,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| Ok(table.norms().columns.min(table.norms().rows)),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "matrix_nuclear_norm",
             "MNN",
             "Σ of the min(L, d) longest columns of Z over L: Z is the table with its columns centered, then each of its L rows divided by its length",
@@ -81,7 +63,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| table.normalized().map(|normalized| normalized.longest_columns),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "normalized_nuclear_norm",
             "‖Z‖*/L",
             "nuclear norm of Z over L: what matrix_nuclear_norm estimates",
@@ -92,7 +74,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| table.normalized_values().map(|values| values.nuclear),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "matrix_entropy",
             "entropy",
             "−Σ p ln p over ln d, p the eigenvalues of ZᵀZ over their sum",
@@ -103,7 +85,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| table.normalized_values().map(|values| values.entropy),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "two_nn_dimension",
             "TwoNN",
             "dimension by the two nearest neighbors of each row: slope of −ln(1 − F) over ln μ, μ the ratio of their distances, without the largest tenth",
@@ -114,7 +96,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| table.neighbors().map(|found| found.two_nn),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "two_nn_likelihood",
             "TwoNN ML",
             "the same by maximum likelihood: (N − 1)/Σ ln μ",
@@ -125,7 +107,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| table.neighbors().map(|found| found.two_nn_ml),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "mle_dimension",
             "MLE",
             "dimension by the ten nearest neighbors of each row, by maximum likelihood; the mean is over inverses",
@@ -136,7 +118,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| table.neighbors().map(|found| found.likelihood),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "ph_dimension",
             "PH",
             "1/(1 − slope), by how the length of the shortest tree through n rows grows with n, ln over ln, for samples of 50, 90, … rows",
@@ -147,7 +129,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         value: |table| table.tree_dimension(),
     },
     FeatureMetric {
-        column: real(
+        column: Column::real(
             "tree_length",
             "tree",
             "length of the shortest tree that connects the rows, at most 512 of them",
@@ -170,14 +152,14 @@ pub static COSINES: [Column; 3] = [
         range: "[1, ∞)",
         source: "definition",
     },
-    real(
+    Column::real(
         "partner_cosine",
         "cos q·o, k·v",
         "cosine of the gradients of queries and output, or of keys and values, of one block: both as long vectors",
         "[−1, 1]",
         "Li et al. 2025, arXiv 2504.10766",
     ),
-    real(
+    Column::real(
         "next_cosine",
         "cos next",
         "cosine with the gradient of the same role in the next block: both as long vectors",

@@ -2,40 +2,18 @@
 
 use crate::report::{Accuracy, Column, Format, Quantity};
 
-const fn real(
-    key: &'static str,
-    label: &'static str,
-    doc: &'static str,
-    range: &'static str,
-    source: &'static str,
-) -> Column {
-    Column {
-        key,
-        label,
-        format: Format::Real,
-        quantity: Quantity::Matrix(Accuracy::Relative),
-        doc,
-        range,
-        source,
-    }
-}
-
-const fn share(column: Column) -> Column {
-    Column { format: Format::Share, ..column }
-}
-
 const DPD: &str = "rSVDdpd: Roy, Basu & Ghosh 2021, arXiv 2109.10680";
 
 /// What gross outliers do to a matrix, in report order.
 pub static ROBUST: [Column; 7] = [
-    real(
+    Column::real(
         "robust_spectral_norm",
         "robust σ₁",
         "σ₁ by rSVDdpd: of the direction that minimizes the density power divergence, in which entries far from it weigh little",
         "[0, ∞), units of the weights",
         DPD,
     ),
-    real(
+    Column::real(
         "robust_ratio",
         "σ₁/robust",
         "spectral_norm over robust_spectral_norm: far above 1 where a few entries make σ₁",
@@ -45,7 +23,7 @@ pub static ROBUST: [Column; 7] = [
     Column {
         format: Format::Count,
         quantity: Quantity::Matrix(Accuracy::Exact),
-        ..real(
+        ..Column::real(
             "robust_rank",
             "robust k",
             "the number of robust directions that minimizes DICMR, the divergence information criterion, of as many as are looked for",
@@ -53,32 +31,34 @@ pub static ROBUST: [Column; 7] = [
             DPD,
         )
     },
-    real(
+    Column::real(
         "left_localization",
         "IPR u₁",
         "inverse participation ratio Σu⁴ of the first left singular vector: 1 where it is one row, 1/m where it is all",
         "[1/m, 1]",
         "Edwards & Thouless 1972",
     ),
-    real(
+    Column::real(
         "right_localization",
         "IPR v₁",
         "the same of the first right one: 1 where it is one column, 1/n where it is all",
         "[1/n, 1]",
         "Edwards & Thouless 1972",
     ),
-    share(real(
+    Column::real(
         "leading_peak",
         "max u₁v₁",
         "max|u₁|·max|v₁|: how much of the first direction its largest entry is",
         "[1/√(m·n), 1]",
         "definition",
-    )),
-    share(real(
+    )
+    .as_share(),
+    Column::real(
         "entry_share",
         "max²/σ₁²",
         "square of the largest entry over σ₁²: 1 where that entry alone makes the first direction",
         "[0, 1]",
         "definition",
-    )),
+    )
+    .as_share(),
 ];
