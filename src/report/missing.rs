@@ -27,6 +27,8 @@ coded! {
         NoNoise = "no_noise", "no resolved singular value counts as noise";
         /// The spectrum falls to zero, or below the floor.
         FallsToFloor = "falls_to_floor", "the fall ends below the accuracy floor of the spectrum";
+        /// The estimate has no value for such entries.
+        NoEstimate = "no_estimate", "the estimate has no value for these entries: too many are equal, or none stands out";
         /// The solver did not reach its accuracy.
         NotConverged = "not_converged", "the decomposition did not converge";
         /// The result does not fit a double.

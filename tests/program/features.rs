@@ -243,7 +243,7 @@ fn a_few_rows_have_no_dimension_and_equal_ones_no_direction() {
     let code = |row: usize, column: &str| found["rows"][row]["missing"][column]["code"].clone();
     assert_eq!(code(0, "mle_dimension"), "too_few_rows");
     assert_eq!(code(0, "ph_dimension"), "too_few_rows");
-    assert_eq!(code(1, "matrix_entropy"), "degenerate");
+    assert_eq!(code(1, "matrix_entropy"), "no_estimate");
     assert_eq!(code(1, "tree_length"), "too_few_rows");
 }
 

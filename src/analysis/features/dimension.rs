@@ -64,7 +64,7 @@ pub(super) fn of_neighbors(cloud: &Cloud) -> Result<OfNeighbors, MissingReason> 
         likelihood: n / near.iter().map(inverse).sum::<f64>(),
     };
     let all = [found.two_nn, found.two_nn_ml, found.likelihood];
-    if all.iter().all(|x| x.is_finite()) { Ok(found) } else { Err(MissingReason::Degenerate) }
+    if all.iter().all(|x| x.is_finite()) { Ok(found) } else { Err(MissingReason::NoEstimate) }
 }
 
 /// By persistent homology: the length of the shortest tree through n points grows as n^(1 − 1/d) (Tulchinskii et al. 2023, with
@@ -89,7 +89,7 @@ pub(super) fn of_trees(cloud: &Cloud) -> Result<f64, MissingReason> {
     });
     let mean = slopes.sum::<f64>() / RERUNS as f64;
     let dimension = 1.0 / (1.0 - mean);
-    if dimension.is_finite() && dimension > 0.0 { Ok(dimension) } else { Err(MissingReason::Degenerate) }
+    if dimension.is_finite() && dimension > 0.0 { Ok(dimension) } else { Err(MissingReason::NoEstimate) }
 }
 
 /// The length of the shortest tree through the first points.

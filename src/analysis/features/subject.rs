@@ -100,7 +100,7 @@ impl<'a> TableSubject<'a> {
             let rows = self.rows();
             // A row that is the mean itself has no direction.
             if entries.chunks_exact(self.cols).any(|row| length(row) == 0.0) {
-                return Err(MissingReason::Degenerate);
+                return Err(MissingReason::NoEstimate);
             }
             let mut lengths = column_norms(&entries, self.cols);
             lengths.sort_unstable_by(|a, b| b.total_cmp(a));

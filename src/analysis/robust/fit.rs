@@ -41,7 +41,7 @@ pub(super) fn triplets(
         || !(sorted[0] / spread).is_finite()
         || !(sorted[sorted.len() - 1] / spread).is_finite()
     {
-        return Ok(Err(MissingReason::Degenerate));
+        return Ok(Err(MissingReason::NoEstimate));
     }
     let mut rest = Rest { entries: entries.iter().map(|x| x / spread).collect(), rows, cols };
     let middle = quantile(&sorted, 0.5) / spread;
@@ -257,6 +257,6 @@ mod tests {
     #[test]
     fn entries_without_spread_have_no_robust_values() {
         let found = triplets(&[1.0, 1.0, 1.0, 1.0, 1.0, 9.0], (3, 2), (0.3, 1)).expect("converges");
-        assert_eq!(found.err(), Some(MissingReason::Degenerate));
+        assert_eq!(found.err(), Some(MissingReason::NoEstimate));
     }
 }
