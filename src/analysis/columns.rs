@@ -3,23 +3,26 @@
 use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
+use super::eigen::EIGENVALUES;
 use super::extract::EXTRACTED;
 use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
 use super::init::INITIALIZED;
 use super::merge::MERGED;
+use super::robust::ROBUST;
 use super::verify::VERIFIED;
-use super::{adapter, farms, intruders};
-use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
+use super::{adapter, dct, farms, features, intruders};
+use crate::metric::{FEATURES, METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "spectrum",
     "compare",
     "rank",
     "farms",
     "intruders",
     "heads",
+    "features",
     "adapter inspect",
     "adapter init",
     "adapter verify",
@@ -48,7 +51,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     let spectrum = table.iter().map(|metric| &metric.column);
     let pair = drifts_of(Vectors::All).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
     match command {
-        "spectrum" => spectrum.collect(),
+        "spectrum" => spectrum.chain(&EIGENVALUES).chain(&ROBUST).collect(),
         "compare" => spectrum.chain(pair).collect(),
         "rank" => RANKS.iter().map(|metric| &metric.column).chain([&ASSIGNED_RANK]).collect(),
         "farms" => {
@@ -62,6 +65,12 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             .chain(&HEAD_CHANGES)
             .chain(&COMPOSITION)
             .chain(&COMPONENTS)
+            .collect(),
+        "features" => FEATURES
+            .iter()
+            .map(|metric| &metric.column)
+            .chain(features::TABLES.iter().map(|metric| &metric.column))
+            .chain(&features::COSINES)
             .collect(),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter init" => INITIALIZED.iter().collect(),
@@ -81,7 +90,8 @@ pub fn metrics_of(command: &str) -> Vec<&'static Column> {
 
 /// What `key` means to any command.
 pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
-    ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of))
+    let parsed = ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of));
+    parsed.or_else(|| Some(dct::family(key)?.0.means()))
 }
 
 /// The column of `report` that is called `key`.
@@ -97,7 +107,8 @@ pub fn of_report(report: &Report, key: &str) -> &'static Column {
 /// The column of a report of `command` that is called `key`: a foreign one where its definition is not known here.
 fn column(key: &str, command: &str, words: Words) -> &'static Column {
     let metric = ColumnKey::parse(key, metrics(command, words)).map(ColumnKey::column);
-    metric.or_else(|| of_share(key).filter(|_| command == "rank")).unwrap_or_else(|| Column::foreign(key))
+    let chosen = || of_share(key).or_else(|| dct::of_key(key)).filter(|_| command == "rank");
+    metric.or_else(chosen).unwrap_or_else(|| Column::foreign(key))
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ impl Saved {
 impl Saved {
     fn of(report: Report) -> Result<Self, String> {
         // Reports of pairs have a base, too, and rows that an adapter changed; their numbers are of both sides.
-        let single = matches!(&*report.command, "spectrum" | "rank" | "farms");
+        let single = matches!(&*report.command, "spectrum" | "rank" | "farms" | "features");
         let of_update = |row: &Row| single && (report.base.is_some() || row.update.is_some());
         let updates: Vec<bool> = report.rows.iter().map(of_update).collect();
         let rows = report.rows.into_iter().zip(updates).map(|(row, update)| saved(row, update));

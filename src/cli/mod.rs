@@ -10,6 +10,8 @@ mod config;
 mod emit;
 mod explain;
 mod farms;
+mod features;
+mod further;
 mod heads;
 mod inspect;
 mod intruders;
@@ -82,6 +84,8 @@ enum Command {
     Farms(farms::Arguments),
     /// What attention heads read and write, which compose, and how large their logits can become
     Heads(heads::Arguments),
+    /// Tables of activations, embeddings or gradients: directions, dimension, cosines
+    Features(features::Arguments),
     /// What is in an adapter, and adapters made of others
     Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
@@ -136,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
         Command::Heads(arguments) => heads::run(&arguments),
+        Command::Features(arguments) => features::run(&arguments),
         Command::Adapter(arguments) => adapter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),

@@ -64,6 +64,9 @@ pub(super) struct Arguments {
     /// Count the values above this share of the largest in `relative_rank`
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.01")]
     threshold: f64,
+    /// What fixed directions hold in place of singular ones: `dct`, the cosines of optimizers without SVD; at these ranks
+    #[arg(long, value_name = "dct[=RANKS]", value_parser = basis)]
+    basis: Option<CosineRanks>,
     /// Measure only LAYER, and plot its singular values and their cumulative energy
     #[arg(long, value_name = "LAYER")]
     plot: Option<String>,
@@ -135,7 +138,34 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 fn request(arguments: &Arguments) -> RankRequest {
     let kept = arguments.plot.is_some() || arguments.emit.is_asked();
     let spectra = if kept { Spectra::Kept } else { Spectra::Dropped };
-    RankRequest::new(arguments.precision.into(), arguments.threshold, &arguments.energy, spectra)
+    let request =
+        RankRequest::new(arguments.precision.into(), arguments.threshold, &arguments.energy, spectra);
+    match &arguments.basis {
+        Some(CosineRanks(ranks)) => request.in_cosines(ranks.clone()),
+        None => request,
+    }
+}
+
+/// Ranks at which the cosine basis is held against the singular one.
+#[derive(Debug, Clone, PartialEq)]
+struct CosineRanks(Vec<usize>);
+
+/// Those of `dct` alone.
+const COSINE_RANKS: [usize; 3] = [8, 32, 128];
+
+/// `dct` or `dct=8,32`.
+fn basis(text: &str) -> Result<CosineRanks, String> {
+    let wrong = || "`dct`, or `dct=` with ranks, as in dct=8,32".to_owned();
+    let (name, ranks) = text.split_once('=').map_or((text, None), |(name, ranks)| (name, Some(ranks)));
+    if name != "dct" {
+        return Err(wrong());
+    }
+    let Some(ranks) = ranks else { return Ok(CosineRanks(COSINE_RANKS.to_vec())) };
+    let rank = |rank: &str| rank.trim().parse().ok().filter(|rank| *rank > 0).ok_or_else(wrong);
+    let mut ranks = ranks.split(',').map(rank).collect::<Result<Vec<usize>, String>>()?;
+    ranks.sort_unstable();
+    ranks.dedup();
+    Ok(CosineRanks(ranks))
 }
 
 /// stdout holds one thing.

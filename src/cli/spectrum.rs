@@ -12,6 +12,7 @@ use crate::render::plot::{Picture, write_picture};
 use crate::study::{self, Asked, Measures, Spectra, SpectrumRequest};
 use crate::writing;
 
+use super::further::{self, FurtherOptions};
 use super::model::open_input;
 use super::options::{Common, FormatName, Input, PrecisionName};
 use super::outputs::Outputs;
@@ -48,6 +49,8 @@ pub(super) struct Arguments {
     /// Plot each matrix below the table: at most 4; choose them with `--include`
     #[arg(long, value_name = "WHAT", value_enum)]
     plot: Option<PlotName>,
+    #[command(flatten)]
+    further: FurtherOptions,
     #[command(flatten)]
     common: Common,
 }
@@ -86,8 +89,9 @@ impl From<Names> for study::Names {
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let common = &arguments.common.in_force()?;
     let request = request(arguments);
-    let columns = request.columns();
-    let gate = rules::gate(common, "spectrum", &columns);
+    let further = arguments.further.further();
+    let columns: Vec<_> = request.columns().into_iter().chain(further.columns()).collect();
+    let gate = rules::gate(common, "spectrum", &columns).map_err(further::hint);
     let gate = if arguments.no_svd { gate.map_err(rules::without_svd) } else { gate }?;
     let request = SpectrumRequest { asked: rules::asked(common, &gate, &columns, &[]), ..request };
     let mut outputs = Outputs::new(&common.output)?;
@@ -98,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let opened = open_input(&arguments.input)?;
     let source = Arc::clone(&opened.source);
-    let study = request.plan(opened, &common.filter()?)?;
+    let study = request.plan_with(further, opened, &common.filter()?)?;
     if let (Some(_), [first, _, ..]) = (arguments.plot, study.layers())
         && study.layers().len() > MOST_PICTURES
     {
@@ -119,7 +123,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let holds = format!("singular values of {} matrices", notation::count(spectra.len() as u64));
         outputs.write(slot, &holds, |out| writing::write_spectra(out, &spectra));
     }
-    run::deliver_with(&report, common, shown(arguments), &mut outputs, &|style, out| {
+    let shown: Vec<&str> = arguments.further.shown().iter().chain(shown(arguments)).copied().collect();
+    run::deliver_with(&report, common, &shown, &mut outputs, &|style, out| {
         render::write(&report, common.format.into(), style, out)?;
         let Some(plot) = arguments.plot else { return Ok(()) };
         let picture = if plot == PlotName::Esd { Picture::Esd } else { Picture::Scree };

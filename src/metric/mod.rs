@@ -130,6 +130,24 @@ pub static UPDATES: &[Metric] = &[
     factoring::BREAK_EVEN_RANK,
 ];
 
+/// What `svdkit features` says of the singular values of a table.
+pub static FEATURES: &[Metric] = &[
+    norm::NONFINITE_COUNT,
+    norm::SPECTRAL_NORM,
+    norm::FROBENIUS_NORM,
+    norm::NUCLEAR_NORM,
+    norm::SMALLEST_SINGULAR_VALUE,
+    norm::CONDITION_NUMBER,
+    rank::STABLE_RANK,
+    rank::EFFECTIVE_RANK,
+    rank::EFFECTIVE_RANK_ENERGY,
+    rank::PARTICIPATION_RATIO,
+    rank::NUMERICAL_RANK,
+    rank::RANK_AT_90,
+    rank::RANK_AT_95,
+    rank::RANK_AT_99,
+];
+
 /// Some metrics of a table: they live as long as the program.
 pub type Metrics = &'static [&'static Metric];
 

@@ -171,6 +171,24 @@ impl fmt::Display for ColumnKey<'_> {
 }
 
 impl Column {
+    /// A real number of one matrix, as exact as its spectrum.
+    pub const fn real(
+        key: &'static str,
+        label: &'static str,
+        doc: &'static str,
+        range: &'static str,
+        source: &'static str,
+    ) -> Self {
+        let quantity = Quantity::Matrix(Accuracy::Relative);
+        Self { key, label, format: Format::Real, quantity, doc, range, source }
+    }
+
+    /// The same number as a share of one.
+    #[must_use]
+    pub const fn as_share(self) -> Self {
+        Self { format: Format::Share, ..self }
+    }
+
     /// Which number it holds.
     pub fn means(&'static self) -> ColumnKey<'static> {
         match self.quantity {

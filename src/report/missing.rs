@@ -19,12 +19,16 @@ coded! {
         LowRank = "low_rank", "zero by construction: the update has fewer directions than rows and columns";
         /// Fewer positive eigenvalues than the estimate needs.
         TooFewValues = "too_few_values", "too few positive eigenvalues";
+        /// Fewer rows than the estimate needs.
+        TooFewRows = "too_few_rows", "too few rows for the estimate";
         /// All candidate tails are degenerate.
         NoTail = "no_tail", "no candidate tail can be fitted";
         /// No singular value counts as noise.
         NoNoise = "no_noise", "no resolved singular value counts as noise";
         /// The spectrum falls to zero, or below the floor.
         FallsToFloor = "falls_to_floor", "the fall ends below the accuracy floor of the spectrum";
+        /// The estimate has no value for such entries.
+        NoEstimate = "no_estimate", "the estimate has no value for these entries: too many are equal, or none stands out";
         /// The solver did not reach its accuracy.
         NotConverged = "not_converged", "the decomposition did not converge";
         /// The result does not fit a double.

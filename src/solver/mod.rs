@@ -30,7 +30,8 @@ pub use reading::{Reading, Sought, Triplets, read, read_triplets};
 pub use updates::{Stored, WithTriplets, read_with_updates, update_cost};
 
 pub use crate::linalg::{
-    Basis, BestCosine, Chosen, Core, Cost, Cut, Factors, Largest, Operator, Question, Reference, Tall,
-    TallProduct, Vectors, Weighting, WindowGrid, Windows, cut, each, eigen, eigenvalue_balance,
-    first_columns, gram, leading, leading_to, mean_overlaps, norm_of_entries, weighted,
+    Basis, BestCosine, Chosen, Complex, Core, Cost, Cut, Eigenpairs, Factors, Largest, Operator, Question,
+    Reference, Tall, TallProduct, Vectors, Weighting, WindowGrid, Windows, cut, each, eigen, eigenpairs,
+    eigenvalue_balance, first_columns, gram, leading, leading_to, mean_overlaps, norm_of_entries,
+    row_products, weighted,
 };

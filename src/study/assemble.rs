@@ -145,5 +145,6 @@ fn fill(row: &mut Row, found: FoundMatrix, columns: &Arc<[&'static Column]>, ori
     row.outline = found.outline;
     row.drawn = found.drawn.into();
     row.factors = found.factors;
+    row.lists = found.lists.into();
     row.intruders = found.intruders;
 }

@@ -15,7 +15,7 @@ use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
-use crate::report::{self, Column, Drawings, Report, Skipped, Totals, Unlisted};
+use crate::report::{self, Column, Drawings, Lists, Report, Skipped, Source, Totals, Unlisted};
 use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
@@ -168,30 +168,14 @@ impl Matrices {
 impl Study for Matrices {
     fn manifest(&self) -> Manifest {
         let (source, Selection { layers, skipped, filtered }) = (&self.opened.source, &self.selection);
+        let settings = self.method.settings.clone();
+        let columns = self.method.columns.clone();
         let report = Report {
-            schema: report::SCHEMA,
-            svdkit: env!("CARGO_PKG_VERSION").into(),
-            command: self.method.command.into(),
-            model: self.opened.origin.clone(),
             base: self.opened.base.clone(),
-            tuned: vec![],
-            settings: self
-                .method
-                .settings
-                .iter()
-                .map(|(key, value)| ((*key).into(), value.clone()))
-                .collect(),
-            columns: self.method.columns.clone(),
-            rows: vec![],
             skipped: skipped.clone(),
             totals: Totals { skipped: skipped.len() as u64, filtered: *filtered as u64, ..Totals::default() },
-            groups: vec![],
             notes: source.notes().iter().map(|note| printable(note)).collect(),
-            summary: None,
-            findings: vec![],
-            findings_unchecked: vec![],
-            verdicts: vec![],
-            unlisted: Unlisted::default(),
+            ..report_of(self.method.command, self.opened.origin.clone(), settings, columns)
         };
         let headers = MatrixHeaders {
             tensors: self.tensors.iter().map(|(at, _)| *at).collect(),
@@ -262,6 +246,35 @@ impl Study for Matrices {
     }
 }
 
+/// The report of a command on one model before anything is known of that but where it came from.
+pub(super) fn report_of(
+    command: &'static str,
+    model: Source,
+    settings: Vec<(&'static str, String)>,
+    columns: Vec<&'static Column>,
+) -> Report {
+    Report {
+        schema: report::SCHEMA,
+        svdkit: env!("CARGO_PKG_VERSION").into(),
+        command: command.into(),
+        model,
+        base: None,
+        tuned: vec![],
+        settings: settings.into_iter().map(|(key, value)| (key.into(), value)).collect(),
+        columns,
+        rows: vec![],
+        skipped: vec![],
+        totals: Totals::default(),
+        groups: vec![],
+        notes: vec![],
+        summary: None,
+        findings: vec![],
+        findings_unchecked: vec![],
+        verdicts: vec![],
+        unlisted: Unlisted::default(),
+    }
+}
+
 impl FoundMatrix {
     /// What is kept of what was measured.
     pub(super) fn new(measured: Measured, layer: &Layer, spectra: Spectra) -> Self {
@@ -282,6 +295,7 @@ impl FoundMatrix {
             drawn: Drawings::default(),
             spectrum: spectrum.filter(|_| spectra == Spectra::Kept).map(Box::new),
             factors: None,
+            lists: Lists::default(),
             intruders: None,
         }
     }

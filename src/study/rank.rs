@@ -1,14 +1,15 @@
 //! `rank`: how many directions each matrix, or its update, uses.
 
+use super::asked::PlanPart;
 use super::matrices::{Copies, Method};
 use super::spectrum::{LARGEST, precision_word};
 use super::{Asked, Beside, FoundMatrix, Matrices, Opened, OwnColumns, Spectra};
-use crate::analysis::{rank, spectrum};
+use crate::analysis::{dct, rank, spectrum};
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
 use crate::metric::{Chosen, RANKS, chosen};
 use crate::report::Column;
-use crate::solver::{Needs, Precision};
+use crate::solver::{Cost, Needs, Precision};
 
 /// The options.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct RankRequest {
     chosen: &'static [Chosen],
     spectra: Spectra,
     asked: Asked,
+    /// Ranks at which the cosine basis is held against the singular one, and the columns that say so.
+    cosine: (Vec<usize>, Vec<&'static Column>),
 }
 
 impl RankRequest {
@@ -30,7 +33,15 @@ impl RankRequest {
             chosen: chosen(threshold, &new_shares(shares)),
             spectra,
             asked: Asked::own(),
+            cosine: (vec![], vec![]),
         }
+    }
+
+    /// The same with what directions of the cosine basis hold, at these ranks.
+    #[must_use]
+    pub fn in_cosines(self, ranks: Vec<usize>) -> Self {
+        let columns = dct::columns(&ranks);
+        Self { cosine: (ranks, columns), ..self }
     }
 
     /// The same for the columns that are `asked` for.
@@ -41,7 +52,7 @@ impl RankRequest {
 
     /// The columns that were asked for by a number.
     pub fn chosen(&self) -> impl Iterator<Item = &'static Column> + use<> {
-        self.chosen.iter().map(|metric| &metric.column)
+        self.cosine.1.clone().into_iter().chain(self.chosen.iter().map(|metric| &metric.column))
     }
 
     /// Every column, in report order.
@@ -54,23 +65,37 @@ impl RankRequest {
     /// # Errors
     /// When there is none.
     pub fn plan(self, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
-        let Self { precision, threshold, chosen, spectra, asked } = self;
+        let Self { precision, threshold, chosen, spectra, asked, cosine: (ranks, cosine) } = self;
         let is_asked = |metric: &&Chosen| asked.own == OwnColumns::Wanted || asked.names(&metric.column);
         let chosen: Vec<&'static Chosen> = chosen.iter().filter(is_asked).collect();
         let of_chosen = || chosen.iter().map(|metric| &metric.column);
-        let is_whole = spectra == Spectra::Kept || !chosen.is_empty();
+        let is_whole = spectra == Spectra::Kept || !chosen.is_empty() || !ranks.is_empty();
         let least = if is_whole { Needs::Values } else { Needs::Entries };
         let mut taken = asked.of_table(RANKS, (least, Needs::Values));
         taken.shown.extend(of_chosen());
+        taken.shown.extend(asked.shown(&cosine, &cosine));
         let (needs, metrics) = (taken.needs, taken.metrics);
         let mut parts = taken.parts(&asked, precision);
         if let Some(last) = parts.last_mut() {
             last.columns.extend(asked.told(of_chosen()));
         }
+        if !ranks.is_empty() {
+            let columns = asked.told(cosine.iter().copied());
+            parts.push(PlanPart {
+                what: "cosines",
+                columns,
+                flops: Box::new(|layer| dct::cost(layer).flops),
+            });
+        }
         let pairs = opened.pairs.clone();
+        let in_cosines = (!ranks.is_empty()).then(|| {
+            let ranks: Vec<String> = ranks.iter().map(usize::to_string).collect();
+            ("basis", format!("dct at {}", ranks.join(",")))
+        });
+        let (has_cosines, cosine_columns) = (!ranks.is_empty(), cosine.clone());
         let method = Method {
             command: "rank",
-            columns: metrics.iter().map(|metric| &metric.column).chain(of_chosen()).collect(),
+            columns: metrics.iter().map(|metric| &metric.column).chain(of_chosen()).chain(cosine).collect(),
             parts,
             shown: taken.shown,
             kept_by: None,
@@ -84,12 +109,26 @@ impl RankRequest {
                     vec![("precision", precision_word(precision).to_owned()), ("svd", LARGEST.to_owned())]
                 }
                 Needs::Entries => vec![("svd", "none".to_owned())],
-            },
-            cost: Box::new(move |layer| spectrum::cost(layer, precision, needs)),
+            }
+            .into_iter()
+            .chain(in_cosines)
+            .collect(),
+            cost: Box::new(move |layer| {
+                let own = spectrum::cost(layer, precision, needs);
+                let more = if has_cosines { dct::cost(layer) } else { Cost { flops: 0.0, bytes: 0 } };
+                Cost { flops: own.flops + more.flops, bytes: own.bytes.max(more.bytes) }
+            }),
             measure: Box::new(move |source, layer: &Layer, memo| {
                 let (how, which) = ((precision, needs), (metrics, &chosen[..]));
-                let measured = rank::measure(source, pairs.as_deref(), layer, how, which, memo)?;
-                Ok(FoundMatrix::new(measured, layer, spectra))
+                let mut measured = rank::measure(source, pairs.as_deref(), layer, how, which, memo)?;
+                if ranks.is_empty() {
+                    return Ok(FoundMatrix::new(measured, layer, spectra));
+                }
+                let entries = source.read(layer, 0..layer.rows)?.to_f64();
+                let shape = (layer.rows, layer.cols);
+                let (values, lists) = dct::measure(&entries, shape, measured.spectrum.as_ref(), &ranks);
+                measured.values.0.extend(cosine_columns.iter().copied().zip(values));
+                Ok(FoundMatrix { lists, ..FoundMatrix::new(measured, layer, spectra) })
             }),
             base: None,
             copies: Copies::Recalled,

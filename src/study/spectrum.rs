@@ -1,7 +1,7 @@
 //! `spectrum`: every metric of each matrix, or what its bytes say alone.
 
 use super::matrices::{Copies, Method};
-use super::{Asked, Beside, FoundMatrix, Matrices, Opened, Search, Spectra};
+use super::{Asked, Beside, FoundMatrix, Further, Matrices, Opened, Search, Spectra};
 use crate::analysis::spectrum;
 use crate::error::Error;
 use crate::layer::{Filter, Layer, bare};
@@ -125,6 +125,14 @@ impl SpectrumRequest {
     /// # Errors
     /// When there is none.
     pub fn plan(self, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
+        self.plan_with(Further::default(), opened, filter)
+    }
+
+    /// The same with what is asked `further`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn plan_with(self, further: Further, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
         let Self { measures, mut asked, spectra } = self;
         let is_theirs = matches!(measures, Measures::Values(Names::Weightwatcher, _));
         if is_theirs {
@@ -133,19 +141,28 @@ impl SpectrumRequest {
             asked.evidence.extend(["alpha", "num_evals"].map(|key| (key, "`--names`".to_owned())));
         }
         let least = if spectra == Spectra::Kept { Needs::Values } else { Needs::Entries };
-        let taken = asked.of_table(measures.table(), (least, measures.most()));
+        let mut taken = asked.of_table(measures.table(), (least, measures.most()));
         let (needs, metrics, precision) = (taken.needs, taken.metrics, measures.precision());
+        let mut parts = taken.parts(&asked, precision);
+        parts.extend(further.parts(&asked));
+        let of_further = further.columns();
+        taken.shown.extend(asked.shown(&of_further, &of_further));
+        let mut settings = measures.settings(needs);
+        settings.extend(further.settings());
+        let (costly, beside) = (further.clone(), further.beside(&opened.source));
         let method = Method {
             command: "spectrum",
-            columns: metrics.iter().map(|metric| &metric.column).collect(),
-            parts: taken.parts(&asked, precision),
+            columns: metrics.iter().map(|metric| &metric.column).chain(of_further).collect(),
+            parts,
             shown: taken.shown,
             kept_by: None,
-            settings: measures.settings(needs),
-            cost: Box::new(move |layer| spectrum::cost(layer, precision, needs)),
+            settings,
+            cost: Box::new(move |layer| costly.cost_with(layer, spectrum::cost(layer, precision, needs))),
             measure: Box::new(move |source, layer: &Layer, memo| {
-                let measured = spectrum::measure_some(source, layer, (precision, needs), metrics, memo)?;
-                Ok(FoundMatrix::new(measured, layer, spectra))
+                let mut measured = spectrum::measure_some(source, layer, (precision, needs), metrics, memo)?;
+                let (values, lists) = further.measure(source, layer, &beside)?;
+                measured.values.0.extend(values.0);
+                Ok(FoundMatrix { lists, ..FoundMatrix::new(measured, layer, spectra) })
             }),
             base: None,
             copies: Copies::Recalled,

@@ -6,8 +6,11 @@ use std::path::Path;
 use svdkit::analysis::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use svdkit::analysis::columns::metrics_of;
 use svdkit::analysis::compare::{STATUS_COLUMNS, Vectors, drifts_of};
+use svdkit::analysis::dct::FAMILIES;
+use svdkit::analysis::eigen::EIGENVALUES;
 use svdkit::analysis::farms::FARMS;
 use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
+use svdkit::analysis::robust::ROBUST;
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 
@@ -31,6 +34,7 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
         .chain(&COLUMNS)
         .chain([&ASSIGNED_RANK, &ASSIGNED_SPARSITY, &ASSIGNED_RATE])
         .chain(&RIGHT)
+        .chain(EIGENVALUES.iter().chain(&ROBUST).chain(&FAMILIES))
         .chain(
             [
                 "adapter inspect",
@@ -40,6 +44,7 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
                 "adapter extract",
                 "adapter clash",
                 "heads",
+                "features",
             ]
             .into_iter()
             .flat_map(metrics_of),

@@ -4,7 +4,6 @@
 
 mod columns;
 mod numbers;
-mod random;
 mod rest;
 mod weighting;
 
@@ -19,9 +18,9 @@ use crate::solver::{
     self, Basis, Chosen, Cost, Cut, Entries, Factors, Form, Need, Operator, Precision, Weighting,
 };
 
+use super::random::Stream;
 pub(super) use columns::{ADAPTER_NORM, PRESERVATION_ERROR};
 pub use columns::{INITIALIZED, columns};
-use random::Stream;
 use rest::Rest;
 
 /// EVA may give a module this many times the rank asked for (`rho` of PEFT).

@@ -1,4 +1,4 @@
-//! Seeded numbers for factors that a method begins at random: the same for a module whatever other modules there are.
+//! Seeded numbers: those of a name are the same whatever other names there are.
 
 use std::f64::consts::TAU;
 
@@ -6,20 +6,33 @@ use std::f64::consts::TAU;
 pub(super) struct Stream(u64);
 
 impl Stream {
-    /// The stream of `module` by this seed.
-    pub(super) fn new(seed: u64, module: &str) -> Self {
-        let hash = blake3::hash(&[&seed.to_le_bytes(), module.as_bytes()].concat());
+    /// The stream of this name by this seed.
+    pub(super) fn new(seed: u64, name: &str) -> Self {
+        let hash = blake3::hash(&[&seed.to_le_bytes(), name.as_bytes()].concat());
         let first = hash.as_bytes().first_chunk().copied().unwrap_or_default();
         Self(u64::from_le_bytes(first))
     }
 
-    /// Uniform in [0, 1): SplitMix64 (Steele, Lea & Flood 2014).
-    fn unit(&mut self) -> f64 {
+    /// Uniform in all 64 bits: SplitMix64 (Steele, Lea & Flood 2014).
+    fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in [0, 1).
+    fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Puts `count` of `items` first, each choice as likely as another (Fisher & Yates).
+    pub(super) fn choose<T>(&mut self, items: &mut [T], count: usize) {
+        for i in 0..count.min(items.len()) {
+            let below = ((u128::from(self.bits()) * (items.len() - i) as u128) >> 64) as usize;
+            items.swap(i, i + below);
+        }
     }
 
     /// Uniform in [−bound, bound).
