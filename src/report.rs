@@ -14,6 +14,7 @@ mod flag;
 mod intruders;
 mod inventory;
 mod labels;
+mod lists;
 mod missing;
 mod places;
 mod printable;
@@ -42,6 +43,7 @@ pub use flag::Flag;
 pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
+pub use lists::Lists;
 pub use missing::MissingReason;
 pub use places::{Concentration, Entry, Order, Parts, Places, Reordering};
 pub use rare::{Empty, Rare};
@@ -175,6 +177,9 @@ pub struct Row {
     /// What the factors of an adapter's update are, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factors: Option<Box<FactorDetail>>,
+    /// Spectra, errors at several ranks, and what else has no room in a column.
+    #[serde(default, skip_serializing_if = "Rare::is_empty")]
+    pub lists: Rare<Lists>,
     /// Which two adapters it is about, where adapters are held against each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encounter: Option<Box<Encounter>>,

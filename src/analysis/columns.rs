@@ -8,7 +8,7 @@ use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS}
 use super::init::INITIALIZED;
 use super::merge::MERGED;
 use super::verify::VERIFIED;
-use super::{adapter, farms, intruders};
+use super::{adapter, compensate, farms, intruders, preview, ranked};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
@@ -47,10 +47,15 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     };
     let spectrum = table.iter().map(|metric| &metric.column);
     let pair = drifts_of(Vectors::All).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
+    // Others stand among the columns of a pair.
+    let is_own = |column: &&Column| drifts_of(Vectors::All).all(|drift| drift.column.key != column.key);
     match command {
         "spectrum" => spectrum.collect(),
-        "compare" => spectrum.chain(pair).collect(),
-        "rank" => RANKS.iter().map(|metric| &metric.column).chain([&ASSIGNED_RANK]).collect(),
+        "compare" => spectrum.chain(pair).chain(compensate::COMPENSATED.iter().filter(is_own)).collect(),
+        "rank" => {
+            let own = RANKS.iter().map(|metric| &metric.column);
+            own.chain([&ASSIGNED_RANK]).chain(preview::fixed()).collect()
+        }
         "farms" => {
             let assigned = [&ASSIGNED_SPARSITY, &ASSIGNED_RATE];
             farms::FARMS.iter().map(|metric| &metric.column).chain(assigned).collect()
@@ -81,7 +86,13 @@ pub fn metrics_of(command: &str) -> Vec<&'static Column> {
 
 /// What `key` means to any command.
 pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
-    ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of))
+    let family = |command: &str| {
+        let families = ranked::families(command);
+        let is = |family: &&'static Column| family.key == key;
+        families.iter().find(is).or_else(|| Some(ranked::of_key(key, families)?.0)).map(Column::means)
+    };
+    let parsed = ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of));
+    parsed.or_else(|| COMMANDS.into_iter().find_map(family))
 }
 
 /// The column of `report` that is called `key`.
@@ -97,7 +108,10 @@ pub fn of_report(report: &Report, key: &str) -> &'static Column {
 /// The column of a report of `command` that is called `key`: a foreign one where its definition is not known here.
 fn column(key: &str, command: &str, words: Words) -> &'static Column {
     let metric = ColumnKey::parse(key, metrics(command, words)).map(ColumnKey::column);
-    metric.or_else(|| of_share(key).filter(|_| command == "rank")).unwrap_or_else(|| Column::foreign(key))
+    let ranked =
+        || ranked::of_key(key, ranked::families(command)).map(|(family, rank)| ranked::at_rank(family, rank));
+    let chosen = || of_share(key).filter(|_| command == "rank");
+    metric.or_else(ranked).or_else(chosen).unwrap_or_else(|| Column::foreign(key))
 }
 
 #[cfg(test)]

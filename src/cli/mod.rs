@@ -20,6 +20,7 @@ mod model;
 mod options;
 mod outputs;
 mod plan;
+mod previews;
 mod progress;
 mod rank;
 mod rules;

@@ -19,6 +19,7 @@ use super::emit::{self, Emit, Spoken};
 use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
+use super::previews::PreviewOptions;
 use super::run;
 use super::values::share;
 use super::{Status, rules};
@@ -68,6 +69,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LAYER")]
     plot: Option<String>,
     #[command(flatten)]
+    previews: PreviewOptions,
+    #[command(flatten)]
     emit: Emit,
     #[command(flatten)]
     common: Common,
@@ -78,12 +81,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut common = arguments.common.in_force()?;
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
-    let request = request(arguments);
+    let request = request(arguments)?;
+    let previews = arguments.previews.previews()?.columns();
     let columns = request.columns();
     let gate = rules::gate(&common, "rank", &columns)?;
     let outputs_of = arguments.emit.columns();
     let request = request.asked(rules::asked(&common, &gate, &columns, &outputs_of));
-    let shown = shown(request.chosen());
+    let shown = shown(previews.into_iter().chain(request.chosen()));
     let mut outputs = Outputs::new(&common.output)?;
     let emissions = arguments.emit.add_to(&mut outputs)?;
     let opened = open_input(&arguments.input)?;
@@ -132,10 +136,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     })
 }
 
-fn request(arguments: &Arguments) -> RankRequest {
+fn request(arguments: &Arguments) -> Result<RankRequest, Error> {
     let kept = arguments.plot.is_some() || arguments.emit.is_asked();
     let spectra = if kept { Spectra::Kept } else { Spectra::Dropped };
-    RankRequest::new(arguments.precision.into(), arguments.threshold, &arguments.energy, spectra)
+    let own = RankRequest::new(arguments.precision.into(), arguments.threshold, &arguments.energy, spectra);
+    Ok(own.with(arguments.previews.previews()?, arguments.previews.files()))
 }
 
 /// stdout holds one thing.

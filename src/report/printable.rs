@@ -71,7 +71,7 @@ macro_rules! visit {
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
                     comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
-                    factors: _, encounter, intruders: _, attention,
+                    factors: _, lists: _, encounter, intruders: _, attention,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
                     side.into_iter().for_each(|text| take(text));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::RowHeader;
 use super::compare::PairHeaders;
+use super::compensate::CompensationOptions;
 use crate::analysis::init::Method;
 use crate::analysis::intruders::Options;
 use crate::report::Report;
@@ -71,4 +72,8 @@ pub enum Beside {
     Adapter,
     /// Which invariants of a method modules break: of this one, or of the one that evidence tells.
     Verified(Option<Method>),
+    /// Matrices that were left out, for files of data know none like them.
+    LeftOut(Vec<String>),
+    /// What an adapter of several ranks would give back of a compressed model.
+    Compensated(CompensationOptions),
 }

@@ -15,7 +15,7 @@ use crate::checkpoint::{self, Catalogue, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
-use crate::report::{self, Column, Drawings, Report, Skipped, Totals, Unlisted};
+use crate::report::{self, Column, Drawings, Lists, Report, Skipped, Totals, Unlisted};
 use crate::solver::{self, Cost, Form, Memo, Need, Operand, Precision};
 
 /// The most memory that any decomposition takes for each entry of its input.
@@ -282,6 +282,7 @@ impl FoundMatrix {
             drawn: Drawings::default(),
             spectrum: spectrum.filter(|_| spectra == Spectra::Kept).map(Box::new),
             factors: None,
+            lists: Lists::default(),
             intruders: None,
         }
     }

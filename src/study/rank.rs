@@ -1,14 +1,20 @@
 //! `rank`: how many directions each matrix, or its update, uses.
 
+use std::path::PathBuf;
+
 use super::matrices::{Copies, Method};
+use super::modules::DataModules;
 use super::spectrum::{LARGEST, precision_word};
 use super::{Asked, Beside, FoundMatrix, Matrices, Opened, OwnColumns, Spectra};
+use crate::analysis::preview::{self, ModuleData, Previews};
 use crate::analysis::{rank, spectrum};
+use crate::checkpoint::{Catalogue, DataKind, Holds, LayerData};
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
 use crate::metric::{Chosen, RANKS, chosen};
-use crate::report::Column;
-use crate::solver::{Needs, Precision};
+use crate::report::{Column, Lists};
+use crate::solver::{Cost, Needs, Precision};
+use crate::weight::StoredFactors;
 
 /// The options.
 #[derive(Debug, Clone)]
@@ -18,6 +24,19 @@ pub struct RankRequest {
     chosen: &'static [Chosen],
     spectra: Spectra,
     asked: Asked,
+    previews: Previews,
+    files: PreviewFiles,
+}
+
+/// Files that previews look into.
+#[derive(Debug, Clone, Default)]
+pub struct PreviewFiles {
+    /// What layers get.
+    pub inputs: Option<(DataKind, PathBuf)>,
+    /// Fisher weights of their entries.
+    pub fisher: Option<PathBuf>,
+    /// Covariances of the gradients of what they give.
+    pub gradients: Option<PathBuf>,
 }
 
 impl RankRequest {
@@ -30,7 +49,15 @@ impl RankRequest {
             chosen: chosen(threshold, &new_shares(shares)),
             spectra,
             asked: Asked::own(),
+            previews: Previews::default(),
+            files: PreviewFiles::default(),
         }
+    }
+
+    /// The same with what decompositions would keep, by these files.
+    #[must_use]
+    pub fn with(self, previews: Previews, files: PreviewFiles) -> Self {
+        Self { previews, files, ..self }
     }
 
     /// The same for the columns that are `asked` for.
@@ -46,7 +73,8 @@ impl RankRequest {
 
     /// Every column, in report order.
     pub fn columns(&self) -> Vec<&'static Column> {
-        RANKS.iter().map(|metric| &metric.column).chain(self.chosen()).collect()
+        let previews = self.previews.columns();
+        RANKS.iter().map(|metric| &metric.column).chain(self.chosen()).chain(previews).collect()
     }
 
     /// The tasks over the matrices of `opened` that `filter` keeps.
@@ -54,7 +82,7 @@ impl RankRequest {
     /// # Errors
     /// When there is none.
     pub fn plan(self, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
-        let Self { precision, threshold, chosen, spectra, asked } = self;
+        let Self { precision, threshold, chosen, spectra, asked, previews, files } = self;
         let is_asked = |metric: &&Chosen| asked.own == OwnColumns::Wanted || asked.names(&metric.column);
         let chosen: Vec<&'static Chosen> = chosen.iter().filter(is_asked).collect();
         let of_chosen = || chosen.iter().map(|metric| &metric.column);
@@ -68,35 +96,127 @@ impl RankRequest {
             last.columns.extend(asked.told(of_chosen()));
         }
         let pairs = opened.pairs.clone();
+        let of_previews = previews.columns();
+        taken.shown.extend(asked.shown(&of_previews, &of_previews));
+        let modules = if files.is_empty() { None } else { Some(DataModules::new(&opened, filter)?) };
+        let filter = &modules.as_ref().map_or_else(|| filter.clone(), |modules| modules.filter(filter));
+        let data = modules.map(|modules| Files::open(modules, &files)).transpose()?;
+        let has_data = data.is_some();
+        let mut settings = previews.settings();
+        let beside =
+            data.as_ref().map_or(Beside::Nothing, |data| Beside::LeftOut(data.modules.left_out.clone()));
         let method = Method {
             command: "rank",
-            columns: metrics.iter().map(|metric| &metric.column).chain(of_chosen()).collect(),
+            columns: metrics
+                .iter()
+                .map(|metric| &metric.column)
+                .chain(of_chosen())
+                .chain(of_previews)
+                .collect(),
             parts,
             shown: taken.shown,
             kept_by: None,
-            settings: match needs {
-                Needs::Values => vec![
-                    ("precision", precision_word(precision).to_owned()),
-                    ("noise", "median".to_owned()),
-                    ("threshold", threshold.to_string()),
-                ],
-                Needs::Largest => {
-                    vec![("precision", precision_word(precision).to_owned()), ("svd", LARGEST.to_owned())]
-                }
-                Needs::Entries => vec![("svd", "none".to_owned())],
+            settings: {
+                let mut own = match needs {
+                    Needs::Values => vec![
+                        ("precision", precision_word(precision).to_owned()),
+                        ("noise", "median".to_owned()),
+                        ("threshold", threshold.to_string()),
+                    ],
+                    Needs::Largest => {
+                        vec![("precision", precision_word(precision).to_owned()), ("svd", LARGEST.to_owned())]
+                    }
+                    Needs::Entries => vec![("svd", "none".to_owned())],
+                };
+                own.append(&mut settings);
+                own
             },
-            cost: Box::new(move |layer| spectrum::cost(layer, precision, needs)),
+            cost: {
+                let previews = previews.clone();
+                Box::new(move |layer| {
+                    let (own, more) = (spectrum::cost(layer, precision, needs), previews.cost(layer));
+                    Cost { flops: own.flops + more.flops, bytes: own.bytes.max(more.bytes) }
+                })
+            },
             measure: Box::new(move |source, layer: &Layer, memo| {
                 let (how, which) = ((precision, needs), (metrics, &chosen[..]));
-                let measured = rank::measure(source, pairs.as_deref(), layer, how, which, memo)?;
-                Ok(FoundMatrix::new(measured, layer, spectra))
+                let mut measured = rank::measure(source, pairs.as_deref(), layer, how, which, memo)?;
+                let mut lists = Lists::default();
+                if let Some(factors) = stored_factors(source, layer)? {
+                    lists.extend(preview::importances(&factors));
+                }
+                if !previews.is_empty() {
+                    let matrix = source.read(layer, 0..layer.rows)?;
+                    let (matrix, known) = match &data {
+                        Some(data) => (data.modules.upright(&layer.name, matrix), data.of(layer)?),
+                        None => (matrix, ModuleData::default()),
+                    };
+                    let found = preview::measure(&previews, (&matrix, layer), &known);
+                    let (values, more) = found.map_err(|error| match (error, &data) {
+                        (Error::Usage(reason), Some(data)) => data.refuse(layer, reason),
+                        (error, _) => error,
+                    })?;
+                    measured.values.0.extend(values.0);
+                    lists.extend(more);
+                }
+                Ok(FoundMatrix { lists, ..FoundMatrix::new(measured, layer, spectra) })
             }),
             base: None,
-            copies: Copies::Recalled,
-            beside: Beside::Nothing,
+            copies: if has_data { Copies::Done } else { Copies::Recalled },
+            beside,
         };
         Matrices::new(opened, filter, method)
     }
+}
+
+impl PreviewFiles {
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.inputs.is_none() && self.fisher.is_none() && self.gradients.is_none()
+    }
+}
+
+/// Files that are open.
+struct Files {
+    modules: DataModules,
+    inputs: Option<LayerData>,
+    fisher: Option<LayerData>,
+    gradients: Option<LayerData>,
+}
+
+impl Files {
+    fn open(modules: DataModules, files: &PreviewFiles) -> Result<Self, Error> {
+        let PreviewFiles { inputs, fisher, gradients } = files.clone();
+        let open = |file: Option<(DataKind, PathBuf)>| file.map(|file| modules.data(&file)).transpose();
+        let inputs = open(inputs)?;
+        let fisher = open(fisher.map(|path| (DataKind::Fisher, path)))?;
+        let gradients = open(gradients.map(|path| (DataKind::Gradients, path)))?;
+        Ok(Self { modules, inputs, fisher, gradients })
+    }
+
+    /// What they say of one matrix.
+    fn of(&self, layer: &Layer) -> Result<ModuleData, Error> {
+        let moments = |of: &Option<LayerData>| of.as_ref().map(|data| data.moments(&layer.name)).transpose();
+        let fisher = self.fisher.as_ref().map(|data| data.fisher(&layer.name)).transpose()?;
+        let fisher = fisher.map(|fisher| self.modules.upright(&layer.name, fisher));
+        Ok(ModuleData { inputs: moments(&self.inputs)?, fisher, gradients: moments(&self.gradients)? })
+    }
+
+    /// `reason` about the data of a layer.
+    fn refuse(&self, layer: &Layer, reason: String) -> Error {
+        let path =
+            [&self.inputs, &self.gradients, &self.fisher].into_iter().flatten().next().map(LayerData::path);
+        path.map_or_else(
+            || Error::Usage(reason.clone()),
+            |path| Error::tensor(path, &layer.name, reason.clone()),
+        )
+    }
+}
+
+/// The factors of a weight that is stored as two.
+fn stored_factors(source: &Catalogue, layer: &Layer) -> Result<Option<StoredFactors>, Error> {
+    let is_product = source.holds() == Holds::Weights && layer.rank.is_some();
+    if is_product { source.stored_factors(layer) } else { Ok(None) }
 }
 
 /// The shares that have no column in [`RANKS`].

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::analysis::compare::Arrangement;
 use crate::report::{
-    Attention, Drawings, FactorDetail, Flag, Intruders, Numbers, Places, Resolution, SkippedContent, Standing,
+    Attention, Drawings, FactorDetail, Flag, Intruders, Lists, Numbers, Places, Resolution, SkippedContent,
+    Standing,
 };
 use crate::spectrum::Spectrum;
 
@@ -106,6 +107,9 @@ pub struct FoundMatrix {
     /// What the factors of an adapter's update are, where that was asked.
     #[serde(with = "packed")]
     pub factors: Option<Box<FactorDetail>>,
+    /// What has no room in a column.
+    #[serde(with = "packed")]
+    pub lists: Lists,
     /// Which leading directions are intruders, where that was asked.
     #[serde(with = "packed")]
     pub intruders: Option<Box<Intruders>>,

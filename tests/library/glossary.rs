@@ -8,6 +8,7 @@ use svdkit::analysis::columns::metrics_of;
 use svdkit::analysis::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use svdkit::analysis::farms::FARMS;
 use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
+use svdkit::analysis::{compensate, preview};
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 
@@ -44,6 +45,8 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
             .into_iter()
             .flat_map(metrics_of),
         )
+        .chain(compensate::COMPENSATED.iter().chain(&compensate::FAMILIES))
+        .chain(preview::fixed().chain(&preview::FAMILIES))
         .map(|column| (column.key, column))
         .collect()
 }

@@ -6,7 +6,6 @@ mod columns;
 mod numbers;
 mod random;
 mod rest;
-mod weighting;
 
 use std::path::Path;
 
@@ -19,6 +18,7 @@ use crate::solver::{
     self, Basis, Chosen, Cost, Cut, Entries, Factors, Form, Need, Operator, Precision, Weighting,
 };
 
+use super::weighting;
 pub(super) use columns::{ADAPTER_NORM, PRESERVATION_ERROR};
 pub use columns::{INITIALIZED, columns};
 use random::Stream;

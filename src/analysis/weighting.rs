@@ -3,7 +3,7 @@
 use crate::checkpoint::Moments;
 use crate::error::Error;
 use crate::matrix::Matrix;
-use crate::solver::{self, Factors, Weighting};
+use crate::solver::{self, Basis, Factors, Weighting};
 
 /// CorDA adds this share of the mean variance to each variance (`damp` of its authors). Theirs is doubled until the inverse
 /// is right to 5 %; in doubles it is right at once, for no variance can then be below this share of their mean.
@@ -57,7 +57,7 @@ pub(super) fn centered(inputs: &Matrix) -> Result<Matrix, Error> {
 }
 
 /// The axes of a covariance and the variances along them, none negative.
-fn eigen(covariance: &Matrix) -> Result<(solver::Basis, Vec<f64>), Error> {
+pub(super) fn eigen(covariance: &Matrix) -> Result<(Basis, Vec<f64>), Error> {
     let (axes, values) = solver::eigen(covariance)?;
     let largest = values.first().map_or(0.0, |x| x.abs());
     if let Some(least) = values.iter().find(|x| **x < -ROUNDING * largest) {
@@ -67,4 +67,17 @@ fn eigen(covariance: &Matrix) -> Result<(solver::Basis, Vec<f64>), Error> {
         return Err(Error::Usage(reason));
     }
     Ok((axes, values.into_iter().map(|x| x.max(0.0)).collect()))
+}
+
+/// Each column times its value.
+pub(super) fn scaled(basis: &Basis, values: &[f64]) -> Basis {
+    let columns = basis.columns().zip(values).flat_map(|(u, s)| u.iter().map(move |x| x * s));
+    Basis::from_columns(basis.length(), columns.collect())
+}
+
+/// `Rᵀ·v` of each column: how the inputs see a direction.
+pub(super) fn seen(right: &Weighting, basis: &Basis) -> Result<Basis, Error> {
+    let rows: Vec<f64> = basis.columns().flatten().copied().collect();
+    let seen = right.times(&Matrix::from_f64(basis.count(), basis.length(), &rows)?)?;
+    Ok(Basis::from_columns(seen.cols(), seen.to_f64()))
 }
