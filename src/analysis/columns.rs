@@ -84,10 +84,19 @@ pub fn metrics_of(command: &str) -> Vec<&'static Column> {
     [Words::Svdkit, Words::WeightWatcher].into_iter().flat_map(|words| metrics(command, words)).collect()
 }
 
+/// Every family of `command` that has a column for each of several ranks.
+fn families(command: &str) -> &'static [Column] {
+    match command {
+        "compare" => &compensate::FAMILIES,
+        "rank" => &preview::FAMILIES,
+        _ => &[],
+    }
+}
+
 /// What `key` means to any command.
 pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
     let family = |command: &str| {
-        let families = ranked::families(command);
+        let families = families(command);
         let is = |family: &&'static Column| family.key == key;
         families.iter().find(is).or_else(|| Some(ranked::of_key(key, families)?.0)).map(Column::means)
     };
@@ -109,7 +118,7 @@ pub fn of_report(report: &Report, key: &str) -> &'static Column {
 fn column(key: &str, command: &str, words: Words) -> &'static Column {
     let metric = ColumnKey::parse(key, metrics(command, words)).map(ColumnKey::column);
     let ranked =
-        || ranked::of_key(key, ranked::families(command)).map(|(family, rank)| ranked::at_rank(family, rank));
+        || ranked::of_key(key, families(command)).map(|(family, rank)| ranked::at_rank(family, rank));
     let chosen = || of_share(key).filter(|_| command == "rank");
     metric.or_else(ranked).or_else(chosen).unwrap_or_else(|| Column::foreign(key))
 }

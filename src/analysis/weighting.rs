@@ -11,15 +11,25 @@ const DAMPING: f64 = 0.01;
 /// A covariance may have negative eigenvalues down to this share of the largest: what sums in half precision lose.
 const ROUNDING: f64 = 1e-2;
 
-/// `R` with `R·Rᵀ = XᵀX`: the error of a weight times `R` is that of the layer's outputs (EoRA).
+/// `R` with `R·Rᵀ = XᵀX`: the error of a weight times `R` is that of the layer's outputs (EoRA). A triangle where that is
+/// exact enough, else by axes.
 pub(super) fn root(moments: &Moments) -> Result<Weighting, Error> {
     Ok(match moments {
         Moments::Diagonal(squares) => Weighting::Diagonal(squares.iter().map(|x| x.sqrt()).collect()),
-        Moments::Covariance(covariance) => {
-            let (axes, values) = eigen(covariance)?;
-            Weighting::Axes(axes, values.iter().map(|x| x.sqrt()).collect())
-        }
+        Moments::Covariance(covariance) => match solver::cholesky(covariance) {
+            Some(lower) => Weighting::Root(lower),
+            None => {
+                let (axes, values) = eigen(covariance)?;
+                Weighting::Axes(axes, values.iter().map(|x| x.sqrt()).collect())
+            }
+        },
         Moments::Inputs(inputs) => {
+            let many = inputs.rows() >= inputs.cols();
+            if let Some(lower) =
+                many.then(|| solver::gram(inputs)).transpose()?.and_then(|of| solver::cholesky(&of))
+            {
+                return Ok(Weighting::Root(lower));
+            }
             let Factors { values, right, .. } = solver::all_vectors(inputs)?;
             Weighting::Axes(right, values)
         }
@@ -36,8 +46,18 @@ pub(super) fn damped(moments: &Moments) -> Result<Weighting, Error> {
     Ok(match moments {
         Moments::Diagonal(squares) => Weighting::Diagonal(raised(squares)),
         Moments::Covariance(covariance) => {
-            let (axes, values) = eigen(covariance)?;
-            Weighting::Axes(axes, raised(&values))
+            let side = covariance.cols();
+            let mut entries = covariance.to_f64();
+            let trace: f64 = entries.iter().step_by(side + 1).sum();
+            entries.iter_mut().step_by(side + 1).for_each(|x| *x += DAMPING * trace / side as f64);
+            let whole = Matrix::from_f64(side, side, &entries)?;
+            match solver::cholesky(&whole) {
+                Some(lower) => Weighting::Covariance(whole, lower),
+                None => {
+                    let (axes, values) = eigen(covariance)?;
+                    Weighting::Axes(axes, raised(&values))
+                }
+            }
         }
         Moments::Inputs(inputs) => damped(&Moments::Covariance(solver::gram(inputs)?))?,
     })

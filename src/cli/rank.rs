@@ -166,7 +166,9 @@ fn check_stdout(arguments: &Arguments) -> Result<(), Error> {
 
 /// The table's columns, those that the user chose first.
 fn shown(columns: impl Iterator<Item = &'static Column>) -> Vec<&'static str> {
-    let chosen = columns.map(|column| column.key).filter(|key| !SHOWN.contains(key));
+    // Ranks by σ come with those by σ², and are seldom wanted.
+    let is_wanted = |key: &&str| !SHOWN.contains(key) && !key.starts_with("nuclear_rank_at_");
+    let chosen = columns.map(|column| column.key).filter(is_wanted);
     chosen.chain(SHOWN).collect()
 }
 

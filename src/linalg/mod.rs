@@ -19,6 +19,7 @@ mod certificate;
 mod chase;
 mod compress;
 mod cost;
+mod covariance;
 mod dense;
 mod divide;
 mod exact;
@@ -73,6 +74,7 @@ pub use certificate::{BestCosine, Question};
 pub use cost::{
     Cost, cost, factors_cost, largest_cost, low_rank_cost, products_cost, reference_cost, update_cost,
 };
+pub use covariance::{cholesky, eigen, gram};
 pub use factors::{Basis, Factors};
 pub use largest::{Largest, largest, norm_of_entries};
 pub use leading::{by_products, leading, leading_to};
@@ -84,7 +86,7 @@ pub use remainder::{less, remainders};
 pub use sum::sum_values;
 pub use tall::{Tall, TallProduct, each, eigenvalue_balance, mean_overlaps};
 pub use updated::Updated;
-pub use weighted::{Chosen, Cut, Weighting, cut, eigen, first_columns, gram, weighted};
+pub use weighted::{Chosen, Cut, Weighting, cut, first_columns, weighted};
 pub use window_grid::WindowGrid;
 pub use windows::Windows;
 

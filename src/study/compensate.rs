@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::matrices::{Copies, Method};
 use super::modules::DataModules;
-use super::{Beside, FoundMatrix, Matrices, Opened, Spectra};
+use super::{Beside, CompensationOptions, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::Measured;
 use crate::analysis::budget::spend;
 use crate::analysis::compensate::{self, Compensated, Compressed};
@@ -22,15 +22,6 @@ pub struct CompensateRequest {
     pub ranks: Vec<usize>,
     /// A file with what modules get as inputs.
     pub data: Option<(DataKind, PathBuf)>,
-}
-
-/// What its report is completed by.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CompensationOptions {
-    ranks: Vec<usize>,
-    has_inputs: bool,
-    /// Matrices that stand in no numbered block.
-    left_out: Vec<String>,
 }
 
 impl CompensateRequest {

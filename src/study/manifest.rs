@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::RowHeader;
 use super::compare::PairHeaders;
-use super::compensate::CompensationOptions;
 use crate::analysis::init::Method;
 use crate::analysis::intruders::Options;
 use crate::report::Report;
@@ -76,4 +75,15 @@ pub enum Beside {
     LeftOut(Vec<String>),
     /// What an adapter of several ranks would give back of a compressed model.
     Compensated(CompensationOptions),
+}
+
+/// What a report on a compressed model is completed by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompensationOptions {
+    /// The ranks, which ascend.
+    pub(super) ranks: Vec<usize>,
+    /// Whether the inputs of layers are known.
+    pub(super) has_inputs: bool,
+    /// Matrices that stand in no numbered block.
+    pub(super) left_out: Vec<String>,
 }

@@ -1,9 +1,12 @@
 //! `rank`: how many directions each matrix, or its update, uses.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::asked::PlanPart;
 use super::matrices::{Copies, Method};
 use super::modules::DataModules;
+use super::salt::SaltTensors;
 use super::spectrum::{LARGEST, precision_word};
 use super::{Asked, Beside, FoundMatrix, Matrices, Opened, OwnColumns, Spectra};
 use crate::analysis::preview::{self, ModuleData, Previews};
@@ -98,9 +101,15 @@ impl RankRequest {
         let pairs = opened.pairs.clone();
         let of_previews = previews.columns();
         taken.shown.extend(asked.shown(&of_previews, &of_previews));
+        if !previews.is_empty() {
+            let (previews, columns) = (previews.clone(), asked.told(of_previews.iter().copied()));
+            let flops = Box::new(move |layer: &Layer| previews.cost(layer).flops);
+            parts.push(PlanPart { what: "previews", columns, flops });
+        }
         let modules = if files.is_empty() { None } else { Some(DataModules::new(&opened, filter)?) };
         let filter = &modules.as_ref().map_or_else(|| filter.clone(), |modules| modules.filter(filter));
         let data = modules.map(|modules| Files::open(modules, &files)).transpose()?;
+        let (salt, opened_source) = (SaltTensors::of(&opened.source), Arc::clone(&opened.source));
         let has_data = data.is_some();
         let mut settings = previews.settings();
         let beside =
@@ -144,6 +153,9 @@ impl RankRequest {
                 let mut lists = Lists::default();
                 if let Some(factors) = stored_factors(source, layer)? {
                     lists.extend(preview::importances(&factors));
+                }
+                if let Some(salt) = salt.beside(&opened_source, layer)? {
+                    lists.extend(salt.lists(&source.read(layer, 0..layer.rows)?)?);
                 }
                 if !previews.is_empty() {
                     let matrix = source.read(layer, 0..layer.rows)?;

@@ -292,8 +292,20 @@ fn layers_without_room_for_the_rank_or_a_weight_of_their_own_are_left_out_and_na
         singles("layers.0.q.out_network.weight", &[24, 4], &noise(24, 4, 4)),
     ];
     save(&folder.path().join("model.safetensors"), &tensors);
-    let report = begin(folder.path(), "model.safetensors", "pissa", &["--rank", "4"]).report;
-    let notes = report["notes"].to_string();
+    let command = [
+        "adapter",
+        "init",
+        "model.safetensors",
+        "--method",
+        "pissa",
+        "--rank",
+        "4",
+        "--out",
+        "a",
+        "--base-out",
+        "r",
+    ];
+    let notes = json_in(folder.path(), &command)["notes"].to_string();
     for told in [
         "no room for rank 4, so left out: `layers.0.mlp.shared_expert_gate`",
         "stored as factors or in a stack, so left out: `layers.0.q`",

@@ -166,5 +166,8 @@ fn what_cannot_be_compensated_is_one_line() {
     let mut broken = noise(24, 16, 11);
     broken[7] = f64::INFINITY;
     save(&at("broken.safetensors"), &[singles("layers.0.q.weight", &[24, 16], &broken)]);
-    check(&["broken.safetensors", "--compensate", "4"], "broken.safetensors: `layers.0.q.weight`: holds NaN");
+    check(
+        &["broken.safetensors", "--compensate", "4"],
+        "broken.safetensors: tensor `layers.0.q.weight`: holds NaN",
+    );
 }

@@ -216,6 +216,27 @@ fn stored_factors_have_the_importances_of_maestro() {
 }
 
 #[test]
+fn of_salt_what_is_free_of_signs_is_told() {
+    let (folder, golden) = (folder(), golden("salt"));
+    let [x, y] = [(12, 3, 51), (3, 12, 52)]
+        .map(|(m, n, seed)| noise(m, n, seed).iter().map(|x| 0.2 * x).collect::<Vec<_>>());
+    let tensors = [
+        singles("layers.0.q.weight", &[24, 16], &noise(24, 16, 11)),
+        doubles("layers.0.q.trainable_scale_A", &[4], &numbers(&golden["scale"])),
+        doubles("layers.0.q.trainable_shift_B", &[4], &numbers(&golden["shift"])),
+        doubles("layers.0.q.trainable_X", &[12, 3], &x),
+        doubles("layers.0.q.trainable_Y", &[3, 12], &y),
+    ];
+    save(&folder.path().join("salt.safetensors"), &tensors);
+    let row = row(folder.path(), "salt.safetensors", &["--include", "*.q"]);
+    near(&numbers(&row["lists"]["salt_spectrum"]), &numbers(&golden["sigma_scale_shift_only"]), 1e-9);
+    let norms = numbers(&row["lists"]["salt_update_norm"]);
+    let wanted = ["delta_fro_scale_shift", "delta_fro_no_relu"].map(|key| expected(&golden, key));
+    near(&[norms[0], norms[2]], &wanted, 1e-9);
+    near(&numbers(&row["lists"]["salt_diagonal_share"]), &[expected(&golden, "diag_share_no_relu")], 1e-9);
+}
+
+#[test]
 fn previews_of_what_has_no_directions_are_missing() {
     let folder = folder();
     let [zeros, broken] = [vec![0.0; 384], vec![f64::NAN; 384]];
@@ -226,7 +247,7 @@ fn previews_of_what_has_no_directions_are_missing() {
     let of_zeros = row(folder.path(), "none.safetensors", &options);
     for key in ["column_error", "complement_captured", "sampling_entropy", "qpissa_saved", "energy_2"] {
         assert_eq!(
-            (&of_zeros[key], &of_zeros["missing"][key]),
+            (&of_zeros[key], &of_zeros["missing"][key]["code"]),
             (&Json::Null, &"zero_matrix".into()),
             "{key}"
         );

@@ -6,6 +6,7 @@
 mod columns;
 mod degeneracy;
 mod nf4;
+mod salt;
 mod sparse;
 mod subset;
 mod weights;
@@ -21,6 +22,7 @@ use crate::spectrum::Spectrum;
 use crate::weight::StoredFactors;
 
 pub use columns::{FAMILIES, fixed};
+pub use salt::Salt;
 
 /// What is asked of each matrix.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -87,8 +87,8 @@ pub(super) fn by_fisher(
     let none = Weighting::None;
     let mut losses = [vec![], vec![], vec![]];
     let ways = [
-        ("svd", (&none, &none)),
         ("one_sided", (&none, &of_columns)),
+        ("svd", (&none, &none)),
         ("two_sided", (&of_rows, &of_columns)),
     ];
     for (found, (way, sides)) in losses.iter_mut().zip(ways) {
