@@ -8,6 +8,7 @@ Not part of the default run. Needs torch, peft, transformers, safetensors:
 - The Python of docs/data-files.md runs as it stands and makes the files of data.
 - PEFT loads each folder; base + adapter gives the original's outputs to 1e-5 (KaSA's: those of the cut weights), and a
   training step lowers the loss.
+- `rank` and `compare --compensate` read these files, too, and say what torch says of them.
 - PEFT's own `pissa`, `corda`, `eva`, `olora` and `kasa_config` give the same update and the same base, up to rounding.
 """
 
@@ -141,11 +142,11 @@ def peft_of(kind: str, method: str, model: torch.nn.Module) -> PeftModel | None:
 def data_files(kind: str, model: torch.nn.Module) -> None:
     """Runs the documentation's own code."""
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    assert len(blocks) == 2, len(blocks)
+    assert len(blocks) == 4, len(blocks)
     for block in blocks:
         if kind == "gpt2":
             block = block.replace("torch.nn.Linear", "Conv1D").replace("import torch\n", "import torch\nfrom transformers.pytorch_utils import Conv1D\n")
-        exec(block, {"model": model, "batches": [{"input_ids": TOKENS}]})  # noqa: S102
+        exec(block, {"model": model, "batches": [{"input_ids": TOKENS, "labels": TOKENS}]})  # noqa: S102
 
 
 def check(kind: str, model: torch.nn.Module, method: str) -> str:
@@ -197,6 +198,35 @@ def check(kind: str, model: torch.nn.Module, method: str) -> str:
     return "; ".join(said)
 
 
+def previews(kind: str, model: torch.nn.Module, compressed: torch.nn.Module) -> str:
+    """`rank` and `compare --compensate` read the same files of data; the error of outputs is that of the inputs kept."""
+    def report(*command: str) -> list[dict]:
+        done = subprocess.run([BINARY, *command, "--format", "json", "-q"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return json.loads(done.stdout)["rows"]
+
+    rows = report("rank", "base", "--cov", "cov.safetensors", "--fisher", "fisher.safetensors", "--grad-cov", "grad_cov.safetensors", "--at", "8")
+    weights = dict(model.named_parameters())
+    for row in rows:
+        m, n = row["shape"]
+        assert 0 < row["effective_parameters"] <= m * n and row["output_loss_8"] <= row["svd_output_loss_8"] + 1e-12, row
+        fisher = load_file("fisher.safetensors")[row["name"] + ".fisher"].double()
+        weight = weights[row["name"] + ".weight"].detach().double()
+        rest = row["lists"]["fisher_svd_fisher_norm"][0]
+        u, s, v = torch.linalg.svd(weight, full_matrices=False)
+        left = weight - (u[:, :8] * s[:8]) @ v[:8]
+        assert abs((fisher * left**2).sum().sqrt() - rest) < 1e-6 * rest, row["name"]
+    acts = load_file("acts.safetensors")
+    worst = 0.0
+    for row in report("compare", "base", "compressed", "--compensate", "4", "--acts", "acts.safetensors"):
+        before, after = (dict(m.named_parameters())[row["name"] + ".weight"].detach().double() for m in (model, compressed))
+        x = acts[row["name"] + ".acts"].double()
+        error = (x @ (before - after) if kind == "gpt2" else x @ (before - after).T).norm().item()
+        worst = max(worst, abs(error - row["output_error_norm"]) / error)
+    assert worst < 1e-9, worst
+    return f"{len(rows)} ranks by data, errors of outputs {worst:.0e} away"
+
+
 def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     print(f"peft {peft.__version__}, torch {torch.__version__}")
@@ -214,6 +244,7 @@ def main() -> None:
                 if (kind, method) == ("gpt2", "kasa"):
                     continue
                 print(f"{kind:<6} {method:<10} {check(kind, model, method)}", flush=True)
+            print(f"{kind:<6} previews   {previews(kind, model, compressed)}", flush=True)
             os.chdir("/")
 
 

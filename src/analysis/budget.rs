@@ -17,6 +17,29 @@ pub fn allocate(shares: &[Vec<f64>], total: usize, most: usize) -> Vec<usize> {
     ranks
 }
 
+/// Spends `budget` on directions where each unit gains the most: `gains` are the descending gains of each matrix's
+/// directions, `costs` what one of its directions costs. A matrix whose next direction cannot be paid gets no more. Of equal
+/// gains the earlier matrix comes first.
+pub fn spend(gains: &[Vec<f64>], costs: &[u64], budget: u64) -> Vec<usize> {
+    let entries = gains.iter().zip(costs).enumerate();
+    let mut pool: Vec<(f64, usize)> = entries
+        .flat_map(|(i, (gains, cost))| gains.iter().map(move |gain| (gain / (*cost).max(1) as f64, i)))
+        .collect();
+    pool.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let (mut ranks, mut is_full) = (vec![0; gains.len()], vec![false; gains.len()]);
+    let mut left = budget;
+    for (gain, i) in pool {
+        match left.checked_sub(costs[i]) {
+            Some(rest) if gain > 0.0 && !is_full[i] => {
+                ranks[i] += 1;
+                left = rest;
+            }
+            _ => is_full[i] = true,
+        }
+    }
+    ranks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +74,17 @@ mod tests {
             let given = shares.iter().zip(&ranks).flat_map(|(s, r)| &s[..*r]).copied();
             let left = shares.iter().zip(&ranks).flat_map(|(s, r)| &s[*r..]).copied();
             assert!(given.fold(1.0, f64::min) >= left.fold(0.0, f64::max));
+        }
+    }
+
+    #[test]
+    fn a_budget_goes_where_each_unit_gains_most() {
+        let gains = [vec![8.0, 1.0], vec![6.0, 5.0, 0.0]];
+        // Of the first matrix a direction costs four, so that it gains 2 a unit.
+        for (budget, expected) in
+            [(0, [0, 0]), (2, [0, 2]), (6, [1, 2]), (9, [1, 2]), (10, [2, 2]), (99, [2, 2])]
+        {
+            assert_eq!(spend(&gains, &[4, 1], budget), expected, "{budget}");
         }
     }
 }

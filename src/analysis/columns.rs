@@ -10,7 +10,7 @@ use super::init::INITIALIZED;
 use super::merge::MERGED;
 use super::robust::ROBUST;
 use super::verify::VERIFIED;
-use super::{adapter, dct, farms, features, intruders};
+use super::{adapter, compensate, dct, farms, features, intruders, preview, ranked};
 use crate::metric::{FEATURES, METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
@@ -50,10 +50,15 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     };
     let spectrum = table.iter().map(|metric| &metric.column);
     let pair = drifts_of(Vectors::All).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
+    // Others stand among the columns of a pair.
+    let is_own = |column: &&Column| drifts_of(Vectors::All).all(|drift| drift.column.key != column.key);
     match command {
         "spectrum" => spectrum.chain(&EIGENVALUES).chain(&ROBUST).collect(),
-        "compare" => spectrum.chain(pair).collect(),
-        "rank" => RANKS.iter().map(|metric| &metric.column).chain([&ASSIGNED_RANK]).collect(),
+        "compare" => spectrum.chain(pair).chain(compensate::COMPENSATED.iter().filter(is_own)).collect(),
+        "rank" => {
+            let own = RANKS.iter().map(|metric| &metric.column);
+            own.chain([&ASSIGNED_RANK]).chain(preview::fixed()).collect()
+        }
         "farms" => {
             let assigned = [&ASSIGNED_SPARSITY, &ASSIGNED_RATE];
             farms::FARMS.iter().map(|metric| &metric.column).chain(assigned).collect()
@@ -88,9 +93,24 @@ pub fn metrics_of(command: &str) -> Vec<&'static Column> {
     [Words::Svdkit, Words::WeightWatcher].into_iter().flat_map(|words| metrics(command, words)).collect()
 }
 
+/// Every family of `command` that has a column for each of several ranks.
+fn families(command: &str) -> &'static [Column] {
+    match command {
+        "compare" => &compensate::FAMILIES,
+        "rank" => &preview::FAMILIES,
+        _ => &[],
+    }
+}
+
 /// What `key` means to any command.
 pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
+    let family = |command: &str| {
+        let families = families(command);
+        let is = |family: &&'static Column| family.key == key;
+        families.iter().find(is).or_else(|| Some(ranked::of_key(key, families)?.0)).map(Column::means)
+    };
     let parsed = ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of));
+    let parsed = parsed.or_else(|| COMMANDS.into_iter().find_map(family));
     parsed.or_else(|| Some(dct::family(key)?.0.means()))
 }
 
@@ -107,8 +127,10 @@ pub fn of_report(report: &Report, key: &str) -> &'static Column {
 /// The column of a report of `command` that is called `key`: a foreign one where its definition is not known here.
 fn column(key: &str, command: &str, words: Words) -> &'static Column {
     let metric = ColumnKey::parse(key, metrics(command, words)).map(ColumnKey::column);
+    let ranked =
+        || ranked::of_key(key, families(command)).map(|(family, rank)| ranked::at_rank(family, rank));
     let chosen = || of_share(key).or_else(|| dct::of_key(key)).filter(|_| command == "rank");
-    metric.or_else(chosen).unwrap_or_else(|| Column::foreign(key))
+    metric.or_else(ranked).or_else(chosen).unwrap_or_else(|| Column::foreign(key))
 }
 
 #[cfg(test)]

@@ -64,6 +64,14 @@ impl UpdateNumbers {
 /// The metric of an update that its largest value and its size give.
 const STABLE_RANK: &str = "stable_rank";
 
+/// `(‖ΔW‖F/‖W₀‖F)²`.
+pub(super) fn nmse(update: f64, base: f64) -> Value {
+    match ratio(update, base) {
+        Value::Real(ratio) => Value::real(ratio * ratio),
+        missing => missing,
+    }
+}
+
 /// The size of an update against the base's.
 fn ratio(update: f64, base: f64) -> Value {
     match (update, base) {
@@ -99,6 +107,16 @@ pub(super) const DELTA_FROBENIUS_RATIO: Column = Column {
     format: Format::Real,
     quantity: Quantity::Pair(Accuracy::Relative),
     doc: "‖ΔW‖_F/‖W₀‖_F: the size of the update against the base's",
+    range: "[0, ∞)",
+    source: "definition",
+};
+
+pub(super) const NMSE: Column = Column {
+    key: "nmse",
+    label: "NMSE",
+    format: Format::Real,
+    quantity: Quantity::Pair(Accuracy::Relative),
+    doc: "‖ΔW‖²_F/‖W₀‖²_F: the normalized mean squared error, as quantization reports have it",
     range: "[0, ∞)",
     source: "definition",
 };

@@ -22,6 +22,10 @@ pub enum DataKind {
     Covariances,
     /// Its inputs: `--acts`.
     Inputs,
+    /// A Fisher weight of each entry of its weight: `--fisher`.
+    Fisher,
+    /// Second moments of the gradients of its outputs: `--grad-cov`.
+    Gradients,
 }
 
 /// What is known of the inputs of one module, which has `n` of them. Nothing in it is NaN or infinite, nor all of it 0.
@@ -56,8 +60,9 @@ struct Entry {
     count: Option<(Layer, usize)>,
 }
 
-/// What the name of a tensor of second moments may end in, and that of a tensor of inputs.
-const ENDINGS: [&[&str]; 2] = [&[".cov", ".covariance"], &[".acts", ".inputs"]];
+/// What the names of tensors may end in, by their kind.
+const ENDINGS: [&[&str]; 4] =
+    [&[".cov", ".covariance"], &[".acts", ".inputs"], &[".fisher"], &[".cov", ".covariance", ".grad_cov"]];
 /// llama.cpp's sums of squares, and the tokens that they were taken over.
 const SUMS: &str = ".in_sum2";
 const COUNTS: [&str; 2] = [".counts", ".count"];
@@ -65,11 +70,11 @@ const COUNTS: [&str; 2] = [".counts", ".count"];
 const ASYMMETRY: f64 = 1e-3;
 
 impl LayerData {
-    /// The file at `path` for these `modules` of a model, each with the number of its inputs.
+    /// The file at `path` for these `modules` of a model, each with the numbers of its outputs and inputs.
     ///
     /// # Errors
     /// When it cannot be read, holds something else, or lacks a module; where it has another number of channels.
-    pub fn open(path: &Path, kind: DataKind, modules: &[(String, usize)]) -> Result<Self, Error> {
+    pub fn open(path: &Path, kind: DataKind, modules: &[(String, (usize, usize))]) -> Result<Self, Error> {
         let opening = Opening { factors: Factors::Weights, ..Opening::default() };
         let (_, source) = open_at(&Location::disk(path), &opening)?;
         let entries = entries(path, kind, source.tensors())?;
@@ -90,11 +95,24 @@ impl LayerData {
             );
             return Err(Error::malformed(path, reason));
         }
-        for (name, inputs) in modules {
+        for (name, (outputs, inputs)) in modules {
             let Entry { layer, .. } = &entries[by_module[name]];
-            if layer.cols != *inputs {
+            if kind == DataKind::Fisher && (layer.rows, layer.cols) != (*outputs, *inputs) {
+                let reason = format!(
+                    "is {} × {}, but `{}` is {outputs} × {inputs}",
+                    layer.rows,
+                    layer.cols,
+                    brief(name)
+                );
+                return Err(Error::tensor(path, &layer.tensor, reason));
+            }
+            let (channels, what) = match kind {
+                DataKind::Gradients => (*outputs, "outputs"),
+                _ => (*inputs, "inputs"),
+            };
+            if layer.cols != channels {
                 let reason =
-                    format!("has {} channels, but `{}` has {inputs} inputs", layer.cols, brief(name));
+                    format!("has {} channels, but `{}` has {channels} {what}", layer.cols, brief(name));
                 return Err(Error::tensor(path, &layer.tensor, reason));
             }
         }
@@ -111,19 +129,8 @@ impl LayerData {
     /// # Errors
     /// When that cannot be read, or cannot be what it should be.
     pub fn moments(&self, module: &str) -> Result<Moments, Error> {
-        let Some(entry) = self.by_module.get(module).map(|at| &self.entries[*at]) else {
-            return Err(Error::Contract(format!("`{}`: not among the modules", brief(module))));
-        };
-        let Entry { layer, rows, count, .. } = entry;
+        let (Entry { layer, rows, count, .. }, read, entries) = self.read(module)?;
         let refuse = |reason: &str| Err(Error::tensor(&self.path, &layer.tensor, reason));
-        let read = self.source.alone(layer.clone()).read(layer, rows.clone())?;
-        let entries = read.to_f64();
-        if entries.iter().any(|x| !x.is_finite()) {
-            return refuse("holds NaN or infinite entries");
-        }
-        if entries.iter().all(|x| *x == 0.0) {
-            return refuse("is all zeros: no input was seen");
-        }
         if self.kind == DataKind::Inputs {
             return Ok(Moments::Inputs(read));
         }
@@ -137,6 +144,37 @@ impl LayerData {
         symmetric(&entries, layer.cols).map_or_else(refuse, |covariance| {
             Matrix::from_f64(layer.cols, layer.cols, &covariance).map(Moments::Covariance)
         })
+    }
+
+    /// The Fisher weights of a module's weight, none of them negative.
+    ///
+    /// # Errors
+    /// As those of [`Self::moments`].
+    pub fn fisher(&self, module: &str) -> Result<Matrix, Error> {
+        let (Entry { layer, .. }, read, entries) = self.read(module)?;
+        if entries.iter().any(|x| *x < 0.0) {
+            let reason = "holds negative entries, which squares of gradients cannot be".to_owned();
+            return Err(Error::tensor(&self.path, &layer.tensor, reason));
+        }
+        Ok(read)
+    }
+
+    /// What it holds of a module, in doubles, too; finite, and not all 0.
+    fn read(&self, module: &str) -> Result<(&Entry, Matrix, Vec<f64>), Error> {
+        let Some(entry) = self.by_module.get(module).map(|at| &self.entries[*at]) else {
+            return Err(Error::Contract(format!("`{}`: not among the modules", brief(module))));
+        };
+        let Entry { layer, rows, .. } = entry;
+        let refuse = |reason: &str| Err(Error::tensor(&self.path, &layer.tensor, reason));
+        let read = self.source.alone(layer.clone()).read(layer, rows.clone())?;
+        let entries = read.to_f64();
+        if entries.iter().any(|x| !x.is_finite()) {
+            return refuse("holds NaN or infinite entries");
+        }
+        if entries.iter().all(|x| *x == 0.0) {
+            return refuse("is all zeros: nothing was seen");
+        }
+        Ok((entry, read, entries))
     }
 
     /// How many tokens sums were taken over.
@@ -158,6 +196,9 @@ fn entries(path: &Path, kind: DataKind, tensors: &[TensorInfo]) -> Result<Vec<En
     let by_name: BTreeMap<&str, &TensorInfo> =
         tensors.iter().map(|info| (info.name.as_str(), info)).collect();
     let mut entries = vec![];
+    let endings = ENDINGS[kind as usize];
+    // Both are second moments.
+    let kind = if kind == DataKind::Gradients { DataKind::Covariances } else { kind };
     for info in tensors {
         let name = info.name.as_str();
         let refuse = |reason: String| Error::tensor(path, name, reason);
@@ -169,7 +210,6 @@ fn entries(path: &Path, kind: DataKind, tensors: &[TensorInfo]) -> Result<Vec<En
             _ => Err(Error::tensor(path, &info.name, "is not a float tensor".to_owned())),
         };
         let stem = |name: &str| {
-            let endings = ENDINGS[usize::from(kind == DataKind::Inputs)];
             let stem = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
             bare(stem).to_owned()
         };
@@ -178,6 +218,10 @@ fn entries(path: &Path, kind: DataKind, tensors: &[TensorInfo]) -> Result<Vec<En
                 let tokens = info.shape[..info.shape.len() - 2].iter().fold(*tokens, |all, n| all * n);
                 let layer = matrix(info, (tokens, *channels))?;
                 entries.push(Entry { module: stem(name), layer, rows: 0..tokens, count: None });
+            }
+            (DataKind::Fisher, [rows, cols]) => {
+                let layer = matrix(info, (*rows, *cols))?;
+                entries.push(Entry { module: stem(name), layer, rows: 0..*rows, count: None });
             }
             (DataKind::Covariances, [.., channels]) if name.ends_with(SUMS) && info.shape.len() < 3 => {
                 let module = name.strip_suffix(SUMS).map(bare).unwrap_or_default();
@@ -203,8 +247,9 @@ fn entries(path: &Path, kind: DataKind, tensors: &[TensorInfo]) -> Result<Vec<En
             }
             (kind, shape) => {
                 let wanted = match kind {
-                    DataKind::Covariances => "a covariance is n × n, or n numbers",
+                    DataKind::Covariances | DataKind::Gradients => "a covariance is n × n, or n numbers",
                     DataKind::Inputs => "inputs are tokens × n",
+                    DataKind::Fisher => "Fisher weights have the shape of the weight",
                 };
                 return Err(refuse(format!("has the shape {shape:?}; {wanted}")));
             }

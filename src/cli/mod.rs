@@ -22,6 +22,7 @@ mod model;
 mod options;
 mod outputs;
 mod plan;
+mod previews;
 mod progress;
 mod rank;
 mod rules;

@@ -19,6 +19,7 @@ use super::emit::{self, Emit, Spoken};
 use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
+use super::previews::PreviewOptions;
 use super::run;
 use super::values::share;
 use super::{Status, rules};
@@ -71,6 +72,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LAYER")]
     plot: Option<String>,
     #[command(flatten)]
+    previews: PreviewOptions,
+    #[command(flatten)]
     emit: Emit,
     #[command(flatten)]
     common: Common,
@@ -81,12 +84,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut common = arguments.common.in_force()?;
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
-    let request = request(arguments);
+    let request = request(arguments)?;
+    let previews = arguments.previews.previews()?.columns();
     let columns = request.columns();
     let gate = rules::gate(&common, "rank", &columns)?;
     let outputs_of = arguments.emit.columns();
     let request = request.asked(rules::asked(&common, &gate, &columns, &outputs_of));
-    let shown = shown(request.chosen());
+    let shown = shown(previews.into_iter().chain(request.chosen()));
     let mut outputs = Outputs::new(&common.output)?;
     let emissions = arguments.emit.add_to(&mut outputs)?;
     let opened = open_input(&arguments.input)?;
@@ -135,15 +139,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     })
 }
 
-fn request(arguments: &Arguments) -> RankRequest {
+fn request(arguments: &Arguments) -> Result<RankRequest, Error> {
     let kept = arguments.plot.is_some() || arguments.emit.is_asked();
     let spectra = if kept { Spectra::Kept } else { Spectra::Dropped };
-    let request =
-        RankRequest::new(arguments.precision.into(), arguments.threshold, &arguments.energy, spectra);
-    match &arguments.basis {
-        Some(CosineRanks(ranks)) => request.in_cosines(ranks.clone()),
-        None => request,
-    }
+    let own = RankRequest::new(arguments.precision.into(), arguments.threshold, &arguments.energy, spectra);
+    let own = own.with(arguments.previews.previews()?, arguments.previews.files());
+    Ok(match &arguments.basis {
+        Some(CosineRanks(ranks)) => own.in_cosines(ranks.clone()),
+        None => own,
+    })
 }
 
 /// Ranks at which the cosine basis is held against the singular one.
@@ -191,7 +195,9 @@ fn check_stdout(arguments: &Arguments) -> Result<(), Error> {
 
 /// The table's columns, those that the user chose first.
 fn shown(columns: impl Iterator<Item = &'static Column>) -> Vec<&'static str> {
-    let chosen = columns.map(|column| column.key).filter(|key| !SHOWN.contains(key));
+    // Ranks by σ come with those by σ², and are seldom wanted.
+    let is_wanted = |key: &&str| !SHOWN.contains(key) && !key.starts_with("nuclear_rank_at_");
+    let chosen = columns.map(|column| column.key).filter(is_wanted);
     chosen.chain(SHOWN).collect()
 }
 

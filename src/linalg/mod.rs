@@ -19,6 +19,7 @@ mod certificate;
 mod chase;
 mod compress;
 mod cost;
+mod covariance;
 mod dense;
 mod divide;
 mod eigenpairs;
@@ -43,6 +44,7 @@ mod qr;
 mod reduced;
 mod reference;
 mod reflections;
+mod remainder;
 mod row_products;
 mod scan;
 mod secular;
@@ -74,6 +76,7 @@ pub use certificate::{BestCosine, Question};
 pub use cost::{
     Cost, cost, factors_cost, largest_cost, low_rank_cost, products_cost, reference_cost, update_cost,
 };
+pub use covariance::{cholesky, eigen, gram};
 pub use eigenpairs::{Complex, Eigenpairs, eigenpairs};
 pub use factors::{Basis, Factors};
 pub use largest::{Largest, largest, norm_of_entries};
@@ -82,11 +85,12 @@ pub use low_rank::{low_rank, low_rank_values, low_rank_with_values, turned};
 pub use operator::{Operator, Terms, Vectors};
 pub use overlap::Core;
 pub use reference::Reference;
+pub use remainder::{less, remainders};
 pub use row_products::row_products;
 pub use sum::sum_values;
 pub use tall::{Tall, TallProduct, each, eigenvalue_balance, mean_overlaps};
 pub use updated::Updated;
-pub use weighted::{Chosen, Cut, Weighting, cut, eigen, first_columns, gram, weighted};
+pub use weighted::{Chosen, Cut, Weighting, cut, first_columns, weighted};
 pub use window_grid::WindowGrid;
 pub use windows::Windows;
 

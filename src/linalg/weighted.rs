@@ -9,6 +9,7 @@
 //! what it undoes.
 
 use faer::linalg::matmul::matmul;
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
@@ -17,7 +18,6 @@ use super::factors::{Basis, Factors};
 use super::leading::{by_products, leading};
 use super::operator::{Operator, Terms};
 use super::qr::Qr;
-use super::vector::dot;
 use crate::error::Error;
 use crate::matrix::Matrix;
 
@@ -33,6 +33,10 @@ pub enum Weighting {
     Diagonal(Vec<f64>),
     /// Orthonormal axes, no more than the matrix has columns, and a length of each that is not negative.
     Axes(Basis, Vec<f64>),
+    /// A lower triangle `L`, column by column: a root of the covariance `L·Lᵀ`, which is far from singular.
+    Root(Basis),
+    /// Such a covariance itself, and its root.
+    Covariance(Matrix, Basis),
 }
 
 /// Which directions of `L·M·R` are taken, counted from the largest.
@@ -72,20 +76,31 @@ impl Weighting {
         let (rows, cols) = (matrix.rows(), matrix.cols());
         self.check(cols)?;
         let mut entries = matrix.to_f64();
+        let multiplied = |by: MatRef<'_, f64>| {
+            let count = by.ncols();
+            let mut product = vec![0.0; rows * count];
+            let blocks = product.par_chunks_mut(ROWS * count).zip(entries.par_chunks(ROWS * cols));
+            blocks.for_each(|(to, from)| {
+                let from = MatRef::from_row_major_slice(from, from.len() / cols, cols);
+                let to = MatMut::from_row_major_slice_mut(to, from.nrows(), count);
+                matmul(to, Accum::Replace, from, by, 1.0, Par::Seq);
+            });
+            product
+        };
         match self {
             Self::None => {}
             Self::Diagonal(lengths) => scale(&mut entries, lengths),
             Self::Axes(axes, lengths) => {
-                let count = axes.count();
-                let mut product = vec![0.0; rows * count];
-                let blocks = product.par_chunks_mut(ROWS * count).zip(entries.par_chunks(ROWS * cols));
-                blocks.for_each(|(to, from)| {
-                    let from = MatRef::from_row_major_slice(from, from.len() / cols, cols);
-                    let to = MatMut::from_row_major_slice_mut(to, from.nrows(), count);
-                    matmul(to, Accum::Replace, from, axes.as_mat(), 1.0, Par::Seq);
-                });
+                let mut product = multiplied(axes.as_mat());
                 scale(&mut product, lengths);
-                return Matrix::from_f64(rows, count, &product);
+                return Matrix::from_f64(rows, axes.count(), &product);
+            }
+            Self::Root(lower) => return Matrix::from_f64(rows, cols, &multiplied(lower.as_mat())),
+            Self::Covariance(whole, _) => {
+                // Symmetric, so that rows are columns.
+                let whole = whole.to_f64();
+                let whole = MatRef::from_row_major_slice(&whole, cols, cols);
+                return Matrix::from_f64(rows, cols, &multiplied(whole));
             }
         }
         Matrix::from_f64(rows, cols, &entries)
@@ -93,6 +108,14 @@ impl Weighting {
 
     /// `(R⁺)ᵀ·v` of each column: a direction of the weighted matrix as one of the matrix itself.
     fn undone(&self, mut vectors: Basis) -> Basis {
+        if let Self::Root(lower) | Self::Covariance(_, lower) = self {
+            let lower = lower.as_mat();
+            if let Self::Covariance(..) = self {
+                solve_lower_triangular_in_place(lower, vectors.as_mat_mut(), Par::Seq);
+            }
+            solve_upper_triangular_in_place(lower.transpose(), vectors.as_mat_mut(), Par::Seq);
+            return vectors;
+        }
         let (Self::Diagonal(lengths) | Self::Axes(_, lengths)) = self else { return vectors };
         for column in vectors.columns_mut() {
             let undo = |(x, length): (&mut f64, &f64)| *x = if *length > 0.0 { *x / length } else { 0.0 };
@@ -107,6 +130,7 @@ impl Weighting {
             Self::None => length,
             Self::Diagonal(lengths) => lengths.len(),
             Self::Axes(axes, _) => axes.length(),
+            Self::Root(lower) | Self::Covariance(_, lower) => lower.length(),
         };
         if own == length {
             return Ok(());
@@ -207,35 +231,6 @@ fn squares(matrix: &Matrix) -> f64 {
     (0..matrix.rows()).map(of_row).sum()
 }
 
-/// The eigenvectors of a symmetric matrix, and its eigenvalues, the largest in magnitude first. Those that are rounding of
-/// the largest are 0.
-///
-/// # Errors
-/// When an entry is not finite, or the decomposition does not converge.
-pub fn eigen(symmetric: &Matrix) -> Result<(Basis, Vec<f64>), Error> {
-    let Factors { left, values, right } = exact::factors(&Operator::from(symmetric))?;
-    let floor = symmetric.rows() as f64 * f64::EPSILON * values.first().copied().unwrap_or(0.0);
-    let signed = values.iter().enumerate().map(|(i, s)| match dot(left.column(i), right.column(i)) {
-        _ if *s <= floor => 0.0,
-        along => s.copysign(along),
-    });
-    let signed = signed.collect();
-    Ok((left, signed))
-}
-
-/// `XᵀX`, in doubles.
-///
-/// # Errors
-/// None: the sizes agree.
-pub fn gram(matrix: &Matrix) -> Result<Matrix, Error> {
-    let (entries, cols) = (matrix.to_f64(), matrix.cols());
-    let entries = MatRef::from_row_major_slice(&entries, matrix.rows(), cols);
-    let mut sums = vec![0.0; cols * cols];
-    let out = MatMut::from_row_major_slice_mut(&mut sums, cols, cols);
-    matmul(out, Accum::Replace, entries.transpose(), entries, 1.0, Par::Seq);
-    Matrix::from_f64(cols, cols, &sums)
-}
-
 /// The first `count` columns of `Q` and rows of `R` in `W = Q·R`: orthonormal columns that span the first `count` columns of
 /// `W`, and the coefficients of all of `W` on them, each as long as `W` has columns.
 ///
@@ -256,7 +251,9 @@ pub fn first_columns(operator: &Operator<'_>, count: usize) -> Result<(Basis, Ba
 
 #[cfg(test)]
 mod tests {
+    use super::super::covariance::{cholesky, eigen, gram};
     use super::super::kernel::tests::noise;
+    use super::super::vector::dot;
     use super::*;
 
     fn matrix(rows: usize, cols: usize, seed: u64) -> Matrix {
@@ -268,6 +265,8 @@ mod tests {
     fn weights(n: usize) -> Vec<Weighting> {
         let lengths: Vec<f64> = noise(8).take(n).map(|x| 0.1 + x.abs()).collect();
         let (axes, _) = first_columns(&Operator::from(&matrix(n, n, 9)), n).expect("square");
+        let moments = gram(&matrix(3 * n, n, 10)).expect("sizes agree");
+        let root = cholesky(&moments).expect("more rows than columns");
         let mut short = lengths.clone();
         short[n / 2 + 1..].fill(0.0);
         vec![
@@ -276,6 +275,8 @@ mod tests {
             Weighting::Axes(axes.clone(), lengths.clone()),
             Weighting::Axes(axes.clone(), short),
             Weighting::Axes(axes.truncated(n / 2 + 1), lengths[..=n / 2].to_vec()),
+            Weighting::Root(root.clone()),
+            Weighting::Covariance(moments, root),
         ]
     }
 
@@ -331,20 +332,9 @@ mod tests {
         let of =
             |right| dense(&cut(&operator, (&Weighting::None, right), &Chosen::Top(4)).expect("converges"));
         assert!(squares(&less(&of(&by_data), &of(&by_gram))).sqrt() < 1e-11);
+        let by_triangle = Weighting::Root(cholesky(&gram).expect("far from singular"));
+        assert!(squares(&less(&of(&by_data), &of(&by_triangle))).sqrt() < 1e-11);
         assert!(squares(&less(&of(&by_data), &of(&Weighting::None))).sqrt() > 1e-3);
-    }
-
-    #[test]
-    fn eigenvalues_have_their_signs() {
-        let symmetric = Matrix::from_f64(3, 3, &[2.0, 1.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, -5.0]);
-        let (axes, values) = eigen(&symmetric.expect("nine entries")).expect("converges");
-        for (value, expected) in values.iter().zip([-5.0, 3.0, 1.0]) {
-            assert!((value - expected).abs() < 1e-14, "{values:?}");
-        }
-        assert!((axes.column(0)[2].abs() - 1.0).abs() < 1e-14);
-        let (_, values) =
-            eigen(&Matrix::from_f64(2, 2, &[1.0; 4]).expect("four entries")).expect("converges");
-        assert_eq!(values[1].to_bits(), 0);
     }
 
     #[test]

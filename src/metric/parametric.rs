@@ -1,5 +1,6 @@
 //! Columns whose formula takes a number that the user chose: made once a run, from the command line.
 
+use super::rank::nuclear_rank_at;
 use super::{Subject, energy_rank, factoring, thresholds};
 use crate::report::{Accuracy, Column, Format, Quantity, Value};
 
@@ -60,6 +61,21 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
         });
         columns.push(Chosen {
             column: Column {
+                key: format!("nuclear_rank_at_{word}").leak(),
+                label: format!("Σσ {percent}%").leak(),
+                format: Format::Count,
+                quantity: Quantity::Matrix(Accuracy::Exact),
+                doc: "the fewest leading directions that hold that share of Σσ",
+                range: "[1, min(m, n)]",
+                source: "SVFit, Sun et al. 2024, by σ",
+            },
+            parameter: *share,
+            formula: |subject, share| {
+                subject.nonzero(|spectrum| Value::count(nuclear_rank_at(spectrum, share)))
+            },
+        });
+        columns.push(Chosen {
+            column: Column {
                 key: format!("saved_at_{word}").leak(),
                 label: format!("saved {percent}%").leak(),
                 format: Format::Share,
@@ -77,7 +93,8 @@ pub fn chosen(threshold: f64, shares: &[f64]) -> &'static [Chosen] {
 
 /// The column of [`chosen()`] that is called `key`, whatever the share.
 pub fn of_share(key: &str) -> Option<&'static Column> {
-    let percent = ["rank_at_", "saved_at_"].iter().find_map(|family| key.strip_prefix(family));
+    let percent =
+        ["rank_at_", "nuclear_rank_at_", "saved_at_"].iter().find_map(|family| key.strip_prefix(family));
     let share = match percent {
         Some(percent) => percent.replace('_', ".").parse::<f64>().ok()? / 100.0,
         None => 1.0,
@@ -100,7 +117,10 @@ mod tests {
     #[test]
     fn a_share_names_its_columns() {
         let keys: Vec<_> = chosen(0.01, &[0.8, 0.995]).iter().map(|metric| metric.column.key).collect();
-        assert_eq!(keys, ["relative_rank", "rank_at_80", "saved_at_80", "rank_at_99_5", "saved_at_99_5"]);
+        let [two, three] = ["80", "99_5"].map(|share| {
+            ["rank_at", "nuclear_rank_at", "saved_at"].map(|family| format!("{family}_{share}"))
+        });
+        assert_eq!(keys, [&["relative_rank".to_owned()][..], &two, &three].concat());
         assert_eq!([0.07, 0.29, 1.0].map(percent), ["7", "29", "100"]);
     }
 }

@@ -1,6 +1,6 @@
 //! How many directions a matrix uses, by many definitions. None is the rank; each counts something else.
 
-use super::Metric;
+use super::{Metric, Subject};
 use crate::matrix::Dtype;
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
 use crate::solver::{Largest, Needs};
@@ -156,6 +156,46 @@ pub(super) const RANKME: Metric = Metric {
     },
 };
 
+const fn nuclear_rank(
+    key: &'static str,
+    label: &'static str,
+    doc: &'static str,
+    value: fn(&Subject<'_>) -> Value,
+) -> Metric {
+    Metric {
+        column: Column {
+            key,
+            label,
+            format: Format::Count,
+            quantity: Quantity::Matrix(Accuracy::Exact),
+            doc,
+            range: "[1, min(m, n)]",
+            source: "SVFit, Sun et al. 2024, by σ",
+        },
+        needs: Needs::Values,
+        value,
+    }
+}
+
+pub(super) const NUCLEAR_RANK_AT_90: Metric = nuclear_rank(
+    "nuclear_rank_at_90",
+    "Σσ 90%",
+    "the fewest leading directions that hold 90 % of Σσ",
+    |subject| subject.nonzero(|spectrum| Value::count(nuclear_rank_at(spectrum, 0.90))),
+);
+pub(super) const NUCLEAR_RANK_AT_95: Metric = nuclear_rank(
+    "nuclear_rank_at_95",
+    "Σσ 95%",
+    "the fewest leading directions that hold 95 % of Σσ",
+    |subject| subject.nonzero(|spectrum| Value::count(nuclear_rank_at(spectrum, 0.95))),
+);
+pub(super) const NUCLEAR_RANK_AT_99: Metric = nuclear_rank(
+    "nuclear_rank_at_99",
+    "Σσ 99%",
+    "the fewest leading directions that hold 99 % of Σσ",
+    |subject| subject.nonzero(|spectrum| Value::count(nuclear_rank_at(spectrum, 0.99))),
+);
+
 pub(super) const RANK_AT_90: Metric = Metric {
     column: Column {
         key: "rank_at_90",
@@ -225,12 +265,22 @@ pub(super) fn numerical_rank(spectrum: &Spectrum, dtype: Dtype) -> usize {
 
 /// The fewest leading directions that hold `share` of the energy to rounding; 0 for an all-zero matrix.
 pub fn energy_rank(spectrum: &Spectrum, share: f64) -> usize {
-    let total: f64 = relative(spectrum).map(|s| s * s).sum();
+    holding(spectrum, share, |s| s * s)
+}
+
+/// The fewest leading directions that hold `share` of Σσ.
+pub(super) fn nuclear_rank_at(spectrum: &Spectrum, share: f64) -> usize {
+    holding(spectrum, share, |s| s)
+}
+
+/// The fewest leading values that hold `share` of the sum of what `of` makes of each.
+fn holding(spectrum: &Spectrum, share: f64, of: fn(f64) -> f64) -> usize {
+    let total: f64 = relative(spectrum).map(of).sum();
     // Of equal values the last digit would decide.
     let rounding = spectrum.rows().max(spectrum.cols()) as f64 * f64::EPSILON;
     let mut held = 0.0;
     let reached = relative(spectrum).position(|s| {
-        held += s * s;
+        held += of(s);
         held >= share * total * (1.0 - rounding)
     });
     reached.map_or_else(|| relative(spectrum).count(), |i| i + 1)
@@ -274,6 +324,9 @@ mod tests {
         check(&EFFECTIVE_RANK_ENERGY, &[2.0, 1.0], 5.0 / 4f64.powf(0.8));
         check(&RANK_AT_90, &[4.0, 1.0, 0.1], 1.0);
         check(&RANK_AT_95, &[4.0, 1.0, 0.1], 2.0);
+        // 4, 5 and 5.1 of 5.1.
+        check(&NUCLEAR_RANK_AT_90, &[4.0, 1.0, 0.1], 2.0);
+        check(&NUCLEAR_RANK_AT_99, &[4.0, 1.0, 0.1], 3.0);
         check(&INTRINSIC_RANK, &[4.0, 1.0, 0.1], 1.275);
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::modules::DataModules;
 use super::{
     Beside, Complete, Failure, Found, FoundMatrix, FoundRow, Ledger, Manifest, MatrixHeaders, RowHeader,
-    TaskRows, adapter, compare, intruders, spectrum, ties, verify,
+    TaskRows, adapter, compare, compensate, intruders, spectrum, ties, verify,
 };
 use crate::engine::heap;
 use crate::report::{Column, Report, Row, RowValues};
@@ -119,6 +120,8 @@ fn complete_matrices(
         Beside::Intruders(options) => intruders::sum_up(report, options),
         Beside::Adapter => adapter::sum_up(report),
         Beside::Verified(method) => verify::sum_up(report, *method),
+        Beside::LeftOut(names) => report.notes.extend(DataModules::note(names)),
+        Beside::Compensated(options) => compensate::sum_up(report, options),
     }
 }
 

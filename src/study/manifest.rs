@@ -71,4 +71,19 @@ pub enum Beside {
     Adapter,
     /// Which invariants of a method modules break: of this one, or of the one that evidence tells.
     Verified(Option<Method>),
+    /// Matrices that were left out, for files of data know none like them.
+    LeftOut(Vec<String>),
+    /// What an adapter of several ranks would give back of a compressed model.
+    Compensated(CompensationOptions),
+}
+
+/// What a report on a compressed model is completed by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompensationOptions {
+    /// The ranks, which ascend.
+    pub(super) ranks: Vec<usize>,
+    /// Whether the inputs of layers are known.
+    pub(super) has_inputs: bool,
+    /// Matrices that stand in no numbered block.
+    pub(super) left_out: Vec<String>,
 }

@@ -1,15 +1,23 @@
 //! `rank`: how many directions each matrix, or its update, uses.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use super::asked::PlanPart;
 use super::matrices::{Copies, Method};
+use super::modules::DataModules;
+use super::salt::SaltTensors;
 use super::spectrum::{LARGEST, precision_word};
 use super::{Asked, Beside, FoundMatrix, Matrices, Opened, OwnColumns, Spectra};
+use crate::analysis::preview::{self, ModuleData, Previews};
 use crate::analysis::{dct, rank, spectrum};
+use crate::checkpoint::{Catalogue, DataKind, Holds, LayerData};
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
 use crate::metric::{Chosen, RANKS, chosen};
-use crate::report::Column;
+use crate::report::{Column, Lists};
 use crate::solver::{Cost, Needs, Precision};
+use crate::weight::StoredFactors;
 
 /// The options.
 #[derive(Debug, Clone)]
@@ -21,6 +29,19 @@ pub struct RankRequest {
     asked: Asked,
     /// Ranks at which the cosine basis is held against the singular one, and the columns that say so.
     cosine: (Vec<usize>, Vec<&'static Column>),
+    previews: Previews,
+    files: PreviewFiles,
+}
+
+/// Files that previews look into.
+#[derive(Debug, Clone, Default)]
+pub struct PreviewFiles {
+    /// What layers get.
+    pub inputs: Option<(DataKind, PathBuf)>,
+    /// Fisher weights of their entries.
+    pub fisher: Option<PathBuf>,
+    /// Covariances of the gradients of what they give.
+    pub gradients: Option<PathBuf>,
 }
 
 impl RankRequest {
@@ -34,6 +55,8 @@ impl RankRequest {
             spectra,
             asked: Asked::own(),
             cosine: (vec![], vec![]),
+            previews: Previews::default(),
+            files: PreviewFiles::default(),
         }
     }
 
@@ -42,6 +65,12 @@ impl RankRequest {
     pub fn in_cosines(self, ranks: Vec<usize>) -> Self {
         let columns = dct::columns(&ranks);
         Self { cosine: (ranks, columns), ..self }
+    }
+
+    /// The same with what decompositions would keep, by these files.
+    #[must_use]
+    pub fn with(self, previews: Previews, files: PreviewFiles) -> Self {
+        Self { previews, files, ..self }
     }
 
     /// The same for the columns that are `asked` for.
@@ -57,7 +86,8 @@ impl RankRequest {
 
     /// Every column, in report order.
     pub fn columns(&self) -> Vec<&'static Column> {
-        RANKS.iter().map(|metric| &metric.column).chain(self.chosen()).collect()
+        let previews = self.previews.columns();
+        RANKS.iter().map(|metric| &metric.column).chain(self.chosen()).chain(previews).collect()
     }
 
     /// The tasks over the matrices of `opened` that `filter` keeps.
@@ -65,7 +95,7 @@ impl RankRequest {
     /// # Errors
     /// When there is none.
     pub fn plan(self, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
-        let Self { precision, threshold, chosen, spectra, asked, cosine: (ranks, cosine) } = self;
+        let Self { precision, threshold, chosen, spectra, asked, cosine: (ranks, cosine), previews, files } = self;
         let is_asked = |metric: &&Chosen| asked.own == OwnColumns::Wanted || asked.names(&metric.column);
         let chosen: Vec<&'static Chosen> = chosen.iter().filter(is_asked).collect();
         let of_chosen = || chosen.iter().map(|metric| &metric.column);
@@ -93,49 +123,149 @@ impl RankRequest {
             ("basis", format!("dct at {}", ranks.join(",")))
         });
         let (has_cosines, cosine_columns) = (!ranks.is_empty(), cosine.clone());
+        let of_previews = previews.columns();
+        taken.shown.extend(asked.shown(&of_previews, &of_previews));
+        if !previews.is_empty() {
+            let (previews, columns) = (previews.clone(), asked.told(of_previews.iter().copied()));
+            let flops = Box::new(move |layer: &Layer| previews.cost(layer).flops);
+            parts.push(PlanPart { what: "previews", columns, flops });
+        }
+        let modules = if files.is_empty() { None } else { Some(DataModules::new(&opened, filter)?) };
+        let filter = &modules.as_ref().map_or_else(|| filter.clone(), |modules| modules.filter(filter));
+        let data = modules.map(|modules| Files::open(modules, &files)).transpose()?;
+        let (salt, opened_source) = (SaltTensors::of(&opened.source), Arc::clone(&opened.source));
+        let has_data = data.is_some();
+        let mut settings = previews.settings();
+        let beside =
+            data.as_ref().map_or(Beside::Nothing, |data| Beside::LeftOut(data.modules.left_out.clone()));
         let method = Method {
             command: "rank",
-            columns: metrics.iter().map(|metric| &metric.column).chain(of_chosen()).chain(cosine).collect(),
+            columns: metrics
+                .iter()
+                .map(|metric| &metric.column)
+                .chain(of_chosen())
+                .chain(cosine)
+                .chain(of_previews)
+                .collect(),
             parts,
             shown: taken.shown,
             kept_by: None,
-            settings: match needs {
-                Needs::Values => vec![
-                    ("precision", precision_word(precision).to_owned()),
-                    ("noise", "median".to_owned()),
-                    ("threshold", threshold.to_string()),
-                ],
-                Needs::Largest => {
-                    vec![("precision", precision_word(precision).to_owned()), ("svd", LARGEST.to_owned())]
-                }
-                Needs::Entries => vec![("svd", "none".to_owned())],
-            }
-            .into_iter()
-            .chain(in_cosines)
-            .collect(),
-            cost: Box::new(move |layer| {
-                let own = spectrum::cost(layer, precision, needs);
-                let more = if has_cosines { dct::cost(layer) } else { Cost { flops: 0.0, bytes: 0 } };
-                Cost { flops: own.flops + more.flops, bytes: own.bytes.max(more.bytes) }
-            }),
+            settings: {
+                let mut own = match needs {
+                    Needs::Values => vec![
+                        ("precision", precision_word(precision).to_owned()),
+                        ("noise", "median".to_owned()),
+                        ("threshold", threshold.to_string()),
+                    ],
+                    Needs::Largest => {
+                        vec![("precision", precision_word(precision).to_owned()), ("svd", LARGEST.to_owned())]
+                    }
+                    Needs::Entries => vec![("svd", "none".to_owned())],
+                };
+                own.extend(in_cosines);
+                own.append(&mut settings);
+                own
+            },
+            cost: {
+                let previews = previews.clone();
+                Box::new(move |layer| {
+                    let (own, more) = (spectrum::cost(layer, precision, needs), previews.cost(layer));
+                    let cosines = if has_cosines { dct::cost(layer) } else { Cost { flops: 0.0, bytes: 0 } };
+                    Cost {
+                        flops: own.flops + more.flops + cosines.flops,
+                        bytes: own.bytes.max(more.bytes).max(cosines.bytes),
+                    }
+                })
+            },
             measure: Box::new(move |source, layer: &Layer, memo| {
                 let (how, which) = ((precision, needs), (metrics, &chosen[..]));
                 let mut measured = rank::measure(source, pairs.as_deref(), layer, how, which, memo)?;
-                if ranks.is_empty() {
-                    return Ok(FoundMatrix::new(measured, layer, spectra));
+                let mut lists = Lists::default();
+                if !ranks.is_empty() {
+                    let entries = source.read(layer, 0..layer.rows)?.to_f64();
+                    let shape = (layer.rows, layer.cols);
+                    let (values, more) = dct::measure(&entries, shape, measured.spectrum.as_ref(), &ranks);
+                    measured.values.0.extend(cosine_columns.iter().copied().zip(values));
+                    lists.extend(more);
                 }
-                let entries = source.read(layer, 0..layer.rows)?.to_f64();
-                let shape = (layer.rows, layer.cols);
-                let (values, lists) = dct::measure(&entries, shape, measured.spectrum.as_ref(), &ranks);
-                measured.values.0.extend(cosine_columns.iter().copied().zip(values));
+                if let Some(factors) = stored_factors(source, layer)? {
+                    lists.extend(preview::importances(&factors));
+                }
+                if let Some(salt) = salt.beside(&opened_source, layer)? {
+                    lists.extend(salt.lists(&source.read(layer, 0..layer.rows)?)?);
+                }
+                if !previews.is_empty() {
+                    let matrix = source.read(layer, 0..layer.rows)?;
+                    let (matrix, known) = match &data {
+                        Some(data) => (data.modules.upright(&layer.name, matrix), data.of(layer)?),
+                        None => (matrix, ModuleData::default()),
+                    };
+                    let found = preview::measure(&previews, (&matrix, layer), &known);
+                    let (values, more) = found.map_err(|error| match (error, &data) {
+                        (Error::Usage(reason), Some(data)) => data.refuse(layer, reason),
+                        (error, _) => error,
+                    })?;
+                    measured.values.0.extend(values.0);
+                    lists.extend(more);
+                }
                 Ok(FoundMatrix { lists, ..FoundMatrix::new(measured, layer, spectra) })
             }),
             base: None,
-            copies: Copies::Recalled,
-            beside: Beside::Nothing,
+            copies: if has_data { Copies::Done } else { Copies::Recalled },
+            beside,
         };
         Matrices::new(opened, filter, method)
     }
+}
+
+impl PreviewFiles {
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.inputs.is_none() && self.fisher.is_none() && self.gradients.is_none()
+    }
+}
+
+/// Files that are open.
+struct Files {
+    modules: DataModules,
+    inputs: Option<LayerData>,
+    fisher: Option<LayerData>,
+    gradients: Option<LayerData>,
+}
+
+impl Files {
+    fn open(modules: DataModules, files: &PreviewFiles) -> Result<Self, Error> {
+        let PreviewFiles { inputs, fisher, gradients } = files.clone();
+        let open = |file: Option<(DataKind, PathBuf)>| file.map(|file| modules.data(&file)).transpose();
+        let inputs = open(inputs)?;
+        let fisher = open(fisher.map(|path| (DataKind::Fisher, path)))?;
+        let gradients = open(gradients.map(|path| (DataKind::Gradients, path)))?;
+        Ok(Self { modules, inputs, fisher, gradients })
+    }
+
+    /// What they say of one matrix.
+    fn of(&self, layer: &Layer) -> Result<ModuleData, Error> {
+        let moments = |of: &Option<LayerData>| of.as_ref().map(|data| data.moments(&layer.name)).transpose();
+        let fisher = self.fisher.as_ref().map(|data| data.fisher(&layer.name)).transpose()?;
+        let fisher = fisher.map(|fisher| self.modules.upright(&layer.name, fisher));
+        Ok(ModuleData { inputs: moments(&self.inputs)?, fisher, gradients: moments(&self.gradients)? })
+    }
+
+    /// `reason` about the data of a layer.
+    fn refuse(&self, layer: &Layer, reason: String) -> Error {
+        let path =
+            [&self.inputs, &self.gradients, &self.fisher].into_iter().flatten().next().map(LayerData::path);
+        path.map_or_else(
+            || Error::Usage(reason.clone()),
+            |path| Error::tensor(path, &layer.name, reason.clone()),
+        )
+    }
+}
+
+/// The factors of a weight that is stored as two.
+fn stored_factors(source: &Catalogue, layer: &Layer) -> Result<Option<StoredFactors>, Error> {
+    let is_product = source.holds() == Holds::Weights && layer.rank.is_some();
+    if is_product { source.stored_factors(layer) } else { Ok(None) }
 }
 
 /// The shares that have no column in [`RANKS`].

@@ -136,8 +136,16 @@ pub(super) fn sum_up(report: &mut Report, claimed: Option<Method>) {
     let (method, told) = verify::judge(&mut report.rows, claimed, &precisions);
     let mut notes = vec![];
     if let Some(method) = method {
-        let by = if claimed.is_some() { "" } else { " (by evidence; `--method` names another)" };
-        let (held, name) = (all - told.len(), method.name());
+        let (name, by) = match (claimed, method) {
+            (Some(method), _) => (method.name(), ""),
+            // Both ends of CorDA promise the same, and of EoRA no more than a part of it.
+            (None, Method::CordaIpm) => (
+                "corda-ipm or corda-kpm",
+                " (by evidence, which does not tell these two apart, nor EoRA on a base that lacks its directions; `--method` names one)",
+            ),
+            (None, method) => (method.name(), " (by evidence; `--method` names another)"),
+        };
+        let held = all - told.len();
         notes.push(format!("{held} of {all} modules hold the invariants of {name}{by}"));
     } else {
         let what = "no module holds the invariants of any method: a plain or trained LoRA, or another base; `--method` \

@@ -11,6 +11,7 @@ use svdkit::analysis::eigen::EIGENVALUES;
 use svdkit::analysis::farms::FARMS;
 use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
 use svdkit::analysis::robust::ROBUST;
+use svdkit::analysis::{compensate, preview};
 use svdkit::metric::{METRICS, RANKS, WEIGHTWATCHER, chosen};
 use svdkit::report::Column;
 
@@ -49,6 +50,8 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
             .into_iter()
             .flat_map(metrics_of),
         )
+        .chain(compensate::COMPENSATED.iter().chain(&compensate::FAMILIES))
+        .chain(preview::fixed().chain(&preview::FAMILIES))
         .map(|column| (column.key, column))
         .collect()
 }

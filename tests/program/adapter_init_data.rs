@@ -276,5 +276,47 @@ fn options_that_do_not_fit_a_method_are_refused() {
         "--base-out",
         "base",
     ];
-    check_exit_in(folder.path(), &large, 2, "`layers.0.q.weight`: is 24 × 16, so `--rank` can be 15 at most");
+    check_exit_in(folder.path(), &large, 2, "with kasa `--rank` can be 15 at most");
+    let named = [&large[..], &["--target", "*"]].concat();
+    check_exit_in(folder.path(), &named, 2, "`layers.0.q.weight`: is 24 × 16, so `--rank` can be 15 at most");
+}
+
+#[test]
+fn layers_without_room_for_the_rank_or_a_weight_of_their_own_are_left_out_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    // Qwen2-MoE gates its shared expert by one number.
+    let mut tensors = vec![
+        singles("layers.0.mlp.up_proj.weight", &[24, 16], &noise(24, 16, 1)),
+        singles("layers.0.mlp.shared_expert_gate.weight", &[1, 16], &noise(1, 16, 2)),
+        singles("layers.0.q.in_network.weight", &[4, 16], &noise(4, 16, 3)),
+        singles("layers.0.q.out_network.weight", &[24, 4], &noise(24, 4, 4)),
+    ];
+    save(&folder.path().join("model.safetensors"), &tensors);
+    let command = [
+        "adapter",
+        "init",
+        "model.safetensors",
+        "--method",
+        "pissa",
+        "--rank",
+        "4",
+        "--out",
+        "a",
+        "--base-out",
+        "r",
+    ];
+    let notes = json_in(folder.path(), &command)["notes"].to_string();
+    for told in [
+        "no room for rank 4, so left out: `layers.0.mlp.shared_expert_gate`",
+        "stored as factors or in a stack, so left out: `layers.0.q`",
+    ] {
+        assert!(notes.contains(told), "{notes}");
+    }
+    let only = tensors.split_off(2);
+    save(&folder.path().join("factored.safetensors"), &only);
+    let command =
+        ["factored.safetensors", "--method", "pissa", "--rank", "2", "--out", "o", "--base-out", "b"];
+    let said =
+        "stores its linear layers as factors or in stacks, which are no modules of their own: `layers.0.q`";
+    check_exit_in(folder.path(), &[&["adapter", "init"], &command[..]].concat(), 2, said);
 }

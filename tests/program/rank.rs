@@ -68,7 +68,15 @@ fn a_report_has_a_number_or_a_reason_in_every_column_whatever_the_threads() {
     let keys: Vec<&str> =
         report["columns"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
     assert!(
-        keys.ends_with(&["relative_rank", "rank_at_80", "saved_at_80", "rank_at_97", "saved_at_97"]),
+        keys.ends_with(&[
+            "relative_rank",
+            "rank_at_80",
+            "nuclear_rank_at_80",
+            "saved_at_80",
+            "rank_at_97",
+            "nuclear_rank_at_97",
+            "saved_at_97"
+        ]),
         "{keys:?}"
     );
     assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());

@@ -126,7 +126,7 @@ pub(in crate::analysis) fn defect(products: &[f64], rank: usize) -> f64 {
 }
 
 /// What each direction weighs as it is stored, and what it weighs with all after it.
-fn importance(factors: &StoredFactors) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn importance(factors: &StoredFactors) -> (Vec<f64>, Vec<f64>) {
     let rank = factors.rank;
     let squares = |products: Vec<f64>| -> Vec<f64> { products.into_iter().step_by(rank + 1).collect() };
     let (up, down) = (squares(factors.of_columns()), squares(factors.of_rows()));

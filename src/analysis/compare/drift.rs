@@ -34,6 +34,17 @@ pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
     },
 };
 
+pub(super) const NMSE: Drift = Drift {
+    column: delta::NMSE,
+    needs: PairNeeds { update: Some(Needs::Entries), ..NOTHING },
+    unchanged: Value::Real(0.0),
+    value: |both| match (&both.update, both.base.norm) {
+        (Some(update), Ok(base)) => delta::nmse(update.norm, base),
+        (_, Err(why)) => Value::Missing(why),
+        (None, _) => NONE,
+    },
+};
+
 pub(super) const LOG_SIGMA_DISTANCE: Drift = Drift {
     column: Column {
         key: "log_sigma_distance",

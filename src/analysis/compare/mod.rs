@@ -45,6 +45,7 @@ pub use vocabulary::{Bytes, Fate, Half, Vocabulary};
 /// Columns of a pair from entries and singular values, in report order.
 pub static DRIFTS: &[Drift] = &[
     drift::DELTA_FROBENIUS_RATIO,
+    drift::NMSE,
     drift::LOG_SIGMA_DISTANCE,
     drift::SIGMA_DRIFT,
     drift::DELTA_SPECTRAL_RATIO,

@@ -5,7 +5,6 @@
 mod columns;
 mod numbers;
 mod rest;
-mod weighting;
 
 use std::path::Path;
 
@@ -19,6 +18,7 @@ use crate::solver::{
 };
 
 use super::random::Stream;
+use super::weighting;
 pub(super) use columns::{ADAPTER_NORM, PRESERVATION_ERROR};
 pub use columns::{INITIALIZED, columns};
 use rest::Rest;

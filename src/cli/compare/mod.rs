@@ -1,5 +1,6 @@
 //! `svdkit compare`: what changed between two checkpoints or saved reports.
 
+mod compensate;
 mod open;
 
 use std::path::PathBuf;
@@ -100,6 +101,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = "Method", value_name = "WHOSE", value_enum)]
     names: Option<Names>,
     #[command(flatten)]
+    compensation: compensate::Compensation,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -115,6 +118,9 @@ enum VectorsName {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
+    if !arguments.compensation.compensate.is_empty() {
+        return compensate::run(arguments);
+    }
     let common = &arguments.common.in_force()?;
     let mut outputs = Outputs::new(&common.output)?;
     rules::check_syntax(common)?;

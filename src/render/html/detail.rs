@@ -10,7 +10,7 @@ use super::super::findings::title;
 use super::found::text;
 use super::overlay;
 use super::views::Model;
-use super::{cosines, peers, spectra};
+use super::{compensation, cosines, peers, spectra};
 
 /// The section of row `i`, folded until it is wanted.
 pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
@@ -35,6 +35,7 @@ pub(super) fn section(model: Model<'_>, i: usize) -> Markup {
                     @if let Some(picture) = peers::picture(model, finding, i) { (picture) }
                 }
                 @if let Some(pictures) = spectra::pictures(row, &values) { (pictures) }
+                (compensation::picture(row))
                 (overlay::pictures(row))
                 (cosines::pictures(model.report, row))
                 (overlay::numbers(model.report, row))

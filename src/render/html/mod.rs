@@ -6,6 +6,7 @@
 mod axis;
 mod chooser;
 mod circuits;
+mod compensation;
 mod cosines;
 mod detail;
 mod found;

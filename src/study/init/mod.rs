@@ -3,6 +3,7 @@
 //! Tasks spool the factors that they find and write what they leave of each weight into a copy of the base. Both folders
 //! appear when every module is there.
 
+mod left_out;
 mod notes;
 mod targets;
 
@@ -26,6 +27,7 @@ use crate::report::{Column, Report, Row, Value};
 use crate::writing::{
     AdapterDialect, AdapterModule, CheckpointCopy, ModuleKind, Spool, remove_adapter, write_adapter,
 };
+use left_out::LeftOut;
 use targets::Target;
 
 /// The options.
@@ -51,7 +53,7 @@ pub struct Initializing {
     source: Arc<Catalogue>,
     pairs: Option<Arc<Pairs>>,
     targets: BTreeMap<String, Target>,
-    left_out: Vec<String>,
+    left_out: LeftOut,
     data: Option<LayerData>,
     products: Spool,
     copy: Copying,
@@ -121,7 +123,7 @@ impl Initializing {
         (filter, chosen): (&Filter, Option<&GlobSet>),
     ) -> Result<Self, Error> {
         let (source, pairs) = (Arc::clone(&opened.source), opened.pairs.clone());
-        let (mut targets, mut left_out) = (BTreeMap::new(), vec![]);
+        let (mut targets, mut left_out) = (BTreeMap::new(), LeftOut::default());
         let turned = has_turned_layers(pairs.as_ref().map_or(&source, |pairs| pairs.tuned()));
         for layer in source.select(filter).layers {
             // The names of the original model are those that the adapter is loaded by.
@@ -135,17 +137,20 @@ impl Initializing {
             };
             match of_base(&own, turned) {
                 Some((name, kind)) if is_chosen && kind != ModuleKind::Embedding => {
-                    targets.insert(layer.name.to_string(), Target { name, kind, layer: own });
+                    let target = Target { name, kind, layer: own };
+                    let most = target.most(request.setup.method);
+                    if chosen.is_none() && request.setup.rank > most {
+                        left_out.small.push((layer.name.to_string(), most));
+                    } else {
+                        targets.insert(layer.name.to_string(), target);
+                    }
                 }
-                _ => left_out.push(layer.name.to_string()),
+                None if is_chosen => left_out.in_parts.push(layer.name.to_string()),
+                _ => left_out.others.push(layer.name.to_string()),
             }
         }
         if targets.is_empty() {
-            let reason = match &pairs {
-                Some(_) => "has no linear layer in a numbered block of the shape that `--original` has",
-                None => "holds no linear layer in a numbered block; `--target GLOB` names others",
-            };
-            return Err(Error::malformed(&request.base, reason));
+            return Err(Error::malformed(&request.base, left_out.reason(&request, pairs.is_some())));
         }
         request.check(&targets)?;
         if let Some(out) = &request.base_out {
@@ -155,7 +160,7 @@ impl Initializing {
         }
         let data = match &request.data {
             Some((kind, path)) => {
-                let inputs = |(key, target): (&String, &Target)| (key.clone(), target.inputs());
+                let inputs = |(key, target): (&String, &Target)| (key.clone(), target.shape());
                 Some(LayerData::open(path, *kind, &targets.iter().map(inputs).collect::<Vec<_>>())?)
             }
             None => None,

@@ -2,7 +2,6 @@
 
 use super::{InitRequest, Initializing};
 use crate::analysis::init::{Method, Setup};
-use crate::error::quoted;
 use crate::notation;
 use crate::report::{Report, Row, Value};
 use crate::writing::AdapterModule;
@@ -43,10 +42,7 @@ impl Initializing {
             let reason = "the residual base is W − s·W_r, which is not W without its leading part; leave `--alpha` out";
             notes.push(format!("! SORSA's S is not divided by the scale {scale}: {reason}"));
         }
-        if !self.left_out.is_empty() {
-            let what = "not initialized (not a linear layer in a numbered block, or not in `--target`)";
-            notes.push(format!("{what}: {}", quoted(&self.left_out)));
-        }
+        notes.extend(self.left_out.notes(setup.rank));
         report.notes.extend(notes);
     }
 }

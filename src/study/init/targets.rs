@@ -22,7 +22,7 @@ impl InitRequest {
         let Setup { method, rank, .. } = self.setup;
         for target in targets.values() {
             let refuse = |reason: String| Error::tensor(&self.base, &target.layer.tensor, reason);
-            let most = method.most(target.shape());
+            let most = target.most(method);
             if rank > most {
                 let reason = format!(
                     "is {} × {}, so `--rank` can be {most} at most with {}; `--exclude` leaves it out",
@@ -48,13 +48,14 @@ impl Target {
         self.kind == ModuleKind::Turned
     }
 
-    /// Outputs and inputs.
-    fn shape(&self) -> (usize, usize) {
-        let Layer { rows, cols, .. } = *self.layer;
-        if self.is_turned() { (cols, rows) } else { (rows, cols) }
+    /// The most directions that a method can take of it.
+    pub(super) fn most(&self, method: Method) -> usize {
+        method.most(self.shape())
     }
 
-    pub(super) fn inputs(&self) -> usize {
-        self.shape().1
+    /// Outputs and inputs.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        let Layer { rows, cols, .. } = *self.layer;
+        if self.is_turned() { (cols, rows) } else { (rows, cols) }
     }
 }

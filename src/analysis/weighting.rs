@@ -3,7 +3,7 @@
 use crate::checkpoint::Moments;
 use crate::error::Error;
 use crate::matrix::Matrix;
-use crate::solver::{self, Factors, Weighting};
+use crate::solver::{self, Basis, Factors, Weighting};
 
 /// CorDA adds this share of the mean variance to each variance (`damp` of its authors). Theirs is doubled until the inverse
 /// is right to 5 %; in doubles it is right at once, for no variance can then be below this share of their mean.
@@ -11,15 +11,25 @@ const DAMPING: f64 = 0.01;
 /// A covariance may have negative eigenvalues down to this share of the largest: what sums in half precision lose.
 const ROUNDING: f64 = 1e-2;
 
-/// `R` with `R·Rᵀ = XᵀX`: the error of a weight times `R` is that of the layer's outputs (EoRA).
+/// `R` with `R·Rᵀ = XᵀX`: the error of a weight times `R` is that of the layer's outputs (EoRA). A triangle where that is
+/// exact enough, else by axes.
 pub(super) fn root(moments: &Moments) -> Result<Weighting, Error> {
     Ok(match moments {
         Moments::Diagonal(squares) => Weighting::Diagonal(squares.iter().map(|x| x.sqrt()).collect()),
-        Moments::Covariance(covariance) => {
-            let (axes, values) = eigen(covariance)?;
-            Weighting::Axes(axes, values.iter().map(|x| x.sqrt()).collect())
-        }
+        Moments::Covariance(covariance) => match solver::cholesky(covariance) {
+            Some(lower) => Weighting::Root(lower),
+            None => {
+                let (axes, values) = eigen(covariance)?;
+                Weighting::Axes(axes, values.iter().map(|x| x.sqrt()).collect())
+            }
+        },
         Moments::Inputs(inputs) => {
+            let many = inputs.rows() >= inputs.cols();
+            if let Some(lower) =
+                many.then(|| solver::gram(inputs)).transpose()?.and_then(|of| solver::cholesky(&of))
+            {
+                return Ok(Weighting::Root(lower));
+            }
             let Factors { values, right, .. } = solver::all_vectors(inputs)?;
             Weighting::Axes(right, values)
         }
@@ -36,8 +46,18 @@ pub(super) fn damped(moments: &Moments) -> Result<Weighting, Error> {
     Ok(match moments {
         Moments::Diagonal(squares) => Weighting::Diagonal(raised(squares)),
         Moments::Covariance(covariance) => {
-            let (axes, values) = eigen(covariance)?;
-            Weighting::Axes(axes, raised(&values))
+            let side = covariance.cols();
+            let mut entries = covariance.to_f64();
+            let trace: f64 = entries.iter().step_by(side + 1).sum();
+            entries.iter_mut().step_by(side + 1).for_each(|x| *x += DAMPING * trace / side as f64);
+            let whole = Matrix::from_f64(side, side, &entries)?;
+            match solver::cholesky(&whole) {
+                Some(lower) => Weighting::Covariance(whole, lower),
+                None => {
+                    let (axes, values) = eigen(covariance)?;
+                    Weighting::Axes(axes, raised(&values))
+                }
+            }
         }
         Moments::Inputs(inputs) => damped(&Moments::Covariance(solver::gram(inputs)?))?,
     })
@@ -57,7 +77,7 @@ pub(super) fn centered(inputs: &Matrix) -> Result<Matrix, Error> {
 }
 
 /// The axes of a covariance and the variances along them, none negative.
-fn eigen(covariance: &Matrix) -> Result<(solver::Basis, Vec<f64>), Error> {
+pub(super) fn eigen(covariance: &Matrix) -> Result<(Basis, Vec<f64>), Error> {
     let (axes, values) = solver::eigen(covariance)?;
     let largest = values.first().map_or(0.0, |x| x.abs());
     if let Some(least) = values.iter().find(|x| **x < -ROUNDING * largest) {
@@ -67,4 +87,17 @@ fn eigen(covariance: &Matrix) -> Result<(solver::Basis, Vec<f64>), Error> {
         return Err(Error::Usage(reason));
     }
     Ok((axes, values.into_iter().map(|x| x.max(0.0)).collect()))
+}
+
+/// Each column times its value.
+pub(super) fn scaled(basis: &Basis, values: &[f64]) -> Basis {
+    let columns = basis.columns().zip(values).flat_map(|(u, s)| u.iter().map(move |x| x * s));
+    Basis::from_columns(basis.length(), columns.collect())
+}
+
+/// `Rᵀ·v` of each column: how the inputs see a direction.
+pub(super) fn seen(right: &Weighting, basis: &Basis) -> Result<Basis, Error> {
+    let rows: Vec<f64> = basis.columns().flatten().copied().collect();
+    let seen = right.times(&Matrix::from_f64(basis.count(), basis.length(), &rows)?)?;
+    Ok(Basis::from_columns(seen.cols(), seen.to_f64()))
 }
