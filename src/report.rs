@@ -15,6 +15,7 @@ mod intruders;
 mod inventory;
 mod labels;
 mod missing;
+mod overlaps;
 mod places;
 mod printable;
 mod rare;
@@ -43,6 +44,7 @@ pub use intruders::{Direction, Group, Intruders};
 pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
 pub use missing::MissingReason;
+pub use overlaps::Overlaps;
 pub use places::{Concentration, Entry, Order, Parts, Places, Reordering};
 pub use rare::{Empty, Rare};
 pub use read::Meaning;
@@ -178,6 +180,9 @@ pub struct Row {
     /// Which two adapters it is about, where adapters are held against each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encounter: Option<Box<Encounter>>,
+    /// How the leading directions of matrices of one kind lie to each other, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlaps: Option<Box<Overlaps>>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Box<Intruders>>,

@@ -1,25 +1,31 @@
 //! The metrics of every command: resolves keys in rules, on the command line and in reports.
 
+use super::across::ACROSS;
 use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use super::extract::EXTRACTED;
 use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
 use super::init::INITIALIZED;
+use super::lineage::LINEAGE;
 use super::merge::MERGED;
+use super::permute::{PERMUTED, PERMUTED_UNITS};
+use super::scaling::{DECAY_RATIO, SCALING};
 use super::verify::VERIFIED;
 use super::{adapter, farms, intruders};
 use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 16] = [
     "spectrum",
     "compare",
     "rank",
     "farms",
     "intruders",
     "heads",
+    "lineage",
+    "scaling",
     "adapter inspect",
     "adapter init",
     "adapter verify",
@@ -49,7 +55,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     let pair = drifts_of(Vectors::All).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
     match command {
         "spectrum" => spectrum.collect(),
-        "compare" => spectrum.chain(pair).collect(),
+        "compare" => spectrum.chain(pair).chain(&PERMUTED).chain(&PERMUTED_UNITS).chain(&ACROSS).collect(),
         "rank" => RANKS.iter().map(|metric| &metric.column).chain([&ASSIGNED_RANK]).collect(),
         "farms" => {
             let assigned = [&ASSIGNED_SPARSITY, &ASSIGNED_RATE];
@@ -63,6 +69,8 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             .chain(&COMPOSITION)
             .chain(&COMPONENTS)
             .collect(),
+        "lineage" => LINEAGE.iter().collect(),
+        "scaling" => SCALING.iter().chain([&DECAY_RATIO]).collect(),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter init" => INITIALIZED.iter().collect(),
         "adapter verify" => VERIFIED.iter().collect(),

@@ -1,6 +1,7 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file or folder a question. `inventory` asks
 //! what there is, of headers alone.
 
+pub mod across;
 pub mod adapter;
 pub mod allocation;
 pub mod budget;
@@ -15,10 +16,15 @@ pub mod hygiene;
 pub mod init;
 pub mod intruders;
 pub mod inventory;
+pub mod lineage;
 pub mod merge;
+pub mod permute;
+mod probability;
 pub mod rank;
 pub mod resize;
+pub mod scaling;
 pub mod spectrum;
+pub mod units;
 pub mod verify;
 
 use crate::report::{Flag, Measurements, MissingReason, Places, Resolution};

@@ -14,6 +14,7 @@ mod heads;
 mod inspect;
 mod intruders;
 mod jobs;
+mod lineage;
 mod locate;
 mod man;
 mod model;
@@ -24,12 +25,14 @@ mod progress;
 mod rank;
 mod rules;
 mod run;
+mod scaling;
 mod settings;
 mod signal;
 mod spectrum;
 mod stdout;
 mod strict;
 mod values;
+mod watched;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -82,6 +85,10 @@ enum Command {
     Farms(farms::Arguments),
     /// What attention heads read and write, which compose, and how large their logits can become
     Heads(heads::Arguments),
+    /// Whether the weights of two models have a common history: a p-value for each MLP, and for all together
+    Lineage(lineage::Arguments),
+    /// How singular values grow with the width of a model, by role: the rule for weight decay
+    Scaling(scaling::Arguments),
     /// What is in an adapter, and adapters made of others
     Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
@@ -136,6 +143,8 @@ pub fn main() -> ExitCode {
         Command::Rank(arguments) => rank::run(&arguments),
         Command::Farms(arguments) => farms::run(&arguments),
         Command::Heads(arguments) => heads::run(&arguments),
+        Command::Lineage(arguments) => lineage::run(&arguments),
+        Command::Scaling(arguments) => scaling::run(&arguments),
         Command::Adapter(arguments) => adapter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),

@@ -24,6 +24,7 @@ mod divide;
 mod exact;
 mod factors;
 mod gram;
+mod inner;
 mod inverse;
 mod kernel;
 mod largest;
@@ -73,6 +74,7 @@ pub use cost::{
     Cost, cost, factors_cost, largest_cost, low_rank_cost, products_cost, reference_cost, update_cost,
 };
 pub use factors::{Basis, Factors};
+pub use inner::add_inner_products;
 pub use largest::{Largest, largest, norm_of_entries};
 pub use leading::{by_products, leading, leading_to};
 pub use low_rank::{low_rank, low_rank_values, low_rank_with_values, turned};

@@ -31,6 +31,6 @@ pub use updates::{Stored, WithTriplets, read_with_updates, update_cost};
 
 pub use crate::linalg::{
     Basis, BestCosine, Chosen, Core, Cost, Cut, Factors, Largest, Operator, Question, Reference, Tall,
-    TallProduct, Vectors, Weighting, WindowGrid, Windows, cut, each, eigen, eigenvalue_balance,
-    first_columns, gram, leading, leading_to, mean_overlaps, norm_of_entries, weighted,
+    TallProduct, Vectors, Weighting, WindowGrid, Windows, add_inner_products, cut, each, eigen,
+    eigenvalue_balance, first_columns, gram, leading, leading_to, mean_overlaps, norm_of_entries, weighted,
 };

@@ -40,6 +40,9 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
                 "adapter extract",
                 "adapter clash",
                 "heads",
+                "compare",
+                "lineage",
+                "scaling",
             ]
             .into_iter()
             .flat_map(metrics_of),
