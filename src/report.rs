@@ -16,6 +16,7 @@ mod inventory;
 mod labels;
 mod lists;
 mod missing;
+mod overlaps;
 mod places;
 mod printable;
 mod rare;
@@ -45,6 +46,7 @@ pub use inventory::{Contents, Fate, Inventory, Pattern, Updates};
 pub use labels::Labels;
 pub use lists::Lists;
 pub use missing::MissingReason;
+pub use overlaps::Overlaps;
 pub use places::{Concentration, Entry, Order, Parts, Places, Reordering};
 pub use rare::{Empty, Rare};
 pub use read::Meaning;
@@ -183,6 +185,9 @@ pub struct Row {
     /// Which two adapters it is about, where adapters are held against each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encounter: Option<Box<Encounter>>,
+    /// How the leading directions of matrices of one kind lie to each other, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlaps: Option<Box<Overlaps>>,
     /// Which leading directions are intruders, where that was asked.
     #[serde(flatten)]
     pub intruders: Option<Box<Intruders>>,

@@ -1,5 +1,6 @@
 //! The metrics of every command: resolves keys in rules, on the command line and in reports.
 
+use super::across::ACROSS;
 use super::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
 use super::clash::CLASH;
 use super::compare::{STATUS_COLUMNS, Vectors, drifts_of};
@@ -7,15 +8,18 @@ use super::eigen::EIGENVALUES;
 use super::extract::EXTRACTED;
 use super::heads::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
 use super::init::INITIALIZED;
+use super::lineage::LINEAGE;
 use super::merge::MERGED;
+use super::permute::{PERMUTED, PERMUTED_UNITS};
 use super::robust::ROBUST;
+use super::scaling::{DECAY_RATIO, SCALING};
 use super::verify::VERIFIED;
 use super::{adapter, compensate, dct, farms, features, intruders, preview, ranked};
 use crate::metric::{FEATURES, METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 15] = [
+pub const COMMANDS: [&str; 17] = [
     "spectrum",
     "compare",
     "rank",
@@ -23,6 +27,8 @@ pub const COMMANDS: [&str; 15] = [
     "intruders",
     "heads",
     "features",
+    "lineage",
+    "scaling",
     "adapter inspect",
     "adapter init",
     "adapter verify",
@@ -54,7 +60,10 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     let is_own = |column: &&Column| drifts_of(Vectors::All).all(|drift| drift.column.key != column.key);
     match command {
         "spectrum" => spectrum.chain(&EIGENVALUES).chain(&ROBUST).collect(),
-        "compare" => spectrum.chain(pair).chain(compensate::COMPENSATED.iter().filter(is_own)).collect(),
+        "compare" => {
+            let others = compensate::COMPENSATED.iter().filter(is_own);
+            spectrum.chain(pair).chain(others).chain(&PERMUTED).chain(&PERMUTED_UNITS).chain(&ACROSS).collect()
+        }
         "rank" => {
             let own = RANKS.iter().map(|metric| &metric.column);
             own.chain([&ASSIGNED_RANK]).chain(preview::fixed()).collect()
@@ -77,6 +86,8 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
             .chain(features::TABLES.iter().map(|metric| &metric.column))
             .chain(&features::COSINES)
             .collect(),
+        "lineage" => LINEAGE.iter().collect(),
+        "scaling" => SCALING.iter().chain([&DECAY_RATIO]).collect(),
         "adapter extract" | "adapter resize" => EXTRACTED.iter().collect(),
         "adapter init" => INITIALIZED.iter().collect(),
         "adapter verify" => VERIFIED.iter().collect(),

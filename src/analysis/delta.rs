@@ -55,6 +55,15 @@ impl UpdateNumbers {
         self.largest.map_or(Value::Missing(MissingReason::NotDecomposed), |largest| ratio(largest, base))
     }
 
+    /// `σ₁(ΔW)²/‖ΔW‖F²`.
+    pub(super) fn top_share(&self) -> Value {
+        match (self.norm, self.largest) {
+            (0.0, _) => Value::Missing(MissingReason::NoUpdate),
+            (_, None) => Value::Missing(MissingReason::NotDecomposed),
+            (norm, Some(largest)) => Value::within((largest / norm).powi(2), 0.0, 1.0),
+        }
+    }
+
     /// `‖ΔW‖F` over that of the base.
     pub(super) fn frobenius_ratio(&self, base: f64) -> Value {
         ratio(self.norm, base)
@@ -89,6 +98,16 @@ pub(super) const SUBSPACE_OVERLAP: Column = Column {
     doc: "‖U₀ᵀU‖²_F / k over the k leading vectors of both sides: what share of one space lies in the other",
     range: "[0, 1]",
     source: "Hu et al. 2021, arXiv 2106.09685, 7.2",
+};
+
+pub(super) const CHANGED_SHARE: Column = Column {
+    key: "changed_share",
+    label: "entries changed",
+    format: Format::Share,
+    quantity: Quantity::Pair(Accuracy::Exact),
+    doc: "the share of the entries whose stored bits differ from the base's",
+    range: "[0, 1]",
+    source: "definition",
 };
 
 pub(super) const DELTA_SPECTRAL_RATIO: Column = Column {

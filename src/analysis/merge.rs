@@ -14,7 +14,7 @@ use crate::solver::Cost;
 use crate::weight::{Catalogue, Fingerprint};
 
 use super::Measured;
-use super::delta::DELTA_FROBENIUS_RATIO;
+use super::delta::{CHANGED_SHARE, DELTA_FROBENIUS_RATIO};
 use step::{Change, Sums};
 
 /// How much of a weight is in memory at once, as doubles.
@@ -22,16 +22,6 @@ const BLOCK: usize = 1 << 20;
 
 /// The columns, in report order.
 pub static MERGED: [Column; 3] = [DELTA_FROBENIUS_RATIO, CHANGED_SHARE, ROUNDING_LOSS];
-
-const CHANGED_SHARE: Column = Column {
-    key: "changed_share",
-    label: "entries changed",
-    format: Format::Share,
-    quantity: Quantity::Pair(Accuracy::Exact),
-    doc: "the share of the entries whose stored bits differ from the base's",
-    range: "[0, 1]",
-    source: "definition",
-};
 
 const ROUNDING_LOSS: Column = Column {
     key: "rounding_loss",

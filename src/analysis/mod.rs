@@ -1,6 +1,7 @@
 //! Questions asked of one matrix or a pair: weights in, numbers out, one file or folder a question. `inventory` asks
 //! what there is, of headers alone.
 
+pub mod across;
 pub mod adapter;
 pub mod allocation;
 pub mod budget;
@@ -19,14 +20,19 @@ pub mod hygiene;
 pub mod init;
 pub mod intruders;
 pub mod inventory;
+pub mod lineage;
 pub mod merge;
+pub mod permute;
 pub mod preview;
+mod probability;
 mod random;
 pub mod rank;
 pub mod ranked;
 pub mod resize;
 pub mod robust;
+pub mod scaling;
 pub mod spectrum;
+pub mod units;
 pub mod verify;
 mod weighting;
 

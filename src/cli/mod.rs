@@ -16,6 +16,7 @@ mod heads;
 mod inspect;
 mod intruders;
 mod jobs;
+mod lineage;
 mod locate;
 mod man;
 mod model;
@@ -27,12 +28,14 @@ mod progress;
 mod rank;
 mod rules;
 mod run;
+mod scaling;
 mod settings;
 mod signal;
 mod spectrum;
 mod stdout;
 mod strict;
 mod values;
+mod watched;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -87,6 +90,10 @@ enum Command {
     Heads(heads::Arguments),
     /// Tables of activations, embeddings or gradients: directions, dimension, cosines
     Features(features::Arguments),
+    /// Whether the weights of two models have a common history: a p-value for each MLP, and for all together
+    Lineage(lineage::Arguments),
+    /// How singular values grow with the width of a model, by role: the rule for weight decay
+    Scaling(scaling::Arguments),
     /// What is in an adapter, and adapters made of others
     Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
@@ -142,6 +149,8 @@ pub fn main() -> ExitCode {
         Command::Farms(arguments) => farms::run(&arguments),
         Command::Heads(arguments) => heads::run(&arguments),
         Command::Features(arguments) => features::run(&arguments),
+        Command::Lineage(arguments) => lineage::run(&arguments),
+        Command::Scaling(arguments) => scaling::run(&arguments),
         Command::Adapter(arguments) => adapter::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),

@@ -26,6 +26,7 @@ mod eigenpairs;
 mod exact;
 mod factors;
 mod gram;
+mod inner;
 mod inverse;
 mod kernel;
 mod largest;
@@ -79,6 +80,7 @@ pub use cost::{
 pub use covariance::{cholesky, eigen, gram};
 pub use eigenpairs::{Complex, Eigenpairs, eigenpairs};
 pub use factors::{Basis, Factors};
+pub use inner::add_inner_products;
 pub use largest::{Largest, largest, norm_of_entries};
 pub use leading::{by_products, leading, leading_to};
 pub use low_rank::{low_rank, low_rank_values, low_rank_with_values, turned};

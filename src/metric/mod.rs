@@ -61,6 +61,7 @@ pub static METRICS: &[Metric] = &[
     randomness::INIT_BOUND,
     randomness::INIT_BOUND_XAVIER,
     norm::SPECTRAL_NORM,
+    norm::SCALED_SPECTRAL_NORM,
     norm::FROBENIUS_NORM,
     norm::NUCLEAR_NORM,
     norm::SMALLEST_SINGULAR_VALUE,

@@ -19,6 +19,24 @@ pub const SPECTRAL_NORM: Metric = Metric {
     value: |subject| subject.largest(Value::real),
 };
 
+pub(super) const SCALED_SPECTRAL_NORM: Metric = Metric {
+    column: Column {
+        key: "scaled_spectral_norm",
+        label: "σ₁√(in/out)",
+        format: Format::Real,
+        quantity: Quantity::Matrix(Accuracy::Relative),
+        doc: "σ₁·√(n/m): by how much the matrix stretches the root mean square of a vector at most",
+        range: "[0, ∞), units of the weights",
+        source: "Yang, Simon & Bernstein 2023, arXiv 2310.17813",
+    },
+    needs: Needs::Largest,
+    value: |subject| {
+        let layer = subject.layer;
+        let ratio = (layer.cols as f64 / layer.rows as f64).sqrt();
+        subject.largest(|sigma| Value::real(sigma * ratio))
+    },
+};
+
 /// `√Σσ²`.
 pub const FROBENIUS_NORM: Metric = Metric {
     column: Column {

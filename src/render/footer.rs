@@ -17,7 +17,11 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             align(&head, directions.iter().map(direction).collect(), 1, out)?;
         }
     }
-    for by in ["role", "block"] {
+    // Pairs of adapters have a table of their own.
+    let mut kinds: Vec<&str> =
+        report.groups.iter().map(|group| &*group.by).filter(|by| *by != "pair").collect();
+    kinds.dedup();
+    for by in kinds {
         let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
         if let Some(first) = groups.first() {
             let labels = first.values.iter().map(|(column, _)| column.label.to_owned());

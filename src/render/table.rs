@@ -76,9 +76,10 @@ fn notes(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
     let mut notes = vec![];
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
-        None => notes.extend(
-            update_note(report).filter(|_| !["intruders", "heads"].contains(&report.command.as_ref())),
-        ),
+        None => notes
+            .extend(update_note(report).filter(|_| {
+                !["intruders", "heads", "lineage", "compare"].contains(&report.command.as_ref())
+            })),
     }
     let told = report.findings.iter().any(|finding| finding.name == "non-finite");
     for row in &report.rows {

@@ -21,6 +21,8 @@ coded! {
         TooFewValues = "too_few_values", "too few positive eigenvalues";
         /// Fewer rows than the estimate needs.
         TooFewRows = "too_few_rows", "too few rows for the estimate";
+        /// Fewer widths than the fit needs.
+        TooFewWidths = "too_few_widths", "too few different widths";
         /// All candidate tails are degenerate.
         NoTail = "no_tail", "no candidate tail can be fitted";
         /// No singular value counts as noise.
@@ -34,12 +36,16 @@ coded! {
         /// The result does not fit a double.
         Overflow =
             "overflow", "too large or too small for a double (1.8e308 to 2.2e-308); scale the weights, or the adapter's alpha";
+        /// The probability is below what a double holds.
+        TooSmall = "too_small", "below 2.2e-308, which a double does not hold; `log10_p` has it";
         /// The quantity has no meaning for this kind of row.
         NotApplicable = "not_applicable", "not defined for this row";
         /// The matrix could not be read or decomposed.
         Failed = "failed", "the matrix could not be read or decomposed";
         /// Its bytes equal the base's, so it was not decomposed.
         NotDecomposed = "not_decomposed", "unchanged, so it was not decomposed; `--all` measures it, too";
+        /// It takes a decomposition with all vectors, which nobody asked for.
+        NotSought = "not_sought", "not measured by default in a matrix of this size; `--vectors all` measures it";
         /// The base's value is zero, and a change relative to nothing has no size.
         ZeroBase = "zero_base", "the base's value is 0";
         /// The other side has no matrix of this name and shape.

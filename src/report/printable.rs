@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Attention, Comparison, Composition, Encounter, Finding, Group, Head, HeadPlace, Hidden, Inventory,
-    Labels, Named, Offender, Pattern, Report, Resolution, Row, Skipped, Source, SourceFile,
+    Labels, Named, Offender, Overlaps, Pattern, Report, Resolution, Row, Skipped, Source, SourceFile,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
@@ -71,7 +71,7 @@ macro_rules! visit {
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
                     comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
-                    factors: _, lists: _, encounter, intruders: _, attention,
+                    factors: _, lists: _, encounter, overlaps, intruders: _, attention,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
                     side.into_iter().for_each(|text| take(text));
@@ -83,6 +83,10 @@ macro_rules! visit {
                 if let Some(encounter) = encounter {
                     let Encounter { module, first, second, left_cosines: _, right_cosines: _ } = &$($mut)? **encounter;
                     [module, first, second].into_iter().for_each(|text| take(text));
+                }
+                if let Some(overlaps) = overlaps {
+                    let Overlaps { labels, names, left: _, right: _ } = &$($mut)? **overlaps;
+                    labels.into_iter().chain(names).for_each(|text| take(text));
                 }
                 if let Some(attention) = attention {
                     match &$($mut)? **attention {

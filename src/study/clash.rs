@@ -1,20 +1,20 @@
 //! `adapter clash`: every pair of some adapters, module by module, and all of them together.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::analysis::clash::{self, CLASH, Meeting, Together, UpdateTriplets, meeting};
 use crate::checkpoint::Catalogue;
-use crate::engine::{self, Job, Limits};
+use crate::engine::{Job, Limits};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, natural};
 use crate::report::{
     Column, Encounter, Group, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted, Value,
 };
 
-use super::{Estimate, Event, RowHeader};
+use super::each::{Watch, each};
+use super::{Estimate, RowHeader};
 
 /// The command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,6 @@ pub struct Clashing {
     /// Its updates.
     pub updates: Arc<Catalogue>,
 }
-
-/// Is told what happens; when it breaks, the call returns.
-type Watch<'w> = &'w mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
 /// A module and its update in each adapter.
 struct Module {
@@ -89,29 +86,7 @@ impl ClashRequest {
             let (modules, adapters) = (Arc::clone(&modules), Arc::clone(&adapters));
             Arc::new(move |i| modules[i].rows(&adapters))
         };
-        let mut found: Vec<Option<Vec<Row>>> = modules.iter().map(|_| None).collect();
-        let mut failed = None;
-        if watch(Event::Round(&jobs)).is_break() {
-            return Err(Error::Interrupted);
-        }
-        engine::map(&jobs, limits, &work, &mut |event| match event {
-            engine::Event::Started(_) => ControlFlow::Continue(()),
-            engine::Event::Waiting => watch(Event::Waiting),
-            engine::Event::Finished(i, result) => {
-                match result {
-                    Some(Ok(rows)) => found[i] = Some(rows),
-                    Some(Err(error)) => failed = failed.take().or(Some(error)),
-                    None => {
-                        failed = failed.take().or(Some(Error::Contract("a task has ended badly".to_owned())));
-                    }
-                }
-                watch(Event::Finished(i))
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let rows: Vec<Row> = found.into_iter().flatten().flatten().collect();
+        let rows: Vec<Row> = each(&jobs, (limits, watch), &work)?.into_iter().flatten().collect();
         Ok(report(&adapters, base, rows, self.columns()))
     }
 }

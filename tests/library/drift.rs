@@ -137,6 +137,12 @@ fn the_papers_own_matrices_give_their_golden_values() {
     check(&tuned, "delta_frobenius_ratio", norm / base_norm.sqrt(), 1e-9);
     check(&tuned, "delta_stable_rank", norm.powi(2) / 3.3520732814f64.powi(2), 1e-9);
     check(&tuned, "delta_rank_at_90", 1.0, 0.0);
+    check(&tuned, "delta_top1_share", 3.3520732814f64.powi(2) / norm.powi(2), 1e-9);
+    check(&tuned, "leak_left", 0.4822030372, 1e-10);
+    check(&tuned, "leak_right", 0.6353585543, 1e-10);
+    check(&tuned, "principal_share", 0.0976495395, 1e-10);
+    check(&tuned, "minor_share", 0.4614492779, 1e-10);
+    check(&tuned, "diag_share", 0.2364867205, 1e-10);
 }
 
 #[test]
@@ -225,6 +231,18 @@ fn an_update_is_found_where_it_was_put_in_the_bases_basis() {
     shares(&|i, j| if i > 1 && j > 1 { noise.at(i, j) } else { 0.0 }, [0.0, 1.0, diagonal(2..8)]);
     // From the ones to the others.
     shares(&|i, j| if i < 2 && j > 1 { noise.at(i, j) } else { 0.0 }, [0.0, 0.0, 0.0]);
+    let one_way = in_its_basis(&base, |i, j| if i < 2 && j > 1 { noise.at(i, j) } else { 0.0 });
+    let tuned = compared(&base, &base.plus(0.1, &one_way), &settings(Preserve::Rank(2), 2));
+    check(&tuned, "leak_left", 1.0, 1e-12);
+    check(&tuned, "leak_right", 0.0, 1e-6);
+    // One direction is all of an update of rank one.
+    let one = Dense::seeded(10, 1, 6).times(&Dense::seeded(1, 8, 7));
+    check(
+        &compared(&base, &base.plus(0.3, &one), &settings(Preserve::Rank(2), 2)),
+        "delta_top1_share",
+        1.0,
+        1e-12,
+    );
 }
 
 #[test]

@@ -46,6 +46,9 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
                 "adapter clash",
                 "heads",
                 "features",
+                "compare",
+                "lineage",
+                "scaling",
             ]
             .into_iter()
             .flat_map(metrics_of),

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::{Metrics, Subject};
-use crate::report::{Measurements, MissingReason, Places};
+use crate::report::{Measurements, MissingReason, Places, Value};
 use crate::solver::{AroundKernel, Entries, Memo, Pair, note, seen};
 use crate::weight::{Catalogue, ContentId, Fingerprint};
 
@@ -119,4 +119,41 @@ pub fn equal(
         }
     }
     Ok(true)
+}
+
+/// The share of the entries whose bits differ as they are read, or whose numbers do where the sides are read as different
+/// types; of weights that no side stores, as those that an adapter makes, there is none.
+///
+/// # Errors
+/// When a side cannot be read.
+pub fn changed_share(
+    (base, base_layer): (&Catalogue, &Layer),
+    (tuned, layer): (&Catalogue, &Layer),
+) -> Result<Value, Error> {
+    let is_stored = layer.rank.is_none() && base_layer.rank.is_none();
+    if !is_stored || layer.is_empty() || tuned.added(layer, (base, base_layer)).is_some() {
+        return Ok(Value::Missing(MissingReason::NotApplicable));
+    }
+    let mut changed = 0;
+    for rows in layer.blocks(BLOCK) {
+        let (before, now) = (base.read(base_layer, rows.clone())?, tuned.read(layer, rows)?);
+        changed += if before.dtype() == now.dtype() {
+            let (before, now) = (before.bytes(), now.bytes());
+            match layer.read_as.size() {
+                1 => differing::<1>(before, now),
+                2 => differing::<2>(before, now),
+                4 => differing::<4>(before, now),
+                _ => differing::<8>(before, now),
+            }
+        } else {
+            let differ = |(a, b): &(f64, f64)| a.to_bits() != b.to_bits();
+            before.to_f64().into_iter().zip(now.to_f64()).filter(differ).count()
+        };
+    }
+    Ok(Value::Real(changed as f64 / layer.len() as f64))
+}
+
+/// How many entries of `N` bytes differ.
+fn differing<const N: usize>(a: &[u8], b: &[u8]) -> usize {
+    a.as_chunks::<N>().0.iter().zip(b.as_chunks::<N>().0).filter(|(a, b)| a != b).count()
 }

@@ -47,18 +47,8 @@ impl Directions {
         })
     }
 
-    /// `Σᵢⱼ (u₀ᵢ·uⱼ)(v₀ᵢ·vⱼ)` over the directions of at least `share` of their σ₁, over the smaller number of them.
     fn alignment(&self, share: f64) -> Value {
-        let kept = |spectrum: &Spectrum| {
-            spectrum.resolved().iter().take_while(|s| **s >= share * spectrum.largest()).count()
-        };
-        let (base, tuned) = (kept(&self.base), kept(&self.tuned));
-        if base.min(tuned) == 0 {
-            return Value::Missing(MissingReason::AllZero);
-        }
-        let column = |j: usize| self.left.column(j)[..base].iter().zip(&self.right.column(j)[..base]);
-        let sum: f64 = (0..tuned).flat_map(column).map(|(u, v)| u * v).sum();
-        Value::within(sum / base.min(tuned) as f64, -1.0, 1.0)
+        alignment((&self.left, &self.right), (&self.base, &self.tuned), share)
     }
 
     /// One less the mean cosine of the tuned side's vectors, each matched by `cosine`.
@@ -70,6 +60,25 @@ impl Directions {
         let mean = determined.iter().map(both).sum::<f64>() / (2 * determined.len()) as f64;
         Value::within(1.0 - mean, 0.0, 1.0)
     }
+}
+
+/// `Σᵢⱼ (u₀ᵢ·uⱼ)(v₀ᵢ·vⱼ)` over the directions of at least `share` of their σ₁, over the smaller number of them; the cosines
+/// are those of the left vectors and of the right ones.
+pub fn alignment(
+    (left, right): (&Basis, &Basis),
+    (base, tuned): (&Spectrum, &Spectrum),
+    share: f64,
+) -> Value {
+    let kept = |spectrum: &Spectrum| {
+        spectrum.resolved().iter().take_while(|s| **s >= share * spectrum.largest()).count()
+    };
+    let (base, tuned) = (kept(base), kept(tuned));
+    if base.min(tuned) == 0 {
+        return Value::Missing(MissingReason::AllZero);
+    }
+    let column = |j: usize| left.column(j)[..base].iter().zip(&right.column(j)[..base]);
+    let sum: f64 = (0..tuned).flat_map(column).map(|(u, v)| u * v).sum();
+    Value::within(sum / base.min(tuned) as f64, -1.0, 1.0)
 }
 
 /// Indices whose vectors are determined: the value is resolved and apart from its neighbors, by the same measure.
@@ -217,6 +226,44 @@ pub(super) const MINOR_SHARE: Drift = Drift {
         })
     },
 };
+
+pub(super) const LEAK_LEFT: Drift = Drift {
+    column: Column {
+        key: "leak_left",
+        label: "leak left",
+        format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
+        doc: "‖UᵣᵀΔ‖F/‖Δ‖F: how much of the update writes into the base's r principal output directions; 0 for methods that keep out of them",
+        range: "[0, 1]",
+        source: "Effort, 2024",
+    },
+    needs: DIRECTIONS,
+    unchanged: Value::Missing(MissingReason::NoUpdate),
+    value: |both| leak(share(both, |directions| directions.core.left)),
+};
+
+pub(super) const LEAK_RIGHT: Drift = Drift {
+    column: Column {
+        key: "leak_right",
+        label: "leak right",
+        format: Format::Real,
+        quantity: Quantity::Pair(Accuracy::Relative),
+        doc: "‖ΔVᵣ‖F/‖Δ‖F: how much of the update reads from the base's r principal input directions",
+        range: "[0, 1]",
+        source: "Effort, 2024",
+    },
+    needs: DIRECTIONS,
+    unchanged: Value::Missing(MissingReason::NoUpdate),
+    value: |both| leak(share(both, |directions| directions.core.right)),
+};
+
+/// The size of a part of the update, where its share of the energy is known.
+fn leak(share: Value) -> Value {
+    match share {
+        Value::Real(share) => Value::Real(share.sqrt()),
+        missing => missing,
+    }
+}
 
 pub(super) const DIAG_SHARE: Drift = Drift {
     column: Column {

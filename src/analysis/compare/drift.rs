@@ -1,6 +1,6 @@
 //! How far a weight has come from its base: numbers of a pair, from entries and singular values alone.
 
-use super::super::delta;
+use super::super::delta::{self, UpdateNumbers};
 use super::Both;
 use super::needs::{NOTHING, PairNeeds, VALUES};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
@@ -22,6 +22,17 @@ pub struct Drift {
 
 /// The value of what nobody asked for.
 const NONE: Value = Value::Missing(MissingReason::NotDecomposed);
+
+/// Columns of a pair from the bytes of both sides.
+pub static BYTE_COLUMNS: &[Drift] = &[CHANGED_SHARE];
+
+/// Found where bytes are compared: nothing else reads stored entries.
+pub(super) const CHANGED_SHARE: Drift = Drift {
+    column: delta::CHANGED_SHARE,
+    needs: NOTHING,
+    unchanged: Value::Real(0.0),
+    value: |_| Value::Missing(MissingReason::NotApplicable),
+};
 
 pub(super) const DELTA_FROBENIUS_RATIO: Drift = Drift {
     column: delta::DELTA_FROBENIUS_RATIO,
@@ -105,6 +116,21 @@ pub(super) const DELTA_STABLE_RANK: Drift = Drift {
     needs: PairNeeds { update: Some(Needs::Largest), ..NOTHING },
     unchanged: Value::Missing(MissingReason::NoUpdate),
     value: |both| both.of_update("stable_rank"),
+};
+
+pub(super) const DELTA_TOP1_SHARE: Drift = Drift {
+    column: Column {
+        key: "delta_top1_share",
+        label: "top-1 ΔW",
+        format: Format::Share,
+        quantity: Quantity::Pair(Accuracy::Relative),
+        doc: "σ₁(ΔW)²/‖ΔW‖F²: how much of the update is its strongest direction; 1 for an update of rank one",
+        range: "[1/min(m, n), 1]",
+        source: "definition",
+    },
+    needs: PairNeeds { update: Some(Needs::Largest), ..NOTHING },
+    unchanged: Value::Missing(MissingReason::NoUpdate),
+    value: |both| both.update.as_ref().map_or(NONE, UpdateNumbers::top_share),
 };
 
 pub(super) const DELTA_EFFECTIVE_RANK: Drift = Drift {

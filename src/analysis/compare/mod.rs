@@ -35,9 +35,10 @@ use gains::Gains;
 use subspaces::Subspaces;
 
 pub use columns::{Retyped, STATUS_COLUMNS, TwoSided};
-pub use content::{BLOCK, Content, equal};
+pub use content::{BLOCK, Content, changed_share, equal};
 pub use cost::cost;
-pub use drift::Drift;
+pub use directions::alignment;
+pub use drift::{BYTE_COLUMNS, Drift};
 pub use fused::{Arrangement, HashedAs, Lines, arrangement};
 pub use needs::{GainFit, NOTHING, PairNeeds};
 pub use vocabulary::{Bytes, Fate, Half, Vocabulary};
@@ -50,6 +51,7 @@ pub static DRIFTS: &[Drift] = &[
     drift::SIGMA_DRIFT,
     drift::DELTA_SPECTRAL_RATIO,
     drift::DELTA_STABLE_RANK,
+    drift::DELTA_TOP1_SHARE,
     drift::DELTA_EFFECTIVE_RANK,
     drift::DELTA_RANK_AT_90,
     gains::GAIN_ALIGNMENT,
@@ -75,6 +77,8 @@ pub static DIRECTION_COLUMNS: &[Drift] = &[
     directions::PRINCIPAL_SHARE,
     directions::MINOR_SHARE,
     directions::DIAG_SHARE,
+    directions::LEAK_LEFT,
+    directions::LEAK_RIGHT,
 ];
 
 /// The settings of a comparison.
@@ -392,5 +396,5 @@ pub fn drifts_of(vectors: Vectors) -> impl Iterator<Item = &'static Drift> {
         Vectors::Leading => (SUBSPACE_COLUMNS, &[]),
         Vectors::All => (SUBSPACE_COLUMNS, DIRECTION_COLUMNS),
     };
-    DRIFTS.iter().chain(leading).chain(all)
+    BYTE_COLUMNS.iter().chain(DRIFTS).chain(leading).chain(all)
 }

@@ -14,6 +14,7 @@ mod names;
 mod projections;
 mod reach;
 mod read;
+mod units;
 
 pub use columns::{COMPONENTS, COMPOSITION, CONTROL_TOKENS, HEAD_CHANGES, HEADS};
 pub use compose::{Circuits, Components, Composed, bytes as circuits_bytes, cost as composition_cost};
@@ -22,3 +23,4 @@ pub(crate) use modules::modules;
 pub use modules::{Module, Modules};
 pub use reach::{Inputs, reach};
 pub use read::Folding;
+pub use units::{HeadTensor, HeadUnits};

@@ -1,7 +1,6 @@
 //! `svdkit adapter clash`: whether adapters of one model fight.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,14 +8,14 @@ use clap::Args;
 use crate::checkpoint::Opening;
 use crate::error::Error;
 use crate::layer::Filter;
-use crate::study::{ClashRequest, Clashing, Event, check_all_there};
+use crate::study::{ClashRequest, Clashing, check_all_there};
 
+use super::super::Status;
 use super::super::model::{Model, open_base};
 use super::super::options::{Common, ReadingOptions};
 use super::super::plan;
-use super::super::progress::Progress;
 use super::super::run;
-use super::super::{Status, is_interrupted};
+use super::super::watched::watched;
 use super::merge::check_adapter;
 use super::prepared;
 
@@ -76,20 +75,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         plan::write(&ClashRequest.estimate(&adapters, &filter)?, limits)?;
         return Ok(Status::Fine);
     }
-    let mut progress: Option<Progress> = None;
-    let mut watch = |event: Event<'_>| {
-        match (event, &mut progress) {
-            (Event::Round(jobs), before) => *before = Some(Progress::new(jobs, common, limits.threads)),
-            (Event::Finished(job), Some(progress)) => progress.finished(job),
-            (Event::Waiting, Some(progress)) => progress.show(),
-            (Event::Finished(_) | Event::Waiting, None) => {}
-        }
-        if is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
     let base = base.map(|base| base.origin);
-    let report = ClashRequest.run(adapters, base, &filter, (limits, &mut watch));
-    progress.into_iter().for_each(Progress::finish);
-    let mut report = report?;
+    let mut report =
+        watched(common, limits.threads, |watch| ClashRequest.run(adapters, base, &filter, (limits, watch)))?;
     run::judge(&mut report, common, &gate)?;
     run::deliver(&report, common, &SHOWN, &mut outputs)
 }

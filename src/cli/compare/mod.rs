@@ -1,7 +1,9 @@
 //! `svdkit compare`: what changed between two checkpoints or saved reports.
 
+mod across;
 mod compensate;
 mod open;
+mod permute;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +28,9 @@ use super::plan;
 use super::run;
 use super::spectrum::Names;
 use super::{Status, remark, rules, strict};
+use across::AcrossName;
 use open::open;
+use permute::PermuteOptions;
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
 const SHOWN: [&str; 8] = [
@@ -52,8 +56,8 @@ const SHOWN_REPORTS: [&str; 10] = [
     "copying_difference",
 ];
 /// The same without a decomposition.
-const SHOWN_BYTES: [&str; 5] =
-    ["nonfinite_count", "max_abs", "max_abs_change", "zero_rows", "zero_rows_difference"];
+const SHOWN_BYTES: [&str; 6] =
+    ["changed_share", "nonfinite_count", "max_abs", "max_abs_change", "zero_rows", "zero_rows_difference"];
 /// Columns of each of several tuned sides.
 const SHOWN_SIDES: [&str; 4] =
     ["delta_frobenius_ratio", "delta_effective_rank", "alignment", "subspace_overlap"];
@@ -100,6 +104,17 @@ pub(super) struct Arguments {
     /// Whose column names and definitions to use [default: as in the report, or svdkit's]
     #[arg(long, help_heading = "Method", value_name = "WHOSE", value_enum)]
     names: Option<Names>,
+    /// Instead of two models: hold matrices of one kind in A against each other, by their leading directions
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        help_heading = "Method",
+        conflicts_with_all = ["tuned", "more", "adapted", "all", "vectors", "no_vectors", "no_svd", "preserve", "precision", "names", "permute"]
+    )]
+    across: Option<AcrossName>,
+    #[command(flatten)]
+    permute: PermuteOptions,
     #[command(flatten)]
     compensation: compensate::Compensation,
     #[command(flatten)]
@@ -122,6 +137,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return compensate::run(arguments);
     }
     let common = &arguments.common.in_force()?;
+    if let Some(across) = arguments.across {
+        return across::run(arguments, across, common);
+    }
+    if arguments.permute.is_asked() {
+        return permute::run(arguments, common);
+    }
     let mut outputs = Outputs::new(&common.output)?;
     rules::check_syntax(common)?;
     let sides = open(arguments)?;
@@ -168,7 +189,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     run::judge(&mut report, common, &gate)?;
     report.keep(&kept);
     let wanted = match (depth, weights) {
-        (Depth::Bytes, _) => (&SHOWN_BYTES[..], &SHOWN_BYTES[..1]),
+        (Depth::Bytes, _) => (&SHOWN_BYTES[..], &SHOWN_BYTES[..2]),
         (_, true) => (&SHOWN[..], &SHOWN_SIDES[..]),
         (_, false) => (&SHOWN_REPORTS[..], &SHOWN_REPORTS[..3]),
     };
@@ -239,7 +260,7 @@ fn hint(error: Error, arguments: &Arguments, draft: &Draft) -> Error {
         return Error::Column { at, key, problem };
     }
     let why = match (draft.has_weights(), arguments.vectors()) {
-        (false, _) if of_vectors || is_of(compare::DRIFTS, &key) => {
+        (false, _) if of_vectors || is_of(compare::DRIFTS, &key) || is_of(compare::BYTE_COLUMNS, &key) => {
             "it needs weights on both sides, not a report"
         }
         (true, Some(Vectors::Leading)) if of_all => "it needs `--vectors all`",

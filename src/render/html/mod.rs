@@ -13,6 +13,7 @@ mod found;
 mod frame;
 mod marks;
 mod module_grid;
+mod overlaps;
 mod overlay;
 mod peers;
 mod pieces;

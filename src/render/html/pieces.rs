@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::super::{clash, table};
 use super::views::Model;
-use super::{chooser, circuits, detail, found, tables, views};
+use super::{chooser, circuits, detail, found, overlaps, tables, views};
 use crate::notation;
 use crate::report::{Column, Report};
 
@@ -78,6 +78,7 @@ fn summary(model: Model<'_>) -> Markup {
         @if !report.verdicts.is_empty() { section #verdicts { h2 { "Verdict" } (verdicts(report)) } }
         @if report.command == "adapter clash" { (clash::heat_maps(report)) }
         (circuits::heat_maps(report))
+        (overlaps::heat_maps(report))
         section #worst { h2 { "Findings" } (found::findings(model)) }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::side::{ComparedSide, Sides};
 use super::tasks::MatrixTask;
 use super::{Depth, numbers_of};
-use crate::analysis::compare::{Content, Vocabulary, equal};
+use crate::analysis::compare::{BYTE_COLUMNS, Content, Drift, Drifts, Vocabulary, changed_share, equal};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::report::{Numbers, Places, Resolution, Standing};
@@ -19,7 +19,7 @@ use crate::study::{FoundPair, FoundSide};
 pub(super) fn compare_bytes(
     sides: &Sides,
     task: &MatrixTask,
-    (depth, vocabulary): (Depth, &Vocabulary),
+    (depth, vocabulary, drifts): (Depth, &Vocabulary, Drifts),
     memo: &dyn Memo,
 ) -> Result<FoundPair, Error> {
     let layers = std::iter::once(task.base.as_ref()).chain(task.tuned.iter().map(Option::as_ref));
@@ -58,6 +58,15 @@ pub(super) fn compare_bytes(
                 standing = Some(Standing::Measured);
             }
         }
+        let told = match (standing, sides.base.weights(), side.weights(), &task.base, &task.tuned[i]) {
+            (Some(Standing::Measured), Some(source), Some(other), Some(of_base), Some(of_tuned))
+                if drifts.iter().any(is_of_bytes) =>
+            {
+                let share = changed_share((source.as_ref(), of_base), (other.as_ref(), of_tuned))?;
+                Some(drifts.iter().map(|drift| is_of_bytes(drift).then_some(share)).collect())
+            }
+            _ => None,
+        };
         varies = varies || bytes.varies;
         let KnownBytes { blake3, values, resolution, places, .. } = bytes;
         tuned.push(FoundSide {
@@ -66,7 +75,7 @@ pub(super) fn compare_bytes(
             blake3,
             values,
             resolution,
-            drifts: None,
+            drifts: told,
             flags: vec![],
             places,
         });
@@ -81,6 +90,11 @@ pub(super) fn compare_bytes(
         varies: varies || copied.any(|copied| copied),
         measured: false,
     })
+}
+
+/// Whether a number of a pair is found here.
+pub(super) fn is_of_bytes(drift: &&'static Drift) -> bool {
+    BYTE_COLUMNS.iter().any(|known| known.column == drift.column)
 }
 
 /// What is known of one side without a decomposition.

@@ -61,7 +61,10 @@ pub(super) fn measured(
             resolution: measured.found.resolution.or(known.resolution),
             blake3: measured.found.blake3.or(known.blake3),
             values: Some(numbers_of(&measured.found.values, &columns)),
-            drifts: measured.drifts.map(|values| values.into_iter().map(Some).collect()),
+            drifts: measured.drifts.map(|values| {
+                let told = |at: usize| known.drifts.as_ref().and_then(|known| known.iter().nth(at).flatten());
+                values.into_iter().enumerate().map(|(at, value)| told(at).or(Some(value))).collect()
+            }),
             flags: measured.found.flags,
             places: if sides.tuned[i].1.saved().is_some() { known.places } else { measured.found.places },
         }

@@ -376,7 +376,7 @@ impl Study for Comparison {
             };
             return Ok(Step::Done(Found::Pair(Box::new(measured))));
         }
-        let mut found = compare_bytes(sides, row, (*depth, vocabulary), memo)?;
+        let mut found = compare_bytes(sides, row, (*depth, vocabulary, settings.drifts), memo)?;
         if is_wanted(&found, *depth) {
             return Ok(Step::Again(measuring(sides, row, settings), Found::Pair(Box::new(found))));
         }

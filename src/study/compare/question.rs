@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::side::ComparedSide;
 use super::{Depth, Draft, Question};
 use crate::analysis::compare::{
-    Drift, Drifts, NOTHING, PairNeeds, Preserve, Settings, Vectors, Vocabulary, drifts_of,
+    BYTE_COLUMNS, Drift, Drifts, NOTHING, PairNeeds, Preserve, Settings, Vectors, Vocabulary, drifts_of,
 };
 use crate::metric::{Metric, Metrics};
 use crate::report::{Aspect, Column, ColumnKey};
@@ -45,8 +45,11 @@ impl Draft {
 
     /// The columns of a pair that there may be.
     fn drifts(&self, vectors: Vectors) -> Vec<&'static Drift> {
-        let pairs = self.depth != Depth::Bytes && self.has_weights();
-        if pairs { drifts_of(vectors).collect() } else { vec![] }
+        match self.depth {
+            _ if !self.has_weights() => vec![],
+            Depth::Bytes => BYTE_COLUMNS.iter().collect(),
+            Depth::Changes | Depth::Everything => drifts_of(vectors).collect(),
+        }
     }
 
     /// The request for the columns that are `asked` for, by all of those that there may be.

@@ -1,0 +1,207 @@
+//! `compare MODEL --across`: the leading directions of matrices of one kind against each other, a row a kind.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::each::{Watch, each};
+use super::{Estimate, RowHeader, unmatched};
+use crate::analysis::across::{self, ACROSS};
+use crate::checkpoint::Catalogue;
+use crate::engine::{Job, Limits};
+use crate::error::{Error, printable};
+use crate::layer::{Filter, Layer, natural, without_block};
+use crate::report::{Column, Measurements, Overlaps, Report, Row, SCHEMA, Source, Totals, Unlisted};
+use crate::solver::Factors;
+
+/// What matrices of one kind differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Across {
+    /// The number of their block.
+    Layers,
+    /// The number of the expert, in one block.
+    Experts,
+}
+
+/// The options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcrossRequest {
+    /// What is compared.
+    pub across: Across,
+    /// Number of leading directions.
+    pub top: usize,
+}
+
+/// Matrices of one kind and shape.
+struct Kind {
+    name: String,
+    /// Each with what tells it from the others.
+    layers: Vec<(String, Arc<Layer>)>,
+}
+
+impl AcrossRequest {
+    /// Every column, in report order.
+    pub fn columns(self) -> Vec<&'static Column> {
+        ACROSS.iter().collect()
+    }
+
+    /// What it takes, as headers tell.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn estimate(self, source: &Catalogue, origin: &Source, filter: &Filter) -> Result<Estimate, Error> {
+        let (kinds, _) = self.kinds(source, origin, filter)?;
+        let layers: Vec<&Layer> =
+            kinds.iter().flat_map(|kind| &kind.layers).map(|(_, layer)| layer.as_ref()).collect();
+        let bytes = layers.iter().map(|layer| layer.bytes()).sum();
+        let jobs = layers.iter().map(|layer| self.job(layer)).collect();
+        Ok(Estimate::new(&layers, jobs, bytes, (0, ACROSS.len(), 1)))
+    }
+
+    /// The report on the model of `source`.
+    ///
+    /// # Errors
+    /// When it has no two matrices of one kind, one cannot be read or decomposed, or `watch` broke.
+    pub fn run(
+        self,
+        (source, origin): (Arc<Catalogue>, Source),
+        filter: &Filter,
+        (limits, watch): (Limits, Watch<'_>),
+    ) -> Result<Report, Error> {
+        let (kinds, filtered) = self.kinds(&source, &origin, filter)?;
+        let layers: Vec<Arc<Layer>> =
+            kinds.iter().flat_map(|kind| &kind.layers).map(|(_, layer)| Arc::clone(layer)).collect();
+        let jobs: Vec<Job> = layers.iter().map(|layer| self.job(layer)).collect();
+        let path = PathBuf::from(&origin.path);
+        let notes = source.notes().iter().map(|note| printable(note)).collect();
+        let work: Arc<dyn Fn(usize) -> Result<Factors, Error> + Send + Sync> = Arc::new(move |i| {
+            let layer = &layers[i];
+            across::leading(&source, layer, self.top).map_err(|error| match error {
+                Error::NotFinite { .. } => Error::tensor(
+                    &path,
+                    &layer.tensor,
+                    "holds NaN or infinite entries, so it has no directions",
+                ),
+                other => other,
+            })
+        });
+        let mut found = each(&jobs, (limits, watch), &work)?.into_iter();
+        let row = |kind: &Kind| {
+            let factors: Vec<Factors> = found.by_ref().take(kind.layers.len()).collect();
+            let measured = across::overlaps(&factors, self.top);
+            let header = RowHeader::new(&kind.layers[0].1, None).row();
+            let overlaps = Overlaps {
+                labels: kind.layers.iter().map(|(label, _)| label.clone()).collect(),
+                names: kind.layers.iter().map(|(_, layer)| layer.name.to_string()).collect(),
+                left: measured.left,
+                right: measured.right,
+            };
+            Row {
+                name: printable(&kind.name).into(),
+                role: printable(&kind.name).into(),
+                block: header.block.filter(|_| self.across == Across::Experts),
+                values: Measurements(ACROSS.iter().zip(measured.values).collect()).into(),
+                overlaps: Some(Box::new(overlaps)),
+                ..header
+            }
+        };
+        let rows: Vec<Row> = kinds.iter().map(row).collect();
+        let word = if self.across == Across::Layers { "layers" } else { "experts" };
+        Ok(Report {
+            schema: SCHEMA,
+            svdkit: env!("CARGO_PKG_VERSION").into(),
+            command: "compare".into(),
+            model: origin,
+            base: None,
+            tuned: vec![],
+            settings: vec![("across".into(), word.to_owned()), ("k".into(), self.top.to_string())],
+            columns: self.columns(),
+            totals: Totals { measured: rows.len() as u64, filtered: filtered as u64, ..Totals::default() },
+            rows,
+            skipped: vec![],
+            groups: vec![],
+            notes,
+            summary: None,
+            findings: vec![],
+            findings_unchecked: vec![],
+            verdicts: vec![],
+            unlisted: Unlisted::default(),
+        })
+    }
+
+    fn job(self, layer: &Layer) -> Job {
+        let cost = across::cost(layer, self.top);
+        // The vectors are kept until all are there.
+        let kept = 8 * self.top * (layer.rows + layer.cols);
+        Job { flops: cost.flops.max(1.0), bytes: cost.bytes + kept as u64 }
+    }
+
+    /// The kinds with two matrices or more, and how many matrices a filter leaves out.
+    fn kinds(
+        self,
+        source: &Catalogue,
+        origin: &Source,
+        filter: &Filter,
+    ) -> Result<(Vec<Kind>, usize), Error> {
+        let mut known: BTreeMap<(String, usize, usize), Vec<(String, Arc<Layer>)>> = BTreeMap::new();
+        let (mut filtered, mut names) = (0, vec![]);
+        for layer in source.select(&Filter::default()).layers {
+            let kind = match self.across {
+                Across::Layers => layer.block.map(|block| (without_block(&layer.name), block.to_string())),
+                Across::Experts => expert(&layer.name),
+            };
+            let Some((kind, label)) = kind else { continue };
+            names.push(layer.name.to_string());
+            if filter.keeps(&layer.name) {
+                known.entry((kind, layer.rows, layer.cols)).or_default().push((label, layer));
+            } else {
+                filtered += 1;
+            }
+        }
+        let kind = |((name, ..), layers): ((String, usize, usize), Vec<_>)| Kind { name, layers };
+        let mut kinds: Vec<Kind> =
+            known.into_iter().filter(|(_, layers)| layers.len() > 1).map(kind).collect();
+        if kinds.is_empty() {
+            let what = match self.across {
+                Across::Layers => "no two blocks with matrices of one kind and shape",
+                Across::Experts => "no two experts: names with `experts.N.`, or stacks of experts",
+            };
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let hint = unmatched::hint(filter, &names);
+            return Err(Error::malformed(Path::new(&origin.path), format!("holds {what}{hint}")));
+        }
+        kinds.sort_by(|a, b| natural(&a.name, &b.name));
+        Ok((kinds, filtered))
+    }
+}
+
+/// The name without the number of its expert, and that number: `…experts.3.w1` or the slice `…experts.gate_up_proj[3]`.
+fn expert(name: &str) -> Option<(String, String)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let at = parts.iter().position(|part| part.contains("expert"))?;
+    if let Some(number) = parts.get(at + 1).filter(|part| part.parse::<u64>().is_ok()) {
+        let mut kind = parts.clone();
+        kind[at + 1] = "*";
+        return Some((kind.join("."), (*number).to_owned()));
+    }
+    let (stack, number) = name.strip_suffix(']')?.rsplit_once('[')?;
+    number.parse::<u64>().ok()?;
+    Some((format!("{stack}[*]"), number.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experts_are_told_by_their_numbers() {
+        let check = |name: &str, expected: Option<(&str, &str)>| {
+            let expected = expected.map(|(kind, label)| (kind.to_owned(), label.to_owned()));
+            assert_eq!(expert(name), expected, "{name}");
+        };
+        check("model.layers.0.mlp.experts.7.up_proj", Some(("model.layers.0.mlp.experts.*.up_proj", "7")));
+        check("model.layers.0.mlp.experts.up_proj[3]", Some(("model.layers.0.mlp.experts.up_proj[*]", "3")));
+        check("model.layers.0.mlp.shared_expert.up_proj", None);
+        check("model.layers.0.mlp.up_proj", None);
+    }
+}
