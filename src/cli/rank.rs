@@ -16,6 +16,7 @@ use crate::spectrum::Spectrum;
 use crate::study::{RankRequest, Spectra};
 
 use super::emit::{self, Emit, Spoken};
+use super::ledger::LedgerOptions;
 use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
@@ -70,12 +71,14 @@ pub(super) struct Arguments {
     #[command(flatten)]
     emit: Emit,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let mut common = arguments.common.in_force()?;
+    let mut common = arguments.common.recorded(&arguments.ledger)?;
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
     let request = request(arguments);

@@ -12,6 +12,7 @@ use crate::render::plot::{Picture, write_picture};
 use crate::study::{self, Asked, Measures, Spectra, SpectrumRequest};
 use crate::writing;
 
+use super::ledger::LedgerOptions;
 use super::model::open_input;
 use super::options::{Common, FormatName, Input, PrecisionName};
 use super::outputs::Outputs;
@@ -49,7 +50,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WHAT", value_enum)]
     plot: Option<PlotName>,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// The pictures by the names users type.
@@ -84,7 +87,7 @@ impl From<Names> for study::Names {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common.in_force()?;
+    let common = &arguments.common.recorded(&arguments.ledger)?;
     let request = request(arguments);
     let columns = request.columns();
     let gate = rules::gate(common, "spectrum", &columns);

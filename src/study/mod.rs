@@ -20,6 +20,7 @@ mod extract;
 mod failure;
 mod farms;
 mod heads;
+mod identity;
 mod init;
 mod intruders;
 mod kept_rows;
@@ -28,6 +29,8 @@ mod manifest;
 mod matrices;
 mod merge;
 mod mitigate;
+mod part;
+mod partition;
 mod rank;
 mod record;
 mod row_header;
@@ -62,6 +65,7 @@ pub use extract::{ExtractRequest, Targets, written_dtype};
 pub use failure::{FailedFile, Failure};
 pub use farms::FarmsRequest;
 pub use heads::{Heads, HeadsOpened, HeadsRequest};
+pub use identity::{Basis, Identity};
 pub use init::{InitRequest, Initializing};
 pub use intruders::IntrudersRequest;
 pub use ledger::{Ledger, Pictures};
@@ -69,10 +73,12 @@ pub use manifest::{Beside, Complete, Manifest, MatrixHeaders, TaskRows};
 pub use matrices::{Matrices, Spectra};
 pub use merge::{MergeRequest, Merging};
 pub use mitigate::Mitigation;
+pub use part::{PartHeader, PartNumber};
+pub use partition::{Partition, Reads};
 pub use rank::RankRequest;
 pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundRow, FoundSide, Record};
 pub use row_header::RowHeader;
-pub use run::{Event, run};
+pub use run::{Begun, Event, run};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
 pub use verify::{Originals, VerifyRequest};
 pub use written::{check_all_fit, check_all_there, check_complete, check_no_stack};
@@ -88,6 +94,17 @@ pub trait Study: Send + Sync {
     /// What each task costs at first, in the order of the tasks.
     fn costs(&self) -> Vec<Job>;
 
+    /// What its numbers depend on beside what the manifest says.
+    fn basis(&self) -> Basis;
+
+    /// Where each task begins to read, in the order of the tasks.
+    fn reads(&self) -> Vec<Reads>;
+
+    /// The work of each task in all its steps, as headers tell: floating-point operations.
+    fn work(&self) -> Vec<f64> {
+        self.costs().iter().map(|job| job.flops).collect()
+    }
+
     /// The memory that a task may take beyond the limit, for its input is as large: a weight has to be held, but a few
     /// factors may stand for a matrix that no memory holds.
     fn justified(&self, _task: usize) -> u64 {
@@ -99,7 +116,7 @@ pub trait Study: Send + Sync {
         0
     }
 
-    /// For each task that waits, the position of an earlier one that will find the same; it need not be run. What `memo`
+    /// For each task that waits (some of all, in their order), the position of an earlier one that will find the same; it need not be run. What `memo`
     /// knows costs nothing to find again, and is not looked at.
     fn copies(&self, waiting: &[Waiting], memo: &dyn Memo) -> Vec<Option<usize>>;
 

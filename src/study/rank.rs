@@ -95,7 +95,7 @@ impl RankRequest {
             copies: Copies::Recalled,
             beside: Beside::Nothing,
         };
-        Matrices::new(opened, filter, method)
+        Ok(Matrices::new(opened, filter, method)?.holding(spectra))
     }
 }
 

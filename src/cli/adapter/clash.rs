@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
             (Event::Round(jobs), before) => *before = Some(Progress::new(jobs, common, limits.threads)),
             (Event::Finished(job), Some(progress)) => progress.finished(job),
             (Event::Waiting, Some(progress)) => progress.show(),
-            (Event::Finished(_) | Event::Waiting, None) => {}
+            (Event::Recorded(_), _) | (Event::Finished(_) | Event::Waiting, None) => {}
         }
         if is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };

@@ -18,7 +18,7 @@ use crate::render::{self, TableStyle, Unchanged};
 use crate::report::{Aspect, Column, Skipped};
 use crate::study::{self, CompareRequest, Comparison, Depth, Draft, Sides, Study};
 
-use super::jobs::run_study;
+use super::ledger::{self, LedgerOptions};
 use super::options::{Common, PrecisionName, ReadingOptions};
 use super::outputs::Outputs;
 use super::plan;
@@ -100,7 +100,9 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = "Method", value_name = "WHOSE", value_enum)]
     names: Option<Names>,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -115,7 +117,7 @@ enum VectorsName {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common.in_force()?;
+    let common = &arguments.common.recorded(&arguments.ledger)?;
     let mut outputs = Outputs::new(&common.output)?;
     rules::check_syntax(common)?;
     let sides = open(arguments)?;
@@ -139,7 +141,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let begun = Instant::now();
     heap::give_back();
     let manifest = study.manifest();
-    let ledger = run_study(&(Arc::clone(&study) as Arc<dyn Study>), (common, limits))?;
+    let tasks: Arc<dyn Study> = Arc::clone(&study) as _;
+    let Some(ledger) = ledger::measured(&tasks, &manifest, (common, limits))? else {
+        return Ok(Status::Fine);
+    };
+    drop(tasks);
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }
