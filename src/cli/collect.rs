@@ -8,8 +8,9 @@ use clap::Args;
 use crate::error::{Error, printable};
 use crate::study::PartHeader;
 
-use super::ledger::{Errand, first_header};
 use super::options::FormatName;
+use super::parts::first_header;
+use super::recording::Errand;
 use super::{Status, parts_of, remark};
 
 /// Makes the report of all parts of a run, byte for byte that of a single run: its outputs, its rules, its exit code.

@@ -17,11 +17,11 @@ use crate::solver::Precision;
 use crate::study::{Asked, FarmsRequest, Matrices};
 
 use super::allocate::Allocate;
-use super::ledger::LedgerOptions;
 use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
 use super::plan;
+use super::recording::LedgerOptions;
 use super::run::{self, Finished};
 use super::{Status, rules};
 

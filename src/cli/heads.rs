@@ -12,10 +12,11 @@ use crate::layer::Filter;
 use crate::notation;
 use crate::study::{self, Heads, HeadsOpened, HeadsRequest, Study};
 
-use super::ledger::{self, LedgerOptions};
+use super::ledger;
 use super::model::{Model, open_base};
 use super::options::{Common, ReadingOptions};
 use super::outputs::Outputs;
+use super::recording::LedgerOptions;
 use super::{Status, plan, rules, run};
 
 /// Columns of the table, most wanted first.

@@ -10,11 +10,11 @@ use crate::error::{Error, printable};
 use crate::study::{Asked, IntrudersRequest, Mitigation, check_complete};
 use crate::writing::{CheckpointCopy, Spool};
 
-use super::ledger::LedgerOptions;
 use super::locate;
 use super::model::{self, open_pair};
 use super::options::{Common, FormatName, ReadingOptions};
 use super::outputs::Outputs;
+use super::recording::LedgerOptions;
 use super::run::{self, Finished};
 use super::{Status, print, rules};
 

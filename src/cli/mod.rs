@@ -22,9 +22,11 @@ mod model;
 mod options;
 mod outputs;
 mod partitions;
+mod parts;
 mod plan;
 mod progress;
 mod rank;
+mod recording;
 mod rules;
 mod run;
 mod settings;
@@ -34,6 +36,7 @@ mod spectrum;
 mod stdout;
 mod strict;
 mod values;
+mod words;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -44,8 +47,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, printable};
 use crate::store;
-use ledger::LedgerOptions;
 use options::Common;
+use recording::LedgerOptions;
 use signal::is_interrupted;
 use stdout::print;
 

@@ -17,7 +17,7 @@ use crate::report::Column;
 use crate::solver::{self, Precision};
 use crate::study::Modules;
 
-use super::ledger::LedgerOptions;
+use super::recording::LedgerOptions;
 use super::settings::Shared;
 use super::values::{When, filter, globs};
 use super::{cgroup, remark};

@@ -9,8 +9,9 @@ use crate::error::{Error, printable};
 use crate::notation;
 use crate::study::{Partition, Reads, Study};
 
-use super::ledger::{Errand, bare};
 use super::options::Common;
+use super::recording::{Errand, Plan};
+use super::words::bare;
 use super::{Status, parts_of, plan, slurm, stdout};
 
 /// Shows how a run is cut into parts: work, memory, bytes to read and time of each, from headers alone.
@@ -34,15 +35,6 @@ pub(super) struct Arguments {
 enum EmitName {
     /// A script that submits an array of jobs to Slurm, and one that collects after them
     Slurm,
-}
-
-/// What is told of the parts of a command.
-#[derive(Debug, Clone)]
-pub(super) struct Plan {
-    /// How many parts.
-    count: Option<usize>,
-    /// The words of the command, where a script is wanted.
-    script: Option<Vec<String>>,
 }
 
 /// More parts than this are not listed one by one.

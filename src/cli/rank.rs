@@ -16,10 +16,10 @@ use crate::spectrum::Spectrum;
 use crate::study::{RankRequest, Spectra};
 
 use super::emit::{self, Emit, Spoken};
-use super::ledger::LedgerOptions;
 use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
+use super::recording::LedgerOptions;
 use super::run;
 use super::values::share;
 use super::{Status, rules};

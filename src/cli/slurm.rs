@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::ledger::{quote, quoted};
+use super::words::{quote, quoted};
 
 /// The script, with `heading` in its comments. The command is that of one part without its number; where no thread count was
 /// typed, each part uses the processors that Slurm gives it.

@@ -12,10 +12,10 @@ use crate::render::plot::{Picture, write_picture};
 use crate::study::{self, Asked, Measures, Spectra, SpectrumRequest};
 use crate::writing;
 
-use super::ledger::LedgerOptions;
 use super::model::open_input;
 use super::options::{Common, FormatName, Input, PrecisionName};
 use super::outputs::Outputs;
+use super::recording::LedgerOptions;
 use super::run::{self, Finished};
 use super::{Status, rules};
 

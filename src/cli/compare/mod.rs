@@ -18,10 +18,11 @@ use crate::render::{self, TableStyle, Unchanged};
 use crate::report::{Aspect, Column, Skipped};
 use crate::study::{self, CompareRequest, Comparison, Depth, Draft, Sides, Study};
 
-use super::ledger::{self, LedgerOptions};
+use super::ledger;
 use super::options::{Common, PrecisionName, ReadingOptions};
 use super::outputs::Outputs;
 use super::plan;
+use super::recording::LedgerOptions;
 use super::run;
 use super::spectrum::Names;
 use super::{Status, remark, rules, strict};
