@@ -124,7 +124,7 @@ fn other_outputs_of_the_command_come_with_the_report() {
         let (kind, ledger) = (option.split('=').next().unwrap(), format!("{path}-{i}"));
         let written = file(&format!("{i}-{kind}"));
         let option = if option.ends_with('=') { format!("{kind}={written}") } else { written.clone() };
-        let command = [command, &[option.as_str()], &few[..]].concat();
+        let command = [&command[..], &[option.as_str()], &few[..]].concat();
         assert!(svdkit(&command).status.success(), "{command:?}");
         let expected = fs::read(&written).unwrap();
         fs::remove_file(&written).unwrap();
