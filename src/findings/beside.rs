@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Of, Search, Searched};
+use super::{Definition, Of, Search, Searched, Unknown};
 use crate::report::Level;
 
 /// So many matrices have to be changed on all sides before their medians are compared.
@@ -144,7 +144,7 @@ fn medians(
     }
     if numbers.len() < FEWEST {
         let reason = format!("fewer than {FEWEST} matrices changed on all sides and have `{key}`");
-        return Searched { line: None, unknown: Some(reason) };
+        return Searched { line: None, unknown: Some(Unknown::everywhere(reason)) };
     }
     let median = |at: usize| {
         let mut values: Vec<f64> = numbers.iter().map(|(_, row)| row[at]).collect();

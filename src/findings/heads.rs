@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Of, Search, Searched};
+use super::{Definition, Of, Search, Searched, Unknown};
 use crate::notation::real;
 use crate::report::{Attention, Level};
 
@@ -24,7 +24,7 @@ pub(super) const EXPLODING_HEAD: Definition = Definition {
         let groups = groups(side);
         if groups.is_empty() {
             let reason = format!("no {FEWEST} heads have peers of their kind");
-            return Searched { line: None, unknown: Some(reason) };
+            return Searched { line: None, unknown: Some(Unknown::everywhere(reason)) };
         }
         let mut found: Vec<(f64, &Matrix<'_>, String)> =
             groups.iter().flat_map(|group| apart(group)).collect();

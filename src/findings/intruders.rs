@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Of, Search, Searched};
+use super::{Definition, Of, Search, Searched, Unknown};
 use crate::report::Level;
 
 pub(super) const INTRUDER_DIMENSIONS: Definition = Definition {
@@ -21,11 +21,11 @@ pub(super) const INTRUDER_DIMENSIONS: Definition = Definition {
         let mut found: Vec<&Matrix<'_>> = all.iter().copied().filter(|matrix| count(matrix) > 0.0).collect();
         found.sort_by(|a, b| count(b).total_cmp(&count(a)));
         let unknown = (!small.is_empty()).then(|| {
-            format!(
+            Unknown::in_part(format!(
                 "{} of {}: so short a side that random directions come as close to the base's as ε",
                 tell::count(small.len()),
                 tell::matrices(all.len() + small.len()),
-            )
+            ))
         });
         let Some(first) = found.first() else { return Searched { line: None, unknown } };
         let sum = |key: &str| all.iter().filter_map(|matrix| matrix.number(key)).sum::<f64>() as usize;

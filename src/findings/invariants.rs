@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line};
 use super::view::Matrix;
-use super::{Definition, Of, Search, Searched};
+use super::{Definition, Of, Search, Searched, Unknown};
 use crate::report::Level;
 
 pub(super) const BROKEN_INVARIANT: Definition = Definition {
@@ -17,7 +17,9 @@ pub(super) const BROKEN_INVARIANT: Definition = Definition {
         let mut found: Vec<&(&Matrix<'_>, f64)> = judged.iter().filter(|(_, broken)| *broken > 0.0).collect();
         // The sort is stable: of equals the first in report order.
         found.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let unknown = judged.is_empty().then(|| "which method made the adapter is not known".to_owned());
+        let unknown = judged
+            .is_empty()
+            .then(|| Unknown::everywhere("which method made the adapter is not known".to_owned()));
         let Some((first, most)) = found.first() else { return Searched { line: None, unknown } };
         let sentence = format!(
             "{} of {} modules {} not hold what the method promises; {} breaks {} of its invariants.",

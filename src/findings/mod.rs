@@ -85,7 +85,23 @@ struct Hit<'v> {
 /// What all matrices of a side say of a finding.
 struct Searched {
     line: Option<Line>,
-    unknown: Option<String>,
+    unknown: Option<Unknown>,
+}
+
+/// Why something was not looked for in some matrices, or in any.
+struct Unknown {
+    reason: String,
+    everywhere: bool,
+}
+
+impl Unknown {
+    fn everywhere(reason: String) -> Self {
+        Self { reason, everywhere: true }
+    }
+
+    fn in_part(reason: String) -> Self {
+        Self { reason, everywhere: false }
+    }
 }
 
 /// Every finding, the most serious kinds first.
@@ -137,10 +153,11 @@ pub fn find(report: &Report, allows: Allows<'_>) -> (Vec<Finding>, Vec<Unchecked
             let Searched { line, unknown } = definition.search_in(side, &others, allows);
             findings.extend(line.map(|line| definition.finding(side, line)));
             let name = definition.name;
-            unchecked.extend(unknown.map(|reason| Unchecked {
+            unchecked.extend(unknown.map(|Unknown { reason, everywhere }| Unchecked {
                 name: name.into(),
                 side: side.label(),
                 reason,
+                everywhere,
             }));
         }
     }
@@ -164,6 +181,7 @@ pub fn unsearched(reason: &str) -> Vec<Unchecked> {
         name: definition.name.into(),
         side: None,
         reason: reason.to_owned(),
+        everywhere: true,
     };
     FINDINGS.iter().map(unchecked).collect()
 }
@@ -214,7 +232,8 @@ impl Definition {
         let needed = if matches!(self.search, Search::Each { .. }) { 1 } else { self.evidence.len() };
         let lacks = |key: &&&str| self.of != Of::Anything && !side.has_column(key);
         if let Some(key) = self.evidence.iter().take(needed).find(lacks) {
-            return Searched { line: None, unknown: Some(format!("`{key}` was not measured")) };
+            let unknown = Unknown::everywhere(format!("`{key}` was not measured"));
+            return Searched { line: None, unknown: Some(unknown) };
         }
         match &self.search {
             Search::All(search) => {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::randomness::{SHORTEST, SMALL};
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Of, Search, Searched};
+use super::{Definition, Of, Search, Searched, Unknown};
 use crate::layer::without_block;
 use crate::metric::random_effective_rank;
 use crate::notation::real;
@@ -35,7 +35,7 @@ pub(super) const OUTLIER: Definition = Definition {
         let groups = groups(side, FEWEST);
         if groups.is_empty() {
             let reason = format!("no {FEWEST} matrices share a role and a shape");
-            return Searched { line: None, unknown: Some(reason) };
+            return Searched { line: None, unknown: Some(Unknown::everywhere(reason)) };
         }
         let collapsed: Vec<String> =
             collapses(side).into_iter().map(|collapse| collapse.matrix.name().to_owned()).collect();

@@ -2,7 +2,7 @@
 
 use super::tell::{self, Line, first_and_more};
 use super::view::Matrix;
-use super::{Definition, Of, Search, Searched, Seen};
+use super::{Definition, Of, Search, Searched, Seen, Unknown};
 use crate::notation::real;
 use crate::report::Level;
 
@@ -89,7 +89,7 @@ pub(super) const UNTRAINED_MODEL: Definition = Definition {
         let (a, b) = (random.len(), tested.len());
         if b < FEWEST {
             let unknown = format!("fewer than {FEWEST} matrices have 32 rows and columns or more");
-            return Searched { line: None, unknown: Some(unknown) };
+            return Searched { line: None, unknown: Some(Unknown::everywhere(unknown)) };
         }
         let sentence = format!(
             "This checkpoint looks freshly initialized: {} of the {} matrices that are large enough to judge look random.",
@@ -142,8 +142,7 @@ fn randomness(matrix: &Matrix<'_>) -> Result<Randomness, &'static str> {
     if !matrix.is_weight() {
         return Err(NO_WEIGHT);
     }
-    let (short, long) = matrix.short_and_long();
-    if short < SHORTEST {
+    if matrix.row.shape.iter().any(|side| (*side as f64) < SHORTEST) {
         return Err(SMALL);
     }
     let [distance, edge, uneven, kurtosis] =
@@ -151,6 +150,10 @@ fn randomness(matrix: &Matrix<'_>) -> Result<Randomness, &'static str> {
             [Ok(a), Ok(b), Ok(c), Ok(d)] => [a, b, c, d],
             [Err(why), ..] | [_, Err(why), ..] | [_, _, Err(why), _] | [.., Err(why)] => return Err(why),
         };
+    let (short, long) = matrix.short_and_long();
+    if short < SHORTEST {
+        return Err(SMALL);
+    }
     let entries = short * long;
     let random = distance <= limit(short)
         && edge <= 5.0

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Of, Search, Searched};
+use super::{Definition, Of, Search, Searched, Unknown};
 use crate::report::{Level, Parts, Reordering, Standing};
 
 /// Entries are compared one by one where singular values agree and the entries do not, so where these were measured.
@@ -17,7 +17,7 @@ pub(super) const REORDERED: Definition = Definition {
     evidence: &[],
     search: Search::All(|side| {
         let pairs = side.of(Of::Pairs);
-        let unknown = not_compared(side);
+        let unknown = not_compared(side).map(|reason| Unknown::in_part(reason.to_owned()));
         let orders: Vec<(&Matrix<'_>, String)> =
             pairs.iter().filter_map(|matrix| Some((matrix, order(matrix)?))).collect();
         let moved = moved(pairs);
@@ -62,18 +62,17 @@ pub(super) const REORDERED: Definition = Definition {
 };
 
 /// Why entries were not compared one by one.
-fn not_compared(side: &ModelSide<'_>) -> Option<String> {
+fn not_compared(side: &ModelSide<'_>) -> Option<&'static str> {
     if side.is_saved() {
         return Some(
-            "a saved report has no entries: only matrices that moved as a whole are known by their hashes"
-                .to_owned(),
+            "a saved report has no entries: only matrices that moved as a whole are known by their hashes",
         );
     }
     if side.is_one_of_several() {
-        return Some("several tuned sides: orders are proven for one at a time".to_owned());
+        return Some("several tuned sides: orders are proven for one at a time");
     }
     let lacks = PROVEN_WITH.iter().any(|key| !side.has_column(key));
-    lacks.then(|| "only matrices that moved as a whole: singular values were not compared".to_owned())
+    lacks.then(|| "only matrices that moved as a whole: singular values were not compared")
 }
 
 /// Matrices that only one side has, by what they are made of.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Hit;
 use super::view::Matrix;
+use super::{Hit, Unknown};
 use crate::layer::natural;
 use crate::notation;
 use crate::report::Level;
@@ -41,13 +41,14 @@ pub(super) fn list(names: &[&str]) -> String {
 }
 
 /// What a finding was not looked for in.
-pub(super) fn unknown(reasons: &BTreeMap<&'static str, usize>, all: usize) -> Option<String> {
+pub(super) fn unknown(reasons: &BTreeMap<&'static str, usize>, all: usize) -> Option<Unknown> {
     let told = reasons.iter().map(|(why, n)| {
         let matrices = if all == 1 { "matrix" } else { "matrices" };
         format!("{} of {} {matrices}: {why}", count(*n), count(all))
     });
     let told: Vec<String> = told.collect();
-    (!told.is_empty()).then(|| told.join("; "))
+    let everywhere = reasons.values().sum::<usize>() >= all;
+    (!told.is_empty()).then(|| Unknown { reason: told.join("; "), everywhere })
 }
 
 pub(super) fn count(n: usize) -> String {

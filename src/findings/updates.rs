@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::tell::{self, Line};
 use super::view::{Matrix, ModelSide};
-use super::{Definition, Of, Search, Searched};
+use super::{Definition, Of, Search, Searched, Unknown};
 use crate::report::{Level, Standing};
 
 pub(super) const UNTRAINED: Definition = Definition {
@@ -18,7 +18,7 @@ pub(super) const UNTRAINED: Definition = Definition {
         if b > 0 && side.of(Of::Pairs).is_empty() && !side.has_column("spectral_norm") {
             return Searched {
                 line: None,
-                unknown: Some("the report has no column `spectral_norm`".to_owned()),
+                unknown: Some(Unknown::everywhere("the report has no column `spectral_norm`".to_owned())),
             };
         }
         if a == 0 {

@@ -63,7 +63,8 @@ impl Wanted {
     fn is(self, finding: &Finding) -> bool {
         match self {
             Self::Name(name) => finding.name == name,
-            Self::Level(level) => finding.level == level,
+            // What is worse is no pass.
+            Self::Level(level) => finding.level >= level,
         }
     }
 }
@@ -93,7 +94,7 @@ pub(super) fn judge(
         let what = |first: bool| match (first, wanted) {
             (true, _) => finding.sentence.clone(),
             (false, Wanted::Name(_)) => finding.name.to_string(),
-            (false, Wanted::Level(level)) => format!("{} ({})", finding.name, level.name()),
+            (false, Wanted::Level(_)) => format!("{} ({})", finding.name, finding.level.name()),
         };
         let judged = |matrix: Option<&String>, first| Offender {
             matrix: matrix.cloned(),
@@ -121,6 +122,16 @@ pub(super) fn judge(
         found.clear();
     }
     let unchecked = report.findings_unchecked.iter();
+    if let (true, Wanted::Name(name)) = (found.is_empty(), wanted) {
+        // What was looked for nowhere has not passed.
+        let nowhere = unchecked.clone().filter(|unchecked| unchecked.name == name && unchecked.everywhere);
+        found.extend(nowhere.map(|unchecked| {
+            let what = format!("{name} cannot be judged: {}", unchecked.reason);
+            let outcome = Outcome::Inconclusive;
+            let finding = Offender { matrix: None, outcome, what, missing: None, note: None };
+            Breach { excess: f64::NEG_INFINITY, gap: None, finding }
+        }));
+    }
     let remarks: BTreeSet<String> = match wanted {
         Wanted::Name(name) => unchecked
             .filter(|unchecked| unchecked.name == name)

@@ -60,4 +60,7 @@ pub struct Unchecked {
     pub side: Option<String>,
     /// What it was not looked for in, and why.
     pub reason: String,
+    /// Whether it was looked for in no matrix at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub everywhere: bool,
 }

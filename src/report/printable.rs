@@ -124,7 +124,7 @@ macro_rules! visit {
                 take(sentence);
                 side.into_iter().chain(matrices).for_each(|text| take(text));
             }
-            for Unchecked { name: _, side, reason } in findings_unchecked {
+            for Unchecked { name: _, side, reason, everywhere: _ } in findings_unchecked {
                 take(reason);
                 side.into_iter().for_each(|text| take(text));
             }

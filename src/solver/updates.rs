@@ -84,8 +84,9 @@ fn updated(
     update: &LowRank,
     sought: Sought,
 ) -> Result<Option<WithTriplets>, Error> {
-    let Some(updated) = reference.updated(update) else { return Ok(None) };
-    let reading = scanned(source, layer, |_| {})?;
+    // Much of an update's reduction is for one thread; the entries are another's work meanwhile.
+    let (updated, reading) = rayon::join(|| reference.updated(update), || scanned(source, layer, |_| {}));
+    let (Some(updated), reading) = (updated, reading?) else { return Ok(None) };
     // What the update made of each entry is a second opinion on its spectrum.
     if !finite(&reading.entries) || !agrees(&reading.entries, updated.spectrum()) {
         return Ok(None);

@@ -124,6 +124,28 @@ fn a_rule_on_a_finding_counts_its_matrices() {
 }
 
 #[test]
+fn a_finding_that_was_looked_for_nowhere_does_not_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = planted(folder.path(), "zeros.safetensors", |_, _, bytes| Some(vec![0; bytes.len()]));
+    let report = json(&["spectrum", path.to_str().unwrap(), "--fail-if", "finding(random-like)"]);
+    let verdict = &list(&report, "verdicts")[0];
+    assert_eq!(verdict["outcome"], "inconclusive", "{verdict}");
+    let worst = verdict["worst"].as_str().unwrap();
+    assert!(worst.starts_with("random-like cannot be judged:") && worst.contains("zero"), "{worst}");
+    check_exit(&["spectrum", path.to_str().unwrap(), "--fail-if", "finding(random-like)"], 1, "");
+    // The matrix of NaN is a problem, and so worse than a note or a caution.
+    for level in ["note", "caution", "problem"] {
+        let path = planted(folder.path(), &format!("{level}.safetensors"), |name, _, mut bytes| {
+            if name.ends_with("layers.2.mlp.up_proj") {
+                bytes[..2].copy_from_slice(&0x7fc0u16.to_le_bytes());
+            }
+            Some(bytes)
+        });
+        check_exit(&["spectrum", path.to_str().unwrap(), "--fail-if", &format!("finding({level})")], 1, "");
+    }
+}
+
+#[test]
 fn the_settings_file_ignores_and_allows_findings() {
     let folder = tempfile::tempdir().unwrap();
     planted(folder.path(), "one.safetensors", |name, _, bytes| {
