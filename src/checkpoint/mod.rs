@@ -18,7 +18,9 @@ pub(crate) use crate::dialect::{FactorNames, VectorUpdate, factor_names, vector_
 pub use crate::dialect::{Pairs, QueriesKeysValues, copies, of_base};
 pub(crate) use crate::format::Config;
 pub use crate::format::{Choice, Elements, is_recognized, names_weights};
-pub use crate::weight::{Catalogue, ContentId, Fingerprint, Given, Holds, Rows, Tensors, tied};
+pub use crate::weight::{
+    Catalogue, ContentId, Derivations, FileContents, Fingerprint, Given, Holds, Rows, Tensors, tied,
+};
 pub use layer_data::{DataKind, LayerData, Moments};
 pub use saved::{Saved, SavedRow, is_saved};
 

@@ -96,7 +96,7 @@ pub(super) fn is_ci() -> bool {
 }
 
 /// The processor's name: some sums are cut by the sizes of its caches.
-fn processor() -> String {
+pub(super) fn processor() -> String {
     let kind = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
     let system = System::new_with_specifics(kind).ok();
     system.and_then(|system| Some(system.cpus().first()?.brand().to_owned())).unwrap_or_default()

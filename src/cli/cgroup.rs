@@ -80,6 +80,15 @@ pub(super) fn fitted(limits: Limits) -> Result<Limits, Error> {
     }
 }
 
+/// The sizes of the first and the second cache of data, where the system says.
+pub(super) fn caches() -> Option<String> {
+    let size = |index: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
+        Some(fs::read_to_string(path).ok()?.trim().to_owned())
+    };
+    Some(format!("{} and {}", size(0)?, size(2)?))
+}
+
 /// The limit of the address space, in bytes, from what `/proc/self/limits` says.
 fn address_space(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;

@@ -21,6 +21,7 @@ use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
 use super::plan;
+use super::recording::LedgerOptions;
 use super::run::{self, Finished};
 use super::{Status, rules};
 
@@ -68,7 +69,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     allocate: Allocate,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -121,7 +124,7 @@ impl From<ConvolutionName> for Convolution {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common.in_force()?;
+    let common = &arguments.common.recorded(&arguments.ledger)?;
     arguments.allocate.check()?;
     let request = request(arguments);
     let columns = request.columns();

@@ -12,10 +12,11 @@ use crate::layer::Filter;
 use crate::notation;
 use crate::study::{self, Heads, HeadsOpened, HeadsRequest, Study};
 
-use super::jobs::run_study;
+use super::ledger;
 use super::model::{Model, open_base};
 use super::options::{Common, ReadingOptions};
 use super::outputs::Outputs;
+use super::recording::LedgerOptions;
 use super::{Status, plan, rules, run};
 
 /// Columns of the table, most wanted first.
@@ -102,12 +103,14 @@ pub(super) struct Arguments {
     #[arg(long, requires = "compose", help_heading = "Method")]
     components: bool,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let mut common = arguments.common.in_force()?;
+    let mut common = arguments.common.recorded(&arguments.ledger)?;
     let request = request(arguments);
     let gate = rules::gate(&common, "heads", &request.columns()).map_err(|error| hint(error, request))?;
     if arguments.compose {
@@ -126,7 +129,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         return plan::print(&lines).map(|()| Status::Fine);
     }
     let manifest = study.manifest();
-    let ledger = run_study(&(Arc::clone(&study) as Arc<dyn Study>), (common, limits))?;
+    let tasks: Arc<dyn Study> = Arc::clone(&study) as _;
+    let Some(ledger) = ledger::measured(&tasks, &manifest, (common, limits))? else {
+        return Ok(Status::Fine);
+    };
+    drop(tasks);
     let hides = !gate.clauses.is_empty() && manifest.report.totals.filtered > 0;
     let names = if hides { study.names() } else { vec![] };
     // A report of many rows needs the room.

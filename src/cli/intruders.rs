@@ -14,6 +14,7 @@ use super::locate;
 use super::model::{self, open_pair};
 use super::options::{Common, FormatName, ReadingOptions};
 use super::outputs::Outputs;
+use super::recording::LedgerOptions;
 use super::run::{self, Finished};
 use super::{Status, print, rules};
 
@@ -74,7 +75,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "R", requires = "mitigate", value_parser = at_least_one, help_heading = "Mitigated copy")]
     rank: Option<usize>,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,12 +133,16 @@ fn sweep(text: &str) -> Result<Sweep, String> {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common.in_force()?;
+    let common = &arguments.common.recorded(&arguments.ledger)?;
     let tuned = model::named(arguments.tuned.iter().chain(&arguments.more));
     let several = tuned.len() > 1;
     let in_turn = [FormatName::Table, FormatName::Markdown].contains(&common.format);
     if several && (!in_turn || arguments.out.is_some()) {
         let what = "several `--tuned` make one table each, and with `-o` one file each; for another `--format` or `--mitigate`, run them one by one";
+        return Err(Error::Usage(what.to_owned()));
+    }
+    if common.recording.is_asked() && (several || arguments.out.is_some()) {
+        let what = "a ledger holds the records of one fine-tune, without a mitigated copy: leave out the other `--tuned`, and `--mitigate`";
         return Err(Error::Usage(what.to_owned()));
     }
     let files = |name: &str| -> Vec<PathBuf> {

@@ -7,7 +7,8 @@ use crate::engine::{Limits, heap};
 use crate::error::Error;
 use crate::notation;
 use crate::solver::{Memo, NoMemo};
-use crate::study::{self, Event, Ledger, Pictures, Study};
+use crate::study::{self, Begun, Event, Ledger, Pictures, Record, Study};
+use crate::writing::Journal;
 
 use super::cache;
 use super::options::Common;
@@ -21,9 +22,34 @@ pub(super) fn run_study(
     (common, limits): (&Common, Limits),
 ) -> Result<Ledger, Error> {
     check_report(study.report_bytes(), limits)?;
+    run_tasks(study, (common, limits), Begun::new(study.as_ref(), pictures(common)), None)
+}
+
+/// Whether what pictures are drawn from is kept until the report is written.
+pub(super) fn pictures(common: &Common) -> Pictures {
+    if draws(common) { Pictures::Kept } else { Pictures::Dropped }
+}
+
+/// Does what is left of `study`; each record goes to `journal` as it is found.
+pub(super) fn run_tasks(
+    study: &Arc<dyn Study>,
+    (common, limits): (&Common, Limits),
+    begun: Begun,
+    mut journal: Option<&mut Journal>,
+) -> Result<Ledger, Error> {
     heap::share(limits.threads);
     let mut progress: Option<Progress> = None;
+    let mut trouble = None;
     let mut watch = |event: Event<'_>| {
+        let written = match (event, &mut journal) {
+            (Event::Recorded(record), Some(journal)) => journal.append(&text(record)),
+            (Event::Waiting, Some(journal)) => journal.settle(),
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
+            trouble = Some(error);
+            return ControlFlow::Break(());
+        }
         match (event, &mut progress) {
             (Event::Round(jobs), before) => {
                 let next = Progress::new(jobs, common, limits.threads);
@@ -31,29 +57,38 @@ pub(super) fn run_study(
             }
             (Event::Finished(job), Some(progress)) => progress.finished(job),
             (Event::Waiting, Some(progress)) => progress.show(),
-            (Event::Finished(_) | Event::Waiting, None) => {}
+            (Event::Recorded(_), _) | (Event::Finished(_) | Event::Waiting, None) => {}
         }
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let pictures = if draws(common) { Pictures::Kept } else { Pictures::Dropped };
     let cache = cache::open(&common.shared).map(Arc::new);
     let memo: Arc<dyn Memo> = match &cache {
         Some(cache) => Arc::clone(cache) as _,
         None => Arc::new(NoMemo),
     };
-    let ledger = study::run(study, limits, (&memo, pictures), &mut watch)?;
+    let ledger = study::run(study, limits, &memo, begun, &mut watch);
     progress.into_iter().for_each(Progress::finish);
+    if let Some(error) = trouble {
+        return Err(error);
+    }
+    let ledger = ledger?;
+    journal.map_or(Ok(()), Journal::sync)?;
     if let Some(trouble) = cache.and_then(|cache| cache.finish()).filter(|_| !common.quiet) {
         remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));
     }
     Ok(ledger)
 }
 
+/// A record as an entry of a journal.
+fn text(record: &Record) -> String {
+    serde_json::to_string(record).expect("numbers, names and lists")
+}
+
 /// What a run may take beside `--memory`: the program, and its report.
 const BESIDE: u64 = 100 << 20;
 
 /// Refuses a run whose report alone does not fit.
-fn check_report(report: u64, limits: Limits) -> Result<(), Error> {
+pub(super) fn check_report(report: u64, limits: Limits) -> Result<(), Error> {
     let needed = notation::bytes(report);
     let granted = limits.granted;
     if report > granted {

@@ -4,6 +4,7 @@ mod adapter;
 mod allocate;
 mod cache;
 mod cgroup;
+mod collect;
 mod compare;
 mod completions;
 mod config;
@@ -16,26 +17,32 @@ mod heads;
 mod inspect;
 mod intruders;
 mod jobs;
+mod ledger;
 mod lineage;
 mod locate;
 mod man;
 mod model;
 mod options;
 mod outputs;
+mod partitions;
+mod parts;
 mod plan;
 mod previews;
 mod progress;
 mod rank;
+mod recording;
 mod rules;
 mod run;
 mod scaling;
 mod settings;
 mod signal;
+mod slurm;
 mod spectrum;
 mod stdout;
 mod strict;
 mod values;
 mod watched;
+mod words;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -46,6 +53,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, printable};
 use crate::store;
+use options::Common;
+use recording::LedgerOptions;
 use signal::is_interrupted;
 use stdout::print;
 
@@ -94,6 +103,10 @@ enum Command {
     Lineage(lineage::Arguments),
     /// How singular values grow with the width of a model, by role: the rule for weight decay
     Scaling(scaling::Arguments),
+    /// The parts of a run on many machines: work, balance, time; a script for Slurm
+    Plan(partitions::Arguments),
+    /// The report of all parts of a run
+    Collect(collect::Arguments),
     /// What is in an adapter, and adapters made of others
     Adapter(adapter::Arguments),
     /// What is in a checkpoint: tensors by pattern, sizes, files, settings; reads headers only
@@ -141,31 +154,60 @@ pub fn main() -> ExitCode {
         Err(message) => return refuse(&message),
     };
     store::grant_headers(cgroup::free_memory().unwrap_or(u64::MAX));
-    let result = match arguments.command {
-        Command::Spectrum(arguments) => spectrum::run(&arguments),
-        Command::Compare(arguments) => compare::run(&arguments),
-        Command::Intruders(arguments) => intruders::run(&arguments),
-        Command::Rank(arguments) => rank::run(&arguments),
-        Command::Farms(arguments) => farms::run(&arguments),
-        Command::Heads(arguments) => heads::run(&arguments),
-        Command::Features(arguments) => features::run(&arguments),
-        Command::Lineage(arguments) => lineage::run(&arguments),
-        Command::Scaling(arguments) => scaling::run(&arguments),
-        Command::Adapter(arguments) => adapter::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Config(arguments) => config::run(&arguments),
-        Command::Cache(arguments) => cache::run(&arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Completions(arguments) => completions::run(&arguments, Arguments::command()),
-        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
-    };
-    match result {
+    match run_command(&arguments.command) {
         _ if is_interrupted() => signal::end(),
         Ok(status) => status.into(),
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(2)
         }
+    }
+}
+
+fn run_command(command: &Command) -> Result<Status, Error> {
+    match command {
+        Command::Spectrum(arguments) => spectrum::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Intruders(arguments) => intruders::run(arguments),
+        Command::Rank(arguments) => rank::run(arguments),
+        Command::Farms(arguments) => farms::run(arguments),
+        Command::Heads(arguments) => heads::run(arguments),
+        Command::Features(arguments) => features::run(arguments),
+        Command::Lineage(arguments) => lineage::run(arguments),
+        Command::Scaling(arguments) => scaling::run(arguments),
+        Command::Plan(arguments) => partitions::run(arguments),
+        Command::Collect(arguments) => collect::run(arguments),
+        Command::Adapter(arguments) => adapter::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
+        Command::Cache(arguments) => cache::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
+        Command::Man(arguments) => man::run(arguments, Arguments::command()),
+    }
+}
+
+/// The command that `words` are, without the program.
+fn parse(words: &[String]) -> Result<Command, Error> {
+    let words = std::iter::once("svdkit").chain(words.iter().map(String::as_str));
+    let parsed = Arguments::try_parse_from(words).map_err(|message| {
+        let text = message.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        Error::Usage(format!("the command: {}", first.trim_start_matches("error: ")))
+    });
+    parsed.map(|arguments| arguments.command)
+}
+
+/// The options of a command that can be done in parts; none of another.
+fn parts_of(command: &mut Command) -> Option<(&mut Common, &mut LedgerOptions)> {
+    match command {
+        Command::Spectrum(own) => Some((&mut own.common, &mut own.ledger)),
+        Command::Compare(own) => Some((&mut own.common, &mut own.ledger)),
+        Command::Intruders(own) => Some((&mut own.common, &mut own.ledger)),
+        Command::Rank(own) => Some((&mut own.common, &mut own.ledger)),
+        Command::Farms(own) => Some((&mut own.common, &mut own.ledger)),
+        Command::Heads(own) => Some((&mut own.common, &mut own.ledger)),
+        _ => None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::report::Column;
 use crate::solver::{self, Precision};
 use crate::study::Modules;
 
+use super::recording::LedgerOptions;
 use super::settings::Shared;
 use super::values::{When, filter, globs};
 use super::{cgroup, remark};
@@ -140,6 +141,10 @@ pub(super) struct Common {
     /// Only show the plan: matrices, work, memory, time. Reads headers only
     #[arg(long, help_heading = "Resources")]
     pub dry_run: bool,
+
+    /// Where records go, for commands that can be done in parts.
+    #[arg(skip)]
+    pub recording: LedgerOptions,
 }
 
 /// The formats by the names users type.
@@ -257,6 +262,11 @@ impl Common {
         Ok(common)
     }
 
+    /// The same of a command that can be done in parts.
+    pub(super) fn recorded(&self, ledger: &LedgerOptions) -> Result<Self, Error> {
+        Ok(Self { recording: ledger.clone(), ..self.in_force()? })
+    }
+
     /// The filter of `--include` and `--exclude`.
     pub(super) fn filter(&self) -> Result<Filter, Error> {
         filter(&self.shared.include, &self.shared.exclude)
@@ -272,7 +282,7 @@ impl Common {
     /// # Errors
     /// When this process has no room for that.
     pub(super) fn limits_of_decompositions(&self) -> Result<Limits, Error> {
-        cgroup::fitted(self.limits())
+        if self.recording.reads_headers() { Ok(self.limits()) } else { cgroup::fitted(self.limits()) }
     }
 
     /// The table's style on stdout. The column that rows are sorted by is shown first.

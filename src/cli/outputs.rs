@@ -160,7 +160,7 @@ impl Outputs {
     /// As [`Self::create`].
     pub(super) fn ready(&mut self, common: &Common) -> Result<(), Error> {
         self.quiet = common.quiet;
-        if common.dry_run { self.check() } else { self.create() }
+        if common.dry_run || common.recording.has_no_report() { self.check() } else { self.create() }
     }
 
     /// Writes every report of `-o`; `holds` says what is in one of a format.
@@ -236,6 +236,11 @@ impl Target {
             }),
         }
     }
+}
+
+/// The files of reports.
+pub(super) fn reports(common: &Common) -> impl Iterator<Item = &Path> {
+    common.output.iter().map(|path| named(path).map_or(path.as_path(), |(_, path)| path))
 }
 
 /// Whether one of the outputs has pictures.

@@ -20,6 +20,7 @@ use super::model::open_input;
 use super::options::{Common, Input, PrecisionName};
 use super::outputs::Outputs;
 use super::previews::PreviewOptions;
+use super::recording::LedgerOptions;
 use super::run;
 use super::values::share;
 use super::{Status, rules};
@@ -76,14 +77,19 @@ pub(super) struct Arguments {
     #[command(flatten)]
     emit: Emit,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let mut common = arguments.common.in_force()?;
+    let mut common = arguments.common.recorded(&arguments.ledger)?;
     arguments.emit.check(&arguments.energy)?;
     check_stdout(arguments)?;
+    if !arguments.previews.files().is_empty() {
+        arguments.ledger.check_without("a data file")?;
+    }
     let request = request(arguments)?;
     let previews = arguments.previews.previews()?.columns();
     let columns = request.columns();

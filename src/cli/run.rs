@@ -20,7 +20,7 @@ use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
 use crate::text::Text;
 
-use super::jobs::run_study;
+use super::ledger::measured;
 use super::options::{Common, FormatName};
 use super::outputs::Outputs;
 use super::plan;
@@ -34,7 +34,7 @@ pub(super) struct Finished {
     pub spectra: Vec<(Text, Spectrum)>,
 }
 
-/// Runs a study of `source` up to its judged report; `None` after `--dry-run`.
+/// Runs a study of `source` up to its judged report; `None` after `--dry-run`, and where a part was done.
 pub(super) fn report(
     study: Matrices,
     source: Arc<Catalogue>,
@@ -66,7 +66,7 @@ pub(super) fn report(
         ));
     }
     heap::give_back();
-    let mut ledger = run_study(&study, (common, limits))?;
+    let Some(mut ledger) = measured(&study, &manifest, (common, limits))? else { return Ok(None) };
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("measured in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }

@@ -16,6 +16,7 @@ use super::further::{self, FurtherOptions};
 use super::model::open_input;
 use super::options::{Common, FormatName, Input, PrecisionName};
 use super::outputs::Outputs;
+use super::recording::LedgerOptions;
 use super::run::{self, Finished};
 use super::{Status, rules};
 
@@ -52,7 +53,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     further: FurtherOptions,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// The pictures by the names users type.
@@ -87,7 +90,7 @@ impl From<Names> for study::Names {
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
-    let common = &arguments.common.in_force()?;
+    let common = &arguments.common.recorded(&arguments.ledger)?;
     let request = request(arguments);
     let further = arguments.further.further();
     let columns: Vec<_> = request.columns().into_iter().chain(further.columns()).collect();

@@ -15,7 +15,7 @@ pub(super) fn watched<R>(common: &Common, threads: usize, work: impl FnOnce(Watc
             (Event::Round(jobs), before) => *before = Some(Progress::new(jobs, common, threads)),
             (Event::Finished(job), Some(progress)) => progress.finished(job),
             (Event::Waiting, Some(progress)) => progress.show(),
-            (Event::Finished(_) | Event::Waiting, None) => {}
+            (Event::Recorded(_), _) | (Event::Finished(_) | Event::Waiting, None) => {}
         }
         if is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };

@@ -72,15 +72,6 @@ impl Ledger {
         self.records[task] = Some(bytes.into());
     }
 
-    /// Writes down what was found of `original` as what was found of `task`, if there is a record of that.
-    pub(super) fn copy(&mut self, original: usize, task: usize) -> bool {
-        let Some(record) = self.get(original) else { return false };
-        let spectrum = self.spectra.get(&original).cloned();
-        self.spectra.extend(spectrum.map(|spectrum| (task, spectrum)));
-        self.write(Record { task, ..record });
-        true
-    }
-
     /// The record of a task, if there is one.
     ///
     /// # Panics
@@ -88,6 +79,11 @@ impl Ledger {
     pub fn get(&self, task: usize) -> Option<Record> {
         let bytes = self.records.get(task)?.as_ref()?;
         Some(postcard::from_bytes(bytes).expect("what was written"))
+    }
+
+    /// Whether there is a record of a task.
+    pub fn has(&self, task: usize) -> bool {
+        self.records.get(task).is_some_and(Option::is_some)
     }
 
     /// Takes out the record of a task, if there is one.

@@ -24,7 +24,7 @@ pub struct Manifest {
 
 impl Manifest {
     /// The name of the row that a task is about.
-    pub(super) fn name(&self, task: usize) -> Option<&Text> {
+    pub fn name(&self, task: usize) -> Option<&Text> {
         self.rows.get(task).map(|row| &row.name)
     }
 }

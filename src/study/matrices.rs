@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::asked::PlanPart;
 use super::estimate::total;
 use super::{
-    Beside, Complete, Estimate, EstimatedPart, Found, FoundMatrix, Manifest, MatrixHeaders, Opened,
-    RowHeader, Step, Study, Waiting, unmatched,
+    Basis, Beside, Complete, Estimate, EstimatedPart, Found, FoundMatrix, Manifest, MatrixHeaders, Opened,
+    Reads, RowHeader, Step, Study, Waiting, unmatched,
 };
 use crate::analysis::{Measured, hygiene};
-use crate::checkpoint::{self, Catalogue, Pairs};
+use crate::checkpoint::{self, Catalogue, Derivations, Pairs};
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, TensorInfo};
@@ -76,6 +76,8 @@ pub struct Matrices {
     selection: Selection,
     /// Stored tensors that are not matrices, with their positions in `selection.skipped`.
     tensors: Vec<(usize, TensorInfo)>,
+    /// What records hold of singular values.
+    spectra: Spectra,
     pub(super) method: Method,
 }
 
@@ -100,7 +102,13 @@ impl Matrices {
             by_name.get(skipped.tensor.as_str()).map(|tensor| (i, (*tensor).clone()))
         };
         let tensors = selection.skipped.iter().enumerate().filter_map(stored).collect();
-        Ok(Self { opened, selection, tensors, method })
+        Ok(Self { opened, selection, tensors, spectra: Spectra::Dropped, method })
+    }
+
+    /// The same, whose records hold so much of singular values.
+    #[must_use]
+    pub(super) fn holding(self, spectra: Spectra) -> Self {
+        Self { spectra, ..self }
     }
 
     /// Its matrices, in natural name order.
@@ -200,6 +208,48 @@ impl Study for Matrices {
         matrices.chain(self.tensors.iter().map(tensor)).collect()
     }
 
+    fn basis(&self) -> Basis {
+        let (source, Method { kept_by, base, .. }) = (self.opened.source.as_ref(), &self.method);
+        let mut derivations = Derivations::default();
+        derivations.add_files(source);
+        for layer in self.layers() {
+            derivations.add(source, layer);
+            if let Some(pair) = base.as_ref().and_then(|pairs| pairs.get(&layer.name).ok()) {
+                let pairs =
+                    base.iter().flat_map(|pairs| [(pairs.base(), &pair.base), (pairs.tuned(), &pair.tuned)]);
+                pairs.for_each(|(source, layer)| derivations.add(source, layer));
+            }
+        }
+        let spectra = if self.spectra == Spectra::Kept { "all" } else { "enough to draw" };
+        let options = vec![
+            ("the options", kept_by.clone().unwrap_or_default()),
+            ("what is kept of singular values", spectra.to_owned()),
+        ];
+        Basis { options, derivations, reports: vec![] }
+    }
+
+    fn reads(&self) -> Vec<Reads> {
+        let stored = self.opened.source.tensors();
+        let places: BTreeMap<&str, &TensorInfo> =
+            stored.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        // What is computed from several tensors lies with the one that it is called by.
+        let matrix = |layer: &Arc<Layer>| {
+            let bytes = layer.bytes();
+            let place = places.get(layer.tensor.as_str());
+            place.map_or(Reads { file: usize::MAX, offset: 0, bytes }, |tensor| Reads {
+                file: tensor.file,
+                offset: tensor.offset,
+                bytes,
+            })
+        };
+        let other = |(_, tensor): &(usize, TensorInfo)| Reads {
+            file: tensor.file,
+            offset: tensor.offset,
+            bytes: hygiene::bytes(tensor),
+        };
+        self.layers().iter().map(matrix).chain(self.tensors.iter().map(other)).collect()
+    }
+
     fn report_bytes(&self) -> u64 {
         self.estimate().report
     }
@@ -209,20 +259,21 @@ impl Study for Matrices {
     }
 
     fn copies(&self, waiting: &[Waiting], memo: &dyn Memo) -> Vec<Option<usize>> {
-        let (source, layers) = (self.opened.source.as_ref(), self.layers());
-        let is_new = |layer: &Layer| match self.method.copies {
+        let source = self.opened.source.as_ref();
+        let layer = |i: usize| self.layers().get(waiting[i].task);
+        let is_new = |layer: &Arc<Layer>| match self.method.copies {
             Copies::Done => false,
             Copies::Spared => true,
             Copies::Recalled => !self.is_known(layer, memo),
         };
-        let new: Vec<usize> = (0..layers.len()).filter(|i| is_new(&layers[*i])).collect();
-        let mut copies = vec![None; layers.len()];
-        let tied = checkpoint::tied(source, &new.iter().map(|i| Arc::clone(&layers[*i])).collect::<Vec<_>>());
-        for (i, original) in new.iter().zip(tied) {
+        let new: Vec<usize> = (0..waiting.len()).filter(|i| layer(*i).is_some_and(is_new)).collect();
+        let mut copies = vec![None; waiting.len()];
+        let layers: Vec<Arc<Layer>> = new.iter().filter_map(|i| layer(*i).cloned()).collect();
+        for (i, original) in new.iter().zip(checkpoint::tied(source, &layers)) {
             copies[*i] = original.map(|original| new[original]);
         }
         if let Some(pairs) = &self.method.base {
-            let base = |i: usize| pairs.get(&layers[i].name).ok().map(|pair| pair.base.clone());
+            let base = |i: usize| pairs.get(&layer(i)?.name).ok().map(|pair| pair.base.clone());
             for i in 0..copies.len() {
                 let both = copies[i].and_then(|original| Some([base(original)?, base(i)?]));
                 copies[i] = copies[i].filter(|_| {
@@ -230,7 +281,6 @@ impl Study for Matrices {
                 });
             }
         }
-        copies.resize(waiting.len(), None);
         copies
     }
 

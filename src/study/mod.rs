@@ -25,6 +25,7 @@ mod farms;
 mod features;
 mod further;
 mod heads;
+mod identity;
 mod init;
 mod intruders;
 mod kept_rows;
@@ -35,6 +36,8 @@ mod matrices;
 mod merge;
 mod mitigate;
 mod modules;
+mod part;
+mod partition;
 mod permute;
 mod rank;
 mod record;
@@ -78,6 +81,7 @@ pub use farms::FarmsRequest;
 pub use features::{Features, FeaturesRequest, Rows, TableFile};
 pub use further::Further;
 pub use heads::{Heads, HeadsOpened, HeadsRequest};
+pub use identity::{Basis, Identity};
 pub use init::{InitRequest, Initializing};
 pub use intruders::IntrudersRequest;
 pub use ledger::{Ledger, Pictures};
@@ -86,11 +90,13 @@ pub use manifest::{Beside, CompensationOptions, Complete, Manifest, MatrixHeader
 pub use matrices::{Matrices, Spectra};
 pub use merge::{MergeRequest, Merging};
 pub use mitigate::Mitigation;
+pub use part::{PartHeader, PartNumber};
+pub use partition::{Partition, Reads};
 pub use permute::{Permutation, PermuteRequest, Permuting};
 pub use rank::{PreviewFiles, RankRequest};
 pub use record::{Found, FoundMatrix, FoundPair, FoundParts, FoundRow, FoundSide, Record};
 pub use row_header::RowHeader;
-pub use run::{Event, run};
+pub use run::{Begun, Event, run};
 pub use scaling::{FamilyMember, ScalingRequest};
 pub use spectrum::{Measures, Names, SpectrumRequest, precision_of};
 pub use units::ModelOpened;
@@ -108,6 +114,17 @@ pub trait Study: Send + Sync {
     /// What each task costs at first, in the order of the tasks.
     fn costs(&self) -> Vec<Job>;
 
+    /// What its numbers depend on beside what the manifest says.
+    fn basis(&self) -> Basis;
+
+    /// Where each task begins to read, in the order of the tasks.
+    fn reads(&self) -> Vec<Reads>;
+
+    /// The work of each task in all its steps, as headers tell: floating-point operations.
+    fn work(&self) -> Vec<f64> {
+        self.costs().iter().map(|job| job.flops).collect()
+    }
+
     /// The memory that a task may take beyond the limit, for its input is as large: a weight has to be held, but a few
     /// factors may stand for a matrix that no memory holds.
     fn justified(&self, _task: usize) -> u64 {
@@ -119,7 +136,7 @@ pub trait Study: Send + Sync {
         0
     }
 
-    /// For each task that waits, the position of an earlier one that will find the same; it need not be run. What `memo`
+    /// For each task that waits (some of all, in their order), the position of an earlier one that will find the same; it need not be run. What `memo`
     /// knows costs nothing to find again, and is not looked at.
     fn copies(&self, waiting: &[Waiting], memo: &dyn Memo) -> Vec<Option<usize>>;
 

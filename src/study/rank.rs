@@ -214,13 +214,13 @@ impl RankRequest {
             copies: if has_data { Copies::Done } else { Copies::Recalled },
             beside,
         };
-        Matrices::new(opened, filter, method)
+        Ok(Matrices::new(opened, filter, method)?.holding(spectra))
     }
 }
 
 impl PreviewFiles {
     /// Whether there is none.
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.inputs.is_none() && self.fisher.is_none() && self.gradients.is_none()
     }
 }

@@ -3,6 +3,7 @@
 //! A task whose first look says that more has to be done waits for the next round, with a cost of its own. Between rounds
 //! tasks with the same content are known, so that only one of them goes on.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -16,13 +17,32 @@ use crate::solver::Memo;
 pub enum Event<'a> {
     /// A round of these jobs begins.
     Round(&'a [Job]),
-    /// One of them has ended.
+    /// A task has found all that it was to find, or has failed.
+    Recorded(&'a Record),
+    /// One of the jobs of this round has ended.
     Finished(usize),
     /// Nothing happened for a moment.
     Waiting,
 }
 
-/// Does all tasks of `study`; `memo` has what earlier runs found.
+/// What is known of a study when it begins, and what of it is to be done.
+#[derive(Debug)]
+pub struct Begun {
+    /// The records that there are.
+    pub ledger: Ledger,
+    /// The tasks that are done, ascending.
+    pub tasks: Vec<usize>,
+}
+
+impl Begun {
+    /// All of `study`, of which nothing is known.
+    pub fn new(study: &dyn Study, pictures: Pictures) -> Self {
+        let count = study.costs().len();
+        Self { ledger: Ledger::new(pictures, count), tasks: (0..count).collect() }
+    }
+}
+
+/// Does the tasks of `study` that are to be done; `memo` has what earlier runs found.
 ///
 /// `watch` is told what happens; when it breaks, the call returns at once.
 ///
@@ -31,12 +51,14 @@ pub enum Event<'a> {
 pub fn run(
     study: &Arc<dyn Study>,
     limits: Limits,
-    (memo, pictures): (&Arc<dyn Memo>, Pictures),
+    memo: &Arc<dyn Memo>,
+    begun: Begun,
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Ledger, Error> {
-    let first = |(task, cost)| Waiting { task, cost, before: None };
-    let mut waiting: Vec<Waiting> = study.costs().into_iter().enumerate().map(first).collect();
-    let mut ledger = Ledger::new(pictures, waiting.len());
+    let Begun { mut ledger, tasks } = begun;
+    let costs = study.costs();
+    let first = |task: usize| Waiting { task, cost: costs[task], before: None };
+    let mut waiting: Vec<Waiting> = tasks.into_iter().map(first).collect();
     while !waiting.is_empty() {
         waiting = round(study, waiting, (limits, memo), &mut ledger, watch)?;
     }
@@ -51,28 +73,38 @@ fn round(
     ledger: &mut Ledger,
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Waiting>, Error> {
-    let copies = study.copies(&waiting, memo.as_ref());
-    let mut originals: Vec<usize> = (0..waiting.len()).filter(|i| copies[*i].is_none()).collect();
-    originals.retain(|i| {
-        let Waiting { task, cost, before } = &waiting[*i];
-        let Some(reason) = limits.forbids(cost, study.justified(*task)) else { return true };
+    let originals_of = study.copies(&waiting, memo.as_ref());
+    let mut copies: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (copy, original) in originals_of.iter().enumerate() {
+        if let Some(original) = original {
+            copies.entry(*original).or_default().push(copy);
+        }
+    }
+    let tasks_of = |at: usize| copies.get(&at).into_iter().flatten().map(|copy| waiting[*copy].task);
+    let mut originals: Vec<usize> = (0..waiting.len()).filter(|i| originals_of[*i].is_none()).collect();
+    let forbidden = |i: &usize| limits.forbids(&waiting[*i].cost, study.justified(waiting[*i].task));
+    for (i, reason) in originals.iter().filter_map(|i| Some((*i, forbidden(i)?))) {
+        let Waiting { task, before, .. } = &waiting[i];
         let result = Err(Failure::new(&Error::Resources(reason), study.roots()));
-        ledger.write(Record { task: *task, result, before: before.clone() });
-        false
-    });
+        let record = Record { task: *task, result, before: before.clone() };
+        if note(ledger, record, tasks_of(i), watch).is_break() {
+            return Err(Error::Interrupted);
+        }
+    }
+    originals.retain(|i| forbidden(i).is_none());
     let jobs: Vec<Job> = originals.iter().map(|i| waiting[*i].cost).collect();
-    let (waiting, originals) = (Arc::new(waiting), Arc::new(originals));
+    if watch(Event::Round(&jobs)).is_break() {
+        return Err(Error::Interrupted);
+    }
+    let (shared, originals) = (Arc::new(waiting.clone()), Arc::new(originals));
     let work: Arc<dyn Fn(usize) -> Result<Step, Error> + Send + Sync> = {
-        let (study, waiting, originals) = (Arc::clone(study), Arc::clone(&waiting), Arc::clone(&originals));
+        let (study, waiting, originals) = (Arc::clone(study), shared, Arc::clone(&originals));
         let memo = Arc::clone(memo);
         Arc::new(move |i| {
             let Waiting { task, before, .. } = &waiting[originals[i]];
             study.run(*task, before.clone(), memo.as_ref())
         })
     };
-    if watch(Event::Round(&jobs)).is_break() {
-        return Err(Error::Interrupted);
-    }
     let mut next = vec![];
     let mut heed = |event| match event {
         engine::Event::Started(_) => ControlFlow::Continue(()),
@@ -83,25 +115,38 @@ fn round(
                 Some(Ok(Step::Done(found))) => Ok(found),
                 Some(Ok(Step::Again(cost, found))) => {
                     next.push(Waiting { task: *task, cost, before: Some(found) });
+                    let copies = copies.get(&originals[i]).into_iter().flatten();
+                    next.extend(copies.map(|copy| waiting[*copy].clone()));
                     return watch(Event::Finished(i));
                 }
                 Some(Err(error)) => Err(Failure::new(&error, study.roots())),
                 None => Err(Failure::panicked()),
             };
             let before = before.clone().filter(|_| result.is_err());
-            ledger.write(Record { task: *task, result, before });
+            note(ledger, Record { task: *task, result, before }, tasks_of(originals[i]), watch)?;
             watch(Event::Finished(i))
         }
     };
     engine::map(&jobs, limits, &work, &mut heed)?;
-    for (copy, original) in waiting.iter().zip(copies).filter_map(|(copy, original)| Some((copy, original?)))
-    {
-        if !ledger.copy(waiting[original].task, copy.task) {
-            next.push(copy.clone());
-        }
-    }
     next.sort_by_key(|waiting| waiting.task);
     Ok(next)
+}
+
+/// Takes note of a record, and of the same for `copies`, other tasks: told before it is written, as long as it is whole.
+fn note(
+    ledger: &mut Ledger,
+    record: Record,
+    copies: impl Iterator<Item = usize>,
+    watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    for task in copies {
+        let copy = Record { task, ..record.clone() };
+        watch(Event::Recorded(&copy))?;
+        ledger.write(copy);
+    }
+    watch(Event::Recorded(&record))?;
+    ledger.write(record);
+    ControlFlow::Continue(())
 }
 
 #[cfg(test)]
@@ -134,6 +179,14 @@ mod tests {
             &[]
         }
 
+        fn basis(&self) -> crate::study::Basis {
+            unreachable!("nothing is resumed here")
+        }
+
+        fn reads(&self) -> Vec<crate::study::Reads> {
+            vec![]
+        }
+
         fn costs(&self) -> Vec<Job> {
             self.0.iter().map(|word| Job { flops: word.len() as f64, bytes: 1 }).collect()
         }
@@ -159,18 +212,22 @@ mod tests {
     fn a_second_step_has_the_first_and_is_done_once_for_all_copies() {
         let words = Arc::new(Words(vec!["ab", "once", "bad", "ab", "panic"], Mutex::default()));
         let study: Arc<dyn Study> = Arc::clone(&words) as _;
-        let mut rounds = vec![];
+        let (mut rounds, mut told) = (vec![], vec![]);
         let mut watch = |event: Event<'_>| {
-            if let Event::Round(jobs) = event {
-                rounds.push(jobs.len());
+            match event {
+                Event::Round(jobs) => rounds.push(jobs.len()),
+                Event::Recorded(record) => told.push(record.task),
+                Event::Finished(_) | Event::Waiting => {}
             }
             ControlFlow::Continue(())
         };
         let limits = Limits { threads: 2, memory: 10, granted: u64::MAX };
-        let records = run(&study, limits, (&none(), Pictures::Kept), &mut watch)
-            .expect("not interrupted")
-            .into_records();
+        let begun = Begun::new(study.as_ref(), Pictures::Kept);
+        let records =
+            run(&study, limits, &none(), begun, &mut watch).expect("not interrupted").into_records();
         assert_eq!(rounds, [5, 2]);
+        told.sort_unstable();
+        assert_eq!(told, [0, 1, 2, 3, 4], "each is recorded once");
         assert_eq!(records.iter().map(|record| record.task).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(records[0].result, Ok(found("ab")));
         assert_eq!(records[1].result, Ok(found("once")));
@@ -183,13 +240,26 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_to_be_done_is_done() {
+        let words = Arc::new(Words(vec!["ab", "once", "ab", "cd"], Mutex::default()));
+        let study: Arc<dyn Study> = Arc::clone(&words) as _;
+        let mut ledger = Ledger::new(Pictures::Kept, 4);
+        ledger.write(Record { task: 0, result: Ok(found("ab")), before: None });
+        let limits = Limits { threads: 2, memory: 10, granted: u64::MAX };
+        let begun = Begun { ledger, tasks: vec![2, 3] };
+        let ledger = run(&study, limits, &none(), begun, &mut |_| ControlFlow::Continue(()));
+        let records = ledger.expect("not interrupted").into_records();
+        assert_eq!(records.iter().map(|record| record.task).collect::<Vec<_>>(), [0, 2, 3]);
+        assert_eq!(records[1].result, Ok(found("ab")));
+        assert!(!words.1.lock().expect("no test panics with it").contains(&"once".to_owned()));
+    }
+
+    #[test]
     fn an_interrupt_ends_a_study() {
         let study: Arc<dyn Study> = Arc::new(Words(vec!["once"], Mutex::default()));
         let mut watch = |_: Event<'_>| ControlFlow::Break(());
         let limits = Limits { threads: 1, memory: 1, granted: u64::MAX };
-        assert!(matches!(
-            run(&study, limits, (&none(), Pictures::Kept), &mut watch),
-            Err(Error::Interrupted)
-        ));
+        let begun = Begun::new(study.as_ref(), Pictures::Kept);
+        assert!(matches!(run(&study, limits, &none(), begun, &mut watch), Err(Error::Interrupted)));
     }
 }

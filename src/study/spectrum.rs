@@ -168,7 +168,7 @@ impl SpectrumRequest {
             copies: Copies::Recalled,
             beside: if is_theirs { Beside::Labels } else { Beside::Nothing },
         };
-        Matrices::new(opened, filter, method)
+        Ok(Matrices::new(opened, filter, method)?.holding(spectra))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Where a matrix is read from, in a digest: the files as they are now, and all that their bytes are computed by. As long as
 //! a place is the same, so is the matrix.
 
+use std::sync::Arc;
+
 use blake3::Hasher;
 
 use super::catalogue::Catalogue;
@@ -25,15 +27,24 @@ impl PartialEq for Place {
     }
 }
 
-/// Takes what a place depends on.
-struct Marks {
-    hash: Hasher,
-    is_settled: bool,
+/// What stands for a file in a digest.
+enum Files<'o> {
+    /// Its state on this machine.
+    AsTheyAre,
+    /// Its position in a list of all that are known so far: the same on every machine.
+    Listed(&'o mut Vec<Arc<Tensors>>),
 }
 
-impl Marks {
-    fn new(kind: &str) -> Self {
-        let mut marks = Self { hash: Hasher::new(), is_settled: true };
+/// Takes what a place depends on.
+struct Marks<'o> {
+    hash: Hasher,
+    is_settled: bool,
+    files: Files<'o>,
+}
+
+impl<'o> Marks<'o> {
+    fn new(kind: &str, files: Files<'o>) -> Self {
+        let mut marks = Self { hash: Hasher::new(), is_settled: true, files };
         marks.word(kind);
         marks
     }
@@ -53,14 +64,32 @@ impl Marks {
     }
 
     /// The file at `index` as it is now; none where that cannot be told from another.
-    fn file(&mut self, tensors: &Tensors, index: usize) -> Option<()> {
+    fn stamp(&mut self, tensors: &Tensors, index: usize) -> Option<()> {
         let stamp = tensors.stamp(index)?;
         self.word(&stamp.mark);
         self.is_settled &= stamp.is_settled;
         Some(())
     }
 
-    fn leaf(&mut self, tensors: &Tensors, layer: &Layer) -> Option<()> {
+    /// The file at `index`.
+    fn file(&mut self, tensors: &Arc<Tensors>, index: usize) -> Option<()> {
+        let Files::Listed(known) = &mut self.files else { return self.stamp(tensors, index) };
+        let at = listed(known, tensors);
+        self.say((at, index));
+        Some(())
+    }
+
+    /// All files: what is computed may lie in any of them.
+    fn every_file(&mut self, tensors: &Arc<Tensors>) -> Option<()> {
+        match self.files {
+            Files::AsTheyAre => {
+                (0..tensors.stored_files().len()).try_for_each(|file| self.stamp(tensors, file))
+            }
+            Files::Listed(_) => self.file(tensors, usize::MAX),
+        }
+    }
+
+    fn leaf(&mut self, tensors: &Arc<Tensors>, layer: &Layer) -> Option<()> {
         self.file(tensors, layer.file)?;
         let layout = tensors.layout(&layer.tensor);
         // A layout of strides counts from the start of the whole tensor.
@@ -72,13 +101,15 @@ impl Marks {
 
     /// An expression, the kind of each before its parts.
     fn expr(&mut self, expr: &Expr) -> Option<()> {
+        let is_listed = matches!(self.files, Files::Listed(_));
         let mut all = |kind: &str, parts: &[&Expr]| {
             self.word(kind);
             parts.iter().try_for_each(|part| self.expr(part))
         };
         match expr {
             // In memory, and nobody's file.
-            Expr::Given(_) => return None,
+            Expr::Given(_) if !is_listed => return None,
+            Expr::Given(_) => self.word("given"),
             Expr::Stored(Leaf { tensors, layer }) => {
                 self.word("stored");
                 self.leaf(tensors, layer)?;
@@ -90,13 +121,12 @@ impl Marks {
             }
             Expr::Decoded(Decoded::Scaled { tensors, scheme, first, rows }) => {
                 self.word("scaled");
-                // Its parts may lie in any of the files.
-                (0..tensors.files().len()).try_for_each(|file| self.file(tensors, file))?;
+                self.every_file(tensors)?;
                 self.say((scheme, first, rows));
             }
             Expr::Decoded(Decoded::Tiles { tensors, tiles }) => {
                 self.word("tiles");
-                (0..tensors.files().len()).try_for_each(|file| self.file(tensors, file))?;
+                self.every_file(tensors)?;
                 self.say(tiles);
             }
             Expr::Part { of, side, runs } => {
@@ -134,18 +164,56 @@ impl Catalogue {
     /// Where `layer` is read from; none where its files cannot be told from others, or have changed since they were opened.
     pub fn place(&self, layer: &Layer) -> Option<Place> {
         let weight = self.get(layer)?;
-        let mut marks = Marks::new("matrix");
+        let mut marks = Marks::new("matrix", Files::AsTheyAre);
         marks.expr(&weight.expr)?;
         marks.say((layer.rows, layer.cols, layer.read_as, layer.rank));
         Some(marks.finish())
     }
 }
 
+/// How matrices are computed from files, in one digest that is the same on every machine; and whose files these are.
+#[derive(Debug, Default)]
+pub struct Derivations {
+    hash: Hasher,
+    origins: Vec<Arc<Tensors>>,
+}
+
+impl Derivations {
+    /// Takes in how `layer` of `source` is computed.
+    pub fn add(&mut self, source: &Catalogue, layer: &Layer) {
+        self.add_files(source);
+        let Some(weight) = source.get(layer) else { return };
+        let mut marks = Marks::new("matrix", Files::Listed(&mut self.origins));
+        // Nothing that is listed is unknown.
+        let _ = marks.expr(&weight.expr);
+        marks.say((layer.rows, layer.cols, layer.read_as, layer.rank));
+        self.hash.update(marks.finish().digest.as_bytes());
+    }
+
+    /// Takes in the files of `source` alone.
+    pub fn add_files(&mut self, source: &Catalogue) {
+        listed(&mut self.origins, source.stored());
+    }
+
+    /// The digest, and whose files matrices are computed from.
+    pub fn finish(self) -> (blake3::Hash, Vec<Arc<Tensors>>) {
+        (self.hash.finalize(), self.origins)
+    }
+}
+
+/// The position of `tensors` in the list of those that are known, from now on.
+fn listed(known: &mut Vec<Arc<Tensors>>, tensors: &Arc<Tensors>) -> usize {
+    known.iter().position(|other| Arc::ptr_eq(other, tensors)).unwrap_or_else(|| {
+        known.push(Arc::clone(tensors));
+        known.len() - 1
+    })
+}
+
 impl Tensors {
     /// The same of the numbers of a tensor.
     pub fn place(&self, tensor: &TensorInfo) -> Option<Place> {
-        let mut marks = Marks::new("tensor");
-        marks.file(self, tensor.file)?;
+        let mut marks = Marks::new("tensor", Files::AsTheyAre);
+        marks.stamp(self, tensor.file)?;
         marks.say((&tensor.shape, &tensor.element, tensor.offset, tensor.bytes, self.layout(&tensor.name)));
         Some(marks.finish())
     }

@@ -101,6 +101,11 @@ impl Tensors {
         self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.length() }).collect()
     }
 
+    /// The same as they were opened.
+    pub(super) fn stored_files(&self) -> &[StoredFile] {
+        &self.files
+    }
+
     /// The file at `index`, told from every other one, and from itself after a change.
     pub(super) fn stamp(&self, index: usize) -> Option<Stamp> {
         self.files.get(index)?.stamp()
@@ -133,7 +138,7 @@ impl Tensors {
     }
 
     /// How a file is called in reports: by its place in the folder.
-    fn name(&self, file: &StoredFile) -> String {
+    pub(super) fn name(&self, file: &StoredFile) -> String {
         let below = file.location().path().strip_prefix(self.root.path()).ok();
         let below = below.filter(|below| !below.as_os_str().is_empty());
         below.map_or_else(|| file.location().name(), |below| below.to_string_lossy().replace('\\', "/"))

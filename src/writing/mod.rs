@@ -4,6 +4,7 @@ mod adapter_folder;
 mod carried;
 mod checkpoint_copy;
 mod files;
+mod journal;
 mod safetensors;
 mod shelf;
 mod spectra;
@@ -17,6 +18,7 @@ pub use adapter_folder::{
 pub use carried::{CarriedTensor, Kept, TensorBytes};
 pub use checkpoint_copy::{CheckpointCopy, RowWriter};
 pub use files::check_outside;
+pub use journal::Journal;
 pub use shelf::{Shelf, Usage};
 pub use spectra::write_spectra;
 pub use spool::Spool;

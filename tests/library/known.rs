@@ -18,8 +18,8 @@ use svdkit::report::{Report, Source};
 use svdkit::solver::{Memo, NoMemo, Precision};
 use svdkit::store::{Disk, Entry, Listed, Location, ReadAt, Stamp, Store, Version};
 use svdkit::study::{
-    Asked, CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened,
-    OwnColumns, Pictures, RankRequest, Sides, Spectra, SpectrumRequest, Study, assemble, run,
+    Asked, Begun, CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names,
+    Opened, OwnColumns, Pictures, RankRequest, Sides, Spectra, SpectrumRequest, Study, assemble, run,
 };
 
 /// The disk, where nothing is ever written: how often files were opened again, which every read of weights takes, and how
@@ -90,7 +90,10 @@ fn opened(store: &Arc<Still>, name: &str) -> Opened {
 fn found(study: &Arc<dyn Study>, store: &Still, memo: &Arc<dyn Memo>) -> (Report, usize) {
     store.reads.store(0, Ordering::Relaxed);
     let limits = Limits { threads: 2, memory: 1 << 30, granted: u64::MAX };
-    let ledger = run(study, limits, (memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap();
+    let ledger = run(study, limits, memo, Begun::new(study.as_ref(), Pictures::Kept), &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     (assemble(study.manifest(), ledger), store.reads.load(Ordering::Relaxed))
 }
 

@@ -21,6 +21,7 @@ mod malformed;
 mod malformed_adapters;
 mod malformed_containers;
 mod oracle;
+mod partitions;
 mod quantized;
 mod ranges;
 mod rare_adapters;

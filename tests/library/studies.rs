@@ -14,8 +14,8 @@ use svdkit::metric::StartRule;
 use svdkit::report::{Report, Source, Value};
 use svdkit::solver::{Memo, NoMemo, Precision};
 use svdkit::study::{
-    Asked, CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names, Opened,
-    Pictures, RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
+    Asked, Begun, CompareRequest, ComparedSide, Depth, FarmsRequest, IntrudersRequest, Measures, Names,
+    Opened, Pictures, RankRequest, Record, Sides, Spectra, SpectrumRequest, Study, assemble, run,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -36,7 +36,8 @@ fn opened(name: &str) -> Opened {
 fn records(study: &Arc<dyn Study>) -> Vec<Record> {
     let limits = Limits { threads: 2, memory: 1 << 30, granted: u64::MAX };
     let memo: Arc<dyn Memo> = Arc::new(NoMemo);
-    run(study, limits, (&memo, Pictures::Kept), &mut |_| ControlFlow::Continue(())).unwrap().into_records()
+    let begun = Begun::new(study.as_ref(), Pictures::Kept);
+    run(study, limits, &memo, begun, &mut |_| ControlFlow::Continue(())).unwrap().into_records()
 }
 
 /// What is written of a report, and the numbers that JSON does not tell apart.

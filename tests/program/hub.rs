@@ -270,6 +270,28 @@ fn broken_connections_and_busy_servers_are_asked_again() {
 }
 
 #[test]
+fn parts_of_a_streamed_model_survive_bad_connections_and_read_their_ranges_alone() {
+    let (server, folder) = (serve(Manner::HangsUp), tempfile::tempdir().unwrap());
+    let ledger = folder.path().join("parts");
+    let (ledger, command) = (ledger.to_str().unwrap(), ["spectrum", "tiny/base", "--format", "json", "-q"]);
+    let single = svdkit(&server, &command, &[]);
+    let whole = server.sent.load(Ordering::Relaxed);
+    for number in ["2/3", "3/3", "1/3"] {
+        let before = server.sent.load(Ordering::Relaxed);
+        let own = ["--ledger", ledger, "--resume", "--partition", number];
+        let output = svdkit(&server, &[&command[..], &own].concat(), &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let sent = server.sent.load(Ordering::Relaxed) - before;
+        assert!(sent < whole * 2 / 3, "{sent} of {whole} bytes for {number}");
+    }
+    let before = server.sent.load(Ordering::Relaxed);
+    let collected = svdkit(&server, &["collect", ledger], &[]);
+    assert_eq!((collected.stdout, collected.status.code()), (single.stdout, Some(0)));
+    let sent = server.sent.load(Ordering::Relaxed) - before;
+    assert!(sent < 1 << 18, "{sent} bytes: headers, no weights");
+}
+
+#[test]
 fn headers_of_several_files_are_asked_for_at_the_same_time() {
     let arguments = ["inspect", "tiny/sharded", "--format", "json"];
     let waited = rows(&svdkit(&serve(Manner::WaitsForMore), &arguments, &[]));

@@ -31,6 +31,7 @@ mod harness;
 mod heads;
 mod hub;
 mod inspect;
+mod ledger;
 mod links;
 mod memory;
 mod mitigated;

@@ -31,6 +31,20 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// A digest of all of it, without paths.
+    pub fn digest(&self) -> String {
+        let mut hash = blake3::Hasher::new();
+        let mut add = |name: &str, cols: usize, entries: &[f64]| {
+            hash.update(format!("{name} {cols} {};", entries.len()).as_bytes());
+            for entry in entries {
+                hash.update(&entry.to_bits().to_le_bytes());
+            }
+        };
+        self.tables.iter().for_each(|table| add(&table.name, table.cols, &table.entries));
+        add("target", self.target.len(), &self.target);
+        hash.finalize().to_hex().to_string()
+    }
+
     /// The tables of `inputs`, tokens × width: one for every module, or for each the one of its name; and the one vector of
     /// `target`, as long as a value. Both come with the paths that messages name.
     ///

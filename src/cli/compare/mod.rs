@@ -21,10 +21,11 @@ use crate::render::{self, TableStyle, Unchanged};
 use crate::report::{Aspect, Column, Skipped};
 use crate::study::{self, CompareRequest, Comparison, Depth, Draft, Sides, Study};
 
-use super::jobs::run_study;
+use super::ledger;
 use super::options::{Common, PrecisionName, ReadingOptions};
 use super::outputs::Outputs;
 use super::plan;
+use super::recording::LedgerOptions;
 use super::run;
 use super::spectrum::Names;
 use super::{Status, remark, rules, strict};
@@ -118,7 +119,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     compensation: compensate::Compensation,
     #[command(flatten)]
-    common: Common,
+    pub ledger: LedgerOptions,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,13 +137,16 @@ enum VectorsName {
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if !arguments.compensation.compensate.is_empty() {
+        arguments.ledger.check_without("`--compensate`")?;
         return compensate::run(arguments);
     }
-    let common = &arguments.common.in_force()?;
+    let common = &arguments.common.recorded(&arguments.ledger)?;
     if let Some(across) = arguments.across {
+        arguments.ledger.check_without("`--across`")?;
         return across::run(arguments, across, common);
     }
     if arguments.permute.is_asked() {
+        arguments.ledger.check_without("`--permute`")?;
         return permute::run(arguments, common);
     }
     let mut outputs = Outputs::new(&common.output)?;
@@ -166,7 +172,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let begun = Instant::now();
     heap::give_back();
     let manifest = study.manifest();
-    let ledger = run_study(&(Arc::clone(&study) as Arc<dyn Study>), (common, limits))?;
+    let tasks: Arc<dyn Study> = Arc::clone(&study) as _;
+    let Some(ledger) = ledger::measured(&tasks, &manifest, (common, limits))? else {
+        return Ok(Status::Fine);
+    };
+    drop(tasks);
     if common.verbose || (!common.quiet && super::is_watched()) {
         remark(&format!("compared in {}", notation::seconds(begun.elapsed().as_secs_f64())));
     }

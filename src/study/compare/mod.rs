@@ -8,6 +8,7 @@ mod bytes;
 mod known;
 mod measure;
 mod method;
+mod origins;
 mod other_tensors;
 mod plan;
 mod question;
@@ -21,9 +22,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::estimate::total;
 use super::{
-    Asked, Complete, Estimate, Found, Manifest, Names, RowHeader, Step, Study, Waiting, ties, unmatched,
+    Asked, Basis, Complete, Found, Manifest, Names, Reads, RowHeader, Step, Study, Waiting, ties, unmatched,
 };
 use crate::analysis::compare::{Preserve, Settings, Vectors, Vocabulary};
 use crate::checkpoint::of_base;
@@ -205,32 +205,6 @@ impl Comparison {
         (&self.dropped, others.iter().map(|other| other.name().to_owned()).collect())
     }
 
-    /// The most that it costs, for headers do not tell what changed; with as many `vectors` as that.
-    pub fn estimate(&self, vectors: Vectors) -> Estimate {
-        let Question { sides, depth, settings, .. } = &self.question;
-        let settings = &Settings { needs: settings.needs.with(vectors), ..*settings };
-        let layers: Vec<&Layer> = self.tasks.iter().filter_map(MatrixTask::layer).collect();
-        let bytes = |task: &MatrixTask| {
-            let layers = std::iter::once(&task.base).chain(&task.tuned);
-            let read = sides.all().zip(layers).filter(|(side, _)| side.weights().is_some());
-            total(read.filter_map(|(_, layer)| Some(layer.as_ref()?.bytes())))
-        };
-        let jobs = self.tasks.iter().map(|task| match depth {
-            Depth::Bytes => read(bytes(task)),
-            Depth::Changes | Depth::Everything => measuring(sides, task, settings),
-        });
-        let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
-        Estimate {
-            parts: plan::parts(&self.question, &self.tasks, settings),
-            ..Estimate::new(
-                &layers,
-                jobs.collect(),
-                total(self.tasks.iter().map(bytes)),
-                (skipped, self.question.columns.len(), 1 + sides.tuned.len()),
-            )
-        }
-    }
-
     /// The fields of a row that come from names and headers.
     fn row(&self, task: &MatrixTask) -> Option<RowHeader> {
         let layer = task.shared()?;
@@ -341,6 +315,20 @@ impl Study for Comparison {
         let others = self.others.iter().map(|other| read(other.bytes()));
         let unpaired = self.unpaired.iter().map(|block| block.cost(&self.tasks));
         self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
+    }
+
+    fn basis(&self) -> Basis {
+        origins::basis(&self.question, &self.tasks)
+    }
+
+    fn reads(&self) -> Vec<Reads> {
+        let tasks = self.tasks.iter().map(origins::reads);
+        let others = self.others.iter().map(|other| origins::nowhere(other.bytes()));
+        tasks.chain(others).chain(self.unpaired.iter().map(|_| origins::nowhere(0))).collect()
+    }
+
+    fn work(&self) -> Vec<f64> {
+        self.whole_work()
     }
 
     fn report_bytes(&self) -> u64 {

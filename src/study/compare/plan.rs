@@ -1,14 +1,56 @@
-//! The parts of the work of a comparison, each with the columns that it is for.
+//! The work of a comparison, from headers: its parts, each with the columns that it is for.
 
-use super::Question;
-use super::measure::measuring;
+use super::measure::{measuring, read};
 use super::tasks::MatrixTask;
+use super::{Comparison, Depth, Question};
 use crate::analysis::compare::{
     DIRECTION_COLUMNS, DRIFTS, NOTHING, PairNeeds, SUBSPACE_COLUMNS, Settings, Vectors,
 };
+use crate::layer::Layer;
 use crate::report::Column;
 use crate::solver::Needs;
-use crate::study::EstimatedPart;
+use crate::study::estimate::total;
+use crate::study::{Estimate, EstimatedPart, Study};
+
+impl Comparison {
+    /// The most that it costs, for headers do not tell what changed; with as many `vectors` as that.
+    pub fn estimate(&self, vectors: Vectors) -> Estimate {
+        let Question { sides, depth, settings, .. } = &self.question;
+        let settings = &Settings { needs: settings.needs.with(vectors), ..*settings };
+        let layers: Vec<&Layer> = self.tasks.iter().filter_map(MatrixTask::layer).collect();
+        let bytes = |task: &MatrixTask| {
+            let layers = std::iter::once(&task.base).chain(&task.tuned);
+            let read = sides.all().zip(layers).filter(|(side, _)| side.weights().is_some());
+            total(read.filter_map(|(_, layer)| Some(layer.as_ref()?.bytes())))
+        };
+        let jobs = self.tasks.iter().map(|task| match depth {
+            Depth::Bytes => read(bytes(task)),
+            Depth::Changes | Depth::Everything => measuring(sides, task, settings),
+        });
+        let skipped = sides.tuned.first().map_or(0, |(_, side)| side.skipped.len());
+        Estimate {
+            parts: parts(&self.question, &self.tasks, settings),
+            ..Estimate::new(
+                &layers,
+                jobs.collect(),
+                total(self.tasks.iter().map(bytes)),
+                (skipped, self.question.columns.len(), 1 + sides.tuned.len()),
+            )
+        }
+    }
+
+    /// The work of each task in both steps, if every matrix changed.
+    pub(super) fn whole_work(&self) -> Vec<f64> {
+        let Question { sides, depth, settings, .. } = &self.question;
+        let mut work: Vec<f64> = self.costs().iter().map(|job| job.flops).collect();
+        if *depth != Depth::Bytes {
+            for (work, task) in work.iter_mut().zip(&self.tasks) {
+                *work += measuring(sides, task, settings).flops;
+            }
+        }
+        work
+    }
+}
 
 /// The parts, if every matrix changed.
 pub(super) fn parts(question: &Question, tasks: &[MatrixTask], settings: &Settings) -> Vec<EstimatedPart> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::analysis::compare::{self, Weight};
-use crate::checkpoint::{self, Catalogue, Pairs, Saved, SavedRow};
+use crate::checkpoint::{self, Catalogue, Derivations, Pairs, Saved, SavedRow};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, Selection, bare};
 use crate::report::{Column, Measurements, Skipped, Source};
@@ -177,6 +177,18 @@ impl ComparedSide {
     pub(super) fn failed(&self, failure: &str) -> Error {
         let what = format!("could not be measured when the report was written: {}", printable(failure));
         Error::malformed(Path::new(&self.origin.path), what)
+    }
+
+    /// Takes note of the files or the report that its numbers come from.
+    pub(super) fn origins(&self, derivations: &mut Derivations, reports: &mut Vec<PathBuf>) {
+        match &self.data {
+            SideData::Weights(source) => derivations.add_files(source),
+            SideData::Adapter(pairs, _) => {
+                derivations.add_files(pairs.base());
+                derivations.add_files(pairs.tuned());
+            }
+            SideData::Saved(..) => reports.extend(self.roots.first().cloned()),
+        }
     }
 
     /// The weights, if it has them.

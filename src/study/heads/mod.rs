@@ -1,6 +1,7 @@
 //! `heads`: a row an attention head, or a row a pair of heads; a task is a module, or two.
 
 mod found;
+mod origins;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use found::{drawings, resolution, tokens};
 use rows::{pairs, singles, skipped};
 
-use super::{Complete, Estimate, Found, FoundRow, Manifest, Step, Study, TaskRows, Waiting, unmatched};
+use super::{Basis, Complete, Found, FoundRow, Manifest, Reads, Step, Study, TaskRows, Waiting, unmatched};
 use crate::analysis::compare::TwoSided;
 use crate::analysis::heads::{
     self, COMPONENTS, COMPOSITION, CONTROL_TOKENS, Circuits, Components, Composed, Folding, HEAD_CHANGES,
@@ -19,7 +20,7 @@ use crate::analysis::heads::{
 use crate::checkpoint::{Catalogue, Config};
 use crate::engine::Job;
 use crate::error::{Error, printable};
-use crate::layer::{Filter, Layer};
+use crate::layer::Filter;
 use crate::pair;
 use crate::report::{
     self, Attention, Column, ComponentScores, Drawings, MissingReason, Report, Row, Source, Totals, Unlisted,
@@ -181,33 +182,6 @@ impl HeadsRequest {
 }
 
 impl Heads {
-    /// What it costs.
-    pub fn estimate(&self) -> Estimate {
-        let jobs = self.costs();
-        let largest = self.tasks.iter().zip(&jobs).max_by_key(|(_, job)| job.bytes).map(|(task, job)| {
-            let module = &self.model.modules.modules[task.module];
-            (*job, module.name.as_str().into(), [module.width, module.heads * module.head_dim])
-        });
-        let layers: BTreeMap<&str, &Arc<Layer>> = self
-            .tasks
-            .iter()
-            .flat_map(|task| [Some(task.module), task.later])
-            .flatten()
-            .flat_map(|module| self.model.modules.modules[module].layers())
-            .map(|layer| (layer.name.as_str(), layer))
-            .collect();
-        Estimate {
-            parts: vec![],
-            justified: vec![u64::MAX; jobs.len()],
-            largest,
-            parameters: layers.values().map(|layer| layer.parameters() as u64).sum(),
-            bytes: layers.values().map(|layer| layer.bytes()).sum(),
-            report: self.rows.len() as u64 * 1200,
-            skipped: skipped(&self.model.source, &self.model.modules.modules).len(),
-            jobs,
-        }
-    }
-
     /// Names of all heads, or pairs, whatever the filter.
     pub fn names(&self) -> Vec<String> {
         let all = if self.request.compose.is_some() {
@@ -380,6 +354,14 @@ impl Study for Heads {
             Job { flops: flops * f64::from(sides), bytes }
         };
         self.tasks.iter().map(cost).collect()
+    }
+
+    fn basis(&self) -> Basis {
+        self.origins()
+    }
+
+    fn reads(&self) -> Vec<Reads> {
+        self.tasks.iter().map(|task| self.first_read(task)).collect()
     }
 
     fn copies(&self, waiting: &[Waiting], _: &dyn Memo) -> Vec<Option<usize>> {
