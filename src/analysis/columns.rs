@@ -62,7 +62,13 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
         "spectrum" => spectrum.chain(&EIGENVALUES).chain(&ROBUST).collect(),
         "compare" => {
             let others = compensate::COMPENSATED.iter().filter(is_own);
-            spectrum.chain(pair).chain(others).chain(&PERMUTED).chain(&PERMUTED_UNITS).chain(&ACROSS).collect()
+            spectrum
+                .chain(pair)
+                .chain(others)
+                .chain(&PERMUTED)
+                .chain(&PERMUTED_UNITS)
+                .chain(&ACROSS)
+                .collect()
         }
         "rank" => {
             let own = RANKS.iter().map(|metric| &metric.column);

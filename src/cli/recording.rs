@@ -48,7 +48,9 @@ impl LedgerOptions {
         if !self.is_asked() {
             return Ok(());
         }
-        Err(Error::Usage(format!("with {what} no records are kept, and there are no parts; leave one of them out")))
+        Err(Error::Usage(format!(
+            "with {what} no records are kept, and there are no parts; leave one of them out"
+        )))
     }
 
     /// Whether nothing is measured here.

@@ -31,7 +31,7 @@ pub use updates::{Stored, WithTriplets, read_with_updates, update_cost};
 
 pub use crate::linalg::{
     Basis, BestCosine, Chosen, Complex, Core, Cost, Cut, Eigenpairs, Factors, Largest, Operator, Question,
-    Reference, Tall, TallProduct, Vectors, Weighting, WindowGrid, Windows, add_inner_products, cholesky, cut, each,
-    eigen, eigenpairs, eigenvalue_balance, first_columns, gram, leading, leading_to, less, mean_overlaps,
-    norm_of_entries, remainders, row_products, weighted,
+    Reference, Tall, TallProduct, Vectors, Weighting, WindowGrid, Windows, add_inner_products, cholesky, cut,
+    each, eigen, eigenpairs, eigenvalue_balance, first_columns, gram, leading, leading_to, less,
+    mean_overlaps, norm_of_entries, remainders, row_products, weighted,
 };

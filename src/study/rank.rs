@@ -95,7 +95,8 @@ impl RankRequest {
     /// # Errors
     /// When there is none.
     pub fn plan(self, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
-        let Self { precision, threshold, chosen, spectra, asked, cosine: (ranks, cosine), previews, files } = self;
+        let Self { precision, threshold, chosen, spectra, asked, cosine: (ranks, cosine), previews, files } =
+            self;
         let is_asked = |metric: &&Chosen| asked.own == OwnColumns::Wanted || asked.names(&metric.column);
         let chosen: Vec<&'static Chosen> = chosen.iter().filter(is_asked).collect();
         let of_chosen = || chosen.iter().map(|metric| &metric.column);
