@@ -16,13 +16,13 @@ const ROUNDING: f64 = 1e-2;
 pub(super) fn root(moments: &Moments) -> Result<Weighting, Error> {
     Ok(match moments {
         Moments::Diagonal(squares) => Weighting::Diagonal(squares.iter().map(|x| x.sqrt()).collect()),
-        Moments::Covariance(covariance) => match solver::cholesky(covariance) {
-            Some(lower) => Weighting::Root(lower),
-            None => {
-                let (axes, values) = eigen(covariance)?;
-                Weighting::Axes(axes, values.iter().map(|x| x.sqrt()).collect())
+        Moments::Covariance(covariance) => {
+            if let Some(lower) = solver::cholesky(covariance) {
+                return Ok(Weighting::Root(lower));
             }
-        },
+            let (axes, values) = eigen(covariance)?;
+            Weighting::Axes(axes, values.iter().map(|x| x.sqrt()).collect())
+        }
         Moments::Inputs(inputs) => {
             let many = inputs.rows() >= inputs.cols();
             if let Some(lower) =
@@ -51,13 +51,11 @@ pub(super) fn damped(moments: &Moments) -> Result<Weighting, Error> {
             let trace: f64 = entries.iter().step_by(side + 1).sum();
             entries.iter_mut().step_by(side + 1).for_each(|x| *x += DAMPING * trace / side as f64);
             let whole = Matrix::from_f64(side, side, &entries)?;
-            match solver::cholesky(&whole) {
-                Some(lower) => Weighting::Covariance(whole, lower),
-                None => {
-                    let (axes, values) = eigen(covariance)?;
-                    Weighting::Axes(axes, raised(&values))
-                }
+            if let Some(lower) = solver::cholesky(&whole) {
+                return Ok(Weighting::Covariance(whole, lower));
             }
+            let (axes, values) = eigen(covariance)?;
+            Weighting::Axes(axes, raised(&values))
         }
         Moments::Inputs(inputs) => damped(&Moments::Covariance(solver::gram(inputs)?))?,
     })

@@ -92,7 +92,7 @@ enum Command {
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
     /// How many directions each matrix, or its update, uses, and what rank to keep
-    Rank(rank::Arguments),
+    Rank(Box<rank::Arguments>),
     /// Tail exponent free of aspect-ratio bias; pruning ratios and learning rates from it
     Farms(farms::Arguments),
     /// What attention heads read and write, which compose, and how large their logits can become

@@ -201,11 +201,7 @@ impl RankRequest {
                         Some(data) => (data.modules.upright(&layer.name, matrix), data.of(layer)?),
                         None => (matrix, ModuleData::default()),
                     };
-                    let found = preview::measure(&previews, (&matrix, layer), &known);
-                    let (values, more) = found.map_err(|error| match (error, &data) {
-                        (Error::Usage(reason), Some(data)) => data.refuse(layer, reason),
-                        (error, _) => error,
-                    })?;
+                    let (values, more) = preview::measure(&previews, (&matrix, layer), &known)?;
                     measured.values.0.extend(values.0);
                     lists.extend(more);
                 }
@@ -245,21 +241,14 @@ impl Files {
     }
 
     /// What they say of one matrix.
-    fn of(&self, layer: &Layer) -> Result<ModuleData, Error> {
+    fn of(&self, layer: &Layer) -> Result<ModuleData<'_>, Error> {
         let moments = |of: &Option<LayerData>| of.as_ref().map(|data| data.moments(&layer.name)).transpose();
         let fisher = self.fisher.as_ref().map(|data| data.fisher(&layer.name)).transpose()?;
-        let fisher = fisher.map(|fisher| self.modules.upright(&layer.name, fisher));
-        Ok(ModuleData { inputs: moments(&self.inputs)?, fisher, gradients: moments(&self.gradients)? })
-    }
-
-    /// `reason` about the data of a layer.
-    fn refuse(&self, layer: &Layer, reason: String) -> Error {
-        let path =
-            [&self.inputs, &self.gradients, &self.fisher].into_iter().flatten().next().map(LayerData::path);
-        path.map_or_else(
-            || Error::Usage(reason.clone()),
-            |path| Error::tensor(path, &layer.name, reason.clone()),
-        )
+        Ok(ModuleData {
+            inputs: moments(&self.inputs)?.zip(self.inputs.as_ref().map(LayerData::path)),
+            fisher: fisher.map(|fisher| self.modules.upright(&layer.name, fisher)),
+            gradients: moments(&self.gradients)?.zip(self.gradients.as_ref().map(LayerData::path)),
+        })
     }
 }
 

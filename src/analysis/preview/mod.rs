@@ -11,6 +11,8 @@ mod sparse;
 mod subset;
 mod weights;
 
+use std::path::Path;
+
 use super::ranked::at_rank;
 use crate::checkpoint::Moments;
 use crate::error::Error;
@@ -45,15 +47,15 @@ pub struct Previews {
     pub gradients: bool,
 }
 
-/// What is known of a module.
+/// What is known of a module, moments with the file that says so.
 #[derive(Debug, Default)]
-pub struct ModuleData {
+pub struct ModuleData<'p> {
     /// Its inputs.
-    pub inputs: Option<Moments>,
+    pub inputs: Option<(Moments, &'p Path)>,
     /// Weights of its entries.
     pub fisher: Option<Matrix>,
     /// The gradients of its outputs.
-    pub gradients: Option<Moments>,
+    pub gradients: Option<(Moments, &'p Path)>,
 }
 
 /// Numbers as they are found: columns with their values, and lists.
@@ -160,7 +162,7 @@ impl Previews {
 pub fn measure(
     previews: &Previews,
     (matrix, layer): (&Matrix, &Layer),
-    data: &ModuleData,
+    data: &ModuleData<'_>,
 ) -> Result<(Measurements, Lists), Error> {
     let columns = previews.columns();
     if Entries::of(matrix).nonfinite_count() > 0 {
@@ -176,14 +178,21 @@ pub fn measure(
         notes.lists.count("ranks", previews.ranks.iter().copied());
         ranked.push(weights::energies(matrix, &previews.ranks)?);
     }
-    if let Some(inputs) = &data.inputs {
-        ranked.extend(weights::by_inputs(&mut notes, (matrix, layer), inputs, &previews.ranks)?);
+    let named = |path: &Path, error: Error| match error {
+        Error::Usage(reason) => Error::tensor(path, &layer.name, reason),
+        other => other,
+    };
+    if let Some((inputs, path)) = &data.inputs {
+        let found = weights::by_inputs(&mut notes, (matrix, layer), inputs, &previews.ranks);
+        ranked.extend(found.map_err(|error| named(path, error))?);
     }
     if let Some(fisher) = &data.fisher {
         ranked.extend(weights::by_fisher(&mut notes, (matrix, layer), fisher, &previews.ranks)?);
     }
-    if let (Some(inputs), Some(gradients)) = (&data.inputs, &data.gradients) {
-        degeneracy::measure(&mut notes, (matrix.rows(), matrix.cols()), inputs, gradients)?;
+    if let (Some((inputs, _)), Some((gradients, path))) = (&data.inputs, &data.gradients) {
+        // Those of the inputs were sound above.
+        let found = degeneracy::measure(&mut notes, (matrix.rows(), matrix.cols()), inputs, gradients);
+        found.map_err(|error| named(path, error))?;
     }
     if let Some((count, limit)) = previews.select {
         subset::measure(&mut notes, matrix, count, limit)?;
