@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use svdkit::analysis::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
-use svdkit::analysis::columns::metrics_of;
+use svdkit::analysis::columns::{Words, metrics, metrics_of};
 use svdkit::analysis::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use svdkit::analysis::farms::FARMS;
 use svdkit::analysis::intruders::columns::{COLUMNS, RIGHT};
@@ -40,13 +40,13 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
                 "adapter extract",
                 "adapter clash",
                 "heads",
-                "compare",
                 "lineage",
                 "scaling",
             ]
             .into_iter()
             .flat_map(metrics_of),
         )
+        .chain(metrics("compare", Words::Svdkit))
         .map(|column| (column.key, column))
         .collect()
 }
