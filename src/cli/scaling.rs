@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     models: Vec<PathBuf>,
     /// The width of each model, in the order of the models [default: of `config.json`, or the commonest side]
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', help_heading = "Method")]
-    width: Vec<usize>,
+    widths: Vec<usize>,
     /// The learning rate of the matrices of each model, or one for all: adds `decay_ratio`
     #[arg(long, value_name = "LR,LR,…", value_delimiter = ',', requires = "wd", help_heading = "Method", value_parser = positive)]
     lr: Vec<f64>,
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
     let gate = rules::gate(common, "scaling", &request.columns(&names))?;
     let mut outputs = Outputs::new(&common.output)?;
-    let widths = each_or_one("--width", &arguments.width, names.len())?;
+    let widths = each_or_one("--widths", &arguments.widths, names.len())?;
     let (rates, decays) =
         (each_or_one("--lr", &arguments.lr, names.len())?, each_or_one("--wd", &arguments.wd, names.len())?);
     let mut family = vec![];
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 fn each_or_one<T: Copy>(option: &str, given: &[T], count: usize) -> Result<Vec<Option<T>>, Error> {
     match given {
         [] => Ok(vec![None; count]),
-        [one] if option != "--width" => Ok(vec![Some(*one); count]),
+        [one] if option != "--widths" => Ok(vec![Some(*one); count]),
         all if all.len() == count => Ok(all.iter().copied().map(Some).collect()),
         all => {
             let reason =

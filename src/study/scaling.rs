@@ -126,7 +126,7 @@ impl ScalingRequest {
             && first.width == last.width
         {
             let reason = format!(
-                "all models have width {}, and an exponent needs two widths; `--width` gives those of models whose `config.json` does not",
+                "all models have width {}, and an exponent needs two widths; `--widths` gives those of models whose `config.json` does not",
                 first.width
             );
             return Err(Error::Usage(reason));

@@ -275,8 +275,8 @@ fn turning_both_sides_changes_no_drift() {
     let plain = compared(&base, &tuned, &settings(Preserve::Rank(2), 2));
     let turn = |of: &Dense| of.reflected(11).transposed().reflected(12).transposed();
     let turned = compared(&turn(&base), &turn(&tuned), &settings(Preserve::Rank(2), 2));
-    // Gains belong to rows and columns.
-    let of_rows_and_columns = |key: &str| key.contains("gain");
+    // Gains belong to rows and columns, stored bits to entries.
+    let of_rows_and_columns = |key: &str| key.contains("gain") || key == "changed_share";
     for drift in drifts_of(Vectors::All) {
         let key = drift.column.key;
         if of_rows_and_columns(key) {

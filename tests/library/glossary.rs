@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use svdkit::analysis::allocation::{ASSIGNED_RANK, ASSIGNED_RATE, ASSIGNED_SPARSITY};
-use svdkit::analysis::columns::metrics_of;
+use svdkit::analysis::columns::{Words, metrics, metrics_of};
 use svdkit::analysis::compare::{STATUS_COLUMNS, Vectors, drifts_of};
 use svdkit::analysis::dct::FAMILIES;
 use svdkit::analysis::eigen::EIGENVALUES;
@@ -46,7 +46,6 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
                 "adapter clash",
                 "heads",
                 "features",
-                "compare",
                 "lineage",
                 "scaling",
             ]
@@ -55,6 +54,7 @@ fn columns() -> BTreeMap<&'static str, &'static Column> {
         )
         .chain(compensate::COMPENSATED.iter().chain(&compensate::FAMILIES))
         .chain(preview::fixed().chain(&preview::FAMILIES))
+        .chain(metrics("compare", Words::Svdkit))
         .map(|column| (column.key, column))
         .collect()
 }

@@ -174,7 +174,7 @@ pub(crate) fn shuffled(folder: &Path, name: &str, stream: bool) -> PathBuf {
     let neurons: Vec<usize> = (0..352).map(|i| (i * 91 + 17) % 352).collect();
     // Both key heads change places, and the two query heads of each.
     let heads: Vec<usize> = (0..64).map(|i| (i + 32) % 64).collect();
-    let queries: Vec<usize> = (0..128).map(|i| 127 - i - 31 + 2 * (i % 32)).collect();
+    let queries: Vec<usize> = (0..128).map(|i| 96 + 2 * (i % 32) - i).collect();
     let width: Vec<usize> = (0..128).map(|i| (i * 37 + 5) % 128).collect();
     planted(folder, &file, |tensor, cols, bytes| {
         let last = tensor.rsplit('.').next().unwrap();

@@ -47,6 +47,10 @@ impl Search<'_> {
             };
             let names: Vec<String> =
                 units.keys.iter().chain(&units.queries).map(|tensor| tensor.tensor.clone()).collect();
+            // What is added to the stream has its length, which is often that of all heads.
+            let biases =
+                names.iter().filter_map(|name| Some(format!("{}bias", name.strip_suffix("weight")?)));
+            let names: Vec<String> = names.iter().cloned().chain(biases).collect();
             let counts = [
                 module.heads,
                 module.kv_heads,

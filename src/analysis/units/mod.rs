@@ -350,6 +350,7 @@ impl<'s> Search<'s> {
     fn stranger(&self, module: &str, members: &[String], counts: &[usize]) -> Option<String> {
         let is_strange = |info: &&crate::layer::TensorInfo| {
             info.name.starts_with(module)
+                && info.shape.len() < 3
                 && !members.iter().any(|name| *name == info.name.as_str())
                 && info.shape.iter().any(|n| counts.contains(n))
         };

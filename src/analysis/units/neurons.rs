@@ -89,6 +89,8 @@ impl Search<'_> {
         let mut holders: Vec<String> = inputs.iter().map(|name| tensor(self, name)).collect();
         holders.push(tensor(self, &reader));
         holders.extend(biases.iter().cloned());
+        // What is added to the stream has its length, which may be that of the neurons.
+        holders.push(format!("{reader}.bias"));
         if !module.is_empty()
             && let Some(stranger) = self.stranger(module, &holders, &[count, 2 * count])
         {
