@@ -40,6 +40,7 @@ mod overflow;
 mod page;
 mod parquet;
 mod pipes;
+mod plans;
 mod rank;
 mod recipes;
 mod settings;
