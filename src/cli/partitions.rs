@@ -67,7 +67,8 @@ pub(super) fn tell(study: &dyn Study, plan: &Plan, (common, limits): (&Common, L
     let partition = Partition::new(study, count);
     if let (Some(command), Some(folder)) = (&plan.script, &common.recording.ledger) {
         let heading = summary(study, &partition, limits);
-        let script = slurm::script(command, folder, count, (&heading, common.shared.jobs.is_some()));
+        let has_jobs = common.shared.jobs.is_some();
+        let script = slurm::script(command, folder, count, (&heading.join("\n"), has_jobs));
         return stdout::print(script.as_bytes());
     }
     let (jobs, reads) = (study.costs(), study.reads());
@@ -93,20 +94,22 @@ pub(super) fn tell(study: &dyn Study, plan: &Plan, (common, limits): (&Common, L
     table(&summary(study, &partition, limits), &head, &rows, more)
 }
 
-/// The whole in a sentence.
-fn summary(study: &dyn Study, partition: &Partition, limits: Limits) -> String {
-    let (count, tasks) = (partition.parts.len(), study.costs().len());
+/// The whole in three lines.
+fn summary(study: &dyn Study, partition: &Partition, limits: Limits) -> [String; 3] {
     let work: f64 = partition.work.iter().sum();
     let most = partition.work.iter().copied().fold(0.0, f64::max);
-    format!(
-        "{}, {} in {}; the dearest has {:.3} times the mean, {} on {} like here",
-        notation::counted(tasks as u64, "task", "tasks"),
-        notation::flops(work),
-        notation::counted(count as u64, "part", "parts"),
-        partition.balance(),
-        plan::time(most, limits),
-        notation::counted(limits.threads as u64, "thread", "threads"),
-    )
+    let (tasks, work) = (notation::count(study.costs().len() as u64), notation::flops(work));
+    let (time, threads) =
+        (plan::time(most, limits), notation::counted(limits.threads as u64, "thread", "threads"));
+    [
+        format!("tasks  {tasks}, {work}"),
+        format!(
+            "parts  {}; the dearest has {:.3} times the mean",
+            partition.parts.len(),
+            partition.balance()
+        ),
+        format!("time   {time} for the dearest, on {threads} like here"),
+    ]
 }
 
 /// What several numbers of parts would cost.
@@ -132,12 +135,12 @@ fn choices(study: &dyn Study, limits: Limits) -> Result<(), Error> {
         ]);
     }
     let head = ["parts", "dearest", "over the mean", "time"].map(str::to_owned);
-    table("what the dearest part costs; `--partitions N` shows each", &head, &rows, 0)
+    table(&["what the dearest part costs; `--partitions N` shows each".to_owned()], &head, &rows, 0)
 }
 
-/// Writes lines under a sentence, numbers to the right.
+/// Writes rows under some lines, numbers to the right.
 fn table<const N: usize>(
-    sentence: &str,
+    lines: &[String],
     head: &[String; N],
     rows: &[[String; N]],
     more: usize,
@@ -146,7 +149,8 @@ fn table<const N: usize>(
     let wide: [usize; N] =
         std::array::from_fn(|at| all().map(|row| row[at].chars().count()).max().unwrap_or(0));
     stdout::write(|out| {
-        writeln!(out, " {}\n", printable(sentence))?;
+        lines.iter().try_for_each(|line| writeln!(out, " {}", printable(line)))?;
+        writeln!(out)?;
         for row in all() {
             let cells: Vec<String> =
                 row.iter().zip(wide).map(|(cell, wide)| format!("{cell:>wide$}")).collect();

@@ -14,8 +14,7 @@ pub(super) fn script(
 ) -> String {
     let (command, folder) = (quoted(command), quote(&folder.to_string_lossy()));
     let jobs = if has_jobs { "" } else { r#" -j "${SLURM_CPUS_PER_TASK:-1}""# };
-    // Comments end with their line, whatever a name holds.
-    let heading = heading.replace(['\n', '\r'], " ");
+    let heading = heading.replace('\n', "\n# ");
     TEMPLATE
         .replace("@HEADING@", &heading)
         .replace("@PARTS@", &parts.to_string())
@@ -25,7 +24,7 @@ pub(super) fn script(
 }
 
 const TEMPLATE: &str = r#"#!/bin/bash
-# @HEADING@.
+# @HEADING@
 #
 #   bash THIS_SCRIPT [OPTIONS OF SBATCH]             one part at a time in each element of the array
 #   TASKS=4 bash THIS_SCRIPT --cpus-per-task=8       four, each with eight processors
@@ -94,12 +93,12 @@ mod tests {
     #[test]
     fn words_and_folders_are_quoted() {
         let command = ["spectrum", "my model", "--include", "*.mlp.*"].map(str::to_owned);
-        let text = script(&command, Path::new("the parts"), 16, ("16 parts\nrm", false));
+        let text = script(&command, Path::new("the parts"), 16, ("16 parts\ntime", false));
         assert!(
             text.contains(r"spectrum 'my model' --include '*.mlp.*' --ledger 'the parts' --resume"),
             "{text}"
         );
-        assert!(text.contains("# 16 parts rm.") && !text.contains('@'), "{text}");
+        assert!(text.contains("# 16 parts\n# time\n") && !text.contains('@'), "{text}");
         assert!(text.contains(r#"--partition "$1/16" -j "${SLURM_CPUS_PER_TASK:-1}""#));
         assert!(!script(&command, Path::new("p"), 2, ("", true)).contains("-j "));
     }

@@ -32,10 +32,11 @@ impl Identity {
     /// That of `study`, whose manifest is `manifest`; files are sampled.
     ///
     /// # Errors
-    /// When a file has changed or cannot be read.
+    /// When a file has changed or cannot be read, or the study does not tell its basis.
     pub fn new(study: &dyn Study, manifest: &Manifest) -> Result<Self, Error> {
         let Manifest { report, .. } = manifest;
-        let Basis { options, derivations, reports } = study.basis();
+        let missing = || Error::Contract(format!("`{}` has no ledger", report.command));
+        let Basis { options, derivations, reports } = study.basis().ok_or_else(missing)?;
         let mut facts = vec![("the command".to_owned(), report.command.to_string())];
         facts.extend(report.settings.iter().map(|(key, value)| (format!("`{key}`"), value.clone())));
         facts.extend(options.into_iter().map(|(key, value)| (key.to_owned(), value)));

@@ -208,7 +208,7 @@ impl Study for Matrices {
         matrices.chain(self.tensors.iter().map(tensor)).collect()
     }
 
-    fn basis(&self) -> Basis {
+    fn basis(&self) -> Option<Basis> {
         let (source, Method { kept_by, base, .. }) = (self.opened.source.as_ref(), &self.method);
         let mut derivations = Derivations::default();
         derivations.add_files(source);
@@ -225,7 +225,7 @@ impl Study for Matrices {
             ("the options", kept_by.clone().unwrap_or_default()),
             ("what is kept of singular values", spectra.to_owned()),
         ];
-        Basis { options, derivations, reports: vec![] }
+        Some(Basis { options, derivations, reports: vec![] })
     }
 
     fn reads(&self) -> Vec<Reads> {

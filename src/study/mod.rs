@@ -114,11 +114,15 @@ pub trait Study: Send + Sync {
     /// What each task costs at first, in the order of the tasks.
     fn costs(&self) -> Vec<Job>;
 
-    /// What its numbers depend on beside what the manifest says.
-    fn basis(&self) -> Basis;
+    /// What its numbers depend on beside what the manifest says; nothing where that is not told, and no ledger is kept.
+    fn basis(&self) -> Option<Basis> {
+        None
+    }
 
-    /// Where each task begins to read, in the order of the tasks.
-    fn reads(&self) -> Vec<Reads>;
+    /// Where each task begins to read, in the order of the tasks; nothing where that makes no difference.
+    fn reads(&self) -> Vec<Reads> {
+        vec![]
+    }
 
     /// The work of each task in all its steps, as headers tell: floating-point operations.
     fn work(&self) -> Vec<f64> {

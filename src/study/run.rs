@@ -179,14 +179,6 @@ mod tests {
             &[]
         }
 
-        fn basis(&self) -> crate::study::Basis {
-            unreachable!("nothing is resumed here")
-        }
-
-        fn reads(&self) -> Vec<crate::study::Reads> {
-            vec![]
-        }
-
         fn costs(&self) -> Vec<Job> {
             self.0.iter().map(|word| Job { flops: word.len() as f64, bytes: 1 }).collect()
         }

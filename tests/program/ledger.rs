@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::harness::{BASE, check_exit, floats, planted, program, save, stored, svdkit, svdkit_in};
+use super::harness::{BASE, check_exit, planted, program, save, stored, svdkit, svdkit_in};
 
 const FULL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
 const LORA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/lora-r4");
@@ -70,7 +70,7 @@ fn part(ledger: &str, number: usize, of: usize) -> PathBuf {
 
 #[test]
 fn a_ledger_and_parts_of_any_run_give_the_bytes_of_a_run_without() {
-    for command in commands() {
+    for (i, command) in commands().into_iter().enumerate() {
         let (_folder, path) = folder();
         let expected = json(&command, &[]);
         assert_eq!(json(&command, &["--ledger", &path]), expected, "{command:?}");
@@ -79,9 +79,15 @@ fn a_ledger_and_parts_of_any_run_give_the_bytes_of_a_run_without() {
         let three = format!("{path}-3");
         parts(&command, &three, 3, &[]);
         assert_eq!(outcome(&svdkit(&["collect", &three, "-q"])), expected, "{command:?}, in three parts");
-        let many = format!("{path}-70");
-        parts(&command, &many, 70, &[]);
-        assert_eq!(outcome(&svdkit(&["collect", &many])), expected, "{command:?}, in more parts than tasks");
+        if i % 5 == 1 {
+            let many = format!("{path}-50");
+            parts(&command, &many, 50, &[]);
+            assert_eq!(
+                outcome(&svdkit(&["collect", &many])),
+                expected,
+                "{command:?}, in more parts than tasks"
+            );
+        }
     }
 }
 
@@ -141,7 +147,7 @@ fn a_ledger_cut_anywhere_is_resumed_to_the_same_bytes() {
     for command in
         [&["spectrum", BASE, "--include", "*.0.*"][..], &["compare", BASE, FULL, "--include", "*.0.*"]]
     {
-        let (expected, _) = (json(command, &["--ledger", &path]), ());
+        let expected = json(command, &["--ledger", &path]);
         let file = part(&path, 1, 1);
         let whole = fs::read(&file).unwrap();
         for i in 0..12 {
@@ -177,7 +183,8 @@ fn a_killed_run_is_resumed_to_the_same_bytes() {
 fn forge(path: &Path, at: usize, change: impl Fn(&str) -> String) {
     let text = fs::read_to_string(path).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let entry = change(&lines[at][55..lines[at].len() - 1]);
+    let start = lines[at].find("\"entry\":").unwrap() + 8;
+    let entry = change(&lines[at][start..lines[at].len() - 1]);
     let check = &blake3::hash(entry.as_bytes()).to_hex()[..32];
     lines[at] = format!("{{\"blake3\":\"{check}\",\"entry\":{entry}}}");
     fs::write(path, lines.join("\n") + "\n").unwrap();
@@ -209,12 +216,10 @@ fn what_was_made_otherwise_is_refused_by_name() {
         &[&command[..], &["--singular-values", values.to_str().unwrap()]].concat(),
         "what is kept of singular values",
     );
-    // One entry of one matrix.
+    // The same names, shapes and lengths.
     let model = |name: &str, byte: u8| {
-        let changed = planted(folder.path(), name, |name, _, mut bytes| {
-            if name == "model.embed_tokens" {
-                bytes[0] = byte;
-            }
+        let changed = planted(folder.path(), name, |_, _, mut bytes| {
+            bytes.iter_mut().step_by(2).for_each(|low| *low = byte);
             Some(bytes)
         });
         changed.to_str().unwrap().to_owned()
@@ -322,19 +327,25 @@ fn parts_of_two_plans_and_of_two_processors_are_not_mixed() {
 #[test]
 fn a_matrix_that_failed_is_tried_again_and_told_by_the_report() {
     let (folder, path) = folder();
-    let model = folder.path().join("m.safetensors");
-    let matrix = |name: &str, seed| stored(&format!("{name}.weight"), "F32", &[6, 8], floats(48, seed));
-    let nan = [&f32::NAN.to_le_bytes()[..], &floats(47, 1)].concat();
-    save(&model, &[matrix("a", 1), stored("b.weight", "F32", &[6, 8], nan), matrix("c", 2)]);
-    let command = ["rank", model.to_str().unwrap(), "--memory", "1G"];
+    // The update of the first does not fit a double; that of the others does.
+    let write = |name: &str, size: f64| {
+        let entries =
+            |size: f64| (0..48).flat_map(|i| (size * (1.0 + f64::from(i % 7))).to_le_bytes()).collect();
+        let matrix = |name: &str, size| stored(&format!("{name}.weight"), "F64", &[6, 8], entries(size));
+        let path = folder.path().join(name);
+        save(&path, &[matrix("a", size), matrix("b", 0.1 * size.signum()), matrix("c", 0.2)]);
+        path.to_str().unwrap().to_owned()
+    };
+    let (base, tuned) = (write("base.safetensors", 2e307), write("tuned.safetensors", -2e307));
+    let command = ["rank", &tuned, "--base", &base];
     let expected = json(&command, &[]);
+    assert_eq!(expected.0, Some(2), "{}", expected.1);
     parts_of_two(&command, &path, expected.0);
     assert_eq!(outcome(&svdkit(&["collect", &path, "-q"])), expected);
     let lines = |number| fs::read_to_string(part(&path, number, 2)).unwrap().lines().count();
     let before = lines(1) + lines(2);
     parts_of_two(&command, &path, expected.0);
-    let failed = usize::from(expected.0 == Some(2));
-    assert_eq!(lines(1) + lines(2), before + failed, "what did not fail is not done again");
+    assert_eq!(lines(1) + lines(2), before + 1, "what did not fail is not done again");
     assert_eq!(outcome(&svdkit(&["collect", &path, "-q"])), expected);
 }
 
@@ -382,32 +393,4 @@ fn slips_are_told_in_a_line() {
         "add `--ledger DIR`",
     );
     check_exit(&["plan", "--emit", "slurm", "--", "spectrum", BASE], 2, "--partitions");
-}
-
-#[test]
-fn a_plan_shows_its_parts_and_writes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let words = ["plan", "--partitions", "3", "--", "spectrum", BASE, "-o", "r.html", "--ledger", "parts"];
-    let output = svdkit_in(folder.path(), &words);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("39 tasks"), "{text}");
-    let parts =
-        text.lines().filter(|line| line.trim_start().starts_with(['1', '2', '3']) && line.contains("flop"));
-    assert_eq!(parts.filter(|line| line.contains("KiB")).count(), 3, "{text}");
-    let choices = svdkit_in(folder.path(), &["plan", "--", "compare", BASE, FULL]);
-    assert!(choices.status.success() && String::from_utf8(choices.stdout).unwrap().contains("over the mean"));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-#[cfg(unix)]
-#[test]
-fn the_script_for_slurm_is_one_for_a_shell() {
-    let words = ["plan", "--partitions", "16", "--emit", "slurm", "--", "spectrum", BASE];
-    let output = svdkit(&[&words[..], &["--include", "*.mlp.*", "--ledger", "the parts"]].concat());
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("--include '*.mlp.*' --ledger 'the parts' --resume"), "{text}");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("parts.sh");
-    fs::write(&path, text).unwrap();
-    assert!(Command::new("bash").arg("-n").arg(&path).status().unwrap().success());
 }

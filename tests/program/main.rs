@@ -45,6 +45,7 @@ mod papers;
 mod parquet;
 mod permute;
 mod pipes;
+mod plans;
 mod previews;
 mod rank;
 mod recipes;

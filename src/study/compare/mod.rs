@@ -317,8 +317,8 @@ impl Study for Comparison {
         self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
     }
 
-    fn basis(&self) -> Basis {
-        origins::basis(&self.question, &self.tasks)
+    fn basis(&self) -> Option<Basis> {
+        Some(origins::basis(&self.question, &self.tasks))
     }
 
     fn reads(&self) -> Vec<Reads> {

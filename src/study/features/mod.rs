@@ -10,13 +10,13 @@ use tables::{FoundTables, TableRow, gradients, nothing, tables};
 
 use super::matrices::report_of;
 use super::{
-    Asked, Basis, Beside, Complete, Estimate, Found, FoundMatrix, Manifest, MatrixHeaders, OwnColumns, Reads,
-    RowHeader, Spectra, Step, Study, Waiting,
+    Asked, Beside, Complete, Estimate, Found, FoundMatrix, Manifest, MatrixHeaders, OwnColumns, RowHeader,
+    Spectra, Step, Study, Waiting,
 };
 use crate::analysis::features::{
     COSINES, FeatureMetric, Measures, Order, TABLES, Table, Treatment, cosine, mean, next, partner,
 };
-use crate::checkpoint::{Catalogue, Derivations};
+use crate::checkpoint::Catalogue;
 use crate::engine::Job;
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer};
@@ -285,26 +285,6 @@ impl Study for Features {
             })
         };
         self.rows.iter().map(cost).collect()
-    }
-
-    fn basis(&self) -> Basis {
-        let mut derivations = Derivations::default();
-        self.files.iter().for_each(|file| derivations.add_files(&file.source));
-        for (file, table) in self.rows.iter().flat_map(|row| &row.tables) {
-            derivations.add(&self.files[*file].source, &table.layer);
-        }
-        let options = vec![("what is kept of singular values", format!("{:?}", self.request.spectra))];
-        Basis { options, derivations, reports: vec![] }
-    }
-
-    fn reads(&self) -> Vec<Reads> {
-        let first = |row: &TableRow| {
-            let bytes = row.tables.iter().map(|(_, table)| table.layer.bytes()).sum();
-            let place = row.tables.first().map(|(file, table)| (*file, table.layer.offset));
-            let (file, offset) = place.unwrap_or((usize::MAX, 0));
-            Reads { file, offset, bytes }
-        };
-        self.rows.iter().map(first).collect()
     }
 
     fn report_bytes(&self) -> u64 {

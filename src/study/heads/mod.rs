@@ -356,8 +356,8 @@ impl Study for Heads {
         self.tasks.iter().map(cost).collect()
     }
 
-    fn basis(&self) -> Basis {
-        self.origins()
+    fn basis(&self) -> Option<Basis> {
+        Some(self.origins())
     }
 
     fn reads(&self) -> Vec<Reads> {
