@@ -13,8 +13,9 @@ use crate::metric::{METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 15] = [
     "spectrum",
+    "series",
     "compare",
     "rank",
     "farms",
@@ -49,6 +50,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     let pair = drifts_of(Vectors::All).map(|drift| &drift.column).chain(&STATUS_COLUMNS);
     match command {
         "spectrum" => spectrum.collect(),
+        "series" => spectrum.chain(drifts_of(Vectors::None).map(|drift| &drift.column)).collect(),
         "compare" => spectrum.chain(pair).collect(),
         "rank" => RANKS.iter().map(|metric| &metric.column).chain([&ASSIGNED_RANK]).collect(),
         "farms" => {

@@ -18,6 +18,7 @@ pub mod inventory;
 pub mod merge;
 pub mod rank;
 pub mod resize;
+pub mod series;
 pub mod spectrum;
 pub mod verify;
 

@@ -15,10 +15,28 @@ use super::outputs::draws;
 use super::progress::Progress;
 use super::remark;
 
-/// Does all tasks of `study`.
+/// Does all tasks of `study`, with what earlier runs have kept.
 pub(super) fn run_study(
     study: &Arc<dyn Study>,
     (common, limits): (&Common, Limits),
+) -> Result<Ledger, Error> {
+    let cache = cache::open(&common.shared).map(Arc::new);
+    let memo: Arc<dyn Memo> = match &cache {
+        Some(cache) => Arc::clone(cache) as _,
+        None => Arc::new(NoMemo),
+    };
+    let ledger = run_study_with(study, (common, limits), &memo)?;
+    if let Some(trouble) = cache.and_then(|cache| cache.finish()).filter(|_| !common.quiet) {
+        remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));
+    }
+    Ok(ledger)
+}
+
+/// Does all tasks of `study`, but for what `memo` knows.
+pub(super) fn run_study_with(
+    study: &Arc<dyn Study>,
+    (common, limits): (&Common, Limits),
+    memo: &Arc<dyn Memo>,
 ) -> Result<Ledger, Error> {
     check_report(study.report_bytes(), limits)?;
     heap::share(limits.threads);
@@ -36,16 +54,8 @@ pub(super) fn run_study(
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let pictures = if draws(common) { Pictures::Kept } else { Pictures::Dropped };
-    let cache = cache::open(&common.shared).map(Arc::new);
-    let memo: Arc<dyn Memo> = match &cache {
-        Some(cache) => Arc::clone(cache) as _,
-        None => Arc::new(NoMemo),
-    };
-    let ledger = study::run(study, limits, (&memo, pictures), &mut watch)?;
+    let ledger = study::run(study, limits, (memo, pictures), &mut watch)?;
     progress.into_iter().for_each(Progress::finish);
-    if let Some(trouble) = cache.and_then(|cache| cache.finish()).filter(|_| !common.quiet) {
-        remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));
-    }
     Ok(ledger)
 }
 

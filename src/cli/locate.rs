@@ -29,6 +29,11 @@ impl Located {
         Self { location: Location::disk(path), commit, remote: None }
     }
 
+    /// What lies at `location`, in its folder.
+    pub(super) fn inside(&self, location: Location) -> Self {
+        Self { location, commit: self.commit.clone(), remote: self.remote.clone() }
+    }
+
     /// Opens it, reading headers alone; gives the format's name, too.
     pub(super) fn open(&self, opening: &Opening<'_>) -> Result<(&'static str, Arc<Catalogue>), Error> {
         checkpoint::open_at(&self.location, opening)
@@ -83,6 +88,35 @@ pub(super) fn locate(typed: &Path) -> Result<Located, Error> {
         return Ok(Located { location, commit: Some(commit), remote: Some(address) });
     }
     Err(address.absent(&cache))
+}
+
+/// The models that `ORG/NAME@REV` names where REV is a pattern: those of the Hugging Face cache, each as it may be typed.
+/// Nothing where it is not a pattern, or a path.
+pub(super) fn revisions(typed: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
+    let text = typed.to_str().filter(|_| typed.symlink_metadata().is_err());
+    let Some((repository, pattern)) = text.and_then(|text| text.rsplit_once('@')) else { return Ok(None) };
+    if !pattern.contains(['*', '?', '[', '{']) {
+        return Ok(None);
+    }
+    let Some(address) = Address::parse(repository)?.filter(|address| address.revision.is_none()) else {
+        return Ok(None);
+    };
+    let glob = globset::Glob::new(pattern)
+        .map_err(|e| Error::Usage(format!("`{}`: {e}", brief(pattern))))?
+        .compile_matcher();
+    let cache = cache();
+    let mut found = store::revisions(&cache, &address.repository);
+    found.retain(|revision| glob.is_match(revision));
+    if found.is_empty() {
+        return Err(Error::Remote(format!(
+            "the Hugging Face cache, {}, holds no revision of `{}` that `{}` fits; fetch each with `{} --revision REV`",
+            brief(&cache.to_string_lossy()),
+            brief(&address.repository),
+            brief(pattern),
+            address.download()
+        )));
+    }
+    Ok(Some(found.into_iter().map(|revision| format!("{repository}@{revision}").into()).collect()))
 }
 
 /// A variable that is set to something.

@@ -247,6 +247,7 @@ fn report(
         findings_unchecked: vec![],
         verdicts: vec![],
         unlisted: Unlisted::default(),
+        steps: vec![],
     }
 }
 

@@ -192,6 +192,7 @@ impl Study for Matrices {
             findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: Unlisted::default(),
+            steps: vec![],
         };
         let headers = MatrixHeaders {
             tensors: self.tensors.iter().map(|(at, _)| *at).collect(),

@@ -3,6 +3,7 @@
 mod adapter_folder;
 mod carried;
 mod checkpoint_copy;
+mod event_file;
 mod files;
 mod safetensors;
 mod shelf;
@@ -16,6 +17,7 @@ pub use adapter_folder::{
 };
 pub use carried::{CarriedTensor, Kept, TensorBytes};
 pub use checkpoint_copy::{CheckpointCopy, RowWriter};
+pub use event_file::{EVENT_FILE, write_events};
 pub use files::check_outside;
 pub use shelf::{Shelf, Usage};
 pub use spectra::write_spectra;

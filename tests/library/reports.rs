@@ -155,7 +155,11 @@ fn every_key_of_a_comparison_is_parsed_as_it_is_printed() {
             for side in sides.into_iter().filter(|side| side.is_none() || aspect != Aspect::Base) {
                 let key = ColumnKey { metric, aspect, side };
                 let text = key.to_string();
-                let exists = aspect == Aspect::Value || !metric.is_of_a_pair();
+                let exists = match aspect {
+                    Aspect::Value => true,
+                    Aspect::Base | Aspect::Difference | Aspect::Change => !metric.is_of_a_pair(),
+                    Aspect::Slope | Aspect::StepChange | Aspect::StepChangeAt => side.is_none(),
+                };
                 assert_eq!(ColumnKey::parse(&text, [metric]), exists.then_some(key), "{text}");
                 let meant = columns::meaning(&text).map(|key| (key.metric.key, key.aspect, key.side));
                 assert_eq!(meant, exists.then_some((metric.key, aspect, side)), "{text}");
@@ -285,6 +289,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
         what,
         missing,
         note,
+        step: None,
     });
     (text(), outcome(), any::<[u64; 5]>(), prop::collection::vec(offender, 0..3), prop::option::of(text()))
         .prop_map(|(rule, outcome, [broken, missing, inconclusive, accepted, hidden], offenders, worst)| {
@@ -342,6 +347,7 @@ fn report() -> impl Strategy<Value = Report> {
             findings_unchecked: vec![],
             verdicts,
             unlisted: Unlisted::default(),
+            steps: vec![],
         }
     })
 }
@@ -386,7 +392,7 @@ proptest! {
             schema: SCHEMA, svdkit: "".into(), command: "compare".into(), model: source, base: None, tuned: vec![],
             settings: vec![], columns: vec![column], rows: vec![row], skipped: vec![], totals: Totals::default(),
             groups: vec![], notes: vec![], summary: None, findings: vec![], findings_unchecked: vec![],
-            verdicts: vec![], unlisted: Unlisted::default(),
+            verdicts: vec![], unlisted: Unlisted::default(), steps: vec![],
         };
         match gate.judge(&report) {
             Ok(verdicts) => {

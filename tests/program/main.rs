@@ -41,6 +41,7 @@ mod parquet;
 mod pipes;
 mod rank;
 mod recipes;
+mod series;
 mod settings;
 mod signals;
 mod slips;

@@ -26,6 +26,7 @@ use super::run;
 use super::spectrum::Names;
 use super::{Status, remark, rules, strict};
 use open::open;
+pub(super) use open::open_side;
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.
 const SHOWN: [&str; 8] = [

@@ -7,6 +7,7 @@ mod axis;
 mod chooser;
 mod circuits;
 mod cosines;
+mod courses;
 mod detail;
 mod found;
 mod frame;
@@ -153,6 +154,7 @@ mod tests {
             findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: crate::report::Unlisted::default(),
+            steps: vec![],
         }
     }
 
@@ -239,6 +241,7 @@ mod tests {
             what: "alpha = 9".to_owned(),
             missing: None,
             note: None,
+            step: None,
         };
         report.verdicts = vec![Verdict {
             rule: "alpha > 6".to_owned(),
