@@ -235,7 +235,7 @@ mod tests {
         check("Δ σ₁", "Δ σ₁\n\n(tuned − base)/|base|");
         check("max(alpha) > 6", "alpha\n");
         check("slope(alpha) > 6", "alpha_slope\n\nhow fast it grows");
-        check("max Δ σ₁ at", "max Δ σ₁ at\n\nthe step of a series");
+        check("σ₁ max Δ at", "σ₁ max Δ at\n\nthe step of a series");
         check("finding(dead-rows) > 0", "dead-rows\n");
         check("~", "~\n\nbefore an exponent");
         check("finding(problem)", "problem\n\nthe level of a finding");

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use crate::checkpoint::{self, Catalogue, Opening};
 use crate::error::{Error, brief, quoted};
 use crate::store::{self, Address, Cached, Location};
+
+use super::values::globs;
 #[cfg(feature = "hub")]
 use crate::store::{Hub, Remote};
 
@@ -101,9 +103,7 @@ pub(super) fn revisions(typed: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
     let Some(address) = Address::parse(repository)?.filter(|address| address.revision.is_none()) else {
         return Ok(None);
     };
-    let glob = globset::Glob::new(pattern)
-        .map_err(|e| Error::Usage(format!("`{}`: {e}", brief(pattern))))?
-        .compile_matcher();
+    let glob = globs(&[pattern.to_owned()])?;
     let cache = cache();
     let mut found = store::revisions(&cache, &address.repository);
     found.retain(|revision| glob.is_match(revision));

@@ -53,9 +53,10 @@ pub(super) const JUMP: Definition = Definition {
                     real(to),
                     change(to / from - 1.0),
                 );
-                Some((jump.size(), matrix, sentence))
+                Some((step, (jump.size(), matrix, sentence)))
             });
-            found.extend(jumps.max_by(|a, b| a.0.total_cmp(&b.0)));
+            // The first step at which anything did.
+            found.extend(jumps.min_by_key(|(step, _)| *step).map(|(_, found)| found));
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
         Searched { line: worst(Level::Caution, &found), unknown: None }
@@ -155,11 +156,10 @@ pub(super) const DRIFT_UP: Definition = Definition {
                 }
                 let Growth { from, to, first, last, .. } = growth;
                 let sentence = format!(
-                    "{}: the spectral norm grew at every step from {first} to {last}, {} → {} ({}).",
+                    "{}: the spectral norm grew at every step from {first} to {last}, {} → {}.",
                     matrix.name(),
                     real(*from),
                     real(*to),
-                    change(to / from - 1.0),
                 );
                 found.push((growth.size(), matrix, sentence));
             }

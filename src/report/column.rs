@@ -142,7 +142,8 @@ impl<'s> ColumnKey<'s> {
     /// The same metric and side in another aspect.
     #[must_use]
     pub fn of(self, aspect: Aspect) -> Self {
-        Self { aspect, side: self.side.filter(|_| aspect != Aspect::Base), ..self }
+        let has_side = aspect != Aspect::Base && !Aspect::OF_STEPS.contains(&aspect);
+        Self { aspect, side: self.side.filter(|_| has_side), ..self }
     }
 
     /// The column; one that no table has is made, and lives as long as the program.
@@ -174,13 +175,13 @@ impl<'s> ColumnKey<'s> {
                 format!("(`{key}` − `{key}_base`)/|`{key}_base`|"),
             ),
             Aspect::Slope => own(
-                format!("{label} slope"),
+                format!("{label}\nslope"),
                 Format::Real,
                 "(−∞, ∞), per step",
                 format!("the least-squares slope of `{key}` over the steps of a run"),
             ),
             Aspect::StepChange => own(
-                format!("max Δ {label}"),
+                format!("{label}\nmax Δ"),
                 Format::Change,
                 "(−∞, ∞)",
                 format!(
@@ -188,7 +189,7 @@ impl<'s> ColumnKey<'s> {
                 ),
             ),
             Aspect::StepChangeAt => own(
-                format!("max Δ {label} at"),
+                format!("{label}\nmax Δ at"),
                 Format::Count,
                 "a step",
                 format!("the step of `{key}_max_step_change`"),

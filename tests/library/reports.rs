@@ -155,11 +155,9 @@ fn every_key_of_a_comparison_is_parsed_as_it_is_printed() {
             for side in sides.into_iter().filter(|side| side.is_none() || aspect != Aspect::Base) {
                 let key = ColumnKey { metric, aspect, side };
                 let text = key.to_string();
-                let exists = match aspect {
-                    Aspect::Value => true,
-                    Aspect::Base | Aspect::Difference | Aspect::Change => !metric.is_of_a_pair(),
-                    Aspect::Slope | Aspect::StepChange | Aspect::StepChangeAt => side.is_none(),
-                };
+                let of_steps = Aspect::OF_STEPS.contains(&aspect);
+                let exists =
+                    aspect == Aspect::Value || if of_steps { side.is_none() } else { !metric.is_of_a_pair() };
                 assert_eq!(ColumnKey::parse(&text, [metric]), exists.then_some(key), "{text}");
                 let meant = columns::meaning(&text).map(|key| (key.metric.key, key.aspect, key.side));
                 assert_eq!(meant, exists.then_some((metric.key, aspect, side)), "{text}");
