@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide};
 use crate::error::{Error, printable};
 use crate::study::{Asked, IntrudersRequest, Mitigation, check_complete};
-use crate::writing::{CheckpointCopy, Spool};
+use crate::writing::Spool;
 
 use super::locate;
 use super::model::{self, open_pair};
@@ -182,9 +182,9 @@ fn find(
     let opening = arguments.reading.opening()?;
     let (opened, pairs) = open_pair(&arguments.base, tuned, &opening)?;
     let mitigation = mitigation(arguments, tuned)?;
-    if let Some(Mitigation { from, out, .. }) = &mitigation {
-        CheckpointCopy::check(from, pairs.tuned().as_ref(), out)?;
-        outputs.add_folder("--out", out);
+    if let Some(mitigation) = &mitigation {
+        mitigation.check(&pairs, &common.filter()?)?;
+        outputs.add_folder("--out", &mitigation.out);
     }
     outputs.ready(common)?;
     let source = Arc::clone(&opened.source);

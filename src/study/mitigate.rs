@@ -7,6 +7,7 @@ mod module;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::carried::Carried;
 use super::extract::{Targets, written_dtype};
@@ -47,6 +48,27 @@ struct Written {
 }
 
 impl Mitigation {
+    /// Whether the copy can be written, changed where `filter` allows it: for the start of a long run.
+    ///
+    /// # Errors
+    /// When the place is taken, the fine-tune is in a format that is not written, or the rank of an update is not known.
+    pub fn check(&self, pairs: &Pairs, filter: &Filter) -> Result<(), Error> {
+        let source = pairs.tuned();
+        CheckpointCopy::check(&self.from, source, &self.out)?;
+        if source.holds() != Holds::Updates || self.rank.is_some() {
+            return Ok(());
+        }
+        let carried = Carried::of_adapter(source, &Filter::default());
+        let whole = carried.names();
+        let unranked = |layer: &&Arc<Layer>| layer.rank.is_none() && !whole.contains(layer.tensor.as_str());
+        for layer in source.select(filter).layers.iter().filter(unranked) {
+            if Module::new(source, layer)?.is_none() {
+                self.rank_of(layer)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the copy of what `report` was measured on, and notes in it how. Gives the names of the files that were not
     /// copied, for they are links out of the model's folder.
     ///

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Times `adapter clash` of ten adapters and `adapter merge` of 1 GiB, for a release binary:
+"""Times `adapter clash` of ten adapters, `adapter merge` of 1 GiB and `adapter extract` of a Llama layer, for a release binary:
 
-    python3 tests/bench/adapters.py target/release/svdkit [FOLDER]
+    python3 tests/bench/adapters.py target/release/svdkit [FOLDER] [--only extract]
 
-Needs numpy. FOLDER (a temporary one by default) takes about 3.5 GiB.
+Needs numpy, and torch for `extract`. FOLDER (a temporary one by default) takes about 4.5 GiB.
 
 - clash: ten LoRA adapters of rank 16 on the 224 linear modules of a Llama of 32 layers, 4096 wide.
 - merge: 32 matrices of 4096 × 4096 in bf16, and an adapter of rank 16 on all of them, against `cp` of the same file. The two
   run in turns; the ratio of the medians is what counts.
+- extract: rank 16 of a full fine-tune of a Llama-3-8B layer, against f32 SVDs by torch of base, tuned and update of the same
+  seven matrices.
 """
 
+import argparse
 import json
+import shutil
 import statistics
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -93,12 +96,56 @@ def merge(svdkit: str, folder: Path) -> None:
     print(f"merge: 1 GiB in {ours:.2f} s, cp {copy:.2f} s: {ours / copy:.2f} times")
 
 
+def extract(svdkit: str, folder: Path) -> None:
+    base, tuned, out = folder / "layer.safetensors", folder / "layer-tuned.safetensors", folder / "extracted"
+    if not tuned.exists():
+        before, after = {}, {}
+        for name, (rows, cols) in SIDES.items():
+            weight = 0.02 * RANDOM.standard_normal((rows, cols), dtype=np.float32)
+            sizes = 1e-3 * np.arange(1, 65, dtype=np.float32) ** -0.5
+            change = (RANDOM.standard_normal((rows, 64), dtype=np.float32) * sizes) @ RANDOM.standard_normal((64, cols), dtype=np.float32)
+            change += 2e-4 * RANDOM.standard_normal((rows, cols), dtype=np.float32)
+            for entries, tensors in ((weight, before), (weight + change, after)):
+                stored = bf16(entries)
+                tensors[f"model.layers.0.{name}.weight"] = ((rows, cols), lambda stored=stored: stored.tobytes())
+        save(base, before)
+        save(tuned, after)
+        del before, after
+    times = []
+    for _ in range(3):
+        times.append(timed([svdkit, "adapter", "extract", base, tuned, "--rank", "16", "--out", out, "--no-cache"]))
+        shutil.rmtree(out)
+    ours = statistics.median(times)
+    print(f"extract: rank 16 of a Llama layer in {ours:.1f} s (median of 3)", flush=True)
+
+    import torch
+    from safetensors.torch import load_file
+
+    one, other = load_file(base), load_file(tuned)
+    begun = time.monotonic()
+    for name, before in one.items():
+        before, after = before.float(), other[name].float()
+        for matrix in (before, after, after - before):
+            torch.linalg.svd(matrix, full_matrices=False)
+    theirs = time.monotonic() - begun
+    print(f"extract: three torch f32 SVDs of each in {theirs:.0f} s: {theirs / ours:.1f} times as long")
+
+
+PARTS = {part.__name__: part for part in (clash, merge, extract)}
+
+
 def main() -> None:
-    svdkit = str(Path(sys.argv[1]).resolve())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("svdkit")
+    parser.add_argument("folder", nargs="?")
+    parser.add_argument("--only", choices=PARTS)
+    arguments = parser.parse_args()
+    svdkit = str(Path(arguments.svdkit).resolve())
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary)
-        clash(svdkit, folder)
-        merge(svdkit, folder)
+        folder = Path(arguments.folder or temporary)
+        for name, part in PARTS.items():
+            if arguments.only in (None, name):
+                part(svdkit, folder)
 
 
 if __name__ == "__main__":

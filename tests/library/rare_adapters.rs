@@ -16,7 +16,7 @@ fn turned<T: Copy>(entries: &[T], cols: usize) -> Vec<T> {
 }
 
 /// Writes two tensors of f32.
-fn write(path: &Path, tensors: [(&str, [usize; 2], &[f32]); 2]) {
+fn write<const AXES: usize>(path: &Path, tensors: [(&str, [usize; AXES], &[f32]); 2]) {
     let bytes =
         tensors.map(|(_, _, entries)| entries.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>());
     let (middle, end) = (bytes[0].len(), bytes[0].len() + bytes[1].len());
@@ -94,6 +94,29 @@ fn mlx_multiplies_from_the_left() {
         std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
         is_product(&checkpoint::open(&path).unwrap().1, "l.q_proj", scale);
     }
+}
+
+#[test]
+fn mlx_stacks_the_factors_of_experts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapters.safetensors");
+    let config = r#"{"fine_tune_type": "lora", "lora_parameters": {"rank": 2, "scale": 4.0}}"#;
+    std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    let names = ["l.mlp.switch_mlp.up_proj.lora_a", "l.mlp.switch_mlp.up_proj.lora_b"];
+    let (down, up) = ([DOWN, DOWN.map(|x| 3.0 * x)].concat(), [UP, UP].concat());
+    write(&path, [(names[0], [2, 2, 3], &down), (names[1], [2, 4, 2], &up)]);
+    let source = checkpoint::open(&path).unwrap().1;
+    let layers = source.select(&Filter::default()).layers;
+    let found: Vec<_> = layers.iter().map(|layer| (layer.name.as_str(), layer.rows, layer.cols)).collect();
+    assert_eq!(found, [("l.mlp.switch_mlp.up_proj[0]", 4, 3), ("l.mlp.switch_mlp.up_proj[1]", 4, 3)]);
+    for (layer, times) in layers.iter().zip([4.0, 12.0]) {
+        let expected: Vec<f64> = PRODUCT.iter().map(|x| x * times).collect();
+        assert_eq!(source.read(layer, 0..4).unwrap().to_f64(), expected);
+        assert_eq!(source.update(layer).unwrap().scale, Some(4.0));
+    }
+    write(&path, [(names[0], [2, 2, 3], &down), (names[1], [4, 2, 2], &up)]);
+    let message = checkpoint::open(&path).err().unwrap().to_string();
+    assert!(message.contains("[2, 2, 3] does not fit [4, 2, 2]"), "{message}");
 }
 
 /// A GGUF file of two f32 tensors that says it is an adapter, with this alpha.

@@ -3,18 +3,21 @@
 //! The factors of all experts lie in one pair: `A` of (experts·r) × in, one expert after the other, and `B` of
 //! out × (r·experts), interleaved. Neither the parameter nor the orientation is in the names: both come from the
 //! configuration and the base. Ambiguous cases are refused.
+//!
+//! MLX keeps a factor an expert, one after the other: `lora_a` of experts × r × in and `lora_b` of experts × out × r.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::config::AdapterConfig;
-use super::factor::Product;
+use super::factor::{Product, Tensor};
 use super::module::{Draft, Module, Setting};
+use super::names::TensorRole;
 use crate::error::{Error, brief, quoted};
 use crate::layer::Layer;
 use crate::pair;
 use crate::report::Flag;
-use crate::weight::Expr;
+use crate::weight::{Expr, Runs, Side};
 
 /// More experts than this are none.
 const MOST: usize = 65_536;
@@ -77,6 +80,47 @@ pub(super) fn drafts(
         }
     };
     Ok(Some(product.experts(setting.source, found.experts, scale).enumerate().map(draft).collect()))
+}
+
+/// The updates of all experts, if `module` is MLX's for a stack of them.
+pub(super) fn of_mlx(module: &Module<'_>, setting: &Setting<'_>) -> Result<Option<Vec<Draft>>, Error> {
+    let parts = (module.get(TensorRole::Inputs), module.get(TensorRole::Outputs));
+    let (Some(down), Some(up)) = parts else { return Ok(None) };
+    // The first versions had the directions of all experts in one axis.
+    let (rows, inputs) = match down.shape[..] {
+        [experts, rank, inputs] => (experts.checked_mul(rank), inputs),
+        [rows, inputs] => (Some(rows), inputs),
+        _ => return Ok(None),
+    };
+    let [experts, outputs, rank] = up.shape[..] else { return Ok(None) };
+    let fits = rows == experts.checked_mul(rank) && down.shape.iter().chain(&up.shape).all(|axis| *axis > 0);
+    let shaped = |info, rows: Option<usize>, cols| Tensor::shaped(info, rows?, cols);
+    let factors = (shaped(down, rows, inputs), shaped(up, experts.checked_mul(outputs), rank));
+    let ((Some(a), Some(b)), true) = (factors, fits && experts <= MOST) else {
+        let reason = format!("{:?} does not fit {:?} of `{}`", down.shape, up.shape, brief(&up.name));
+        return Err(Error::tensor(setting.path, &down.name, reason));
+    };
+    let scale = module.scale(setting, Some(rank))?;
+    let (a, b) = (a.expr(setting.source), b.expr(setting.source));
+    let rows_of = |of: &Arc<Expr>, expert: usize, rows: usize| {
+        let runs = Runs::one(expert * rows..(expert + 1) * rows);
+        Arc::new(Expr::Part { of: Arc::clone(of), side: Side::Rows, runs })
+    };
+    let draft = |expert: usize| Draft {
+        name: format!("{}[{expert}]", module.model_name()),
+        kind: "lora",
+        expr: Arc::new(Expr::Product(
+            Arc::new(Expr::Scaled(rows_of(&b, expert, outputs), scale.scale)),
+            rows_of(&a, expert, rank),
+        )),
+        scale: Some(scale.scale),
+        magnitude: None,
+        linear: false,
+        dtype: module.dtype(),
+        flags: scale.flags.clone(),
+        tensors: module.names(),
+    };
+    Ok(Some((0..experts).map(draft).collect()))
 }
 
 /// Name of the matrices of a parameter.

@@ -26,7 +26,8 @@ impl Tensor {
         Self::shaped(info, 1, info.shape.iter().product())
     }
 
-    fn shaped(info: &TensorInfo, rows: usize, cols: usize) -> Option<Self> {
+    /// The same entries in other rows, which must be as many; none unless it is a float tensor.
+    pub(super) fn shaped(info: &TensorInfo, rows: usize, cols: usize) -> Option<Self> {
         let Element::Float(dtype) = info.element else { return None };
         let layer = Arc::new(info.as_matrix((rows, cols), dtype));
         Some(Self { layer })

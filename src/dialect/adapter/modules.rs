@@ -98,6 +98,9 @@ impl Module<'_> {
             return Ok(vec![self.draft(setting, kind, Form::plain(expr), scale)?]);
         }
         if let Method::Embedding | Method::Lora | Method::Turned = method {
+            if let Some(drafts) = experts::of_mlx(self, setting)? {
+                return Ok(drafts);
+            }
             let product = self.product(setting, method)?;
             if let Some(drafts) = experts::drafts(self, &product, setting)? {
                 return Ok(drafts);
