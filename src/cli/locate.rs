@@ -11,10 +11,10 @@ use std::sync::Arc;
 use crate::checkpoint::{self, Catalogue, Opening};
 use crate::error::{Error, brief, quoted};
 use crate::store::{self, Address, Cached, Location};
-
-use super::values::globs;
 #[cfg(feature = "hub")]
 use crate::store::{Hub, Remote};
+
+use super::values::globs;
 
 /// A checkpoint that was found.
 pub(super) struct Located {
