@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn run(files: &[&str]) -> Location {
-        let files = files.iter().map(|path| (path.into(), b"{}".to_vec()));
+        let files = files.iter().map(|path| (*path, b"{}".to_vec()));
         Location::new(Arc::new(Memory::new("run", files)), "")
     }
 
@@ -207,9 +207,9 @@ mod tests {
     #[test]
     fn what_training_wrote_down_comes_before_the_name() {
         let files = [
-            ("best/trainer_state.json".into(), br#"{"log_history": [], "global_step": 70}"#.to_vec()),
-            ("checkpoint-9/trainer_state.json".into(), b"{\"global".to_vec()),
-            ("global_step_10/actor/huggingface/model.safetensors".into(), vec![0]),
+            ("best/trainer_state.json", br#"{"log_history": [], "global_step": 70}"#.to_vec()),
+            ("checkpoint-9/trainer_state.json", b"{\"global".to_vec()),
+            ("global_step_10/actor/huggingface/model.safetensors", vec![0]),
         ];
         let root = Location::new(Arc::new(Memory::new("run", files)), "");
         let step = |path: &str| step_of(&root.join(path)).expect("read");
