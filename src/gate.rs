@@ -12,9 +12,11 @@ mod judge;
 mod lookup;
 mod missing;
 mod phrases;
+mod steps;
 mod sums;
 mod unused;
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use globset::{Glob, GlobMatcher};
@@ -29,8 +31,8 @@ pub use judge::Gate;
 pub use lookup::{ABOUT, column, likeliest, nearest};
 pub use missing::{MissingPolicy, reason};
 
-/// A parsed `[GLOB:] COLUMN OP NUMBER[%]`, `[GLOB:] AGGREGATE(COLUMN [OP NUMBER]) OP NUMBER[%]` or
-/// `[GLOB:] finding(NAME|LEVEL) [OP NUMBER]`.
+/// A parsed `[GLOB:] COLUMN OP NUMBER[%]`, `[GLOB:] AGGREGATE(COLUMN [OP NUMBER]) OP NUMBER[%]`,
+/// `[GLOB:] finding(NAME|LEVEL) [OP NUMBER]` or, in a series, `[GLOB:] last|slope|max_step_change(COLUMN) OP NUMBER[%]`.
 #[derive(Debug, Clone)]
 pub struct Rule {
     text: String,
@@ -176,12 +178,26 @@ impl Rule {
                 percent(line, column, columns).map_err(|what| wrong(&what))?;
                 Subject::Each(column)
             }
+            Some((name, inside)) if let Some(aspect) = function(name) => {
+                let metric = column(inside.trim(), columns)?;
+                let key = metric.means().of(aspect).to_string();
+                let column = columns.iter().copied().find(|column| column.key == key).ok_or_else(|| {
+                    wrong(&format!(
+                        "`{}(…)` is of a metric over steps, as `svdkit series` has it",
+                        name.trim()
+                    ))
+                })?;
+                percent(line, column, columns).map_err(|what| wrong(&what))?;
+                Subject::Each(column)
+            }
             Some((name, inside)) => {
                 let name = name.trim();
                 let aggregate =
                     AGGREGATES.iter().find(|(known, _)| *known == name).map(|(_, aggregate)| *aggregate);
                 let aggregate = aggregate.ok_or_else(|| {
-                    wrong(&format!("`{name}` is none of max, min, mean, sum, count, share"))
+                    wrong(&format!(
+                        "`{name}` is none of max, min, mean, sum, count, share, last, slope, max_step_change"
+                    ))
                 })?;
                 let (key, condition) = comparison(inside).map_err(|what| wrong(&what))?;
                 let counts = matches!(aggregate, Aggregate::Count | Aggregate::Share);
@@ -227,12 +243,21 @@ impl Rule {
     }
 }
 
+/// The aspect that rules call by that name, like a function.
+fn function(name: &str) -> Option<Aspect> {
+    Aspect::FUNCTIONS.iter().find(|(known, _)| *known == name.trim()).map(|(_, aspect)| *aspect)
+}
+
 /// The column key in a rule's text, not checked yet; none if the text is not a rule.
-pub fn key_of(text: &str) -> Option<&str> {
+pub fn key_of(text: &str) -> Option<Cow<'_, str>> {
     let (left, _) = comparison(text).ok()?;
     let expression = left.rsplit_once(':').map_or(left, |(_, expression)| expression).trim();
-    let inside = expression.strip_suffix(')').and_then(|e| e.split_once('(')).map(|(_, inside)| inside);
-    Some(inside.map_or(Some(expression), |inside| Some(comparison(inside).ok()?.0))?.trim())
+    let Some((name, inside)) = expression.strip_suffix(')').and_then(|e| e.split_once('(')) else {
+        return Some(expression.into());
+    };
+    let key = comparison(inside).ok()?.0.trim();
+    let ending = Aspect::ALL.iter().find(|(aspect, _)| Some(*aspect) == function(name));
+    Some(ending.map_or(key.into(), |(_, ending)| format!("{key}{ending}").into()))
 }
 
 /// The name or level in a rule on findings, before it is known whether there is such; none of other rules.
@@ -326,11 +351,13 @@ mod tests {
 
     #[test]
     fn a_rule_tells_its_column_before_columns_are_known() {
-        let check = |text: &str, key| assert_eq!(key_of(text), key, "{text}");
+        let check = |text: &str, key| assert_eq!(key_of(text).as_deref(), key, "{text}");
         check("alpha > 2", Some("alpha"));
         check("*.mlp.*: alpha@ft < -10%", Some("alpha@ft"));
         check("a: share( alpha > 6) > 10%", Some("alpha"));
         check("max(alpha) > 1", Some("alpha"));
+        check("last(alpha) > 1", Some("alpha"));
+        check("*.q: max_step_change( alpha ) > 50%", Some("alpha_max_step_change"));
         check("alpha > x", None);
     }
 }

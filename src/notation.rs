@@ -110,10 +110,35 @@ pub fn estimate(s: f64) -> String {
     }
 }
 
+/// The heights of a line of blocks.
+const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// A line of at most `width` blocks drawing numbers in their order, from the least to the greatest of them; `·` where there is
+/// none. Of numbers that hardly differ all are in the middle.
+pub fn course(values: &[Option<f64>], width: usize) -> String {
+    /// A smaller spread, relative to the largest, is not drawn as if it were one.
+    const LEAST: f64 = 0.01;
+    let known = || values.iter().flatten();
+    let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(*x), b.max(*x)));
+    let spread = high - low;
+    let steps = width.min(values.len());
+    // Of several that share a block, the one farthest from the middle of all.
+    let block = |i: usize| {
+        let (from, to) = (i * values.len() / steps, (i + 1) * values.len() / steps);
+        let far = |x: &f64| (x - low.midpoint(high)).abs();
+        let shown = values[from..to.max(from + 1)].iter().flatten().copied();
+        let Some(x) = shown.max_by(|a, b| far(a).total_cmp(&far(b))) else { return '·' };
+        if spread <= LEAST * high.abs().max(low.abs()) {
+            return BLOCKS[3];
+        }
+        BLOCKS[(((x - low) / spread).clamp(0.0, 1.0) * 7.0).round() as usize]
+    };
+    if known().next().is_none() { String::new() } else { (0..steps).map(block).collect() }
+}
+
 /// A line of `width` blocks drawing `log σ` of the given descending values: full height is σ₁, nothing is σ₁/100 or less,
 /// so that the lines of different matrices compare.
 pub fn spark(values: &[f64], width: usize) -> String {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const DECADES: f64 = 2.0;
     let Some(first) = values.first().copied().filter(|s| *s > 0.0) else { return String::new() };
     let steps = width.min(values.len());
@@ -171,5 +196,16 @@ mod tests {
         assert_eq!(spark(&[1.0, 0.1, 0.001, 0.0], 4), "█▅▁▁");
         assert_eq!(spark(&[2.0], 12), "█");
         assert_eq!(spark(&[0.0, 0.0], 12), "");
+    }
+
+    #[test]
+    fn a_course_shows_what_is_far_from_the_others() {
+        let line =
+            |values: &[f64], width| course(&values.iter().copied().map(Some).collect::<Vec<_>>(), width);
+        assert_eq!(line(&[0.0, 7.0, 1.0], 12), "▁█▂");
+        assert_eq!(line(&[1.0, 1.0, 1.0, 8.0, 1.0, 1.0], 3), "▁█▁");
+        assert_eq!(line(&[100.0, 100.2, 100.1], 12), "▄▄▄");
+        assert_eq!(course(&[Some(1.0), None, Some(2.0)], 12), "▁·█");
+        assert_eq!(course(&[None, None], 12), "");
     }
 }

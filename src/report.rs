@@ -23,6 +23,7 @@ mod rare;
 mod read;
 mod resolution;
 mod source;
+mod steps;
 mod summary;
 mod values;
 mod verdict;
@@ -52,6 +53,7 @@ pub use rare::{Empty, Rare};
 pub use read::Meaning;
 pub use resolution::Resolution;
 pub use source::{SkipKind, Skipped, SkippedContent, Source, SourceFile, Update};
+pub use steps::{Course, Step};
 pub use summary::Summary;
 pub use values::{Numbers, RowValues};
 pub use verdict::{Offender, Outcome, Severity, Verdict};
@@ -161,6 +163,9 @@ pub struct Row {
     /// The numbers.
     #[serde(flatten, skip_deserializing)]
     pub values: RowValues,
+    /// What the numbers were at each step, in a series of checkpoints.
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
+    pub course: Option<Box<Course>>,
     /// How small a number each side's spectrum resolves, where it has one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolution: Vec<Resolution>,
@@ -257,6 +262,9 @@ pub struct Report {
     /// The settings that decide the numbers, in the order of the docs.
     #[serde(with = "pairs")]
     pub settings: Vec<(Word, String)>,
+    /// The checkpoints of a series, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     /// Column keys in the order of the rows' values.
     #[serde(serialize_with = "keys", skip_deserializing)]
     pub columns: Vec<&'static Column>,

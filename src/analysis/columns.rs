@@ -19,8 +19,9 @@ use crate::metric::{FEATURES, METRICS, RANKS, WEIGHTWATCHER, of_share};
 use crate::report::{Column, ColumnKey, Report};
 
 /// The commands with columns.
-pub const COMMANDS: [&str; 17] = [
+pub const COMMANDS: [&str; 18] = [
     "spectrum",
+    "series",
     "compare",
     "rank",
     "farms",
@@ -60,6 +61,7 @@ pub fn metrics(command: &str, words: Words) -> Vec<&'static Column> {
     let is_own = |column: &&Column| drifts_of(Vectors::All).all(|drift| drift.column.key != column.key);
     match command {
         "spectrum" => spectrum.chain(&EIGENVALUES).chain(&ROBUST).collect(),
+        "series" => spectrum.chain(drifts_of(Vectors::None).map(|drift| &drift.column)).collect(),
         "compare" => {
             let others = compensate::COMPENSATED.iter().filter(is_own);
             spectrum

@@ -31,6 +31,7 @@ pub mod ranked;
 pub mod resize;
 pub mod robust;
 pub mod scaling;
+pub mod series;
 pub mod spectrum;
 pub mod units;
 pub mod verify;

@@ -2,6 +2,7 @@
 
 mod layer_data;
 mod saved;
+mod steps;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +18,14 @@ use crate::weight::Beyond;
 pub(crate) use crate::dialect::{FactorNames, VectorUpdate, factor_names, vector_update};
 pub use crate::dialect::{Pairs, QueriesKeysValues, copies, of_base};
 pub(crate) use crate::format::Config;
+pub(crate) use crate::format::is_recognized_at;
 pub use crate::format::{Choice, Elements, is_recognized, names_weights};
 pub use crate::weight::{
     Catalogue, ContentId, Derivations, FileContents, Fingerprint, Given, Holds, Rows, Tensors, tied,
 };
 pub use layer_data::{DataKind, LayerData, Moments};
 pub use saved::{Saved, SavedRow, is_saved};
+pub use steps::{is_step, step_of, step_of_name, steps_in};
 
 /// What the factors of adapters are taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

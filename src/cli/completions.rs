@@ -55,8 +55,8 @@ pub(super) fn run(arguments: &Arguments, command: Command) -> Result<Status, Err
 fn with_names(mut command: Command) -> Command {
     for name in columns::COMMANDS {
         let columns = columns::metrics(name, Words::Svdkit).into_iter();
-        let derived = if name == "compare" { explain::derived() } else { vec![] };
-        let keys: Vec<&'static str> = columns.chain(derived).map(|column| column.key).collect();
+        let keys: Vec<&'static str> =
+            columns.chain(explain::derived(name)).map(|column| column.key).collect();
         let sort = PossibleValuesParser::new([&keys[..], &["name"]].concat());
         let shown = PossibleValuesParser::new([&["all"], &keys[..]].concat());
         let known = |command: Command| {

@@ -1,6 +1,8 @@
 //! `svdkit explain`: what a column or a finding means, as docs/metrics.md and docs/findings.md have it; tests keep these
 //! pages and the program equal.
 
+use std::borrow::Cow;
+
 use clap::Args;
 
 use super::options::table_style;
@@ -81,8 +83,8 @@ const WORDS: [(&[&str], &str); 15] = [
 
 /// What the name means, or the part of a rule that names something: a header may look like a rule.
 fn explained(name: &str) -> Result<String, Error> {
-    let part = gate::finding_of(name).or_else(|| gate::key_of(name)).unwrap_or(name);
-    meaning(name).or_else(|_| meaning(part))
+    let part = gate::finding_of(name).map(Cow::Borrowed).or_else(|| gate::key_of(name));
+    meaning(name).or_else(|_| meaning(part.as_deref().unwrap_or(name)))
 }
 
 fn meaning(word: &str) -> Result<String, Error> {
@@ -98,7 +100,8 @@ fn meaning(word: &str) -> Result<String, Error> {
     }
     let known: Vec<&'static Column> = columns::COMMANDS.into_iter().flat_map(columns::metrics_of).collect();
     let meant = columns::meaning(word).or_else(|| gate::column(word, &known).ok().map(Column::means));
-    let meant = meant.or_else(|| gate::column(word, &derived()).ok().map(Column::means));
+    let derived = [derived("compare"), derived("series")].concat();
+    let meant = meant.or_else(|| gate::column(word, &derived).ok().map(Column::means));
     if let Some(key) = meant {
         let what =
             ending(key.aspect).map_or_else(String::new, |ending| format!("{word}\n\n{ending} of:\n\n"));
@@ -109,11 +112,15 @@ fn meaning(word: &str) -> Result<String, Error> {
     Ok(text.map_or_else(String::new, |(name, text)| format!("{name}\n\n{}\n", levelled(text.trim()))))
 }
 
-/// The columns that a comparison makes of its metrics.
-pub(super) fn derived() -> Vec<&'static Column> {
-    let metrics =
-        columns::metrics("compare", Words::Svdkit).into_iter().filter(|metric| !metric.is_of_a_pair());
-    let aspects = [Aspect::Change, Aspect::Base, Aspect::Difference];
+/// The columns that `command` makes of its metrics.
+pub(super) fn derived(command: &str) -> Vec<&'static Column> {
+    let aspects = match command {
+        "compare" => [Aspect::Change, Aspect::Base, Aspect::Difference],
+        "series" => Aspect::OF_STEPS,
+        _ => return vec![],
+    };
+    let metrics = columns::metrics(command, Words::Svdkit).into_iter();
+    let metrics = metrics.filter(|metric| command == "series" || !metric.is_of_a_pair());
     let all = metrics.flat_map(|metric| aspects.map(|aspect| ColumnKey { metric, aspect, side: None }));
     all.map(ColumnKey::column).collect()
 }
@@ -135,6 +142,11 @@ fn ending(aspect: Aspect) -> Option<&'static str> {
         Aspect::Change => {
             Some("(tuned − base)/|base| in a comparison; 0 where both are equal, even if both are 0,")
         }
+        Aspect::Slope => Some("how fast it grows over the steps of a series, by least squares and per step,"),
+        Aspect::StepChange => Some(
+            "the largest change from one step of a series to the next, relative to the earlier one and with its sign,",
+        ),
+        Aspect::StepChangeAt => Some("the step of a series at which the largest change"),
     }
 }
 
@@ -222,6 +234,8 @@ mod tests {
         check("*.mlp.*: stable_rank_change < -10%", "stable_rank_change\n\n(tuned − base)/|base|");
         check("Δ σ₁", "Δ σ₁\n\n(tuned − base)/|base|");
         check("max(alpha) > 6", "alpha\n");
+        check("slope(alpha) > 6", "alpha_slope\n\nhow fast it grows");
+        check("σ₁ max Δ at", "σ₁ max Δ at\n\nthe step of a series");
         check("finding(dead-rows) > 0", "dead-rows\n");
         check("~", "~\n\nbefore an exponent");
         check("finding(problem)", "problem\n\nthe level of a finding");

@@ -16,7 +16,7 @@ use super::outputs::draws;
 use super::progress::Progress;
 use super::remark;
 
-/// Does all tasks of `study`.
+/// Does all tasks of `study`, with what earlier runs have kept.
 pub(super) fn run_study(
     study: &Arc<dyn Study>,
     (common, limits): (&Common, Limits),
@@ -25,15 +25,45 @@ pub(super) fn run_study(
     run_tasks(study, (common, limits), Begun::new(study.as_ref(), pictures(common)), None)
 }
 
+/// Does all tasks of `study`, but for what `memo` knows.
+pub(super) fn run_study_with(
+    study: &Arc<dyn Study>,
+    (common, limits): (&Common, Limits),
+    memo: &Arc<dyn Memo>,
+) -> Result<Ledger, Error> {
+    check_report(study.report_bytes(), limits)?;
+    let begun = Begun::new(study.as_ref(), pictures(common));
+    run_with(study, (common, limits), memo, begun, None)
+}
+
 /// Whether what pictures are drawn from is kept until the report is written.
 pub(super) fn pictures(common: &Common) -> Pictures {
     if draws(common) { Pictures::Kept } else { Pictures::Dropped }
 }
 
-/// Does what is left of `study`; each record goes to `journal` as it is found.
+/// Does what is left of `study`, with what earlier runs have kept; each record goes to `journal` as it is found.
 pub(super) fn run_tasks(
     study: &Arc<dyn Study>,
     (common, limits): (&Common, Limits),
+    begun: Begun,
+    journal: Option<&mut Journal>,
+) -> Result<Ledger, Error> {
+    let cache = cache::open(&common.shared).map(Arc::new);
+    let memo: Arc<dyn Memo> = match &cache {
+        Some(cache) => Arc::clone(cache) as _,
+        None => Arc::new(NoMemo),
+    };
+    let ledger = run_with(study, (common, limits), &memo, begun, journal)?;
+    if let Some(trouble) = cache.and_then(|cache| cache.finish()).filter(|_| !common.quiet) {
+        remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));
+    }
+    Ok(ledger)
+}
+
+fn run_with(
+    study: &Arc<dyn Study>,
+    (common, limits): (&Common, Limits),
+    memo: &Arc<dyn Memo>,
     begun: Begun,
     mut journal: Option<&mut Journal>,
 ) -> Result<Ledger, Error> {
@@ -61,21 +91,13 @@ pub(super) fn run_tasks(
         }
         if super::is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let cache = cache::open(&common.shared).map(Arc::new);
-    let memo: Arc<dyn Memo> = match &cache {
-        Some(cache) => Arc::clone(cache) as _,
-        None => Arc::new(NoMemo),
-    };
-    let ledger = study::run(study, limits, &memo, begun, &mut watch);
+    let ledger = study::run(study, limits, memo, begun, &mut watch);
     progress.into_iter().for_each(Progress::finish);
     if let Some(error) = trouble {
         return Err(error);
     }
     let ledger = ledger?;
     journal.map_or(Ok(()), Journal::sync)?;
-    if let Some(trouble) = cache.and_then(|cache| cache.finish()).filter(|_| !common.quiet) {
-        remark(&format!("nothing is kept for later runs: {trouble}; `--no-cache` does not try to"));
-    }
     Ok(ledger)
 }
 

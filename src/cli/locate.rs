@@ -14,6 +14,8 @@ use crate::store::{self, Address, Cached, Location};
 #[cfg(feature = "hub")]
 use crate::store::{Hub, Remote};
 
+use super::values::globs;
+
 /// A checkpoint that was found.
 pub(super) struct Located {
     /// Its file or folder.
@@ -27,6 +29,11 @@ pub(super) struct Located {
 impl Located {
     fn new(path: PathBuf, commit: Option<String>) -> Self {
         Self { location: Location::disk(path), commit, remote: None }
+    }
+
+    /// What lies at `location`, in its folder.
+    pub(super) fn inside(&self, location: Location) -> Self {
+        Self { location, commit: self.commit.clone(), remote: self.remote.clone() }
     }
 
     /// Opens it, reading headers alone; gives the format's name, too.
@@ -83,6 +90,33 @@ pub(super) fn locate(typed: &Path) -> Result<Located, Error> {
         return Ok(Located { location, commit: Some(commit), remote: Some(address) });
     }
     Err(address.absent(&cache))
+}
+
+/// The models that `ORG/NAME@REV` names where REV is a pattern: those of the Hugging Face cache, each as it may be typed.
+/// Nothing where it is not a pattern, or a path.
+pub(super) fn revisions(typed: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
+    let text = typed.to_str().filter(|_| typed.symlink_metadata().is_err());
+    let Some((repository, pattern)) = text.and_then(|text| text.rsplit_once('@')) else { return Ok(None) };
+    if !pattern.contains(['*', '?', '[', '{']) {
+        return Ok(None);
+    }
+    let Some(address) = Address::parse(repository)?.filter(|address| address.revision.is_none()) else {
+        return Ok(None);
+    };
+    let glob = globs(&[pattern.to_owned()])?;
+    let cache = cache();
+    let mut found = store::revisions(&cache, &address.repository);
+    found.retain(|revision| glob.is_match(revision));
+    if found.is_empty() {
+        return Err(Error::Remote(format!(
+            "the Hugging Face cache, {}, holds no revision of `{}` that `{}` fits; fetch each with `{} --revision REV`",
+            brief(&cache.to_string_lossy()),
+            brief(&address.repository),
+            brief(pattern),
+            address.download()
+        )));
+    }
+    Ok(Some(found.into_iter().map(|revision| format!("{repository}@{revision}").into()).collect()))
 }
 
 /// A variable that is set to something.

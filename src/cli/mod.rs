@@ -34,6 +34,7 @@ mod recording;
 mod rules;
 mod run;
 mod scaling;
+mod series;
 mod settings;
 mod signal;
 mod slurm;
@@ -89,6 +90,8 @@ enum Command {
     /// were added or removed. Unchanged matrices are not decomposed. A report saved by `svdkit spectrum` is a baseline
     /// for CI: unchanged matrices keep its numbers, the others are measured with its settings.
     Compare(compare::Arguments),
+    /// What happened along a run: every number against step, and where it changed
+    Series(series::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
     /// How many directions each matrix, or its update, uses, and what rank to keep
@@ -168,6 +171,7 @@ fn run_command(command: &Command) -> Result<Status, Error> {
     match command {
         Command::Spectrum(arguments) => spectrum::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
+        Command::Series(arguments) => series::run(arguments),
         Command::Intruders(arguments) => intruders::run(arguments),
         Command::Rank(arguments) => rank::run(arguments),
         Command::Farms(arguments) => farms::run(arguments),

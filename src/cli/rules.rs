@@ -142,6 +142,8 @@ fn names(common: &Common, columns: &[&'static Column]) -> Vec<&'static str> {
         !common.no_findings
             && (finding.of != Of::Pairs || has(&"changed"))
             && (finding.of != Of::Updates || !has(&"changed"))
+            && (finding.of != Of::Series
+                || columns.iter().any(|column| column.means().aspect == Aspect::Slope))
             && (finding.of != Of::Sides || columns.iter().any(|column| column.key.contains('@')))
             && finding.evidence.iter().all(has)
     };
@@ -220,6 +222,7 @@ fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> 
                 Of::Pairs | Of::Sides => command == "compare",
                 Of::Updates => command != "compare",
                 Of::Heads => command == "heads",
+                Of::Series => command == "series",
                 Of::Weights | Of::Anything => true,
             };
             !here || finding.evidence.iter().any(lacks)
@@ -227,11 +230,11 @@ fn is_elsewhere(command: &str, text: &str, columns_here: &[&'static Column]) -> 
         return findings::definition(word).is_some_and(is_never);
     }
     let Some(key) = gate::key_of(text).filter(|key| columns::meaning(key).is_some()) else { return false };
-    let here = ColumnKey::parse(key, columns::metrics_of(command));
+    let here = ColumnKey::parse(&key, columns::metrics_of(command));
     match command {
         "compare" => here.is_none(),
         "spectrum" => here.is_none_or(|key| key.aspect != Aspect::Value),
-        _ => columns_here.iter().all(|known| known.key != key),
+        _ => columns_here.iter().all(|known| known.key != key.as_ref()),
     }
 }
 

@@ -4,12 +4,14 @@
 
 mod beside;
 mod bytes;
+mod courses;
 mod heads;
 mod intruders;
 mod invariants;
 mod peers;
 mod randomness;
 mod reordered;
+mod series;
 mod shape;
 mod summary;
 mod tell;
@@ -51,6 +53,8 @@ pub enum Of {
     Sides,
     /// Attention heads.
     Heads,
+    /// The steps of a run.
+    Series,
 }
 
 /// How it is looked for.
@@ -110,6 +114,12 @@ pub static FINDINGS: &[Definition] = &[
     randomness::UNTRAINED_MODEL,
     updates::UNTRAINED,
     peers::RANK_COLLAPSED,
+    courses::COLLAPSED_AT_STEP,
+    courses::JUMP,
+    courses::DRIFT_UP,
+    series::IDENTICAL_STEP,
+    series::INCOMPLETE_STEP,
+    series::GAP,
     bytes::ALL_ZERO,
     randomness::RANDOM_LIKE,
     updates::UNRELATED,
@@ -219,6 +229,7 @@ impl Definition {
         match self.of {
             Of::Anything => true,
             Of::Sides => !others.is_empty() && !side.of(Of::Pairs).is_empty(),
+            Of::Series => side.report.steps.len() > 1,
             of => !side.of(of).is_empty(),
         }
     }
@@ -228,8 +239,9 @@ impl Definition {
             [] => allows(self.name, None),
             names => names.iter().all(|name| allows(self.name, Some(name))),
         };
-        // What is looked for in each matrix is told from the first.
-        let needed = if matches!(self.search, Search::Each { .. }) { 1 } else { self.evidence.len() };
+        // What is looked for in each matrix, or over steps, is told from the first.
+        let is_of_first = matches!(self.search, Search::Each { .. }) || self.of == Of::Series;
+        let needed = if is_of_first { 1 } else { self.evidence.len() };
         let lacks = |key: &&&str| self.of != Of::Anything && !side.has_column(key);
         if let Some(key) = self.evidence.iter().take(needed).find(lacks) {
             let unknown = Unknown::everywhere(format!("`{key}` was not measured"));

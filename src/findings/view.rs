@@ -63,7 +63,10 @@ impl<'r> ModelSide<'r> {
                     side.pairs.push(matrix);
                 }
                 // A comparison measures what an adapter makes of its base; other commands measure the update.
-                () if row.update.is_none() && report.base.is_none() => side.weights.push(matrix),
+                // What a series says of its base is not of the rows themselves.
+                () if row.update.is_none() && (report.base.is_none() || !report.steps.is_empty()) => {
+                    side.weights.push(matrix);
+                }
                 () => side.updates.push(matrix),
             }
         }
@@ -82,7 +85,7 @@ impl<'r> ModelSide<'r> {
             Of::Updates => &self.updates,
             Of::Pairs | Of::Sides => &self.pairs,
             Of::Heads => &self.heads,
-            Of::Anything => &[],
+            Of::Anything | Of::Series => &[],
         }
     }
 

@@ -1,5 +1,6 @@
 //! How far a value of a row may be off, from the accuracy that its spectrum carries (docs/numerics.md).
 
+use super::steps;
 use crate::metric::{ACCURACY_FLOOR, Metric, SPECTRAL_NORM};
 use crate::report::{Accuracy, Aspect, ColumnKey, Row, Standing, Value};
 
@@ -21,6 +22,9 @@ pub(super) fn error(row: &Row, key: ColumnKey<'_>, value: f64) -> f64 {
         Aspect::Difference => {
             [tuned, base].map(|key| share_of(key) * size(key).unwrap_or(0.0).abs()).iter().sum()
         }
+        Aspect::StepChangeAt => 0.0,
+        Aspect::StepChange => 2.0 * share_of(tuned) * (1.0 + value.abs()),
+        Aspect::Slope => steps::slope_error(row, key, share_of(tuned)),
         Aspect::Value if is_of_two => (share(row, tuned, value) + share(row, base, value)) * value.abs(),
         Aspect::Value | Aspect::Base => share(row, key, value) * value.abs(),
     }

@@ -53,8 +53,8 @@ fn bound(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> Option<Known> {
             let beyond = f64::INFINITY.copysign(number(tuned)?);
             (beyond, beyond)
         }
-        // The ratio of an update's size to a base of zeros.
-        (MissingReason::ZeroBase, Aspect::Value) => (f64::INFINITY, f64::INFINITY),
+        // The ratio of an update's size to a base of zeros; a change from zero at some step.
+        (MissingReason::ZeroBase, Aspect::Value | Aspect::StepChange) => (f64::INFINITY, f64::INFINITY),
         (MissingReason::Overflow, Aspect::Change | Aspect::Difference) => {
             if number(tuned)? > number(base)? {
                 (f64::MAX, f64::INFINITY)

@@ -102,6 +102,7 @@ pub(super) fn judge(
             what: what(first),
             missing: None,
             note: None,
+            step: None,
         };
         if finding.matrices.is_empty() && rule.glob.is_none() {
             found.push(Breach { excess: 0.0, gap: None, finding: judged(None, true) });
@@ -115,7 +116,8 @@ pub(super) fn judge(
     let number = found.len() as f64;
     if line != ANY {
         let what = format!("findings of {}: {}", wanted.word(), notation::count(found.len() as u64));
-        let finding = Offender { matrix: None, outcome: Outcome::Fail, what, missing: None, note: None };
+        let finding =
+            Offender { matrix: None, outcome: Outcome::Fail, what, missing: None, note: None, step: None };
         found = vec![Breach { excess: line.excess(number), gap: None, finding }];
     }
     if line.crossing((number, number)) != Crossing::Crossed {
@@ -128,7 +130,7 @@ pub(super) fn judge(
         found.extend(nowhere.map(|unchecked| {
             let what = format!("{name} cannot be judged: {}", unchecked.reason);
             let outcome = Outcome::Inconclusive;
-            let finding = Offender { matrix: None, outcome, what, missing: None, note: None };
+            let finding = Offender { matrix: None, outcome, what, missing: None, note: None, step: None };
             Breach { excess: f64::NEG_INFINITY, gap: None, finding }
         }));
     }

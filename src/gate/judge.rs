@@ -11,7 +11,7 @@ use super::clause::{Breach, Clause};
 use super::items::{Item, Items, hidden, items};
 use super::missing::Gap;
 use super::sums::{Named, Sum};
-use super::{Crossing, Line, Subject, findings, phrases};
+use super::{Crossing, Line, Subject, findings, phrases, steps};
 
 /// All that a report is judged by.
 #[derive(Debug, Clone)]
@@ -176,7 +176,9 @@ fn crossed(line: Line, column: &'static Column, item: &Item<'_>) -> Option<Breac
         Crossing::Crossed => (Outcome::Fail, told),
         Crossing::Unsure => (Outcome::Inconclusive, phrases::unsure(&told, known.high - known.value)),
     };
-    let finding = Offender { matrix: Some(item.name.clone()), outcome, what, missing: None, note: None };
+    let (what, step) = steps::dated(what, (line, column, item.row.filter(|_| outcome == Outcome::Fail)));
+    let matrix = Some(item.name.clone());
+    let finding = Offender { matrix, outcome, what, missing: None, note: None, step };
     Some(Breach { excess: line.excess(known.value), gap: None, finding })
 }
 
@@ -189,7 +191,7 @@ fn unmeasured(column: &'static Column, item: &Item<'_>, gap: &Gap) -> Breach {
         None => (Outcome::Fail, phrases::unmeasured(column.key, gap)),
     };
     let matrix = Some(item.name.clone());
-    let finding = Offender { matrix, outcome, what, missing: Some(gap.why), note: None };
+    let finding = Offender { matrix, outcome, what, missing: Some(gap.why), note: None, step: None };
     Breach { excess: f64::NEG_INFINITY, gap: Some(gap.clone()), finding }
 }
 
@@ -198,7 +200,7 @@ fn nothing_judged(what: &str, allowed: &[&Gap]) -> Option<Breach> {
     let first = *allowed.first()?;
     let what = format!("{what} cannot be judged: no value could be measured; {}", phrases::counted(allowed));
     let (outcome, missing) = (Outcome::Inconclusive, Some(first.why));
-    let finding = Offender { matrix: None, outcome, what, missing, note: None };
+    let finding = Offender { matrix: None, outcome, what, missing, note: None, step: None };
     Some(Breach { excess: f64::NEG_INFINITY, gap: Some(first.clone()), finding })
 }
 
@@ -210,9 +212,8 @@ mod tests {
     use crate::gate::missing::MissingPolicy;
     use crate::gate::{Accepts, Rule, tests::metric};
     use crate::layer::Filter;
-    use crate::report::Severity;
     use crate::report::{
-        MissingReason, Row, SCHEMA, Skipped, SkippedContent, Source, Totals, Unlisted, Value,
+        MissingReason, Row, SCHEMA, Severity, Skipped, SkippedContent, Source, Totals, Unlisted, Value,
     };
 
     const KEYS: [&str; 5] = ["alpha", "stable_rank", "accuracy_floor", "spectral_norm", "nonfinite_count"];
@@ -260,6 +261,7 @@ mod tests {
             findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: Unlisted::default(),
+            steps: vec![],
         }
     }
 
@@ -389,10 +391,8 @@ mod tests {
         check_error("max(alpha > 1) > 1", "takes a column alone");
         check_error("zzz*: alpha > 1", "no matrix of the report matches");
         check_error("b.weight: alpha > 1", "names in reports leave out the `.weight`");
-        check_error(
-            "alpha < 300%",
-            "300.0 % of what? `alpha` is not a share; write a number, as in `3`; a change",
-        );
+        let share = "300.0 % of what? `alpha` is not a share; write a number, as in `3`; a change";
+        check_error("alpha < 300%", share);
         check_error("max(alpha) > 5%", "5.000 % of what?");
         check_error("count(alpha > 6) > 10%", "a count is not a share of anything; ask for `share(…)`");
         check_error("share(alpha > 6%) > 10%", "6.000 % of what?");

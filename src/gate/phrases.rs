@@ -18,7 +18,7 @@ pub(super) fn told(row: &Row, column: &'static Column, x: f64) -> String {
     let value = |aspect| row.values.of(key.of(aspect)).and_then(Value::number).map(notation::real);
     let both = match key.aspect {
         Aspect::Change | Aspect::Difference => value(Aspect::Base).zip(value(Aspect::Value)),
-        Aspect::Value | Aspect::Base => None,
+        _ => None,
     };
     let side = key.side.map_or_else(String::new, |side| format!("@{side}"));
     match both {
@@ -32,7 +32,7 @@ fn number(column: &'static Column, x: f64) -> String {
     match x {
         f64::INFINITY => "+∞".to_owned(),
         f64::NEG_INFINITY => "\u{2212}∞".to_owned(),
-        _ if column.means().aspect == Aspect::Change => notation::change(x),
+        _ if matches!(column.means().aspect, Aspect::Change | Aspect::StepChange) => notation::change(x),
         _ => notation::real(x),
     }
 }

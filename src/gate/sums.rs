@@ -50,7 +50,7 @@ impl Sum {
             Crossing::Crossed => (Outcome::Fail, told),
             Crossing::Unsure => (Outcome::Inconclusive, phrases::unsure(&told, width)),
         };
-        let finding = Offender { matrix: None, outcome, what, missing: None, note: None };
+        let finding = Offender { matrix: None, outcome, what, missing: None, note: None, step: None };
         Some(Breach { excess: self.line.excess(known.value), gap: None, finding })
     }
 

@@ -1,9 +1,10 @@
-//! A report as one flat table, one line for each matrix and skipped tensor, shared by CSV and Parquet.
+//! A report as one flat table, one line for each matrix (of a series for each step of it) and skipped tensor, shared by CSV
+//! and Parquet.
 
 use std::borrow::Cow;
 
 use crate::layer::bare;
-use crate::report::{Column, Format, Report, Row, Value};
+use crate::report::{Aspect, Column, Format, Report, Row, Step, Value};
 
 /// The type of a column's cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +48,26 @@ const LABELS: [(&str, CellType); 4] = [
     ("warning", CellType::Text),
 ];
 
+/// The step, in a series.
+const STEP: (&str, CellType) = ("step", CellType::Count);
+
 /// The columns before the metrics of this report.
 fn before(report: &Report) -> impl Iterator<Item = (&'static str, CellType)> {
     let labelled = report.rows.iter().any(|row| row.labels.is_some());
-    FIXED.into_iter().chain(LABELS.into_iter().filter(move |_| labelled))
+    let step = (!report.steps.is_empty()).then_some(STEP);
+    FIXED.into_iter().chain(LABELS.into_iter().filter(move |_| labelled)).chain(step)
+}
+
+/// The metrics: in a series those that have a number at each step.
+fn metrics(report: &Report) -> impl Iterator<Item = &'static Column> {
+    let is_one =
+        |column: &&&'static Column| report.steps.is_empty() || column.means().aspect == Aspect::Value;
+    report.columns.iter().filter(is_one).copied()
 }
 
 /// The columns by name.
 pub(super) fn columns(report: &Report) -> impl Iterator<Item = (&'static str, CellType)> {
-    let metrics = report.columns.iter().map(|column| match column.format {
+    let metrics = metrics(report).map(|column| match column.format {
         Format::Count => (column.key, CellType::Count),
         Format::Real | Format::Share | Format::Change => (column.key, CellType::Real),
     });
@@ -64,33 +76,12 @@ pub(super) fn columns(report: &Report) -> impl Iterator<Item = (&'static str, Ce
 
 /// The lines, each with a cell for every column.
 pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
-    let rows = report.rows.iter().map(|row| {
-        let [rows, cols] = row.shape;
-        let fixed = [
-            text(&row.name),
-            text(&row.tensor),
-            row.block.map_or(Cell::Empty, Cell::Count),
-            text(&row.role),
-            Cell::Count(rows),
-            Cell::Count(cols),
-            text(&row.dtype),
-            text(row.status()),
-            row.failed.as_deref().map_or(Cell::Empty, text),
-            row.tied_to.as_deref().map_or(Cell::Empty, text),
-        ];
-        let values = report.columns.iter().map(|column| match row.values.get(column.key) {
-            Some(Value::Count(n)) => Cell::Count(n),
-            Some(Value::Real(x)) => Cell::Real(x),
-            Some(Value::Missing(_)) | None => Cell::Empty,
-        });
-        let labels = row.labels.iter().flat_map(|labels| {
-            let has_esd = if labels.has_esd { "true" } else { "false" };
-            [text(&labels.longname), text(&labels.layer_type), text(has_esd), text(&labels.warning)]
-        });
-        fixed.into_iter().chain(labels).chain(values).chain([missing(row)]).collect()
+    let rows = report.rows.iter().flat_map(move |row| {
+        let each = if report.steps.is_empty() { 1 } else { report.steps.len() };
+        (0..each).map(move |at| line(report, row, at))
     });
     let skipped = report.skipped.iter().map(|skipped| {
-        let mut line = vec![Cell::Empty; before(report).count() + report.columns.len() + 1];
+        let mut line = vec![Cell::Empty; before(report).count() + metrics(report).count() + 1];
         line[0] = text(bare(&skipped.tensor));
         line[1] = text(&skipped.tensor);
         line[6] = text(&skipped.dtype);
@@ -101,13 +92,54 @@ pub(super) fn lines(report: &Report) -> impl Iterator<Item = Vec<Cell<'_>>> {
     rows.chain(skipped)
 }
 
-/// `alpha=too_few_values;alpha_sigma=too_few_values`.
-fn missing(row: &Row) -> Cell<'_> {
-    let code = |(column, value): (&Column, Value)| match value {
-        Value::Missing(why) => Some(format!("{}={}", column.key, why.code())),
-        Value::Count(_) | Value::Real(_) => None,
+/// The line of a row; in a series that of the step at a position.
+fn line<'r>(report: &'r Report, row: &'r Row, at: usize) -> Vec<Cell<'r>> {
+    let step = report.steps.get(at);
+    let of_step =
+        |column: &Column| row.course.as_ref()?.values.get(at)?.get(row.course.as_ref()?.place(column.key)?);
+    let value = |column: &Column| if step.is_some() { of_step(column) } else { row.values.get(column.key) };
+    let status = match step {
+        Some(Step { failed: Some(_), .. }) => "failed",
+        Some(_) => "measured",
+        None => row.status(),
     };
-    let codes: Vec<String> = row.values.iter().filter_map(code).collect();
+    let failed = step.map_or(row.failed.as_deref(), |step| step.failed.as_deref());
+    let [rows, cols] = row.shape;
+    let fixed = [
+        text(&row.name),
+        text(&row.tensor),
+        row.block.map_or(Cell::Empty, Cell::Count),
+        text(&row.role),
+        Cell::Count(rows),
+        Cell::Count(cols),
+        text(&row.dtype),
+        text(status),
+        failed.map_or(Cell::Empty, text),
+        row.tied_to.as_deref().map_or(Cell::Empty, text),
+    ];
+    let values: Vec<(&Column, Option<Value>)> =
+        metrics(report).map(|column| (column, value(column))).collect();
+    let missing = missing(&values);
+    let cells = values.into_iter().map(|(_, value)| match value {
+        Some(Value::Count(n)) => Cell::Count(n),
+        Some(Value::Real(x)) => Cell::Real(x),
+        Some(Value::Missing(_)) | None => Cell::Empty,
+    });
+    let labels = row.labels.iter().flat_map(|labels| {
+        let has_esd = if labels.has_esd { "true" } else { "false" };
+        [text(&labels.longname), text(&labels.layer_type), text(has_esd), text(&labels.warning)]
+    });
+    let number = step.map(|step| Cell::Count(step.step));
+    fixed.into_iter().chain(labels).chain(number).chain(cells).chain([missing]).collect()
+}
+
+/// `alpha=too_few_values;alpha_sigma=too_few_values`.
+fn missing<'r>(values: &[(&Column, Option<Value>)]) -> Cell<'r> {
+    let code = |(column, value): &(&Column, Option<Value>)| match value {
+        Some(Value::Missing(why)) => Some(format!("{}={}", column.key, why.code())),
+        Some(Value::Count(_) | Value::Real(_)) | None => None,
+    };
+    let codes: Vec<String> = values.iter().filter_map(code).collect();
     if codes.is_empty() { Cell::Empty } else { Cell::Text(codes.join(";").into()) }
 }
 

@@ -11,11 +11,14 @@ use super::cell::ranges;
 use super::changes;
 use super::fold::{ExpertGroup, Values};
 use super::names::{broken, shortened, widest};
+use super::series;
 use super::style::{Layout, Overflow, TableStyle};
 use crate::notation;
-use crate::report::{Attention, Column, ColumnKey, Level, Outcome, Report, Row, Severity};
+use crate::report::{Aspect, Attention, Column, ColumnKey, Level, Outcome, Report, Row, Severity};
 
 const SPARK: usize = 12;
+/// So many blocks draw a number over the steps of a series.
+const COURSE: usize = 20;
 /// Names take this share of a line before columns have to give way for them.
 const NAME_SHARE: f64 = 0.4;
 /// The same on a narrow line, in characters.
@@ -45,6 +48,8 @@ enum Holds {
     Dtype,
     Status,
     Number,
+    /// The same at every step of a series.
+    Course,
     /// Which directions are intruders.
     Which,
     Spark,
@@ -112,7 +117,10 @@ pub(super) fn write(
                     Some(Holds::Number) => {
                         let metric = columns.iter().rfind(|column| column.holds == Holds::Number);
                         let metric = metric.map_or_else(String::new, |column| column.metric.clone());
-                        columns.retain(|column| column.metric != metric || column.holds != Holds::Number);
+                        let is_of_it = |column: &Cells<'_>| {
+                            column.metric == metric && matches!(column.holds, Holds::Number | Holds::Course)
+                        };
+                        columns.retain(|column| !is_of_it(column));
                     }
                     Some(least) => columns.retain(|column| column.holds != least),
                     None => break,
@@ -235,7 +243,13 @@ fn cells<'s>(
     for column in columns {
         let metric = ColumnKey { side: None, ..column.means() }.to_string();
         let text: CellText<'s> = Box::new(move |group| group.cell(column, values));
-        all.push(Cells { metric, ..Cells::new(Holds::Number, column.label, text, shown) });
+        let number = Cells::new(Holds::Number, column.label, text, shown);
+        all.push(Cells { metric: metric.clone(), ..number });
+        if column.means().aspect == Aspect::Value && shown.iter().any(|group| group.first().course.is_some())
+        {
+            let text: CellText<'s> = Box::new(move |group| series::line(group, column, COURSE));
+            all.push(Cells { metric, ..Cells::new(Holds::Course, "over steps", text, shown) });
+        }
         if column.key == "intruder_count" {
             all.push(each(Holds::Which, "which", |row| {
                 row.intruders.as_ref().map_or_else(String::new, |i| ranges(&i.indices))
@@ -244,7 +258,7 @@ fn cells<'s>(
     }
     // The spectrum of one expert would say nothing of the others.
     let single = |group: &&ExpertGroup<'_>| group.rows.len() == 1;
-    if shown.iter().filter(single).any(|group| !group.first().sketch.is_empty()) {
+    if report.steps.is_empty() && shown.iter().filter(single).any(|group| !group.first().sketch.is_empty()) {
         let spark = |group: &ExpertGroup<'_>| match group.rows[..] {
             [row] => notation::spark(&row.sketch, SPARK),
             _ => String::new(),

@@ -43,6 +43,7 @@ fn without_rows(report: &Report) -> Report {
         findings_unchecked: report.findings_unchecked.clone(),
         verdicts: report.verdicts.clone(),
         unlisted: report.unlisted.clone(),
+        steps: report.steps.clone(),
     }
 }
 
@@ -76,8 +77,11 @@ fn write_list(items: impl Iterator<Item = impl Serialize>, out: &mut dyn Write) 
     out.write_all(b"\n]")
 }
 
-/// Writes one object a line: every row with its `status`, then every skipped tensor.
+/// Writes one object a line: the steps of a series, every row with its `status`, then every skipped tensor.
 pub(super) fn write_lines(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    for step in &report.steps {
+        write_line("step", serde_json::to_value(step)?, out)?;
+    }
     for row in &report.rows {
         write_line(row.status(), serde_json::to_value(row)?, out)?;
     }

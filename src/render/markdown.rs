@@ -12,7 +12,7 @@ use super::inline::{TextPlace, code, inline};
 use super::problem;
 use super::style::TableStyle;
 use super::table;
-use super::{changes, findings, footer};
+use super::{changes, findings, footer, series};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;
@@ -37,6 +37,9 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
         for note in changes::notes(report) {
             writeln!(out, "\n{}", line_of(&note))?;
         }
+    }
+    for note in series::notes(report) {
+        writeln!(out, "\n{}", line_of(&note))?;
     }
     for commit in footer::commits(report) {
         writeln!(out, "\n{}", line_of(&commit))?;

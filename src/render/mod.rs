@@ -26,6 +26,7 @@ mod parquet_file;
 pub mod plot;
 mod problem;
 mod prose;
+mod series;
 mod style;
 mod table;
 mod wrap;

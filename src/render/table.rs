@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::cell::{SHORT_TAILS, UNSURE};
 use super::style::{Overflow, TableStyle};
 use super::wrap::indented;
-use super::{changes, findings, fold, footer, grid, problem};
+use super::{changes, findings, fold, footer, grid, problem, series};
 use crate::notation;
 use crate::report::{Flag, MissingReason, Offender, Report, Row, SkipKind, SkippedContent, Value, Verdict};
 
@@ -73,13 +73,12 @@ const CAUTIONS: [Flag; 5] = [
 
 /// Notes that a reader must know.
 fn notes(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
-    let mut notes = vec![];
+    let mut notes = series::notes(report);
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
-        None => notes
-            .extend(update_note(report).filter(|_| {
-                !["intruders", "heads", "lineage", "compare"].contains(&report.command.as_ref())
-            })),
+        None => notes.extend(update_note(report).filter(|_| {
+            !["intruders", "heads", "lineage", "series", "compare"].contains(&report.command.as_ref())
+        })),
     }
     let told = report.findings.iter().any(|finding| finding.name == "non-finite");
     for row in &report.rows {
@@ -176,6 +175,7 @@ pub(super) fn footer(report: &Report) -> String {
         Some(compared) => changes::counts(report, compared),
         None => vec![format!("{} {matrices} measured", notation::count(totals.measured))],
     };
+    parts.extend(series::count(report));
     if totals.failed > 0 {
         parts.push(format!("{} failed", notation::count(totals.failed)));
     }

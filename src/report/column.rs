@@ -69,16 +69,44 @@ pub enum Aspect {
     Difference,
     /// The same relative to the base.
     Change,
+    /// How fast it grows over the steps of a run, by least squares: per step.
+    Slope,
+    /// Its largest change from one step of a run to the next, relative to the earlier one, with its sign.
+    StepChange,
+    /// The step of that.
+    StepChangeAt,
 }
 
 impl Aspect {
     /// Every aspect, with what its keys end in.
-    pub const ALL: [(Self, &str); 4] = [
+    pub const ALL: [(Self, &str); 7] = [
         (Self::Value, ""),
         (Self::Base, "_base"),
         (Self::Difference, "_difference"),
         (Self::Change, "_change"),
+        (Self::Slope, "_slope"),
+        (Self::StepChange, "_max_step_change"),
+        (Self::StepChangeAt, "_max_step_change_at"),
     ];
+
+    /// Those of a metric over the steps of a run.
+    pub const OF_STEPS: [Self; 3] = [Self::Slope, Self::StepChange, Self::StepChangeAt];
+
+    /// The aspects that rules call like functions: `slope(spectral_norm)`.
+    pub const FUNCTIONS: [(&str, Self); 3] =
+        [("last", Self::Value), ("slope", Self::Slope), ("max_step_change", Self::StepChange)];
+
+    /// Whether `metric` has it, of the tuned side `side`.
+    fn exists(self, metric: &Column, side: Option<&str>) -> bool {
+        match self {
+            Self::Value => true,
+            // The base has no tuned side.
+            Self::Base => side.is_none() && !metric.is_of_a_pair(),
+            Self::Difference | Self::Change => !metric.is_of_a_pair(),
+            // A step is compared with no more than one base.
+            Self::Slope | Self::StepChange | Self::StepChangeAt => side.is_none(),
+        }
+    }
 }
 
 /// Which number a column holds: `condition_number_change@ft` is the change of the metric `condition_number` on the tuned
@@ -107,20 +135,15 @@ impl<'s> ColumnKey<'s> {
                 None => (rest, None),
             };
             let (aspect, _) = Aspect::ALL.into_iter().find(|(_, known)| *known == ending)?;
-            let exists = match aspect {
-                Aspect::Value => true,
-                // The base has no tuned side.
-                Aspect::Base => side.is_none() && !metric.is_of_a_pair(),
-                Aspect::Difference | Aspect::Change => !metric.is_of_a_pair(),
-            };
-            exists.then_some(Self { metric, aspect, side })
+            aspect.exists(metric, side).then_some(Self { metric, aspect, side })
         })
     }
 
     /// The same metric and side in another aspect.
     #[must_use]
     pub fn of(self, aspect: Aspect) -> Self {
-        Self { aspect, side: self.side.filter(|_| aspect != Aspect::Base), ..self }
+        let has_side = aspect != Aspect::Base && !Aspect::OF_STEPS.contains(&aspect);
+        Self { aspect, side: self.side.filter(|_| has_side), ..self }
     }
 
     /// The column; one that no table has is made, and lives as long as the program.
@@ -150,6 +173,26 @@ impl<'s> ColumnKey<'s> {
                 Format::Change,
                 "(−∞, ∞)",
                 format!("(`{key}` − `{key}_base`)/|`{key}_base`|"),
+            ),
+            Aspect::Slope => own(
+                format!("{label}\nslope"),
+                Format::Real,
+                "(−∞, ∞), per step",
+                format!("the least-squares slope of `{key}` over the steps of a run"),
+            ),
+            Aspect::StepChange => own(
+                format!("{label}\nmax Δ"),
+                Format::Change,
+                "(−∞, ∞)",
+                format!(
+                    "the largest change of `{key}` from one step of a run to the next, relative to the earlier one"
+                ),
+            ),
+            Aspect::StepChangeAt => own(
+                format!("{label}\nmax Δ at"),
+                Format::Count,
+                "a step",
+                format!("the step of `{key}_max_step_change`"),
             ),
         };
         let label = match side {
@@ -278,6 +321,16 @@ mod tests {
         check("angle", Some(("angle", Aspect::Value, None)));
         check("angle@x", Some(("angle", Aspect::Value, Some("x"))));
         for none in ["angle_base", "angle_change", "angle_difference@x"] {
+            check(none, None);
+        }
+    }
+
+    #[test]
+    fn every_metric_has_a_course_over_steps_and_no_side_of_it() {
+        check("angle_slope", Some(("angle", Aspect::Slope, None)));
+        check("rank_max_step_change", Some(("rank", Aspect::StepChange, None)));
+        check("rank_max_step_change_at", Some(("rank", Aspect::StepChangeAt, None)));
+        for none in ["rank_slope@x", "angle_max_step_change_at@x", "rank_max_step"] {
             check(none, None);
         }
     }

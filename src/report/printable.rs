@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Attention, Comparison, Composition, Encounter, Finding, Group, Head, HeadPlace, Hidden, Inventory,
-    Labels, Named, Offender, Overlaps, Pattern, Report, Resolution, Row, Skipped, Source, SourceFile,
+    Labels, Named, Offender, Overlaps, Pattern, Report, Resolution, Row, Skipped, Source, SourceFile, Step,
 };
 use super::{Unchecked, Unlisted, Update, Updates, Verdict};
 use crate::error::printable;
@@ -54,7 +54,7 @@ macro_rules! visit {
         fn $report(report: &$($mut)? Report, take: &mut dyn FnMut(&$($mut)? dyn Words)) {
             #[rustfmt::skip]
             let Report {
-                schema: _, svdkit: _, command: _, model, base, tuned, settings, columns: _, rows, skipped, totals: _,
+                schema: _, svdkit: _, command: _, model, base, tuned, settings, steps, columns: _, rows, skipped, totals: _,
                 groups, notes, summary: _, findings, findings_unchecked, verdicts, unlisted,
             } = report;
             $source(model, take);
@@ -66,11 +66,15 @@ macro_rules! visit {
                 $source(source, take);
             }
             settings.into_iter().for_each(|(_, value)| take(value));
+            for Step { step: _, path, failed, repeats: _, changed: _ } in steps {
+                take(path);
+                failed.into_iter().for_each(|text| take(text));
+            }
             for row in rows {
                 #[rustfmt::skip]
                 let Row {
                     name, tensor, block: _, role, shape: _, stored_shape: _, dtype, dequant, update, blake3, tied_to, failed,
-                    comparison, flags: _, labels, values: _, resolution, places: _, sketch: _, outline: _, drawn: _,
+                    comparison, flags: _, labels, values: _, course: _, resolution, places: _, sketch: _, outline: _, drawn: _,
                     factors: _, lists: _, encounter, overlaps, intruders: _, attention,
                 } = row;
                 for Resolution { base: _, side, spectral_norm: _, accuracy_floor: _ } in resolution {
@@ -142,7 +146,7 @@ macro_rules! visit {
                 take(key);
                 remarks.into_iter().for_each(|text| take(text));
                 worst.into_iter().for_each(|text| take(text));
-                for Offender { matrix, outcome: _, what, missing: _, note } in offenders {
+                for Offender { matrix, outcome: _, what, missing: _, note, step: _ } in offenders {
                     take(what);
                     [matrix, note].into_iter().flatten().for_each(|text| take(text));
                 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-use super::{Column, Group, MissingReason, Numbers, Report, Row, RowValues, Value, version1};
+use super::{Column, Course, Group, MissingReason, Numbers, Report, Row, RowValues, Value, version1};
 use crate::error::brief;
 
 /// Resolves a column key in a report whose columns, rows and groups are not read yet.
@@ -35,7 +35,9 @@ impl Report {
         let mut report: Self = serde_json::from_value(Json::Object(json)).map_err(|e| e.to_string())?;
         report.columns = keys.iter().map(|key| meaning(&report, key)).collect();
         let columns: Arc<[_]> = report.columns.as_slice().into();
-        report.rows = rows.into_iter().map(|row| self::row(row, &columns)).collect::<Result<_, _>>()?;
+        let steps: Arc<[f64]> = report.steps.iter().map(|step| step.step as f64).collect();
+        let row = |json| self::row(json, &columns, &steps);
+        report.rows = rows.into_iter().map(row).collect::<Result<_, _>>()?;
         report.groups = groups.into_iter().map(|row| group(row, &columns)).collect::<Result<_, _>>()?;
         let mut names = BTreeSet::new();
         if let Some(row) = report.rows.iter().find(|row| !names.insert(row.name.as_str())) {
@@ -51,16 +53,22 @@ fn is_key(key: &str) -> bool {
     key.starts_with(|c: char| c.is_alphabetic() || c == '_') && key.chars().all(inner)
 }
 
-fn row(mut json: Map<String, Json>, columns: &Arc<[&'static Column]>) -> Result<Row, String> {
+fn row(
+    mut json: Map<String, Json>,
+    columns: &Arc<[&'static Column]>,
+    steps: &Arc<[f64]>,
+) -> Result<Row, String> {
     let name = json.get("name").and_then(Json::as_str).map_or_else(String::new, brief);
     let wrong = |what: String| format!("row `{name}`: {what}");
+    let course = json.shift_remove("course").map(|course| Course::read(course, columns, steps));
+    let course = course.transpose().map_err(wrong)?.map(Box::new);
     // What failed has no numbers.
     let none = Arc::default();
     let columns = if json.contains_key("failed") { &none } else { columns };
     let values = measurements(&mut json, columns, &|key| Err(format!("lacks the number `{}`", brief(key))));
     let values = values.map_err(wrong)?;
     let row: Row = serde_json::from_value(Json::Object(json)).map_err(|e| wrong(e.to_string()))?;
-    Ok(Row { values, ..row })
+    Ok(Row { values, course, ..row })
 }
 
 /// A group has numbers in some of the columns.

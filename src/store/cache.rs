@@ -105,6 +105,16 @@ pub fn named(cache: &Path, name: &str) -> Vec<String> {
     found
 }
 
+/// The branches and tags of `repository` that `cache` knows, by name.
+pub fn revisions(cache: &Path, repository: &str) -> Vec<String> {
+    let refs = cache.join(format!("models--{}", repository.replace('/', "--"))).join("refs");
+    let listing = fs::read_dir(refs).into_iter().flatten().filter_map(Result::ok);
+    let files = listing.filter(|entry| entry.path().is_file());
+    let mut found: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    found.sort();
+    found
+}
+
 /// The commit in a file of `refs`: so many hexadecimal digits and nothing that could lead out of the cache.
 fn read_commit(reference: &Path) -> Result<String, Error> {
     let text = Location::disk(reference).text("a reference", 256)?;

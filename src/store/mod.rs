@@ -23,7 +23,7 @@ use std::time::SystemTime;
 use crate::error::Error;
 
 pub use address::Address;
-pub use cache::{Cached, named};
+pub use cache::{Cached, named, revisions};
 pub use disk::Disk;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Remote};

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::each::{Watch, each};
+use super::matrices::report_of;
 use super::{Estimate, RowHeader, unmatched};
 use crate::analysis::across::{self, ACROSS};
 use crate::checkpoint::Catalogue;
 use crate::engine::{Job, Limits};
 use crate::error::{Error, printable};
 use crate::layer::{Filter, Layer, natural, without_block};
-use crate::report::{Column, Measurements, Overlaps, Report, Row, SCHEMA, Source, Totals, Unlisted};
+use crate::report::{Column, Measurements, Overlaps, Report, Row, Source, Totals};
 use crate::solver::Factors;
 
 /// What matrices of one kind differ in.
@@ -107,25 +108,12 @@ impl AcrossRequest {
         };
         let rows: Vec<Row> = kinds.iter().map(row).collect();
         let word = if self.across == Across::Layers { "layers" } else { "experts" };
+        let settings = vec![("across", word.to_owned()), ("k", self.top.to_string())];
         Ok(Report {
-            schema: SCHEMA,
-            svdkit: env!("CARGO_PKG_VERSION").into(),
-            command: "compare".into(),
-            model: origin,
-            base: None,
-            tuned: vec![],
-            settings: vec![("across".into(), word.to_owned()), ("k".into(), self.top.to_string())],
-            columns: self.columns(),
             totals: Totals { measured: rows.len() as u64, filtered: filtered as u64, ..Totals::default() },
             rows,
-            skipped: vec![],
-            groups: vec![],
             notes,
-            summary: None,
-            findings: vec![],
-            findings_unchecked: vec![],
-            verdicts: vec![],
-            unlisted: Unlisted::default(),
+            ..report_of("compare", origin, settings, self.columns())
         })
     }
 

@@ -222,6 +222,7 @@ fn report(
         findings_unchecked: vec![],
         verdicts: vec![],
         unlisted: Unlisted::default(),
+        steps: vec![],
     }
 }
 

@@ -90,7 +90,7 @@ impl LineageRequest {
             values: Measurements(lineage::combined(&ln).to_vec()).into(),
         };
         let order = if self.permuted { "unknown" } else { "same" };
-        let settings = vec![("neurons".into(), order.to_owned())];
+        let settings = vec![("neurons", order.to_owned())];
         let mut report = pair.report("lineage", settings, self.columns(), (rows, vec![combined]));
         if is_moved {
             let note = "the coordinates of the residual stream were matched by the embeddings first";

@@ -322,6 +322,7 @@ pub(super) fn report_of(
         findings_unchecked: vec![],
         verdicts: vec![],
         unlisted: Unlisted::default(),
+        steps: vec![],
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::each::{Watch, each};
+use super::matrices::report_of;
 use super::{Estimate, RowHeader, unmatched};
 use crate::analysis::scaling::{self, DECAY_RATIO, RoleSpectra, SCALING};
 use crate::analysis::spectrum;
@@ -14,8 +15,7 @@ use crate::error::{Error, printable};
 use crate::format::Config;
 use crate::layer::{Filter, Layer, Purpose, natural, purpose, without_block};
 use crate::report::{
-    Aspect, Column, ColumnKey, Measurements, MissingReason, Named, Report, Row, SCHEMA, Source, Totals,
-    Unlisted, Value,
+    Aspect, Column, ColumnKey, Measurements, MissingReason, Named, Report, Row, Source, Totals, Value,
 };
 use crate::solver::{Needs, NoMemo, Precision};
 use crate::store::Location;
@@ -250,30 +250,17 @@ fn report(
         .map(|member| Named { name: member.name.clone(), source: member.origin.clone() })
         .collect();
     let widths: Vec<String> = family.iter().map(|of| format!("{} {}", of.name, of.width)).collect();
-    let mut settings = vec![("widths".into(), widths.join(", "))];
+    let mut settings = vec![("widths", widths.join(", "))];
     if request.has_rates {
         let rates = family.iter().map(|of| format!("{} {}", of.name, of.rate.unwrap_or_default()));
-        settings.push(("sqrt_lr_over_wd".into(), rates.collect::<Vec<_>>().join(", ")));
+        settings.push(("sqrt_lr_over_wd", rates.collect::<Vec<_>>().join(", ")));
     }
     let note = format!("widths: {}", widths.join(" · "));
     Report {
-        schema: SCHEMA,
-        svdkit: env!("CARGO_PKG_VERSION").into(),
-        command: "scaling".into(),
-        model: family[0].origin.clone(),
-        base: None,
         tuned,
-        settings,
-        columns,
         totals: Totals { measured: rows.len() as u64, filtered: filtered as u64, ..Totals::default() },
         rows,
-        skipped: vec![],
-        groups: vec![],
         notes: vec![note],
-        summary: None,
-        findings: vec![],
-        findings_unchecked: vec![],
-        verdicts: vec![],
-        unlisted: Unlisted::default(),
+        ..report_of("scaling", family[0].origin.clone(), settings, columns)
     }
 }

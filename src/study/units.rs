@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::matrices::report_of;
 use super::unmatched;
 use crate::analysis::units::{Models, UnitGroup, UnitTensor, Units, Which};
 use crate::checkpoint::{Catalogue, Holds};
 use crate::error::{Error, printable};
 use crate::format::Config;
 use crate::layer::Filter;
-use crate::report::{Column, Group, Report, Row, SCHEMA, Source, Totals, Unlisted, Word};
+use crate::report::{Column, Group, Report, Row, Source, Totals};
 use crate::store::Location;
 
 /// A checkpoint with its configuration, fused tensors as they are stored.
@@ -85,7 +86,7 @@ impl UnitPair {
     pub(super) fn report(
         &self,
         command: &'static str,
-        settings: Vec<(Word, String)>,
+        settings: Vec<(&'static str, String)>,
         columns: Vec<&'static Column>,
         (rows, groups): (Vec<Row>, Vec<Group>),
     ) -> Report {
@@ -98,14 +99,7 @@ impl UnitPair {
         }
         let [base, tuned] = &self.models;
         Report {
-            schema: SCHEMA,
-            svdkit: env!("CARGO_PKG_VERSION").into(),
-            command: command.into(),
-            model: tuned.origin.clone(),
             base: Some(base.origin.clone()),
-            tuned: vec![],
-            settings,
-            columns,
             totals: Totals {
                 measured: rows.len() as u64,
                 filtered: self.filtered as u64,
@@ -114,13 +108,8 @@ impl UnitPair {
             },
             rows,
             groups,
-            skipped: vec![],
             notes,
-            summary: None,
-            findings: vec![],
-            findings_unchecked: vec![],
-            verdicts: vec![],
-            unlisted: Unlisted::default(),
+            ..report_of(command, tuned.origin.clone(), settings, columns)
         }
     }
 

@@ -3,6 +3,7 @@
 mod adapter_folder;
 mod carried;
 mod checkpoint_copy;
+mod event_file;
 mod files;
 mod journal;
 mod safetensors;
@@ -17,6 +18,7 @@ pub use adapter_folder::{
 };
 pub use carried::{CarriedTensor, Kept, TensorBytes};
 pub use checkpoint_copy::{CheckpointCopy, RowWriter};
+pub use event_file::{EVENT_FILE, write_events};
 pub use files::check_outside;
 pub use journal::Journal;
 pub use shelf::{Shelf, Usage};

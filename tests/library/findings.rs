@@ -34,6 +34,7 @@ fn report(rows: Vec<Row>) -> Report {
         findings_unchecked: vec![],
         verdicts: vec![],
         unlisted: svdkit::report::Unlisted::default(),
+        steps: vec![],
     }
 }
 

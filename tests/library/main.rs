@@ -26,6 +26,7 @@ mod quantized;
 mod ranges;
 mod rare_adapters;
 mod reports;
+mod series;
 mod stores;
 mod studies;
 mod weighted;

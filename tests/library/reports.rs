@@ -152,10 +152,11 @@ fn every_key_of_a_comparison_is_parsed_as_it_is_printed() {
     let sides = [None, Some("full"), Some("a.b-c_d"), Some("x#2"), Some("_base")];
     for metric in COMMANDS.iter().flat_map(|command| columns::metrics_of(command)) {
         for (aspect, _) in Aspect::ALL {
-            for side in sides.into_iter().filter(|side| side.is_none() || aspect != Aspect::Base) {
+            let of_steps = Aspect::OF_STEPS.contains(&aspect);
+            for side in sides.into_iter().filter(|s| s.is_none() || !(of_steps || aspect == Aspect::Base)) {
                 let key = ColumnKey { metric, aspect, side };
                 let text = key.to_string();
-                let exists = aspect == Aspect::Value || !metric.is_of_a_pair();
+                let exists = aspect == Aspect::Value || of_steps || !metric.is_of_a_pair();
                 assert_eq!(ColumnKey::parse(&text, [metric]), exists.then_some(key), "{text}");
                 let meant = columns::meaning(&text).map(|key| (key.metric.key, key.aspect, key.side));
                 assert_eq!(meant, exists.then_some((metric.key, aspect, side)), "{text}");
@@ -279,12 +280,9 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     let outcome = || prop::sample::select(outcomes.to_vec());
     let reason = prop::option::of(prop::sample::select(MissingReason::ALL));
     let offender = (prop::option::of(text()), outcome(), text(), reason, prop::option::of(text()));
-    let offender = offender.prop_map(|(matrix, outcome, what, missing, note)| Offender {
-        matrix,
-        outcome,
-        what,
-        missing,
-        note,
+    let offender = offender.prop_map(|(matrix, outcome, what, missing, note)| {
+        let step = None;
+        Offender { matrix, outcome, what, missing, note, step }
     });
     (text(), outcome(), any::<[u64; 5]>(), prop::collection::vec(offender, 0..3), prop::option::of(text()))
         .prop_map(|(rule, outcome, [broken, missing, inconclusive, accepted, hidden], offenders, worst)| {
@@ -342,6 +340,7 @@ fn report() -> impl Strategy<Value = Report> {
             findings_unchecked: vec![],
             verdicts,
             unlisted: Unlisted::default(),
+            steps: vec![],
         }
     })
 }
@@ -386,7 +385,7 @@ proptest! {
             schema: SCHEMA, svdkit: "".into(), command: "compare".into(), model: source, base: None, tuned: vec![],
             settings: vec![], columns: vec![column], rows: vec![row], skipped: vec![], totals: Totals::default(),
             groups: vec![], notes: vec![], summary: None, findings: vec![], findings_unchecked: vec![],
-            verdicts: vec![], unlisted: Unlisted::default(),
+            verdicts: vec![], unlisted: Unlisted::default(), steps: vec![],
         };
         match gate.judge(&report) {
             Ok(verdicts) => {

@@ -49,6 +49,7 @@ mod plans;
 mod previews;
 mod rank;
 mod recipes;
+mod series;
 mod settings;
 mod signals;
 mod slips;

@@ -54,6 +54,8 @@ impl PairNeeds {
             Aspect::Base => (needs, Needs::Entries),
             Aspect::Value => (Needs::Entries, needs),
             Aspect::Difference | Aspect::Change => (needs, needs),
+            // A comparison has no steps.
+            Aspect::Slope | Aspect::StepChange | Aspect::StepChangeAt => (Needs::Entries, needs),
         };
         Self { base, tuned, ..NOTHING }
     }

@@ -31,6 +31,7 @@ use super::spectrum::Names;
 use super::{Status, remark, rules, strict};
 use across::AcrossName;
 use open::open;
+pub(super) use open::open_side;
 use permute::PermuteOptions;
 
 /// Columns of the table, most wanted first: with weights on both sides, and from reports.

@@ -33,7 +33,7 @@ pub(super) fn open(arguments: &Arguments) -> Result<Sides, Error> {
 }
 
 /// Opens `path`, whichever it is; an adapter is added to the base of `opening`.
-fn open_side(path: &Path, opening: Opening<'_>) -> Result<ComparedSide, Error> {
+pub(in crate::cli) fn open_side(path: &Path, opening: Opening<'_>) -> Result<ComparedSide, Error> {
     let place = locate::locate(path)?;
     if let Some(here) = place.location.local().filter(|here| is_saved(here)) {
         return open_report(path, here, place.commit.clone());

@@ -51,6 +51,9 @@ fn group(column: &'static Column) -> String {
         Aspect::Base => "Base",
         Aspect::Difference => "Tuned − base",
         Aspect::Change => "Change",
+        Aspect::Slope => "Slope over steps",
+        Aspect::StepChange => "Largest change of a step",
+        Aspect::StepChangeAt => "Step of the largest change",
     };
     key.side.map_or_else(|| what.to_owned(), |side| format!("{side}: {what}"))
 }

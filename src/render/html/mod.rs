@@ -8,6 +8,7 @@ mod chooser;
 mod circuits;
 mod compensation;
 mod cosines;
+mod courses;
 mod detail;
 mod found;
 mod frame;
@@ -155,6 +156,7 @@ mod tests {
             findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: crate::report::Unlisted::default(),
+            steps: vec![],
         }
     }
 
@@ -241,6 +243,7 @@ mod tests {
             what: "alpha = 9".to_owned(),
             missing: None,
             note: None,
+            step: None,
         };
         report.verdicts = vec![Verdict {
             rule: "alpha > 6".to_owned(),

@@ -164,6 +164,21 @@
     });
   }
 
+  // Over the steps: the number of the cell under the pointer, from the table below the map.
+  for (const course of all(".course")) {
+    const map = one("svg.map", course);
+    const steps = all("thead th", course).slice(1).map((head) => head.textContent);
+    const lines = all("tbody tr", course);
+    const [left, wide, high] = map.dataset.cells.split(" ").map(Number);
+    map.addEventListener("pointermove", (event) => {
+      const [x, y] = at(map, event);
+      const [step, line] = [Math.floor((x - left) / wide), lines[Math.floor(y / high)]];
+      const cell = step >= 0 && line && line.cells[step + 1];
+      if (cell) tell(event, `${line.cells[0].textContent} · step ${steps[step]}: ${cell.textContent}`); else hush();
+    });
+    map.addEventListener("pointerleave", hush);
+  }
+
   // In the pictures of a spectrum: a cross at the pointer, and the numbers it stands at.
   for (const svg of all(".pictures svg[data-x]")) {
     const x = axis(svg.dataset.x);

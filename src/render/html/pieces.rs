@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::super::{clash, table};
 use super::views::Model;
-use super::{chooser, circuits, detail, found, overlaps, tables, views};
+use super::{chooser, circuits, courses, detail, found, overlaps, tables, views};
 use crate::notation;
 use crate::report::{Column, Report};
 
@@ -37,6 +37,7 @@ impl Pieces<'_> {
         take(&top(report, notes).into_string())?;
         take("<main>")?;
         take(&summary(model).into_string())?;
+        courses::sections(model, shown, take)?;
         if !drawn.is_empty() {
             take(r#"<section class="views" id="depth">"#)?;
             let chooser = chooser::chooser(report, drawn, first(model, drawn, shown));

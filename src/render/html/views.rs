@@ -300,7 +300,7 @@ impl Grid<'_> {
 }
 
 /// From a number to one of the heat map's colors: from low to high, or round zero where there are both signs.
-struct Colors {
+pub(super) struct Colors {
     axis: Axis,
     family: char,
     /// Whether there are numbers below and above the colors.
@@ -309,7 +309,7 @@ struct Colors {
 
 impl Colors {
     /// Colors of `all` numbers, scaled to the `usual` ones; of changes round zero, and of none for those too small to matter.
-    fn of(column: &'static Column, all: &[f64], usual: &[f64]) -> Self {
+    pub(super) fn of(column: &'static Column, all: &[f64], usual: &[f64]) -> Self {
         let (least, greatest) = extremes(all);
         let (low, high) = extremes(usual);
         // What is usual tells nothing where it is one number, or the smaller part.
@@ -328,17 +328,24 @@ impl Colors {
         Self { beyond: (least < axis.low, greatest > axis.high), axis, family }
     }
 
-    fn class(&self, x: f64) -> String {
+    pub(super) fn class(&self, x: f64) -> String {
         format!("{}{}", self.family, self.axis.at(x).floor() as usize)
     }
 
+    /// The steps of color between the numbers at both ends.
+    pub(super) fn steps(&self, column: &Column) -> Markup {
+        let [low, high] = [self.axis.low, self.axis.high].map(|x| number(x, column.format));
+        html! {
+            span { @if self.beyond.0 { "≤ " } (low) }
+            @for i in 0..STEPS { i class={(self.family) (i)} {} }
+            span { @if self.beyond.1 { "≥ " } (high) @if self.axis.scale == Scale::Log { " (logarithmic)" } }
+        }
+    }
+
     fn legend(&self, grid: &Grid<'_>) -> Markup {
-        let [low, high] = [self.axis.low, self.axis.high].map(|x| number(x, grid.column.format));
         html! {
             p.scale {
-                span { @if self.beyond.0 { "≤ " } (low) }
-                @for i in 0..STEPS { i class={(self.family) (i)} {} }
-                span { @if self.beyond.1 { "≥ " } (high) @if self.axis.scale == Scale::Log { " (logarithmic)" } }
+                (self.steps(grid.column))
                 @if grid.model.marks.are_any_broken() { span.key { i.broken {} " breaks a rule" } }
                 span.key { i.news {} " has a finding" }
                 span.key { i.none {} " not measured" }

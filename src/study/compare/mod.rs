@@ -296,6 +296,7 @@ impl Study for Comparison {
             findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: Unlisted::default(),
+            steps: vec![],
         };
         let headers = PairHeaders {
             vocabulary: Arc::clone(vocabulary),

@@ -333,6 +333,7 @@ impl Study for Heads {
             findings_unchecked: vec![],
             verdicts: vec![],
             unlisted: Unlisted::default(),
+            steps: vec![],
         };
         let tasks = self.tasks.iter().map(|task| task.rows.values().copied().collect()).collect();
         let complete = Complete::Rows(TaskRows { tasks });

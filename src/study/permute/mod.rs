@@ -14,7 +14,7 @@ use crate::analysis::units::{UnitGroup, Which};
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::{Filter, block_and_role, natural};
-use crate::report::{Column, Group, Measurements, Report, Row, Value, Word};
+use crate::report::{Column, Group, Measurements, Report, Row, Value};
 
 /// The options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Permuting {
             measured.into_iter().enumerate().filter_map(|(at, one)| Some(row(&pair, at, one?))).collect();
         rows.sort_by(|a, b| natural(&a.name, &b.name));
         let which = if request.which == Which::All { "all" } else { "inner" };
-        let settings = vec![(Word::from("permute"), which.to_owned())];
+        let settings = vec![("permute", which.to_owned())];
         let report = pair.report("compare", settings, request.columns(), (rows, groups));
         let orders = orders.into_iter().flatten().map(|(order, _)| order).collect();
         Ok((report, Permutation { pair, orders }))

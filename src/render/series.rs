@@ -1,0 +1,37 @@
+//! The steps of a series for people: which they are, and a number over all of them in a line.
+
+use super::fold::ExpertGroup;
+use crate::notation;
+use crate::report::{Column, Report, Step};
+
+/// What a reader of a table has to know about the steps: which one its numbers are of.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let [first, .., last] = &report.steps[..] else { return vec![] };
+    let Some(shown) = report.steps.iter().rfind(|step| step.failed.is_none()) else { return vec![] };
+    let base = report
+        .base
+        .as_ref()
+        .map_or_else(String::new, |base| format!("; `delta` columns are against {}", base.path));
+    vec![format!(
+        "numbers are of step {}, lines of steps {} to {}, each from its least to its greatest; max Δ is the largest change from one step to the next{base}",
+        shown.step, first.step, last.step
+    )]
+}
+
+/// The steps in a footer; nothing where there is no series.
+pub(super) fn count(report: &Report) -> Vec<String> {
+    let of = |is: fn(&Step) -> bool| report.steps.iter().filter(|step| is(step)).count() as u64;
+    let told = [
+        (of(|step| step.failed.is_none()), ["step", "steps"]),
+        (of(|step| step.failed.is_some()), ["step left out", "steps left out"]),
+        (of(|step| step.repeats.is_some()), ["repeats another", "repeat another"]),
+    ];
+    told.into_iter().filter(|(n, _)| *n > 0).map(|(n, [one, many])| notation::counted(n, one, many)).collect()
+}
+
+/// A metric of a row over all steps; nothing of several rows.
+pub(super) fn line(group: &ExpertGroup<'_>, column: &Column, width: usize) -> String {
+    let [row] = group.rows[..] else { return String::new() };
+    let numbers = row.course.as_ref().and_then(|course| course.numbers(column.key));
+    numbers.map_or_else(String::new, |numbers| notation::course(&numbers, width))
+}

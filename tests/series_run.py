@@ -1,0 +1,162 @@
+"""Trains a small language model for 40 checkpoints, plants a divergence in one layer, a copy and a half-written step, and
+checks what `svdkit series` says of them, and that TensorBoard reads its event file value for value.
+
+    python3 tests/series_run.py svdkit [DIR]
+
+Needs torch, safetensors and numpy; for the event file also tensorboard. About two minutes on two cores.
+"""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+BLOCKS, WIDTH, HEADS, CONTEXT = 4, 64, 4, 48
+STEPS, EVERY = 400, 10
+DIVERGES, LAYER, COPY, CUT = 260, 2, 150, 320
+TEXT = (
+    "a matrix is an expression over stored bytes. a study is a list of keyed tasks over expressions. "
+    "what tasks find are records, written as they are found. a report is records read in order. "
+) * 40
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(4))
+        self.up_proj, self.down_proj = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x):
+        y = self.norm(x)
+        split = lambda z: z.view(*z.shape[:2], HEADS, WIDTH // HEADS).transpose(1, 2)
+        q, k, v = split(self.q_proj(y)), split(self.k_proj(y)), split(self.v_proj(y))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.o_proj(y.transpose(1, 2).reshape(x.shape))
+        return x + self.down_proj(nn.functional.gelu(self.up_proj(x)))
+
+
+class Model(nn.Module):
+    def __init__(self, letters):
+        super().__init__()
+        self.embed, self.position = nn.Embedding(letters, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.layers = nn.ModuleList(Block() for _ in range(BLOCKS))
+        self.head = nn.Linear(WIDTH, letters, bias=False)
+
+    def forward(self, x):
+        x = self.embed(x) + self.position(torch.arange(x.shape[1]))
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def train(run, planted):
+    """Checkpoints as Trainer names them."""
+    torch.manual_seed(1)
+    letters = sorted(set(TEXT))
+    data = torch.tensor([letters.index(c) for c in TEXT])
+    model = Model(len(letters))
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, step / 50) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+    )
+    for step in range(1, STEPS + 1):
+        at = torch.randint(len(data) - CONTEXT - 1, (16,))
+        batch = torch.stack([data[i : i + CONTEXT + 1] for i in at])
+        loss = nn.functional.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if planted and step >= DIVERGES:
+            # Queries that grow by a rank-one part, as in a run whose attention blows up.
+            with torch.no_grad():
+                w = model.layers[LAYER].q_proj.weight
+                u, s, v = torch.linalg.svd(w)
+                w += 0.06 * s[0] * torch.outer(u[:, 0], v[0])
+        if step % EVERY:
+            continue
+        place = run / f"checkpoint-{step}"
+        place.mkdir(parents=True)
+        tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, place / "model.safetensors")
+        (place / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": [{"loss": loss.item()}]}))
+    if planted:
+        shutil.copy(run / f"checkpoint-{COPY - EVERY}/model.safetensors", run / f"checkpoint-{COPY}/model.safetensors")
+        cut = run / f"checkpoint-{CUT}/model.safetensors"
+        cut.write_bytes(cut.read_bytes()[:20000])
+
+
+def series(svdkit, run, *options):
+    began = time.time()
+    done = subprocess.run([svdkit, "series", str(run), "--format", "json", "-q", *options], capture_output=True, check=True)
+    print(f"series {' '.join(options)}: {time.time() - began:.1f} s", flush=True)
+    return json.loads(done.stdout)
+
+
+def findings(report):
+    return {finding["name"]: finding for finding in report["findings"]}
+
+
+def read_by_tensorboard(folder, report):
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError:
+        print("tensorboard is not there; its file was not read")
+        return
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    columns = {tag.split("/", 1)[0] for tag in events.Tags()["scalars"]}
+    count = 0
+    for row in report["rows"]:
+        for column in columns:
+            values = row["course"][column]
+            expected = [(step["step"], value) for step, value in zip(report["steps"], values) if value is not None]
+            read = [(event.step, event.value) for event in events.Scalars(f"{column}/{row['name']}")]
+            assert read == [(step, float(numpy.float32(value))) for step, value in expected], (row["name"], column)
+            count += len(read)
+    print(f"tensorboard reads {count} values of {', '.join(sorted(columns))}, all equal")
+
+
+def main():
+    svdkit = sys.argv[1]
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
+    for name in ["sound", "planted"]:
+        if not (folder / name).exists():
+            began = time.time()
+            train(folder / name, name == "planted")
+            print(f"trained {STEPS // EVERY} checkpoints: {name}, {time.time() - began:.0f} s", flush=True)
+    events = folder / "events"
+    report = series(svdkit, folder / "planted", "--tensorboard", str(events))
+    found = findings(report)
+    for finding in report["findings"]:
+        print(f"  {finding['level']} {finding['name']}: {finding['sentence']}")
+    planted = f"layers.{LAYER}.q_proj"
+    assert found["jump"]["matrices"][0] == planted, found["jump"]
+    assert f"from step {DIVERGES} to step {DIVERGES + EVERY} (" in found["jump"]["sentence"], found["jump"]
+    assert found["drift-up"]["matrices"] == [planted], found["drift-up"]
+    assert found["identical-step"]["sentence"].startswith(f"Step {COPY} holds the weights of step {COPY - EVERY}")
+    assert found["incomplete-step"]["sentence"].startswith(f"Step {CUT} is left out: "), found["incomplete-step"]
+    read_by_tensorboard(events, report)
+    of_steps = {"jump", "drift-up", "gap", "identical-step", "incomplete-step", "rank-collapsed-at-step"}
+    sound = findings(series(svdkit, folder / "sound"))
+    for name in sorted(of_steps & set(sound)):
+        print(f"  sound run: {name}: {sound[name]['sentence']}")
+    assert not of_steps & set(sound), sorted(of_steps & set(sound))
+    first = folder / "planted" / f"checkpoint-{EVERY}"
+    drift = series(svdkit, folder / "planted", "--base", str(first), "--columns", "delta_effective_rank")
+    ranks = next(row for row in drift["rows"] if row["name"] == planted)["course"]["delta_effective_rank"]
+    print(f"  effective rank of {planted} − step {EVERY}: {[rank and round(rank, 1) for rank in ranks]}")
+    print("all as planted")
+
+
+main()
