@@ -196,7 +196,7 @@ mod tests {
         }
         let number = |at: usize| found.values[at].number().expect("measured");
         assert!((number(1) - (1.0 + 2.0 * half) / 3.0).abs() < 1e-15);
-        assert!((number(2) - 1.0).abs() < 1e-15 && (number(3) - (1.0 + half) / 2.0).abs() < 1e-15);
+        assert!((number(2) - 1.0).abs() < 1e-15 && (number(3) - f64::midpoint(1.0, half)).abs() < 1e-15);
         assert!((number(4) - 0.5).abs() < 1e-15 && (number(8) - half).abs() < 1e-15);
         assert!((number(5) - 2.0 * half / 3.0).abs() < 1e-15, "{}", number(5));
     }
