@@ -128,6 +128,8 @@ pub struct OverlapMatrices {
 
 /// How the leading directions of some matrices of one shape lie to each other, of as many as `k` and as both have.
 pub fn overlaps(all: &[Factors], k: usize) -> OverlapMatrices {
+    // No matrix has more directions than its shorter side.
+    let k = all.first().map_or(k, |of| k.min(of.left.length()).min(of.right.length()));
     let matrix = |side: &dyn Fn(&Factors) -> &Basis| -> Vec<Vec<Option<f64>>> {
         let one = |a: &Factors, b: &Factors| {
             let k = [a, b]

@@ -62,7 +62,7 @@ pub(super) fn compare_bytes(
             (Some(Standing::Measured), Some(source), Some(other), Some(of_base), Some(of_tuned))
                 if drifts.iter().any(|drift| is_of_bytes(drift)) =>
             {
-                let share = changed_share((source.as_ref(), of_base), (other.as_ref(), of_tuned))?;
+                let share = changed_share((source.as_ref(), of_base), (other.as_ref(), of_tuned), memo)?;
                 Some(drifts.iter().map(|drift| is_of_bytes(drift).then_some(share)).collect())
             }
             _ => None,
