@@ -55,12 +55,15 @@ impl UpdateNumbers {
         self.largest.map_or(Value::Missing(MissingReason::NotDecomposed), |largest| ratio(largest, base))
     }
 
-    /// `σ₁(ΔW)²/‖ΔW‖F²`.
-    pub(super) fn top_share(&self) -> Value {
+    /// `σ₁(ΔW)²/‖ΔW‖F²` of an update of the shape of `layer`.
+    pub(super) fn top_share(&self, layer: &Layer) -> Value {
         match (self.norm, self.largest) {
             (0.0, _) => Value::Missing(MissingReason::NoUpdate),
             (_, None) => Value::Missing(MissingReason::NotDecomposed),
-            (norm, Some(largest)) => Value::within((largest / norm).powi(2), 0.0, 1.0),
+            (norm, Some(largest)) => {
+                let least = 1.0 / layer.rows.min(layer.cols) as f64;
+                Value::within((largest / norm).powi(2), least, 1.0)
+            }
         }
     }
 

@@ -81,6 +81,9 @@ pub static LINEAGE: [Column; 7] = [
     },
 ];
 
+/// The values of [`LINEAGE`] of one group of neurons, and `ln p`, where there is one.
+pub type LineageMeasured = ([Value; 7], Option<f64>);
+
 /// Whether the neurons of both models stand in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NeuronOrder<'a> {
@@ -109,7 +112,7 @@ pub fn measure(
     models: Models<'_>,
     group: &UnitGroup,
     order: NeuronOrder<'_>,
-) -> Result<([Value; 7], Option<f64>), Error> {
+) -> Result<LineageMeasured, Error> {
     let roles = group.roles;
     let rows = |member: Option<&Member>| {
         member.map(|member| Rows::read(models, *member, group.count, order)).transpose()
@@ -117,7 +120,7 @@ pub fn measure(
     let law = match order {
         NeuronOrder::Same => {
             let tested = roles.value.unwrap_or(roles.first);
-            rows(group.members.get(tested))?.and_then(|rows| rows.in_place())
+            rows(group.members.get(tested))?.and_then(Rows::in_place)
         }
         NeuronOrder::Unknown(_) => {
             let Some(first) = rows(group.members.get(roles.first))? else { return Ok(none(group)) };
@@ -125,7 +128,7 @@ pub fn measure(
             match (roles.value, roles.reader) {
                 (Some(value), _) => {
                     drop(first);
-                    rows(group.members.get(value))?.and_then(|rows| rows.signed(&nearest))
+                    rows(group.members.get(value))?.map(|rows| rows.signed(&nearest))
                 }
                 (None, Some(reader)) => {
                     rows(group.members.get(reader))?.and_then(|rows| rows.beside(&first).matched(&nearest))
@@ -169,7 +172,7 @@ fn probability(ln: f64) -> Value {
 }
 
 /// Of rows that are all zero or all the same there is nothing to tell.
-fn none(group: &UnitGroup) -> ([Value; 7], Option<f64>) {
+fn none(group: &UnitGroup) -> LineageMeasured {
     let mut values = [Value::Missing(MissingReason::Degenerate); 7];
     values[0] = Value::count(group.count);
     (values, None)
@@ -270,13 +273,13 @@ impl Rows {
     }
 
     /// The sum over matched rows, if both signs of a row of the second model are equally likely.
-    fn signed(&self, matched: &[usize]) -> Option<Law> {
+    fn signed(&self, matched: &[usize]) -> Law {
         let mut sums = vec![0.0; matched.len()];
         for (a, at) in self.sides[0].chunks_exact(self.width.max(1)).zip(matched) {
             sums[*at] += dot(a, &self.sides[1][at * self.width..(at + 1) * self.width]);
         }
         let variance = sums.iter().map(|x| x * x).sum();
-        Some(Law { sum: sums.iter().sum(), mean: 0.0, variance })
+        Law { sum: sums.iter().sum(), mean: 0.0, variance }
     }
 
     /// The sum over matched rows, if they are matched by chance: each of the second as often as it is.
@@ -368,7 +371,7 @@ mod tests {
     fn the_law_of_signs_is_that_of_all_signs() {
         let sides = [rows(4, 3, 3), rows(4, 3, 4)];
         let matched = [2, 0, 2, 1];
-        let law = Rows { width: 3, sides: sides.clone() }.signed(&matched).expect("rows");
+        let law = Rows { width: 3, sides: sides.clone() }.signed(&matched);
         let mut sums = vec![];
         for signs in 0..16u32 {
             let sign = |at: usize| if signs & (1 << at) == 0 { 1.0 } else { -1.0 };

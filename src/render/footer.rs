@@ -70,6 +70,7 @@ fn sums(group: &Group) -> Vec<String> {
         (Value::Missing(_), _) => "–".to_owned(),
         (Value::Count(n), _) => notation::count(n),
         (Value::Real(x), Format::Share) => notation::share(x),
+        (Value::Real(x), _) if x < 0.0 => format!("−{}", notation::real(-x)),
         (Value::Real(x), _) => notation::real(x),
     };
     let cells = group.values.iter().map(cell);

@@ -33,11 +33,13 @@ pub struct AcrossRequest {
     pub top: usize,
 }
 
+/// Matrices, each with what tells it from the others.
+type Labeled = Vec<(String, Arc<Layer>)>;
+
 /// Matrices of one kind and shape.
 struct Kind {
     name: String,
-    /// Each with what tells it from the others.
-    layers: Vec<(String, Arc<Layer>)>,
+    layers: Labeled,
 }
 
 impl AcrossRequest {
@@ -131,7 +133,7 @@ impl AcrossRequest {
         origin: &Source,
         filter: &Filter,
     ) -> Result<(Vec<Kind>, usize), Error> {
-        let mut known: BTreeMap<(String, usize, usize), Vec<(String, Arc<Layer>)>> = BTreeMap::new();
+        let mut known: BTreeMap<(String, usize, usize), Labeled> = BTreeMap::new();
         let (mut filtered, mut names) = (0, vec![]);
         for layer in source.select(&Filter::default()).layers {
             let kind = match self.across {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::each::{Watch, each};
 use super::units::{ModelOpened, UnitPair, printed};
 use super::{Estimate, RowHeader};
-use crate::analysis::lineage::{self, LINEAGE, NeuronOrder};
+use crate::analysis::lineage::{self, LINEAGE, LineageMeasured, NeuronOrder};
 use crate::analysis::units::{Lines, Which};
 use crate::engine::{Job, Limits};
 use crate::error::Error;
@@ -59,7 +59,7 @@ impl LineageRequest {
             stream = each(&[job], (limits, watch), &work)?.into_iter().flatten().next();
         }
         let is_moved = stream.is_some();
-        let work: Arc<dyn Fn(usize) -> Result<([_; 7], Option<f64>), Error> + Send + Sync> = {
+        let work: Arc<dyn Fn(usize) -> Result<LineageMeasured, Error> + Send + Sync> = {
             let pair = Arc::clone(&pair);
             Arc::new(move |i| {
                 let order =
@@ -69,7 +69,7 @@ impl LineageRequest {
         };
         let found = each(&jobs(&pair), (limits, watch), &work)?;
         let ln: Vec<f64> = found.iter().filter_map(|(_, ln)| *ln).collect();
-        let row = |(i, (values, _)): (usize, ([_; 7], _))| {
+        let row = |(i, (values, _)): (usize, LineageMeasured)| {
             let group = &pair.units.groups[i];
             let name = printed(group);
             let (block, role) = block_and_role(&name);

@@ -18,6 +18,7 @@ use crate::report::{
     Aspect, Column, ColumnKey, Measurements, MissingReason, Named, Report, Row, Source, Totals, Value,
 };
 use crate::solver::{Needs, NoMemo, Precision};
+use crate::spectrum::Spectrum;
 use crate::store::Location;
 
 /// The options.
@@ -143,7 +144,7 @@ impl ScalingRequest {
                 let how = (Precision::Fast, Needs::Values);
                 let member = &family[*model];
                 let measured = spectrum::measure_some(&member.source, layer, how, &[], &NoMemo)?;
-                let found = measured.spectrum.filter(|spectrum| spectrum.fits());
+                let found = measured.spectrum.filter(Spectrum::fits);
                 let reason = "holds NaN or infinite entries, or none that a double holds";
                 let unfit = || Error::tensor(Path::new(&member.origin.path), &layer.tensor, reason);
                 Ok(found.ok_or_else(unfit)?.values().to_vec())

@@ -129,8 +129,15 @@ fn singular_values_do_not_change_under_rotations_and_permutations() {
 
 #[test]
 fn a_transposed_matrix_has_the_same_values_in_every_column_that_is_not_about_rows_alone() {
-    // The bound of an initialization is one by inputs.
-    let of_rows = ["zero_rows", "zero_columns", "duplicate_rows", "duplicate_columns", "init_bound"];
+    // The bound of an initialization is one by inputs, and so is a norm that outputs and inputs scale.
+    let of_rows = [
+        "zero_rows",
+        "zero_columns",
+        "duplicate_rows",
+        "duplicate_columns",
+        "init_bound",
+        "scaled_spectral_norm",
+    ];
     law(|w| {
         let (values, turned) = (w.measure(), w.transposed().measure());
         for key in METRICS.iter().chain(RANKS).map(|metric| metric.column.key) {
@@ -156,6 +163,7 @@ fn scaling_the_weights_scales_norms_and_leaves_shape_metrics_alone() {
                 | "init_bound"
                 | "init_bound_xavier"
                 | "spectral_norm"
+                | "scaled_spectral_norm"
                 | "frobenius_norm"
                 | "nuclear_norm"
                 | "smallest_singular_value"

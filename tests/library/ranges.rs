@@ -54,6 +54,7 @@ impl Known<'_> {
             "m·n" => Some(self.rows * self.cols),
             "min(m, n)" => Some(short),
             "min(m, n) − 1" => Some(short - 1.0),
+            "1/min(m, n)" => Some(1.0 / short),
             "min(m, n)/2" => Some(short / 2.0),
             "min(m, n, window)" => Some(short.min(WINDOW as f64)),
             "σ₁" => key("spectral_norm").or(Some(f64::INFINITY)),

@@ -1,6 +1,6 @@
 //! How far a weight has come from its base: numbers of a pair, from entries and singular values alone.
 
-use super::super::delta::{self, UpdateNumbers};
+use super::super::delta;
 use super::Both;
 use super::needs::{NOTHING, PairNeeds, VALUES};
 use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
@@ -130,7 +130,7 @@ pub(super) const DELTA_TOP1_SHARE: Drift = Drift {
     },
     needs: PairNeeds { update: Some(Needs::Largest), ..NOTHING },
     unchanged: Value::Missing(MissingReason::NoUpdate),
-    value: |both| both.update.as_ref().map_or(NONE, UpdateNumbers::top_share),
+    value: |both| both.update.as_ref().map_or(NONE, |update| update.top_share(both.layer)),
 };
 
 pub(super) const DELTA_EFFECTIVE_RANK: Drift = Drift {

@@ -169,51 +169,48 @@ impl<'g> Search<'g> {
     /// Gives `row` a column, along the shortest path to a free one.
     fn augment(&mut self, row: u32) {
         loop {
-            match self.path(row) {
-                Some((end, length)) => {
-                    for at in 0..self.touched.len() {
-                        let j = self.touched[at] as usize;
-                        if self.settled[j] {
-                            let moved = length - self.distance[j];
-                            self.column_price[j] += moved;
-                            // The row that has the column pays less.
-                            if self.row_of[j] != NONE {
-                                self.row_price[self.row_of[j] as usize] -= moved;
-                            }
-                        }
-                    }
-                    self.row_price[row as usize] -= length;
-                    let mut j = end;
-                    loop {
-                        let i = self.before[j as usize];
-                        let next = self.column_of[i as usize];
-                        (self.column_of[i as usize], self.row_of[j as usize]) = (j, i);
-                        if i == row {
-                            break;
-                        }
-                        j = next;
-                    }
-                    self.forget();
-                    return;
-                }
-                None => {
-                    // No column is free within reach: every row on the way looks further.
-                    let reached = self.touched.iter().map(|j| self.row_of[*j as usize]);
-                    let rows: Vec<u32> = std::iter::once(row).chain(reached).filter(|i| *i != NONE).collect();
-                    self.forget();
-                    for i in rows {
-                        let i = i as usize;
-                        let more = (4 * self.near[i].len()).min(self.n);
-                        let mut near = self.best(i, more);
-                        near.extend(&self.near[i]);
-                        near.sort_unstable();
-                        near.dedup();
-                        self.near[i] = near;
-                    }
-                    self.settle_price(row as usize);
-                }
+            if let Some((end, length)) = self.path(row) {
+                return self.exchange(row, end, length);
+            }
+            // No column is free within reach: every row on the way looks further.
+            let reached = self.touched.iter().map(|j| self.row_of[*j as usize]);
+            let rows: Vec<u32> = std::iter::once(row).chain(reached).filter(|i| *i != NONE).collect();
+            self.forget();
+            for i in rows {
+                let i = i as usize;
+                let mut near = self.best(i, (4 * self.near[i].len()).min(self.n));
+                near.extend(&self.near[i]);
+                near.sort_unstable();
+                near.dedup();
+                self.near[i] = near;
+            }
+            self.settle_price(row as usize);
+        }
+    }
+
+    /// Hands each column on the path that was found to the row before it, and moves prices so that no offer is better.
+    fn exchange(&mut self, row: u32, end: u32, length: f64) {
+        for at in 0..self.touched.len() {
+            let j = self.touched[at] as usize;
+            if self.settled[j] {
+                let moved = length - self.distance[j];
+                self.column_price[j] += moved;
+                // The row that has the column pays less.
+                self.row_price[self.row_of[j] as usize] -= moved;
             }
         }
+        self.row_price[row as usize] -= length;
+        let mut j = end;
+        loop {
+            let i = self.before[j as usize];
+            let next = self.column_of[i as usize];
+            (self.column_of[i as usize], self.row_of[j as usize]) = (j, i);
+            if i == row {
+                break;
+            }
+            j = next;
+        }
+        self.forget();
     }
 
     /// Sets the price of a row to the most that its columns offer.

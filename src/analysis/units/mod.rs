@@ -56,6 +56,7 @@ pub enum Axis {
 
 impl Axis {
     /// The other one.
+    #[must_use]
     pub fn other(self) -> Self {
         if self == Self::Rows { Self::Columns } else { Self::Rows }
     }
@@ -248,7 +249,7 @@ impl Units {
     pub fn of_other(&self, path: &Path, other: &Catalogue) -> Result<Vec<UnitTensor>, Error> {
         let config = Config::default();
         let search = Search::new(other, &config);
-        let names: Vec<String> = search.known.keys().map(|name| (*name).to_owned()).collect();
+        let names: Vec<String> = search.known.keys().cloned().collect();
         let own: Vec<String> = self.tensors.iter().map(|tensor| tensor.layer.tensor.to_string()).collect();
         let mut found: Vec<Option<UnitTensor>> = vec![None; own.len()];
         for (name, partner) in names.iter().zip(pair::tensors(&own, &names)) {

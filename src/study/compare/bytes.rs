@@ -60,9 +60,9 @@ pub(super) fn compare_bytes(
         }
         let told = match (standing, sides.base.weights(), side.weights(), &task.base, &task.tuned[i]) {
             (Some(Standing::Measured), Some(source), Some(other), Some(of_base), Some(of_tuned))
-                if drifts.iter().any(is_of_bytes) =>
+                if drifts.iter().any(|drift| is_of_bytes(drift)) =>
             {
-                let share = changed_share((source.as_ref(), of_base), (other.as_ref(), of_tuned))?;
+                let share = changed_share((source.as_ref(), of_base), (other.as_ref(), of_tuned), memo)?;
                 Some(drifts.iter().map(|drift| is_of_bytes(drift).then_some(share)).collect())
             }
             _ => None,
@@ -93,7 +93,7 @@ pub(super) fn compare_bytes(
 }
 
 /// Whether a number of a pair is found here.
-pub(super) fn is_of_bytes(drift: &&'static Drift) -> bool {
+pub(super) fn is_of_bytes(drift: &Drift) -> bool {
     BYTE_COLUMNS.iter().any(|known| known.column == drift.column)
 }
 

@@ -144,8 +144,11 @@ impl Permuting {
             }
         }
         let groups = summed(&pair, &orders, &measured);
-        let mut rows: Vec<Row> =
-            measured.into_iter().enumerate().filter_map(|(at, one)| Some(row(&pair, at, one?))).collect();
+        let mut rows: Vec<Row> = measured
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, one)| Some(row(&pair, at, one?.values)))
+            .collect();
         rows.sort_by(|a, b| natural(&a.name, &b.name));
         let which = if request.which == Which::All { "all" } else { "inner" };
         let settings = vec![("permute", which.to_owned())];
@@ -156,13 +159,13 @@ impl Permuting {
 }
 
 /// The row of a tensor.
-fn row(pair: &UnitPair, at: usize, measured: TensorMeasured) -> Row {
+fn row(pair: &UnitPair, at: usize, values: [Value; 7]) -> Row {
     let header = RowHeader::new(&pair.units.tensors[at].layer, None).row();
     let (block, role) = block_and_role(&header.name);
     Row {
         block,
         role: role.into(),
-        values: Measurements(PERMUTED.iter().zip(measured.values).collect()).into(),
+        values: Measurements(PERMUTED.iter().zip(values).collect()).into(),
         ..header
     }
 }

@@ -18,10 +18,8 @@ impl Permuting {
     /// When a tensor with units is not stored as floats, or `out` cannot be made.
     pub fn check_copy(&self, from: &Path, out: &Path) -> Result<(), Error> {
         let source = &self.pair.models[1].source;
-        let matrices = self.pair.tensors[1].iter().filter(|tensor| !tensor.is_vector);
-        matrices
-            .map(|tensor| CheckpointCopy::check_layer(from, source, &tensor.layer))
-            .collect::<Result<(), _>>()?;
+        let mut matrices = self.pair.tensors[1].iter().filter(|tensor| !tensor.is_vector);
+        matrices.try_for_each(|tensor| CheckpointCopy::check_layer(from, source, &tensor.layer))?;
         CheckpointCopy::check_files(from, source, out)
     }
 }
