@@ -52,6 +52,7 @@ const SHOWN_GRADIENTS: [&str; 7] = [
 /// how those of one sample stand to each other.
 ///
 /// Of a tensor of more than two axes, all but the last are samples.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch the user may type")]
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Files of tables (safetensors, .npy, .npz, .pt), or folders of such files

@@ -98,6 +98,7 @@ fn diagonal(channels: &[Vec<Complex>], is_complex: bool) -> Result<(Vec<Value>, 
 }
 
 /// What a matrix is beside its eigenvalues.
+#[derive(Clone, Copy)]
 struct Normality {
     /// That of a normal matrix is its spectral abscissa.
     numerical_abscissa: Option<f64>,
@@ -109,7 +110,7 @@ fn square(asked: &Eigenvalues, matrix: &Matrix, entries: &[f64]) -> Result<(Vec<
     let side = matrix.rows();
     let Eigenpairs { values, vectors } = solver::eigenpairs(matrix)?;
     let at = |i: usize, j: usize| entries[i * side + j];
-    let is_symmetric = (0..side).all(|i| (0..i).all(|j| at(i, j) == at(j, i)));
+    let is_symmetric = (0..side).all(|i| (0..i).all(|j| at(i, j) - at(j, i) == 0.0));
     let normal = if is_symmetric {
         Normality { numerical_abscissa: None, condition: Value::Real(1.0), departure: Value::Real(0.0) }
     } else {

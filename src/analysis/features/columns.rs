@@ -121,7 +121,7 @@ pub static TABLES: [FeatureMetric; 11] = [
         column: Column::real(
             "ph_dimension",
             "PH",
-            "1/(1 − slope), by how the length of the shortest tree through n rows grows with n, ln over ln, for samples of 50, 90, … rows",
+            "1/(1 − slope), by how the length of the shortest tree through n rows grows with n, ln over ln, for samples of 50, 90 and more rows",
             "(0, ∞)",
             "Tulchinskii et al. 2023, arXiv 2306.04723",
         ),
