@@ -43,7 +43,7 @@ impl Limits {
         if job.bytes > self.granted {
             let granted = notation::bytes(self.granted);
             return Some(format!(
-                "takes about {needed} of memory; the control group of this run leaves {granted}"
+                "takes about {needed} of memory; this machine, or the control group of this run, leaves {granted}"
             ));
         }
         (job.bytes > self.memory.max(justified)).then(|| {

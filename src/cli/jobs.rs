@@ -94,7 +94,7 @@ pub(super) fn check_report(report: u64, limits: Limits) -> Result<(), Error> {
     if report > granted {
         let granted = notation::bytes(granted);
         let reason = format!(
-            "its report takes about {needed} of memory; the control group of this run leaves {granted}"
+            "its report takes about {needed} of memory; this machine, or the control group of this run, leaves {granted}"
         );
         return Err(Error::Resources(reason + "; `--include GLOB` measures fewer matrices"));
     }
@@ -119,6 +119,6 @@ mod tests {
         let told =
             |report, granted| check_report(report, limits(granted)).expect_err("too large").to_string();
         assert!(told(300 << 20, u64::MAX).contains("`--memory 200M` allows that"));
-        assert!(told(100 << 20, 90 << 20).contains("the control group of this run leaves 90.0 MiB"));
+        assert!(told(100 << 20, 90 << 20).contains("the control group of this run, leaves 90.0 MiB"));
     }
 }

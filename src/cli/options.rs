@@ -370,7 +370,7 @@ pub(super) fn limits(shared: &Shared) -> Limits {
     Limits {
         threads: shared.jobs.map_or_else(granted, NonZeroUsize::get).min(most),
         memory: shared.memory.unwrap_or_else(half_of_free),
-        granted: cgroup::free_memory().map_or(u64::MAX, |free| free.saturating_sub(OWN)),
+        granted: granted_memory().saturating_sub(OWN),
     }
 }
 
@@ -381,8 +381,19 @@ const OWN: u64 = 16 << 20;
 fn half_of_free() -> u64 {
     // If the system does not say, a size that any machine with a model has.
     const UNKNOWN: u64 = 4 << 30;
-    let Ok(mut system) = System::new() else { return UNKNOWN / 2 };
-    system.refresh_memory();
-    let free = system.available_memory();
+    let Some((free, _)) = machine_memory() else { return UNKNOWN / 2 };
     cgroup::free_memory().map_or(free, |granted| granted.min(free)) / 2
+}
+
+/// What this process would be ended for taking more of: what its machine has left, with its disk, or its control group.
+fn granted_memory() -> u64 {
+    let machine = machine_memory().map_or(u64::MAX, |(free, on_disk)| free.saturating_add(on_disk));
+    cgroup::free_memory().map_or(machine, |granted| granted.min(machine))
+}
+
+/// The memory that this machine has left, and on disk beside it; none if the system does not say.
+fn machine_memory() -> Option<(u64, u64)> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory();
+    Some((system.available_memory(), system.free_swap())).filter(|(free, _)| *free > 0)
 }

@@ -37,6 +37,13 @@ pub fn cost(rows: usize, cols: usize, read_as: Dtype, route: Route) -> Cost {
     Cost { flops: flops + 50.0 * entries + 20_000.0 * short, bytes: bytes as u64 }
 }
 
+/// What a block of vectors takes that are multiplied together, however few are needed: on a side of millions, more than
+/// the weight.
+fn block_bytes(rows: usize, cols: usize) -> u64 {
+    const TOGETHER: u64 = 16;
+    8 * TOGETHER * (rows as u64 + cols as u64)
+}
+
 /// The cost of the singular values if the vectors are needed, too: the reflections are kept.
 pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, route: Route) -> Cost {
     let Cost { flops, bytes } = cost(rows, cols, read_as, route);
@@ -44,7 +51,7 @@ pub fn reference_cost(rows: usize, cols: usize, read_as: Dtype, route: Route) ->
         Route::Gram => 4 * (rows.min(cols) as u64).pow(2),
         Route::Direct => 0,
     };
-    Cost { flops: 1.1 * flops, bytes: bytes + kept }
+    Cost { flops: 1.1 * flops, bytes: bytes + kept + block_bytes(rows, cols) }
 }
 
 /// The cost of the eigenvalues of a Gram matrix of this side, and its memory.
@@ -115,7 +122,7 @@ pub fn factors_cost(rows: usize, cols: usize) -> Cost {
         // The entries, a copy to be overwritten, both bases and the solver's own.
         (products, 2.0 * long * short + 2.0 * (long + short) * short + 6.0 * short * short)
     };
-    Cost { flops, bytes: (8.0 * doubles) as u64 }
+    Cost { flops, bytes: (8.0 * doubles) as u64 + block_bytes(rows, cols) }
 }
 
 /// Whether all triplets of a weight of this shape are found in two stages.

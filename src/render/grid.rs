@@ -143,8 +143,9 @@ pub(super) fn write(
     Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers), values })
 }
 
-/// So many lines are laid out together: those of a large model would take more memory than its report.
+/// So many lines are laid out together, and so wide ones: those of a large model would take more memory than its report.
 const LAID_OUT: usize = 4096;
+const LAID_OUT_WIDTH: usize = 1 << 20;
 
 fn write_table(
     lines: &[Line<'_>],
@@ -162,7 +163,8 @@ fn write_table(
     let names = lines.iter().map(parts).max().unwrap_or(0).max(FIRST.width());
     let height = columns.iter().map(|column| column.header.lines().count()).max().unwrap_or(1).max(1);
     let mut colors = colors.iter();
-    for first in (0..lines.len().max(1)).step_by(LAID_OUT) {
+    let count = (LAID_OUT_WIDTH / names).clamp(1, LAID_OUT);
+    for first in (0..lines.len().max(1)).step_by(count) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         // What each line of the table looks like; a heading takes the place of an empty one, for it may be wider than the
@@ -174,7 +176,7 @@ fn write_table(
             );
             styles = vec![(Some(BOLD), None); height];
         }
-        for line in lines.iter().skip(first).take(LAID_OUT) {
+        for line in lines.iter().skip(first).take(count) {
             match line {
                 Line::Heading(name) => {
                     table.add_row([" "]);
