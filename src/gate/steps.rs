@@ -80,7 +80,7 @@ mod tests {
         let key = ColumnKey { metric: metric("spectral_norm"), aspect: Aspect::Slope, side: None };
         let bound = slope_error(&row(&y.map(Some)), key, 1e-3);
         let worst = (0..16u32).map(|signs| {
-            let moved = |i: usize| y[i] * if signs >> i & 1 == 1 { 1.001 } else { 0.999 };
+            let moved = |i: usize| y[i] * if (signs >> i) & 1 == 1 { 1.001 } else { 0.999 };
             (slope([0, 1, 2, 3].map(moved)) - slope(y)).abs()
         });
         let worst = worst.fold(0.0, f64::max);

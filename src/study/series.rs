@@ -3,7 +3,7 @@
 //! Each step is measured by itself, by `spectrum` or by `compare`, and its report is handed over. Between steps nothing is
 //! kept but numbers and digests. Steps may come in any order and at any time: the result is the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::analysis::series;
@@ -84,10 +84,10 @@ impl Series {
         let earlier =
             if is_last { self.last.replace((step, report)).map(|(_, old)| old) } else { Some(report) };
         let Some((_, last)) = &self.last else { return };
-        let here: BTreeMap<&str, ()> = last.rows.iter().map(|row| (row.name.as_str(), ())).collect();
-        self.gone.retain(|name, _| !here.contains_key(name.as_str()));
+        let here: BTreeSet<&str> = last.rows.iter().map(|row| row.name.as_str()).collect();
+        self.gone.retain(|name, _| !here.contains(name.as_str()));
         for row in earlier.into_iter().flat_map(|report| report.rows) {
-            if !here.contains_key(row.name.as_str()) {
+            if !here.contains(row.name.as_str()) {
                 self.gone.insert(row.name.clone(), row);
             }
         }

@@ -31,7 +31,7 @@ pub fn write_events(out: &mut dyn Write, report: &Report, keys: &[&str]) -> io::
                 if let Some(value) = value.filter(|x| x.is_finite()) {
                     let mut scalar = vec![];
                     bytes_field(&mut scalar, 1, format!("{}/{}", column.key, row.name).as_bytes());
-                    scalar.push(2 << 3 | FIXED_32);
+                    scalar.push(tag(2, FIXED_32));
                     scalar.extend(value.to_le_bytes());
                     bytes_field(&mut summary, 1, &scalar);
                 }
@@ -49,18 +49,23 @@ const FIXED_64: u8 = 1;
 const LENGTH: u8 = 2;
 const FIXED_32: u8 = 5;
 
+/// What a field of a message begins with.
+fn tag(number: u8, kind: u8) -> u8 {
+    (number << 3) | kind
+}
+
 /// An event at a step, without content: `double wall_time = 1; int64 step = 2`.
 fn event(step: u64) -> Vec<u8> {
-    let mut event = vec![1 << 3 | FIXED_64];
+    let mut event = vec![tag(1, FIXED_64)];
     event.extend(0f64.to_le_bytes());
-    event.push(2 << 3 | VARINT);
+    event.push(tag(2, VARINT));
     varint(&mut event, step);
     event
 }
 
 /// A field of bytes, text or a message.
 fn bytes_field(message: &mut Vec<u8>, number: u8, content: &[u8]) {
-    message.push(number << 3 | LENGTH);
+    message.push(tag(number, LENGTH));
     varint(message, content.len() as u64);
     message.extend(content);
 }
@@ -68,7 +73,7 @@ fn bytes_field(message: &mut Vec<u8>, number: u8, content: &[u8]) {
 /// Seven bits a byte, the lowest first.
 fn varint(message: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
-        message.push(n as u8 | 0x80);
+        message.push((n as u8) | 0x80);
         n >>= 7;
     }
     message.push(n as u8);
@@ -99,7 +104,7 @@ const TABLE: [u32; 256] = {
     while i < 256 {
         let (mut sum, mut bit) = (i as u32, 0);
         while bit < 8 {
-            sum = if sum & 1 == 1 { sum >> 1 ^ 0x82f6_3b78 } else { sum >> 1 };
+            sum = if sum & 1 == 1 { (sum >> 1) ^ 0x82f6_3b78 } else { sum >> 1 };
             bit += 1;
         }
         table[i] = sum;

@@ -288,7 +288,8 @@ fn an_event_file_has_an_event_for_each_measured_step() {
     let last = records[records.len() - 1];
     let at = last.windows(tag.len()).position(|part| part == tag).unwrap() + tag.len();
     let value = f32::from_le_bytes(last[at + 1..at + 5].try_into().unwrap());
-    assert_eq!(f64::from(value), f64::from(row(&report, 3)["spectral_norm"].as_f64().unwrap() as f32));
+    let expected = row(&report, 3)["spectral_norm"].as_f64().unwrap() as f32;
+    assert_eq!(value.to_bits(), expected.to_bits());
     fs::write(folder.path().join("file"), "").unwrap();
     let wrong = folder.path().join("file");
     check_exit(&["series", text(&run), "--tensorboard", text(&wrong)], 2, "is not a folder");

@@ -133,10 +133,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut hidden = Hidden::default();
     for place in &places {
         recent.next_step();
-        match run.measure(place, &mut || {
-            // An output that cannot be written costs no work; what is read has to be known before.
-            if created { Ok(()) } else { outputs.ready(common).map(|()| created = true) }
-        }) {
+        // An output that cannot be written costs no work; what is read has to be known before.
+        let mut ready = || if created { Ok(()) } else { outputs.ready(common).map(|()| created = true) };
+        let measured = run.measure(place, &mut ready);
+        match measured {
             Ok((report, by)) => {
                 hidden = by;
                 steps.add(place.step, &place.typed(), report);
