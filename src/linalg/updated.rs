@@ -54,6 +54,18 @@ impl<'w> Reference<'w> {
         let weight = weight.plus(&Operator::from(update)).ok()?;
         Some(Updated { weight, side: *side, reduced, compressed, eigenvalues, spectrum })
     }
+
+    /// [`Reference::updated`], much of which is for one thread, and `work` on another meanwhile.
+    pub fn updated_beside<'a, R: Send>(
+        &'a self,
+        update: &'a LowRank,
+        work: impl FnOnce() -> R + Send,
+    ) -> (Option<Updated<'a>>, R)
+    where
+        'w: 'a,
+    {
+        rayon::join(|| self.updated(update), work)
+    }
 }
 
 impl Updated<'_> {

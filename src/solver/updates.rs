@@ -84,8 +84,7 @@ fn updated(
     update: &LowRank,
     sought: Sought,
 ) -> Result<Option<WithTriplets>, Error> {
-    // Much of an update's reduction is for one thread; the entries are another's work meanwhile.
-    let (updated, reading) = rayon::join(|| reference.updated(update), || scanned(source, layer, |_| {}));
+    let (updated, reading) = reference.updated_beside(update, || scanned(source, layer, |_| {}));
     let (Some(updated), reading) = (updated, reading?) else { return Ok(None) };
     // What the update made of each entry is a second opinion on its spectrum.
     if !finite(&reading.entries) || !agrees(&reading.entries, updated.spectrum()) {
