@@ -184,7 +184,6 @@ pub(crate) fn shuffled(folder: &Path, name: &str, stream: bool) -> PathBuf {
             "k_proj" | "v_proj" => (Some(&heads), Some(&width)),
             "q_proj" => (Some(&queries), Some(&width)),
             "o_proj" => (Some(&width), Some(&queries)),
-            "embed_tokens" | "lm_head" => (None, Some(&width)),
             _ => (None, Some(&width)),
         };
         let is_stream = |order: &[usize]| order == width.as_slice();
