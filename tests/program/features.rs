@@ -154,7 +154,11 @@ fn gradients(folder: &Path) -> PathBuf {
         let names: Vec<String> = ["q", "k", "v", "o"].map(|role| format!("{role}_proj")).into();
         for layer in 0..3 {
             let own = |j: usize| {
-                noise(if j % 3 == 0 { 12 } else { 6 }, 12, 1000 + 100 * sample + 10 * layer + j as u32)
+                noise(
+                    if j.is_multiple_of(3) { 12 } else { 6 },
+                    12,
+                    1000 + 100 * sample + 10 * layer + j as u32,
+                )
             };
             for (j, name) in names.iter().enumerate() {
                 let mut entries = own(j);
