@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -173,7 +174,7 @@ pub(super) fn header(
     manifest: &Manifest,
     part: PartNumber,
 ) -> Result<PartHeader, Error> {
-    let words = env::args_os().skip(1).map(|word| word.into_string());
+    let words = env::args_os().skip(1).map(OsString::into_string);
     let words: Vec<String> = words.collect::<Result<_, _>>().map_err(|word| {
         let word = printable(&word.to_string_lossy());
         Error::Usage(format!("`{word}` is not UTF-8, which a ledger cannot hold; leave out `--ledger`"))
@@ -226,10 +227,7 @@ pub(super) fn check_outputs(common: &Common, folder: &Path) -> Result<(), Error>
 
 /// What to type for one part.
 fn command_line(command: &[String], folder: &Path, part: PartNumber) -> String {
-    let mut line =
-        format!("svdkit {} --ledger {} --resume", quoted(command), quote(&folder.to_string_lossy()));
-    if part != PartNumber::ALL {
-        line += &format!(" --partition {part}");
-    }
-    line
+    let part = if part == PartNumber::ALL { String::new() } else { format!(" --partition {part}") };
+    let folder = quote(&folder.to_string_lossy());
+    format!("svdkit {} --ledger {folder} --resume{part}", quoted(command))
 }

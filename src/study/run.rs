@@ -60,7 +60,7 @@ pub fn run(
     let first = |task: usize| Waiting { task, cost: costs[task], before: None };
     let mut waiting: Vec<Waiting> = tasks.into_iter().map(first).collect();
     while !waiting.is_empty() {
-        waiting = round(study, waiting, (limits, memo), &mut ledger, watch)?;
+        waiting = round(study, &waiting, (limits, memo), &mut ledger, watch)?;
     }
     Ok(ledger)
 }
@@ -68,12 +68,12 @@ pub fn run(
 /// Does what waits, and returns what has to wait for another round.
 fn round(
     study: &Arc<dyn Study>,
-    waiting: Vec<Waiting>,
+    waiting: &[Waiting],
     (limits, memo): (Limits, &Arc<dyn Memo>),
     ledger: &mut Ledger,
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Waiting>, Error> {
-    let originals_of = study.copies(&waiting, memo.as_ref());
+    let originals_of = study.copies(waiting, memo.as_ref());
     let mut copies: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (copy, original) in originals_of.iter().enumerate() {
         if let Some(original) = original {
@@ -96,7 +96,7 @@ fn round(
     if watch(Event::Round(&jobs)).is_break() {
         return Err(Error::Interrupted);
     }
-    let (shared, originals) = (Arc::new(waiting.clone()), Arc::new(originals));
+    let (shared, originals) = (Arc::new(waiting.to_vec()), Arc::new(originals));
     let work: Arc<dyn Fn(usize) -> Result<Step, Error> + Send + Sync> = {
         let (study, waiting, originals) = (Arc::clone(study), shared, Arc::clone(&originals));
         let memo = Arc::clone(memo);
