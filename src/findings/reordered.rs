@@ -72,7 +72,7 @@ fn not_compared(side: &ModelSide<'_>) -> Option<&'static str> {
         return Some("several tuned sides: orders are proven for one at a time");
     }
     let lacks = PROVEN_WITH.iter().any(|key| !side.has_column(key));
-    lacks.then(|| "only matrices that moved as a whole: singular values were not compared")
+    lacks.then_some("only matrices that moved as a whole: singular values were not compared")
 }
 
 /// Matrices that only one side has, by what they are made of.
