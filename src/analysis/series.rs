@@ -8,7 +8,7 @@ use crate::report::{Aspect, Column, ColumnKey, MissingReason, Value};
 /// The columns of a series: each of `metrics`, then what it does over the steps.
 pub fn columns(metrics: &[&'static Column]) -> Vec<&'static Column> {
     let all = |metric: &&'static Column| {
-        let of = |aspect| ColumnKey { metric: *metric, aspect, side: None }.column();
+        let of = |aspect| ColumnKey { metric, aspect, side: None }.column();
         std::iter::once(*metric).chain(Aspect::OF_STEPS.map(of))
     };
     metrics.iter().flat_map(all).collect()

@@ -135,7 +135,7 @@ pub(super) const DRIFT_UP: Definition = Definition {
         if measured(side).len() < 2 * GROWING {
             return few(2 * GROWING);
         }
-        let mut grown: BTreeMap<(String, [u64; 2]), Vec<(&Matrix<'_>, Growth)>> = BTreeMap::new();
+        let mut grown: BTreeMap<_, Vec<(&Matrix<'_>, Growth)>> = BTreeMap::new();
         for matrix in side.rows() {
             if let Some(growth) = Growth::of(&course(matrix, "spectral_norm")) {
                 let peers = (without_block(matrix.name()), matrix.row.shape);

@@ -72,13 +72,12 @@ pub(super) const IDENTICAL_STEP: Definition = Definition {
             format!("{} {hold} the weights of step {original}", steps(copies, &all))
         };
         let told: Vec<String> = copies.iter().map(told).collect();
-        let sentence = (count > 0).then(|| match &told[..] {
-            [only] => format!("{}, bit by bit.", capital(only)),
-            _ => {
-                let listed = tell::list(&told.iter().map(String::as_str).collect::<Vec<_>>());
-                format!("{count} of {} steps repeat an earlier one, bit by bit: {listed}.", all.len())
-            }
-        });
+        let listed = tell::list(&told.iter().map(String::as_str).collect::<Vec<_>>());
+        let sentence = match &told[..] {
+            [] => None,
+            [only] => Some(format!("{}, bit by bit.", capital(only))),
+            _ => Some(format!("{count} of {} steps repeat an earlier one, bit by bit: {listed}.", all.len())),
+        };
         about_steps(Level::Caution, sentence)
     }),
 };

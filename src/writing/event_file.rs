@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use crate::report::Report;
+use crate::report::{Report, Value};
 
 /// The name of the file: TensorBoard reads whatever has `tfevents` in its name.
 pub const EVENT_FILE: &str = "events.out.tfevents.0.svdkit";
@@ -27,7 +27,7 @@ pub fn write_events(out: &mut dyn Write, report: &Report, keys: &[&str]) -> io::
             for (i, column) in
                 course.columns.iter().enumerate().filter(|(_, column)| keys.contains(&column.key))
             {
-                let value = numbers.get(i).and_then(|value| value.number()).map(|x| x as f32);
+                let value = numbers.get(i).and_then(Value::number).map(|x| x as f32);
                 if let Some(value) = value.filter(|x| x.is_finite()) {
                     let mut scalar = vec![];
                     bytes_field(&mut scalar, 1, format!("{}/{}", column.key, row.name).as_bytes());

@@ -52,10 +52,11 @@ impl PairNeeds {
     pub fn of_metric(needs: Needs, aspect: Aspect) -> Self {
         let (base, tuned) = match aspect {
             Aspect::Base => (needs, Needs::Entries),
-            Aspect::Value => (Needs::Entries, needs),
-            Aspect::Difference | Aspect::Change => (needs, needs),
             // A comparison has no steps.
-            Aspect::Slope | Aspect::StepChange | Aspect::StepChangeAt => (Needs::Entries, needs),
+            Aspect::Value | Aspect::Slope | Aspect::StepChange | Aspect::StepChangeAt => {
+                (Needs::Entries, needs)
+            }
+            Aspect::Difference | Aspect::Change => (needs, needs),
         };
         Self { base, tuned, ..NOTHING }
     }

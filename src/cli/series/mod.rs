@@ -30,7 +30,7 @@ use super::jobs::run_study_with;
 use super::options::{Common, PrecisionName, ReadingOptions};
 use super::outputs::Outputs;
 use super::{Status, cache, complain, plan, remark, rules, run};
-use open::{Base, StepPlace};
+use open::{Base, StepPlace, is_passed_over};
 
 /// Columns of the table, most wanted first.
 const SHOWN: [&str; 9] = [
@@ -91,6 +91,9 @@ pub(super) struct Arguments {
     common: Common,
 }
 
+/// The tasks of one step, and its weights where they are measured by themselves.
+type StepStudy = (Arc<dyn Study>, Option<Arc<Catalogue>>);
+
 /// What is the same for all steps.
 struct Run<'a> {
     arguments: &'a Arguments,
@@ -141,7 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
                 hidden = by;
                 steps.add(place.step, &place.typed(), report);
             }
-            Err(error) if place.is_passed_over(&error) => {
+            Err(error) if is_passed_over(&error) => {
                 if !common.quiet {
                     remark(&format!("step {} is left out: {error}", place.step));
                 }
@@ -275,7 +278,7 @@ impl Run<'_> {
     }
 
     /// The tasks of one step, and its weights.
-    fn study(&self, place: &StepPlace) -> Result<(Arc<dyn Study>, Option<Arc<Catalogue>>), Error> {
+    fn study(&self, place: &StepPlace) -> Result<StepStudy, Error> {
         let filter = self.common.filter()?;
         let Some(base) = &self.base else {
             let opened = place.open(&self.arguments.reading)?;
@@ -313,7 +316,7 @@ impl Run<'_> {
                     first = Some(spectrum(self.arguments, self.asked.clone()).plan(opened, &filter)?);
                     break;
                 }
-                Err(error) if place.is_passed_over(&error) => {}
+                Err(error) if is_passed_over(&error) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -105,12 +105,12 @@ impl StepPlace {
         let roots = model.roots();
         Ok(Opened { source: model.source, pairs: None, origin: model.origin, base: None, roots })
     }
+}
 
-    /// Whether the run goes on without it: its files are not complete, or not of a kind that is read. What is wrong with
-    /// the request, or with the machine, is wrong at every step.
-    pub(super) fn is_passed_over(&self, error: &Error) -> bool {
-        matches!(error, Error::Io { .. } | Error::Malformed { .. } | Error::Tensor { .. })
-    }
+/// Whether the run goes on without a step that fails so: its files are not complete, or not of a kind that is read. What is
+/// wrong with the request, or with the machine, is wrong at every step.
+pub(super) fn is_passed_over(error: &Error) -> bool {
+    matches!(error, Error::Io { .. } | Error::Malformed { .. } | Error::Tensor { .. })
 }
 
 /// What all steps are compared with.

@@ -162,9 +162,9 @@ fn curve(frame: &Frame<'_>, report: &Report, line: &Line<'_>) -> Path {
         };
         let place = (frame.x.at(step.step as f64), frame.y.at(*value));
         if connected {
-            path.to(place)
+            path.to(place);
         } else {
-            path.start(place)
+            path.start(place);
         }
         connected = true;
     }
