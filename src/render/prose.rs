@@ -45,7 +45,8 @@ fn plain(markdown: &str) -> String {
         let mut rest = part.chars();
         while let Some(c) = rest.next() {
             match c {
-                '[' | '*' => {}
+                '*' => {}
+                '[' if begins_link(rest.as_str()) => {}
                 '\\' => text.extend(rest.next()),
                 ']' => match rest.as_str().strip_prefix('(').and_then(|target| target.split_once(')')) {
                     Some((_, after)) => rest = after.chars(),
@@ -56,6 +57,11 @@ fn plain(markdown: &str) -> String {
         }
     }
     text
+}
+
+/// Whether `after` a bracket, up to the next code, comes the text of a link; an interval begins with a bracket, too.
+fn begins_link(after: &str) -> bool {
+    after.is_empty() || after.find("](").is_some_and(|end| !after[..end].contains('['))
 }
 
 /// The cells of a line of a table.
@@ -104,6 +110,7 @@ mod tests {
             80,
             "note Test. see `a_b` ≤ 2, `*.mlp.*`",
         );
+        check("Range [0, ∞). See [there](x.md): [1, k]", 80, "Range [0, ∞). See there: [1, k]");
     }
 
     #[test]

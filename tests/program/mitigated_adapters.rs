@@ -111,6 +111,8 @@ fn other_kinds_are_written_as_plain_lora() {
     let all = ["--epsilon", "1", "--rank", "8"];
     check("dialects/base", "dialects/loha.safetensors", &all, "written as plain LoRA");
     check("dialects/base", "dialects/lokr.safetensors", &all, "written as plain LoRA");
+    // A convolution in three factors.
+    check("dialects/base", "dialects/kohya.safetensors", &all, "written as plain LoRA");
     // DoRA of a convolution, whose form holds it, and of an embedding, whose form does not.
     check("dialects/base", "dialects/dora", &[&all[..], &["--exclude", "lm_head"]].concat(), "");
     check(

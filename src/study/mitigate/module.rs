@@ -164,8 +164,10 @@ impl Module {
         let is_flat = up.0.shape.len() > 1 && up.0.shape[2..].iter().all(|n| *n == 1);
         let (outputs, inputs) = (factors.outputs(), factors.inputs());
         let shape = if factors.transposed { (inputs, outputs) } else { (outputs, inputs) };
+        // Nor is there a third factor that holds it (`lora_mid`).
+        let is_all = down.0.shape.iter().product::<usize>() == rank * inputs;
         let fits = is_flat && up.0.shape[..2] == [outputs, rank] && down.0.shape.first() == Some(&rank);
-        if !fits || shape != (layer.rows, layer.cols) {
+        if !(fits && is_all) || shape != (layer.rows, layer.cols) {
             return Ok(None);
         }
         let scaled: Vec<f64> = factors.up.iter().map(|x| x * factors.scale).collect();
