@@ -154,7 +154,7 @@ fn rules_speak_of_the_last_step_of_slopes_and_of_changes() {
     assert_eq!(verdict("*.2.*: last(spectral_norm) > 12").0, "pass");
     let (outcome, worst) = verdict("max_step_change(spectral_norm) > 50%");
     assert_eq!(outcome, "fail");
-    assert!(worst.contains("spectral_norm_max_step_change = +60"), "{worst}");
+    assert!(worst.contains("spectral_norm_max_step_change = +59.9 %"), "{worst}");
     assert_eq!(verdict("slope(spectral_norm) < -1").0, "pass");
     assert_eq!(verdict("slope(spectral_norm) > 0.1").0, "fail");
     let wrong = |arguments: &[&str], message| check_exit(arguments, 2, message);
