@@ -98,7 +98,10 @@ mod tests {
             text.contains(r"spectrum 'my model' --include '*.mlp.*' --ledger 'the parts' --resume"),
             "{text}"
         );
-        assert!(text.contains("# 16 parts\n# time\n") && !text.contains('@'), "{text}");
+        assert!(text.contains("# 16 parts\n# time\n") && !text.contains("@HEADING@"), "{text}");
+        for left in ["@PARTS@", "@JOBS@", "@FOLDER@", "@COMMAND@"] {
+            assert!(!text.contains(left), "{text}");
+        }
         assert!(text.contains(r#"--partition "$1/16" -j "${SLURM_CPUS_PER_TASK:-1}""#));
         assert!(!script(&command, Path::new("p"), 2, ("", true)).contains("-j "));
     }

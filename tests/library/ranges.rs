@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use svdkit::analysis::compare::{PairSide, Preserve, Vectors, Weight, drifts_of, measure};
+use svdkit::analysis::compare::{
+    BYTE_COLUMNS, Drift, PairSide, Preserve, Vectors, Weight, drifts_of, measure,
+};
 use svdkit::analysis::farms::{Convolution, FARMS};
 use svdkit::analysis::intruders::{Cosines, Detail, Of, Options, VectorSide as Which, measure as intruders};
 use svdkit::analysis::{farms, spectrum};
@@ -268,7 +270,9 @@ fn the_numbers_of_a_pair_lie_in_their_ranges() {
             }
         }
     }
-    let missed: Vec<_> =
-        drifts_of(Vectors::All).map(|drift| drift.column.key).filter(|key| !seen.contains(key)).collect();
+    // What bytes say is measured before these.
+    let of_bytes = |drift: &&Drift| BYTE_COLUMNS.iter().any(|other| other.column.key == drift.column.key);
+    let missed = drifts_of(Vectors::All).filter(|drift| !of_bytes(drift)).map(|drift| drift.column.key);
+    let missed: Vec<_> = missed.filter(|key| !seen.contains(key)).collect();
     assert_eq!(missed, Vec::<&str>::new(), "never measured");
 }

@@ -111,8 +111,6 @@ fn other_kinds_are_written_as_plain_lora() {
     let all = ["--epsilon", "1", "--rank", "8"];
     check("dialects/base", "dialects/loha.safetensors", &all, "written as plain LoRA");
     check("dialects/base", "dialects/lokr.safetensors", &all, "written as plain LoRA");
-    // A convolution in three factors.
-    check("dialects/base", "dialects/kohya.safetensors", &all, "written as plain LoRA");
     // DoRA of a convolution, whose form holds it, and of an embedding, whose form does not.
     check("dialects/base", "dialects/dora", &[&all[..], &["--exclude", "lm_head"]].concat(), "");
     check(
@@ -135,5 +133,7 @@ fn what_plain_lora_cannot_hold_is_refused() {
     };
     refused("dialects/dora", &["--include", "*embed*"], "no rank of its own there; give `--rank`");
     refused("dialects/parts", &["--rank", "6"], "has intruders, and is saved whole");
+    // Its convolution in three factors cannot keep its form, and an encoder of text is not in this base.
+    refused("dialects/kohya.safetensors", &["--rank", "8"], "the base has no `lora_te_text_model_encoder");
     refused("dialects/parts", &["--rank", "6", "--exclude", "lm_head"], "trainable_tokens_delta");
 }

@@ -137,8 +137,11 @@ pub fn changed_share(
     }
     let share = |changed: u64| Value::Real(changed as f64 / layer.len() as f64);
     let key = || {
+        if !memo.is_kept() {
+            return None;
+        }
         let places = [base.place(base_layer)?, tuned.place(layer)?];
-        let is_known = memo.is_kept() && places.iter().all(|place| place.is_settled);
+        let is_known = places.iter().all(|place| place.is_settled);
         let text = format!("changed {} {}", places[0].digest, places[1].digest);
         is_known.then(|| blake3::hash(text.as_bytes()))
     };
