@@ -180,6 +180,10 @@ impl Rule {
             }
             Some((name, inside)) if let Some(aspect) = function(name) => {
                 let metric = column(inside.trim(), columns)?;
+                if metric.means().aspect != Aspect::Value {
+                    let metric = metric.means().metric.key;
+                    return Err(wrong(&format!("`{}(…)` takes a metric, as in `{metric}`", name.trim())));
+                }
                 let key = metric.means().of(aspect).to_string();
                 let column = columns.iter().copied().find(|column| column.key == key).ok_or_else(|| {
                     wrong(&format!(

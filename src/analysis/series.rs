@@ -24,11 +24,15 @@ pub fn metrics(columns: &[&'static Column]) -> Arc<[&'static Column]> {
 }
 
 /// The values of the columns that [`columns`] makes of a metric with these values at `steps`: the last one, the slope, the
-/// largest change and its step.
+/// largest change and its step. All are missing where the last one is not finite.
 pub fn summary(steps: &[f64], values: &[Value]) -> [Value; 4] {
     let numbers: Vec<(f64, f64)> =
         steps.iter().zip(values).filter_map(|(step, value)| Some((*step, value.number()?))).collect();
     let last = values.last().copied().unwrap_or(Value::Missing(MissingReason::Absent));
+    // Where it ends in NaN, nothing that it did before is the answer.
+    if last == Value::Missing(MissingReason::NonFinite) {
+        return [last; 4];
+    }
     let [change, at] = largest_change(&numbers);
     [last, slope(&numbers), change, at]
 }
@@ -75,6 +79,13 @@ mod tests {
 
     fn of(steps: &[f64], numbers: &[f64]) -> [Value; 4] {
         summary(steps, &numbers.iter().map(|x| Value::Real(*x)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_number_that_ends_in_nan_has_no_summary() {
+        let [nan, one] = [Value::Missing(MissingReason::NonFinite), Value::Real(1.0)];
+        assert_eq!(summary(&[0.0, 1.0, 2.0], &[one, one, nan]), [nan; 4]);
+        assert_eq!(summary(&[0.0, 1.0, 2.0], &[one, nan, one])[0], one);
     }
 
     #[track_caller]

@@ -70,6 +70,16 @@ const COUNTS: [&str; 2] = [".counts", ".count"];
 const ASYMMETRY: f64 = 1e-3;
 
 impl LayerData {
+    /// What tells it from another file, the same on every machine.
+    ///
+    /// # Errors
+    /// When it has changed or cannot be read.
+    pub fn digest(&self) -> Result<String, Error> {
+        let contents = self.source.stored().contents()?;
+        let digests: Vec<u8> = contents.iter().flat_map(|file| *file.digest.as_bytes()).collect();
+        Ok(blake3::hash(&digests).to_hex()[..16].to_owned())
+    }
+
     /// The file at `path` for these `modules` of a model, each with the numbers of its outputs and inputs.
     ///
     /// # Errors

@@ -18,9 +18,12 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     // Pairs of adapters have a table of their own.
-    let mut kinds: Vec<&str> =
-        report.groups.iter().map(|group| &*group.by).filter(|by| *by != "pair").collect();
-    kinds.dedup();
+    let mut kinds: Vec<&str> = vec![];
+    for by in report.groups.iter().map(|group| &*group.by).filter(|by| *by != "pair") {
+        if !kinds.contains(&by) {
+            kinds.push(by);
+        }
+    }
     for by in kinds {
         let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
         if let Some(first) = groups.first() {

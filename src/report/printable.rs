@@ -133,8 +133,7 @@ macro_rules! visit {
                 side.into_iter().chain(matrices).for_each(|text| take(text));
             }
             for Unchecked { name: _, side, reason, everywhere: _ } in findings_unchecked {
-                take(reason);
-                side.into_iter().for_each(|text| take(text));
+                side.into_iter().chain([reason]).for_each(|text| take(text));
             }
             for verdict in verdicts {
                 #[rustfmt::skip]

@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::matrices::{Copies, Method};
-use super::modules::DataModules;
+use super::modules::{DataModules, is_chosen};
 use super::{Beside, CompensationOptions, FoundMatrix, Matrices, Opened, Spectra};
 use crate::analysis::Measured;
 use crate::analysis::budget::spend;
 use crate::analysis::compensate::{self, Compensated, Compressed};
-use crate::checkpoint::{ContentId, DataKind};
-use crate::error::Error;
+use crate::checkpoint::{ContentId, DataKind, LayerData, Pairs};
+use crate::error::{Error, quoted};
 use crate::layer::{Filter, Layer};
 use crate::notation;
+use crate::pair::Unpaired;
 use crate::report::{Column, Report, Row, Value};
 
 /// The options.
@@ -43,6 +44,15 @@ impl CompensateRequest {
     ) -> Result<Matrices, Error> {
         let missing = || Error::Contract("a compressed model without its original".to_owned());
         let pairs = opened.pairs.clone().ok_or_else(missing)?;
+        let lost = lost(&pairs, filter);
+        if !lost.is_empty() {
+            let reason = format!(
+                "lacks {} of the original, or has them in another shape: {}; `--exclude` leaves them out",
+                notation::counted(lost.len() as u64, "matrix", "matrices"),
+                quoted(&lost)
+            );
+            return Err(Error::malformed(Path::new(&opened.origin.path), reason));
+        }
         let modules = DataModules::new(&opened, filter)?;
         let filter = &modules.filter(filter);
         let data = self.data.as_ref().map(|file| modules.data(file)).transpose()?;
@@ -54,6 +64,8 @@ impl CompensateRequest {
             Some((DataKind::Inputs, _)) => "inputs",
             Some(_) => "covariances",
         };
+        let digest = data.as_ref().map(LayerData::digest).transpose()?;
+        let inputs = [Some(inputs), digest.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let options = CompensationOptions {
             ranks: self.ranks.clone(),
             has_inputs: data.is_some(),
@@ -65,7 +77,7 @@ impl CompensateRequest {
             shown: columns.to_vec(),
             parts: vec![],
             kept_by: None,
-            settings: vec![("compensate", ranks.join(",")), ("data", inputs.to_owned())],
+            settings: vec![("compensate", ranks.join(",")), ("data", inputs)],
             cost: {
                 let (ranks, has_inputs) = (self.ranks.clone(), data.is_some());
                 Box::new(move |layer| compensate::cost(layer, &ranks, has_inputs))
@@ -106,6 +118,18 @@ impl CompensateRequest {
         };
         Matrices::new(opened, filter, method)
     }
+}
+
+/// The matrices of the original that have no counterpart of their shape, of those that are asked about.
+fn lost(pairs: &Pairs, filter: &Filter) -> Vec<String> {
+    let layer = |unpaired: &Unpaired| match unpaired {
+        Unpaired::Removed(layer) | Unpaired::Ambiguous(layer) => Some(Arc::clone(layer)),
+        Unpaired::Reshaped(pair) => Some(Arc::clone(&pair.base)),
+        Unpaired::Added(_) => None,
+    };
+    let lost = pairs.unpaired().iter().filter_map(layer);
+    let lost = lost.filter(|layer| filter.keeps(&layer.name) && is_chosen(layer, filter));
+    lost.map(|layer| layer.name.to_string()).collect()
 }
 
 /// Spends the parameters of the smallest rank where they save the most, and says what each rank would do to the whole model.

@@ -21,6 +21,11 @@ pub(super) struct DataModules {
     pub(super) left_out: Vec<String>,
 }
 
+/// Whether a matrix is asked about: with globs by these, else in a numbered block.
+pub(super) fn is_chosen(layer: &Layer, filter: &Filter) -> bool {
+    filter.include.is_some() || (layer.block.is_some() && purpose(&layer.name) == Purpose::Inner)
+}
+
 impl DataModules {
     /// Those of `opened` that `filter` keeps; without globs those in numbered blocks.
     ///
@@ -34,11 +39,8 @@ impl DataModules {
         let model = opened.pairs.as_ref().map_or(&opened.source, |pairs| pairs.base());
         let has_turned = has_turned_layers(model);
         let is_turned = |layer: &Layer| matches!(of_base(layer, has_turned), Some((_, ModuleKind::Turned)));
-        let is_chosen = |layer: &Layer| {
-            filter.include.is_some() || (layer.block.is_some() && purpose(&layer.name) == Purpose::Inner)
-        };
         let (layers, others): (Vec<_>, Vec<_>) =
-            opened.source.select(filter).layers.into_iter().partition(|layer| is_chosen(layer));
+            opened.source.select(filter).layers.into_iter().partition(|layer| is_chosen(layer, filter));
         if layers.is_empty() && !others.is_empty() {
             let reason = "has no matrix in a numbered block; `--include GLOB` names others";
             return Err(Error::malformed(Path::new(&opened.origin.path), reason));

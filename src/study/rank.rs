@@ -10,7 +10,7 @@ use super::salt::SaltTensors;
 use super::spectrum::{LARGEST, precision_word};
 use super::{Asked, Beside, FoundMatrix, Matrices, Opened, OwnColumns, Spectra};
 use crate::analysis::preview::{self, ModuleData, Previews};
-use crate::analysis::{dct, rank, spectrum};
+use crate::analysis::{Measured, dct, rank, spectrum};
 use crate::checkpoint::{Catalogue, DataKind, Holds, LayerData};
 use crate::error::Error;
 use crate::layer::{Filter, Layer};
@@ -27,8 +27,7 @@ pub struct RankRequest {
     chosen: &'static [Chosen],
     spectra: Spectra,
     asked: Asked,
-    /// Ranks at which the cosine basis is held against the singular one, and the columns that say so.
-    cosine: (Vec<usize>, Vec<&'static Column>),
+    cosines: Cosines,
     previews: Previews,
     files: PreviewFiles,
 }
@@ -54,7 +53,7 @@ impl RankRequest {
             chosen: chosen(threshold, &new_shares(shares)),
             spectra,
             asked: Asked::own(),
-            cosine: (vec![], vec![]),
+            cosines: Cosines::default(),
             previews: Previews::default(),
             files: PreviewFiles::default(),
         }
@@ -64,7 +63,7 @@ impl RankRequest {
     #[must_use]
     pub fn in_cosines(self, ranks: Vec<usize>) -> Self {
         let columns = dct::columns(&ranks);
-        Self { cosine: (ranks, columns), ..self }
+        Self { cosines: Cosines { ranks, columns }, ..self }
     }
 
     /// The same with what decompositions would keep, by these files.
@@ -81,7 +80,7 @@ impl RankRequest {
 
     /// The columns that were asked for by a number.
     pub fn chosen(&self) -> impl Iterator<Item = &'static Column> + use<> {
-        self.cosine.1.clone().into_iter().chain(self.chosen.iter().map(|metric| &metric.column))
+        self.cosines.columns.clone().into_iter().chain(self.chosen.iter().map(|metric| &metric.column))
     }
 
     /// Every column, in report order.
@@ -95,35 +94,22 @@ impl RankRequest {
     /// # Errors
     /// When there is none.
     pub fn plan(self, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
-        let Self { precision, threshold, chosen, spectra, asked, cosine: (ranks, cosine), previews, files } =
-            self;
+        let Self { precision, threshold, chosen, spectra, asked, cosines, previews, files } = self;
         let is_asked = |metric: &&Chosen| asked.own == OwnColumns::Wanted || asked.names(&metric.column);
         let chosen: Vec<&'static Chosen> = chosen.iter().filter(is_asked).collect();
         let of_chosen = || chosen.iter().map(|metric| &metric.column);
-        let is_whole = spectra == Spectra::Kept || !chosen.is_empty() || !ranks.is_empty();
+        let is_whole = spectra == Spectra::Kept || !chosen.is_empty() || !cosines.ranks.is_empty();
         let least = if is_whole { Needs::Values } else { Needs::Entries };
         let mut taken = asked.of_table(RANKS, (least, Needs::Values));
         taken.shown.extend(of_chosen());
-        taken.shown.extend(asked.shown(&cosine, &cosine));
+        taken.shown.extend(asked.shown(&cosines.columns, &cosines.columns));
         let (needs, metrics) = (taken.needs, taken.metrics);
         let mut parts = taken.parts(&asked, precision);
         if let Some(last) = parts.last_mut() {
             last.columns.extend(asked.told(of_chosen()));
         }
-        if !ranks.is_empty() {
-            let columns = asked.told(cosine.iter().copied());
-            parts.push(PlanPart {
-                what: "cosines",
-                columns,
-                flops: Box::new(|layer| dct::cost(layer).flops),
-            });
-        }
+        parts.extend(cosines.part(&asked));
         let pairs = opened.pairs.clone();
-        let in_cosines = (!ranks.is_empty()).then(|| {
-            let ranks: Vec<String> = ranks.iter().map(usize::to_string).collect();
-            ("basis", format!("dct at {}", ranks.join(",")))
-        });
-        let (has_cosines, cosine_columns) = (!ranks.is_empty(), cosine.clone());
         let of_previews = previews.columns();
         taken.shown.extend(asked.shown(&of_previews, &of_previews));
         if !previews.is_empty() {
@@ -136,7 +122,9 @@ impl RankRequest {
         let data = modules.map(|modules| Files::open(modules, &files)).transpose()?;
         let (salt, opened_source) = (SaltTensors::of(&opened.source), Arc::clone(&opened.source));
         let has_data = data.is_some();
-        let mut settings = previews.settings();
+        let mut settings = settings(needs, precision, threshold);
+        settings.extend(cosines.setting().into_iter().chain(previews.settings()));
+        settings.extend(data.as_ref().map(Files::digests).transpose()?.into_iter().flatten());
         let beside =
             data.as_ref().map_or(Beside::Nothing, |data| Beside::LeftOut(data.modules.left_out.clone()));
         let method = Method {
@@ -145,33 +133,18 @@ impl RankRequest {
                 .iter()
                 .map(|metric| &metric.column)
                 .chain(of_chosen())
-                .chain(cosine)
+                .chain(cosines.columns.iter().copied())
                 .chain(of_previews)
                 .collect(),
             parts,
             shown: taken.shown,
             kept_by: None,
-            settings: {
-                let mut own = match needs {
-                    Needs::Values => vec![
-                        ("precision", precision_word(precision).to_owned()),
-                        ("noise", "median".to_owned()),
-                        ("threshold", threshold.to_string()),
-                    ],
-                    Needs::Largest => {
-                        vec![("precision", precision_word(precision).to_owned()), ("svd", LARGEST.to_owned())]
-                    }
-                    Needs::Entries => vec![("svd", "none".to_owned())],
-                };
-                own.extend(in_cosines);
-                own.append(&mut settings);
-                own
-            },
+            settings,
             cost: {
-                let previews = previews.clone();
+                let (previews, cosines) = (previews.clone(), cosines.clone());
                 Box::new(move |layer| {
                     let (own, more) = (spectrum::cost(layer, precision, needs), previews.cost(layer));
-                    let cosines = if has_cosines { dct::cost(layer) } else { Cost { flops: 0.0, bytes: 0 } };
+                    let cosines = cosines.cost(layer);
                     Cost {
                         flops: own.flops + more.flops + cosines.flops,
                         bytes: own.bytes.max(more.bytes).max(cosines.bytes),
@@ -182,11 +155,7 @@ impl RankRequest {
                 let (how, which) = ((precision, needs), (metrics, &chosen[..]));
                 let mut measured = rank::measure(source, pairs.as_deref(), layer, how, which, memo)?;
                 let mut lists = Lists::default();
-                if !ranks.is_empty() {
-                    let entries = source.read(layer, 0..layer.rows)?.to_f64();
-                    let shape = (layer.rows, layer.cols);
-                    let (values, more) = dct::measure(&entries, shape, measured.spectrum.as_ref(), &ranks);
-                    measured.values.0.extend(cosine_columns.iter().copied().zip(values));
+                if let Some(more) = cosines.measure((source, layer), &mut measured)? {
                     lists.extend(more);
                 }
                 if let Some(factors) = stored_factors(source, layer)? {
@@ -215,6 +184,58 @@ impl RankRequest {
     }
 }
 
+/// What decides numbers that need so much, as reports say it.
+fn settings(needs: Needs, precision: Precision, threshold: f64) -> Vec<(&'static str, String)> {
+    let precision = ("precision", precision_word(precision).to_owned());
+    match needs {
+        Needs::Values => {
+            vec![precision, ("noise", "median".to_owned()), ("threshold", threshold.to_string())]
+        }
+        Needs::Largest => vec![precision, ("svd", LARGEST.to_owned())],
+        Needs::Entries => vec![("svd", "none".to_owned())],
+    }
+}
+
+/// Ranks at which the cosine basis is held against the singular one, and the columns that say so.
+#[derive(Debug, Clone, Default)]
+struct Cosines {
+    ranks: Vec<usize>,
+    columns: Vec<&'static Column>,
+}
+
+impl Cosines {
+    fn part(&self, asked: &Asked) -> Option<PlanPart> {
+        let columns = asked.told(self.columns.iter().copied());
+        let flops = Box::new(|layer: &Layer| dct::cost(layer).flops);
+        (!self.ranks.is_empty()).then_some(PlanPart { what: "cosines", columns, flops })
+    }
+
+    fn setting(&self) -> Option<(&'static str, String)> {
+        let ranks: Vec<String> = self.ranks.iter().map(usize::to_string).collect();
+        (!ranks.is_empty()).then(|| ("basis", format!("dct at {}", ranks.join(","))))
+    }
+
+    fn cost(&self, layer: &Layer) -> Cost {
+        if self.ranks.is_empty() { Cost { flops: 0.0, bytes: 0 } } else { dct::cost(layer) }
+    }
+
+    /// Adds its values to those of a matrix; gives its lists, if it was asked for.
+    fn measure(
+        &self,
+        (source, layer): (&Catalogue, &Layer),
+        measured: &mut Measured,
+    ) -> Result<Option<Lists>, Error> {
+        if self.ranks.is_empty() {
+            return Ok(None);
+        }
+        let entries = source.read(layer, 0..layer.rows)?.to_f64();
+        let shape = (layer.rows, layer.cols);
+        let (values, lists) = dct::measure(&entries, shape, measured.spectrum.as_ref(), &self.ranks);
+        measured.values.0.extend(self.columns.iter().copied().zip(values));
+        Ok(Some(lists))
+    }
+}
+
 impl PreviewFiles {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
@@ -238,6 +259,13 @@ impl Files {
         let fisher = open(fisher.map(|path| (DataKind::Fisher, path)))?;
         let gradients = open(gradients.map(|path| (DataKind::Gradients, path)))?;
         Ok(Self { modules, inputs, fisher, gradients })
+    }
+
+    /// What tells each from another, for settings.
+    fn digests(&self) -> Result<Vec<(&'static str, String)>, Error> {
+        let all = [("inputs", &self.inputs), ("fisher", &self.fisher), ("gradients", &self.gradients)];
+        let there = all.into_iter().filter_map(|(key, data)| Some((key, data.as_ref()?)));
+        there.map(|(key, data)| Ok((key, data.digest()?))).collect()
     }
 
     /// What they say of one matrix.

@@ -126,10 +126,13 @@ impl Series {
         report.rows.sort_by(|a, b| natural(&a.name, &b.name));
         let steps: Arc<[f64]> = self.steps.iter().map(|step| step.step as f64).collect();
         let columns: Arc<[&'static Column]> = report.columns.as_slice().into();
+        // A step that could not be measured at all, such as the newest while it is written, is not the last one.
+        let measured = self.steps.iter().rposition(|step| step.found.is_ok()).map_or(0, |last| last + 1);
         for row in &mut report.rows {
             let course = course(&self.steps, &row.name, (&metrics, &steps));
             let values = metrics.iter().flat_map(|column| {
-                series::summary(&steps, &course.of(column.key).unwrap_or_default()).map(Some)
+                let values = course.of(column.key).unwrap_or_default();
+                series::summary(&steps, &values[..measured.min(values.len())]).map(Some)
             });
             row.values = RowValues::new(&columns, values.collect());
             row.resolution.retain(|resolution| !resolution.base);

@@ -1,7 +1,8 @@
 //! Lines that are on disk as soon as they are known: a file that only grows, one checked entry a line.
 //!
 //! A process that is killed loses no line that was written; a machine that loses power, those of the last second. A line that
-//! was cut short is the last one and is dropped. Any other damage is an error. Nothing here knows what an entry says.
+//! was cut short is the last one and is dropped. Any other damage is an error, and so is a line of a file that begins
+//! otherwise: checks are of the first line, too. Nothing here knows what an entry says.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -27,6 +28,8 @@ pub struct Journal {
     path: PathBuf,
     /// Since when something is written that may not be on disk.
     since: Option<Instant>,
+    /// The check of the first line; nothing before there is one.
+    first: String,
 }
 
 impl Journal {
@@ -52,7 +55,8 @@ impl Journal {
     pub fn resume(path: &Path, each: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<Self, Error> {
         let file = File::options().read(true).append(true).open(path);
         let mut journal = Self::locked(file.map_err(|e| Error::io(path, "cannot open", e))?, path)?;
-        let sound = entries(&mut BufReader::new(&journal.file), path, each)?;
+        let (sound, first) = entries(&mut BufReader::new(&journal.file), path, each)?;
+        journal.first = first;
         let cut = journal.file.set_len(sound).and_then(|()| journal.file.seek(SeekFrom::End(0)));
         cut.map_err(|e| Error::io(path, "cannot write", e))?;
         Ok(journal)
@@ -65,7 +69,9 @@ impl Journal {
                 Err(Error::malformed(path, reason))
             }
             // A disk that knows no locks is used without them.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { file, path: path.to_owned(), since: None }),
+            Ok(()) | Err(TryLockError::Error(_)) => {
+                Ok(Self { file, path: path.to_owned(), since: None, first: String::new() })
+            }
         }
     }
 
@@ -83,8 +89,12 @@ impl Journal {
     /// # Errors
     /// When the disk takes no more.
     pub fn append(&mut self, entry: &str) -> Result<(), Error> {
-        let line = format!("{BEFORE}{}{BETWEEN}{entry}{AFTER}\n", check(entry));
+        let check = check(&self.first, entry);
+        let line = format!("{BEFORE}{check}{BETWEEN}{entry}{AFTER}\n");
         self.file.write_all(line.as_bytes()).map_err(|e| Error::io(&self.path, "cannot write", e))?;
+        if self.first.is_empty() {
+            self.first = check;
+        }
         self.since.get_or_insert_with(Instant::now);
         self.settle()
     }
@@ -107,40 +117,46 @@ impl Journal {
     }
 }
 
-fn check(entry: &str) -> String {
-    blake3::hash(entry.as_bytes()).to_hex()[..CHECK].to_owned()
+/// The check of `entry`, in a file whose first line has the check `first`.
+fn check(first: &str, entry: &str) -> String {
+    blake3::hash([first, entry].concat().as_bytes()).to_hex()[..CHECK].to_owned()
 }
 
-/// The entry of a line, if it is what was written.
-fn entry(line: &str) -> Option<&str> {
+/// The check and the entry of a line, if it is what was written.
+fn entry<'l>(first: &str, line: &'l str) -> Option<(&'l str, &'l str)> {
     let rest = line.strip_prefix(BEFORE)?;
     let (said, rest) = rest.split_at_checked(CHECK)?;
     let entry = rest.strip_prefix(BETWEEN)?.strip_suffix(AFTER)?;
-    (check(entry) == said).then_some(entry)
+    (check(first, entry) == said).then_some((said, entry))
 }
 
-/// Shows all entries, and tells how many bytes are sound: a last line without an end was cut short.
+/// Shows all entries, and tells how many bytes are sound, and the check of the first line: a last line without an end was cut
+/// short.
 fn entries(
     file: &mut dyn BufRead,
     path: &Path,
     each: &mut dyn FnMut(&str) -> Result<(), Error>,
-) -> Result<u64, Error> {
-    let (mut sound, mut line) = (0, vec![]);
+) -> Result<(u64, String), Error> {
+    let (mut sound, mut line, mut first) = (0, vec![], String::new());
     for number in 1.. {
         line.clear();
         let length = file.read_until(b'\n', &mut line).map_err(|e| Error::io(path, "cannot read", e))?;
         if line.pop_if(|last| *last == b'\n').is_none() {
-            return Ok(sound);
+            return Ok((sound, first));
         }
-        let found = std::str::from_utf8(&line).ok().and_then(entry);
+        let found = std::str::from_utf8(&line).ok().and_then(|line| entry(&first, line));
         let damaged = || {
             let what = "is not as it was written; remove the file, and run this part again";
             Error::malformed(path, format!("line {number} {what}"))
         };
-        each(found.ok_or_else(damaged)?)?;
+        let (check, entry) = found.ok_or_else(damaged)?;
+        each(entry)?;
+        if first.is_empty() {
+            check.clone_into(&mut first);
+        }
         sound += length as u64;
     }
-    Ok(sound)
+    Ok((sound, first))
 }
 
 #[cfg(test)]
@@ -200,6 +216,21 @@ mod tests {
             let told = read(&path).expect_err("damaged").to_string();
             assert!(told.contains("is not as it was written"), "{at}: {told}");
         }
+    }
+
+    #[test]
+    fn a_line_of_a_file_that_begins_otherwise_is_found() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let whole = ["1", "2"].map(|begin| {
+            let path = folder.path().join(begin);
+            let mut journal = Journal::begin(&path).expect("a new file");
+            [begin, "[3]"].iter().for_each(|entry| journal.append(entry).expect("written"));
+            fs::read_to_string(&path).expect("there")
+        });
+        let lines = whole.each_ref().map(|text| text.lines().collect::<Vec<_>>());
+        let path = folder.path().join("both");
+        fs::write(&path, format!("{}\n{}\n", lines[0][0], lines[1][1])).expect("written");
+        assert!(read(&path).expect_err("two files").to_string().contains("line 2 is not as it was written"));
     }
 
     #[test]

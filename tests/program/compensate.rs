@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::adapter::{doubles, noise, product};
 use crate::adapter_init::{folder, near, numbers, singles};
-use crate::harness::{check_exit_in, json_in, list, save, svdkit_in};
+use crate::harness::{BASE, check_exit, check_exit_in, json_in, list, planted, save, svdkit_in};
 
 pub(crate) fn golden(key: &str) -> Json {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/oracle/previews.json");
@@ -170,4 +170,16 @@ fn what_cannot_be_compensated_is_one_line() {
         &["broken.safetensors", "--compensate", "4"],
         "broken.safetensors: tensor `layers.0.q.weight`: holds NaN",
     );
+}
+
+#[test]
+fn a_matrix_that_compression_lost_is_no_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = planted(folder.path(), "short.safetensors", |name, _, bytes| {
+        (!name.ends_with("layers.1.mlp.up_proj")).then_some(bytes)
+    });
+    let command = ["compare", BASE, short.to_str().unwrap(), "--compensate", "2"];
+    check_exit(&command, 2, "lacks 1 matrix of the original");
+    check_exit(&[&command[..], &["--exclude", "*.1.mlp.up_proj"]].concat(), 0, "");
+    check_exit(&[&command[..], &["--permute"]].concat(), 2, "cannot be used with");
 }

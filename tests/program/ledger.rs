@@ -185,7 +185,10 @@ fn forge(path: &Path, at: usize, change: impl Fn(&str) -> String) {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let start = lines[at].find("\"entry\":").unwrap() + 8;
     let entry = change(&lines[at][start..lines[at].len() - 1]);
-    let check = &blake3::hash(entry.as_bytes()).to_hex()[..32];
+    // Checks are of the first line's, too.
+    let begin = "{\"blake3\":\"".len();
+    let first = if at == 0 { "" } else { &lines[0][begin..begin + 32] };
+    let check = &blake3::hash([first, &entry].concat().as_bytes()).to_hex()[..32];
     lines[at] = format!("{{\"blake3\":\"{check}\",\"entry\":{entry}}}");
     fs::write(path, lines.join("\n") + "\n").unwrap();
 }

@@ -161,6 +161,10 @@ fn rules_speak_of_the_last_step_of_slopes_and_of_changes() {
     wrong(&["series", run, "--fail-if", "slope(spectral_nrom) > 0"], "did you mean `spectral_norm`?");
     wrong(&["series", run, "--fail-if", "rise(spectral_norm) > 0"], "last, slope, max_step_change");
     wrong(&["spectrum", run, "--fail-if", "slope(spectral_norm) > 0"], "as `svdkit series` has it");
+    wrong(
+        &["series", run, "--fail-if", "last(spectral_norm_slope) > 1"],
+        "takes a metric, as in `spectral_norm`",
+    );
     check_exit(&["series", run, "--fail-if", "finding(jump)"], 1, "");
     check_exit(&["series", run, "--include", "*.0.*", "--fail-if", "finding(jump)"], 0, "");
 }
@@ -195,6 +199,19 @@ fn what_is_no_run_is_refused_and_a_distributed_checkpoint_names_its_converter() 
     fs::create_dir(path("empty")).unwrap();
     check_exit(&["series", text(&path("empty"))], 2, "holds no checkpoints that are named by their steps");
     check_exit(&["series", text(&path("absent"))], 2, "does not exist");
+    // What a later step holds is no place for a report.
+    let run = run(folder.path());
+    let later = run.join("checkpoint-50").join("model.safetensors");
+    let before = fs::read(&later).unwrap();
+    let output = format!("json={}", later.display());
+    check_exit(&["series", text(&run), "-o", &output], 2, "lies in a folder that is read");
+    assert_eq!(fs::read(&later).unwrap(), before);
+    // The newest checkpoint may be half-written: the last numbers are of the one before it.
+    let newest = run.join(format!("checkpoint-{}", 10 * STEPS)).join("model.safetensors");
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    let report = json(&["series", text(&run)]);
+    assert!(row(&report, 0)["spectral_norm"].is_number(), "{}", row(&report, 0));
     save(&path("last.safetensors"), &tensors(1));
     check_exit(&["series", text(&path("last.safetensors"))], 2, "tells no step");
     for step in [100, 200] {

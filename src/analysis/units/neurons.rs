@@ -72,6 +72,10 @@ impl Search<'_> {
         let upright = all(&|(rows, cols)| times(rows, read.1) && cols == read.0);
         let turned = all(&|(rows, cols)| times(cols, read.0) && rows == read.1);
         let is_turned = match (upright, turned) {
+            // Without a configuration GPT-2's `c_fc`, which widens, tells by its shape.
+            (true, true) if self.config.models.is_empty() => {
+                mlp.inputs == ["c_fc"] && shapes[0].0 < shapes[0].1
+            }
             (true, true) => self.config.models.iter().any(|model| TURNED.contains(&model.as_str())),
             (false, false) => return,
             (_, turned) => turned,

@@ -36,7 +36,7 @@ const SHOWN: [&str; 13] = [
 pub(super) struct Compensation {
     /// Of a compressed B: what is left of its error after adapters of these ranks, as in 16,32,64: by SVD and, with the
     /// inputs of its layers, by EoRA
-    #[arg(long, help_heading = "Method", value_name = "RANKS", value_delimiter = ',', value_parser = super::at_least_one, conflicts_with_all = ["no_svd", "all", "vectors", "no_vectors", "preserve", "k", "precision", "names", "more", "adapted"])]
+    #[arg(long, help_heading = "Method", value_name = "RANKS", value_delimiter = ',', value_parser = super::at_least_one, conflicts_with_all = ["no_svd", "all", "vectors", "no_vectors", "preserve", "k", "precision", "names", "more", "adapted", "permute", "across", "out", "emit"])]
     pub(super) compensate: Vec<usize>,
     /// With `--compensate`: covariances of the layers' inputs (docs/data-files.md)
     #[arg(

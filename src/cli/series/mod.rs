@@ -114,6 +114,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let gate = if arguments.no_svd { gate.map_err(rules::without_svd) } else { gate }?;
     let mut outputs = Outputs::new(&common.output)?;
     let places = open::places(&arguments.runs, arguments.as_given)?;
+    // Later steps are opened when reports have been begun.
+    for path in super::outputs::reports(common) {
+        places.iter().try_for_each(|place| place.check_outside(path))?;
+    }
     let events = events(arguments, common, &mut outputs)?;
     let limits = if arguments.no_svd { common.limits() } else { common.limits_of_decompositions()? };
     let below = cache::open(&common.shared).map(Arc::new);

@@ -1,5 +1,6 @@
 //! Finds the checkpoints of a run, puts them in order, and opens them one by one.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::cli::options::ReadingOptions;
 use crate::error::Error;
 use crate::store::Location;
 use crate::study::{ComparedSide, Opened, Sides};
+use crate::writing;
 
 /// A checkpoint of the run.
 pub(super) struct StepPlace {
@@ -97,6 +99,20 @@ impl StepPlace {
     /// The path as text.
     pub(super) fn typed(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// Whether an output at `path` would not write into it.
+    ///
+    /// # Errors
+    /// When it would.
+    pub(super) fn check_outside(&self, path: &Path) -> Result<(), Error> {
+        let Some(own) = self.located.location.local() else { return Ok(()) };
+        writing::check_outside(path, &[own])?;
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        if real(path).is_some_and(|path| real(own) == Some(path)) {
+            return Err(Error::malformed(path, "is read by this run; name another file"));
+        }
+        Ok(())
     }
 
     /// Its weights, or an adapter's updates.
