@@ -115,6 +115,26 @@ fn neurons_of_a_gated_mlp_are_matched_as_in_the_golden_values() {
 }
 
 #[test]
+fn neurons_of_gpt2_are_known_without_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let moved: Vec<usize> = (0..24).map(|i| (5 * i + 7) % 24).collect();
+    // Stored inputs × outputs: as outputs × inputs, its six inputs would be the neurons.
+    let (reads, writes) = (noise(6, 24, 70), noise(24, 6, 71));
+    let model = |name: &str, reads: Vec<f64>, writes: Vec<f64>| {
+        let tensors: [Tensor; 2] = [
+            ("transformer.h.0.mlp.c_fc.weight", [6, 24], reads),
+            ("transformer.h.0.mlp.c_proj.weight", [24, 6], writes),
+        ];
+        written(folder.path(), name, &tensors)
+    };
+    let other = model("b.safetensors", columns(&reads, 24, &moved), rows(&writes, 6, &moved));
+    let base = model("a.safetensors", reads, writes);
+    let report = json(&["compare", text(&base), text(&other), "--permute"]);
+    let found = group(&report, "transformer.h.0.mlp");
+    assert_eq!((found["units"].as_u64(), found["distance_after"].as_f64()), (Some(24), Some(0.0)), "{found}");
+}
+
+#[test]
 fn a_chain_of_layers_is_matched_as_in_the_golden_values() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
