@@ -83,7 +83,13 @@ impl Axis {
     /// The scale and its ends, for a script that goes from places back to numbers.
     pub(super) fn code(&self) -> String {
         let scale = if self.scale == Scale::Log { "log" } else { "linear" };
-        format!("{scale} {:.4e} {:.4e} {:.0} {:.0}", self.low, self.high, self.from, self.to)
+        // Every chart has two: zeros at the end of a number say nothing.
+        let short = |x: f64| {
+            let text = format!("{x:.4e}");
+            let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{exponent}", digits.trim_end_matches('0').trim_end_matches('.'))
+        };
+        format!("{scale} {} {} {:.0} {:.0}", short(self.low), short(self.high), self.from, self.to)
     }
 
     /// Round numbers along the axis, at most about `most`, with their labels.

@@ -132,7 +132,7 @@ impl Grid<'_> {
         let content = html! { @for (i, kind) in drawn.iter().enumerate() { (self.line(&frame, *kind, i)) } };
         html! {
             ul.legend { @for (i, kind) in drawn.iter().enumerate() {
-                li class=(style(i)) data-kind=(kind) { svg viewBox="0 0 26 8" { path.line d="M1 4H25" {} } (self.model.kinds.names[*kind]) }
+                li class=(style(i)) data-kind=(kind) { svg { path.line d="M1 4H25" {} } (self.model.kinds.names[*kind]) }
             } }
             @if drawn.len() < self.kinds.len() {
                 p.note { (self.kinds.len() - drawn.len()) " more module types are in the heat map and the table." }
