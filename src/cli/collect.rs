@@ -8,8 +8,8 @@ use clap::Args;
 use crate::error::{Error, printable};
 use crate::study::PartHeader;
 
-use super::options::FormatName;
-use super::parts::first_header;
+use super::options::{Common, FormatName};
+use super::parts::headers;
 use super::recording::Errand;
 use super::{Status, parts_of, remark};
 
@@ -40,17 +40,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     if !folder.is_dir() {
         return Err(Error::malformed(folder, "is not a folder; name the one of `--ledger`"));
     }
-    let (PartHeader { svdkit, command, folder: made_in, .. }, path) = first_header(folder)?;
+    let parts = headers(folder)?;
+    let (PartHeader { svdkit, command, folder: made_in, .. }, path) = &parts[0];
     let here = PartHeader::program();
-    if svdkit != here {
+    if *svdkit != here {
         let reason =
             format!("was made by svdkit {svdkit}, and this is {here}; use that one, or run the parts again");
-        return Err(Error::malformed(&path, reason));
+        return Err(Error::malformed(path, reason));
     }
-    let mut command = super::parse(&command)?;
+    let mut command = super::parse(command)?;
     let Some((common, ledger)) = parts_of(&mut command) else {
-        return Err(Error::malformed(&path, "is of a command that is not done in parts"));
+        return Err(Error::malformed(path, "is of a command that is not done in parts"));
     };
+    for (other, _) in &parts[1..] {
+        if let Some((other, _)) = parts_of(&mut super::parse(&other.command)?) {
+            add_rules(common, other);
+        }
+    }
     common.format = arguments.format.unwrap_or(common.format);
     if !arguments.output.is_empty() {
         common.output.clone_from(&arguments.output);
@@ -60,12 +66,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     ledger.ledger = Some(folder.clone());
     ledger.errand = Errand::Collect;
     let done = super::run_command(&command);
-    let is_elsewhere = env::current_dir().is_ok_and(|folder| folder.to_string_lossy() != made_in);
-    if done.is_err() && is_elsewhere && !arguments.quiet {
+    let is_elsewhere = env::current_dir().is_ok_and(|folder| folder.to_string_lossy() != *made_in);
+    if is_elsewhere && !arguments.quiet {
         remark(&format!(
-            "the command of the parts was typed in {}, where its paths begin",
-            printable(&made_in)
+            "the command of the parts was typed in {}; its paths, and `svdkit.toml`, are those of this folder now",
+            printable(made_in)
         ));
     }
     done
+}
+
+/// Parts may have been run with other rules: all of them count, and only what all of them allow.
+fn add_rules(common: &mut Common, other: &Common) {
+    let new = |rule: &&String| !common.shared.fail_if.contains(*rule);
+    let new: Vec<String> = other.shared.fail_if.iter().filter(new).cloned().collect();
+    common.shared.fail_if.extend(new);
+    common.shared.allow_missing.retain(|allowed| other.shared.allow_missing.contains(allowed));
+    common.strict |= other.strict;
 }

@@ -26,7 +26,7 @@ pub(super) fn collected(
     /// So many are told one by one.
     const TOLD: usize = 10;
     check_outputs(common, folder)?;
-    let (first, first_path) = first_header(folder)?;
+    let (first, first_path) = headers(folder)?.swap_remove(0);
     let count = first.part.of;
     // Where the report is made decides no number.
     let own = PartHeader { processor: first.processor.clone(), ..header(study, manifest, first.part)? };
@@ -117,8 +117,8 @@ impl Known<'_> {
     }
 }
 
-/// The first part in `folder` that says something of itself, and its file.
-pub(super) fn first_header(folder: &Path) -> Result<(PartHeader, PathBuf), Error> {
+/// What the parts in `folder` say of themselves, each with its file: at least one.
+pub(super) fn headers(folder: &Path) -> Result<Vec<(PartHeader, PathBuf)>, Error> {
     let parts = parts_in(folder)?;
     let refuse = |what: String| Err(Error::malformed(folder, what));
     let Some(first) = parts.first() else {
@@ -131,6 +131,7 @@ pub(super) fn first_header(folder: &Path) -> Result<(PartHeader, PathBuf), Error
             other.file_name()
         ));
     }
+    let mut headers = vec![];
     for part in &parts {
         let path = folder.join(part.file_name());
         let mut header = None;
@@ -141,12 +142,12 @@ pub(super) fn first_header(folder: &Path) -> Result<(PartHeader, PathBuf), Error
             Err(stop())
         });
         match (header, read) {
-            (Some(header), _) => return Ok((header, path)),
+            (Some(header), _) => headers.push((header, path)),
             (None, Err(error)) => return Err(error),
             (None, Ok(())) => {}
         }
     }
-    refuse("holds no record yet".to_owned())
+    if headers.is_empty() { refuse("holds no record yet".to_owned()) } else { Ok(headers) }
 }
 
 pub(super) fn read_header(path: &Path, entry: &str) -> Result<PartHeader, Error> {
