@@ -124,9 +124,7 @@ impl Matrix {
         if let Dtype::F8E4M3 | Dtype::F8E5M2 = dtype {
             return Err(Error::Usage(format!("nothing is rounded to {dtype}; convert it to bf16 first")));
         }
-        let mut bytes = Vec::with_capacity(entries.len() * dtype.size());
-        round_into(dtype, entries, &mut bytes);
-        let rounded = Self::new(rows, cols, dtype, bytes)?;
+        let rounded = Self::new(rows, cols, dtype, rounded_bytes(dtype, entries))?;
         if rounded.is_finite() {
             return Ok(rounded);
         }
@@ -255,35 +253,70 @@ fn all<const N: usize>(bytes: &[u8], is_good: impl Fn([u8; N]) -> bool) -> bool 
         .all(|chunk| chunk.iter().fold(true, |all, entry| all & is_good(*entry)))
 }
 
-/// Appends `entries`, each rounded to the nearest number of `dtype`, ties to even; nothing where that has 8 bits. Inlined,
-/// so that the caller's instruction set holds.
+/// Rounds `entries` to the nearest numbers of `dtype`, ties to even, into `out`, still as doubles; nothing where that has 8
+/// bits. What does not fit becomes infinite, here or in [`narrow`]. Inlined, so that the caller's instruction set holds.
 #[inline(always)]
-pub fn round_into(dtype: Dtype, entries: &[f64], out: &mut Vec<u8>) {
+pub fn nearest(dtype: Dtype, entries: &[f64], out: &mut [f64]) {
+    let each =
+        |of: fn(f64) -> f64, out: &mut [f64]| out.iter_mut().zip(entries).for_each(|(y, x)| *y = of(*x));
     match dtype {
-        Dtype::F64 => append(entries, out, f64::to_le_bytes),
-        Dtype::F32 => append(entries, out, |x| (x as f32).to_le_bytes()),
-        Dtype::F16 => append(entries, out, |x| f16::from_f32(to_odd(x)).to_le_bytes()),
-        Dtype::Bf16 => append(entries, out, |x| to_bf16(x).to_le_bytes()),
+        Dtype::F64 => out.copy_from_slice(entries),
+        Dtype::F32 => out.iter_mut().zip(entries).for_each(|(y, x)| *y = f64::from(*x as f32)),
+        Dtype::F16 => each(|x| f16::from_f32(to_odd(x)).to_f64(), out),
+        Dtype::Bf16 => {
+            let mut common = true;
+            for (y, x) in out.iter_mut().zip(entries) {
+                // Up by half a step of the last bit that stays, or a little less where that is even.
+                let bits = x.to_bits();
+                let up = bits.wrapping_add(0x0fff_ffff_ffff + (bits >> 45 & 1));
+                *y = f64::from_bits(up & !0x1fff_ffff_ffff);
+                common &= x.abs() >= f64::from(f32::MIN_POSITIVE) && x.abs() <= f64::MAX;
+            }
+            if !common {
+                each(|x| f64::from(f32::from_bits(u32::from(to_bf16(x)) << 16)), out);
+            }
+        }
+        Dtype::F8E4M3 | Dtype::F8E5M2 => {}
+    }
+}
+
+/// Stores `entries`, which are numbers of `dtype`; nothing where that has 8 bits.
+#[inline(always)]
+pub fn narrow(dtype: Dtype, entries: &[f64], out: &mut [u8]) {
+    match dtype {
+        Dtype::F64 => put(entries, out, f64::to_le_bytes),
+        Dtype::F32 => put(entries, out, |x| (x as f32).to_le_bytes()),
+        Dtype::F16 => put(entries, out, |x| f16::from_f32(x as f32).to_le_bytes()),
+        Dtype::Bf16 => put(entries, out, |x| (((x as f32).to_bits() >> 16) as u16).to_le_bytes()),
         Dtype::F8E4M3 | Dtype::F8E5M2 => {}
     }
 }
 
 #[inline(always)]
-fn append<const N: usize>(entries: &[f64], out: &mut Vec<u8>, bytes: impl Fn(f64) -> [u8; N]) {
-    let start = out.len();
-    out.resize(start + N * entries.len(), 0);
-    let (room, _) = out[start..].as_chunks_mut::<N>();
+fn put<const N: usize>(entries: &[f64], out: &mut [u8], bytes: impl Fn(f64) -> [u8; N]) {
+    let (room, _) = out.as_chunks_mut::<N>();
     room.iter_mut().zip(entries).for_each(|(room, x)| *room = bytes(*x));
+}
+
+/// The bytes of `entries`, each rounded to `dtype`.
+fn rounded_bytes(dtype: Dtype, entries: &[f64]) -> Vec<u8> {
+    const RUN: usize = 512;
+    let mut bytes = vec![0; entries.len() * dtype.size()];
+    let mut room = [0.0; RUN];
+    for (entries, bytes) in entries.chunks(RUN).zip(bytes.chunks_mut(RUN * dtype.size())) {
+        let room = &mut room[..entries.len()];
+        nearest(dtype, entries, room);
+        narrow(dtype, room, bytes);
+    }
+    bytes
 }
 
 /// Entries as bf16, rounded to nearest even: for tests and writers.
 pub fn bf16_bytes(entries: &[f64]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(2 * entries.len());
-    round_into(Dtype::Bf16, entries, &mut bytes);
-    bytes
+    rounded_bytes(Dtype::Bf16, entries)
 }
 
-/// The bits of `x` as bf16, rounded to nearest even. In this form it vectorizes, the library's does not.
+/// The bits of `x` as bf16, rounded to nearest even.
 #[inline(always)]
 fn to_bf16(x: f64) -> u16 {
     let bits = to_odd(x).to_bits();
@@ -347,14 +380,24 @@ mod tests {
     fn bf16_is_rounded_as_the_library_rounds_what_is_exact_in_f32() {
         for bits in (0..=u32::MAX).step_by(65_521) {
             let x = f32::from_bits(bits);
-            let (ours, theirs) = (to_bf16(f64::from(x)), half::bf16::from_f32(x));
-            assert!(ours == theirs.to_bits() || x.is_nan() && half::bf16::from_bits(ours).is_nan(), "{x:e}");
+            let theirs = half::bf16::from_f32(x);
+            let bytes = bf16_bytes(&[f64::from(x)]);
+            for ours in [to_bf16(f64::from(x)), u16::from_le_bytes([bytes[0], bytes[1]])] {
+                assert!(
+                    ours == theirs.to_bits() || x.is_nan() && half::bf16::from_bits(ours).is_nan(),
+                    "{x:e}"
+                );
+            }
         }
         // Just above the middle of two neighbors, and just below: in f32 all three are the middle.
         let middle = 1.0 + 2f64.powi(-8);
-        let found = [middle - 1e-15, middle, middle + 1e-15, -middle - 1e-15].map(to_bf16);
-        assert_eq!(found, [0x3f80, 0x3f80, 0x3f81, 0xbf81]);
-        assert_eq!([f64::MAX, f64::MIN_POSITIVE, -0.0].map(to_bf16), [0x7f80, 0, 0x8000]);
+        let near = [middle - 1e-15, middle, middle + 1e-15, -middle - 1e-15];
+        assert_eq!(near.map(to_bf16), [0x3f80, 0x3f80, 0x3f81, 0xbf81]);
+        assert_eq!(bf16_bytes(&near), [0x80, 0x3f, 0x80, 0x3f, 0x81, 0x3f, 0x81, 0xbf]);
+        let ends = [f64::MAX, f64::MIN_POSITIVE, -0.0];
+        assert_eq!(ends.map(to_bf16), [0x7f80, 0, 0x8000]);
+        assert_eq!(bf16_bytes(&ends), [0x80, 0x7f, 0, 0, 0, 0x80]);
+        assert_eq!(bf16_bytes(&ends[..1]), [0x80, 0x7f]);
     }
 
     #[test]

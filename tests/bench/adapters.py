@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Times `adapter clash` of ten adapters, `adapter merge` of 1 GiB and `adapter extract` of a Llama layer, for a release binary:
+"""Times `adapter clash` of ten adapters, `adapter merge` of 1 GiB, `adapter extract` and `adapter init` of a Llama layer, for a
+release binary:
 
     python3 tests/bench/adapters.py target/release/svdkit [FOLDER] [--only extract]
 
-Needs numpy, and torch for `extract`. FOLDER (a temporary one by default) takes about 4.5 GiB.
+Needs numpy, and torch for `extract` and `init`. FOLDER (a temporary one by default) takes about 4.5 GiB.
 
 - clash: ten LoRA adapters of rank 16 on the 224 linear modules of a Llama of 32 layers, 4096 wide.
 - merge: 32 matrices of 4096 × 4096 in bf16, and an adapter of rank 16 on all of them, against `cp` of the same file. The two
@@ -131,7 +132,50 @@ def extract(svdkit: str, folder: Path) -> None:
     print(f"extract: three torch f32 SVDs of each in {theirs:.0f} s: {theirs / ours:.1f} times as long")
 
 
-PARTS = {part.__name__: part for part in (clash, merge, extract)}
+def init(svdkit: str, folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    for kind in ("decaying", "flat"):
+        base, out, residual = folder / f"{kind}.safetensors", folder / "initial", folder / "residual"
+        if not base.exists():
+            tensors = {}
+            for name, (rows, cols) in SIDES.items():
+                weight = 0.02 * RANDOM.standard_normal((rows, cols), dtype=np.float32)
+                if kind == "decaying":
+                    weight *= (1 + np.arange(cols, dtype=np.float32) / 40) ** -0.35
+                stored = bf16(weight)
+                tensors[f"model.layers.0.{name}.weight"] = ((rows, cols), lambda stored=stored: stored.tobytes())
+            save(base, tensors)
+            del tensors
+        times = []
+        for _ in range(3):
+            command = [svdkit, "adapter", "init", base, "--method", "pissa", "--rank", "16", "--out", out, "--base-out", residual]
+            times.append(timed([*command, "--no-cache"]))
+            factors = load_file(out / "adapter_model.safetensors")
+            for written in (out, residual):
+                shutil.rmtree(written)
+        ours = statistics.median(times)
+        print(f"init, {kind}: pissa of rank 16 of a Llama layer in {ours:.1f} s (median of 3)", flush=True)
+        quick, whole, worst = 0.0, 0.0, [0.0, 0.0]
+        for name, weight in load_file(base).items():
+            weight = weight.float()
+            begun = time.monotonic()
+            _, fast, _ = torch.svd_lowrank(weight, q=16, niter=16)
+            quick += time.monotonic() - begun
+            begun = time.monotonic()
+            _, exact, _ = torch.linalg.svd(weight, full_matrices=False)
+            whole += time.monotonic() - begun
+            module = "base_model.model." + name.removesuffix(".weight")
+            product = [factors[f"{module}.lora_{side}.weight"].double() for side in "BA"]
+            own = torch.linalg.svdvals(torch.linalg.qr(product[0])[1] @ torch.linalg.qr(product[1].T)[1].T)
+            for i, found in enumerate((own, fast)):
+                worst[i] = max(worst[i], float(((found - exact[:16]).abs() / exact[:16]).max()))
+        print(f"  torch f32 SVDs in {whole:.0f} s: {whole / ours:.1f} times as long; svd_lowrank of 16 iterations, as PEFT's "
+              f"pissa_niter_16 calls it, in {quick:.1f} s: {quick / ours:.2f} times; values off by at most {worst[1]:.1e}, ours {worst[0]:.1e}")
+
+
+PARTS = {part.__name__: part for part in (clash, merge, extract, init)}
 
 
 def main() -> None:

@@ -1,18 +1,23 @@
 //! The next rows of a merged weight, in the widest registers there are: base + update, rounded, and the sums over both.
 //!
-//! Everything but the rounding is in f64. A few rows are worked on at once, so that all of it stays in the caches.
+//! Everything but the rounding is in f64. A tile of a few rows and columns is worked on at once, so that all of it stays in
+//! the first cache.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd, as_arrays, as_arrays_mut};
 
 use crate::error::Error;
 use crate::low_rank::LowRank;
-use crate::matrix::{Dtype, Matrix, round_into};
+use crate::matrix::{Dtype, Matrix, narrow, nearest};
 
-/// Rows that share what is read of a product's right factor.
+/// Rows of a tile.
 const ROWS: usize = 4;
-/// Columns of it that are worked on at once: four directions of them fit the first cache.
-const COLUMNS: usize = 512;
-/// Sums that are kept side by side, whatever the registers hold.
+/// Columns of a tile: sixteen directions of a product's right factor fit beside it.
+const COLUMNS: usize = 128;
+/// Entries of a tile.
+type Tile = [f64; ROWS * COLUMNS];
+/// Registers of a row that are summed at once.
+const VECTORS: usize = 2;
+/// Sums that are kept side by side.
 const LANES: usize = 8;
 
 /// What is added to the rows.
@@ -40,11 +45,11 @@ impl Sums {
     /// # Errors
     /// When an entry is not finite, or does not fit the type.
     pub(super) fn take(&mut self, before: &Matrix, change: &Change<'_>) -> Result<Matrix, Error> {
-        let mut bytes = Vec::with_capacity(before.bytes().len());
         if let Dtype::F8E4M3 | Dtype::F8E5M2 = before.dtype() {
             // Says why nothing is rounded to it.
             return Matrix::rounded(before.rows(), before.cols(), before.dtype(), &vec![0.0; before.len()]);
         }
+        let mut bytes = vec![0; before.bytes().len()];
         let finite = Arch::new().dispatch(Step { sums: self, before, change, bytes: &mut bytes });
         if !finite {
             return Err(Error::NotFinite { rows: before.rows(), cols: before.cols() });
@@ -62,7 +67,7 @@ struct Step<'a> {
     sums: &'a mut Sums,
     before: &'a Matrix,
     change: &'a Change<'a>,
-    bytes: &'a mut Vec<u8>,
+    bytes: &'a mut [u8],
 }
 
 impl WithSimd for Step<'_> {
@@ -70,33 +75,53 @@ impl WithSimd for Step<'_> {
     type Output = bool;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> bool {
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
         let Self { sums, before: rows, change, bytes } = self;
-        let cols = rows.cols();
-        let room = ROWS * cols;
-        let (mut before, mut after, mut written) = (vec![0.0; room], vec![0.0; room], vec![0.0; room]);
+        let (cols, dtype, size) = (rows.cols(), rows.dtype(), rows.dtype().size());
+        let [mut before, mut after, mut written] = [[0.0; ROWS * COLUMNS]; 3];
+        let mut panel = vec![];
         let mut finite = true;
-        for first in (0..rows.rows()).step_by(ROWS) {
-            let count = ROWS.min(rows.rows() - first);
-            let range = first * cols..(first + count) * cols;
-            let (before, after) = (&mut before[..count * cols], &mut after[..count * cols]);
-            let written = &mut written[..count * cols];
-            rows.widen(range.clone(), before);
-            match change {
-                Change::Product(product, from) => {
-                    multiply(product, from + first, count, after);
-                    add(before, after);
+        for start in (0..cols).step_by(COLUMNS) {
+            let width = COLUMNS.min(cols - start);
+            if width < COLUMNS {
+                // What lies beside the last columns adds nothing.
+                for tile in [&mut before, &mut after, &mut written] {
+                    tile.fill(0.0);
                 }
-                Change::Entries(update) => {
-                    after.copy_from_slice(&update[range]);
-                    add(before, after);
-                }
-                Change::Instead(entries) => after.copy_from_slice(&entries[range]),
             }
-            let start = bytes.len();
-            round_into(rows.dtype(), after, bytes);
-            crate::matrix::widen(rows.dtype(), &bytes[start..], written);
-            finite &= sums.push(before, after, written);
+            if let Change::Product(product, _) = change {
+                pack(product, start, width, &mut panel);
+            }
+            for first in (0..rows.rows()).step_by(ROWS) {
+                let count = ROWS.min(rows.rows() - first);
+                let line = |i: usize| (first + i) * cols + start..(first + i) * cols + start + width;
+                let tile = |i: usize| i * COLUMNS..i * COLUMNS + width;
+                for i in 0..count {
+                    rows.widen(line(i), &mut before[tile(i)]);
+                }
+                match change {
+                    Change::Product(product, from) => {
+                        add_product(simd, product, (from + first, count), &panel, &before, &mut after);
+                    }
+                    Change::Entries(entries) => {
+                        for i in 0..count {
+                            let sums =
+                                before[tile(i)].iter().zip(&entries[line(i)]).map(|(x, y)| sum(*x, *y));
+                            after[tile(i)].iter_mut().zip(sums).for_each(|(z, sum)| *z = sum);
+                        }
+                    }
+                    Change::Instead(entries) => {
+                        (0..count).for_each(|i| after[tile(i)].copy_from_slice(&entries[line(i)]));
+                    }
+                }
+                for i in 0..count {
+                    let written = &mut written[tile(i)];
+                    nearest(dtype, &after[tile(i)], written);
+                    narrow(dtype, written, &mut bytes[line(i).start * size..line(i).end * size]);
+                }
+                let all = ..count * COLUMNS;
+                finite &= sums.push(simd, &before[all], &after[all], &written[all]);
+            }
         }
         finite
     }
@@ -105,35 +130,36 @@ impl WithSimd for Step<'_> {
 impl Sums {
     /// Adds some entries; whether those before rounding are finite.
     #[inline(always)]
-    fn push(&mut self, before: &[f64], after: &[f64], written: &[f64]) -> bool {
-        let mut sums = [[0.0; LANES]; 3];
-        let (x, x_rest) = before.as_chunks::<LANES>();
-        let (y, y_rest) = after.as_chunks::<LANES>();
-        let (z, z_rest) = written.as_chunks::<LANES>();
-        // A loop for each sum: together, they are not vectorized.
-        for ((x, y), z) in x.iter().zip(y).zip(z) {
-            for lane in 0..LANES {
-                sums[0][lane] += x[lane] * x[lane];
-            }
-            for lane in 0..LANES {
-                sums[1][lane] += (y[lane] - x[lane]) * (y[lane] - x[lane]);
-            }
-            for lane in 0..LANES {
-                sums[2][lane] += (z[lane] - y[lane]) * (z[lane] - y[lane]);
-            }
-        }
-        for ((x, y), z) in x_rest.iter().zip(y_rest).zip(z_rest) {
-            for (sum, term) in sums.iter_mut().zip([*x, y - x, z - y]) {
-                sum[0] += term * term;
-            }
-        }
-        let [base, update, lost] = sums.map(|lanes| lanes.iter().sum::<f64>());
+    fn push<S: Simd>(&mut self, simd: S, before: &[f64], after: &[f64], written: &[f64]) -> bool {
+        let [base, update, lost] = match S::F64_LANES {
+            8 => squares::<S, 1>(simd, before, after, written),
+            4 => squares::<S, 2>(simd, before, after, written),
+            2 => squares::<S, 4>(simd, before, after, written),
+            _ => squares::<S, LANES>(simd, before, after, written),
+        };
         self.base += base;
         self.update += update;
         self.lost += lost;
         // Where a square does not fit, or nothing is rounded to a number, the entries say which it was.
         (base + update + lost).is_finite() || before.iter().chain(after).all(|x| x.is_finite())
     }
+}
+
+/// ‖before‖², ‖after − before‖² and ‖written − after‖².
+#[inline(always)]
+fn squares<S: Simd, const G: usize>(simd: S, before: &[f64], after: &[f64], written: &[f64]) -> [f64; 3] {
+    let [before, after, written] =
+        [before, after, written].map(|tile| as_arrays::<G, _>(S::as_simd_f64s(tile).0).0);
+    let mut sums = [[simd.splat_f64s(0.0); G]; 3];
+    for ((x, y), z) in before.iter().zip(after).zip(written) {
+        for g in 0..G {
+            let terms = [x[g], simd.sub_f64s(y[g], x[g]), simd.sub_f64s(z[g], y[g])];
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                sum[g] = simd.mul_add_e_f64s(term, term, sum[g]);
+            }
+        }
+    }
+    sums.map(|lanes| lanes.into_iter().map(|lanes| simd.reduce_sum_f64s(lanes)).sum())
 }
 
 /// How many entries of so many bytes differ.
@@ -153,38 +179,53 @@ fn count<const N: usize>(one: &[u8], other: &[u8]) -> u64 {
         .sum()
 }
 
-/// `after` + `before`, where it is not zero: what nothing is added to keeps its bits, the sign of a zero, too.
-#[inline(always)]
-fn add(before: &[f64], after: &mut [f64]) {
-    after.iter_mut().zip(before).for_each(|(y, x)| *y = if *y == 0.0 { *x } else { *x + *y });
+/// `x` + `change`, where that is not zero: what nothing is added to keeps its bits, the sign of a zero, too.
+fn sum(x: f64, change: f64) -> f64 {
+    if change == 0.0 { x } else { x + change }
 }
 
-/// `count` rows of `product` from `first` on, at most [`ROWS`], each entry summed in the order of the directions.
+/// Columns of the right factor from `start` on, direction by direction, in lines as wide as a tile.
+fn pack(product: &LowRank, start: usize, width: usize, panel: &mut Vec<f64>) {
+    panel.clear();
+    for line in product.right().chunks_exact(product.cols()) {
+        panel.extend_from_slice(&line[start..start + width]);
+        panel.resize(panel.len() + COLUMNS - width, 0.0);
+    }
+}
+
+/// `after = before + product`, of `count` rows of `product` from `first` on, in the columns of `panel`. Each entry of the
+/// product is summed in the order of the directions.
 #[inline(always)]
-fn multiply(product: &LowRank, first: usize, count: usize, out: &mut [f64]) {
-    let (rank, cols) = (product.rank(), product.cols());
-    out.fill(0.0);
-    for start in (0..cols).step_by(COLUMNS) {
-        let end = cols.min(start + COLUMNS);
-        let line = |r: usize| &product.right()[r * cols + start..r * cols + end];
-        let whole = rank / 4 * 4;
-        for r in (0..whole).step_by(4) {
-            let (x, y, z, w) = (line(r), line(r + 1), line(r + 2), line(r + 3));
-            for i in 0..count {
-                let left = &product.left()[(first + i) * rank + r..][..4];
-                let out = &mut out[i * cols + start..i * cols + end];
-                let lines = x.iter().zip(y).zip(z.iter().zip(w));
-                for (entry, ((x, y), (z, w))) in out.iter_mut().zip(lines) {
-                    *entry = (((*entry + left[0] * x) + left[1] * y) + left[2] * z) + left[3] * w;
+fn add_product<S: Simd>(
+    simd: S,
+    product: &LowRank,
+    (first, count): (usize, usize),
+    panel: &[f64],
+    before: &Tile,
+    after: &mut Tile,
+) {
+    let rank = product.rank();
+    let left = |i: usize| &product.left()[(first + i.min(count - 1)) * rank..][..rank];
+    let wide = COLUMNS / S::F64_LANES / VECTORS;
+    let [panel, before] = [panel, before].map(|lines| as_arrays::<VECTORS, _>(S::as_simd_f64s(lines).0).0);
+    let (after, _) = as_arrays_mut::<VECTORS, _>(S::as_mut_simd_f64s(after).0);
+    let zero = simd.splat_f64s(0.0);
+    for j in 0..wide {
+        let mut sums = [[zero; VECTORS]; ROWS];
+        let lefts = left(0).iter().zip(left(1)).zip(left(2).iter().zip(left(3)));
+        for (right, ((x, y), (z, w))) in panel[j..].iter().step_by(wide).zip(lefts) {
+            for (sums, left) in sums.iter_mut().zip([x, y, z, w]) {
+                let left = simd.splat_f64s(*left);
+                for v in 0..VECTORS {
+                    sums[v] = simd.mul_add_e_f64s(left, right[v], sums[v]);
                 }
             }
         }
-        for r in whole..rank {
-            let x = line(r);
-            for i in 0..count {
-                let left = product.left()[(first + i) * rank + r];
-                let out = &mut out[i * cols + start..i * cols + end];
-                out.iter_mut().zip(x).for_each(|(entry, x)| *entry += left * x);
+        for i in 0..count {
+            for v in 0..VECTORS {
+                let (x, change) = (before[i * wide + j][v], sums[i][v]);
+                let sum = simd.add_f64s(x, change);
+                after[i * wide + j][v] = simd.select_f64s(simd.equal_f64s(change, zero), x, sum);
             }
         }
     }
@@ -204,17 +245,15 @@ mod tests {
         (0..count).map(|_| next()).collect()
     }
 
-    /// Entry by entry, each row of the product by itself.
+    /// Entry by entry, in the same order.
     fn plainly(before: &Matrix, product: &LowRank, first: usize) -> (Matrix, Sums) {
-        let (mut sums, mut all, mut row) = (Sums::default(), vec![], vec![0.0; before.cols()]);
-        let entries = before.to_f64();
-        for i in 0..before.rows() {
-            product.row(first + i, &mut row);
-            all.extend(
-                row.iter()
-                    .zip(&entries[i * before.cols()..])
-                    .map(|(y, x)| if *y == 0.0 { *x } else { x + y }),
-            );
+        let (mut sums, mut all) = (Sums::default(), vec![]);
+        let (entries, cols, rank) = (before.to_f64(), before.cols(), product.rank());
+        for (i, x) in entries.iter().enumerate() {
+            let (left, right) = (&product.left()[(first + i / cols) * rank..], &product.right()[i % cols..]);
+            let y =
+                left[..rank].iter().zip(right.iter().step_by(cols)).fold(0.0, |y, (l, r)| l.mul_add(*r, y));
+            all.push(if y == 0.0 { *x } else { x + y });
         }
         let rounded = Matrix::rounded(before.rows(), before.cols(), before.dtype(), &all).expect("fits");
         for ((x, y), z) in entries.iter().zip(&all).zip(rounded.to_f64()) {
@@ -241,7 +280,11 @@ mod tests {
             assert_eq!(found.bytes(), expected.bytes(), "{dtype}");
             let near = |x: f64, y: f64| (x - y).abs() <= 1e-12 * y.abs();
             assert!(near(sums.base, wanted.base) && near(sums.update, wanted.update), "{sums:?} {wanted:?}");
-            assert!(near(sums.lost, wanted.lost) && sums.changed == wanted.changed, "{sums:?} {wanted:?}");
+            // What is rounded off hangs on the last digits of a sum, and not every processor adds a product in one step.
+            assert!(
+                (sums.lost - wanted.lost).abs() <= 1e-6 * wanted.lost && sums.changed == wanted.changed,
+                "{sums:?} {wanted:?}"
+            );
         }
     }
 
