@@ -98,14 +98,15 @@ pub(super) fn write(
     // A blank before the name, another behind it.
     let width = style.width.saturating_sub(indent + 2);
     let most = NAME_WIDTH.max((style.width as f64 * NAME_SHARE) as usize);
-    let need = widest(&shortened(&names, most)).max(FIRST.len()).min(width * 3 / 5);
+    let need = || widest(&shortened(&names, most)).max(FIRST.len()).min(width * 3 / 5);
     let is_folded = shown.iter().any(|group| group.rows.len() > 1);
     let mut values = Values::Ranges;
     let mut columns = cells(report, shown, style, values);
     let tables = match style.overflow {
         Overflow::Keep => vec![columns],
-        Overflow::Split => split(columns, width.saturating_sub(need)),
+        Overflow::Split => split(columns, width.saturating_sub(need())),
         Overflow::Drop => {
+            let need = need();
             while total(&columns) + need > width {
                 match least_wanted(&columns) {
                     Some(Holds::Number) if is_folded && values == Values::Ranges => {
@@ -144,7 +145,11 @@ pub(super) fn write(
             Overflow::Drop | Overflow::Split => width.saturating_sub(total(columns)).max(NAME_WIDTH / 2),
         };
         let short = names.iter().copied().zip(shortened(&names, room));
-        let short = short.map(|(name, short)| (name, broken(&short, room))).collect();
+        let fitted = short.map(|(name, short)| match short.width() > room {
+            true => (name, broken(&short, room).into()),
+            false => (name, short),
+        });
+        let short = fitted.collect();
         write_table(&lines, columns, &short, (style, &colors), out)?;
     }
     let numbers = tables.iter().flatten().filter(|column| column.holds == Holds::Number).count();
@@ -158,7 +163,7 @@ const LAID_OUT_WIDTH: usize = 1 << 20;
 fn write_table(
     lines: &[Line<'_>],
     columns: &[Cells<'_>],
-    short: &BTreeMap<&str, String>,
+    short: &BTreeMap<&str, Cow<'_, str>>,
     (style, colors): (&TableStyle<'_>, &[Option<&str>]),
     out: &mut dyn Write,
 ) -> io::Result<()> {

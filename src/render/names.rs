@@ -2,6 +2,7 @@
 //!
 //! Words that most names share give way first. Numbers and the last part of a name stay, and no two names become one.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +16,12 @@ const MOST_WORDS: usize = 64;
 const INDENT: &str = "  ";
 
 /// `names`, of which no two are equal, in at most `room` characters where that leaves them distinct.
-pub(super) fn shortened(names: &[&str], room: usize) -> Vec<String> {
+pub(super) fn shortened<'n>(names: &[&'n str], room: usize) -> Vec<Cow<'n, str>> {
     let mut left_out = BTreeSet::new();
-    let mut short: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut short: Vec<Cow<'n, str>> = names.iter().map(|name| Cow::Borrowed(*name)).collect();
+    if widest(names) <= room {
+        return short;
+    }
     for word in by_use(names).into_iter().take(MOST_WORDS) {
         if widest(&short) <= room {
             break;
@@ -27,7 +31,7 @@ pub(super) fn shortened(names: &[&str], room: usize) -> Vec<String> {
         // Two names that only the sign for what is left out tells apart look alike.
         let read: BTreeSet<String> = tried.iter().map(|name| name.replace(['…', '.'], "")).collect();
         if read.len() == names.len() {
-            short = tried;
+            short = tried.into_iter().map(Cow::Owned).collect();
         } else {
             left_out.remove(word);
         }

@@ -251,7 +251,8 @@ impl Catalogue {
         let layers = self.weights.iter().map(|weight| &weight.layer);
         let layers: Vec<Arc<Layer>> = layers.filter(|layer| filter.keeps(&layer.name)).cloned().collect();
         let left_out = self.left_out.iter().filter(|left_out| filter.keeps(&left_out.name));
-        let skipped: Vec<Skipped> = left_out.map(|left_out| left_out.line.clone()).collect();
+        let mut skipped: Vec<Skipped> = left_out.map(|left_out| left_out.line.clone()).collect();
+        skipped.shrink_to_fit();
         let all = self.weights.len() + self.left_out.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
     }

@@ -226,7 +226,7 @@ fn entries(side: &ComparedSide) -> impl Iterator<Item = Entry> {
     let stored = source(side).map_or(&[][..], Catalogue::tensors);
     let by_name: BTreeMap<&str, &TensorInfo> =
         stored.iter().map(|stored| (stored.name.as_str(), stored)).collect();
-    side.others.iter().map(move |tensor| {
+    side.others().iter().map(move |tensor| {
         let stored = by_name.get(tensor.tensor.as_str()).map(|stored| (*stored).clone());
         Entry { tensor: tensor.clone(), stored }
     })

@@ -26,8 +26,8 @@ pub struct ComparedSide {
     pub(super) layers: Vec<Arc<Layer>>,
     /// Its tensors that are not matrices.
     pub(super) skipped: Vec<Skipped>,
-    /// The same without the tensors that only an adapter has.
-    pub(super) others: Vec<Skipped>,
+    /// The same without the tensors that only an adapter has, where there may be some.
+    others: Option<Vec<Skipped>>,
     pub(super) data: SideData,
     /// The file or folder that was opened.
     pub(super) roots: Vec<PathBuf>,
@@ -77,7 +77,7 @@ impl ComparedSide {
     /// A checkpoint.
     pub fn of_checkpoint(origin: Source, source: Arc<Catalogue>, roots: Vec<PathBuf>) -> Self {
         let Selection { layers, skipped, .. } = source.select(&Filter::default());
-        Self { origin, layers, others: skipped.clone(), skipped, data: SideData::Weights(source), roots }
+        Self { origin, layers, others: None, skipped, data: SideData::Weights(source), roots }
     }
 
     /// `base` with the updates of an adapter added.
@@ -97,7 +97,7 @@ impl ComparedSide {
         }
         let merged = pairs.merged();
         let Selection { layers, skipped, .. } = merged.select(&Filter::default());
-        let others = base.select(&Filter::default()).skipped;
+        let others = Some(base.select(&Filter::default()).skipped);
         let data = SideData::Adapter(Arc::new(pairs), Arc::new(merged));
         Ok(Self { origin, layers, skipped, others, data, roots })
     }
@@ -111,10 +111,15 @@ impl ComparedSide {
             origin,
             layers: saved.layers().into_iter().map(Arc::new).collect(),
             skipped: saved.skipped.clone(),
-            others: saved.skipped.clone(),
+            others: None,
             data: SideData::Saved(saved, positions, copies),
             roots,
         }
+    }
+
+    /// Its tensors that are not matrices, but for those that only an adapter has.
+    pub(super) fn others(&self) -> &[Skipped] {
+        self.others.as_ref().unwrap_or(&self.skipped)
     }
 
     /// Shows fused tensors as they are stored.
@@ -122,7 +127,7 @@ impl ComparedSide {
         let SideData::Weights(source) = &self.data else { return };
         let Some(source) = source.fused().cloned() else { return };
         let Selection { layers, skipped, .. } = source.select(&Filter::default());
-        (self.layers, self.others, self.skipped) = (layers, skipped.clone(), skipped);
+        (self.layers, self.others, self.skipped) = (layers, None, skipped);
         self.data = SideData::Weights(source);
     }
 
