@@ -52,6 +52,7 @@ mod recipes;
 mod series;
 mod settings;
 mod signals;
+mod skill;
 mod slips;
 mod structure;
 mod structured;
