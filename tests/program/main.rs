@@ -11,6 +11,7 @@ mod adapter_merge;
 mod adapter_verify;
 mod adapter_written;
 mod addresses;
+mod atlas;
 mod baselines;
 mod blind;
 mod cache;
