@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -100,7 +101,7 @@ fn the_settings_of_the_page_are_understood_and_catch_what_they_say() {
 #[test]
 fn the_action_annotates_summarizes_and_ends_as_the_gate_does() {
     let steps = below(&read(".github/actions/compare/action.yml"), "run: |");
-    assert_eq!(steps.len(), 2);
+    let [step] = &steps[..] else { panic!("{steps:?}") };
     for (folder, code) in [(repository(), 0), (spoiled(), 1)] {
         let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let (summary, temporary) = (at("summary.md"), at("."));
@@ -111,11 +112,10 @@ fn the_action_annotates_summarizes_and_ends_as_the_gate_does() {
             ("ARGUMENTS", "--fail-if\nnonfinite_count > 0\n\n--no-vectors\n"),
             ("RUNNER_TEMP", &temporary),
             ("GITHUB_STEP_SUMMARY", &summary),
-            ("GITHUB_ACTION_PATH", ROOT),
+            ("PACKAGE", "not asked for where svdkit is on the path"),
         ];
-        check(&bash(&folder, &steps[0], &environment), 0, &steps[0]);
-        let output = bash(&folder, &steps[1], &environment);
-        check(&output, code, &steps[1]);
+        let output = bash(&folder, step, &environment);
+        check(&output, code, step);
         let (annotations, summary) =
             (String::from_utf8(output.stdout).unwrap(), fs::read_to_string(&summary).unwrap());
         assert_eq!(
@@ -128,15 +128,72 @@ fn the_action_annotates_summarizes_and_ends_as_the_gate_does() {
     }
 }
 
+/// Puts a program `uvx` into `folder` that runs the svdkit of this build, whatever version it is asked for.
+fn put_uvx(folder: &TempDir) {
+    let path = folder.path().join("uvx");
+    fs::write(&path, "#!/bin/sh\nshift\nexec svdkit \"$@\"\n").unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
-fn the_hook_looks_at_every_file_it_is_given() {
-    let entry = below(&read(".pre-commit-hooks.yaml"), "entry: >-").remove(0);
+fn the_hooks_look_at_every_file_they_are_given() {
+    let entries: Vec<String> =
+        [".pre-commit-hooks.yaml", "docs/ci.md"].iter().flat_map(|page| below(&read(page), "entry: >-")).collect();
+    assert_eq!(entries.len(), 2, "{entries:?}");
     let (sound, broken) = (repository(), spoiled());
     let file = |folder: &TempDir| folder.path().join("model/model.safetensors").to_str().unwrap().to_owned();
-    let script = |files: [String; 2]| format!("{} {}", entry.trim(), files.join(" "));
-    let fine = script([file(&sound), file(&sound)]);
-    check(&bash(&sound, &fine, &[]), 0, &fine);
-    // The sound file comes last, and does not hide the other.
-    let failing = script([file(&broken), file(&sound)]);
-    check(&bash(&sound, &failing, &[]), 1, &failing);
+    for entry in &entries {
+        let script = |files: [String; 2]| format!("PATH=.:$PATH; {} {}", entry.trim(), files.join(" "));
+        let fine = script([file(&sound), file(&sound)]);
+        let failing = script([file(&broken), file(&sound)]);
+        put_uvx(&sound);
+        put_uvx(&broken);
+        check(&bash(&sound, &fine, &[]), 0, &fine);
+        // The sound file comes last, and does not hide the other.
+        check(&bash(&broken, &failing, &[]), 1, &failing);
+    }
+}
+
+#[test]
+fn every_recipe_installs_the_version_of_this_package() {
+    let pin = format!("svdkit=={}", env!("CARGO_PKG_VERSION"));
+    for page in [".github/actions/compare/action.yml", ".pre-commit-hooks.yaml", "docs/ci.md"] {
+        let page_text = read(page);
+        let pins: Vec<&str> = page_text.match_indices("svdkit==").map(|(at, _)| &page_text[at..]).collect();
+        assert!(!pins.is_empty() && pins.iter().all(|text| text.starts_with(&pin)), "{page}: {pin}");
+    }
+}
+
+/// The text in quotes after `key = `.
+fn quoted(text: &str, key: &str) -> String {
+    let start = text.find(&format!("\n{key} = \"")).unwrap_or_else(|| panic!("no {key}")) + key.len() + 5;
+    text[start..].split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn binstall_asks_for_the_archives_that_a_release_has() {
+    let manifest = read("Cargo.toml");
+    let metadata = &manifest[manifest.find("[package.metadata.binstall]").unwrap()..];
+    let windows = &metadata[metadata.find("[package.metadata.binstall.overrides.x86_64-pc-windows-msvc]").unwrap()..];
+    let build = read(".github/release/build.sh");
+    let named = build.lines().find_map(|line| line.strip_prefix("name=")).unwrap();
+    for (table, target, ending, exe) in
+        [(metadata, "aarch64-apple-darwin", "tar.gz", ""), (windows, "x86_64-pc-windows-msvc", "zip", ".exe")]
+    {
+        let filled = |template: String| {
+            let values = [
+                ("repo", "https://example.org/svdkit"),
+                ("name", "svdkit"),
+                ("bin", "svdkit"),
+                ("version", "1.2.3"),
+                ("target", target),
+                ("binary-ext", exe),
+            ];
+            values.iter().fold(template, |text, (key, value)| text.replace(&format!("{{ {key} }}"), value))
+        };
+        let name = named.split(' ').next().unwrap().replace("$version", "1.2.3").replace("$target", target);
+        let archive = format!("https://example.org/svdkit/releases/download/v1.2.3/{name}.{ending}");
+        assert_eq!(filled(quoted(table, "pkg-url")), archive);
+        assert_eq!(filled(quoted(metadata, "bin-dir")), format!("{name}/svdkit{exe}"));
+    }
 }
