@@ -137,8 +137,10 @@ fn put_uvx(folder: &TempDir) {
 
 #[test]
 fn the_hooks_look_at_every_file_they_are_given() {
-    let entries: Vec<String> =
-        [".pre-commit-hooks.yaml", "docs/ci.md"].iter().flat_map(|page| below(&read(page), "entry: >-")).collect();
+    let entries: Vec<String> = [".pre-commit-hooks.yaml", "docs/ci.md"]
+        .iter()
+        .flat_map(|page| below(&read(page), "entry: >-"))
+        .collect();
     assert_eq!(entries.len(), 2, "{entries:?}");
     let (sound, broken) = (repository(), spoiled());
     let file = |folder: &TempDir| folder.path().join("model/model.safetensors").to_str().unwrap().to_owned();
@@ -174,7 +176,8 @@ fn quoted(text: &str, key: &str) -> String {
 fn binstall_asks_for_the_archives_that_a_release_has() {
     let manifest = read("Cargo.toml");
     let metadata = &manifest[manifest.find("[package.metadata.binstall]").unwrap()..];
-    let windows = &metadata[metadata.find("[package.metadata.binstall.overrides.x86_64-pc-windows-msvc]").unwrap()..];
+    let windows =
+        &metadata[metadata.find("[package.metadata.binstall.overrides.x86_64-pc-windows-msvc]").unwrap()..];
     let build = read(".github/release/build.sh");
     let named = build.lines().find_map(|line| line.strip_prefix("name=")).unwrap();
     for (table, target, ending, exe) in
