@@ -57,5 +57,6 @@ mod structure;
 mod structured;
 mod tables;
 mod transcripts;
+mod tutorials;
 mod updates;
 mod weightwatcher;
