@@ -46,10 +46,7 @@ fn steps(lines: &[&str]) -> Vec<Step> {
 fn line_is(pattern: &str, line: &str) -> bool {
     let Some((before, after)) = pattern.split_once("[..]") else { return pattern == line };
     let Some(rest) = line.strip_prefix(before) else { return false };
-    rest.char_indices()
-        .map(|(at, _)| at)
-        .chain([rest.len()])
-        .any(|at| line_is(after, &rest[at..]))
+    rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| line_is(after, &rest[at..]))
 }
 
 /// Whether `lines` are `patterns`, in which `...` stands for any lines.
@@ -57,7 +54,9 @@ fn lines_are(patterns: &[&str], lines: &[&str]) -> bool {
     match (patterns, lines) {
         ([], []) => true,
         (["...", rest @ ..], _) => (0..=lines.len()).any(|skip| lines_are(rest, &lines[skip..])),
-        ([pattern, patterns @ ..], [line, lines @ ..]) => line_is(pattern, line) && lines_are(patterns, lines),
+        ([pattern, patterns @ ..], [line, lines @ ..]) => {
+            line_is(pattern, line) && lines_are(patterns, lines)
+        }
         _ => false,
     }
 }
