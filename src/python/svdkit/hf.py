@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from ._background import COLUMNS, Background
 
 
-class SpectrumCallback(TrainerCallback):  # type: ignore[misc]
+class SpectrumCallback(TrainerCallback):
     """Measures each checkpoint that `trainer` saves, beside the training, and logs the numbers at the checkpoint's step.
 
     Every logger of the trainer gets `spectrum/<role>/<column>`, the median over the matrices of a role, and
@@ -51,7 +51,7 @@ class SpectrumCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
-            checkpoint = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")
+            checkpoint = os.path.join(args.output_dir or "", f"checkpoint-{state.global_step}")
             self._background.submit((state.global_step, state.epoch), checkpoint)
 
     def on_step_end(
