@@ -1,7 +1,7 @@
 # The commands of daily work. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help check build static test lint fmt doc bench bless install man
+.PHONY: help check build static test lint fmt doc bench bless install man site pictures
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,12 +30,18 @@ bench: build ## stages of the solver, then side by side with the peers (tests/be
 	cargo bench --locked
 	python3 tests/bench/side_by_side.py --svdkit target/release/svdkit
 
-bless: ## accept the present output as the expected one in the transcripts
-	TRYCMD=overwrite cargo test --locked --test program transcripts
+bless: ## accept the present output as the expected one in transcripts and tutorials
+	TRYCMD=overwrite cargo test --locked --test program -- transcripts tutorials
 
 man: build ## man pages into target/man
 	mkdir -p target/man
 	target/release/svdkit man target/man
+
+site: ## the docs as a site, target/site/html (needs mdbook and Python)
+	python3 docs/site.py
+
+pictures: build ## those of README and docs, from real runs (needs Chromium and Pillow)
+	python3 docs/pictures.py target/release/svdkit
 
 install: ## svdkit into cargo's bin folder
 	cargo install --path . --locked

@@ -59,5 +59,6 @@ mod structure;
 mod structured;
 mod tables;
 mod transcripts;
+mod tutorials;
 mod updates;
 mod weightwatcher;
