@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use unicode_width::UnicodeWidthStr;
 
-use super::cell::ranges;
+use super::cell::{SHORT_TAILS, UNSURE, ranges};
 use super::changes;
 use super::fold::{ExpertGroup, Values};
 use super::names::{broken, shortened, widest};
@@ -75,6 +75,8 @@ pub(super) struct LeftOut {
     pub(super) columns: usize,
     /// What lines of several experts have.
     pub(super) values: Values,
+    /// Whether a number that it does show is marked as unsure.
+    pub(super) has_unsure: bool,
 }
 
 /// Writes the rows.
@@ -147,8 +149,11 @@ pub(super) fn write(
         let short = short.map(|(name, short)| (name, broken(&short, room))).collect();
         write_table(&lines, columns, &short, (style, &colors), out)?;
     }
-    let numbers = tables.iter().flatten().filter(|column| column.holds == Holds::Number).count();
-    Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers), values })
+    let numbers = || tables.iter().flatten().filter(|column| column.holds == Holds::Number);
+    let may_be = |column: &&Cells<'_>| SHORT_TAILS.iter().any(|(key, _)| column.metric == *key);
+    let is_unsure = |column: &Cells<'_>| shown.iter().any(|group| (column.text)(group).contains(UNSURE));
+    let has_unsure = numbers().filter(may_be).any(is_unsure);
+    Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers().count()), values, has_unsure })
 }
 
 /// So many lines are laid out together, and so wide ones: those of a large model would take more memory than its report.

@@ -58,4 +58,5 @@ mod structured;
 mod tables;
 mod transcripts;
 mod updates;
+mod watch;
 mod weightwatcher;
