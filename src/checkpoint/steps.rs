@@ -139,7 +139,8 @@ fn children(folder: &Location) -> Result<(Vec<Location>, Vec<Location>), Error> 
     let listed = folder.list()?;
     let mut folders: Vec<String> =
         listed.into_iter().filter(|listed| listed.is_folder).map(|listed| listed.name).collect();
-    folders.retain(|name| !name.starts_with('.') && !is_unfinished(name));
+    // What a watch writes may be called by a step, too.
+    folders.retain(|name| !name.starts_with('.') && !name.ends_with(".ledger") && !is_unfinished(name));
     folders.sort_by(|a, b| natural(a, b));
     let is_number = |name: &String| name.bytes().all(|c| c.is_ascii_digit());
     let (steps, others): (Vec<String>, Vec<String>) =

@@ -19,10 +19,11 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
     let mut groups = fold::groups(&rows, style);
     let hidden = groups.len().saturating_sub(style.limit.unwrap_or(usize::MAX));
     groups.truncate(groups.len() - hidden);
-    let (mut more, mut values, mut has_unsure) = (vec![], fold::Values::Ranges, false);
+    let (mut more, mut values, mut shown) = (vec![], fold::Values::Ranges, Shown::default());
     if !groups.is_empty() {
         let left_out = grid::write(report, &groups, style, out)?;
-        (values, has_unsure) = (left_out.values, left_out.has_unsure);
+        values = left_out.values;
+        shown = (left_out.has_unsure, left_out.has);
         if hidden > 0 {
             more.push(format!(
                 "{} more {}",
@@ -38,7 +39,7 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
         line(&format!("… {}", more.join(" · ")), Some("2"), style, out)?;
     }
     footer::write(report, out)?;
-    for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, has_unsure)) {
+    for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, shown)) {
         line(&note, None, style, out)?;
     }
     findings::write(report, style, out)?;
@@ -71,9 +72,12 @@ const CAUTIONS: [Flag; 5] = [
     Flag::BulkByRounding,
 ];
 
+/// Whether numbers are marked as unsure, and what is shown over steps.
+type Shown = (bool, grid::OverSteps);
+
 /// Notes that a reader must know.
-fn notes(report: &Report, has_unsure: bool) -> Vec<String> {
-    let mut notes = series::notes(report);
+fn notes(report: &Report, (has_unsure, has): Shown) -> Vec<String> {
+    let mut notes = series::notes(report, has);
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
         None => notes.extend(update_note(report).filter(|_| {

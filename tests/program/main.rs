@@ -50,6 +50,7 @@ mod previews;
 mod rank;
 mod recipes;
 mod series;
+mod series_breaks;
 mod settings;
 mod signals;
 mod slips;

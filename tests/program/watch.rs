@@ -272,8 +272,11 @@ fn what_cannot_be_watched_is_refused() {
     let base = folder.path().join("base.safetensors");
     fs::rename(&file, &base).unwrap();
     write_slowly(folder.path(), Path::new(run), 2);
-    let child = watch(Path::new(run), &["--base", text(&base), "--until", "90"]);
-    nap();
+    let parts = folder.path().join("parts");
+    let child = watch(Path::new(run), &["--base", text(&base), "--until", "90", "--ledger", text(&parts)]);
+    until("a step", || {
+        fs::read_to_string(parts.join("steps.jsonl")).is_ok_and(|text| text.lines().count() > 1)
+    });
     fs::remove_file(&base).unwrap();
     write_slowly(folder.path(), Path::new(run), 3);
     let output = ended(child);

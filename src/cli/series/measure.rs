@@ -30,6 +30,8 @@ pub(in crate::cli) struct Run<'a> {
     pub(in crate::cli) common: &'a Common,
     pub(in crate::cli) gate: Gate,
     pub(in crate::cli) asked: Asked,
+    /// Whether outputs are written again and again.
+    pub(in crate::cli) follows: bool,
     base: Option<Base>,
     limits: Limits,
     recent: Arc<RecentMemo>,
@@ -51,6 +53,7 @@ impl<'a> Run<'a> {
             common,
             asked: of_metrics(rules::asked(common, &gate, &all, &[])),
             gate,
+            follows: false,
             base: None,
             limits,
             recent: Arc::new(RecentMemo::new(below)),

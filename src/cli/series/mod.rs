@@ -65,17 +65,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         let mut ready = || if created { Ok(()) } else { outputs.ready(common).map(|()| created = true) };
         match run.measure(place, &mut ready) {
             Ok((report, by)) => {
+                passed.tell(common);
                 hidden = by;
                 series.add(place.step, &place.typed(), report);
             }
             Err(error) if is_passed_over(&error) => {
-                passed.tell(place, &error, common);
+                passed.add(place, &error);
                 series.skip(place.step, &place.typed(), &error.to_string());
             }
             Err(error) => return Err(error),
         }
     }
-    passed.end(common);
+    if series.measured() > 0 {
+        passed.end(common);
+    }
     run.end();
     let order = if arguments.as_given { StepOrder::AsGiven } else { StepOrder::ByNumber };
     let report = run.judged(&series, (order, &hidden), common);

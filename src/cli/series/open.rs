@@ -136,29 +136,37 @@ pub(in crate::cli) fn is_passed_over(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Malformed { .. } | Error::Tensor { .. })
 }
 
-/// Steps that are left out, each reason told once.
+/// Steps that are left out: each reason is told once, and by the error alone where nothing could be measured.
 #[derive(Default)]
-pub(in crate::cli) struct Passed {
+pub(super) struct Passed {
     reasons: BTreeSet<String>,
+    told: Vec<String>,
     more: u64,
 }
 
 impl Passed {
-    /// Says that a step is left out, if it is the first for its reason.
-    pub(in crate::cli) fn tell(&mut self, place: &StepPlace, error: &Error, common: &Common) {
+    /// Takes note of a step that is left out.
+    pub(super) fn add(&mut self, place: &StepPlace, error: &Error) {
         let text = error.to_string();
-        if !self.reasons.insert(text.replace(&place.typed(), "")) {
+        if self.reasons.insert(text.replace(&place.typed(), "")) {
+            self.told.push(format!("step {} is left out: {text}", place.step));
+        } else {
             self.more += 1;
-        } else if !common.quiet {
-            remark(&format!("step {} is left out: {text}", place.step));
         }
     }
 
-    /// Says how many more were.
-    pub(in crate::cli) fn end(&self, common: &Common) {
+    /// Says what was not said so far.
+    pub(super) fn tell(&mut self, common: &Common) {
+        let told = self.told.drain(..).filter(|_| !common.quiet);
+        told.for_each(|line| remark(&line));
+    }
+
+    /// Says how many more there are.
+    pub(super) fn end(&mut self, common: &Common) {
+        self.tell(common);
         if self.more > 0 && !common.quiet {
-            let (steps, are) = if self.more == 1 { ("step", "is") } else { ("steps", "are") };
-            remark(&format!("{} more {steps} {are} left out for the same reason", self.more));
+            let steps = if self.more == 1 { "step is" } else { "steps are" };
+            remark(&format!("{} more {steps} left out for the same reasons", self.more));
         }
     }
 }

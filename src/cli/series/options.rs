@@ -14,7 +14,7 @@ use crate::study::{Asked, Measures, Names, Spectra, SpectrumRequest};
 use crate::writing;
 
 /// Columns of the table, most wanted first.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 11] = [
     "spectral_norm",
     "spectral_norm_max_step_change",
     "spectral_norm_max_step_change_at",
@@ -22,6 +22,8 @@ const SHOWN: [&str; 9] = [
     "effective_rank_max_step_change",
     "effective_rank_max_step_change_at",
     "stable_rank",
+    "stable_rank_max_step_change",
+    "stable_rank_max_step_change_at",
     "alpha",
     "spike_count",
 ];

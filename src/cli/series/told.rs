@@ -27,13 +27,21 @@ impl Run<'_> {
         Ok(report)
     }
 
-    /// Writes the event file, if there is one.
+    /// Writes the event file, if there is one: while the run goes on, by appending to it where that is enough.
     pub(in crate::cli) fn write_events(&self, report: &Report, events: Option<Slot>, outputs: &mut Outputs) {
-        let Some(slot) = events else { return };
+        let (Some(slot), Some(folder)) = (events, &self.options.tensorboard) else { return };
         let style = self.common.table_style(self.options.shown(), &report.columns);
         let keys: Vec<&str> = style.columns.iter().copied().filter(|key| is_metric(report, key)).collect();
         let measured = report.steps.iter().filter(|step| step.failed.is_none()).count();
         let holds = format!("{} at {}", keys.join(", "), notation::counted(measured as u64, "step", "steps"));
+        if self.follows {
+            let mut bytes = vec![];
+            let written = writing::write_events(&mut bytes, report, &keys);
+            let path = folder.join(writing::EVENT_FILE);
+            if written.and_then(|()| writing::extend_events(&path, &bytes)).unwrap_or(false) {
+                return;
+            }
+        }
         outputs.write(slot, &holds, |out| writing::write_events(out, report, &keys));
     }
 

@@ -29,7 +29,7 @@ use told::Told;
 ///
 /// A checkpoint is measured once it is complete: nothing of it changed for an interval, no file has a temporary name, and
 /// all files that its index names are as long as their headers say. Checkpoints that are deleted later stay in the report.
-/// Files of `-o` and `--tensorboard` are replaced after each step.
+/// Files of `-o` and `--tensorboard` are brought up to date after each step.
 ///
 /// The watch ends with the report when the file of `--until-file` appears or the step of `--until` is measured.
 /// Ctrl-C ends it at once; typed again, the same command goes on with what is in the ledger.
@@ -75,13 +75,30 @@ struct Watch<'a> {
     /// The options of what is written between two steps, which says nothing.
     silent: Common,
     seen: Seen,
+    measured: Measured,
+    ledger: Option<KeptSteps>,
+    told: Told,
+}
+
+/// What was measured so far.
+#[derive(Default)]
+struct Measured {
     series: Series,
     /// What the settings file hides of the last step.
     hidden: Hidden,
-    /// What the files of the steps were that are measured.
+    /// What the files of the steps were.
     marks: BTreeMap<u64, String>,
-    ledger: Option<KeptSteps>,
-    told: Told,
+}
+
+impl Measured {
+    /// Takes the report on a step.
+    fn take(&mut self, step: u64, (path, mark): (&str, String), (report, hidden): (Report, Hidden)) {
+        if self.series.last().is_none_or(|last| last <= step) {
+            self.hidden = hidden;
+        }
+        self.series.add(step, path, report);
+        self.marks.insert(step, mark);
+    }
 }
 
 /// Runs the command.
@@ -96,6 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut outputs = Outputs::new(&common.output)?;
     options.events(common, &mut outputs)?;
     run.open_base()?;
+    run.follows = true;
     let mut seen = Seen::new(folder, arguments.interval);
     if common.dry_run {
         let is_there = seen.look()?;
@@ -115,9 +133,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
         run,
         silent,
         seen,
-        series: Series::default(),
-        hidden: Hidden::default(),
-        marks: BTreeMap::new(),
+        measured: Measured::default(),
         ledger: None,
         told: Told::default(),
     };
@@ -136,23 +152,14 @@ impl Watch<'_> {
         };
         KeptSteps::check(&folder, common)?;
         let facts = (self.run.facts(&self.arguments.folder)?, outputs::draws(common));
-        let mut records = vec![];
+        let Self { arguments, measured, .. } = self;
         self.ledger = Some(KeptSteps::open(&folder, facts, &mut |record| {
-            records.push(record);
+            let path = arguments.folder.join(&record.place).display().to_string();
+            let (step, mark, hidden) = (record.step, record.mark.clone(), record.hidden.clone());
+            measured.take(step, (&path, mark), (record.into_report(&path)?, hidden));
             Some(())
         })?);
-        for record in records {
-            let path = self.arguments.folder.join(&record.place);
-            let (step, mark, hidden) = (record.step, record.mark.clone(), record.hidden.clone());
-            let report = record.into_report(&path.display().to_string()).ok_or_else(|| {
-                Error::malformed(
-                    &folder,
-                    "holds columns that are not known; name another folder with `--ledger`",
-                )
-            })?;
-            self.take(step, (&path.display().to_string(), mark), (report, hidden));
-        }
-        let count = self.series.measured();
+        let count = self.measured.series.measured();
         if count > 0 {
             self.told.known(&self.judged()?);
             if !common.quiet {
@@ -167,20 +174,10 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Takes the report on a step.
-    fn take(&mut self, step: u64, (path, mark): (&str, String), (report, hidden): (Report, Hidden)) {
-        if self.series.last().is_none_or(|last| last <= step) {
-            self.hidden = hidden;
-        }
-        self.series.add(step, path, report);
-        self.marks.insert(step, mark);
-    }
-
     /// Measures checkpoints as they come, until the watch is to end.
     fn follow(&mut self) -> Result<(), Error> {
         let mut is_waiting = false;
         loop {
-            let begun = Instant::now();
             // What is written before this file is there is measured.
             let is_last = self.stop_file().exists();
             let is_there = self.seen.look()?;
@@ -198,25 +195,35 @@ impl Watch<'_> {
                     break;
                 }
             }
+            self.warn();
             let most = if is_last && is_there {
                 Some(u64::MAX)
             } else {
-                self.is_reached().then(|| self.series.last()).flatten()
+                self.is_reached().then(|| self.measured.series.last()).flatten()
             };
             let mut left =
                 self.seen.steps().into_iter().filter(|(step, _)| most.is_some_and(|most| *step <= most));
             if most.is_some() && left.all(|(_, below)| self.seen.is_still(&below)) {
                 return Ok(());
             }
-            self.sleep(begun)?;
+            self.sleep()?;
+        }
+    }
+
+    /// Says once why nothing could be measured so far, as with a filter that leaves nothing.
+    fn warn(&mut self) {
+        let is_silent = self.run.common.quiet || self.measured.series.measured() > 0 || self.told.is_warned;
+        let first = if is_silent { None } else { self.seen.first_in_vain() };
+        if let Some((step, why)) = first {
+            self.told.is_warned = true;
+            remark(&format!("step {step} is left out so far: {why}"));
         }
     }
 
     /// Waits for the next look.
-    fn sleep(&self, begun: Instant) -> Result<(), Error> {
+    fn sleep(&self) -> Result<(), Error> {
         const NAP: Duration = Duration::from_millis(20);
-        // A look after a long step waits, too.
-        let until = begun.max(Instant::now()) + self.arguments.interval;
+        let until = Instant::now() + self.arguments.interval;
         while !is_interrupted() {
             match until.checked_duration_since(Instant::now()) {
                 Some(left) if !left.is_zero() => std::thread::sleep(left.min(NAP)),
@@ -232,12 +239,14 @@ impl Watch<'_> {
     }
 
     fn is_reached(&self) -> bool {
-        self.arguments.until.is_some_and(|until| self.series.last().is_some_and(|last| last >= until))
+        self.arguments
+            .until
+            .is_some_and(|until| self.measured.series.last().is_some_and(|last| last >= until))
     }
 
     /// Whether a checkpoint is not measured as it is now.
     fn is_new(&mut self, step: u64, below: &Path) -> bool {
-        let measured = self.marks.get(&step);
+        let measured = self.measured.marks.get(&step);
         self.seen.get(below).is_some_and(|place| measured != Some(&place.mark.weights))
     }
 
@@ -285,7 +294,7 @@ impl Watch<'_> {
             let place = (below.to_string_lossy().into_owned(), mark.clone());
             ledger.append(&StepRecord::new(step, place, (&report, &hidden)))?;
         }
-        self.take(step, (&path, mark), (report, hidden));
+        self.measured.take(step, (&path, mark), (report, hidden));
         let report = self.write();
         if let Some(report) = report.filter(|_| !self.run.common.quiet) {
             let line = self.told.line(&report, step, self.arguments.options.shown());
@@ -296,25 +305,25 @@ impl Watch<'_> {
 
     /// Writes down which steps are left out: those before the last whose files are not as they should be.
     fn skip(&mut self, most: u64) {
-        self.series.forget_skipped();
+        self.measured.series.forget_skipped();
         for (step, below) in self.seen.steps().into_iter().filter(|(step, _)| *step <= most) {
-            let is_known = self.marks.contains_key(&step);
+            let is_known = self.measured.marks.contains_key(&step);
             let path = self.arguments.folder.join(&below).display().to_string();
             let why = self.seen.get(&below).and_then(|place| place.why.clone());
             if let Some(why) = why.filter(|_| !is_known) {
-                self.series.skip(step, &path, &why);
+                self.measured.series.skip(step, &path, &why);
             }
         }
     }
 
     /// The report so far.
     fn judged(&self) -> Result<Report, Error> {
-        self.run.judged(&self.series, (StepOrder::ByNumber, &self.hidden), &self.silent)
+        self.run.judged(&self.measured.series, (StepOrder::ByNumber, &self.measured.hidden), &self.silent)
     }
 
     /// Replaces the outputs, and gives the report; a disk that takes nothing now may do so after the next step.
     fn write(&mut self) -> Option<Report> {
-        self.skip(self.series.last().unwrap_or(0));
+        self.skip(self.measured.series.last().unwrap_or(0));
         let write = || -> Result<Report, Error> {
             let report = self.judged()?;
             let mut outputs = Outputs::new(&self.silent.output)?;
@@ -329,7 +338,7 @@ impl Watch<'_> {
 
     /// The report at the end. What could not be measured so far is looked at once more, as `series` does.
     fn end(mut self) -> Result<Status, Error> {
-        let most = if self.is_reached() { self.series.last().unwrap_or(u64::MAX) } else { u64::MAX };
+        let most = if self.is_reached() { self.measured.series.last().unwrap_or(u64::MAX) } else { u64::MAX };
         for (step, below) in self.seen.steps().into_iter().filter(|(step, _)| *step <= most) {
             if self.is_new(step, &below) {
                 self.measure_at_last(step, &below)?;
@@ -344,8 +353,9 @@ impl Watch<'_> {
         let mut outputs = Outputs::new(&common.output)?;
         let events = self.arguments.options.events(common, &mut outputs)?;
         outputs.ready(common)?;
-        let report = self.run.judged(&self.series, (StepOrder::ByNumber, &self.hidden), common)?;
-        self.run.deliver((&self.series, &report), events, &mut outputs)
+        let report =
+            self.run.judged(&self.measured.series, (StepOrder::ByNumber, &self.measured.hidden), common)?;
+        self.run.deliver((&self.measured.series, &report), events, &mut outputs)
     }
 
     /// Measures a checkpoint whose names said that it is not complete, now that nobody writes it any more.

@@ -113,6 +113,14 @@ impl Seen {
         self.is_still(below) && self.places.get(below).is_some_and(|place| place.mark.unfinished.is_none())
     }
 
+    /// The first checkpoint that nobody has written for long and that could not be measured, and why.
+    pub(super) fn first_in_vain(&self) -> Option<(u64, String)> {
+        const LONG: u32 = 10;
+        let is_old = |place: &&SeenPlace| place.since.elapsed() >= self.interval * LONG;
+        let first = self.places.values().filter(is_old).filter(|place| place.why.is_some());
+        first.min_by_key(|place| place.step).and_then(|place| Some((place.step, place.why.clone()?)))
+    }
+
     /// Whether the files of a checkpoint that decide numbers are what they were at the last look; if not, it is waited for
     /// again.
     pub(super) fn is_same(&mut self, below: &Path) -> bool {

@@ -11,6 +11,8 @@ use crate::report::{Report, Row};
 #[derive(Default)]
 pub(super) struct Told {
     findings: BTreeSet<String>,
+    /// Whether it was said that nothing could be measured.
+    pub(super) is_warned: bool,
 }
 
 impl Told {
