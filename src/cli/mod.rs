@@ -94,7 +94,7 @@ enum Command {
     Compare(compare::Arguments),
     /// What happened along a run: every number against step, and where it changed
     Series(series::Arguments),
-    /// The same while the run goes on: each checkpoint is measured as soon as it is complete
+    /// What `series` shows, while the run goes on: each checkpoint is measured once it is complete
     Watch(watch::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),

@@ -328,7 +328,7 @@ impl Watch<'_> {
             let report = self.judged()?;
             let mut outputs = Outputs::new(&self.silent.output)?;
             let events = self.arguments.options.events(&self.silent, &mut outputs)?;
-            outputs.ready(&self.silent)?;
+            outputs.again(&self.silent)?;
             self.run.write_events(&report, events, &mut outputs);
             run::write_files(&report, &self.silent, self.arguments.options.shown(), &mut outputs);
             Ok(report)
@@ -352,7 +352,7 @@ impl Watch<'_> {
         }
         let mut outputs = Outputs::new(&common.output)?;
         let events = self.arguments.options.events(common, &mut outputs)?;
-        outputs.ready(common)?;
+        outputs.again(common)?;
         let report =
             self.run.judged(&self.measured.series, (StepOrder::ByNumber, &self.measured.hidden), common)?;
         self.run.deliver((&self.measured.series, &report), events, &mut outputs)
