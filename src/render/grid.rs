@@ -11,7 +11,7 @@ use super::cell::{SHORT_TAILS, UNSURE, ranges};
 use super::changes;
 use super::fold::{ExpertGroup, Values};
 use super::names::{broken, shortened, widest};
-use super::series;
+use super::series::{self, OverSteps};
 use super::style::{Layout, Overflow, TableStyle};
 use crate::notation;
 use crate::report::{Aspect, Attention, Column, ColumnKey, Level, Outcome, Report, Row, Severity};
@@ -81,13 +81,6 @@ pub(super) struct LeftOut {
     pub(super) has_unsure: bool,
     /// Whether it shows lines over the steps of a series, and largest changes.
     pub(super) has: OverSteps,
-}
-
-/// What a table of a series shows beside numbers.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct OverSteps {
-    pub(super) lines: bool,
-    pub(super) changes: bool,
 }
 
 /// Writes the rows.

@@ -8,12 +8,12 @@ use crate::report::{Aspect, Column, Report, Row, Verdict};
 
 use super::cell;
 use super::clash;
-use super::grid::OverSteps;
 use super::inline::{TextPlace, code, inline};
 use super::problem;
+use super::series::{self, OverSteps};
 use super::style::TableStyle;
 use super::table;
-use super::{changes, findings, footer, series};
+use super::{changes, findings, footer};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;

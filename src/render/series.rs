@@ -1,9 +1,15 @@
 //! The steps of a series for people: which they are, and a number over all of them in a line.
 
 use super::fold::ExpertGroup;
-use super::grid::OverSteps;
 use crate::notation;
 use crate::report::{Column, Report, Step};
+
+/// What a table of a series shows beside numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OverSteps {
+    pub(super) lines: bool,
+    pub(super) changes: bool,
+}
 
 /// What a reader of a table has to know about the steps: which one its numbers are of.
 pub(super) fn notes(report: &Report, has: OverSteps) -> Vec<String> {

@@ -73,7 +73,7 @@ const CAUTIONS: [Flag; 5] = [
 ];
 
 /// Whether numbers are marked as unsure, and what is shown over steps.
-type Shown = (bool, grid::OverSteps);
+type Shown = (bool, series::OverSteps);
 
 /// Notes that a reader must know.
 fn notes(report: &Report, (has_unsure, has): Shown) -> Vec<String> {

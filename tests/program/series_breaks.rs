@@ -65,7 +65,7 @@ fn a_matrix_that_becomes_zero_jumps_and_loses_its_rank() {
     let report = json(&["series", text(&run)]);
     let jump = sentence(&report, "jump");
     assert!(jump.starts_with("model.layers.1.self_attn.q_proj: "), "{jump}");
-    assert!(jump.contains("from step 50 to step 60 (−100.0 %)") && !jump.contains("Also"), "{jump}");
+    assert!(jump.contains("from step 50 to step 60 (−100 %)") && !jump.contains("Also"), "{jump}");
     let collapsed = sentence(&report, "rank-collapsed-at-step");
     assert!(
         collapsed.starts_with("model.layers.1.self_attn.q_proj uses 0 of 36 directions at step 60;"),

@@ -201,7 +201,8 @@ fn a_checkpoint_is_complete_when_all_its_shards_are_there_and_nothing_has_a_temp
     assert!(!is_measured(), "the optimizer is being written");
     fs::remove_file(place.join("optimizer.pt.tmp")).unwrap();
     let output = ended(child);
-    assert_eq!(said(&output), "step 10: measured\n");
+    // On a slow machine it may have said that nothing could be measured so far.
+    assert!(said(&output).ends_with("step 10: measured\n"), "{}", said(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(list(&report, "rows").len(), 6);
     assert_eq!(list(&report, "steps").len(), 1);
