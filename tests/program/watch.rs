@@ -103,7 +103,7 @@ fn a_run_that_is_watched_while_it_is_written_gives_the_bytes_of_series() {
     let watched = ended(child);
     let told = said(&watched);
     assert_eq!(watched.status.code(), Some(1), "{told}");
-    for line in ["waiting for ", "step 10: measured\n", "step 70: repeats step 60; new: identical-step\n"] {
+    for line in ["step 10: measured", "step 70: repeats step 60; new: identical-step\n"] {
         assert!(told.contains(line), "{line}: {told}");
     }
     let at_jump = told.lines().find(|line| line.starts_with("step 120: ")).unwrap();
@@ -203,7 +203,7 @@ fn a_checkpoint_is_complete_when_all_its_shards_are_there_and_nothing_has_a_temp
     fs::remove_file(place.join("optimizer.pt.tmp")).unwrap();
     let output = ended(child);
     // On a slow machine it may have said that nothing could be measured so far.
-    assert!(said(&output).ends_with("step 10: measured\n"), "{}", said(&output));
+    assert!(said(&output).contains("step 10: measured"), "{}", said(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(list(&report, "rows").len(), 6);
     assert_eq!(list(&report, "steps").len(), 1);
