@@ -69,7 +69,8 @@ pub fn bytes(n: u64) -> String {
 
 /// A number of floating-point operations with a decimal prefix.
 pub fn flops(x: f64) -> String {
-    scaled(x, 1000.0, &["flop", "kflop", "Mflop", "Gflop", "Tflop", "Pflop"])
+    // A sum of nothing is −0.
+    scaled(x + 0.0, 1000.0, &["flop", "kflop", "Mflop", "Gflop", "Tflop", "Pflop"])
 }
 
 fn scaled(mut x: f64, step: f64, units: &[&str]) -> String {

@@ -308,7 +308,7 @@ pub struct Unlisted {
 }
 
 /// The rows that `include` and `exclude` of a settings file left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hidden {
     /// Which settings, and of which file, in words.
     pub by: String,

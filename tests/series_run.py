@@ -1,5 +1,7 @@
 """Trains a small language model for 40 checkpoints, plants a divergence in one layer, a copy and a half-written step, and
-checks what `svdkit series` says of them, and that TensorBoard reads its event file value for value.
+checks what `svdkit series` says of them, and that TensorBoard reads its event file value for value. Then another process
+writes the same run again, slowly and as Trainer does, while `svdkit watch` is beside it: whole, and with old checkpoints
+deleted and the watch killed at random moments. Both give the bytes of `svdkit series`.
 
     python3 tests/series_run.py svdkit [DIR]
 
@@ -8,6 +10,9 @@ Needs torch, safetensors and numpy; for the event file also tensorboard. About t
 
 import json
 import math
+import multiprocessing
+import os
+import random
 import shutil
 import subprocess
 import sys
@@ -127,6 +132,88 @@ def read_by_tensorboard(folder, report):
     print(f"tensorboard reads {count} values of {', '.join(sorted(columns))}, all equal")
 
 
+def write(source, run, steps, limit, seed):
+    """Saves the checkpoints of `source` again in `run`: slowly, under a temporary name or in place, `limit` at a time."""
+    random.seed(seed)
+    kept = []
+    for step in steps:
+        name = f"checkpoint-{step}"
+        under = run / (f"tmp-{name}" if step % 20 else name)
+        under.mkdir(parents=True)
+        whole = (source / name / "model.safetensors").read_bytes()
+        with open(under / "model.safetensors", "wb", buffering=0) as file:
+            for at in range(0, len(whole), 100_000):
+                file.write(whole[at : at + 100_000])
+                time.sleep(random.uniform(0, 0.03))
+        if step % 20:
+            under.rename(run / name)
+        time.sleep(random.uniform(0, 0.1))
+        shutil.copy(source / name / "trainer_state.json", run / name)
+        kept.append(run / name)
+        if limit and len(kept) > limit:
+            shutil.rmtree(kept.pop(0))
+        time.sleep(0.15)
+
+
+def watched(svdkit, folder, limit, kills):
+    """Watches a run while it is written; `series` gives the same of the steps that were seen."""
+    source, run = folder / "planted", folder / "live"
+    steps = [step for step in range(EVERY, STEPS + 1, EVERY) if not limit or step != CUT]
+    shutil.rmtree(run, ignore_errors=True)
+    ledger, stop = folder / f"ledger-{limit}", folder / "stop"
+    shutil.rmtree(ledger, ignore_errors=True)
+    stop.unlink(missing_ok=True)
+    files = [folder / f"watch.{ending}" for ending in ["json", "csv", "html"]]
+    outputs = [word for file in files for word in ["-o", str(file)]]
+    options = ["--interval", "0.1", "--ledger", str(ledger), "--until-file", str(stop), "--no-cache", *outputs]
+    command = [svdkit, "watch", str(run), "--tensorboard", str(folder / "live-events"), "--format", "jsonl", *options]
+    began = time.time()
+    writer = multiprocessing.Process(target=write, args=(source, run, steps, limit, 7))
+    writer.start()
+    killed = 0
+    while kills and writer.is_alive():
+        watch = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.1, 1.5))
+        watch.kill()
+        watch.wait()
+        killed += 1
+    if kills:
+        stop.touch()
+    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if not kills:
+        writer.join()
+        stop.touch()
+    out, told = watch.communicate()
+    writer.join()
+    assert watch.returncode == 0, told
+    seconds = time.time() - began
+    report = json.loads(files[0].read_text())
+    seen = [step["step"] for step in report["steps"]]
+    shutil.rmtree(run)
+    for step in seen:
+        shutil.copytree(source / f"checkpoint-{step}", run / f"checkpoint-{step}")
+    theirs = [folder / f"series.{ending}" for ending in ["json", "csv", "html"]]
+    command = [svdkit, "series", str(run), "--tensorboard", str(folder / "series-events"), "--format", "jsonl"]
+    command += [word for file in theirs for word in ["-o", str(file)]]
+    series = subprocess.run(command, capture_output=True, check=True)
+    assert out == series.stdout, "stdout differs"
+    events = [folder / f"{name}/events.out.tfevents.0.svdkit" for name in ["live-events", "series-events"]]
+    for a, b in [*zip(files, theirs), events]:
+        assert a.read_bytes() == b.read_bytes(), f"{a.name} differs"
+    print(f"watch, {limit or 'all'} checkpoints kept, killed {killed} times: {len(seen)} of {len(steps)} steps, {seconds:.0f} s")
+    return told.decode(), report
+
+
+def largest(command):
+    """The memory that a command takes at most, in MiB, and its time."""
+    began = time.time()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    return usage.ru_maxrss / 1024, time.time() - began
+
+
 def main():
     svdkit = sys.argv[1]
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
@@ -156,7 +243,34 @@ def main():
     drift = series(svdkit, folder / "planted", "--base", str(first), "--columns", "delta_effective_rank")
     ranks = next(row for row in drift["rows"] if row["name"] == planted)["course"]["delta_effective_rank"]
     print(f"  effective rank of {planted} − step {EVERY}: {[rank and round(rank, 1) for rank in ranks]}")
+    told, report = watched(svdkit, folder, None, False)
+    found = findings(report)
+    assert f"from step {DIVERGES} to step {DIVERGES + EVERY} (" in found["jump"]["sentence"], found["jump"]
+    assert found["incomplete-step"]["sentence"].startswith(f"Step {CUT} is left out: "), found["incomplete-step"]
+    lines = told.splitlines()
+    for line in lines:
+        print(f"  {line}")
+    assert any(line.startswith(f"step {DIVERGES + EVERY}: {planted} ") and "jump" in line for line in lines), told
+    assert any(line.startswith(f"step {COPY}: repeats step {COPY - EVERY}") for line in lines), told
+    assert sum(line.startswith(f"step {CUT} ") for line in lines) == 1, told
+    watched(svdkit, folder, 8, True)
+    cost(svdkit, folder)
     print("all as planted")
+
+
+def cost(svdkit, folder):
+    """Forty checkpoints take the time of forty spectra at most, copies less, in the memory of one."""
+    options = ["--no-cache", "-j", "1"]
+    one = largest([svdkit, "spectrum", str(folder / "sound" / "checkpoint-10"), *options])
+    all_of_them = largest([svdkit, "series", str(folder / "sound"), *options])
+    copies = folder / "copies"
+    for step in range(EVERY, STEPS + 1, EVERY):
+        if not (copies / f"checkpoint-{step}").exists():
+            shutil.copytree(folder / "sound" / "checkpoint-10", copies / f"checkpoint-{step}", ignore=shutil.ignore_patterns("*.json"))
+    same = largest([svdkit, "series", str(copies), *options])
+    for name, (memory, seconds) in [("one spectrum", one), ("series of 40", all_of_them), ("series of 40 copies", same)]:
+        print(f"  {name}: {seconds:.2f} s, {memory:.0f} MiB")
+    assert all_of_them[1] < 40 * one[1] * 1.2
 
 
 main()

@@ -39,7 +39,7 @@ const RANKS: [(&str, u32); 26] = [
 ];
 
 /// Packages that have a home, and where it is.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("safetensors", &["format/header.rs", "format/mod.rs", "writing/"]),
     ("candle_core", &["format/", "weight/decoded.rs"]),
     ("faer", &["linalg/"]),
@@ -55,6 +55,7 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("toml", &["cli/settings/"]),
     ("postcard", &["solver/memo.rs", "study/ledger.rs"]),
     ("etcetera", &["cli/cache.rs"]),
+    ("rustix", &["cli/priority.rs"]),
 ];
 
 fn root() -> &'static Path {

@@ -25,7 +25,7 @@ pub use crate::weight::{
 };
 pub use layer_data::{DataKind, LayerData, Moments};
 pub use saved::{Saved, SavedRow, is_saved};
-pub use steps::{is_step, step_of, step_of_name, steps_in};
+pub use steps::{decides_numbers, is_step, is_unfinished, step_in_name, step_of, step_of_name, steps_in};
 
 /// What the factors of adapters are taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

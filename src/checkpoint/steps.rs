@@ -36,8 +36,18 @@ pub fn step_of_name(name: &str) -> Option<u64> {
     })
 }
 
+/// The step that a name tells by a word for steps: not by `epoch`, which is many of them.
+pub fn step_in_name(name: &str) -> Option<u64> {
+    behind(&WORDS[..WORDS.len() - 1], name)
+}
+
 /// The number behind a word for steps.
 fn behind_word(name: &str) -> Option<u64> {
+    behind(&WORDS, name)
+}
+
+/// The number behind one of `words`, those that come first before the others.
+fn behind(words: &[&[&str]], name: &str) -> Option<u64> {
     let lower = name.to_ascii_lowercase();
     let numbers = numbers(&lower);
     let of = |words: &&[&str]| {
@@ -51,7 +61,7 @@ fn behind_word(name: &str) -> Option<u64> {
         };
         numbers.iter().find(is_behind)?.1.parse().ok()
     };
-    WORDS.iter().find_map(of)
+    words.iter().find_map(of)
 }
 
 /// The runs of digits in a name, each with its place.
@@ -129,15 +139,14 @@ fn children(folder: &Location) -> Result<(Vec<Location>, Vec<Location>), Error> 
     let listed = folder.list()?;
     let mut folders: Vec<String> =
         listed.into_iter().filter(|listed| listed.is_folder).map(|listed| listed.name).collect();
-    folders.retain(|name| !is_unfinished(name));
+    // What a watch writes may be called by a step, too.
+    folders.retain(|name| !name.starts_with('.') && !name.ends_with(".ledger") && !is_unfinished(name));
     folders.sort_by(|a, b| natural(a, b));
     let is_number = |name: &String| name.bytes().all(|c| c.is_ascii_digit());
     let (steps, others): (Vec<String>, Vec<String>) =
         folders.into_iter().partition(|name| is_step(name) || is_number(name));
-    let is_weights = |name: &String| {
-        let is_beside = BESIDE.iter().any(|word| name.contains(word));
-        names_weights(name) && is_step(name) && !is_beside && !is_unfinished(name)
-    };
+    let is_weights =
+        |name: &String| names_weights(name) && is_step(name) && !is_beside(name) && !is_unfinished(name);
     let files = listing(folder)?.into_iter().filter(is_weights);
     let mut names: Vec<String> = steps.into_iter().chain(files).collect();
     names.sort_by(|a, b| natural(a, b));
@@ -145,8 +154,20 @@ fn children(folder: &Location) -> Result<(Vec<Location>, Vec<Location>), Error> 
     Ok((places(names), places(others)))
 }
 
-fn is_unfinished(name: &str) -> bool {
-    name.starts_with('.') || UNFINISHED.iter().any(|word| name.starts_with(word) || name.ends_with(word))
+/// Whether a file decides numbers, by its name: weights, their index, settings; nothing that training keeps for itself.
+pub fn decides_numbers(name: &str) -> bool {
+    let is_settings = name.ends_with("config.json") || name.ends_with(".index.json");
+    (is_settings || names_weights(name)) && !is_beside(name)
+}
+
+/// Whether a file is one that training keeps for itself.
+fn is_beside(name: &str) -> bool {
+    BESIDE.iter().any(|word| name.contains(word))
+}
+
+/// Whether a file or folder has a name that is used until it is complete: `tmp-checkpoint-500`, `x.part`, `.~x`.
+pub fn is_unfinished(name: &str) -> bool {
+    name.starts_with(".~") || UNFINISHED.iter().any(|word| name.starts_with(word) || name.ends_with(word))
 }
 
 #[cfg(test)]

@@ -53,10 +53,11 @@ pub(super) fn run(arguments: &Arguments, command: Command) -> Result<Status, Err
 
 /// `command`, whose options on columns know these. Only for scripts: what is typed may be written in other ways.
 fn with_names(mut command: Command) -> Command {
-    for name in columns::COMMANDS {
-        let columns = columns::metrics(name, Words::Svdkit).into_iter();
+    let own = columns::COMMANDS.iter().map(|name| (*name, *name));
+    for (name, like) in own.chain([("watch", "series")]) {
+        let columns = columns::metrics(like, Words::Svdkit).into_iter();
         let keys: Vec<&'static str> =
-            columns.chain(explain::derived(name)).map(|column| column.key).collect();
+            columns.chain(explain::derived(like)).map(|column| column.key).collect();
         let sort = PossibleValuesParser::new([&keys[..], &["name"]].concat());
         let shown = PossibleValuesParser::new([&["all"], &keys[..]].concat());
         let known = |command: Command| {

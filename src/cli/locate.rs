@@ -31,6 +31,11 @@ impl Located {
         Self { location: Location::disk(path), commit, remote: None }
     }
 
+    /// What lies at `location` on this machine.
+    pub(super) fn here(location: Location) -> Self {
+        Self { location, commit: None, remote: None }
+    }
+
     /// What lies at `location`, in its folder.
     pub(super) fn inside(&self, location: Location) -> Self {
         Self { location, commit: self.commit.clone(), remote: self.remote.clone() }

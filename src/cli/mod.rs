@@ -28,6 +28,7 @@ mod partitions;
 mod parts;
 mod plan;
 mod previews;
+mod priority;
 mod progress;
 mod rank;
 mod recording;
@@ -42,6 +43,7 @@ mod spectrum;
 mod stdout;
 mod strict;
 mod values;
+mod watch;
 mod watched;
 mod words;
 
@@ -92,6 +94,8 @@ enum Command {
     Compare(compare::Arguments),
     /// What happened along a run: every number against step, and where it changed
     Series(series::Arguments),
+    /// What `series` shows, while the run goes on: each checkpoint is measured once it is complete
+    Watch(watch::Arguments),
     /// Leading directions of a fine-tune that its base does not have
     Intruders(intruders::Arguments),
     /// How many directions each matrix, or its update, uses, and what rank to keep
@@ -172,6 +176,7 @@ fn run_command(command: &Command) -> Result<Status, Error> {
         Command::Spectrum(arguments) => spectrum::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Series(arguments) => series::run(arguments),
+        Command::Watch(arguments) => watch::run(arguments),
         Command::Intruders(arguments) => intruders::run(arguments),
         Command::Rank(arguments) => rank::run(arguments),
         Command::Farms(arguments) => farms::run(arguments),

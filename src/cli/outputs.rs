@@ -148,10 +148,24 @@ impl Outputs {
     /// As [`Self::check`], or when one cannot be created.
     pub(super) fn create(&mut self) -> Result<(), Error> {
         self.check()?;
+        self.begin()
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
         for output in &mut self.files {
             output.target = Some(Target::create(&output.path)?);
         }
         Ok(())
+    }
+
+    /// Creates the files of a run that was checked before and writes them again. Nothing is checked now: an input that was
+    /// deleted meanwhile may have left its number to an output.
+    ///
+    /// # Errors
+    /// When one cannot be created.
+    pub(super) fn again(&mut self, common: &Common) -> Result<(), Error> {
+        self.quiet = common.quiet;
+        self.begin()
     }
 
     /// Creates the files of a run that writes any; for `--dry-run` they are only checked.

@@ -193,7 +193,7 @@ pub(super) fn header(
 }
 
 /// What sums are rounded by: the instruction set, and the caches that long sums are cut for.
-fn processor() -> String {
+pub(super) fn processor() -> String {
     let arch = format!("{:?}", pulp::Arch::new());
     let set = arch.split(['(', ' ']).next().unwrap_or_default();
     let caches = cgroup::caches().unwrap_or_else(cache::processor);

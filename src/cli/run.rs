@@ -15,7 +15,7 @@ use crate::gate::{self, Gate};
 use crate::layer::{Filter, bare};
 use crate::notation;
 use crate::render::{self, OutputFormat};
-use crate::report::{self, Outcome, Report, Row, Verdict};
+use crate::report::{self, MissingReason, Outcome, Report, Row, Verdict};
 use crate::spectrum::Spectrum;
 use crate::study::{self, Matrices, Study};
 use crate::text::Text;
@@ -154,9 +154,7 @@ pub(super) fn deliver_as(
     outputs: &mut Outputs,
     content: WriteTable<'_>,
 ) -> Result<Status, Error> {
-    let plain = render::TableStyle { paint: render::Paint::Plain, ..style.clone() };
-    let holds = |format| contents(report, format);
-    outputs.write_reports(&holds, &|format, out| render::write(report, format, &plain, out));
+    write_in(report, style, outputs);
     if super::is_interrupted() {
         return Err(Error::Interrupted);
     }
@@ -171,6 +169,18 @@ pub(super) fn deliver_as(
         () if report.verdicts.iter().any(Verdict::blocks) => Status::Broken,
         () => Status::Fine,
     }))
+}
+
+/// Writes a report to the files of `-o` alone.
+pub(super) fn write_files(report: &Report, common: &Common, shown: &[&str], outputs: &mut Outputs) {
+    let shown = judged_first(report, shown);
+    write_in(report, &common.table_style(&shown, &report.columns), outputs);
+}
+
+fn write_in(report: &Report, style: &render::TableStyle<'_>, outputs: &mut Outputs) {
+    let plain = render::TableStyle { paint: render::Paint::Plain, ..style.clone() };
+    let holds = |format| contents(report, format);
+    outputs.write_reports(&holds, &|format, out| render::write(report, format, &plain, out));
 }
 
 /// Names the files that a copy at `out` is without, for they are links out of the folder that was copied.
@@ -243,7 +253,11 @@ pub(super) fn judge(report: &mut Report, common: &Common, gate: &Gate) -> Result
 fn sort_rows(report: &mut Report, sort: &str) {
     let (key, descending) = sort.strip_prefix('-').map_or((sort, false), |key| (key, true));
     let column = gate::column(key, &report.columns).map_or(key, |column| column.key);
-    let number = |row: &Row| row.values.get(column).and_then(report::Value::number);
+    // A change from 0 is larger than any number.
+    let number = |row: &Row| match row.values.get(column)? {
+        report::Value::Missing(MissingReason::ZeroBase) => Some(f64::INFINITY),
+        value => value.number(),
+    };
     // The sort is stable, so equal rows stay in natural name order.
     report.rows.sort_by(|a, b| match (number(a), number(b)) {
         (Some(x), Some(y)) if descending => y.total_cmp(&x),

@@ -11,7 +11,7 @@ use super::view::Matrix;
 use super::{Definition, Of, Search, Searched, Unknown};
 use crate::layer::without_block;
 use crate::notation::{change, real};
-use crate::report::Level;
+use crate::report::{Level, MissingReason, Value};
 
 /// So many changes before one make it possible to say that it is larger than usual; with fewer, all others have to.
 const BEFORE: usize = 3;
@@ -78,13 +78,14 @@ fn few(least: usize) -> Searched {
     Searched { line: None, unknown: Some(Unknown::everywhere(reason)) }
 }
 
-/// The positive numbers of a column with their steps.
+/// The numbers of a column with their steps: 0 where every entry is.
 fn course(matrix: &Matrix<'_>, key: &str) -> Vec<(u64, f64)> {
     let Some(course) = &matrix.row.course else { return vec![] };
-    let numbers = course.numbers(key).unwrap_or_default();
-    let positive =
-        |(step, number): (&f64, Option<f64>)| number.filter(|x| *x > 0.0).map(|x| (*step as u64, x));
-    course.steps.iter().zip(numbers).filter_map(positive).collect()
+    let number = |(step, value): (&f64, Value)| match value {
+        Value::Missing(MissingReason::AllZero) => Some((*step as u64, 0.0)),
+        value => value.number().filter(|x| *x >= 0.0).map(|x| (*step as u64, x)),
+    };
+    course.steps.iter().zip(course.of(key).unwrap_or_default()).filter_map(number).collect()
 }
 
 /// A change from one step to the next that is apart from the others.
@@ -98,9 +99,9 @@ struct Jump {
 }
 
 impl Jump {
-    /// |ln(to/from)|.
+    /// |ln(to/from)|. A fall to nothing is larger than any other; a start from nothing, as that of an adapter, has no size.
     fn size(self) -> f64 {
-        (self.to.ln() - self.from.ln()).abs()
+        if self.from > 0.0 { (self.to.ln() - self.from.ln()).abs() } else { 0.0 }
     }
 }
 
@@ -184,6 +185,7 @@ impl Growth {
     fn of(points: &[(u64, f64)]) -> Option<Self> {
         // Steps that repeat another one say nothing.
         let mut later = points[points.len() / 2..].to_vec();
+        later.retain(|point| point.1 > 0.0);
         later.dedup_by(|a, b| a.1.total_cmp(&b.1).is_eq());
         let ((first, from), (last, to)) = (*later.first()?, *later.last()?);
         let steady = later.len() >= GROWING && later.windows(2).all(|pair| pair[1].1 > pair[0].1);
@@ -239,7 +241,10 @@ fn collapse(points: &[(u64, f64)]) -> Option<(f64, (u64, f64))> {
         if lowest.is_finite() && point.1 <= 0.5 * lowest {
             return Some((lowest, *point));
         }
-        lowest = lowest.min(point.1);
+        // An adapter begins with nothing.
+        if point.1 > 0.0 {
+            lowest = lowest.min(point.1);
+        }
     }
     None
 }
@@ -264,6 +269,9 @@ mod tests {
         check(&[1.0, 1.3, 1.69, 2.2, 2.86, 3.7], None);
         check(&[1.0, 1.01, 1.02, 1.01, 1.06], None);
         check(&[1.0, 9.0, 9.0], None);
+        // All entries are zero from a step on; an adapter begins with zeros.
+        check(&[1.0, 1.01, 1.02, 1.01, 0.0, 0.0], Some(50));
+        check(&[0.0, 1.0, 1.2, 1.3, 1.4, 1.5], None);
         // Early, but apart from all others.
         check(&[1.0, 1.01, 3.0, 3.01, 3.0, 3.02], Some(30));
     }
@@ -281,5 +289,7 @@ mod tests {
         assert_eq!(collapse(&points(&[90.0, 80.0, 85.0, 41.0, 39.0])), None);
         assert_eq!(collapse(&points(&[90.0, 80.0, 85.0, 40.0, 39.0])), Some((80.0, (40, 40.0))));
         assert_eq!(collapse(&points(&[90.0])), None);
+        assert_eq!(collapse(&points(&[0.0, 5.0, 4.0])), None);
+        assert_eq!(collapse(&points(&[0.0, 5.0, 0.0])), Some((5.0, (30, 0.0))));
     }
 }

@@ -114,6 +114,7 @@ pub static FINDINGS: &[Definition] = &[
     randomness::UNTRAINED_MODEL,
     updates::UNTRAINED,
     peers::RANK_COLLAPSED,
+    series::NON_FINITE_AT_STEP,
     courses::COLLAPSED_AT_STEP,
     courses::JUMP,
     courses::DRIFT_UP,

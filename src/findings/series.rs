@@ -82,6 +82,41 @@ pub(super) const IDENTICAL_STEP: Definition = Definition {
     }),
 };
 
+pub(super) const NON_FINITE_AT_STEP: Definition = Definition {
+    name: "non-finite-at-step",
+    levels: &[Level::Problem],
+    of: Of::Series,
+    evidence: &["nonfinite_count"],
+    search: Search::All(|side| {
+        let measured = measured(side);
+        let all: Vec<u64> = measured.iter().map(|(_, step)| step.step).collect();
+        let mut found: Vec<(&Matrix<'_>, Vec<u64>)> = vec![];
+        // Masks hold −∞ where nothing may be attended to.
+        for matrix in side.rows().filter(|matrix| !matrix.name().to_ascii_lowercase().contains("mask")) {
+            let counts = matrix.row.course.as_ref().and_then(|course| course.numbers("nonfinite_count"));
+            let counts = counts.unwrap_or_default();
+            let holds = |at: usize| counts.get(at).copied().flatten().is_some_and(|count| count > 0.0);
+            let steps = measured.iter().filter(|(at, _)| holds(*at)).map(|(_, step)| step.step);
+            let steps: Vec<u64> = steps.collect();
+            // Of the last step alone, `non-finite` tells.
+            if steps.first().is_some_and(|first| Some(first) != all.last()) {
+                found.push((matrix, steps));
+            }
+        }
+        found.sort_by_key(|(_, steps)| steps[0]);
+        let others: Vec<&str> = found.iter().skip(1).map(|(matrix, _)| matrix.name()).collect();
+        let line = found.first().map(|(first, holding)| Line {
+            level: Level::Problem,
+            matrices: found.iter().map(|(matrix, _)| matrix.name().to_owned()).collect(),
+            sentence: and_more(
+                &format!("{} holds NaN or infinite entries at {}.", first.name(), steps(holding, &all)),
+                &others,
+            ),
+        });
+        Searched { line, unknown: None }
+    }),
+};
+
 pub(super) const GAP: Definition = Definition {
     name: "gap",
     levels: &[Level::Note, Level::Caution],

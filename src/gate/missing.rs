@@ -73,6 +73,11 @@ pub(super) fn gap(row: &Row, column: &'static Column) -> Gap {
 
 /// Whether the base has the value that is missing.
 fn lost(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> bool {
+    // In a series, what an earlier step had is lost.
+    if let Some(course) = row.course.as_ref().filter(|_| key.aspect == Aspect::Value) {
+        let numbers = course.numbers(key.metric.key).unwrap_or_default();
+        return numbers.iter().any(Option::is_some);
+    }
     if row.comparison.is_none() || key.aspect == Aspect::Base {
         return false;
     }
@@ -114,5 +119,5 @@ pub(super) fn is_vacuous(row: &Row, column: &'static Column, why: MissingReason)
     let nowhere =
         matches!(base, None | Some(Value::Missing(MissingReason::Absent | MissingReason::Unpaired)));
     matches!(why, MissingReason::NoUpdate | MissingReason::NotMatrix)
-        || (why == MissingReason::Absent && nowhere)
+        || (why == MissingReason::Absent && nowhere && row.course.is_none())
 }

@@ -7,16 +7,18 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use unicode_width::UnicodeWidthStr;
 
-use super::cell::ranges;
+use super::cell::{SHORT_TAILS, UNSURE, ranges};
 use super::changes;
 use super::fold::{ExpertGroup, Values};
 use super::names::{broken, shortened, widest};
-use super::series;
+use super::series::{self, OverSteps};
 use super::style::{Layout, Overflow, TableStyle};
 use crate::notation;
 use crate::report::{Aspect, Attention, Column, ColumnKey, Level, Outcome, Report, Row, Severity};
 
 const SPARK: usize = 12;
+/// What headers call the largest change from one step to the next.
+const MAX_CHANGE: &str = "max Δ";
 /// So many blocks draw a number over the steps of a series.
 const COURSE: usize = 20;
 /// Names take this share of a line before columns have to give way for them.
@@ -75,6 +77,10 @@ pub(super) struct LeftOut {
     pub(super) columns: usize,
     /// What lines of several experts have.
     pub(super) values: Values,
+    /// Whether a number that it does show is marked as unsure.
+    pub(super) has_unsure: bool,
+    /// Whether it shows lines over the steps of a series, and largest changes.
+    pub(super) has: OverSteps,
 }
 
 /// Writes the rows.
@@ -152,8 +158,15 @@ pub(super) fn write(
         let short = fitted.collect();
         write_table(&lines, columns, &short, (style, &colors), out)?;
     }
-    let numbers = tables.iter().flatten().filter(|column| column.holds == Holds::Number).count();
-    Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers), values })
+    let numbers = || tables.iter().flatten().filter(|column| column.holds == Holds::Number);
+    let may_be = |column: &&Cells<'_>| SHORT_TAILS.iter().any(|(key, _)| column.metric == *key);
+    let is_unsure = |column: &Cells<'_>| shown.iter().any(|group| (column.text)(group).contains(UNSURE));
+    let has_unsure = numbers().filter(may_be).any(is_unsure);
+    let has = OverSteps {
+        lines: tables.iter().flatten().any(|column| column.holds == Holds::Course),
+        changes: numbers().any(|column| column.header.contains(MAX_CHANGE)),
+    };
+    Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers().count()), values, has_unsure, has })
 }
 
 /// So many lines are laid out together, and so wide ones: those of a large model would take more memory than its report.
@@ -246,7 +259,10 @@ fn cells<'s>(
     }
     let columns: Vec<&'static Column> = super::columns(report, &style.columns).collect();
     for column in columns {
-        let metric = ColumnKey { side: None, ..column.means() }.to_string();
+        let means = column.means();
+        // What a metric does over steps goes with it.
+        let aspect = if Aspect::OF_STEPS.contains(&means.aspect) { Aspect::Value } else { means.aspect };
+        let metric = ColumnKey { side: None, aspect, ..means }.to_string();
         let text: CellText<'s> = Box::new(move |group| group.cell(column, values));
         let number = Cells::new(Holds::Number, column.label, text, shown);
         all.push(Cells { metric: metric.clone(), ..number });

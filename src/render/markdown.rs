@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use crate::report::{Column, Report, Row, Verdict};
+use crate::report::{Aspect, Column, Report, Row, Verdict};
 
 use super::cell;
 use super::clash;
 use super::inline::{TextPlace, code, inline};
 use super::problem;
+use super::series::{self, OverSteps};
 use super::style::TableStyle;
 use super::table;
-use super::{changes, findings, footer, series};
+use super::{changes, findings, footer};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;
@@ -38,7 +39,9 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
             writeln!(out, "\n{}", line_of(&note))?;
         }
     }
-    for note in series::notes(report) {
+    let mut columns = super::columns(report, &style.columns);
+    let changes = columns.any(|column| column.means().aspect == Aspect::StepChange);
+    for note in series::notes(report, OverSteps { lines: false, changes }) {
         writeln!(out, "\n{}", line_of(&note))?;
     }
     for commit in footer::commits(report) {

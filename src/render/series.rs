@@ -4,18 +4,29 @@ use super::fold::ExpertGroup;
 use crate::notation;
 use crate::report::{Column, Report, Step};
 
+/// What a table of a series shows beside numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct OverSteps {
+    pub(super) lines: bool,
+    pub(super) changes: bool,
+}
+
 /// What a reader of a table has to know about the steps: which one its numbers are of.
-pub(super) fn notes(report: &Report) -> Vec<String> {
+pub(super) fn notes(report: &Report, has: OverSteps) -> Vec<String> {
     let [first, .., last] = &report.steps[..] else { return vec![] };
     let Some(shown) = report.steps.iter().rfind(|step| step.failed.is_none()) else { return vec![] };
     let base = report
         .base
         .as_ref()
         .map_or_else(String::new, |base| format!("; `delta` columns are against {}", base.path));
-    vec![format!(
-        "numbers are of step {}, lines of steps {} to {}, each from its least to its greatest; max Δ is the largest change from one step to the next{base}",
-        shown.step, first.step, last.step
-    )]
+    let (first, last) = (first.step, last.step);
+    let lines = if has.lines {
+        format!(", lines of steps {first} to {last}, each from its least to its greatest")
+    } else {
+        format!(", the last of {first} to {last}")
+    };
+    let changes = if has.changes { "; max Δ is the largest change from one step to the next" } else { "" };
+    vec![format!("numbers are of step {}{lines}{changes}{base}", shown.step)]
 }
 
 /// The steps in a footer; nothing where there is no series.

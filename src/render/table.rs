@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::cell::{SHORT_TAILS, UNSURE};
+use super::cell::UNSURE;
 use super::style::{Overflow, TableStyle};
 use super::wrap::indented;
 use super::{changes, findings, fold, footer, grid, problem, series};
 use crate::notation;
-use crate::report::{Flag, MissingReason, Offender, Report, Row, SkipKind, SkippedContent, Value, Verdict};
+use crate::report::{Flag, MissingReason, Offender, Report, SkipKind, SkippedContent, Value, Verdict};
 
 /// Reasons that the footer lists separately.
 const REASONS: usize = 4;
@@ -19,10 +19,11 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
     let mut groups = fold::groups(&rows, style);
     let hidden = groups.len().saturating_sub(style.limit.unwrap_or(usize::MAX));
     groups.truncate(groups.len() - hidden);
-    let (mut more, mut values) = (vec![], fold::Values::Ranges);
+    let (mut more, mut values, mut shown) = (vec![], fold::Values::Ranges, Shown::default());
     if !groups.is_empty() {
         let left_out = grid::write(report, &groups, style, out)?;
         values = left_out.values;
+        shown = (left_out.has_unsure, left_out.has);
         if hidden > 0 {
             more.push(format!(
                 "{} more {}",
@@ -38,7 +39,7 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
         line(&format!("… {}", more.join(" · ")), Some("2"), style, out)?;
     }
     footer::write(report, out)?;
-    for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, style)) {
+    for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, shown)) {
         line(&note, None, style, out)?;
     }
     findings::write(report, style, out)?;
@@ -71,9 +72,12 @@ const CAUTIONS: [Flag; 5] = [
     Flag::BulkByRounding,
 ];
 
+/// Whether numbers are marked as unsure, and what is shown over steps.
+type Shown = (bool, series::OverSteps);
+
 /// Notes that a reader must know.
-fn notes(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
-    let mut notes = series::notes(report);
+fn notes(report: &Report, (has_unsure, has): Shown) -> Vec<String> {
+    let mut notes = series::notes(report, has);
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
         None => notes.extend(update_note(report).filter(|_| {
@@ -121,9 +125,7 @@ fn notes(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
             notes.push(format!("? {flag} ({count} of {} rows)", report.rows.len()));
         }
     }
-    let short = |row: &Row| SHORT_TAILS.iter().any(|(_, flag)| row.flags.contains(flag));
-    let marked = |key: &&str| SHORT_TAILS.iter().any(|(known, _)| known == key);
-    if style.columns.iter().any(marked) && report.rows.iter().any(short) {
+    if has_unsure {
         let error = report.columns.iter().any(|column| column.key == "alpha_sigma");
         let error = if error { ": low confidence, see `alpha_sigma`" } else { "" };
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));

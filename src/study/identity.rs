@@ -54,6 +54,11 @@ impl Identity {
         Ok(Self(facts))
     }
 
+    /// That of facts, each with its name.
+    pub fn of_facts(facts: Vec<(String, String)>) -> Self {
+        Self(facts)
+    }
+
     /// The first fact that `other` has otherwise, in words: here, and there.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let of = |facts: &[(String, String)], name: &str| {
@@ -139,7 +144,9 @@ mod tests {
     use super::*;
 
     fn identity(facts: &[(&str, &str)]) -> Identity {
-        Identity(facts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        Identity::of_facts(
+            facts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        )
     }
 
     #[test]

@@ -1,25 +1,30 @@
 //! `series`: the checkpoints of a run in order, from their reports to one.
 //!
 //! Each step is measured by itself, by `spectrum` or by `compare`, and its report is handed over. Between steps nothing is
-//! kept but numbers and digests. Steps may come in any order and at any time: the result is the same.
+//! kept but numbers and digests. Steps may come in any order and at any time, and one may come again: the result is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::analysis::series;
+use crate::checkpoint::step_in_name;
 use crate::error::{Error, printable};
 use crate::layer::natural;
-use crate::report::{Column, Course, MissingReason, Numbers, Report, Row, RowValues, Standing, Step, Value};
+use crate::report::{
+    Column, Course, MissingReason, Numbers, Report, Row, RowValues, SkipKind, Skipped, Standing, Step, Value,
+};
 use crate::text::Text;
 
 /// The steps of a run that have been measured so far.
 #[derive(Debug, Default)]
 pub struct Series {
-    steps: Vec<SeenStep>,
+    /// By their numbers.
+    steps: BTreeMap<u64, SeenStep>,
     /// The last step by number, with the report on it.
     last: Option<(u64, Report)>,
-    /// Matrices that the last step lacks, as an earlier one had them.
-    gone: BTreeMap<Text, Row>,
+    /// Matrices that the last step lacks, as the latest step that has them had them.
+    gone: BTreeMap<Text, (u64, Row)>,
 }
 
 /// One step.
@@ -37,11 +42,16 @@ struct FoundStep {
     rows: BTreeMap<Text, SeenRow>,
     /// A digest of all its tensors; none where one of them is not known.
     digest: Option<[u8; 32]>,
+    /// Tensors that may be weights and were not read.
+    refused: Vec<Skipped>,
+    /// Other tensors that are not finite.
+    not_finite: Vec<Text>,
 }
 
 /// What is kept of a row.
 #[derive(Debug)]
 struct SeenRow {
+    shape: [u64; 2],
     numbers: Numbers,
     digest: Option<[u8; 32]>,
     failed: Option<String>,
@@ -67,7 +77,7 @@ impl StepOrder {
 }
 
 impl Series {
-    /// Takes the report on a step, of `spectrum` or of `compare` with one tuned side.
+    /// Takes the report on a step, of `spectrum` or of `compare` with one tuned side, in the place of what was known of it.
     pub fn add(&mut self, step: u64, path: &str, mut report: Report) {
         let metrics = series::metrics(&report.columns);
         let is_matrix = |row: &Row| {
@@ -78,61 +88,94 @@ impl Series {
         report.rows.retain(is_matrix);
         let rows: BTreeMap<Text, SeenRow> =
             report.rows.iter().map(|row| (row.name.clone(), SeenRow::of(row, &metrics))).collect();
-        let found = FoundStep { digest: digest(&rows, &report), rows, metrics };
-        self.steps.push(SeenStep { step, path: path.to_owned(), found: Ok(found) });
+        let refused = report.skipped.iter().filter(|skipped| skipped.kind == SkipKind::Refused);
+        let is_broken = |skipped: &&Skipped| {
+            skipped.content.as_ref().is_some_and(|content| content.nonfinite_count > Some(0))
+        };
+        let broken = report.skipped.iter().filter(is_broken).map(|skipped| skipped.tensor.clone());
+        let found = FoundStep {
+            digest: digest(&rows, &report),
+            refused: refused.cloned().collect(),
+            not_finite: broken.filter(|name| !name.to_ascii_lowercase().contains("mask")).collect(),
+            rows,
+            metrics,
+        };
+        self.steps.insert(step, SeenStep { step, path: path.to_owned(), found: Ok(found) });
         let is_last = self.last.as_ref().is_none_or(|(known, _)| *known <= step);
-        let earlier =
-            if is_last { self.last.replace((step, report)).map(|(_, old)| old) } else { Some(report) };
+        let earlier = if is_last { self.last.replace((step, report)) } else { Some((step, report)) };
         let Some((_, last)) = &self.last else { return };
         let here: BTreeSet<&str> = last.rows.iter().map(|row| row.name.as_str()).collect();
         self.gone.retain(|name, _| !here.contains(name.as_str()));
-        for row in earlier.into_iter().flat_map(|report| report.rows) {
-            if !here.contains(row.name.as_str()) {
-                self.gone.insert(row.name.clone(), row);
+        let Some((step, earlier)) = earlier else { return };
+        for row in earlier.rows.into_iter().filter(|row| !here.contains(row.name.as_str())) {
+            if self.gone.get(&row.name).is_none_or(|(known, _)| *known <= step) {
+                self.gone.insert(row.name.clone(), (step, row));
             }
         }
     }
 
     /// Takes note of a step of which nothing could be measured, and why.
     pub fn skip(&mut self, step: u64, path: &str, why: &str) {
-        self.steps.push(SeenStep { step, path: path.to_owned(), found: Err(printable(why)) });
+        self.steps.insert(step, SeenStep { step, path: path.to_owned(), found: Err(printable(why)) });
+    }
+
+    /// Forgets the steps of which nothing could be measured.
+    pub fn forget_skipped(&mut self) {
+        self.steps.retain(|_, step| step.found.is_ok());
     }
 
     /// How many steps were measured.
     pub fn measured(&self) -> usize {
-        self.steps.iter().filter(|step| step.found.is_ok()).count()
+        self.steps.values().filter(|step| step.found.is_ok()).count()
+    }
+
+    /// The last step that was measured, by its number.
+    pub fn last(&self) -> Option<u64> {
+        self.last.as_ref().map(|(step, _)| *step)
+    }
+
+    /// Tensors that may be weights and were not read at a step before the last, each with that step.
+    pub fn refused_before(&self) -> impl Iterator<Item = (u64, &Skipped)> {
+        let before = self.steps.values().filter(|step| Some(step.step) != self.last());
+        let found = before.filter_map(|step| Some((step.step, step.found.as_ref().ok()?)));
+        found.flat_map(|(step, found)| found.refused.iter().map(move |skipped| (step, skipped)))
     }
 
     /// The report on all of them.
     ///
     /// # Errors
     /// When none was measured; it says why the first was not.
-    pub fn finish(mut self, order: StepOrder) -> Result<Report, Error> {
-        self.steps.sort_by_key(|step| step.step);
-        let Some((_, mut report)) = self.last else {
-            let why = self.steps.into_iter().find_map(|step| step.found.err());
-            let why = why.unwrap_or_else(|| "there is no checkpoint".to_owned());
+    pub fn finish(&self, order: StepOrder) -> Result<Report, Error> {
+        let steps: Vec<&SeenStep> = self.steps.values().collect();
+        let Some((_, last)) = &self.last else {
+            let why = steps.iter().find_map(|step| step.found.as_ref().err());
+            let why = why.map_or("there is no checkpoint", String::as_str);
             return Err(Error::Usage(format!("no step could be measured; the first: {why}")));
         };
+        let mut report = last.clone();
         let metrics = series::metrics(&report.columns);
         report.command = "series".into();
         report.settings.push(("order".into(), order.word().to_owned()));
-        report.steps = told(&self.steps);
+        report.steps = told(&steps);
         report.totals.compared = None;
-        report.totals.failed += earlier_failures(&self.steps, &mut report.notes);
+        report.totals.failed += earlier_failures(&steps, &mut report.notes);
+        report.notes.extend(notes(&steps, order));
         report.columns = series::columns(&metrics);
-        let gone = self.gone.into_values().map(|row| Row { sketch: vec![], outline: vec![], ..row });
-        report.rows.extend(gone);
+        let is_there = |name: &Text| {
+            steps.iter().any(|step| step.found.as_ref().is_ok_and(|found| found.rows.contains_key(name)))
+        };
+        let gone = self.gone.iter().filter(|(name, _)| is_there(name)).map(|(_, (_, row))| row.clone());
+        report.rows.extend(gone.map(|row| Row { sketch: vec![], outline: vec![], ..row }));
         report.rows.sort_by(|a, b| natural(&a.name, &b.name));
-        let steps: Arc<[f64]> = self.steps.iter().map(|step| step.step as f64).collect();
+        let numbers: Arc<[f64]> = steps.iter().map(|step| step.step as f64).collect();
         let columns: Arc<[&'static Column]> = report.columns.as_slice().into();
         // A step that could not be measured at all, such as the newest while it is written, is not the last one.
-        let measured = self.steps.iter().rposition(|step| step.found.is_ok()).map_or(0, |last| last + 1);
+        let measured = steps.iter().rposition(|step| step.found.is_ok()).map_or(0, |last| last + 1);
         for row in &mut report.rows {
-            let course = course(&self.steps, &row.name, (&metrics, &steps));
+            let course = course(&steps, &row.name, (&metrics, &numbers));
             let values = metrics.iter().flat_map(|column| {
                 let values = course.of(column.key).unwrap_or_default();
-                series::summary(&steps, &values[..measured.min(values.len())]).map(Some)
+                series::summary(&numbers, &values[..measured.min(values.len())]).map(Some)
             });
             row.values = RowValues::new(&columns, values.collect());
             row.resolution.retain(|resolution| !resolution.base);
@@ -149,7 +192,7 @@ impl SeenRow {
         let value = |column: &&'static Column| row.values.get(column.key);
         let numbers =
             if row.failed.is_some() { Numbers::default() } else { metrics.iter().map(value).collect() };
-        Self { numbers, digest, failed: row.failed.clone() }
+        Self { shape: row.shape, numbers, digest, failed: row.failed.clone() }
     }
 
     /// The values of `metrics`, which were measured as those of `own`.
@@ -187,7 +230,7 @@ fn digest(rows: &BTreeMap<Text, SeenRow>, report: &Report) -> Option<[u8; 32]> {
 }
 
 /// The steps, as the report tells them.
-fn told(steps: &[SeenStep]) -> Vec<Step> {
+fn told(steps: &[&SeenStep]) -> Vec<Step> {
     let mut first: BTreeMap<[u8; 32], u64> = BTreeMap::new();
     let mut before: Option<&FoundStep> = None;
     let mut told = vec![];
@@ -216,8 +259,8 @@ fn is_same(before: Option<&SeenRow>, row: &SeenRow) -> bool {
 }
 
 /// How many matrices of earlier steps could not be measured; `notes` say which.
-fn earlier_failures(steps: &[SeenStep], notes: &mut Vec<String>) -> u64 {
-    let measured: Vec<_> = steps.iter().filter_map(|step| Some((step, step.found.as_ref().ok()?))).collect();
+fn earlier_failures(steps: &[&SeenStep], notes: &mut Vec<String>) -> u64 {
+    let measured = measured(steps);
     let mut count = 0;
     // Rows of the last one say so themselves.
     for (step, found) in measured.iter().rev().skip(1).rev() {
@@ -229,9 +272,65 @@ fn earlier_failures(steps: &[SeenStep], notes: &mut Vec<String>) -> u64 {
     count
 }
 
+/// The steps that were measured.
+fn measured<'s>(steps: &[&'s SeenStep]) -> Vec<(&'s SeenStep, &'s FoundStep)> {
+    steps.iter().filter_map(|step| Some((*step, step.found.as_ref().ok()?))).collect()
+}
+
+/// What a reader of the numbers has to know of the steps: matrices of other shapes, tensors that were not read or are not
+/// finite, names that say another step.
+fn notes(steps: &[&SeenStep], order: StepOrder) -> Vec<String> {
+    let all = measured(steps);
+    let reshaped = all.windows(2).flat_map(|pair| {
+        let [(_, before), (SeenStep { step, .. }, found)] = [pair[0], pair[1]];
+        found.rows.iter().filter_map(move |(name, row)| {
+            let [rows, cols] = before.rows.get(name)?.shape;
+            let [now_rows, now_cols] = row.shape;
+            (row.shape != [rows, cols]).then(|| {
+                format!("! {name} is {now_rows} × {now_cols} from step {step} on, {rows} × {cols} before")
+            })
+        })
+    });
+    // Of the last step the report itself tells.
+    let (last, earlier) = all.split_last().map_or((None, &[][..]), |(last, earlier)| (Some(last), earlier));
+    let is_known = |skipped: &Skipped| {
+        last.is_some_and(|(_, last)| last.refused.iter().any(|known| known.tensor == skipped.tensor))
+    };
+    let refused = earlier.iter().flat_map(|(step, found)| {
+        let refused = found.refused.iter().filter(|skipped| !is_known(skipped));
+        refused.map(|skipped| {
+            format!("! {} is not read at step {}: {}", skipped.tensor, step.step, skipped.reason)
+        })
+    });
+    let broken = earlier.iter().flat_map(|(step, found)| {
+        found
+            .not_finite
+            .iter()
+            .map(|name| format!("! {name} holds NaN or infinite entries at step {}", step.step))
+    });
+    let misnamed = steps.iter().filter(|_| order == StepOrder::ByNumber).filter_map(
+        |SeenStep { step, path, .. }| {
+            let name = Path::new(path).file_name()?.to_str()?;
+            let named = step_in_name(name).filter(|named| named != step && !name.contains('@'))?;
+            Some(format!("! {path} is step {step} by its `trainer_state.json`, {named} by its name"))
+        },
+    );
+    let notes = [first_of(reshaped), first_of(refused), first_of(broken), first_of(misnamed)];
+    notes.into_iter().flatten().map(|note| printable(&note)).collect()
+}
+
+/// The first of some sentences, and how many more there are.
+fn first_of(mut all: impl Iterator<Item = String>) -> Option<String> {
+    let first = all.next()?;
+    Some(match all.count() {
+        0 => first,
+        more => format!("{first} (and {more} more)"),
+    })
+}
+
 /// What the numbers of the row `name` were at each step.
 fn course(
-    steps: &[SeenStep],
+    steps: &[&SeenStep],
     name: &Text,
     (metrics, numbers): (&Arc<[&'static Column]>, &Arc<[f64]>),
 ) -> Course {

@@ -3,7 +3,9 @@
 //! A record is its length, a checksum of that, a protobuf message, and a checksum of the message (TensorFlow's TFRecord); the
 //! message is an `Event` with a `Summary` of `simple_value`s (tensorboard/compat/proto/event.proto, summary.proto).
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
 
 use crate::report::{Report, Value};
 
@@ -42,6 +44,28 @@ pub fn write_events(out: &mut dyn Write, report: &Report, keys: &[&str]) -> io::
         write_record(out, &event)?;
     }
     Ok(())
+}
+
+/// Appends to the file at `path` what `bytes` have beyond it, and tells whether it could: whether it was a beginning of them.
+/// TensorBoard follows a file that grows; its server does not see one that takes the place of another.
+///
+/// # Errors
+/// When the file is there and cannot be read or written.
+pub fn extend_events(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let mut file = match File::options().read(true).append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let Some(known) = bytes.get(..usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)) else {
+        return Ok(false);
+    };
+    let mut there = vec![0; known.len()];
+    file.read_exact(&mut there)?;
+    let is_beginning = there == known;
+    if is_beginning {
+        file.write_all(&bytes[known.len()..])?;
+    }
+    Ok(is_beginning)
 }
 
 const VARINT: u8 = 0;
@@ -124,6 +148,20 @@ mod tests {
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         assert_eq!(crc32c(&(0..32).collect::<Vec<u8>>()), 0x46dd_794e);
+    }
+
+    #[test]
+    fn a_file_that_is_a_beginning_grows_and_another_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(EVENT_FILE);
+        assert!(!extend_events(&path, b"abc").expect("nothing there"));
+        std::fs::write(&path, b"ab").expect("written");
+        for (bytes, expected, after) in
+            [(&b"abcd"[..], true, &b"abcd"[..]), (b"abx", false, b"abcd"), (b"axcde", false, b"abcd")]
+        {
+            assert_eq!(extend_events(&path, bytes).expect("a file"), expected);
+            assert_eq!(std::fs::read(&path).expect("there"), after);
+        }
     }
 
     #[test]

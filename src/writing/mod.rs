@@ -18,7 +18,7 @@ pub use adapter_folder::{
 };
 pub use carried::{CarriedTensor, Kept, TensorBytes};
 pub use checkpoint_copy::{CheckpointCopy, RowWriter};
-pub use event_file::{EVENT_FILE, write_events};
+pub use event_file::{EVENT_FILE, extend_events, write_events};
 pub use files::check_outside;
 pub use journal::Journal;
 pub use shelf::{Shelf, Usage};

@@ -15,9 +15,9 @@ const COLS: usize = 36;
 /// cut short.
 const BLOCK: usize = 3;
 const DIVERGES: usize = 12;
-const COPY: usize = 7;
-const CUT: usize = 10;
-const STEPS: usize = 16;
+pub(crate) const COPY: usize = 7;
+pub(crate) const CUT: usize = 10;
+pub(crate) const STEPS: usize = 16;
 
 /// Numbers between −1 and 1, from a seed.
 fn noise(seed: usize) -> impl Iterator<Item = f64> {
@@ -31,7 +31,7 @@ fn noise(seed: usize) -> impl Iterator<Item = f64> {
 }
 
 /// The tensors of a step: each block moves a little at every step.
-fn tensors(step: usize) -> Vec<Stored> {
+pub(crate) fn tensors(step: usize) -> Vec<Stored> {
     let matrix = |block: usize| {
         let factor = match step {
             _ if block != BLOCK || step < DIVERGES => 1.0,
@@ -65,11 +65,11 @@ fn run(folder: &Path) -> PathBuf {
     run
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn sentence<'r>(report: &'r Value, name: &str) -> &'r str {
+pub(crate) fn sentence<'r>(report: &'r Value, name: &str) -> &'r str {
     let finding = list(report, "findings").iter().find(|finding| finding["name"] == name);
     finding.unwrap_or_else(|| panic!("no {name}: {}", report["findings"]))["sentence"].as_str().unwrap()
 }

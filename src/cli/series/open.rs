@@ -1,5 +1,6 @@
 //! Finds the checkpoints of a run, puts them in order, and opens them one by one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,16 +9,17 @@ use crate::checkpoint::{Catalogue, Opening, is_recognized_at, is_step, step_of, 
 use crate::cli::compare::open_side;
 use crate::cli::locate::{self, Located};
 use crate::cli::model::Model;
-use crate::cli::options::ReadingOptions;
+use crate::cli::options::{Common, ReadingOptions};
+use crate::cli::remark;
 use crate::error::Error;
 use crate::store::Location;
 use crate::study::{ComparedSide, Opened, Sides};
 use crate::writing;
 
 /// A checkpoint of the run.
-pub(super) struct StepPlace {
+pub(in crate::cli) struct StepPlace {
     /// Its number.
-    pub(super) step: u64,
+    pub(in crate::cli) step: u64,
     located: Located,
     /// As it was typed, or would be.
     path: PathBuf,
@@ -96,8 +98,13 @@ fn inside(location: &Location, typed: &Path, named: usize) -> Result<Vec<Locatio
 }
 
 impl StepPlace {
+    /// The one at `location` on this machine, called `path`.
+    pub(in crate::cli) fn here(step: u64, location: Location, path: PathBuf) -> Self {
+        Self { step, located: Located::here(location), path }
+    }
+
     /// The path as text.
-    pub(super) fn typed(&self) -> String {
+    pub(in crate::cli) fn typed(&self) -> String {
         self.path.display().to_string()
     }
 
@@ -105,7 +112,7 @@ impl StepPlace {
     ///
     /// # Errors
     /// When it would.
-    pub(super) fn check_outside(&self, path: &Path) -> Result<(), Error> {
+    pub(in crate::cli) fn check_outside(&self, path: &Path) -> Result<(), Error> {
         let Some(own) = self.located.location.local() else { return Ok(()) };
         writing::check_outside(path, &[own])?;
         let real = |path: &Path| fs::canonicalize(path).ok();
@@ -125,8 +132,43 @@ impl StepPlace {
 
 /// Whether the run goes on without a step that fails so: its files are not complete, or not of a kind that is read. What is
 /// wrong with the request, or with the machine, is wrong at every step.
-pub(super) fn is_passed_over(error: &Error) -> bool {
+pub(in crate::cli) fn is_passed_over(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Malformed { .. } | Error::Tensor { .. })
+}
+
+/// Steps that are left out: each reason is told once, and by the error alone where nothing could be measured.
+#[derive(Default)]
+pub(super) struct Passed {
+    reasons: BTreeSet<String>,
+    told: Vec<String>,
+    more: u64,
+}
+
+impl Passed {
+    /// Takes note of a step that is left out.
+    pub(super) fn add(&mut self, place: &StepPlace, error: &Error) {
+        let text = error.to_string();
+        if self.reasons.insert(text.replace(&place.typed(), "")) {
+            self.told.push(format!("step {} is left out: {text}", place.step));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Says what was not said so far.
+    pub(super) fn tell(&mut self, common: &Common) {
+        let told = self.told.drain(..).filter(|_| !common.quiet);
+        told.for_each(|line| remark(&line));
+    }
+
+    /// Says how many more there are.
+    pub(super) fn end(&mut self, common: &Common) {
+        self.tell(common);
+        if self.more > 0 && !common.quiet {
+            let steps = if self.more == 1 { "step is" } else { "steps are" };
+            remark(&format!("{} more {steps} left out for the same reasons", self.more));
+        }
+    }
 }
 
 /// What all steps are compared with.
