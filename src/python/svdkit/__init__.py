@@ -5,9 +5,8 @@
 """
 
 import json
-import os
-import shutil
-import sysconfig
+
+from svdkit._run import find_program as find_program
 
 SCHEMAS = (1, 2)
 
@@ -30,16 +29,6 @@ def read_report(path):
     if schema not in SCHEMAS:
         raise ValueError(f"{path}: report schema {schema}, known is {max(SCHEMAS)}; install the svdkit that wrote it")
     return [_flat(row) for row in rows]
-
-
-def find_program():
-    """The path of the `svdkit` program that came with this package, or the one on PATH."""
-    name = "svdkit" + (sysconfig.get_config_var("EXE") or "")
-    beside = os.path.join(sysconfig.get_path("scripts"), name)
-    found = beside if os.path.isfile(beside) else shutil.which(name)
-    if found is None:
-        raise FileNotFoundError(f"no {name} in {os.path.dirname(beside)} or on PATH")
-    return found
 
 
 def _lines(path, text):
