@@ -2,6 +2,7 @@
 
 mod adapter;
 mod allocate;
+mod borrowed;
 mod cache;
 mod cgroup;
 mod collect;
@@ -29,6 +30,7 @@ mod parts;
 mod plan;
 mod previews;
 mod progress;
+mod python;
 mod rank;
 mod recording;
 mod rules;
@@ -46,7 +48,7 @@ mod watched;
 mod words;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -66,6 +68,9 @@ use stdout::print;
 #[derive(Debug, Parser)]
 #[command(name = "svdkit", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Arguments {
+    /// Tensors in the memory of the program that started this one
+    #[arg(long, value_name = "LIST", hide = true)]
+    borrowed: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -126,6 +131,9 @@ enum Command {
     /// Write man pages into a folder
     #[command(hide = true)]
     Man(man::Arguments),
+    /// Write the options of the Python package
+    #[command(hide = true)]
+    PythonOptions,
 }
 
 /// The status of a run without an error, the worst last.
@@ -157,7 +165,7 @@ pub fn main() -> ExitCode {
         Err(message) => return refuse(&message),
     };
     store::grant_headers(cgroup::free_memory().unwrap_or(u64::MAX));
-    match run_command(&arguments.command) {
+    match borrowed::accept(arguments.borrowed.as_deref()).and_then(|()| run_command(&arguments.command)) {
         _ if is_interrupted() => signal::end(),
         Ok(status) => status.into(),
         Err(error) => {
@@ -188,6 +196,7 @@ fn run_command(command: &Command) -> Result<Status, Error> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
         Command::Man(arguments) => man::run(arguments, Arguments::command()),
+        Command::PythonOptions => python::run(Arguments::command()),
     }
 }
 
