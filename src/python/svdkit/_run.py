@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ _MODELS = ("base", "adapter_init")
 _COPIES = ("out", "mitigate")
 # How long an interrupted program has to remove its unfinished files, in seconds.
 _GRACE = 5
+# How long a signal may wait until it is seen, in seconds.
+_TURN = 0.2
 
 
 def find_program() -> str:
@@ -71,7 +74,7 @@ def check(command: str, options: Mapping[str, Any], known: type) -> None:
             raise TypeError(f"svdkit.{command}() has no option {name!r}{hint}")
 
 
-def run(request: Request, *further: str) -> tuple[bytes, str, list[str]]:
+def run(request: Request) -> tuple[bytes, str, list[str]]:
     """The JSON of the report, what the program printed, and what it could not do though it made a report.
 
     A part has no report. Raises SvdkitError if nothing was made.
@@ -79,7 +82,7 @@ def run(request: Request, *further: str) -> tuple[bytes, str, list[str]]:
     with Stage(borrow=not any(request.options.get(name) for name in _COPIES)) as stage:
         written = stage.path("report.json")
         is_part = "partition" in request.options
-        words = [*request.command, *further, *_typed(request.options, stage)]
+        words = [*request.command, *_typed(request.options, stage)]
         if not is_part:
             words.append(f"--output=json={written}")
         if "collect" not in request.command:
@@ -101,9 +104,9 @@ def save(request: Request, data: bytes, path: str) -> None:
     """Writes the report `data` of a request to `path` in another format: measures again, and compares."""
     folder, name = os.path.split(os.path.abspath(path))
     aside = os.path.join(folder, f".svdkit-{os.getpid()}-{name}")
-    options = {name: value for name, value in request.options.items() if name not in ("output", "quiet", "verbose")}
+    options = {name: value for name, value in request.options.items() if name != "verbose"}
     try:
-        again, _, _ = run(request._replace(options=options), f"--output={aside}", "--quiet")
+        again, _, _ = run(request._replace(options={**options, "output": aside, "quiet": True}))
         if again != data:
             raise SvdkitError(f"{path}: not written, for the weights are others than those of the report; measure again")
         os.replace(aside, path)
@@ -149,15 +152,16 @@ def _is_model(value: object) -> bool:
 def _call(words: list[str], stage: Stage, written: str) -> tuple[int, str, list[str]]:
     """Runs the program: its exit code, stdout, and the lines of stderr from the first error on; others are passed on."""
     held: list[str] = []
+    borrowed = stage.borrowed()
     with open(stage.path("stdout"), "w+b") as stdout:
-        borrowed = stage.borrowed()
         process = subprocess.Popen(
             [find_program(), *borrowed, *words],
             stdin=stage.memory if borrowed else subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
         )
-        try:
+
+        def listen() -> None:
             assert process.stderr is not None
             with process.stderr as lines:
                 for line in lines:
@@ -166,6 +170,13 @@ def _call(words: list[str], stage: Stage, written: str) -> tuple[int, str, list[
                         held.append(text.rstrip("\n"))
                     elif os.fsencode(written) not in line:
                         sys.stderr.write(text)
+
+        try:
+            listener = threading.Thread(target=listen, daemon=True)
+            listener.start()
+            while listener.is_alive():
+                # A signal may come when nothing waits for it; it is seen at the next turn.
+                listener.join(_TURN)
             code = process.wait()
         except BaseException:
             _end(process)

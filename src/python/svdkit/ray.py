@@ -65,7 +65,12 @@ def run(
     shared = {"jobs": max(1, int(cpus)), **shared, "ledger": os.path.abspath(ledger), "resume": True}
     part = ray.remote(num_cpus=cpus, max_retries=retries)(_part)
     tasks = [part.remote(command, paths, shared, f"{number}/{partitions}") for number in range(1, partitions + 1)]
-    ray.get(tasks)
+    try:
+        ray.get(tasks)
+    except SvdkitError as error:
+        for task in tasks:
+            ray.cancel(task)
+        raise SvdkitError(str(getattr(error, "cause", error))) from None
     return report_of(Request(("collect",), [("ledger", shared["ledger"])], {"output": output}))
 
 
