@@ -12,7 +12,16 @@ use crate::error::Error;
 
 /// The commands that give a report on models.
 const COMMANDS: [&str; 10] = [
-    "spectrum", "compare", "series", "intruders", "rank", "farms", "heads", "features", "lineage", "scaling",
+    "spectrum",
+    "compare",
+    "series",
+    "intruders",
+    "rank",
+    "farms",
+    "heads",
+    "features",
+    "lineage",
+    "scaling",
 ];
 /// Options that make no sense where the result is an object.
 const LEFT_OUT: [&str; 6] = ["format", "dry-run", "color", "partition", "help", "version"];
@@ -38,7 +47,8 @@ Text = Union[str, \"PathLike[str]\"]
 pub(super) fn run(mut command: Command) -> Result<Status, Error> {
     command.build();
     let find = |name| command.get_subcommands().find(|command| command.get_name() == name);
-    let commands: Vec<_> = COMMANDS.into_iter().filter_map(find).map(|c| (c.get_name(), options(c))).collect();
+    let commands: Vec<_> =
+        COMMANDS.into_iter().filter_map(find).map(|c| (c.get_name(), options(c))).collect();
     let shared: BTreeMap<_, _> = commands.first().map_or_else(BTreeMap::new, |(_, first)| {
         let everywhere = |(name, text): &(&String, &String)| {
             commands.iter().all(|(_, options)| options.get(*name) == Some(text))

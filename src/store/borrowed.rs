@@ -83,11 +83,11 @@ struct Patched<'p> {
 impl ReadAt for Patched<'_> {
     fn read_at(&self, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !out.is_empty() {
-            let next = self.parts.partition_point(|part| part.offset + part.length <= offset);
+            let next = self.parts.partition_point(|part| part.offset.saturating_add(part.length) <= offset);
             let (source, at, left) = match self.parts.get(next) {
                 Some(part) if part.offset <= offset => {
                     let within = offset - part.offset;
-                    (self.memory, part.address + within, part.length - within)
+                    (self.memory, part.address.saturating_add(within), part.length - within)
                 }
                 Some(part) => (&self.file, offset, part.offset - offset),
                 None => (&self.file, offset, u64::MAX),
@@ -115,8 +115,7 @@ mod tests {
             file
         };
         let (file, memory) = (written(b"header__..____tail"), written(b"??abcdef??XY"));
-        let parts =
-            [Part { offset: 6, length: 2, address: 10 }, Part { offset: 10, length: 4, address: 3 }];
+        let parts = [Part { offset: 6, length: 2, address: 10 }, Part { offset: 10, length: 4, address: 3 }];
         let patched = Patched { file, memory: &memory, parts: &parts };
         let check = |offset: usize, expected: &str| {
             let mut out = vec![0; expected.len()];
