@@ -224,7 +224,7 @@ def _stored(value: Any, where: str) -> tuple[_Stored, bool]:
 
         array = numpy.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
         address = int(array.__array_interface__["data"][0])
-        return _Stored(address, int(array.nbytes), array), array is value
+        return _Stored(address, int(array.nbytes), array), address == value.__array_interface__["data"][0]
     tensor = value.detach()
     own = tensor.device.type == "cpu" and tensor.is_contiguous() and not (tensor.is_conj() or tensor.is_neg())
     if not own:
