@@ -53,9 +53,17 @@ pub fn borrow(list: &Path, memory: File) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the file at `path` has its tensors elsewhere, and can't be copied.
-pub(super) fn is_borrowed(path: &Path) -> bool {
-    find(path).is_some()
+/// Opens the file at `path` to be copied.
+///
+/// # Errors
+/// As [`input::open`], and when its tensors lie elsewhere.
+pub(crate) fn open_to_copy(path: &Path) -> Result<File, Error> {
+    match find(path) {
+        Some(_) => {
+            Err(Error::malformed(path, "lies in the memory of another program; save it to a file first"))
+        }
+        None => input::open(path),
+    }
 }
 
 /// The bytes of the opened `file` at `path`, wherever they lie.

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Refusal, borrowed, failed};
+use super::{Refusal, failed};
 use crate::error::Error;
 
 /// The identity of a file, whatever path leads to it.
@@ -52,11 +52,8 @@ impl Identity {
 /// Opens the file at `path` for reading.
 ///
 /// # Errors
-/// When it is not a regular file, cannot be opened, or has its tensors in the memory of another program.
+/// When it is not a regular file, or cannot be opened.
 pub(crate) fn open(path: &Path) -> Result<File, Error> {
-    if borrowed::is_borrowed(path) {
-        return Err(Error::malformed(path, "lies in the memory of another program; save it to a file first"));
-    }
     try_open(path).map_err(|e| failed(path, "cannot open", e))
 }
 

@@ -25,6 +25,7 @@ use crate::error::Error;
 
 pub use address::Address;
 pub use borrowed::borrow;
+pub(crate) use borrowed::open_to_copy;
 pub use cache::{Cached, named, revisions};
 pub use disk::Disk;
 #[cfg(feature = "hub")]

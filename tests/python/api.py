@@ -155,6 +155,16 @@ class Memory(unittest.TestCase):
         halves = {name: array[::2, ::3] for name, array in arrays().items()}
         self.check(halves, {name: array.copy() for name, array in halves.items()})
 
+    @unittest.skipUnless(sys.platform == "linux", "elsewhere tensors are copied")
+    def test_tensors_are_read_where_they_lie(self):
+        from svdkit._tensors import Stage
+
+        given = {**arrays(), "turned": next(iter(arrays().values())).T}
+        with Stage(borrow=True) as stage:
+            path = pathlib.Path(stage.model(given, "model"), "model.safetensors")
+            self.assertEqual(len(stage._borrowed[0]["parts"]), 4)
+            self.assertLess(path.stat().st_blocks * 512, path.stat().st_size)
+
     def test_odd_members(self):
         odd = {**arrays(), "step": numpy.array(3), "empty": numpy.zeros((0, 4)), "mask": numpy.ones((4, 4), bool)}
         report = self.check(odd)
