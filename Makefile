@@ -32,6 +32,7 @@ bench: build ## stages of the solver, then side by side with the peers (tests/be
 
 bless: ## accept the present output as the expected one in the transcripts
 	TRYCMD=overwrite cargo test --locked --test program transcripts
+	cargo run --locked --quiet -- python-options > target/options.py && mv target/options.py src/python/svdkit/_options.py
 
 man: build ## man pages into target/man
 	mkdir -p target/man
