@@ -58,12 +58,10 @@ pub fn borrow(list: &Path, memory: File) -> Result<(), Error> {
 /// # Errors
 /// As [`input::open`], and when its tensors lie elsewhere.
 pub(crate) fn open_to_copy(path: &Path) -> Result<File, Error> {
-    match find(path) {
-        Some(_) => {
-            Err(Error::malformed(path, "lies in the memory of another program; save it to a file first"))
-        }
-        None => input::open(path),
+    if find(path).is_some() {
+        return Err(Error::malformed(path, "lies in the memory of another program; save it to a file first"));
     }
+    input::open(path)
 }
 
 /// The bytes of the opened `file` at `path`, wherever they lie.
