@@ -30,8 +30,9 @@ bench: build ## stages of the solver, then side by side with the peers (tests/be
 	cargo bench --locked
 	python3 tests/bench/side_by_side.py --svdkit target/release/svdkit
 
-bless: ## accept the present output as the expected one in transcripts and tutorials
+bless: ## accept the present output as the expected one in transcripts and tutorials, and the options of Python
 	TRYCMD=overwrite cargo test --locked --test program -- transcripts tutorials
+	cargo run --locked --quiet -- python-options > target/options.py && mv target/options.py src/python/svdkit/_options.py
 
 man: build ## man pages into target/man
 	mkdir -p target/man

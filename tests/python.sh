@@ -1,20 +1,41 @@
 #!/usr/bin/env bash
-# Installs the package into a fresh environment with pip and uses it as a notebook would: the Python blocks of
-# docs/notebooks.md, and what they leave out. Not part of the default run: it builds the program once more and fetches
-# maturin, pandas, polars, duckdb and safetensors.
+# Installs the package into a fresh environment with pip and uses it: the Python blocks of README and docs/notebooks.md,
+# tests/python/api.py, and the type checkers. Not part of the default run: it builds the program once more and fetches
+# maturin, pandas, polars, duckdb, safetensors, mypy and pyright. `tests/python.sh WHEEL` installs that wheel instead;
+# TORCH=1 fetches torch, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+package=${1:-.}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet . pandas polars duckdb safetensors numpy
-"$work/venv/bin/svdkit" spectrum fixtures/charlm/base --quiet --singular-values "$work/spectra.safetensors" \
-    -o "$work/report.json" -o "$work/report.jsonl" -o "$work/report.csv" >"$work/table"
-"$work/venv/bin/python" -m svdkit --version
+python="$work/venv/bin/python"
+"$work/venv/bin/pip" install --quiet "$package" numpy
+begun=$(date +%s%N)
+"$python" -c 'import svdkit; print(svdkit.spectrum("fixtures/charlm/base").findings[0]["sentence"])'
+took=$((($(date +%s%N) - begun) / 1000000))
+echo "first result after $took ms"
+[ "$took" -lt 10000 ]
+"$work/venv/bin/pip" install --quiet pandas polars duckdb safetensors mypy pyright pandas-stubs ${TORCH:+torch}
+
+"$work/venv/bin/svdkit" spectrum fixtures/charlm/base --quiet -o "$work/report.jsonl" -o "$work/report.csv" >"$work/table"
+"$python" -m svdkit --version
 test -s "$work/venv/share/man/man1/svdkit.1" && test -s "$work/venv/share/man/man1/svdkit-spectrum.1"
 "$work/venv/bin/svdkit" spectrum fixtures/formats/tied.safetensors --quiet -o "$work/zeros.json" >"$work/zeros"
 cp fixtures/reports/zeros.json "$work/zeros-1.json"
-awk '/^```python$/ { inside = 1; next } /^```$/ { inside = 0 } inside' docs/notebooks.md >"$work/notebook.py"
+ln -s "$PWD/fixtures" "$work/fixtures"
+blocks() { awk '/^```python$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$1"; }
+{
+  # What the README calls `model`.
+  cat <<'PYTHON'
+import numpy
+class model:
+    def state_dict():
+        return {"layers.0.mlp.weight": numpy.random.default_rng(0).standard_normal((128, 64), dtype="float32")}
+PYTHON
+  blocks README.md
+} >"$work/readme.py"
+blocks docs/notebooks.md >"$work/notebook.py"
 cat >>"$work/notebook.py" <<'PYTHON'
 
 table = pandas.DataFrame(svdkit.read_report("report.json"))
@@ -31,5 +52,8 @@ try:
 except ValueError as error:
     assert "is not a svdkit report" in str(error), error
 PYTHON
-(cd "$work" && "$work/venv/bin/python" notebook.py)
+(cd "$work" && "$python" readme.py && test -s report.html && "$python" notebook.py)
+"$python" tests/python/api.py
+"$work/venv/bin/mypy" --strict --ignore-missing-imports src/python/svdkit tests/python/typed.py
+"$work/venv/bin/pyright" --pythonpath "$python" src/python/svdkit tests/python/typed.py
 echo "the package works"

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod allocate;
+mod borrowed;
 mod cache;
 mod cgroup;
 mod collect;
@@ -30,6 +31,7 @@ mod plan;
 mod previews;
 mod priority;
 mod progress;
+mod python;
 mod rank;
 mod recording;
 mod rules;
@@ -48,7 +50,7 @@ mod watched;
 mod words;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -68,6 +70,9 @@ use stdout::print;
 #[derive(Debug, Parser)]
 #[command(name = "svdkit", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Arguments {
+    /// Tensors in the memory of the program that started this one
+    #[arg(long, value_name = "LIST", hide = true)]
+    borrowed: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -130,6 +135,9 @@ enum Command {
     /// Write man pages into a folder
     #[command(hide = true)]
     Man(man::Arguments),
+    /// Write the options of the Python package
+    #[command(hide = true)]
+    PythonOptions,
 }
 
 /// The status of a run without an error, the worst last.
@@ -161,7 +169,7 @@ pub fn main() -> ExitCode {
         Err(message) => return refuse(&message),
     };
     store::grant_headers(cgroup::free_memory().unwrap_or(u64::MAX));
-    match run_command(&arguments.command) {
+    match borrowed::accept(arguments.borrowed.as_deref()).and_then(|()| run_command(&arguments.command)) {
         _ if is_interrupted() => signal::end(),
         Ok(status) => status.into(),
         Err(error) => {
@@ -193,6 +201,7 @@ fn run_command(command: &Command) -> Result<Status, Error> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
         Command::Man(arguments) => man::run(arguments, Arguments::command()),
+        Command::PythonOptions => python::run(Arguments::command()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::input::Identity;
-use super::{Entry, Listed, ReadAt, Stamp, Store, Version, input};
+use super::{Entry, Listed, ReadAt, Stamp, Store, Version, borrowed, input};
 
 /// No file system that weights lie on counts in longer steps. A file that was written to within the last one may be written
 /// to again without a later time.
@@ -45,7 +45,7 @@ impl Store for Disk {
     fn open(&self, path: &Path) -> io::Result<(Box<dyn ReadAt>, Version)> {
         let file = input::try_open(path)?;
         let version = version(&file.metadata()?);
-        Ok((Box::new(file), version))
+        Ok((borrowed::reader(path, file), version))
     }
 
     fn reopen(&self, path: &Path, before: &Version) -> Result<Box<dyn ReadAt>, String> {
@@ -64,7 +64,7 @@ impl Store for Disk {
         if now != *before {
             return Err("the file changed while it was read: it was written to".to_owned());
         }
-        Ok(Box::new(file))
+        Ok(borrowed::reader(path, file))
     }
 
     fn stamp(&self, path: &Path, before: &Version) -> Option<Stamp> {

@@ -5,6 +5,7 @@
 //! with a name and not a signal. Knows nothing of file formats.
 
 mod address;
+mod borrowed;
 mod cache;
 mod disk;
 #[cfg(feature = "hub")]
@@ -23,6 +24,8 @@ use std::time::SystemTime;
 use crate::error::Error;
 
 pub use address::Address;
+pub use borrowed::borrow;
+pub(crate) use borrowed::open_to_copy;
 pub use cache::{Cached, named, revisions};
 pub use disk::Disk;
 #[cfg(feature = "hub")]

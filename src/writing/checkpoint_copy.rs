@@ -21,7 +21,7 @@ use crate::format::LONGEST_HEADER;
 use crate::layer::{Filter, Layer};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
-use crate::store::{ReadAt, input};
+use crate::store::{ReadAt, open_to_copy};
 use crate::weight::{Catalogue, Holds, Side};
 
 /// How much of a matrix is changed at once.
@@ -100,7 +100,7 @@ impl CheckpointCopy {
         }
         // Files copied at the end of the run count as inputs from its start.
         let Contents { home, weights, settings, .. } = Contents::of(from, source)?;
-        weights.iter().chain(&settings).try_for_each(|name| input::open(&home.join(name)).map(drop))?;
+        weights.iter().chain(&settings).try_for_each(|name| open_to_copy(&home.join(name)).map(drop))?;
         let out = &followed(out);
         if from.is_dir() && lies_in(out, home) {
             return Err(Error::malformed(out, "lies in the model's own folder; name a place outside of it"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::format::{listing, names_weights};
-use crate::store::{Location, input};
+use crate::store::{Location, input, open_to_copy};
 use crate::weight::Catalogue;
 
 /// The folders that hold the files of a model: its own and, of a snapshot in a download cache, the blobs of its repository.
@@ -72,7 +72,7 @@ pub(super) fn copy(
     mut without: Vec<Range<u64>>,
 ) -> Result<(), Error> {
     without.sort_by_key(|range| range.start);
-    let mut reader = input::open(from)?;
+    let mut reader = open_to_copy(from)?;
     let mut write = || -> io::Result<()> {
         let (mut writer, mut at, length) = (File::create(to)?, 0, reader.metadata()?.len());
         writer.set_len(length)?;

@@ -48,6 +48,7 @@ mod permute;
 mod pipes;
 mod plans;
 mod previews;
+mod python;
 mod rank;
 mod recipes;
 mod series;

@@ -1,54 +1,113 @@
-"""Reads the JSON reports that the `svdkit` program writes.
+"""Spectral diagnostics for model weights: the commands of the `svdkit` program, as functions.
 
-    import pandas, svdkit
-    table = pandas.DataFrame(svdkit.read_report("report.json"))
+    import svdkit
+    report = svdkit.spectrum(model)              # a path, a name in the Hugging Face cache, a state_dict, a torch module
+    report.to_pandas().sort_values("alpha")
+
+A model is a path or hub name, as on the command line, a mapping of names to tensors of torch or arrays of numpy, or a
+module with a `state_dict`; a `config` of transformers goes with it. Options are those of the command line, with
+underscores; an option that may be repeated takes a list. What the program can't do is an SvdkitError. Threads of Python
+run while a command works; KeyboardInterrupt ends it.
 """
 
-import json
+from __future__ import annotations
 
-from svdkit._run import find_program as find_program
+from typing import TYPE_CHECKING
 
-SCHEMAS = (1, 2)
+from svdkit import _options
+from svdkit._errors import SvdkitError
+from svdkit._report import SCHEMAS, Report, read_report
+from svdkit._run import find_program, report as _report
+from svdkit._tensors import Model
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = [
+    "SCHEMAS", "Model", "Report", "SvdkitError", "compare", "farms", "features", "find_program", "heads", "intruders",
+    "lineage", "rank", "read_report", "scaling", "series", "spectrum",
+]  # fmt: skip
 
 
-def read_report(path):
-    """The rows of a report (`-o report.json` or `.jsonl`) as a list of flat dictionaries, one a matrix.
+def spectrum(model: Model, /, **options: Unpack[_options.SpectrumOptions]) -> Report:
+    """Norms, ranks, tail exponent, noise edge and spikes of each matrix; with `base`, of the update to it.
 
-    Shapes become `rows` and `cols`; a number that could not be measured is None, its reason under `missing`, by key, as
-    {"code": …, "text": …}.
-    Raises ValueError for a file that is not a report of a known schema.
+    A row a matrix of rows × columns. Among the columns: `spectral_norm` (σ₁, in the weights' unit), `stable_rank` and
+    `effective_rank` (directions, from 1 to the lesser side), `alpha` (exponent of the tail, above 1).
     """
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    try:
-        report = json.loads(text)
-        rows = report["rows"]
-        schema = report["schema"]
-    except (ValueError, KeyError, TypeError):
-        rows, schema = _lines(path, text), max(SCHEMAS)
-    if schema not in SCHEMAS:
-        raise ValueError(f"{path}: report schema {schema}, known is {max(SCHEMAS)}; install the svdkit that wrote it")
-    return [_flat(row) for row in rows]
+    return _report("spectrum", [("model", model)], options, _options.SpectrumOptions)
 
 
-def _lines(path, text):
-    try:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return [row for row in rows if row["status"] != "skipped"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: is not a svdkit report; write one with `-o report.json`") from None
+def rank(model: Model, /, **options: Unpack[_options.RankOptions]) -> Report:
+    """How many directions each matrix, or its update from `base`, uses, and what rank to keep.
+
+    `rank_at_95` directions hold 95 % of Σσ²; `saved_at_95` is the share of parameters that factors of this rank save, below
+    0 if they cost more. With `emit="peft-rank-pattern", budget=16`, `text` is the advice.
+    """
+    return _report("rank", [("model", model)], options, _options.RankOptions)
 
 
-def _flat(row):
-    row = dict(row)
-    row["rows"], row["cols"] = row.pop("shape")
-    # Schema 1 had texts where schema 2 has a code and a text.
-    codes = row.pop("missing_codes", {})
-    if "missing" in row:
-        row["missing"] = {
-            key: why if isinstance(why, dict) else {"code": codes.get(key), "text": why}
-            for key, why in row["missing"].items()
-        }
-    if "flags" in row:
-        row["flags"] = [flag if isinstance(flag, dict) else {"code": flag, "text": flag} for flag in row["flags"]]
-    return row
+def farms(model: Model, /, **options: Unpack[_options.FarmsOptions]) -> Report:
+    """The tail exponent `farms_alpha` of windows of one aspect ratio, which compares across shapes.
+
+    Costs several decompositions a matrix; `windows_per_dim=5` takes a ninth of the default's 15.
+    """
+    return _report("farms", [("model", model)], options, _options.FarmsOptions)
+
+
+def heads(model: Model, /, **options: Unpack[_options.HeadsOptions]) -> Report:
+    """What each attention head reads and writes: a row a head, or with `compose=True` a pair of heads.
+
+    `logit_bound` is the largest logit before the softmax that the weights allow. Needs the configuration: a `config.json` beside
+    the files, or a module with a `config`.
+    """
+    return _report("heads", [("model", model)], options, _options.HeadsOptions)
+
+
+def compare(original: Model, changed: Model | None = None, /, **options: Unpack[_options.CompareOptions]) -> Report:
+    """What changed from one model to another: a row a matrix of either.
+
+    The original may be a saved report, the changed one an adapter. `tuned={"lora": a, "full": b}` puts several beside each
+    other. `delta_frobenius_ratio` is ‖ΔW‖/‖W‖; keys with `_change` are shares of the original's value. In a report, models in
+    memory are called `base` and `tuned`.
+    """
+    models = [("base", original)] if changed is None else [("base", original), ("tuned", changed)]
+    return _report("compare", models, options, _options.CompareOptions)
+
+
+def intruders(base: Model, tuned: Model, /, **options: Unpack[_options.IntrudersOptions]) -> Report:
+    """Leading directions of a fine-tune that its base does not have, a row a matrix.
+
+    `intruder_count` of the `k` leading directions (10) have no cosine of `epsilon` (0.5) or more with any of the base.
+    """
+    return _report("intruders", [("base", base), ("tuned", tuned)], options, _options.IntrudersOptions)
+
+
+def series(run: Model, /, *more: Model, **options: Unpack[_options.SeriesOptions]) -> Report:
+    """What happened along a run: the folder of a run, or its checkpoints one by one.
+
+    Rows have the numbers of the last step, `course` those of each step, and `steps` of `document` the steps. Checkpoints in
+    memory are steps in the order given: `step1`, `step2`, ….
+    """
+    runs = [(f"step{place}", step) for place, step in enumerate((run, *more), 1)]
+    return _report("series", runs, options, _options.SeriesOptions)
+
+
+def features(tables: Model, /, *more: Model, **options: Unpack[_options.FeaturesOptions]) -> Report:
+    """Tables of activations, embeddings or gradients: a row a table, whose rows are samples.
+
+    Takes files, or a mapping of names to arrays of samples × features.
+    """
+    given = [(f"tables{place}", one) for place, one in enumerate((tables, *more), 1)]
+    return _report("features", given, options, _options.FeaturesOptions)
+
+
+def lineage(first: Model, second: Model, /, **options: Unpack[_options.LineageOptions]) -> Report:
+    """Whether the weights of two models have a common history: a p-value for each MLP, and for all in `groups`."""
+    return _report("lineage", [("first", first), ("second", second)], options, _options.LineageOptions)
+
+
+def scaling(model: Model, /, *more: Model, **options: Unpack[_options.ScalingOptions]) -> Report:
+    """How singular values grow with the width of a model: a row a kind of matrix, over models of several widths."""
+    models = [(f"model{place}", one) for place, one in enumerate((model, *more), 1)]
+    return _report("scaling", models, options, _options.ScalingOptions)
