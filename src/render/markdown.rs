@@ -8,11 +8,12 @@ use crate::report::{Column, Report, Row, Verdict};
 
 use super::cell;
 use super::clash;
+use super::footer::{self, Sums};
 use super::inline::{TextPlace, code, inline};
 use super::problem;
 use super::style::TableStyle;
 use super::table;
-use super::{changes, findings, footer, series};
+use super::{changes, findings, series};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;
@@ -30,6 +31,14 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
         clash::write_markdown(report, out)?;
     }
     write_rows(report, style, out)?;
+    for Sums { head, rows } in footer::sums(report) {
+        let cells = |cells: &[String]| cells.iter().map(|cell| cell_of(cell)).collect::<Vec<_>>();
+        let head = cells(&head);
+        let rule = "--:|".repeat(head.len() - 1);
+        let mut table = Limited::new(&format!("\n{}|---|{rule}\n", line(&head, &[])));
+        let left = rows.iter().filter(|row| !table.push(&line(&cells(row), &[]))).count();
+        table.write(left, out)?;
+    }
     for (name, failure) in report.failures().take(FINDINGS) {
         writeln!(out, "\n{} failed: {}", line_of(name), line_of(failure))?;
     }
