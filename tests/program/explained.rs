@@ -20,7 +20,7 @@ const RUNS: [&str; 37] = [
     "intruders fixtures/papers/base.safetensors fixtures/papers/tuned.safetensors -k 3 --side both --exact",
     "heads fixtures/papers/heads --no-fold",
     "heads fixtures/papers/heads --no-fold --compose",
-    "heads fixtures/papers/heads --no-fold --components",
+    "heads fixtures/papers/heads --no-fold --compose --components",
     "features fixtures/papers/activations.npy",
     "features fixtures/papers/gradients --gradients",
     "lineage fixtures/charlm/base fixtures/charlm/full",
