@@ -12,7 +12,7 @@ pub static ACROSS: [Column; 9] = [
         key: "compared",
         label: "matrices",
         format: Format::Count,
-        quantity: Quantity::Pair(Accuracy::Exact),
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "how many matrices of one kind and shape were held against each other",
         range: "[2, ∞)",
         source: "definition",
@@ -22,7 +22,7 @@ pub static ACROSS: [Column; 9] = [
         key: "highest_overlap",
         label: "highest",
         format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "the highest overlap of any two",
         range: "[0, 1]",
         source: "as mean_overlap",
@@ -31,7 +31,7 @@ pub static ACROSS: [Column; 9] = [
         key: "next_overlap",
         label: "next",
         format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "the mean overlap of those that follow each other: neighboring blocks",
         range: "[0, 1]",
         source: "as mean_overlap",
@@ -40,7 +40,7 @@ pub static ACROSS: [Column; 9] = [
         key: "chance_overlap",
         label: "chance",
         format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Exact),
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "√(k/m): the overlap of two random spaces of k directions among m outputs",
         range: "(0, 1]",
         source: "definition",
@@ -49,7 +49,7 @@ pub static ACROSS: [Column; 9] = [
         key: "right_mean_overlap",
         label: "right mean",
         format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "mean_overlap of the right singular vectors: whether all read the same inputs",
         range: "[0, 1]",
         source: "as mean_overlap",
@@ -58,7 +58,7 @@ pub static ACROSS: [Column; 9] = [
         key: "right_highest_overlap",
         label: "right highest",
         format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "highest_overlap of the right singular vectors",
         range: "[0, 1]",
         source: "as mean_overlap",
@@ -67,7 +67,7 @@ pub static ACROSS: [Column; 9] = [
         key: "right_next_overlap",
         label: "right next",
         format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
+        quantity: Quantity::Matrix(Accuracy::Relative),
         doc: "next_overlap of the right singular vectors",
         range: "[0, 1]",
         source: "as mean_overlap",
@@ -76,7 +76,7 @@ pub static ACROSS: [Column; 9] = [
         key: "right_chance_overlap",
         label: "right chance",
         format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Exact),
+        quantity: Quantity::Matrix(Accuracy::Exact),
         doc: "√(k/n): the overlap of two random spaces of k directions among n inputs",
         range: "(0, 1]",
         source: "definition",
@@ -87,7 +87,7 @@ const MEAN_OVERLAP: Column = Column {
     key: "mean_overlap",
     label: "mean",
     format: Format::Real,
-    quantity: Quantity::Pair(Accuracy::Relative),
+    quantity: Quantity::Matrix(Accuracy::Relative),
     doc: "the mean over all pairs of ‖U₁ᵀU₂‖F/√k, k leading left vectors of each: the root mean square of the cosines between both spaces",
     range: "[0, 1]",
     source: "Hu et al. 2021, arXiv 2106.09685, 7.2, as a root",
@@ -130,12 +130,10 @@ pub struct OverlapMatrices {
 pub fn overlaps(all: &[Factors], k: usize) -> OverlapMatrices {
     // No matrix has more directions than its shorter side.
     let k = all.first().map_or(k, |of| k.min(of.left.length()).min(of.right.length()));
+    let shared = |a: &Factors, b: &Factors| k.min(directions(a)).min(directions(b));
     let matrix = |side: &dyn Fn(&Factors) -> &Basis| -> Vec<Vec<Option<f64>>> {
         let one = |a: &Factors, b: &Factors| {
-            let k = [a, b]
-                .iter()
-                .map(|factors| factors.values.iter().filter(|s| **s > 0.0).count())
-                .fold(k, usize::min);
+            let k = shared(a, b);
             let cosines = side(a).cosines(side(b));
             let squares = (0..k).flat_map(|j| &cosines.column(j)[..k]).map(|x| x * x).sum::<f64>();
             (k > 0).then(|| (squares / k as f64).sqrt().min(1.0))
@@ -144,31 +142,45 @@ pub fn overlaps(all: &[Factors], k: usize) -> OverlapMatrices {
     };
     let (left, right) = (matrix(&|factors| &factors.left), matrix(&|factors| &factors.right));
     let length = |side: &dyn Fn(&Factors) -> &Basis| all.first().map_or(0, |factors| side(factors).length());
+    // Of all pairs that have directions: updates may have few.
+    let mut ks: Vec<usize> = pairs(all.len()).map(|(i, j)| shared(&all[i], &all[j])).collect();
+    ks.retain(|k| *k > 0);
     let sides = [
-        summary(&left, (k, length(&|factors| &factors.left))),
-        summary(&right, (k, length(&|factors| &factors.right))),
+        summary(&left, (&ks, length(&|factors| &factors.left))),
+        summary(&right, (&ks, length(&|factors| &factors.right))),
     ];
     let [[a, b, c, d], [e, f, g, h]] = sides;
     OverlapMatrices { values: [Value::count(all.len()), a, b, c, d, e, f, g, h], left, right }
 }
 
-/// Mean, highest, mean of neighbors, and chance.
-fn summary(overlaps: &[Vec<Option<f64>>], (k, length): (usize, usize)) -> [Value; 4] {
-    let pairs = || (0..overlaps.len()).flat_map(|i| (i + 1..overlaps.len()).map(move |j| (i, j)));
+/// The directions that a decomposition tells from zero.
+fn directions(factors: &Factors) -> usize {
+    let least = factors.values.first().map_or(0.0, |first| first * TOLERANCE);
+    factors.values.iter().filter(|s| **s > least).count()
+}
+
+/// Positions of any two of `count`.
+fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).flat_map(move |i| (i + 1..count).map(move |j| (i, j)))
+}
+
+/// Mean, highest, mean of neighbors, and chance for spaces of `ks` directions.
+fn summary(overlaps: &[Vec<Option<f64>>], (ks, length): (&[usize], usize)) -> [Value; 4] {
     let known = |is_wanted: &dyn Fn(usize, usize) -> bool| -> Vec<f64> {
-        pairs().filter(|(i, j)| is_wanted(*i, *j)).filter_map(|(i, j)| overlaps[i][j]).collect()
+        pairs(overlaps.len()).filter(|(i, j)| is_wanted(*i, *j)).filter_map(|(i, j)| overlaps[i][j]).collect()
     };
     let zero = Value::Missing(MissingReason::AllZero);
     let mean = |of: &[f64]| {
         if of.is_empty() { zero } else { Value::within(of.iter().sum::<f64>() / of.len() as f64, 0.0, 1.0) }
     };
     let all = known(&|_, _| true);
+    let chances: Vec<f64> = ks.iter().map(|k| (*k as f64 / length.max(1) as f64).sqrt()).collect();
     let highest = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     [
         mean(&all),
         if all.is_empty() { zero } else { Value::Real(highest) },
         mean(&known(&|i, j| j == i + 1)),
-        Value::within((k as f64 / length.max(1) as f64).sqrt(), 0.0, 1.0),
+        mean(&chances),
     ]
 }
 

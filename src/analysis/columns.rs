@@ -133,6 +133,22 @@ pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
     parsed.or_else(|| Some(dct::family(key)?.0.means()))
 }
 
+/// The metric whose header in a table is `label`, where that ends in a rank: `SVD 4`, `energy 2`, `DCT/SVD 8`, `k 80%`.
+pub fn of_ranked_label(label: &str) -> Option<&'static Column> {
+    let (name, rank) = label.rsplit_once(' ')?;
+    let of_family = || {
+        rank.parse::<usize>().ok()?;
+        let families = COMMANDS.into_iter().flat_map(families).chain(&dct::FAMILIES);
+        families.into_iter().find(|family| family.label == name)
+    };
+    let of_share = || {
+        let percent = rank.strip_suffix('%')?.replace('.', "_");
+        let keys = ["rank_at_", "nuclear_rank_at_", "saved_at_"].map(|family| format!("{family}{percent}"));
+        keys.iter().filter_map(|key| of_share(key)).find(|column| column.label == label)
+    };
+    of_family().or_else(of_share)
+}
+
 /// The column of `report` that is called `key`.
 pub fn of_report(report: &Report, key: &str) -> &'static Column {
     let names = report.settings.iter().find(|(setting, _)| setting == "names");

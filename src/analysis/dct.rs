@@ -142,7 +142,7 @@ pub fn measure(
     let mut values = vec![];
     for rank in ranks {
         if *rank > side {
-            values.extend([Value::Missing(MissingReason::NotApplicable); FAMILIES.len()]);
+            values.extend([Value::Missing(MissingReason::TooFewDirections); FAMILIES.len()]);
             continue;
         }
         let held = sum(&mut by_magnitude.iter().take(*rank).copied());
@@ -200,7 +200,7 @@ mod tests {
                 let expected = if value == &values[2] { 0.0 } else { 1.0 };
                 assert!((value.number().expect("a number") - expected).abs() < 1e-12, "{values:?}");
             }
-            assert_eq!(values[4], Value::Missing(MissingReason::NotApplicable));
+            assert_eq!(values[4], Value::Missing(MissingReason::TooFewDirections));
             assert!((lists.get("dct_order")[0] - 3.0).abs() < 1e-15);
         }
     }

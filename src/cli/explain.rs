@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 }
 
 /// What stands in tables and verdicts beside names and numbers.
-const WORDS: [(&[&str], &str); 15] = [
+const WORDS: [(&[&str], &str); 22] = [
     (
         &["~"],
         "before an exponent: it was fitted on fewer than 50 values, so its confidence is low. `alpha_sigma` is its standard error.",
@@ -75,16 +75,34 @@ const WORDS: [(&[&str], &str); 15] = [
         &["warn"],
         "the outcome of a rule with `severity = \"warn\"`: it is broken, which is reported and does not fail the run.",
     ),
+    (&["matrix"], "a header: the name of the row, which rules and `--include` know it by."),
+    (&["shape"], "a header: rows × columns of the matrix, outputs × inputs of most layers."),
+    (&["dtype"], "a header: the type that the entries are stored in, or the scheme of a quantized weight."),
+    (
+        &["status"],
+        "a header: `measured`, `unchanged`, `added`, `removed`, `reshaped` or `failed`, against the base of a comparison.",
+    ),
+    (
+        &["matrices"],
+        "a header below the rows: how many matrices, or rows, a sum is of. `role`, `block` and kinds of units say what they share.",
+    ),
+    (&["log σ"], "a header: the singular values from the first to the last, their logarithms as bars."),
+    (&["over steps"], "a header: the number left of it at each step of a series, as bars."),
     (
         &["FAIL"],
         "the outcome of a rule: a value crosses its limit, or could not be measured. The run ends with exit code 1.",
     ),
 ];
 
-/// What the name means, or the part of a rule that names something: a header may look like a rule.
+/// What the name means, or the part of a rule that names something, or a header without the side before it: a header may
+/// look like a rule.
 fn explained(name: &str) -> Result<String, Error> {
     let part = gate::finding_of(name).map(Cow::Borrowed).or_else(|| gate::key_of(name));
-    meaning(name).or_else(|_| meaning(part.as_deref().unwrap_or(name)))
+    let found = meaning(name).or_else(|_| meaning(part.as_deref().unwrap_or(name)));
+    found.or_else(|error| {
+        let header = name.split_once(' ').and_then(|(_, header)| labeled(header));
+        header.map_or(Err(error), |key| Ok(told(name, key)))
+    })
 }
 
 fn meaning(word: &str) -> Result<String, Error> {
@@ -98,18 +116,36 @@ fn meaning(word: &str) -> Result<String, Error> {
     if let Some((name, text)) = sections(FINDINGS).find(|(name, _)| *name == word) {
         return Ok(format!("{name}\n\n{}\n", levelled(text.trim())));
     }
-    let known: Vec<&'static Column> = columns::COMMANDS.into_iter().flat_map(columns::metrics_of).collect();
-    let meant = columns::meaning(word).or_else(|| gate::column(word, &known).ok().map(Column::means));
-    let derived = [derived("compare"), derived("series")].concat();
-    let meant = meant.or_else(|| gate::column(word, &derived).ok().map(Column::means));
-    if let Some(key) = meant {
-        let what =
-            ending(key.aspect).map_or_else(String::new, |ending| format!("{word}\n\n{ending} of:\n\n"));
-        return Ok(what + &page(key.metric));
+    if let Some(key) = columns::meaning(word).or_else(|| labeled(word)) {
+        return Ok(told(word, key));
     }
     let found = gate::nearest(word, &names())?;
     let text = [METRICS, FINDINGS].into_iter().flat_map(sections).find(|(name, _)| *name == found);
     Ok(text.map_or_else(String::new, |(name, text)| format!("{name}\n\n{}\n", levelled(text.trim()))))
+}
+
+/// The number that a table calls `header`.
+fn labeled(header: &str) -> Option<ColumnKey<'static>> {
+    let known: Vec<&'static Column> = columns::COMMANDS.into_iter().flat_map(columns::metrics_of).collect();
+    let all = [known, [derived("compare"), derived("series")].concat()];
+    let found = all.iter().find_map(|columns| gate::column(header, columns).ok());
+    let found = found.or_else(|| columns::of_ranked_label(header));
+    // What a comparison of two reports makes of it.
+    found.map(Column::means).or_else(|| {
+        let (aspect, header) = match (header.strip_prefix("Δ "), header.strip_suffix(" +")) {
+            (Some(header), _) => (Aspect::Change, header),
+            (_, Some(header)) => (Aspect::Difference, header),
+            _ => (Aspect::Base, header.strip_prefix("base ")?),
+        };
+        let found = all.iter().find_map(|columns| gate::column(header, columns).ok());
+        found.or_else(|| columns::of_ranked_label(header)).map(|column| column.means().of(aspect))
+    })
+}
+
+/// What a number means, which was called `word`.
+fn told(word: &str, key: ColumnKey<'_>) -> String {
+    let what = ending(key.aspect).map_or_else(String::new, |ending| format!("{word}\n\n{ending} of:\n\n"));
+    what + &page(key.metric)
 }
 
 /// The columns that `command` makes of its metrics.

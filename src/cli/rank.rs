@@ -199,12 +199,24 @@ fn check_stdout(arguments: &Arguments) -> Result<(), Error> {
     }
 }
 
+/// What each preview is asked for: its other columns give way before these.
+const FIRST: [&str; 7] = [
+    "output_rank_at_95",
+    "fisher_rank_at_95",
+    "effective_parameters",
+    "column_error",
+    "lowrank_columns_error",
+    "sampling_top_hits",
+    "nf4_error",
+];
+
 /// The table's columns, those that the user chose first.
 fn shown(columns: impl Iterator<Item = &'static Column>) -> Vec<&'static str> {
     // Ranks by σ come with those by σ², and are seldom wanted.
     let is_wanted = |key: &&str| !SHOWN.contains(key) && !key.starts_with("nuclear_rank_at_");
     let chosen = columns.map(|column| column.key).filter(is_wanted);
-    chosen.chain(SHOWN).collect()
+    let (first, rest): (Vec<_>, Vec<_>) = chosen.partition(|key| FIRST.contains(key));
+    first.into_iter().chain(rest).chain(SHOWN).collect()
 }
 
 /// The layer of that name.

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     #[arg(required = true, num_args = 2.., value_name = "MODEL")]
     models: Vec<PathBuf>,
     /// The width of each model, in the order of the models [default: of `config.json`, or the commonest side]
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', help_heading = "Method")]
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', help_heading = "Method", value_parser = at_least_one)]
     widths: Vec<usize>,
     /// The learning rate of the matrices of each model, or one for all: adds `decay_ratio`
     #[arg(long, value_name = "LR,LR,…", value_delimiter = ',', requires = "wd", help_heading = "Method", value_parser = positive)]
@@ -80,6 +80,10 @@ fn each_or_one<T: Copy>(option: &str, given: &[T], count: usize) -> Result<Vec<O
             Err(Error::Usage(reason))
         }
     }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|width| *width > 0).ok_or_else(|| "a whole number from 1 on".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

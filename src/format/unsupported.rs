@@ -70,6 +70,9 @@ fn file(head: &[u8]) -> Option<&'static str> {
     if text.starts_with("<!doctype html") || text.starts_with("<html") {
         return Some("is a web page, not the weights; the download needs a login or another address");
     }
+    if text.starts_with('{') && text.contains("\"svdkit\":") {
+        return Some("is a report of svdkit, not weights; name the model that it is about");
+    }
     if text.starts_with('{') || text.starts_with('[') {
         return Some("is JSON text, not weights; name the folder or the weight file beside it");
     }

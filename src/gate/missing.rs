@@ -113,11 +113,15 @@ fn is_sound(row: &Row) -> bool {
     is_there && status != Some(Standing::Added) && is_finite && !is_zero
 }
 
-/// Whether there was nothing to measure: nothing changed, or neither side has the matrix.
+/// Whether there was nothing to measure: nothing changed, neither side has the matrix, or no matrix of its kind has the value.
 pub(super) fn is_vacuous(row: &Row, column: &'static Column, why: MissingReason) -> bool {
     let base = row.values.of(column.means().of(Aspect::Base));
     let nowhere =
         matches!(base, None | Some(Value::Missing(MissingReason::Absent | MissingReason::Unpaired)));
+    // What a row cannot have by its nature, no rule asks of it.
+    let by_nature =
+        matches!(why, MissingReason::NoEigenvalues | MissingReason::NotStateSpace | MissingReason::NoPartner);
     matches!(why, MissingReason::NoUpdate | MissingReason::NotMatrix)
         || (why == MissingReason::Absent && nowhere && row.course.is_none())
+        || (by_nature && base.and_then(Value::number).is_none())
 }

@@ -17,28 +17,40 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             align(&head, directions.iter().map(direction).collect(), 1, out)?;
         }
     }
-    // Pairs of adapters have a table of their own.
-    let mut kinds: Vec<&str> = vec![];
-    for by in report.groups.iter().map(|group| &*group.by).filter(|by| *by != "pair") {
-        if !kinds.contains(&by) {
-            kinds.push(by);
-        }
-    }
-    for by in kinds {
-        let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
-        if let Some(first) = groups.first() {
-            let labels = first.values.iter().map(|(column, _)| column.label.to_owned());
-            let head: Vec<String> =
-                [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
-            writeln!(out)?;
-            align(&head, groups.into_iter().map(sums).collect(), 0, out)?;
-        }
+    for Sums { head, rows } in sums(report) {
+        writeln!(out)?;
+        align(&head, rows, 0, out)?;
     }
     let has_sums = report.groups.iter().any(|group| group.by != "pair");
     if has_sums || report.rows.iter().any(|row| !no_directions(row)) {
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// A table of sums over rows that belong together.
+pub(super) struct Sums {
+    /// What they are by, how many matrices, and the labels of the columns.
+    pub(super) head: Vec<String>,
+    /// The same of each.
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+/// The sums of a report, a table a kind; pairs of adapters have one of their own.
+pub(super) fn sums(report: &Report) -> Vec<Sums> {
+    let mut kinds: Vec<&str> = vec![];
+    for by in report.groups.iter().map(|group| &*group.by).filter(|by| *by != "pair") {
+        if !kinds.contains(&by) {
+            kinds.push(by);
+        }
+    }
+    let table = |by: &str| {
+        let groups: Vec<&Group> = report.groups.iter().filter(|group| group.by == by).collect();
+        let labels = groups.first()?.values.iter().map(|(column, _)| column.label.to_owned());
+        let head = [by.to_owned(), "matrices".to_owned()].into_iter().chain(labels).collect();
+        Some(Sums { head, rows: groups.into_iter().map(sum).collect() })
+    };
+    kinds.into_iter().filter_map(table).collect()
 }
 
 /// Which commits of the hub were read, where that is known.
@@ -68,7 +80,7 @@ fn direction(direction: &Direction) -> Vec<String> {
     ]
 }
 
-fn sums(group: &Group) -> Vec<String> {
+fn sum(group: &Group) -> Vec<String> {
     let cell = |(column, value): (&crate::report::Column, Value)| match (value, column.format) {
         (Value::Missing(_), _) => "–".to_owned(),
         (Value::Count(n), _) => notation::count(n),

@@ -286,7 +286,20 @@ fn cells<'s>(
         };
         all.push(Cells::new(Holds::Spark, "log σ", Box::new(spark), shown));
     }
+    part(&mut all);
     all
+}
+
+/// Two blanks before a header that would run together with the one before it: one of both has a blank of its own.
+fn part(columns: &mut [Cells<'_>]) {
+    let has_blank = |header: &str| header.contains(' ') && !header.contains('\n');
+    let mut before = false;
+    for column in columns {
+        let has = has_blank(&column.header);
+        let fills = column.header.width() == column.width && column.holds == Holds::Number;
+        column.width += usize::from(fills && (has || before));
+        before = has;
+    }
 }
 
 fn is_pair(row: &Row) -> bool {

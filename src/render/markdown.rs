@@ -8,12 +8,13 @@ use crate::report::{Aspect, Column, Report, Row, Verdict};
 
 use super::cell;
 use super::clash;
+use super::footer::{self, Sums};
 use super::inline::{TextPlace, code, inline};
 use super::problem;
 use super::series::{self, OverSteps};
 use super::style::TableStyle;
 use super::table;
-use super::{changes, findings, footer};
+use super::{changes, findings};
 
 /// Findings of one rule that are listed.
 const FINDINGS: usize = 20;
@@ -31,6 +32,14 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
         clash::write_markdown(report, out)?;
     }
     write_rows(report, style, out)?;
+    for Sums { head, rows } in footer::sums(report) {
+        let cells = |cells: &[String]| cells.iter().map(|cell| cell_of(cell)).collect::<Vec<_>>();
+        let head = cells(&head);
+        let rule = "--:|".repeat(head.len() - 1);
+        let mut table = Limited::new(&format!("\n{}|---|{rule}\n", line(&head, &[])));
+        let left = rows.iter().filter(|row| !table.push(&line(&cells(row), &[]))).count();
+        table.write(left, out)?;
+    }
     for (name, failure) in report.failures().take(FINDINGS) {
         writeln!(out, "\n{} failed: {}", line_of(name), line_of(failure))?;
     }

@@ -9,7 +9,9 @@ use super::style::{Overflow, TableStyle};
 use super::wrap::indented;
 use super::{changes, findings, fold, footer, grid, problem, series};
 use crate::notation;
-use crate::report::{Flag, MissingReason, Offender, Report, SkipKind, SkippedContent, Value, Verdict};
+use crate::report::{
+    Column, Flag, MissingReason, Offender, Report, Row, SkipKind, SkippedContent, Value, Verdict,
+};
 
 /// Reasons that the footer lists separately.
 const REASONS: usize = 4;
@@ -113,6 +115,7 @@ fn notes(report: &Report, (has_unsure, has): Shown) -> Vec<String> {
             notes.push(format!("! {name}: {} of its entries NaN or infinite", notation::count(n)));
         }
     }
+    notes.extend(blank(report, style));
     notes.extend(unseen(report));
     notes.extend(report.notes.iter().cloned());
     notes.extend(footer::commits(report));
@@ -131,6 +134,31 @@ fn notes(report: &Report, (has_unsure, has): Shown) -> Vec<String> {
         notes.push(format!("{UNSURE} fitted on fewer than 50 values{error}"));
     }
     notes
+}
+
+/// Reasons that lie in what was asked for, or in the kind of model.
+const OF_QUESTION: [MissingReason; 6] = [
+    MissingReason::TooFewDirections,
+    MissingReason::NoEigenvalues,
+    MissingReason::NotStateSpace,
+    MissingReason::NoPartner,
+    MissingReason::EqualRows,
+    MissingReason::TooFewWidths,
+];
+
+/// Columns of the table that no row has, for one of these reasons.
+fn blank(report: &Report, style: &TableStyle<'_>) -> Vec<String> {
+    let rows = || report.rows.iter().filter(|row| row.failed.is_none());
+    let is_blank = |column: &&'static Column, why| {
+        let mut values = rows().map(|row| row.values.get(column.key));
+        rows().next().is_some() && values.all(|value| value == Some(Value::Missing(why)))
+    };
+    let told = |why: MissingReason| {
+        let columns = super::columns(report, &style.columns).filter(|column| is_blank(column, why));
+        let labels: Vec<&str> = columns.map(|column| column.label).collect();
+        (!labels.is_empty()).then(|| format!("– {}: {why}", labels.join(", ")))
+    };
+    OF_QUESTION.into_iter().filter_map(told).collect()
 }
 
 /// What is unknown about tensors that are not matrices, by the first of them.

@@ -37,7 +37,7 @@ pub struct Column {
 /// The subject of a column's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
-    /// One matrix.
+    /// One matrix, or whatever else a row is about: in a comparison of two reports each has one.
     Matrix(Accuracy),
     /// Two matrices: in a comparison it has no other [`Aspect`] than its value.
     Pair(Accuracy),

@@ -23,6 +23,8 @@ coded! {
         TooFewRows = "too_few_rows", "too few rows for the estimate";
         /// Fewer widths than the fit needs.
         TooFewWidths = "too_few_widths", "too few different widths";
+        /// Rows that do not tell orders apart.
+        EqualRows = "equal_rows", "its rows are all alike or zero, so every order of them gives the same sum";
         /// All candidate tails are degenerate.
         NoTail = "no_tail", "no candidate tail can be fitted";
         /// No singular value counts as noise.
@@ -38,6 +40,14 @@ coded! {
             "overflow", "too large or too small for a double (1.8e308 to 2.2e-308); scale the weights, or the adapter's alpha";
         /// The probability is below what a double holds.
         TooSmall = "too_small", "below 2.2e-308, which a double does not hold; `log10_p` has it";
+        /// A matrix without eigenvalues.
+        NoEigenvalues = "no_eigenvalues", "only a square matrix and the real parts of a state space have eigenvalues";
+        /// No state space, or not of that kind.
+        NotStateSpace = "not_state_space", "not the stored eigenvalues of a state space, or not of complex ones";
+        /// A gradient that no other is held against.
+        NoPartner = "no_partner", "there is no other gradient of its shape that it is held against";
+        /// More directions are asked for than there are.
+        TooFewDirections = "too_few_directions", "the matrix has fewer directions than are asked for";
         /// The quantity has no meaning for this kind of row.
         NotApplicable = "not_applicable", "not defined for this row";
         /// The matrix could not be read or decomposed.

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::each::{Watch, each};
+use super::each::{Watch, counted, each, left_out};
 use super::matrices::report_of;
 use super::{Estimate, RowHeader, unmatched};
 use crate::analysis::across::{self, ACROSS};
-use crate::checkpoint::Catalogue;
+use crate::checkpoint::{Catalogue, Holds};
 use crate::engine::{Job, Limits};
 use crate::error::{Error, printable};
-use crate::layer::{Filter, Layer, natural, without_block};
-use crate::report::{Column, Measurements, Overlaps, Report, Row, Source, Totals};
+use crate::layer::{Filter, Layer, Selection, natural, without_block};
+use crate::report::{Column, Measurements, Overlaps, Report, Row, SkipKind, Skipped, Source, Totals};
 use crate::solver::Factors;
 
 /// What matrices of one kind differ in.
@@ -42,6 +42,15 @@ struct Kind {
     layers: Labeled,
 }
 
+/// The kinds of a model with two matrices or more.
+struct Kinds {
+    kinds: Vec<Kind>,
+    /// What has no other of its kind.
+    skipped: Vec<Skipped>,
+    /// How many matrices and tensors a filter leaves out.
+    filtered: usize,
+}
+
 impl AcrossRequest {
     /// Every column, in report order.
     pub fn columns(self) -> Vec<&'static Column> {
@@ -53,46 +62,72 @@ impl AcrossRequest {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn estimate(self, source: &Catalogue, origin: &Source, filter: &Filter) -> Result<Estimate, Error> {
-        let (kinds, _) = self.kinds(source, origin, filter)?;
+        let Kinds { kinds, skipped, .. } = self.kinds(source, origin, filter)?;
         let layers: Vec<&Layer> =
             kinds.iter().flat_map(|kind| &kind.layers).map(|(_, layer)| layer.as_ref()).collect();
         let bytes = layers.iter().map(|layer| layer.bytes()).sum();
         let jobs = layers.iter().map(|layer| self.job(layer)).collect();
-        Ok(Estimate::new(&layers, jobs, bytes, (0, ACROSS.len(), 1)))
+        Ok(Estimate::new(&layers, jobs, bytes, (skipped.len(), ACROSS.len(), 1)))
     }
 
     /// The report on the model of `source`.
     ///
     /// # Errors
-    /// When it has no two matrices of one kind, one cannot be read or decomposed, or `watch` broke.
+    /// When it has no two matrices of one kind, or `watch` broke. The row of a kind fails if one of its matrices cannot be
+    /// read or decomposed.
     pub fn run(
         self,
         (source, origin): (Arc<Catalogue>, Source),
         filter: &Filter,
         (limits, watch): (Limits, Watch<'_>),
     ) -> Result<Report, Error> {
-        let (kinds, filtered) = self.kinds(&source, &origin, filter)?;
+        let Kinds { kinds, skipped, filtered } = self.kinds(&source, &origin, filter)?;
         let layers: Vec<Arc<Layer>> =
             kinds.iter().flat_map(|kind| &kind.layers).map(|(_, layer)| Arc::clone(layer)).collect();
         let jobs: Vec<Job> = layers.iter().map(|layer| self.job(layer)).collect();
         let path = PathBuf::from(&origin.path);
-        let notes = source.notes().iter().map(|note| printable(note)).collect();
+        let mut notes: Vec<String> = source.notes().iter().map(|note| printable(note)).collect();
+        if source.holds() == Holds::Updates {
+            notes.push(format!("Δ every number is of what {} adds to its base", origin.path));
+        }
+        let most = |kind: &Kind| kind.layers.iter().map(|(_, layer)| most(layer)).min().unwrap_or(0);
+        if let Some(kind) = kinds.iter().filter(|kind| most(kind) < self.top).min_by_key(|kind| most(kind)) {
+            notes.push(format!(
+                "`-k {}` is more than the {} directions of `{}`: each is compared by as many as it has",
+                self.top,
+                most(kind),
+                printable(&kind.name)
+            ));
+        }
         let work: Arc<dyn Fn(usize) -> Result<Factors, Error> + Send + Sync> = Arc::new(move |i| {
             let layer = &layers[i];
             across::leading(&source, layer, self.top).map_err(|error| match error {
-                Error::NotFinite { .. } => Error::tensor(
-                    &path,
-                    &layer.tensor,
-                    "holds NaN or infinite entries, so it has no directions",
-                ),
+                Error::NotFinite { .. } => {
+                    let reason = format!(
+                        "holds NaN or infinite entries, so it has no directions; `--exclude {}` leaves it out",
+                        layer.name
+                    );
+                    Error::tensor(&path, &layer.tensor, reason)
+                }
                 other => other,
             })
         });
         let mut found = each(&jobs, (limits, watch), &work)?.into_iter();
         let row = |kind: &Kind| {
-            let factors: Vec<Factors> = found.by_ref().take(kind.layers.len()).collect();
-            let measured = across::overlaps(&factors, self.top);
+            // All of a kind's are taken, whether they failed or not.
+            let factors: Vec<Result<Factors, Error>> = found.by_ref().take(kind.layers.len()).collect();
+            let factors: Result<Vec<Factors>, Error> = factors.into_iter().collect();
             let header = RowHeader::new(&kind.layers[0].1, None).row();
+            let header = Row {
+                name: printable(&kind.name).into(),
+                role: printable(&kind.name).into(),
+                block: header.block.filter(|_| self.across == Across::Experts),
+                ..header
+            };
+            let measured = match factors {
+                Ok(factors) => across::overlaps(&factors, self.top),
+                Err(error) => return Row { failed: Some(error.to_string()), ..header },
+            };
             let overlaps = Overlaps {
                 labels: kind.layers.iter().map(|(label, _)| label.clone()).collect(),
                 names: kind.layers.iter().map(|(_, layer)| layer.name.to_string()).collect(),
@@ -100,9 +135,6 @@ impl AcrossRequest {
                 right: measured.right,
             };
             Row {
-                name: printable(&kind.name).into(),
-                role: printable(&kind.name).into(),
-                block: header.block.filter(|_| self.across == Across::Experts),
                 values: Measurements(ACROSS.iter().zip(measured.values).collect()).into(),
                 overlaps: Some(Box::new(overlaps)),
                 ..header
@@ -111,12 +143,13 @@ impl AcrossRequest {
         let rows: Vec<Row> = kinds.iter().map(row).collect();
         let word = if self.across == Across::Layers { "layers" } else { "experts" };
         let settings = vec![("across", word.to_owned()), ("k", self.top.to_string())];
-        Ok(Report {
-            totals: Totals { measured: rows.len() as u64, filtered: filtered as u64, ..Totals::default() },
+        let report = Report {
+            totals: Totals { filtered: filtered as u64, ..Totals::default() },
             rows,
             notes,
             ..report_of("compare", origin, settings, self.columns())
-        })
+        };
+        Ok(counted(report, skipped))
     }
 
     fn job(self, layer: &Layer) -> Job {
@@ -126,43 +159,59 @@ impl AcrossRequest {
         Job { flops: cost.flops.max(1.0), bytes: cost.bytes + kept as u64 }
     }
 
-    /// The kinds with two matrices or more, and how many matrices a filter leaves out.
-    fn kinds(
-        self,
-        source: &Catalogue,
-        origin: &Source,
-        filter: &Filter,
-    ) -> Result<(Vec<Kind>, usize), Error> {
+    /// The kinds of what `filter` keeps.
+    fn kinds(self, source: &Catalogue, origin: &Source, filter: &Filter) -> Result<Kinds, Error> {
         let mut known: BTreeMap<(String, usize, usize), Labeled> = BTreeMap::new();
-        let (mut filtered, mut names) = (0, vec![]);
-        for layer in source.select(&Filter::default()).layers {
-            let kind = match self.across {
-                Across::Layers => layer.block.map(|block| (without_block(&layer.name), block.to_string())),
-                Across::Experts => expert(&layer.name),
-            };
-            let Some((kind, label)) = kind else { continue };
-            names.push(layer.name.to_string());
-            if filter.keeps(&layer.name) {
-                known.entry((kind, layer.rows, layer.cols)).or_default().push((label, layer));
-            } else {
-                filtered += 1;
+        let Selection { layers, mut skipped, filtered } = source.select(filter);
+        let (outside, alone) = match self.across {
+            Across::Layers => ("in no numbered block", "no other block has its kind and shape"),
+            Across::Experts => ("not of an expert", "no other expert of its block has its kind and shape"),
+        };
+        for layer in layers {
+            match self.kind(&layer) {
+                Some((kind, label)) => {
+                    known.entry((kind, layer.rows, layer.cols)).or_default().push((label, layer));
+                }
+                None => skipped.push(left_out(&layer, SkipKind::Plain, outside)),
             }
         }
-        let kind = |((name, ..), layers): ((String, usize, usize), Vec<_>)| Kind { name, layers };
-        let mut kinds: Vec<Kind> =
-            known.into_iter().filter(|(_, layers)| layers.len() > 1).map(kind).collect();
+        let mut kinds: Vec<Kind> = vec![];
+        for ((name, rows, cols), layers) in known {
+            match layers.as_slice() {
+                [(_, only)] => skipped.push(left_out(only, SkipKind::Refused, alone)),
+                // Names of rows are unique.
+                _ if kinds.iter().any(|kind| kind.name == name) => {
+                    kinds.push(Kind { name: format!("{name} ({rows} × {cols})"), layers });
+                }
+                _ => kinds.push(Kind { name, layers }),
+            }
+        }
         if kinds.is_empty() {
             let what = match self.across {
                 Across::Layers => "no two blocks with matrices of one kind and shape",
                 Across::Experts => "no two experts: names with `experts.N.`, or stacks of experts",
             };
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let all = source.select(&Filter::default()).layers;
+            let names: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
             let hint = unmatched::hint(filter, &names);
             return Err(Error::malformed(Path::new(&origin.path), format!("holds {what}{hint}")));
         }
         kinds.sort_by(|a, b| natural(&a.name, &b.name));
-        Ok((kinds, filtered))
+        Ok(Kinds { kinds, skipped, filtered })
     }
+
+    /// What a matrix shares with others, and what tells it from them; none where it has no others.
+    fn kind(self, layer: &Layer) -> Option<(String, String)> {
+        match self.across {
+            Across::Layers => layer.block.map(|block| (without_block(&layer.name), block.to_string())),
+            Across::Experts => expert(&layer.name),
+        }
+    }
+}
+
+/// The most directions that a matrix can have.
+fn most(layer: &Layer) -> usize {
+    layer.rank.unwrap_or(usize::MAX).min(layer.rows).min(layer.cols)
 }
 
 /// The name without the number of its expert, and that number: `…experts.3.w1` or the slice `…experts.gate_up_proj[3]`.

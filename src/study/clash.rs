@@ -86,8 +86,8 @@ impl ClashRequest {
             let (modules, adapters) = (Arc::clone(&modules), Arc::clone(&adapters));
             Arc::new(move |i| modules[i].rows(&adapters))
         };
-        let rows: Vec<Row> = each(&jobs, (limits, watch), &work)?.into_iter().flatten().collect();
-        Ok(report(&adapters, base, rows, self.columns()))
+        let rows: Result<Vec<Vec<Row>>, Error> = each(&jobs, (limits, watch), &work)?.into_iter().collect();
+        Ok(report(&adapters, base, rows?.into_iter().flatten().collect(), self.columns()))
     }
 }
 

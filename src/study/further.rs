@@ -1,16 +1,17 @@
 //! What `spectrum` measures beside its metrics, where that is asked: eigenvalues, and values that outliers do not move.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Asked;
 use super::asked::PlanPart;
+use super::{Asked, Opened};
 use crate::analysis::eigen::{self, EIGENVALUES, Eigenvalues, Parameter};
 use crate::analysis::robust::{self, ROBUST, Robust};
 use crate::checkpoint::Catalogue;
 use crate::error::Error;
-use crate::layer::{Filter, Layer};
-use crate::report::{Column, Lists, Measurements, MissingReason, Value};
+use crate::layer::{Filter, Layer, bare};
+use crate::report::{Column, ColumnKey, Lists, Measurements, MissingReason, Value};
 use crate::solver::Cost;
 
 /// What is asked further.
@@ -23,7 +24,52 @@ pub struct Further {
 }
 
 /// The imaginary parts of eigenvalues, by the names of their real parts.
-pub(super) type Beside = BTreeMap<String, Arc<Layer>>;
+#[derive(Default)]
+pub(super) struct Beside {
+    /// Where they lie, for messages.
+    path: PathBuf,
+    parts: BTreeMap<String, Imaginary>,
+}
+
+enum Imaginary {
+    Fitting(Arc<Layer>),
+    /// A tensor of this name and of another shape.
+    Unfit(String, Vec<usize>),
+}
+
+impl Beside {
+    /// The imaginary parts of the eigenvalues whose real parts are in `layer`, if there are any.
+    fn of(&self, layer: &Layer) -> Result<Option<&Layer>, Error> {
+        match self.parts.get(layer.name.as_str()) {
+            None => Ok(None),
+            Some(Imaginary::Fitting(other)) => Ok(Some(other)),
+            Some(Imaginary::Unfit(tensor, shape)) => {
+                let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+                let reason = format!(
+                    "is {} and `{}` {} × {}: each real part of an eigenvalue needs its imaginary part",
+                    shape.join(" × "),
+                    layer.tensor,
+                    layer.rows,
+                    layer.cols
+                );
+                Err(Error::tensor(&self.path, tensor, reason))
+            }
+        }
+    }
+}
+
+/// The settings that it adds to those of the metrics.
+pub(super) const FURTHER: [&str; 4] = ["eigenvalues", "points", "robust", "robust_directions"];
+
+/// Whether a column is of what was asked further.
+pub(super) fn is_further(column: &Column) -> bool {
+    EIGENVALUES.iter().chain(&ROBUST).any(|further| further.key == column.key)
+}
+
+/// Whether a key is of such a column, in any aspect.
+pub(super) fn further_of(key: &str) -> bool {
+    ColumnKey::parse(key, EIGENVALUES.iter().chain(&ROBUST)).is_some()
+}
 
 impl Further {
     /// Its columns, in report order.
@@ -45,6 +91,16 @@ impl Further {
             settings.push(("robust_directions", directions.to_string()));
         }
         settings
+    }
+
+    /// `opened` with the vectors that hold eigenvalues as matrices of one row.
+    pub(super) fn opened(&self, opened: Opened) -> Opened {
+        let is_asked = self.eigenvalues.is_some();
+        let is_rate = |name: &str| is_asked && Parameter::of(name) == Some(Parameter::ALog);
+        if !opened.source.tensors().iter().any(|info| info.shape.len() == 1 && is_rate(bare(&info.name))) {
+            return opened;
+        }
+        Opened { source: Arc::new(opened.source.with_vectors(is_rate)), ..opened }
     }
 
     /// The parts of the work.
@@ -75,19 +131,25 @@ impl Further {
             .fold(own, |all, more| Cost { flops: all.flops + more.flops, bytes: all.bytes.max(more.bytes) })
     }
 
-    /// Which matrices of `source` hold the imaginary parts of others.
-    pub(super) fn beside(&self, source: &Catalogue) -> Beside {
+    /// Which tensors of `source`, which lies at `path`, hold the imaginary parts of others.
+    pub(super) fn beside(&self, source: &Catalogue, path: &str) -> Beside {
         if self.eigenvalues.is_none() {
-            return Beside::new();
+            return Beside::default();
         }
         let layers = source.select(&Filter::default()).layers;
-        let by_name: BTreeMap<&str, &Arc<Layer>> =
-            layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
-        let beside = |layer: &Arc<Layer>| {
-            let other = by_name.get(Parameter::beside(&layer.name)?.as_str())?;
-            Some((layer.name.to_string(), Arc::clone(other)))
+        let imaginary = |layer: &Arc<Layer>| {
+            let name = Parameter::beside(&layer.name)?;
+            let fits = |other: &&Arc<Layer>| {
+                other.name == name.as_str() && (other.rows, other.cols) == (layer.rows, layer.cols)
+            };
+            if let Some(other) = layers.iter().find(fits) {
+                return Some((layer.name.to_string(), Imaginary::Fitting(Arc::clone(other))));
+            }
+            let other = source.tensors().iter().find(|info| bare(&info.name) == name)?;
+            let unfit = Imaginary::Unfit(other.name.to_string(), other.shape.clone());
+            Some((layer.name.to_string(), unfit))
         };
-        layers.iter().filter_map(beside).collect()
+        Beside { path: path.into(), parts: layers.iter().filter_map(imaginary).collect() }
     }
 
     /// Its numbers for one matrix, in the order of its columns.
@@ -102,7 +164,7 @@ impl Further {
     ) -> Result<(Measurements, Lists), Error> {
         let (mut values, mut lists) = (vec![], Lists::default());
         if let Some(asked) = &self.eigenvalues {
-            let imaginary = beside.get(layer.name.as_str()).map(AsRef::as_ref);
+            let imaginary = beside.of(layer)?;
             let (found, more) =
                 or_missing(eigen::measure(asked, (source, layer), imaginary), EIGENVALUES.len())?;
             values.extend(EIGENVALUES.iter().zip(found));

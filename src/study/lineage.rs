@@ -40,7 +40,8 @@ impl LineageRequest {
     /// The report on `models`, the first of which may be an ancestor of the second.
     ///
     /// # Errors
-    /// When the models have no neurons in common, a weight cannot be read, or `watch` broke.
+    /// When the models have no neurons in common, an embedding cannot be matched, or `watch` broke. The row of an MLP fails
+    /// if one of its matrices cannot be read or is not finite.
     pub fn run(
         self,
         models: [ModelOpened; 2],
@@ -56,7 +57,8 @@ impl LineageRequest {
             let known = Arc::clone(&pair);
             let work: Arc<dyn Fn(usize) -> Result<Option<Lines>, Error> + Send + Sync> =
                 Arc::new(move |_| lineage::stream(known.models(), embedding));
-            stream = each(&[job], (limits, watch), &work)?.into_iter().flatten().next();
+            let found: Result<Vec<_>, Error> = each(&[job], (limits, watch), &work)?.into_iter().collect();
+            stream = found?.into_iter().flatten().next();
         }
         let is_moved = stream.is_some();
         let work: Arc<dyn Fn(usize) -> Result<LineageMeasured, Error> + Send + Sync> = {
@@ -68,17 +70,22 @@ impl LineageRequest {
             })
         };
         let found = each(&jobs(&pair), (limits, watch), &work)?;
-        let ln: Vec<f64> = found.iter().filter_map(|(_, ln)| *ln).collect();
-        let row = |(i, (values, _)): (usize, LineageMeasured)| {
+        let ln: Vec<f64> = found.iter().flatten().filter_map(|(_, ln)| *ln).collect();
+        let row = |(i, found): (usize, Result<LineageMeasured, Error>)| {
             let group = &pair.units.groups[i];
             let name = printed(group);
             let (block, role) = block_and_role(&name);
             let layer = &pair.units.tensors[group.members[group.roles.first].tensor].layer;
+            let (failed, values) = match found {
+                Ok((values, _)) => (None, LINEAGE.iter().zip(values).collect()),
+                Err(error) => (Some(error.to_string()), vec![]),
+            };
             Row {
                 block,
                 role: role.into(),
                 name: name.into(),
-                values: Measurements(LINEAGE.iter().zip(values).collect()).into(),
+                failed,
+                values: Measurements(values).into(),
                 ..RowHeader::new(layer, None).row()
             }
         };

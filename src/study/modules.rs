@@ -26,31 +26,40 @@ pub(super) fn is_chosen(layer: &Layer, filter: &Filter) -> bool {
     filter.include.is_some() || (layer.block.is_some() && purpose(&layer.name) == Purpose::Inner)
 }
 
+/// The names of those of `layers` that lie inputs × outputs.
+///
+/// # Errors
+/// When one is not of the base that `opened` has.
+pub(super) fn turned(opened: &Opened, layers: &[Arc<Layer>]) -> Result<BTreeSet<String>, Error> {
+    let model = opened.pairs.as_ref().map_or(&opened.source, |pairs| pairs.base());
+    let has_turned = has_turned_layers(model);
+    let is_turned = |layer: &Layer| matches!(of_base(layer, has_turned), Some((_, ModuleKind::Turned)));
+    let mut turned = BTreeSet::new();
+    for layer in layers {
+        let is_turned = match &opened.pairs {
+            Some(pairs) => is_turned(&pairs.get(&layer.name)?.base),
+            None => is_turned(layer),
+        };
+        if is_turned {
+            turned.insert(layer.name.to_string());
+        }
+    }
+    Ok(turned)
+}
+
 impl DataModules {
     /// Those of `opened` that `filter` keeps; without globs those in numbered blocks.
     ///
     /// # Errors
     /// When there are others, but none in a block.
     pub(super) fn new(opened: &Opened, filter: &Filter) -> Result<Self, Error> {
-        let base = |layer: &Arc<Layer>| match &opened.pairs {
-            Some(pairs) => Ok::<_, Error>(Arc::clone(&pairs.get(&layer.name)?.base)),
-            None => Ok(Arc::clone(layer)),
-        };
-        let model = opened.pairs.as_ref().map_or(&opened.source, |pairs| pairs.base());
-        let has_turned = has_turned_layers(model);
-        let is_turned = |layer: &Layer| matches!(of_base(layer, has_turned), Some((_, ModuleKind::Turned)));
         let (layers, others): (Vec<_>, Vec<_>) =
             opened.source.select(filter).layers.into_iter().partition(|layer| is_chosen(layer, filter));
         if layers.is_empty() && !others.is_empty() {
             let reason = "has no matrix in a numbered block; `--include GLOB` names others";
             return Err(Error::malformed(Path::new(&opened.origin.path), reason));
         }
-        let mut turned = BTreeSet::new();
-        for layer in &layers {
-            if is_turned(base(layer)?.as_ref()) {
-                turned.insert(layer.name.to_string());
-            }
-        }
+        let turned = turned(opened, &layers)?;
         let left_out = others.iter().map(|layer| layer.name.to_string()).collect();
         Ok(Self { layers, turned, left_out })
     }

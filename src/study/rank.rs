@@ -1,11 +1,12 @@
 //! `rank`: how many directions each matrix, or its update, uses.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::asked::PlanPart;
 use super::matrices::{Copies, Method};
-use super::modules::DataModules;
+use super::modules::{DataModules, turned};
 use super::salt::SaltTensors;
 use super::spectrum::{LARGEST, precision_word};
 use super::{Asked, Beside, FoundMatrix, Matrices, Opened, OwnColumns, Spectra};
@@ -117,6 +118,10 @@ impl RankRequest {
             let flops = Box::new(move |layer: &Layer| previews.cost(layer).flops);
             parts.push(PlanPart { what: "previews", columns, flops });
         }
+        let turned = match previews.is_empty() {
+            true => BTreeSet::new(),
+            false => turned(&opened, &opened.source.select(filter).layers)?,
+        };
         let modules = if files.is_empty() { None } else { Some(DataModules::new(&opened, filter)?) };
         let filter = &modules.as_ref().map_or_else(|| filter.clone(), |modules| modules.filter(filter));
         let data = modules.map(|modules| Files::open(modules, &files)).transpose()?;
@@ -166,10 +171,10 @@ impl RankRequest {
                 }
                 if !previews.is_empty() {
                     let matrix = source.read(layer, 0..layer.rows)?;
-                    let (matrix, known) = match &data {
-                        Some(data) => (data.modules.upright(&layer.name, matrix), data.of(layer)?),
-                        None => (matrix, ModuleData::default()),
-                    };
+                    let is_turned = turned.contains(layer.name.as_str());
+                    let matrix = if is_turned { matrix.transposed() } else { matrix };
+                    let known =
+                        data.as_ref().map_or_else(|| Ok(ModuleData::default()), |data| data.of(layer))?;
                     let (values, more) = preview::measure(&previews, (&matrix, layer), &known)?;
                     measured.values.0.extend(values.0);
                     lists.extend(more);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::each::{Watch, each};
+use super::each::{Watch, counted, each, left_out};
 use super::matrices::report_of;
 use super::{Estimate, RowHeader, unmatched};
 use crate::analysis::scaling::{self, DECAY_RATIO, RoleSpectra, SCALING};
@@ -13,9 +13,10 @@ use crate::checkpoint::{Catalogue, Holds};
 use crate::engine::{Job, Limits};
 use crate::error::{Error, printable};
 use crate::format::Config;
-use crate::layer::{Filter, Layer, Purpose, natural, purpose, without_block};
+use crate::layer::{Filter, Layer, Purpose, Selection, natural, purpose, without_block};
 use crate::report::{
-    Aspect, Column, ColumnKey, Measurements, MissingReason, Named, Report, Row, Source, Totals, Value,
+    Aspect, Column, ColumnKey, Measurements, MissingReason, Named, Report, Row, SkipKind, Skipped, Source,
+    Totals, Value,
 };
 use crate::solver::{Needs, NoMemo, Precision};
 use crate::spectrum::Spectrum;
@@ -55,7 +56,7 @@ impl FamilyMember {
         rates: Option<(f64, f64)>,
     ) -> Result<Self, Error> {
         if source.holds() != Holds::Weights {
-            let reason = "is an adapter, and `scaling` compares whole models";
+            let reason = "is an adapter, and `scaling` compares whole models; `svdkit adapter merge ADAPTER --base BASE --out DIR` makes one of it";
             return Err(Error::malformed(Path::new(&origin.path), reason));
         }
         let config = Config::beside(location)?;
@@ -83,6 +84,15 @@ struct Role {
     layers: Vec<Vec<Arc<Layer>>>,
 }
 
+/// The roles that all members have.
+struct Roles {
+    roles: Vec<Role>,
+    /// What is of none of them, of each member in turn.
+    skipped: Vec<Skipped>,
+    /// How many matrices and tensors a filter leaves out.
+    filtered: usize,
+}
+
 impl ScalingRequest {
     /// Every column, in report order, for models of these names.
     pub fn columns(self, names: &[&str]) -> Vec<&'static Column> {
@@ -105,17 +115,18 @@ impl ScalingRequest {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn estimate(self, family: &[FamilyMember], filter: &Filter) -> Result<Estimate, Error> {
-        let (roles, _) = roles(family, filter)?;
+        let Roles { roles, skipped, .. } = roles(family, filter)?;
         let layers: Vec<&Layer> = all(&roles).map(|(_, layer)| layer.as_ref()).collect();
         let bytes = layers.iter().map(|layer| layer.bytes()).sum();
         let jobs = layers.iter().map(|layer| job(layer)).collect();
-        Ok(Estimate::new(&layers, jobs, bytes, (0, SCALING.len(), family.len())))
+        Ok(Estimate::new(&layers, jobs, bytes, (skipped.len(), SCALING.len(), family.len())))
     }
 
     /// The report on a family, whose members may be in any order.
     ///
     /// # Errors
-    /// When its members share no role, all have one width, a weight cannot be read, or `watch` broke.
+    /// When its members share no role, all have one width, or `watch` broke. The row of a role fails if one of its matrices
+    /// cannot be read or is not finite.
     pub fn run(
         self,
         mut family: Vec<FamilyMember>,
@@ -126,13 +137,15 @@ impl ScalingRequest {
         if let [first, .., last] = family.as_slice()
             && first.width == last.width
         {
+            let models: Vec<&str> = family.iter().map(|member| member.origin.path.as_str()).collect();
             let reason = format!(
-                "all models have width {}, and an exponent needs two widths; `--widths` gives those of models whose `config.json` does not",
+                "{} have width {}, and an exponent needs two widths; `--widths` gives those of models whose `config.json` does not",
+                models.join(" and "),
                 first.width
             );
             return Err(Error::Usage(reason));
         }
-        let (roles, filtered) = roles(&family, filter)?;
+        let Roles { roles, skipped, filtered } = roles(&family, filter)?;
         let tasks: Vec<(usize, Arc<Layer>)> =
             all(&roles).map(|(model, layer)| (model, Arc::clone(layer))).collect();
         let jobs: Vec<Job> = tasks.iter().map(|(_, layer)| job(layer)).collect();
@@ -155,23 +168,33 @@ impl ScalingRequest {
         let columns = self.columns(&names);
         let mut rows = vec![];
         for role in &roles {
-            let spectra: Vec<RoleSpectra> = role
-                .layers
-                .iter()
-                .zip(family.iter())
-                .map(|(layers, member)| RoleSpectra {
-                    width: member.width as f64,
-                    rate: member.rate,
-                    values: found.by_ref().take(layers.len()).collect(),
-                })
-                .collect();
-            rows.push(self.row(role, &spectra, &columns));
+            let spectra = role.layers.iter().zip(family.iter()).map(|(layers, member)| {
+                // All of a role's are taken, whether they failed or not.
+                let values: Vec<Result<Vec<f64>, Error>> = found.by_ref().take(layers.len()).collect();
+                let values = values.into_iter().collect::<Result<_, _>>()?;
+                Ok(RoleSpectra { width: member.width as f64, rate: member.rate, values })
+            });
+            let spectra: Vec<Result<RoleSpectra, Error>> = spectra.collect();
+            let spectra: Result<Vec<RoleSpectra>, Error> = spectra.into_iter().collect();
+            rows.push(self.row(role, spectra, &columns));
         }
-        Ok(report((self, &family), columns, rows, filtered))
+        Ok(counted(report((self, &family), columns, rows, filtered), skipped))
     }
 
-    fn row(self, role: &Role, spectra: &[RoleSpectra], columns: &[&'static Column]) -> Row {
-        let (shared, ratio) = scaling::measure(spectra);
+    fn row(self, role: &Role, spectra: Result<Vec<RoleSpectra>, Error>, columns: &[&'static Column]) -> Row {
+        let header = role.layers.last().and_then(|layers| layers.first());
+        let header = header.map(|layer| RowHeader::new(layer, None).row()).unwrap_or_default();
+        let header = Row {
+            name: printable(&role.name).into(),
+            role: printable(&role.name).into(),
+            block: None,
+            ..header
+        };
+        let spectra = match spectra {
+            Ok(spectra) => spectra,
+            Err(error) => return Row { failed: Some(error.to_string()), ..header },
+        };
+        let (shared, ratio) = scaling::measure(&spectra);
         let zero = Value::Missing(MissingReason::AllZero);
         let value = |x: Option<f64>| x.map_or(zero, Value::real);
         let mut values: Vec<Value> = shared.to_vec();
@@ -180,15 +203,7 @@ impl ScalingRequest {
             values.push(ratio);
             values.extend(spectra.iter().map(|of| value(of.constant())));
         }
-        let header = role.layers.last().and_then(|layers| layers.first());
-        let header = header.map(|layer| RowHeader::new(layer, None).row()).unwrap_or_default();
-        Row {
-            name: printable(&role.name).into(),
-            role: printable(&role.name).into(),
-            block: None,
-            values: Measurements(columns.iter().copied().zip(values).collect()).into(),
-            ..header
-        }
+        Row { values: Measurements(columns.iter().copied().zip(values).collect()).into(), ..header }
     }
 }
 
@@ -207,37 +222,50 @@ fn job(layer: &Layer) -> Job {
     Job { flops: cost.flops, bytes: cost.bytes }
 }
 
-/// The roles that all members have, and how many a filter leaves out; tables, norms and heads aside.
-fn roles(family: &[FamilyMember], filter: &Filter) -> Result<(Vec<Role>, usize), Error> {
+/// The roles of what `filter` keeps; tables, norms and heads aside.
+fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
     let mut known: BTreeMap<String, Vec<Vec<Arc<Layer>>>> = BTreeMap::new();
-    let mut dropped = std::collections::BTreeSet::new();
+    let (mut all_skipped, mut all_filtered) = (vec![], 0);
+    let of = |member: &FamilyMember, line: Skipped| Skipped {
+        tensor: format!("{}: {}", member.name, line.tensor).into(),
+        ..line
+    };
     for (i, member) in family.iter().enumerate() {
-        for layer in member.source.select(&Filter::default()).layers {
-            if purpose(&layer.name) != Purpose::Inner {
-                continue;
-            }
-            let role = without_block(&layer.name);
-            if filter.keeps(&layer.name) {
-                known.entry(role).or_insert_with(|| vec![vec![]; family.len()])[i].push(layer);
+        let Selection { layers, skipped, filtered } = member.source.select(filter);
+        all_filtered += filtered;
+        all_skipped.extend(skipped.into_iter().map(|line| of(member, line)));
+        for layer in layers {
+            if purpose(&layer.name) == Purpose::Inner {
+                let role = known.entry(without_block(&layer.name));
+                role.or_insert_with(|| vec![vec![]; family.len()])[i].push(layer);
             } else {
-                dropped.insert(role);
+                let reason = "a table, a norm or an output head, which scales by another rule";
+                all_skipped.push(of(member, left_out(&layer, SkipKind::Plain, reason)));
             }
         }
     }
-    let names: Vec<String> = known.keys().chain(&dropped).cloned().collect();
+    for (role, layers) in &known {
+        let Some(lacking) = layers.iter().position(Vec::is_empty) else { continue };
+        let reason = format!("{} has no `{}`", family[lacking].name, printable(role));
+        for (member, layer) in family.iter().zip(layers).flat_map(|(m, of)| of.iter().map(move |l| (m, l))) {
+            all_skipped.push(of(member, left_out(layer, SkipKind::Refused, reason.as_str())));
+        }
+    }
     known.retain(|_, layers| layers.iter().all(|of_model| !of_model.is_empty()));
     if known.is_empty() {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let all: Vec<_> = family.iter().flat_map(|of| of.source.select(&Filter::default()).layers).collect();
+        let names: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
         let hint = unmatched::hint(filter, &names);
+        let models: Vec<&str> = family.iter().map(|member| member.origin.path.as_str()).collect();
         let reason = format!(
-            "the models share no kind of matrix: names must be the same but for the number of the block{hint}"
+            "{} share no kind of matrix: names must be the same but for the number of the block{hint}",
+            models.join(" and ")
         );
         return Err(Error::Usage(reason));
     }
-    let filtered = dropped.iter().filter(|role| !known.contains_key(*role)).count();
     let mut roles: Vec<Role> = known.into_iter().map(|(name, layers)| Role { name, layers }).collect();
     roles.sort_by(|a, b| natural(&a.name, &b.name));
-    Ok((roles, filtered))
+    Ok(Roles { roles, skipped: all_skipped, filtered: all_filtered })
 }
 
 fn report(
@@ -259,7 +287,7 @@ fn report(
     let note = format!("widths: {}", widths.join(" · "));
     Report {
         tuned,
-        totals: Totals { measured: rows.len() as u64, filtered: filtered as u64, ..Totals::default() },
+        totals: Totals { filtered: filtered as u64, ..Totals::default() },
         rows,
         notes: vec![note],
         ..report_of("scaling", family[0].origin.clone(), settings, columns)

@@ -134,6 +134,7 @@ impl SpectrumRequest {
     /// When there is none.
     pub fn plan_with(self, further: Further, opened: Opened, filter: &Filter) -> Result<Matrices, Error> {
         let Self { measures, mut asked, spectra } = self;
+        let opened = further.opened(opened);
         let is_theirs = matches!(measures, Measures::Values(Names::Weightwatcher, _));
         if is_theirs {
             // Findings are not looked for by these names; the text columns take these two.
@@ -149,7 +150,7 @@ impl SpectrumRequest {
         taken.shown.extend(asked.shown(&of_further, &of_further));
         let mut settings = measures.settings(needs);
         settings.extend(further.settings());
-        let (costly, beside) = (further.clone(), further.beside(&opened.source));
+        let (costly, beside) = (further.clone(), further.beside(&opened.source, &opened.origin.path));
         let method = Method {
             command: "spectrum",
             columns: metrics.iter().map(|metric| &metric.column).chain(of_further).collect(),

@@ -11,8 +11,8 @@ use super::scratch::Scratch;
 use super::stored_factors::StoredFactors;
 use super::tensors::Tensors;
 use super::tucker::Tucker;
-use crate::error::{Error, brief};
-use crate::layer::{Filter, Layer, Operands, Selection, TensorInfo, bare, natural};
+use crate::error::{Error, brief, printable};
+use crate::layer::{Element, Filter, Layer, Operands, Selection, TensorInfo, bare, natural, place_of};
 use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{SkipKind, Skipped, SourceFile, Update};
@@ -362,6 +362,28 @@ impl Catalogue {
         let one = Weight::new(layer.clone(), Arc::clone(expr), weight.update.clone());
         let layer = Arc::clone(&one.layer);
         Some((Self::new(Arc::clone(&self.stored), Holds::Updates, vec![one], vec![]), layer))
+    }
+
+    /// The same with each vector of floats that `is_wanted` by its name as a matrix of one row.
+    #[must_use]
+    pub fn with_vectors(&self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let vector = |info: &TensorInfo| match (&info.element, info.shape.as_slice()) {
+            (Element::Float(dtype), [length]) if *length > 0 && is_wanted(bare(&info.name)) => {
+                let name: Text = printable(bare(&info.name)).into();
+                let (block, role) = place_of(&name);
+                let layer = Layer { name, block, role, ..info.as_matrix((1, *length), *dtype) };
+                Some(Weight::stored(&self.stored, Arc::new(layer)))
+            }
+            _ => None,
+        };
+        let vectors: Vec<Weight> = self.stored.list().iter().filter_map(vector).collect();
+        let is_vector = |name: &str| vectors.iter().any(|weight| weight.layer.tensor == name);
+        let left_out = self.left_out.iter().filter(|left_out| !is_vector(&left_out.line.tensor));
+        let left_out = left_out.cloned().collect();
+        let mut weights = [self.weights.clone(), vectors].concat();
+        weights.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
+        let new = Self::new(Arc::clone(&self.stored), self.holds, weights, left_out);
+        Self { notes: self.notes.clone(), fused: self.fused.clone(), ..new }
     }
 
     /// A stored tensor, seen as the matrix `layer`, as the one of a catalogue.

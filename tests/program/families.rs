@@ -107,7 +107,7 @@ fn a_family_scales_as_in_the_golden_values() {
     // In any order, and with two the error is not known.
     let turned = json(&["scaling", models[2], models[0]]);
     assert_eq!(row(&turned, "layers.*.q")["missing"]["width_exponent_sigma"]["code"], "too_few_widths");
-    check_exit(&["scaling", models[0], models[0]], 2, "all models have width 8");
+    check_exit(&["scaling", models[0], models[0]], 2, "have width 8");
     check_exit(
         &[&["scaling"], &models[..], &["--lr", "1,2", "--wd", "1"]].concat(),
         2,

@@ -293,3 +293,29 @@ fn reports_are_judged_compared_and_drawn() {
     assert!(stdout(&["features", text(&path), "--format", "markdown"]).contains("MNN"));
     assert!(stdout(&["features", text(&path), "--dry-run"]).contains("memory"));
 }
+
+#[test]
+fn samples_of_different_models_are_not_averaged() {
+    let folder = folder();
+    for (name, rows) in [("a.safetensors", 6), ("b.safetensors", 8)] {
+        file(folder.path(), name, &[("layers.0.q_proj.weight", 4, noise(rows, 4, 1))]);
+    }
+    let path = text(folder.path());
+    check_exit(&["features", path, "--gradients"], 2, "is 8 × 4 here and 6 × 4 in `a`");
+    // Texts differ in length, not in width.
+    assert_eq!(list(&report(&["features", path, "--mean"]), "rows").len(), 1);
+    file(folder.path(), "c.safetensors", &[("layers.0.q_proj.weight", 5, noise(6, 5, 1))]);
+    check_exit(&["features", path, "--mean"], 2, "is 6 × 5 here and 6 × 4 in `a`");
+}
+
+#[test]
+fn a_rule_on_cosines_is_about_rows_with_a_partner() {
+    let folder = folder();
+    let all: Vec<_> = ["q_proj", "o_proj", "gate_proj"].map(|role| format!("layers.0.{role}.weight")).into();
+    let tables: Vec<_> = all.iter().map(|name| (name.as_str(), 4, noise(4, 4, 7))).collect();
+    let path = file(folder.path(), "a.safetensors", &tables);
+    let rule = |rule: &'static str| ["features", text(&path), "--gradients", "--fail-if", rule];
+    check_exit(&rule("partner_cosine < -0.5"), 0, "");
+    check_exit(&rule("partner_cosine > 0.5"), 1, "");
+    check_exit(&rule("*gate_proj: partner_cosine > 0.5"), 2, "no `partner_cosine` that could be judged");
+}

@@ -283,3 +283,32 @@ fn what_cannot_be_permuted_is_said() {
     check_exit(&["compare", text(&plain), text(&plain), "--permute", "--out", text(&taken)], 2, "taken");
     check_exit(&["compare", text(&plain), text(&plain), "--emit", "permutation"], 2, "--permute");
 }
+
+#[test]
+fn sums_of_groups_stand_in_every_format_for_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/order/");
+    let (a, b) = (format!("{order}mlp.safetensors"), format!("{order}mlp-moved.safetensors"));
+    let permute = ["compare", &a, &b, "--permute"];
+    let report = json(&permute);
+    let mean = |key: &str| {
+        let rows = list(&report, "rows").iter().map(|row| row[key].as_f64().unwrap());
+        rows.sum::<f64>() / list(&report, "rows").len() as f64
+    };
+    for key in ["alignment_before", "alignment_after"] {
+        near(&group(&report, "mlp")[key], mean(key));
+    }
+    let full = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
+    let lineage = ["lineage", BASE, full];
+    for (command, sum) in [(&permute[..], "| mlp | 3 | 10 | 9 | 2 |"), (&lineage, "| combined | 4 |")] {
+        let markdown = stdout(&[command, &["--format", "markdown"]].concat());
+        assert!(markdown.contains(sum), "{markdown}");
+        let page = folder.path().join("page.html");
+        stdout(&[command, &["-o", text(&page), "-q"]].concat());
+        let page = fs::read_to_string(page).unwrap();
+        let sums = page.split("id=\"sums\"").nth(1).and_then(|rest| rest.split("</section>").next());
+        let sums = sums.unwrap_or_else(|| panic!("no sums in the page"));
+        assert!(sums.contains(sum.split(" | ").next().unwrap().trim_matches(['|', ' '])), "{sums}");
+        assert_eq!(sums.contains("mean alignment"), command == permute);
+    }
+}

@@ -256,7 +256,7 @@ fn previews_of_what_has_no_directions_are_missing() {
     assert_eq!(of_nan["missing"]["column_error"]["code"], "nonfinite");
     // More columns than directions.
     let many = row(folder.path(), "tall.safetensors", &["--select-columns", "17"]);
-    assert_eq!(many["missing"]["column_error"]["code"], "not_applicable");
+    assert_eq!(many["missing"]["column_error"]["code"], "too_few_directions");
     for (option, value) in
         [("--select-columns", "4,1"), ("--lowrank-plus-columns", "0"), ("--nf4", "0"), ("--at", "x")]
     {
@@ -302,4 +302,45 @@ fn previews_of_a_turned_layer_and_of_an_update_are_of_outputs_by_inputs() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/base");
     let report = json(&["rank", model, "--nf4", "8", "--include", "*.0.self_attn.*"]);
     assert!(list(&report, "rows").iter().all(|row| of(row, "qpissa_saved_at_5") > of(row, "loftq_saved")));
+}
+
+#[test]
+fn columns_of_a_layer_are_its_inputs_whatever_way_round_it_is_stored() {
+    let folder = folder();
+    let (widening, narrowing) = (noise(12, 40, 5), noise(40, 12, 6));
+    let turned = |entries: &[f64], cols: usize| -> Vec<f64> {
+        (0..cols).flat_map(|j| entries.iter().skip(j).step_by(cols).copied()).collect()
+    };
+    let names = ["h.0.mlp.c_fc.weight", "h.0.mlp.c_proj.weight"];
+    // GPT-2 stores inputs × outputs.
+    let (c_fc, c_proj) = (doubles(names[0], &[12, 40], &widening), doubles(names[1], &[40, 12], &narrowing));
+    save(&folder.path().join("gpt2.safetensors"), &[c_fc, c_proj]);
+    let plain = ["h.0.mlp.up.weight", "h.0.mlp.down.weight"];
+    let (up, down) = (
+        doubles(plain[0], &[40, 12], &turned(&widening, 40)),
+        doubles(plain[1], &[12, 40], &turned(&narrowing, 12)),
+    );
+    save(&folder.path().join("linear.safetensors"), &[up, down]);
+    let options =
+        ["--select-columns", "3", "--lowrank-plus-columns", "2,0.1", "--nf4", "2", "--sst", "2", "--at", "2"];
+    let rows = |model: &str| {
+        let report = json_in(folder.path(), &[&["rank", model, "-q"][..], &options].concat());
+        list(&report, "rows").to_vec()
+    };
+    let (stored, linear) = (rows("gpt2.safetensors"), rows("linear.safetensors"));
+    for (name, other) in [("h.0.mlp.c_fc", "h.0.mlp.up"), ("h.0.mlp.c_proj", "h.0.mlp.down")] {
+        let find = |rows: &[Json], name: &str| rows.iter().find(|row| row["name"] == name).unwrap().clone();
+        let (stored, linear) = (find(&stored, name), find(&linear, other));
+        for list in ["columns", "complement_columns"] {
+            assert_eq!(stored["lists"][list], linear["lists"][list], "{name} {list}");
+        }
+        for list in ["column_leverage", "row_leverage", "complement_norms"] {
+            near(&numbers(&stored["lists"][list]), &numbers(&linear["lists"][list]), 1e-9);
+        }
+        let keys = ["column_error", "column_coherence", "row_coherence", "lowrank_columns_error"];
+        for key in keys.into_iter().chain(["lowrank_columns_parameters"]) {
+            assert!(linear[key].is_number(), "{key}: {linear}");
+            near(&[of(&stored, key)], &[of(&linear, key)], 1e-9);
+        }
+    }
 }

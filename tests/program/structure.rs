@@ -4,9 +4,9 @@ use std::f64::consts::PI;
 
 use serde_json::{Value, json};
 
-use crate::adapter::noise;
+use crate::adapter::{doubles, noise};
 use crate::features::{file, golden, near, only};
-use crate::harness::{BASE, check_exit, json as report, list, stdout};
+use crate::harness::{BASE, check_exit, json as report, list, save, stdout};
 
 /// HiPPO-LegS.
 fn legs(side: usize) -> Vec<f64> {
@@ -132,7 +132,7 @@ fn mamba_stores_logarithms_of_real_rates() {
     near(&row["spectral_abscissa"], &json!(-1.0), "abscissa");
     near(&row["real_distance"], &json!(0.0), "distance");
     near(&row["fastest_time"], &json!(1.0 / 16.0), "fastest");
-    assert_eq!(row["missing"]["lin_distance"]["code"], "not_applicable");
+    assert_eq!(row["missing"]["lin_distance"]["code"], "not_state_space");
 }
 
 /// 4·L(24,3,61)·L(3,16,62) + T/20, with two giant entries.
@@ -203,7 +203,7 @@ fn what_has_no_eigenvalues_says_so() {
     let code = |row: &Value| row["missing"]["spectral_abscissa"]["code"].as_str().map(str::to_owned);
     let codes: Vec<Option<String>> = list(&report, "rows").iter().map(code).collect();
     // Keys and values are 64 × 128, queries and outputs square.
-    let none = Some("not_applicable".to_owned());
+    let none = Some("no_eigenvalues".to_owned());
     assert_eq!(codes, [none.clone(), None, None, none]);
     let huge = eigenvalues(2, vec![1e300, 2e300, 3e300, 1e300], &["--robust", "dpd"]);
     for column in ["spectral_radius", "entry_share"] {
@@ -268,5 +268,64 @@ fn a_basis_is_named_and_ranks_above_the_matrix_are_left_blank() {
     let found = report(&["rank", BASE, "--basis", "dct=64,65", "--include", "*.0.self_attn.k_proj"]);
     let row = only(&found);
     near(&row["dct_energy_at_64"], &json!(1.0), "all directions");
-    assert_eq!(row["missing"]["dct_energy_at_65"]["code"], "not_applicable");
+    assert_eq!(row["missing"]["dct_energy_at_65"]["code"], "too_few_directions");
+}
+
+#[test]
+fn imaginary_parts_of_another_shape_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, imaginary: (usize, Vec<f64>)| {
+        let tables = [
+            ("s4.log_A_real", 4, noise(2, 4, 1)),
+            ("s4.A_imag", imaginary.0, imaginary.1),
+            ("w", 3, noise(3, 3, 2)),
+        ];
+        let path = file(folder.path(), name, &tables);
+        let arguments = ["spectrum", path.to_str().unwrap(), "--eig"];
+        check_exit(&arguments, 2, "tensor `s4.A_imag`: is");
+        let found = report(&arguments);
+        let failed = |row: &&Value| row["failed"].is_string();
+        assert_eq!(list(&found, "rows").iter().filter(failed).count(), 1, "{found}");
+    };
+    check("wide.safetensors", (8, noise(2, 8, 3)));
+    check("one.safetensors", (4, noise(1, 4, 3)));
+}
+
+#[test]
+fn mamba_2_stores_a_rate_for_each_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    let rates: Vec<f64> = (1..=24).map(|k| f64::from(k).ln()).collect();
+    let square = doubles("layers.0.mixer.in_proj.weight", &[3, 3], &noise(3, 3, 1));
+    save(&path, &[doubles("layers.0.mixer.A_log", &[24], &rates), square]);
+    let path = path.to_str().unwrap();
+    let found = report(&["spectrum", path, "--eig", "--include", "*A_log"]);
+    let row = only(&found);
+    near(&row["slowest_time"], &json!(1.0), "slowest");
+    near(&row["fastest_time"], &json!(1.0 / 24.0), "fastest");
+    assert_eq!(list(&row["lists"], "eigenvalues_real").len(), 24);
+    assert_eq!(row["missing"]["real_distance"]["code"], "not_state_space");
+    // Without eigenvalues it is a vector, as ever.
+    let plain = report(&["spectrum", path]);
+    assert_eq!(list(&plain, "skipped")[0]["tensor"], "layers.0.mixer.A_log");
+}
+
+#[test]
+fn a_rule_on_eigenvalues_is_about_rows_that_have_some() {
+    let rows = ["spectrum", BASE, "--eig", "--include", "*.0.self_attn.?_proj"];
+    let rule = |rule: &'static str| [&rows[..], &["--fail-if", rule]].concat();
+    check_exit(&rule("spectral_radius > 1e6"), 0, "");
+    check_exit(&rule("spectral_radius > 0"), 1, "");
+    check_exit(&rule("max(spectral_radius) > 1e6"), 0, "");
+    // Nothing to judge is no pass.
+    check_exit(&rule("*.k_proj: spectral_radius > 1e6"), 2, "no `spectral_radius` that could be judged");
+    check_exit(&rule("lin_distance > 1"), 2, "no `lin_distance` that could be judged");
+}
+
+#[test]
+fn ranks_above_every_matrix_are_left_blank_with_a_word() {
+    for (option, label) in [("--basis=dct=1000", "DCT 1000"), ("--select-columns=1000", "swapped")] {
+        let table = stdout(&["rank", BASE, "--include", "*.0.*", option, "--width", "200"]);
+        assert!(table.contains("the matrix has fewer directions than are asked for"), "{label}: {table}");
+    }
 }

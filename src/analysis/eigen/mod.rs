@@ -36,8 +36,8 @@ pub fn cost(layer: &Layer) -> Cost {
     Cost { flops: 25.0 * side.powi(3) + flops + 9.0 * side.powi(3), bytes: bytes + 100 * layer.len() as u64 }
 }
 
-/// The values of [`EIGENVALUES`] for `layer`, with lists; `imaginary` has the imaginary parts of its eigenvalues, where they are
-/// stored beside it.
+/// The values of [`EIGENVALUES`] for `layer`, with lists; `imaginary` has the imaginary parts of its eigenvalues, in its shape,
+/// where they are stored beside it.
 ///
 /// # Errors
 /// When something cannot be read, or an iteration does not converge.
@@ -49,7 +49,7 @@ pub fn measure(
     let parameter = Parameter::of(&layer.name);
     let none = |why| Ok((vec![Value::Missing(why); EIGENVALUES.len()], Lists::default()));
     if parameter == Some(Parameter::AImag) || (parameter.is_none() && layer.rows != layer.cols) {
-        return none(MissingReason::NotApplicable);
+        return none(MissingReason::NoEigenvalues);
     }
     let matrix = source.read(layer, 0..layer.rows)?;
     let entries = matrix.to_f64();
@@ -62,7 +62,6 @@ pub fn measure(
         let is_far = largest > 0.0 && !(1e-100..1e100).contains(&largest);
         return if is_far { none(MissingReason::Overflow) } else { square(asked, &matrix, &entries) };
     }
-    let imaginary = imaginary.filter(|other| (other.rows, other.cols) == (layer.rows, layer.cols));
     let of = |other: &Layer| Ok::<_, Error>(source.read(other, 0..other.rows)?.to_f64());
     let parts = imaginary.map(of).transpose()?;
     if parts.iter().flatten().any(|x| !x.is_finite()) {
@@ -71,11 +70,25 @@ pub fn measure(
     let value = |k: usize| (-entries[k].exp(), parts.as_ref().map_or(0.0, |parts| parts[k]));
     let channels: Vec<Vec<Complex>> =
         (0..layer.rows).map(|i| (0..layer.cols).map(|j| value(i * layer.cols + j)).collect()).collect();
-    diagonal(&channels, parts.is_some())
+    let start = match (layer.stored_shape.len(), &parts) {
+        (1, _) => Start::Unknown,
+        (_, None) => Start::Real,
+        (_, Some(_)) => Start::Complex,
+    };
+    diagonal(&channels, start)
+}
+
+/// Where training can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Each head has a rate of its own, drawn at random (Mamba-2).
+    Unknown,
+    Real,
+    Complex,
 }
 
 /// Of stored eigenvalues: their matrix is diagonal, so it is normal.
-fn diagonal(channels: &[Vec<Complex>], is_complex: bool) -> Result<(Vec<Value>, Lists), Error> {
+fn diagonal(channels: &[Vec<Complex>], start: Start) -> Result<(Vec<Value>, Lists), Error> {
     let all: Vec<Complex> = channels.concat();
     if all.iter().any(|value| !value.0.is_finite()) {
         return Ok((vec![Value::Missing(MissingReason::Overflow); EIGENVALUES.len()], Lists::default()));
@@ -83,9 +96,12 @@ fn diagonal(channels: &[Vec<Complex>], is_complex: bool) -> Result<(Vec<Value>, 
     let normal =
         Normality { numerical_abscissa: None, condition: Value::Real(1.0), departure: Value::Real(0.0) };
     let mut values = of_eigenvalues(&all, normal);
-    let distances = state_space::distances(channels, is_complex)?;
+    let distances = match start {
+        Start::Unknown => vec![None; EIGENVALUES.len() - values.len()],
+        _ => state_space::distances(channels, start == Start::Complex)?,
+    };
     values.extend(
-        distances.into_iter().map(|x| x.map_or(Value::Missing(MissingReason::NotApplicable), Value::real)),
+        distances.into_iter().map(|x| x.map_or(Value::Missing(MissingReason::NotStateSpace), Value::real)),
     );
     let mean = |j: usize, part: fn(&Complex) -> f64| {
         channels.iter().map(|channel| part(&channel[j])).sum::<f64>() / channels.len() as f64
@@ -124,7 +140,7 @@ fn square(asked: &Eigenvalues, matrix: &Matrix, entries: &[f64]) -> Result<(Vec<
         }
     };
     let mut found = of_eigenvalues(&values, normal);
-    found.resize(EIGENVALUES.len(), Value::Missing(MissingReason::NotApplicable));
+    found.resize(EIGENVALUES.len(), Value::Missing(MissingReason::NotStateSpace));
     let mut lists = Lists::default();
     lists.real("eigenvalues_real", values.iter().take(LISTED).map(|value| value.0));
     lists.real("eigenvalues_imag", values.iter().take(LISTED).map(|value| value.1));

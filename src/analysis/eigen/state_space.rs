@@ -9,7 +9,7 @@ use crate::solver::{self, Complex, Precision};
 /// How a tensor says what the eigenvalues of a state space are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parameter {
-    /// ln of minus real eigenvalues, a row a channel (Mamba).
+    /// ln of minus real eigenvalues: a row a channel (Mamba), or one for each head (Mamba-2).
     ALog,
     /// ln of minus their real parts, whose imaginary parts are in `A_imag` beside it (S4D).
     LogAReal,

@@ -38,7 +38,7 @@ pub fn next(name: &str) -> Option<String> {
 pub fn cosine(one: &Table, other: &Table) -> Result<Value, Error> {
     let [a, b] = [&one.layer, &other.layer];
     if (a.rows, a.cols) != (b.rows, b.cols) {
-        return Ok(Value::Missing(MissingReason::NotApplicable));
+        return Ok(Value::Missing(MissingReason::NoPartner));
     }
     let (mut products, mut squares) = (0.0, [0.0, 0.0]);
     for rows in a.blocks(BLOCK_BYTES) {

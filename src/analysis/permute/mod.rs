@@ -85,13 +85,8 @@ pub fn matching(models: Models<'_>, groups: &[&UnitGroup]) -> Result<Matching, E
 
 /// Whether two groups lie on the two sides of one tensor.
 pub fn meet(one: &UnitGroup, other: &UnitGroup) -> bool {
-    let tensors: BTreeSet<usize> = members(one).map(|member| member.tensor).collect();
-    members(other).any(|member| tensors.contains(&member.tensor))
-}
-
-/// Where a group lies, query heads included.
-pub fn members(group: &UnitGroup) -> impl Iterator<Item = &Member> {
-    group.members.iter().chain(group.queries.iter().flat_map(|queries| &queries.members))
+    let tensors: BTreeSet<usize> = one.tensors().collect();
+    other.tensors().any(|tensor| tensors.contains(&tensor))
 }
 
 /// The lines of one side of a tensor, by the orders of all groups that lie there; none where all stay.

@@ -17,7 +17,7 @@ pub(super) fn measure(notes: &mut Notes, matrix: &Matrix, count: usize, limit: f
     let (rows, cols) = (matrix.rows(), matrix.cols());
     let whole = norm(matrix)?;
     if count > rows.min(cols) || whole == 0.0 {
-        let why = if whole == 0.0 { MissingReason::AllZero } else { MissingReason::NotApplicable };
+        let why = if whole == 0.0 { MissingReason::AllZero } else { MissingReason::TooFewDirections };
         notes.add(&SUBSET, [Value::Missing(why); SUBSET.len()]);
         return Ok(());
     }

@@ -198,6 +198,15 @@ pub struct Units {
     pub notes: Vec<String>,
 }
 
+/// Why a tensor of one model has no counterpart in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lacking {
+    /// There is none of its name.
+    Absent,
+    /// It has so many rows and columns.
+    Reshaped(usize, usize),
+}
+
 /// Which groups are sought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -242,11 +251,8 @@ impl Units {
         Ok(Self { tensors: found.tensors, groups: found.groups, embedding, notes: found.notes })
     }
 
-    /// The same tensors of `other`, a checkpoint at `path`.
-    ///
-    /// # Errors
-    /// When it lacks one, or has it in another shape.
-    pub fn of_other(&self, path: &Path, other: &Catalogue) -> Result<Vec<UnitTensor>, Error> {
+    /// The same tensors of `other`, and what is lacking of those that are not the same. An embedding may have other rows.
+    pub fn of_other(&self, other: &Catalogue) -> Vec<Result<UnitTensor, Lacking>> {
         let config = Config::default();
         let search = Search::new(other, &config);
         let names: Vec<String> = search.known.keys().cloned().collect();
@@ -257,26 +263,47 @@ impl Units {
                 found[at] = Some(tensor.clone());
             }
         }
-        let mut tensors = vec![];
-        for (tensor, other) in self.tensors.iter().zip(found) {
-            let Layer { rows, cols, tensor: name, .. } = tensor.layer.as_ref();
-            let refuse = |reason: String| Err(Error::tensor(path, name, reason));
-            match other {
-                None => {
-                    return refuse(
-                        "is not here: the units of both models must lie in the same tensors".to_owned(),
-                    );
-                }
-                Some(other) if (other.layer.rows, other.layer.cols) != (*rows, *cols) => {
-                    return refuse(format!(
-                        "is {} × {} here and {rows} × {cols} in the other model",
-                        other.layer.rows, other.layer.cols
-                    ));
-                }
-                Some(other) => tensors.push(other),
+        let fits = |at: usize, own: &Layer, other: &Layer| {
+            own.cols == other.cols && (own.rows == other.rows || self.embedding == Some(at))
+        };
+        let one = |(at, other): (usize, Option<UnitTensor>)| match other {
+            None => Err(Lacking::Absent),
+            Some(other) if !fits(at, &self.tensors[at].layer, &other.layer) => {
+                Err(Lacking::Reshaped(other.layer.rows, other.layer.cols))
             }
+            Some(other) => Ok(other),
+        };
+        found.into_iter().enumerate().map(one).collect()
+    }
+
+    /// Leaves out the groups for which `is_wanted` is false, then the tensors without a group, but for the embedding. Gives
+    /// the positions that the tensors had.
+    pub fn keep(&mut self, mut is_wanted: impl FnMut(&UnitGroup) -> bool) -> Vec<usize> {
+        self.groups.retain(|group| is_wanted(group));
+        let mut used: Vec<usize> = self.groups.iter().flat_map(UnitGroup::tensors).collect();
+        used.extend(self.embedding);
+        used.sort_unstable();
+        used.dedup();
+        let place = |tensor: usize| used.binary_search(&tensor).unwrap_or_default();
+        for group in &mut self.groups {
+            let queries = group.queries.iter_mut().flat_map(|queries| &mut queries.members);
+            group.members.iter_mut().chain(queries).for_each(|member| member.tensor = place(member.tensor));
         }
-        Ok(tensors)
+        self.embedding = self.embedding.map(place);
+        self.tensors = used.iter().map(|at| self.tensors[*at].clone()).collect();
+        used
+    }
+}
+
+impl UnitGroup {
+    /// Where it lies, query heads included.
+    pub fn all_members(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().chain(self.queries.iter().flat_map(|queries| &queries.members))
+    }
+
+    /// The positions of its tensors; one may come several times.
+    pub fn tensors(&self) -> impl Iterator<Item = usize> {
+        self.all_members().map(|member| member.tensor)
     }
 }
 

@@ -4,6 +4,7 @@ mod across;
 mod compensate;
 mod open;
 mod permute;
+mod shown;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::gate;
 use crate::notation;
 use crate::render::{self, TableStyle, Unchanged};
-use crate::report::{Aspect, Column, Skipped};
+use crate::report::{Column, Skipped};
 use crate::study::{self, CompareRequest, Comparison, Depth, Draft, Sides, Study};
 
 use super::ledger;
@@ -33,36 +34,6 @@ use across::AcrossName;
 use open::open;
 pub(super) use open::open_side;
 use permute::PermuteOptions;
-
-/// Columns of the table, most wanted first: with weights on both sides, and from reports.
-const SHOWN: [&str; 8] = [
-    "delta_frobenius_ratio",
-    "spectral_norm_change",
-    "effective_rank_change",
-    "alignment",
-    "subspace_overlap",
-    "delta_effective_rank",
-    "stable_rank_change",
-    "alpha_change",
-];
-const SHOWN_REPORTS: [&str; 10] = [
-    "effective_rank_change",
-    "spectral_norm_change",
-    "stable_rank_change",
-    "alpha_change",
-    "frobenius_norm_change",
-    "log_norm_change",
-    "logit_bound_change",
-    "ov_spectral_norm_change",
-    "qk_spectral_norm_change",
-    "copying_difference",
-];
-/// The same without a decomposition.
-const SHOWN_BYTES: [&str; 6] =
-    ["changed_share", "nonfinite_count", "max_abs", "max_abs_change", "zero_rows", "zero_rows_difference"];
-/// Columns of each of several tuned sides.
-const SHOWN_SIDES: [&str; 4] =
-    ["delta_frobenius_ratio", "delta_effective_rank", "alignment", "subspace_overlap"];
 
 /// Shows what changed from A to B.
 #[derive(Debug, Args)]
@@ -185,6 +156,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let left_out = hides.then(|| study.left_out()).map(|(matrices, others)| (matrices.to_vec(), others));
     let kept = study.question().shown().to_vec();
     let names: Vec<String> = study.question().names().into_iter().map(str::to_owned).collect();
+    let made_by = sides.all().filter(|_| !weights).find_map(|side| Some(side.saved()?.command.clone()));
     let skipped: Vec<Skipped> =
         if common.strict { sides.skipped(&filter).cloned().collect() } else { vec![] };
     // A report of many rows needs the room.
@@ -199,12 +171,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     run::find(&mut report, common);
     run::judge(&mut report, common, &gate)?;
     report.keep(&kept);
-    let wanted = match (depth, weights) {
-        (Depth::Bytes, _) => (&SHOWN_BYTES[..], &SHOWN_BYTES[..2]),
-        (_, true) => (&SHOWN[..], &SHOWN_SIDES[..]),
-        (_, false) => (&SHOWN_REPORTS[..], &SHOWN_REPORTS[..3]),
-    };
-    let shown = shown(&report.columns, &names, wanted);
+    let shown = shown::columns(&report.columns, &names, shown::wanted(depth, made_by.as_deref()));
     let shown = run::judged_first(&report, &shown);
     let unchanged = if arguments.all { Unchanged::Shown } else { Unchanged::Hidden };
     let style = TableStyle { unchanged, ..common.table_style(&shown, &report.columns) };
@@ -311,35 +278,6 @@ fn dry_run(study: &Comparison, limits: Limits, named: bool) -> Result<(), Error>
     }
     lines.push(("", "if every matrix changed; unchanged ones are only read".to_owned()));
     plan::print(&lines)
-}
-
-/// The table's columns: of those that are there, most wanted first; `wanted` for one tuned side and for each of several.
-fn shown(
-    columns: &[&'static Column],
-    names: &[String],
-    (wanted, of_each): (&[&str], &[&str]),
-) -> Vec<&'static str> {
-    if let [_] = names {
-        let there = |key: &&str| columns.iter().map(|column| column.key).find(|known| known == key);
-        return wanted.iter().filter_map(there).collect();
-    }
-    // Of each as many as a page has room for. A metric's sides stand beside each other.
-    let each = match names.len() {
-        ..=2 => 3,
-        3 => 2,
-        _ => 1,
-    };
-    let is_there = |key: &&&str| columns.iter().any(|column| column.means().metric.key == **key);
-    let of_each: Vec<&str> = of_each.iter().filter(is_there).take(each).copied().collect();
-    let sides = of_each.iter().flat_map(|key| names.iter().map(move |name| (name.as_str(), *key)));
-    let there = |(side, metric)| {
-        let is = |column: &&&'static Column| {
-            let key = column.means();
-            (key.metric.key, key.aspect, key.side) == (metric, Aspect::Value, Some(side))
-        };
-        columns.iter().find(is).map(|column| column.key)
-    };
-    sides.filter_map(there).collect()
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -53,11 +53,36 @@ pub(in crate::cli) fn open_side(path: &Path, opening: Opening<'_>) -> Result<Com
 
 fn open_report(typed: &Path, path: &Path, commit: Option<String>) -> Result<ComparedSide, Error> {
     let saved = Saved::open(path, &columns::of_report)?;
+    if let Some(instead) = instead(&saved) {
+        let reason = format!("is a report of `{}`, whose rows are not compared; {instead}", saved.command);
+        return Err(Error::malformed(typed, reason));
+    }
     let bytes = fs::metadata(path).map(|data| data.len()).unwrap_or_default();
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let files = vec![SourceFile { name, bytes }];
     let origin = Source { path: typed.display().to_string(), format: "svdkit report".into(), commit, files };
     Ok(ComparedSide::of_report(origin, saved, roots(&Location::disk(path), typed)))
+}
+
+/// What to do in the place of comparing a report whose rows are of two models already, or of many steps; none where each has
+/// numbers of its own.
+fn instead(saved: &Saved) -> Option<String> {
+    match saved.command.as_str() {
+        "compare" if saved.settings.contains_key("across") => None,
+        "compare" => Some(
+            "they are of two models already: compare these, or a report of `svdkit spectrum` on each"
+                .to_owned(),
+        ),
+        "series" => Some(format!(
+            "they are of many steps: give the folder of two steps of {}, or a report of `svdkit spectrum` on each",
+            saved.model
+        )),
+        "adapter inspect" => None,
+        command if command.starts_with("adapter ") => {
+            Some("give the adapters themselves, or a report of `svdkit adapter inspect` on each".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// `error` about `path`, extended for a command that also takes reports.

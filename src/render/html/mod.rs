@@ -19,6 +19,7 @@ mod overlay;
 mod peers;
 mod pieces;
 mod spectra;
+mod sums;
 mod tables;
 mod views;
 

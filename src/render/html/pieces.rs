@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::super::{clash, table};
 use super::views::Model;
-use super::{chooser, circuits, courses, detail, found, overlaps, tables, views};
+use super::{chooser, circuits, courses, detail, found, overlaps, sums, tables, views};
 use crate::notation;
 use crate::report::{Column, Report};
 
@@ -80,6 +80,7 @@ fn summary(model: Model<'_>) -> Markup {
         @if report.command == "adapter clash" { (clash::heat_maps(report)) }
         (circuits::heat_maps(report))
         (overlaps::heat_maps(report))
+        (sums::section(report))
         section #worst { h2 { "Findings" } (found::findings(model)) }
     }
 }

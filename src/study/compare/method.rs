@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::metric::{METRICS, Metric};
 use crate::report::Column;
 use crate::solver::{Needs, Precision};
+use crate::study::further::{FURTHER, is_further};
 use crate::study::spectrum::LARGEST;
 use crate::study::{Measures, Names, precision_of};
 
@@ -77,8 +78,9 @@ impl Method {
             same_method(*first, *other)?;
         }
         if reports.len() < sides.len() {
-            let method = Self::of_report(*first, names, precision)?;
-            return Ok(method.with_columns(&reports));
+            let mut method = Self::of_report(*first, names, precision)?.with_columns(&reports);
+            method.columns.retain(|column| !is_further(column));
+            return Ok(method);
         }
         if names.is_some() || precision.is_some() {
             let what = "`--names` and `--precision` change nothing of two reports; leave them out";
@@ -136,7 +138,10 @@ impl Method {
         let method = Self { of_report: Some(of_report), ..Self::chosen(Some(names), Some(precision)) };
         let ours = Measures::Values(names, precision).settings(of_report);
         let ours = ours.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        match differences(&saved.settings, &ours).as_slice() {
+        // What was measured beside the metrics has no counterpart in weights, and decides no metric.
+        let theirs = saved.settings.iter().filter(|(key, _)| !FURTHER.contains(&key.as_str()));
+        let theirs = theirs.map(|(key, value)| (key.clone(), value.clone())).collect();
+        match differences(&theirs, &ours).as_slice() {
             [] => Ok(method),
             found => refuse(format!(
                 "was made with other settings: {}; write it again, or leave the option out",
@@ -155,6 +160,9 @@ impl Method {
     }
 }
 
+/// Settings of `scaling` that say what was measured, not how.
+const OF_FAMILY: [&str; 2] = ["widths", "sqrt_lr_over_wd"];
+
 /// Two reports can be compared if the same command made them in the same way.
 fn same_method(first: (&str, &Saved), other: (&str, &Saved)) -> Result<(), Error> {
     let refuse = |what: String| {
@@ -163,7 +171,12 @@ fn same_method(first: (&str, &Saved), other: (&str, &Saved)) -> Result<(), Error
     if first.1.command != other.1.command {
         return refuse(format!("by `{}` and by `{}`", first.1.command, other.1.command));
     }
-    match differences(&first.1.settings, &other.1.settings).as_slice() {
+    // Widths and rates are of the models of a family, which may be the difference in question.
+    let decides = |saved: &Saved| -> BTreeMap<String, String> {
+        let settings = saved.settings.iter().filter(|(key, _)| !OF_FAMILY.contains(&key.as_str()));
+        settings.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    match differences(&decides(first.1), &decides(other.1)).as_slice() {
         [] => Ok(()),
         found => refuse(found.join(", ")),
     }

@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::further::is_further;
 use super::{
     Asked, Basis, Complete, Found, Manifest, Names, Reads, RowHeader, Step, Study, Waiting, ties, unmatched,
 };
@@ -241,7 +242,15 @@ impl Comparison {
         let of_tuned = tuned.iter().flat_map(|(name, side)| {
             side.notes().into_iter().map(move |note| if several { format!("{name}: {note}") } else { note })
         });
-        for note in of_tuned.chain(base.notes().iter().map(|note| of_base(note))) {
+        let has_weights = self.question.sides.all().any(|side| side.weights().is_some());
+        let further = self.question.sides.all().filter(|side| {
+            has_weights
+                && side.saved().is_some_and(|saved| saved.columns.iter().any(|column| is_further(column)))
+        });
+        let further = further.map(|side| {
+            format!("{}: its eigenvalues or robust values are not compared with weights", side.origin.path)
+        });
+        for note in of_tuned.chain(base.notes().iter().map(|note| of_base(note))).chain(further) {
             let note = printable(&note);
             if !notes.contains(&note) {
                 notes.push(note);

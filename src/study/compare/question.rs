@@ -11,6 +11,7 @@ use crate::analysis::compare::{
 use crate::metric::{Metric, Metrics};
 use crate::report::{Aspect, Column, ColumnKey};
 use crate::solver::Needs;
+use crate::study::further::further_of;
 use crate::study::{Asked, OwnColumns};
 
 impl Draft {
@@ -27,6 +28,10 @@ impl Draft {
 
     /// Which report lacks the metric that a column `key` would be of, in words.
     pub fn lacking(&self, key: &str) -> Option<String> {
+        if further_of(key) && self.sides.all().any(|side| side.weights().is_some()) {
+            let what = "eigenvalues and robust values are compared between two reports: write one of the other side, too, with `svdkit spectrum … -o FILE.json`";
+            return Some(format!("no column is called `{key}` here; {what}"));
+        }
         let known = self.method.metrics.iter().map(|metric| &metric.column);
         let metric = ColumnKey::parse(key, known)?.metric;
         let lacks = |side: &&ComparedSide| {

@@ -107,11 +107,13 @@ impl ComparedSide {
         let positions = saved.rows.iter().enumerate().map(|(i, row)| (row.layer.name.clone(), i)).collect();
         let ties = saved.rows.iter().filter_map(|row| Some([row.layer.name.clone(), row.tied_to.clone()?]));
         let copies = ties.flatten().collect();
+        // What these leave out was not read.
+        let is_unread = ["lineage", "scaling", "compare"].contains(&saved.command.as_str());
         Self {
             origin,
             layers: saved.layers().into_iter().map(Arc::new).collect(),
             skipped: saved.skipped.clone(),
-            others: None,
+            others: is_unread.then(Vec::new),
             data: SideData::Saved(saved, positions, copies),
             roots,
         }

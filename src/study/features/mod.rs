@@ -121,8 +121,8 @@ impl FeaturesRequest {
     /// When there is none.
     pub fn plan(self, files: Vec<TableFile>, origin: Source, filter: &Filter) -> Result<Features, Error> {
         let found = match self.rows {
-            Rows::Gradients => gradients(&files, filter),
-            Rows::Tables | Rows::Means => tables(&files, self.rows, filter),
+            Rows::Gradients => gradients(&files, filter)?,
+            Rows::Tables | Rows::Means => tables(&files, self.rows, filter)?,
         };
         let FoundTables { rows, skipped, filtered, names, by_name } = found;
         if rows.is_empty() {
@@ -186,7 +186,7 @@ impl Features {
     fn cosines(&self, row: &TableRow, other: impl Fn(&str) -> Option<String>) -> Result<Value, Error> {
         let mut values = vec![];
         let Some(name) = other(&row.layer.name) else {
-            return Ok(Value::Missing(MissingReason::NotApplicable));
+            return Ok(Value::Missing(MissingReason::NoPartner));
         };
         for (at, table) in &row.tables {
             if let Some(layer) = self.by_name[*at].get(&name) {
@@ -194,7 +194,7 @@ impl Features {
                 values.push(cosine(table, &other)?);
             }
         }
-        Ok(if values.is_empty() { Value::Missing(MissingReason::NotApplicable) } else { mean(&values) })
+        Ok(if values.is_empty() { Value::Missing(MissingReason::NoPartner) } else { mean(&values) })
     }
 
     fn row(&self, row: &TableRow, memo: &dyn Memo) -> Result<FoundMatrix, Error> {

@@ -1,12 +1,13 @@
 //! Which tables files hold, and which rows they make.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::unmatched;
 use super::{Rows, TableFile};
 use crate::analysis::features::Table;
-use crate::error::printable;
+use crate::error::{Error, printable};
 use crate::layer::{Element, Filter, Layer, Selection, TensorInfo, bare, distinct, natural, place_of};
 use crate::report::{SkipKind, Skipped};
 
@@ -45,7 +46,10 @@ pub(super) fn nothing(names: &[String], (filtered, skipped): (usize, &[Skipped])
 }
 
 /// Every tensor of two axes or more as samples × features: all axes but the last are samples.
-pub(super) fn tables(files: &[TableFile], rows: Rows, filter: &Filter) -> FoundTables {
+///
+/// # Errors
+/// When samples of one thing differ in the number of their columns.
+pub(super) fn tables(files: &[TableFile], rows: Rows, filter: &Filter) -> Result<FoundTables, Error> {
     let mut found = FoundTables::default();
     let mut all: BTreeMap<String, Vec<(usize, &TensorInfo, Table)>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {
@@ -81,6 +85,13 @@ pub(super) fn tables(files: &[TableFile], rows: Rows, filter: &Filter) -> FoundT
             }
         }
     }
+    if rows == Rows::Means {
+        for tables in all.values() {
+            let tables: Vec<(usize, &Layer)> =
+                tables.iter().map(|(at, _, table)| (*at, &*table.layer)).collect();
+            check_alike(files, &tables, |layer| layer.cols)?;
+        }
+    }
     let groups = all.into_iter().flat_map(|(name, tables)| match rows {
         Rows::Means => vec![(name, tables)],
         // Two tensors of one file may share a name but for its ending.
@@ -94,7 +105,23 @@ pub(super) fn tables(files: &[TableFile], rows: Rows, filter: &Filter) -> FoundT
         found.rows.push(row(name, tables.into_iter().map(|(at, _, table)| (at, table)).collect()));
     }
     found.rows.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
-    found
+    Ok(found)
+}
+
+/// Refuses samples of one thing that differ in what `size` says.
+fn check_alike<S: PartialEq>(
+    files: &[TableFile],
+    tables: &[(usize, &Layer)],
+    size: impl Fn(&Layer) -> S,
+) -> Result<(), Error> {
+    let Some((first, one)) = tables.first() else { return Ok(()) };
+    let Some((at, other)) = tables.iter().find(|(_, other)| size(other) != size(one)) else { return Ok(()) };
+    let path = files[*at].roots.first().map_or_else(|| Path::new(""), |path| path.as_path());
+    let reason = format!(
+        "is {} × {} here and {} × {} in `{}`: means are over samples of one model",
+        other.rows, other.cols, one.rows, one.cols, files[*first].name
+    );
+    Err(Error::tensor(path, &other.tensor, reason))
 }
 
 fn row(name: String, tables: Vec<(usize, Table)>) -> TableRow {
@@ -121,7 +148,10 @@ fn table(info: &TensorInfo) -> Result<Layer, String> {
 }
 
 /// Every matrix as its weight has it, a sample a file.
-pub(super) fn gradients(files: &[TableFile], filter: &Filter) -> FoundTables {
+///
+/// # Errors
+/// When one has another shape in another file: then the files are of different models.
+pub(super) fn gradients(files: &[TableFile], filter: &Filter) -> Result<FoundTables, Error> {
     let mut found = FoundTables::default();
     let mut all: BTreeMap<String, Vec<(usize, Table)>> = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {
@@ -138,10 +168,14 @@ pub(super) fn gradients(files: &[TableFile], filter: &Filter) -> FoundTables {
         found.names.extend(named.keys().cloned());
         found.by_name.push(named);
     }
+    for tables in all.values() {
+        let tables: Vec<(usize, &Layer)> = tables.iter().map(|(at, table)| (*at, &*table.layer)).collect();
+        check_alike(files, &tables, |layer| (layer.rows, layer.cols))?;
+    }
     // The same tensor of every sample is skipped once.
     let mut seen = BTreeSet::new();
     found.skipped.retain(|line| seen.insert(line.tensor.clone()));
     found.rows = all.into_iter().map(|(name, tables)| row(name, tables)).collect();
     found.rows.sort_by(|a, b| natural(&a.layer.name, &b.layer.name));
-    found
+    Ok(found)
 }

@@ -6,6 +6,7 @@ use crate::analysis::heads::{Module, Modules};
 use crate::checkpoint::Catalogue;
 use crate::layer::{Filter, Layer, block_and_role, natural};
 use crate::report::{Attention, Composition, Head, HeadPlace, Row, SkipKind, Skipped};
+use crate::study::each::left_out;
 
 /// Rows by the heads that they are about, made as they are asked for: filters may leave few of millions of pairs.
 type Rows<'m> = Box<dyn Iterator<Item = ((usize, usize), Row)> + 'm>;
@@ -90,15 +91,8 @@ pub(super) fn skipped(source: &Catalogue, modules: &[Module]) -> Vec<Skipped> {
         })
         .collect();
     let all = source.select(&Filter::default());
-    let matrices =
-        all.layers.iter().filter(|layer| !used.contains(layer.tensor.as_str())).map(|layer| Skipped {
-            tensor: layer.tensor.clone(),
-            shape: layer.stored_shape.iter().map(|n| *n as u64).collect(),
-            dtype: layer.stored_type().to_owned().into(),
-            reason: "not a part of an attention head".to_owned().into(),
-            kind: SkipKind::Plain,
-            ..Skipped::default()
-        });
+    let matrices = all.layers.iter().filter(|layer| !used.contains(layer.tensor.as_str()));
+    let matrices = matrices.map(|layer| left_out(layer, SkipKind::Plain, "not a part of an attention head"));
     let others = all.skipped.iter().filter(|line| !used.contains(line.tensor.as_str())).cloned();
     let mut skipped: Vec<Skipped> = matrices.chain(others).collect();
     skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));

@@ -8,13 +8,13 @@ use super::each::{Watch, each};
 use super::units::{ModelOpened, UnitPair, printed};
 use super::{Estimate, RowHeader};
 use crate::analysis::permute::{
-    self, Alignments, Distances, Matching, Order, PERMUTED, PERMUTED_UNITS, TensorMeasured, meet, members,
+    self, Alignments, Distances, Matching, Order, PERMUTED, PERMUTED_UNITS, TensorMeasured, meet,
 };
 use crate::analysis::units::{UnitGroup, Which};
 use crate::engine::{Job, Limits};
 use crate::error::Error;
 use crate::layer::{Filter, block_and_role, natural};
-use crate::report::{Column, Group, Measurements, Report, Row, Value};
+use crate::report::{Column, Group, Measurements, MissingReason, Report, Row, Value};
 
 /// The options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub struct Permuting {
 /// The orders that were found.
 pub struct Permutation {
     pair: Arc<UnitPair>,
-    /// In the order of the groups.
-    orders: Vec<Order>,
+    /// In the order of the groups; none where a tensor cannot be read or is not finite.
+    orders: Vec<Option<Order>>,
 }
 
 /// What a part found: orders of its groups, and its tensors.
@@ -77,8 +77,7 @@ fn parts(groups: &[UnitGroup]) -> Vec<Vec<usize>> {
 
 /// The tensors that some groups lie in, each once.
 fn tensors(groups: &[&UnitGroup]) -> Vec<usize> {
-    let mut tensors: Vec<usize> =
-        groups.iter().flat_map(|group| members(group)).map(|of| of.tensor).collect();
+    let mut tensors: Vec<usize> = groups.iter().flat_map(|group| group.tensors()).collect();
     tensors.sort_unstable();
     tensors.dedup();
     tensors
@@ -112,10 +111,11 @@ impl Permuting {
         Estimate::new(&layers, self.jobs(), bytes, (0, PERMUTED.len(), 1))
     }
 
-    /// Matches the units. Gives the report on both models and the orders that were found.
+    /// Matches the units. Gives the report on both models and the orders that were found. Where a tensor cannot be read or is
+    /// not finite, the rows of all fail whose order depends on it.
     ///
     /// # Errors
-    /// When a weight cannot be read or decomposed, or `watch` broke.
+    /// When `watch` broke.
     pub fn run(self, (limits, watch): (Limits, Watch<'_>)) -> Result<(Report, Permutation), Error> {
         let jobs = self.jobs();
         let Self { request, pair, parts } = self;
@@ -135,39 +135,42 @@ impl Permuting {
         let found = each(&jobs, (limits, watch), &work)?;
         let mut orders: Vec<Option<(Order, usize)>> = vec![None; pair.units.groups.len()];
         let mut measured: Vec<Option<TensorMeasured>> = vec![None; pair.units.tensors.len()];
-        for (part, (matching, tensors)) in parts.iter().zip(found) {
-            for (at, order) in part.iter().zip(matching.orders) {
-                orders[*at] = Some((order, matching.sweeps));
-            }
-            for (tensor, one) in tensors {
-                measured[tensor] = Some(one);
+        let mut failed: Vec<Option<String>> = vec![None; pair.units.tensors.len()];
+        for (part, found) in parts.iter().zip(found) {
+            match found {
+                Ok((matching, tensors)) => {
+                    for (at, order) in part.iter().zip(matching.orders) {
+                        orders[*at] = Some((order, matching.sweeps));
+                    }
+                    for (tensor, one) in tensors {
+                        measured[tensor] = Some(one);
+                    }
+                }
+                Err(error) => {
+                    let tensors = part.iter().flat_map(|at| pair.units.groups[*at].tensors());
+                    tensors.for_each(|tensor| failed[tensor] = Some(error.to_string()));
+                }
             }
         }
         let groups = summed(&pair, &orders, &measured);
-        let mut rows: Vec<Row> = measured
-            .into_iter()
-            .enumerate()
-            .filter_map(|(at, one)| Some(row(&pair, at, one?.values)))
-            .collect();
+        let found = measured.into_iter().zip(failed).enumerate();
+        let found = found.filter(|(_, (one, why))| one.is_some() || why.is_some());
+        let mut rows: Vec<Row> = found.map(|(at, (one, why))| row(&pair, at, (one, why))).collect();
         rows.sort_by(|a, b| natural(&a.name, &b.name));
         let which = if request.which == Which::All { "all" } else { "inner" };
         let settings = vec![("permute", which.to_owned())];
         let report = pair.report("compare", settings, request.columns(), (rows, groups));
-        let orders = orders.into_iter().flatten().map(|(order, _)| order).collect();
+        let orders = orders.into_iter().map(|order| order.map(|(order, _)| order)).collect();
         Ok((report, Permutation { pair, orders }))
     }
 }
 
-/// The row of a tensor.
-fn row(pair: &UnitPair, at: usize, values: [Value; 7]) -> Row {
+/// The row of a tensor that was measured, or why it was not.
+fn row(pair: &UnitPair, at: usize, (found, failed): (Option<TensorMeasured>, Option<String>)) -> Row {
     let header = RowHeader::new(&pair.units.tensors[at].layer, None).row();
     let (block, role) = block_and_role(&header.name);
-    Row {
-        block,
-        role: role.into(),
-        values: Measurements(PERMUTED.iter().zip(values).collect()).into(),
-        ..header
-    }
+    let values = found.map(|found| PERMUTED.iter().zip(found.values).collect()).unwrap_or_default();
+    Row { block, role: role.into(), failed, values: Measurements(values).into(), ..header }
 }
 
 /// Each group with the distances of its tensors, then all together.
@@ -177,7 +180,7 @@ fn summed(
     measured: &[Option<TensorMeasured>],
 ) -> Vec<Group> {
     let [units, moved_units, sweeps] = &PERMUTED_UNITS;
-    let [before, after, ..] = &PERMUTED;
+    let [before, after, _, aligned_before, aligned_after, ..] = &PERMUTED;
     let sum = |tensors: &[usize]| {
         let known = tensors.iter().filter_map(|at| measured[*at].as_ref());
         known.fold(Distances::default(), |sum, one| Distances {
@@ -185,24 +188,42 @@ fn summed(
             after: sum.after + one.distances.after,
         })
     };
-    let group = |by: &'static str, name: String, tensors: &[usize], counts: [usize; 3]| {
+    let group = |by: &'static str, name: String, tensors: &[usize], counts: Option<[usize; 3]>| {
         let distances = sum(tensors);
+        let failed = Value::Missing(MissingReason::Failed);
+        let number = |x: f64| if counts.is_some() { Value::real(x) } else { failed };
+        // Of the matrices whose alignment was measured.
+        let mean = |column: usize| {
+            let known = tensors.iter().filter_map(|at| measured[*at].as_ref()?.values[column].number());
+            let known: Vec<f64> = known.collect();
+            match (counts, known.len()) {
+                (None, _) => failed,
+                (Some(_), 0) => Value::Missing(MissingReason::NotSought),
+                (Some(_), n) => Value::within(known.iter().sum::<f64>() / n as f64, -1.0, 1.0),
+            }
+        };
+        let count = |i: usize| counts.map_or(failed, |counts: [usize; 3]| Value::count(counts[i]));
         let values = [
-            (units, Value::count(counts[0])),
-            (moved_units, Value::count(counts[1])),
-            (sweeps, Value::count(counts[2])),
-            (before, Value::real(distances.before.sqrt())),
-            (after, Value::real(distances.after.sqrt())),
+            (units, count(0)),
+            (moved_units, count(1)),
+            (sweeps, count(2)),
+            (before, number(distances.before.sqrt())),
+            (after, number(distances.after.sqrt())),
+            (aligned_before, mean(3)),
+            (aligned_after, mean(4)),
         ];
         let values = values.into_iter().collect();
-        Group { by: by.into(), name, matrices: tensors.len() as u64, values: Measurements(values).into() }
+        let matrices = tensors.iter().filter(|at| measured[**at].is_some()).count();
+        Group { by: by.into(), name, matrices: matrices as u64, values: Measurements(values).into() }
     };
     let mut groups = vec![];
-    let mut all = [0; 3];
+    let mut all = None;
     for (of, order) in pair.units.groups.iter().zip(orders) {
-        let Some((order, sweeps)) = order else { continue };
-        let counts = [of.count, order.moved(), *sweeps];
-        all = [all[0] + counts[0], all[1] + counts[1], all[2].max(counts[2])];
+        let counts = order.as_ref().map(|(order, sweeps)| [of.count, order.moved(), *sweeps]);
+        if let Some([count, moved, sweeps]) = counts {
+            let [a, b, c] = all.unwrap_or([0; 3]);
+            all = Some([a + count, b + moved, c.max(sweeps)]);
+        }
         groups.push(group(of.kind.name(), printed(of), &tensors(&[of]), counts));
     }
     let every: Vec<usize> = (0..measured.len()).collect();

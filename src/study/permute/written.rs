@@ -25,9 +25,10 @@ impl Permuting {
 }
 
 impl Permutation {
-    /// The orders of all groups: `order[i]` is the unit of the second model that takes the place of unit `i`.
+    /// The orders of all groups that have one: `order[i]` is the unit of the second model that takes the place of unit `i`.
     pub fn json(&self) -> Value {
         let groups = self.pair.units.groups.iter().zip(&self.orders);
+        let groups = groups.filter_map(|(group, order)| Some((group, order.as_ref()?)));
         let group = |(group, order): (&UnitGroup, &crate::analysis::permute::Order)| {
             let tensor = |member: &Member| {
                 let axis = u8::from(member.side == Axis::Columns);
@@ -61,13 +62,19 @@ impl Permutation {
     /// were not copied, for they are links out of the model's folder.
     ///
     /// # Errors
-    /// When something cannot be read or written.
+    /// When something cannot be read or written, or the order of a group is not known.
     pub fn write_copy(&self, from: &Path, out: &Path) -> Result<Vec<String>, Error> {
         let source = &self.pair.models[1].source;
         let groups: Vec<&UnitGroup> = self.pair.units.groups.iter().collect();
+        let known: Vec<_> = self.orders.iter().flatten().cloned().collect();
+        if let Some(at) = self.orders.iter().position(Option::is_none) {
+            let name = &groups[at].name;
+            let reason = format!("no copy is written, for the order of the units of `{name}` is not known");
+            return Err(Error::malformed(out, reason));
+        }
         let lines = |tensor: usize, axis: Axis| {
             let layer = &self.pair.tensors[1][tensor].layer;
-            lines_of((tensor, axis, axis.length((layer.rows, layer.cols))), &groups, &self.orders)
+            lines_of((tensor, axis, axis.length((layer.rows, layer.cols))), &groups, &known)
         };
         let mut moved = vec![];
         for (at, tensor) in self.pair.tensors[1].iter().enumerate() {

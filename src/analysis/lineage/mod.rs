@@ -6,80 +6,17 @@
 //! the rows of the gate tell which neuron is which, and the matrix that the gate multiplies is tested. Its rows have signs
 //! that training treats alike, too: turning one together with the column that reads it changes nothing.
 
+mod columns;
+
 use super::permute::assignment;
 use super::probability::{ln_combined, ln_normal_tail};
 use super::units::{Axis, Lines, Member, Models, Panel, Span, UnitGroup, UnitTensor, panel};
 use crate::error::Error;
 use crate::matrix::Matrix;
-use crate::report::{Accuracy, Column, Format, MissingReason, Quantity, Value};
+use crate::report::{Column, MissingReason, Value};
 use crate::solver::{self, Cost};
 
-/// The columns, in report order.
-pub static LINEAGE: [Column; 7] = [
-    Column {
-        key: "neurons",
-        label: "neurons",
-        format: Format::Count,
-        quantity: Quantity::Pair(Accuracy::Exact),
-        doc: "how many neurons were held against those of the other model",
-        range: "[2, ∞)",
-        source: "definition",
-    },
-    Column {
-        key: "mean_cosine",
-        label: "row cosine",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "mean cosine of the rows that belong together: of the same place, or with `--permuted` of matched neurons",
-        range: "[−1, 1]",
-        source: "Independence Tests for Language Models, 2025, arXiv 2502.12292",
-    },
-    Column {
-        key: "null_cosine",
-        label: "chance cosine",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "what `mean_cosine` is on average if the models were trained independently",
-        range: "[−1, 1]",
-        source: "Hoeffding 1951",
-    },
-    Column {
-        key: "null_sigma",
-        label: "chance ±",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "the standard deviation of `mean_cosine` if the models were trained independently",
-        range: "(0, 1]",
-        source: "Hoeffding 1951",
-    },
-    Column {
-        key: "lineage_z",
-        label: "z",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "(mean_cosine − null_cosine)/null_sigma",
-        range: "(−∞, ∞)",
-        source: "definition",
-    },
-    Column {
-        key: "p_value",
-        label: "p",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "how likely so large a `mean_cosine` is if the models were trained independently; below 2.2e-308 only `log10_p` has it",
-        range: "(0, 1]",
-        source: "Independence Tests for Language Models, 2025, arXiv 2502.12292",
-    },
-    Column {
-        key: "log10_p",
-        label: "log₁₀ p",
-        format: Format::Real,
-        quantity: Quantity::Pair(Accuracy::Relative),
-        doc: "the logarithm of `p_value`: p < 1e-10 is −10 or less",
-        range: "(−∞, 0]",
-        source: "as p_value",
-    },
-];
+pub use columns::LINEAGE;
 
 /// The values of [`LINEAGE`] of one group of neurons, and `ln p`, where there is one.
 pub type LineageMeasured = ([Value; 7], Option<f64>);
@@ -101,6 +38,9 @@ struct Law {
     variance: f64,
 }
 
+/// The least `null_sigma` that is not rounding: cosines are known to about 1e-15, those of a model have some 1/√(n·d).
+const ROUNDING: f64 = 1e-12;
+
 /// Numbers of a block of rows.
 const BLOCK: usize = 1 << 20;
 
@@ -117,11 +57,19 @@ pub fn measure(
     let rows = |member: Option<&Member>| {
         member.map(|member| Rows::read(models, *member, group.count, order)).transpose()
     };
-    let law = match order {
-        NeuronOrder::Same => {
-            let tested = roles.value.unwrap_or(roles.first);
-            rows(group.members.get(tested))?.and_then(Rows::in_place)
+    // A model that holds NaN anywhere in the MLP is not told to be related, whatever the tested matrix says.
+    let tested = match (order, roles.value) {
+        (NeuronOrder::Same, value) => vec![value.unwrap_or(roles.first)],
+        (NeuronOrder::Unknown(_), Some(value)) => vec![roles.first, value],
+        (NeuronOrder::Unknown(_), None) => vec![roles.first, roles.reader.unwrap_or(roles.first)],
+    };
+    for role in [Some(roles.first), roles.value, roles.reader].into_iter().flatten() {
+        if let Some(member) = group.members.get(role).filter(|_| !tested.contains(&role)) {
+            models.read(member.tensor)?;
         }
+    }
+    let law = match order {
+        NeuronOrder::Same => rows(group.members.get(tested[0]))?.and_then(Rows::in_place),
         NeuronOrder::Unknown(_) => {
             let Some(first) = rows(group.members.get(roles.first))? else { return Ok(none(group)) };
             let nearest = first.nearest();
@@ -137,10 +85,10 @@ pub fn measure(
             }
         }
     };
-    let Some(Law { sum, mean, variance }) = law.filter(|law| law.variance > 0.0) else {
+    let n = group.count as f64;
+    let Some(Law { sum, mean, variance }) = law.filter(|law| law.variance.sqrt() > ROUNDING * n) else {
         return Ok(none(group));
     };
-    let n = group.count as f64;
     let z = (sum - mean) / variance.sqrt();
     let ln = ln_normal_tail(z);
     let values = [
@@ -159,7 +107,7 @@ pub fn measure(
 pub fn combined(ln: &[f64]) -> [(&'static Column, Value); 2] {
     let [.., p, log] = &LINEAGE;
     if ln.is_empty() {
-        return [p, log].map(|column| (column, Value::Missing(MissingReason::Degenerate)));
+        return [p, log].map(|column| (column, Value::Missing(MissingReason::EqualRows)));
     }
     let ln = ln_combined(ln);
     [(p, probability(ln)), (log, Value::real(ln / std::f64::consts::LN_10))]
@@ -173,7 +121,7 @@ fn probability(ln: f64) -> Value {
 
 /// Of rows that are all zero or all the same there is nothing to tell.
 fn none(group: &UnitGroup) -> LineageMeasured {
-    let mut values = [Value::Missing(MissingReason::Degenerate); 7];
+    let mut values = [Value::Missing(MissingReason::EqualRows); 7];
     values[0] = Value::count(group.count);
     (values, None)
 }
@@ -188,7 +136,7 @@ const TOKENS: usize = 1 << 13;
 /// When an embedding cannot be read.
 pub fn stream(models: Models<'_>, embedding: usize) -> Result<Option<Lines>, Error> {
     let both = models.read(embedding)?;
-    let (rows, units) = (both[0].rows().min(TOKENS), both[0].cols());
+    let (rows, units) = (both[0].rows().min(both[1].rows()).min(TOKENS), both[0].cols());
     let member = Member { tensor: embedding, side: Axis::Columns, span: Span::LINES };
     let [first, second] = both.map(|matrix| {
         let mut columns = panel(&Panel { matrix: &matrix, member, units, others: None }, 0..rows);
