@@ -10,7 +10,7 @@ use super::wrap::indented;
 use super::{changes, findings, fold, footer, grid, problem, series};
 use crate::notation;
 use crate::report::{
-    Column, Flag, MissingReason, Offender, Report, Row, SkipKind, SkippedContent, Value, Verdict,
+    Column, Flag, MissingReason, Offender, Report, SkipKind, SkippedContent, Value, Verdict,
 };
 
 /// Reasons that the footer lists separately.
@@ -41,7 +41,7 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
         line(&format!("… {}", more.join(" · ")), Some("2"), style, out)?;
     }
     footer::write(report, out)?;
-    for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, shown)) {
+    for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, style, shown)) {
         line(&note, None, style, out)?;
     }
     findings::write(report, style, out)?;
@@ -78,7 +78,7 @@ const CAUTIONS: [Flag; 5] = [
 type Shown = (bool, series::OverSteps);
 
 /// Notes that a reader must know.
-fn notes(report: &Report, (has_unsure, has): Shown) -> Vec<String> {
+fn notes(report: &Report, style: &TableStyle<'_>, (has_unsure, has): Shown) -> Vec<String> {
     let mut notes = series::notes(report, has);
     match report.totals.compared {
         Some(_) => notes.extend(changes::notes(report)),
