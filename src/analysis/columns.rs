@@ -130,11 +130,14 @@ pub fn meaning(key: &str) -> Option<ColumnKey<'_>> {
     };
     let parsed = ColumnKey::parse(key, COMMANDS.into_iter().flat_map(metrics_of));
     let parsed = parsed.or_else(|| COMMANDS.into_iter().find_map(family));
-    parsed.or_else(|| Some(dct::family(key)?.0.means()))
+    parsed.or_else(|| Some(dct::family(key)?.0.means())).or_else(|| Some(of_share(key)?.means()))
 }
 
-/// The metric whose header in a table is `label`, where that ends in a rank: `SVD 4`, `energy 2`, `DCT/SVD 8`, `k 80%`.
+/// The metric whose header in a table is `label`, where that takes a number: `SVD 4`, `energy 2`, `k 80%`, `relative`.
 pub fn of_ranked_label(label: &str) -> Option<&'static Column> {
+    if let Some(relative) = of_share("relative_rank").filter(|column| column.label == label) {
+        return Some(relative);
+    }
     let (name, rank) = label.rsplit_once(' ')?;
     let of_family = || {
         rank.parse::<usize>().ok()?;

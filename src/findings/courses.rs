@@ -217,14 +217,19 @@ pub(super) const COLLAPSED_AT_STEP: Definition = Definition {
             return few(2);
         }
         let mut found: Vec<(f64, &Matrix<'_>, String)> = vec![];
-        for matrix in side.rows().filter(|matrix| matrix.short_and_long().0 >= SHORTEST) {
+        for matrix in side.rows() {
+            // As it was before rows of it were zero.
+            let short = matrix.row.shape.iter().copied().min().unwrap_or(0);
             let points = course(matrix, "effective_rank");
+            if (short as f64) < SHORTEST {
+                continue;
+            }
             let Some((lowest, (step, value))) = collapse(&points) else { continue };
             let sentence = format!(
                 "{} uses {} of {} directions at step {step}; before, it used {} or more.",
                 matrix.name(),
                 real(value),
-                tell::count(matrix.short_and_long().0 as usize),
+                tell::count(short as usize),
                 real(lowest),
             );
             found.push((lowest / value, matrix, sentence));

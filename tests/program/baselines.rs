@@ -13,7 +13,7 @@ fn report(json: &Value) -> Value {
     let json: Map<String, Value> = json.as_object().unwrap().clone();
     let mut report = serde_json::to_value(Report::read(json, &columns::of_report).unwrap()).unwrap();
     let keys = report.as_object_mut().unwrap();
-    keys.retain(|key, _| !["findings", "findings_unchecked", "summary"].contains(&key.as_str()));
+    keys.retain(|key, _| !["svdkit", "findings", "findings_unchecked", "summary"].contains(&key.as_str()));
     let rows = keys.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten();
     rows.for_each(|row| {
         row.as_object_mut().unwrap().remove("resolution");

@@ -53,8 +53,12 @@ fn headers(markdown: &str) -> Vec<String> {
     let lines: Vec<&str> = markdown.lines().collect();
     let heads = lines.windows(2).filter(|pair| pair[0].starts_with("| ") && pair[1].starts_with("|--"));
     let cells = heads.flat_map(|pair| pair[0].trim_matches('|').split(" | "));
-    // The text as it was before it was escaped.
-    cells.map(|cell| cell.trim().replace("<br>", " ").replace('\\', "").replace("&#124;", "|")).collect()
+    // The text as it was before it was escaped; `#1` and the names of adapters are no columns.
+    let cells = cells.map(|cell| {
+        let text = cell.trim().replace("<br>", " ").replace(['\\', '`'], "");
+        text.replace("&#124;", "|").replace("&gt;", ">")
+    });
+    cells.filter(|cell| !cell.contains('#') && !["", "adapter", "all"].contains(&cell.as_str())).collect()
 }
 
 #[test]

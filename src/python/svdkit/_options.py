@@ -19,13 +19,13 @@ class CommonOptions(TypedDict, total=False):
     """Ignore missing values in rules: those that the base lacks, too, or those missing for a reason in CODE."""
 
     cache: Text
-    """Keep what is found in DIR, and take from there what is known."""
+    """Keep what is found in DIR, and take from there what is known [default: see `svdkit cache`]."""
 
     columns: Text | Sequence[Text]
     """Only these columns, separated by commas, or 'all'; rules, `--sort` and outputs add theirs."""
 
     config: Text
-    """Settings and rules from FILE."""
+    """Settings and rules from FILE [default: the nearest `svdkit.toml`, from the working directory upward]."""
 
     csv_raw: bool
     """Don't put ' before CSV text that a spreadsheet would take for a formula."""
@@ -43,13 +43,13 @@ class CommonOptions(TypedDict, total=False):
     """Only matrices whose name matches, as in '*.mlp.*'; may be repeated."""
 
     jobs: int
-    """Threads."""
+    """Threads [default: all the machine grants]."""
 
     limit: int
     """Only the first N lines of the table; with `--sort`, the most extreme matrices. Machine formats have all."""
 
     memory: int | str
-    """Memory for matrices in flight, as in 8G or 512MiB."""
+    """Memory for matrices in flight, as in 8G or 512MiB [default: half of the free memory]."""
 
     no_cache: bool
     """Neither keep what is found for later runs nor take what earlier ones kept."""
@@ -76,7 +76,7 @@ class CommonOptions(TypedDict, total=False):
     """More on stderr: the plan, each skipped tensor, the time taken."""
 
     width: int
-    """The width of the table."""
+    """The width of the table [default: the terminal's; in a pipe COLUMNS, or 100]."""
 
 
 class SpectrumOptions(CommonOptions, total=False):
@@ -106,7 +106,7 @@ class SpectrumOptions(CommonOptions, total=False):
     eig: bool
     """Eigenvalues of square matrices, and of the state spaces in `A_log` (Mamba) and `log_A_real` with `A_imag` (S4D): stability, time scales, how far from normal."""
 
-    eig_at: Text
+    eig_at: Text | Sequence[Text]
     """With `--eig`: list σ_min(zI − A) at these points of the plane, as in -1,0.5+1i."""
 
     ledger: Text
@@ -174,7 +174,7 @@ class CompareOptions(CommonOptions, total=False):
     """Read the factors of an adapter as weights of their own, not as the updates that they make."""
 
     base: Model
-    """The base of adapters among A and B."""
+    """The base of adapters among A and B [default: A]."""
 
     compensate: int | Sequence[int]
     """Of a compressed B: what is left of its error after adapters of these ranks, as in 16,32,64: by SVD and, with the inputs of its layers, by EoRA."""
@@ -185,7 +185,7 @@ class CompareOptions(CommonOptions, total=False):
     cov: Text
     """With `--compensate`: covariances of the layers' inputs (docs/data-files.md)."""
 
-    emit: Text | Sequence[Text]
+    emit: Text
     """Write the orders that `--permute` finds to FILE as JSON, or to stdout instead of the table."""
 
     k: int
@@ -195,7 +195,7 @@ class CompareOptions(CommonOptions, total=False):
     """Write each record into a file in DIR as it is found, so that a run which ends early can be resumed."""
 
     names: Literal["svdkit", "weightwatcher"]
-    """Whose column names and definitions to use."""
+    """Whose column names and definitions to use [default: as in the report, or svdkit's]."""
 
     no_svd: bool
     """Decompose nothing: only added, removed, changed and non-finite tensors, as fast as the files can be read."""
@@ -210,10 +210,10 @@ class CompareOptions(CommonOptions, total=False):
     """Match the units of B with those of A before comparing: neurons of MLPs and attention heads, or with 'all' the residual stream, too."""
 
     precision: Literal["fast", "exact"]
-    """How exact small singular values are."""
+    """How exact small singular values are [default: as in the report, or fast]."""
 
     preserve: Text
-    """Which leading directions of A count as principal: a number of them, or 'energy:SHARE' of Σσ²."""
+    """Which leading directions of A count as principal: a number of them, or 'energy:SHARE' of Σσ² [default: energy:0.9]."""
 
     resume: bool
     """Do only what the records in DIR lack; a matrix that failed is tried again."""
@@ -228,7 +228,7 @@ class CompareOptions(CommonOptions, total=False):
     """Read this variant from a folder: 'fp16' for model.fp16.safetensors."""
 
     vectors: Literal["none", "leading", "all"]
-    """Which singular vectors to compare."""
+    """Which singular vectors to compare [default: leading, or all for a rule or column that needs them]."""
 
 
 class SeriesOptions(CommonOptions, total=False):
@@ -320,7 +320,7 @@ class IntrudersOptions(CommonOptions, total=False):
     """The folder for the copy; must be empty or not exist."""
 
     rank: int
-    """The rank of a mitigated adapter."""
+    """The rank of a mitigated adapter [default: its own]."""
 
     resume: bool
     """Do only what the records in DIR lack; a matrix that failed is tried again."""
@@ -333,6 +333,9 @@ class IntrudersOptions(CommonOptions, total=False):
 
     sweep: Text
     """Also count at other limits: epsilon=FIRST:LAST:STEP."""
+
+    tuned: Model | Sequence[Model] | Mapping[str, Model]
+    """Another fine-tune of BASE, in a table and a file of its own; may be repeated. NAME=PATH names it."""
 
     variant: Text
     """Read this variant from a folder: 'fp16' for model.fp16.safetensors."""
@@ -393,9 +396,9 @@ class RankOptions(CommonOptions, total=False):
     """Write each record into a file in DIR as it is found, so that a run which ends early can be resumed."""
 
     lora_alpha: float | str
-    """`lora_alpha` of the pattern at its rank `r`; each module gets it in proportion to its rank."""
+    """`lora_alpha` of the pattern at its rank `r`; each module gets it in proportion to its rank [default: r]."""
 
-    lowrank_plus_columns: float | str
+    lowrank_plus_columns: Text
     """R directions [default: a quarter of all] and that share of the columns beside them, as LOST has it."""
 
     modules: Literal["inner", "all"]
@@ -419,7 +422,7 @@ class RankOptions(CommonOptions, total=False):
     rho: float | str
     """No matrix gets more than RHO times the budget."""
 
-    select_columns: int
+    select_columns: Text
     """K columns that stand for the weight: strong rank-revealing QR with coefficients up to F [default F: 1.2], leverage, coherence."""
 
     split_qkv: bool
@@ -432,7 +435,7 @@ class RankOptions(CommonOptions, total=False):
     """Count the values above this share of the largest in `relative_rank`."""
 
     top: float | str
-    """How many modules to train."""
+    """How many modules to train [default: 50% of each kind of matrix for spectrum-yaml, 20% of all for kappatune]."""
 
     variant: Text
     """Read this variant from a folder: 'fp16' for model.fp16.safetensors."""
@@ -460,7 +463,7 @@ class FarmsOptions(CommonOptions, total=False):
     """Read the factors of an adapter as weights of their own, not as the updates that they make."""
 
     aspect: float | str
-    """Columns of a window divided by its rows."""
+    """Columns of a window divided by its rows [default: 1]."""
 
     base: Model
     """Measure the update MODEL − BASE instead of the weights: what a fine-tune of BASE changed."""
@@ -472,25 +475,25 @@ class FarmsOptions(CommonOptions, total=False):
     """Only this component of a Diffusers pipeline, as in 'unet'; may be repeated."""
 
     conv: Literal["fold", "farms"]
-    """How to treat convolution kernels."""
+    """How to treat convolution kernels [default: fold, for images farms]."""
 
     epsilon: float | str
-    """Sparsities before scaling lie from 1 − EPSILON to 1 + EPSILON."""
+    """Sparsities before scaling lie from 1 − EPSILON to 1 + EPSILON [default: 0.3]."""
 
     ledger: Text
     """Write each record into a file in DIR as it is found, so that a run which ends early can be resumed."""
 
-    lr: float | str | Sequence[float | str]
-    """The base learning rate."""
+    lr: float | str
+    """The base learning rate [default: 1]."""
 
     map: Literal["linear", "sqrt", "log2", "step", "sigmoid"]
-    """How an exponent becomes a learning rate."""
+    """How an exponent becomes a learning rate [default: linear]."""
 
     modules: Literal["inner", "all"]
     """Which matrices get a number."""
 
     per: Literal["layer", "block"]
-    """What one exponent applies to."""
+    """What one exponent applies to [default: block for sparsity, layer for lr]."""
 
     precision: Literal["fast", "exact"]
     """How exact small singular values are."""
@@ -499,7 +502,7 @@ class FarmsOptions(CommonOptions, total=False):
     """Published settings to start from; the options below override them."""
 
     range: Text
-    """For linear and step: the lowest and highest multiple of the learning rate [default: 0.5,1.5]; for sigmoid: the scales below and above the mean."""
+    """For linear and step: the lowest and highest multiple of the learning rate [default: 0.5,1.5]; for sigmoid: the scales below and above the mean [default: 0.25,0.25]."""
 
     resume: bool
     """Do only what the records in DIR lack; a matrix that failed is tried again."""
@@ -508,19 +511,19 @@ class FarmsOptions(CommonOptions, total=False):
     """Split fused attention into queries, keys and values (GPT-2, GPT-NeoX, BLOOM, Phi-3, MPT)."""
 
     target: float | str
-    """The share of all entries to prune."""
+    """The share of all entries to prune [default: 0.7]."""
 
     variant: Text
     """Read this variant from a folder: 'fp16' for model.fp16.safetensors."""
 
     window: int
-    """Rows of a window; fewer if the matrix is smaller."""
+    """Rows of a window; fewer if the matrix is smaller [default: 2000, for images 100]."""
 
     windows_per_dim: int
-    """Windows along each side of a matrix, so up to N² in all; the work grows like N²."""
+    """Windows along each side of a matrix, so up to N² in all; the work grows like N² [default: 15, for images 9]."""
 
     xmin: Literal["ks", "median", "peak", "peak-fixed"]
-    """Where a tail may start."""
+    """Where a tail may start [default: peak, for images median]."""
 
 
 class HeadsOptions(CommonOptions, total=False):
@@ -568,7 +571,7 @@ class HeadsOptions(CommonOptions, total=False):
     split_qkv: bool
     """Split fused attention into queries, keys and values (GPT-2, GPT-NeoX, BLOOM, Phi-3, MPT)."""
 
-    target: float | str
+    target: Text
     """The value that a head is to give, for `--inputs`: one vector."""
 
     top_directions: int
@@ -674,4 +677,4 @@ class ScalingOptions(CommonOptions, total=False):
     """The weight decay of each model, or one for all."""
 
     widths: int | Sequence[int]
-    """The width of each model, in the order of the models."""
+    """The width of each model, in the order of the models [default: of `config.json`, or the commonest side]."""
