@@ -151,11 +151,12 @@ pub(super) fn write(
             Overflow::Drop | Overflow::Split => width.saturating_sub(total(columns)).max(NAME_WIDTH / 2),
         };
         let short = names.iter().copied().zip(shortened(&names, room));
-        let fitted = short.map(|(name, short)| match short.width() > room {
-            true => (name, broken(&short, room).into()),
-            false => (name, short),
+        let fitted = |short: &str| short.width() <= room;
+        let short = short.map(|(name, short)| match short {
+            short if fitted(&short) => (name, short),
+            long => (name, broken(&long, room).into()),
         });
-        let short = fitted.collect();
+        let short = short.collect();
         write_table(&lines, columns, &short, (style, &colors), out)?;
     }
     let numbers = || tables.iter().flatten().filter(|column| column.holds == Holds::Number);

@@ -44,7 +44,7 @@ struct Kind {
 
 /// The kinds of a model with two matrices or more.
 struct Kinds {
-    kinds: Vec<Kind>,
+    all: Vec<Kind>,
     /// What has no other of its kind.
     skipped: Vec<Skipped>,
     /// How many matrices and tensors a filter leaves out.
@@ -62,7 +62,7 @@ impl AcrossRequest {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn estimate(self, source: &Catalogue, origin: &Source, filter: &Filter) -> Result<Estimate, Error> {
-        let Kinds { kinds, skipped, .. } = self.kinds(source, origin, filter)?;
+        let Kinds { all: kinds, skipped, .. } = self.kinds(source, origin, filter)?;
         let layers: Vec<&Layer> =
             kinds.iter().flat_map(|kind| &kind.layers).map(|(_, layer)| layer.as_ref()).collect();
         let bytes = layers.iter().map(|layer| layer.bytes()).sum();
@@ -81,7 +81,7 @@ impl AcrossRequest {
         filter: &Filter,
         (limits, watch): (Limits, Watch<'_>),
     ) -> Result<Report, Error> {
-        let Kinds { kinds, skipped, filtered } = self.kinds(&source, &origin, filter)?;
+        let Kinds { all: kinds, skipped, filtered } = self.kinds(&source, &origin, filter)?;
         let layers: Vec<Arc<Layer>> =
             kinds.iter().flat_map(|kind| &kind.layers).map(|(_, layer)| Arc::clone(layer)).collect();
         let jobs: Vec<Job> = layers.iter().map(|layer| self.job(layer)).collect();
@@ -197,7 +197,7 @@ impl AcrossRequest {
             return Err(Error::malformed(Path::new(&origin.path), format!("holds {what}{hint}")));
         }
         kinds.sort_by(|a, b| natural(&a.name, &b.name));
-        Ok(Kinds { kinds, skipped, filtered })
+        Ok(Kinds { all: kinds, skipped, filtered })
     }
 
     /// What a matrix shares with others, and what tells it from them; none where it has no others.

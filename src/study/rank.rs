@@ -118,9 +118,10 @@ impl RankRequest {
             let flops = Box::new(move |layer: &Layer| previews.cost(layer).flops);
             parts.push(PlanPart { what: "previews", columns, flops });
         }
-        let turned = match previews.is_empty() {
-            true => BTreeSet::new(),
-            false => turned(&opened, &opened.source.select(filter).layers)?,
+        let turned = if previews.is_empty() {
+            BTreeSet::new()
+        } else {
+            turned(&opened, &opened.source.select(filter).layers)?
         };
         let modules = if files.is_empty() { None } else { Some(DataModules::new(&opened, filter)?) };
         let filter = &modules.as_ref().map_or_else(|| filter.clone(), |modules| modules.filter(filter));

@@ -86,7 +86,7 @@ struct Role {
 
 /// The roles that all members have.
 struct Roles {
-    roles: Vec<Role>,
+    all: Vec<Role>,
     /// What is of none of them, of each member in turn.
     skipped: Vec<Skipped>,
     /// How many matrices and tensors a filter leaves out.
@@ -115,7 +115,7 @@ impl ScalingRequest {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn estimate(self, family: &[FamilyMember], filter: &Filter) -> Result<Estimate, Error> {
-        let Roles { roles, skipped, .. } = roles(family, filter)?;
+        let Roles { all: roles, skipped, .. } = roles(family, filter)?;
         let layers: Vec<&Layer> = all(&roles).map(|(_, layer)| layer.as_ref()).collect();
         let bytes = layers.iter().map(|layer| layer.bytes()).sum();
         let jobs = layers.iter().map(|layer| job(layer)).collect();
@@ -145,7 +145,7 @@ impl ScalingRequest {
             );
             return Err(Error::Usage(reason));
         }
-        let Roles { roles, skipped, filtered } = roles(&family, filter)?;
+        let Roles { all: roles, skipped, filtered } = roles(&family, filter)?;
         let tasks: Vec<(usize, Arc<Layer>)> =
             all(&roles).map(|(model, layer)| (model, Arc::clone(layer))).collect();
         let jobs: Vec<Job> = tasks.iter().map(|(_, layer)| job(layer)).collect();
@@ -265,7 +265,7 @@ fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
     }
     let mut roles: Vec<Role> = known.into_iter().map(|(name, layers)| Role { name, layers }).collect();
     roles.sort_by(|a, b| natural(&a.name, &b.name));
-    Ok(Roles { roles, skipped: all_skipped, filtered: all_filtered })
+    Ok(Roles { all: roles, skipped: all_skipped, filtered: all_filtered })
 }
 
 fn report(

@@ -348,7 +348,7 @@ impl Watch<'_> {
         self.run.end();
         let common = self.run.common;
         if !common.quiet {
-            self.told.left_out(&self.judged());
+            told::left_out(&self.judged());
         }
         let mut outputs = Outputs::new(&common.output)?;
         let events = self.arguments.options.events(common, &mut outputs)?;

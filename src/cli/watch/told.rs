@@ -33,21 +33,21 @@ impl Told {
         self.known(report);
         printable(&format!("step {step}: {}", parts.join("; ")))
     }
+}
 
-    /// Says which steps never became complete.
-    pub(super) fn left_out(&self, report: &Result<Report, Error>) {
-        let Ok(report) = report else { return };
-        let left_out: Vec<_> = report.steps.iter().filter(|step| step.failed.is_some()).collect();
-        let Some(first) = left_out.first() else { return };
-        let why = first.failed.as_deref().unwrap_or_default();
-        remark(&match left_out.len() {
-            1 => format!("step {} never became complete: {why}", first.step),
-            several => {
-                let steps: Vec<String> = left_out.iter().map(|step| step.step.to_string()).collect();
-                format!("{several} steps never became complete: {}; the first: {why}", steps.join(", "))
-            }
-        });
-    }
+/// Says which steps never became complete.
+pub(super) fn left_out(report: &Result<Report, Error>) {
+    let Ok(report) = report else { return };
+    let left_out: Vec<_> = report.steps.iter().filter(|step| step.failed.is_some()).collect();
+    let Some(first) = left_out.first() else { return };
+    let why = first.failed.as_deref().unwrap_or_default();
+    remark(&match left_out.len() {
+        1 => format!("step {} never became complete: {why}", first.step),
+        several => {
+            let steps: Vec<String> = left_out.iter().map(|step| step.step.to_string()).collect();
+            format!("{several} steps never became complete: {}; the first: {why}", steps.join(", "))
+        }
+    });
 }
 
 /// The number that changed most since the step before.
