@@ -32,7 +32,7 @@ pub static ACROSS: [Column; 9] = [
         label: "next",
         format: Format::Real,
         quantity: Quantity::Matrix(Accuracy::Relative),
-        doc: "the mean overlap of those that follow each other: neighboring blocks",
+        doc: "the mean overlap of those that follow each other: neighboring blocks, those without such a matrix aside",
         range: "[0, 1]",
         source: "as mean_overlap",
     },
@@ -150,7 +150,8 @@ pub fn overlaps(all: &[Factors], k: usize) -> OverlapMatrices {
         summary(&right, (&ks, length(&|factors| &factors.right))),
     ];
     let [[a, b, c, d], [e, f, g, h]] = sides;
-    OverlapMatrices { values: [Value::count(all.len()), a, b, c, d, e, f, g, h], left, right }
+    let compared = all.iter().filter(|of| directions(of) > 0).count();
+    OverlapMatrices { values: [Value::count(compared), a, b, c, d, e, f, g, h], left, right }
 }
 
 /// The directions that a decomposition tells from zero.

@@ -81,7 +81,7 @@ impl AcrossRequest {
         filter: &Filter,
         (limits, watch): (Limits, Watch<'_>),
     ) -> Result<Report, Error> {
-        let Kinds { all: kinds, skipped, filtered } = self.kinds(&source, &origin, filter)?;
+        let Kinds { all: kinds, mut skipped, filtered } = self.kinds(&source, &origin, filter)?;
         let layers: Vec<Arc<Layer>> =
             kinds.iter().flat_map(|kind| &kind.layers).map(|(_, layer)| Arc::clone(layer)).collect();
         let jobs: Vec<Job> = layers.iter().map(|layer| self.job(layer)).collect();
@@ -125,7 +125,12 @@ impl AcrossRequest {
                 ..header
             };
             let measured = match factors {
-                Ok(factors) => across::overlaps(&factors, self.top),
+                Ok(factors) => {
+                    let empty = kind.layers.iter().zip(&factors).filter(|(_, of)| of.values.is_empty());
+                    let reason = "every entry is zero, so it has no directions";
+                    skipped.extend(empty.map(|((_, layer), _)| left_out(layer, SkipKind::Refused, reason)));
+                    across::overlaps(&factors, self.top)
+                }
                 Err(error) => return Row { failed: Some(error.to_string()), ..header },
             };
             let overlaps = Overlaps {

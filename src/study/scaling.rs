@@ -1,6 +1,6 @@
 //! `scaling`: how singular values grow with the width of a model, a row a role.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -252,6 +252,7 @@ fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
         }
     }
     known.retain(|_, layers| layers.iter().all(|of_model| !of_model.is_empty()));
+    all_skipped.extend(holes(family, &known));
     if known.is_empty() {
         let all: Vec<_> = family.iter().flat_map(|of| of.source.select(&Filter::default()).layers).collect();
         let names: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
@@ -266,6 +267,29 @@ fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
     let mut roles: Vec<Role> = known.into_iter().map(|(name, layers)| Role { name, layers }).collect();
     roles.sort_by(|a, b| natural(&a.name, &b.name));
     Ok(Roles { all: roles, skipped: all_skipped, filtered: all_filtered })
+}
+
+/// What a model lacks in a block that it has, and another model has there: the mean of its role is over other blocks.
+fn holes(family: &[FamilyMember], known: &BTreeMap<String, Vec<Vec<Arc<Layer>>>>) -> Vec<Skipped> {
+    let blocks = |layers: &[Arc<Layer>]| layers.iter().map(|layer| layer.block).collect::<BTreeSet<_>>();
+    let mut lines = vec![];
+    for (i, member) in family.iter().enumerate() {
+        let there: BTreeSet<_> = known.values().flat_map(|layers| blocks(&layers[i])).collect();
+        for layers in known.values() {
+            let own = blocks(&layers[i]);
+            let mut told = own.clone();
+            for layer in layers.iter().flatten() {
+                if there.contains(&layer.block) && told.insert(layer.block) {
+                    let reason =
+                        "is not there, though its block is: the mean of its role is over other blocks";
+                    let line = left_out(layer, SkipKind::Refused, reason);
+                    lines
+                        .push(Skipped { tensor: format!("{}: {}", member.name, line.tensor).into(), ..line });
+                }
+            }
+        }
+    }
+    lines
 }
 
 fn report(

@@ -307,3 +307,35 @@ fn the_example_of_the_docs_says_what_the_docs_say() {
     let output = svdkit_in(folder.path(), &[&words[..], &["--interval", INTERVAL]].concat());
     assert_eq!((output.status.code(), said(&output).as_str()), (Some(0), expected));
 }
+
+#[test]
+fn a_run_that_never_came_ends_with_the_stop_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = folder.path().join("stop");
+    fs::write(&stop, "").unwrap();
+    let output = ended(watch(&folder.path().join("run"), &["--until-file", text(&stop)]));
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+}
+
+#[test]
+fn two_checkpoints_of_one_step_are_waited_for_once_something_was_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, report) = (folder.path().join("run"), folder.path().join("run.json"));
+    let write = |place: &Path, step| {
+        fs::create_dir_all(place).unwrap();
+        fs::write(place.join("model.safetensors"), bytes(folder.path(), step)).unwrap();
+    };
+    write(&place(&run, 1), 1);
+    let child = watch(&run, &["-o", text(&report), "--format", "csv"]);
+    until("the report", || report.exists());
+    let moved = run.join("step-10");
+    write(&moved, 1);
+    nap();
+    nap();
+    fs::remove_dir_all(&moved).unwrap();
+    write(&place(&run, 2), 2);
+    fs::write(run.join("svdkit.stop"), "").unwrap();
+    let output = ended(child);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(",20,"), "{}", said(&output));
+}

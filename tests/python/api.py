@@ -7,6 +7,7 @@ Needs svdkit and numpy; torch, pandas, polars and transformers make it check mor
 
 import json
 import os
+import pickle
 import pathlib
 import signal
 import subprocess
@@ -277,6 +278,16 @@ class Errors(unittest.TestCase):
                 call()
             self.assertEqual(str(caught.exception).splitlines()[0][: len(line)], line)
         self.refused(svdkit.SvdkitError, "possible values: fast, exact", lambda: svdkit.spectrum(BASE, precision="best"))
+
+    def test_names_of_fine_tunes_are_no_paths(self):
+        model = {"w.weight": numpy.eye(8, dtype="float32")}
+        for label in ["runs/full", "../out", "stdout", "base"]:
+            self.assertEqual(len(svdkit.compare(model, tuned={label: model}, all=True).rows), 1, label)
+        self.refused(TypeError, "'a=b' is no name", lambda: svdkit.compare(model, tuned={"a=b": model}))
+
+    def test_a_report_can_be_pickled(self):
+        report = svdkit.spectrum({"w.weight": numpy.eye(8, dtype="float32")})
+        self.assertEqual(pickle.loads(pickle.dumps(report)).json, report.json)
 
     def test_what_is_not_a_model_is_named(self):
         self.refused(TypeError, "not int", lambda: svdkit.spectrum(3))

@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::layer::{Filter, bare};
 use crate::report::{Column, Hidden, Report};
 use crate::solver::Memo;
-use crate::study::{self, Asked, Cache, CompareRequest, Depth, Names, RecentMemo, Study};
+use crate::study::{self, Asked, Cache, CompareRequest, Depth, Names, OwnColumns, RecentMemo, Study};
 
 use super::open::{Base, StepPlace, is_passed_over};
 use super::options::StepOptions;
@@ -130,12 +130,13 @@ impl<'a> Run<'a> {
         let keys = columns.iter().map(|(column, _)| column.key).chain(evidence.iter().map(|(key, _)| *key));
         let keys: BTreeSet<&str> = keys.collect();
         let keys: Vec<&str> = keys.into_iter().collect();
+        let own_columns = (*own == OwnColumns::Wanted).then_some("those of the table");
         let (shared, options) = (&self.common.shared, self.options);
         let mut facts = vec![
             ("the run", absolute(folder)?),
             ("`precision`", word(&options.precision)),
             ("`no-svd`", options.no_svd.to_string()),
-            ("the choice of columns", format!("{own:?}, {}", keys.join(","))),
+            ("the choice of columns", own_columns.iter().chain(&keys).copied().collect::<Vec<_>>().join(",")),
             ("the search for findings", format!("{findings:?}")),
             ("`include`", shared.include.join(",")),
             ("`exclude`", shared.exclude.join(",")),

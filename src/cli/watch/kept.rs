@@ -60,7 +60,7 @@ impl KeptSteps {
             identity: Identity::of_facts(facts),
             pictures,
         };
-        let advice = "name another folder with `--ledger`, or remove this file";
+        let advice = "name another folder with `--ledger`; without this file, steps whose checkpoints are gone are lost";
         let foreign = || {
             Error::malformed(&path, format!("is not a ledger of `svdkit watch` by this version; {advice}"))
         };

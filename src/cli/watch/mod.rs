@@ -176,15 +176,31 @@ impl Watch<'_> {
 
     /// Measures checkpoints as they come, until the watch is to end.
     fn follow(&mut self) -> Result<(), Error> {
-        let mut is_waiting = false;
+        /// So often a folder may be away when the watch is to end: a network disk may come back.
+        const AWAY: u32 = 3;
+        let (mut away, mut trouble) = (0, String::new());
         loop {
             // What is written before this file is there is measured.
             let is_last = self.stop_file().exists();
-            let is_there = self.seen.look()?;
-            if !is_there && !is_waiting && !self.run.common.quiet {
-                remark(&format!("waiting for {}", printable(&self.arguments.folder.to_string_lossy())));
+            let is_there = match self.seen.look() {
+                Ok(is_there) => is_there,
+                // Somebody may be moving checkpoints just now.
+                Err(error) if self.measured.series.measured() > 0 && !is_last => {
+                    self.say(&mut trouble, format!("{error}; the watch waits"));
+                    self.sleep()?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if is_there {
+                (away, trouble) = (0, String::new());
+            } else {
+                away += 1;
+                let folder = &self.arguments.folder;
+                let why = self.seen.away.clone().filter(|_| folder.exists());
+                let name = printable(&folder.to_string_lossy());
+                self.say(&mut trouble, format!("waiting for {}", why.unwrap_or(name)));
             }
-            is_waiting = !is_there;
             for (step, below) in self.seen.steps() {
                 let is_new = self.is_new(step, &below);
                 if is_new && self.seen.is_settled(&below) {
@@ -196,7 +212,7 @@ impl Watch<'_> {
                 }
             }
             self.warn();
-            let most = if is_last && is_there {
+            let most = if is_last && (is_there || away >= AWAY) {
                 Some(u64::MAX)
             } else {
                 self.is_reached().then(|| self.measured.series.last()).flatten()
@@ -208,6 +224,14 @@ impl Watch<'_> {
             }
             self.sleep()?;
         }
+    }
+
+    /// Says what the watch waits for, if that was not the last that it said.
+    fn say(&self, last: &mut String, words: String) {
+        if *last != words && !self.run.common.quiet {
+            remark(&words);
+        }
+        *last = words;
     }
 
     /// Says once why nothing could be measured so far, as with a filter that leaves nothing.

@@ -21,6 +21,8 @@ pub(super) struct Seen {
     interval: Duration,
     /// By their paths below the run.
     places: BTreeMap<PathBuf, SeenPlace>,
+    /// Why the folder could not be listed at the last look.
+    pub(super) away: Option<String>,
 }
 
 /// One of them.
@@ -49,7 +51,7 @@ pub(super) struct Mark {
 
 impl Seen {
     pub(super) fn new(run: &Path, interval: Duration) -> Self {
-        Self { run: run.to_owned(), interval, places: BTreeMap::new() }
+        Self { run: run.to_owned(), interval, places: BTreeMap::new(), away: None }
     }
 
     /// Looks again; tells whether the folder could be listed. A disk that is away for a while changes nothing.
@@ -59,7 +61,10 @@ impl Seen {
     pub(super) fn look(&mut self) -> Result<bool, Error> {
         let there = match steps_in(&Location::disk(&self.run)) {
             Ok(there) => there,
-            Err(Error::Io { .. }) => return Ok(false),
+            Err(error @ Error::Io { .. }) => {
+                self.away = Some(error.to_string());
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         let mut places = BTreeMap::new();

@@ -38,6 +38,10 @@ class Report:
         self.errors = errors or []
         self._save = save
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Numbers and texts: a copy elsewhere has no model to measure again."""
+        return {"json": self.json, "text": self.text, "errors": self.errors, "_save": None}
+
     @functools.cached_property
     def document(self) -> dict[str, Any]:
         """The whole of the JSON."""

@@ -110,6 +110,8 @@ def save(request: Request, data: bytes, path: str) -> None:
         if again != data:
             raise SvdkitError(f"{path}: not written, for the weights are others than those of the report; measure again")
         os.replace(aside, path)
+    except SvdkitError as error:
+        raise SvdkitError(str(error).replace(aside, path)) from None
     finally:
         if os.path.exists(aside):
             os.remove(aside)
@@ -126,18 +128,22 @@ def _typed(options: Mapping[str, Any], stage: Stage) -> Iterator[str]:
         elif name in _MODELS:
             yield flag + stage.model(value, name)
         elif name == "tuned":
-            for label, model in _sides(value):
-                path = stage.model(model, label or "tuned")
+            for place, (label, model) in enumerate(_sides(value), 1):
+                path = stage.model(model, f"tuned{place}" if label else "tuned")
                 yield flag + (f"{label}={path}" if label else path)
         else:
-            for one in value if isinstance(value, (list, tuple)) else [value]:
+            several = sorted(value) if isinstance(value, (set, frozenset)) else value
+            for one in several if isinstance(several, (list, tuple)) else [several]:
                 yield flag + (os.fspath(one) if isinstance(one, os.PathLike) else str(one))
 
 
 def _sides(tuned: Any) -> Iterator[tuple[str, Model]]:
     """Fine-tunes with their names: several in memory need some."""
     if isinstance(tuned, Mapping) and all(_is_model(side) for side in tuned.values()):
-        yield from tuned.items()
+        for label, side in tuned.items():
+            if not isinstance(label, str) or not label or "=" in label:
+                raise TypeError(f"tuned: {label!r} is no name of a fine-tune; take one without '='")
+            yield label, side
     elif isinstance(tuned, (list, tuple)):
         for place, side in enumerate(tuned, 1):
             yield ("" if isinstance(side, (str, os.PathLike)) else f"tuned{place}", side)

@@ -190,12 +190,16 @@ def _state(model: Module, name: str) -> Mapping[str, Any]:
 def _tensors(state: Mapping[str, Any], model: str) -> Iterator[_Tensor]:
     for name, value in state.items():
         where = f"{model}: {name}"
+        if type(value).__name__.startswith("Uninitialized"):
+            raise SvdkitError(f"{where} has no shape yet; run the model once, or leave it out")
         if isinstance(value, Mapping):
             raise SvdkitError(f"{where} holds tensors of its own; give svdkit that mapping, as in checkpoint[{name!r}]")
         if not (hasattr(value, "dtype") and hasattr(value, "shape")):
             continue
         if not isinstance(name, str):
             raise TypeError(f"{model}: {name!r} is not a tensor's name; names are strings")
+        if name == "__metadata__" or not name.isprintable() and "\ud800" <= max(name) <= "\udfff":
+            raise SvdkitError(f"{model}: {name!r} can't be the name of a tensor in a file; call it otherwise")
         if not _is_torch(value):
             value = _array(value, where)
         kind = str(value.dtype).replace("torch.", "") if _is_torch(value) else value.dtype.name
