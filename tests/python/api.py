@@ -7,8 +7,8 @@ Needs svdkit and numpy; torch, pandas, polars and transformers make it check mor
 
 import json
 import os
-import pickle
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
