@@ -31,12 +31,12 @@ fn commands() -> Vec<Vec<&'static str>> {
 }
 
 /// What a run says and how it ends, without its notes.
-fn outcome(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn outcome(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap())
 }
 
 #[track_caller]
-fn json(command: &[&str], options: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn json(command: &[&str], options: &[&str]) -> (Option<i32>, String) {
     let output = svdkit(&[command, &["-q", "--format", "json"], options].concat());
     let (code, out) = outcome(&output);
     assert!(!out.is_empty(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -44,7 +44,7 @@ fn json(command: &[&str], options: &[&str]) -> (Option<i32>, String) {
 }
 
 /// A folder for ledgers, and the path of one in it.
-fn folder() -> (TempDir, String) {
+pub(crate) fn folder() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("parts").to_str().unwrap().to_owned();
     (folder, path)
@@ -139,22 +139,6 @@ fn other_outputs_of_the_command_come_with_the_report() {
         assert!(svdkit(&["collect", &ledger]).status.success());
         assert!(fs::read(&written).unwrap() == expected, "{command:?}");
     }
-}
-
-#[test]
-fn no_rule_of_any_part_is_forgotten() {
-    let (_folder, path) = folder();
-    let few = ["spectrum", BASE, "--include", "*.0.*", "-q"];
-    let part = |number: &str, rules: &[&str]| {
-        let words = [&few[..], &["--ledger", &path, "--resume", "--partition", number], rules].concat();
-        assert!(svdkit(&words).status.success(), "{words:?}");
-    };
-    let rule = ["--fail-if", "spectral_norm > 0"];
-    part("1/2", &[]);
-    part("2/2", &rule);
-    check_exit(&["collect", &path], 1, "");
-    let report = json(&[&few[..4], &rule].concat(), &[]);
-    assert_eq!(outcome(&svdkit(&["collect", &path, "--format", "json"])), report);
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod hub;
 mod inspect;
 mod lacking;
 mod ledger;
+mod ledger_rules;
 mod links;
 mod memory;
 mod mitigated;
