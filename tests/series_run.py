@@ -5,7 +5,7 @@ deleted and the watch killed at random moments. Both give the bytes of `svdkit s
 
     python3 tests/series_run.py svdkit [DIR]
 
-Needs torch, safetensors and numpy; for the event file also tensorboard. About two minutes on two cores.
+Needs torch, safetensors and numpy; for the event file also tensorboard.
 """
 
 import json

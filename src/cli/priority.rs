@@ -5,7 +5,7 @@
 pub(super) fn lower() {
     #[cfg(unix)]
     {
-        /// Behind whatever runs as usual, ahead of what runs only on an idle machine.
+        /// Lower than the usual 0, higher than the 19 of an idle task.
         const NICE: i32 = 10;
         // A system that refuses leaves the priority as it is.
         let _ = rustix::process::nice(NICE);

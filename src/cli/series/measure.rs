@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What is asked for of each step: the metrics of what is asked for of the series.
+/// What each step is asked for: the metrics that the columns of the series are made of.
 fn of_metrics(asked: Asked) -> Asked {
     let metric = |(column, by): (&'static Column, String)| (column.means().metric, by);
     Asked { columns: asked.columns.into_iter().map(metric).collect(), ..asked }

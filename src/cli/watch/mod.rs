@@ -72,7 +72,7 @@ const ATTEMPTS: u32 = 3;
 struct Watch<'a> {
     arguments: &'a Arguments,
     run: Run<'a>,
-    /// The options of what is written between two steps, which says nothing.
+    /// The same options, without messages: for what is written between two steps.
     silent: Common,
     seen: Seen,
     measured: Measured,

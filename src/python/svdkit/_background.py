@@ -60,7 +60,7 @@ class Background:
         return found
 
     def finish(self, timeout: float) -> list[tuple[Any, dict[str, float]]]:
-        """Waits at most `timeout` seconds for what runs and what waits, ends what is left, and gives what was found."""
+        """The results so far, after at most `timeout` seconds; measurements that still run are ended."""
         until = time.monotonic() + timeout
         with self._lock:
             thread = self._thread
