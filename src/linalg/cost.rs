@@ -1,6 +1,6 @@
 //! What decompositions are expected to take, from shapes alone.
 
-use super::{band, compress};
+use super::{band, compress, leading};
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
 
@@ -76,15 +76,16 @@ pub fn update_cost(rows: usize, cols: usize, rank: usize) -> Option<Cost> {
     Some(Cost { flops: flops + 50.0 * short * long, bytes: kept as u64 })
 }
 
-/// The cost of a few dozen products with blocks of vectors, to find `k` leading triplets or to hold `k` vectors against
-/// a weight.
+/// The cost of a few dozen products with narrow blocks, to find `k` leading triplets or to hold `k` vectors against a weight.
 pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
-    // Products with a narrow block run at less than half of the speed of others.
-    const PRODUCTS: f64 = 2.25 * 40.0;
-    let (block, sides) = ((k + 4).next_multiple_of(16) as f64, rows as f64 + cols as f64);
+    const STEPS: f64 = 40.0;
+    let (short, sides) = (rows.min(cols) as f64, rows as f64 + cols as f64);
+    let (width, most) = (leading::WIDTH as f64, short.min((leading::MOST * leading::WIDTH) as f64));
+    // The basis and what it makes of the weight; then blocks, and the triplets.
+    let doubles = most * (short + 3.0 * most) + sides * (4.0 * width + 4.0 * k as f64);
     Cost {
-        flops: PRODUCTS * 2.0 * rows as f64 * cols as f64 * block,
-        bytes: (8.0 * 24.0 * block * sides) as u64,
+        flops: leading::SLOWER * STEPS * 4.0 * rows as f64 * cols as f64 * width,
+        bytes: (8.0 * doubles) as u64,
     }
 }
 

@@ -65,6 +65,7 @@ impl WithSimd for AddProduct<'_> {
         let Self { block, v, y, width } = self;
         match (S::F64_LANES, width) {
             (8, 24) => tiles::<S, 3, 8>(simd, block, v, y, width),
+            (8, 8) => tiles::<S, 1, 8>(simd, block, v, y, width),
             (4, 24) => tiles::<S, 3, 4>(simd, block, v, y, width),
             (8, _) => tiles::<S, 2, 8>(simd, block, v, y, width),
             _ => tiles::<S, 2, 4>(simd, block, v, y, width),

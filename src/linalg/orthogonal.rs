@@ -11,6 +11,7 @@ use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, MatMut, Par};
 
 use super::factors::Basis;
+use super::product::multiply;
 use super::vector::norm;
 
 /// The rest of a column counts as rounding below this share of the largest column seen.
@@ -55,8 +56,10 @@ pub(super) fn split(basis: &Basis, block: &Basis, scale: f64) -> Split {
 /// Takes the part in the span of `basis` away from `rest` and gives its coefficients.
 fn remove(basis: &Basis, rest: &mut Mat<f64>) -> Mat<f64> {
     let mut coefficients = Mat::zeros(basis.count(), rest.ncols());
-    matmul(coefficients.as_mut(), Accum::Replace, basis.as_mat().transpose(), &*rest, 1.0, Par::Seq);
-    matmul(rest.as_mut(), Accum::Add, basis.as_mat(), &coefficients, -1.0, Par::Seq);
+    let basis = basis.as_mat();
+    // Transposed, since products are cut into runs of columns.
+    multiply(coefficients.as_mut().transpose_mut(), Accum::Replace, rest.transpose(), basis, 1.0);
+    multiply(rest.as_mut().transpose_mut(), Accum::Add, coefficients.transpose(), basis.transpose(), -1.0);
     coefficients
 }
 
