@@ -29,7 +29,7 @@ pub(super) const TOLERANCE: f64 = 1e-9;
 /// Columns of a block.
 pub(super) const WIDTH: usize = 8;
 /// Blocks that the basis may hold.
-pub(super) const MOST: usize = 96;
+pub(super) const MOST: usize = 128;
 /// Share of the steps forecast that it will take, since convergence becomes faster.
 const SOONER: f64 = 0.6;
 /// A look at the values waits for at most this share of the steps so far.
@@ -39,7 +39,7 @@ const FEWEST: usize = 128;
 const EACH: usize = 8;
 const SPARE: usize = 4;
 /// How much slower an operation of the iteration is than one of the Gram matrix and what follows it.
-pub(super) const SLOWER: f64 = 2.5;
+pub(super) const SLOWER: f64 = 1.75;
 
 /// Whether so many triplets of a matrix of this shape are sought by products; a shorter side costs less decomposed whole.
 pub fn by_products(rows: usize, cols: usize, k: usize) -> bool {
@@ -173,7 +173,7 @@ fn short_side(across: [&Operator<'_>; 2], k: usize, steps: usize, tolerance: f64
             let forecast = missing / gained * (step - earlier) as f64;
             let forecast = if gained > 0.0 { forecast } else { f64::INFINITY };
             // The first steps say little.
-            if 2 * step > steps && steps < MOST && step as f64 + SOONER * forecast > steps as f64 {
+            if 2 * step > steps && step as f64 + SOONER * forecast > steps as f64 {
                 return None;
             }
             more = forecast.min(more);
