@@ -12,7 +12,6 @@ import copy
 import json
 import math
 import multiprocessing
-import os
 import random
 import shutil
 import subprocess
@@ -230,14 +229,18 @@ def length(ledger):
         return 0
 
 
-def largest(command):
-    """The memory that a command takes at most, in MiB, and its time."""
-    began = time.time()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return usage.ru_maxrss / 1024, time.time() - began
+# A small process in between: a child of this one would be counted with its memory.
+MEASURED = """import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss / 1024, used.ru_utime + used.ru_stime)"""
+
+
+def measured(command):
+    """The memory that a command takes at most, in MiB, and its time on processors."""
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURED, *command], capture_output=True, check=True)
+    memory, seconds = map(float, done.stdout.split())
+    return memory, seconds
 
 
 def main():
@@ -286,16 +289,18 @@ def main():
 def cost(svdkit, folder):
     """Forty checkpoints take the time of forty spectra at most, copies less, in the memory of one."""
     options = ["--no-cache", "-j", "1"]
-    one = largest([svdkit, "spectrum", str(folder / "sound" / "checkpoint-10"), *options])
-    all_of_them = largest([svdkit, "series", str(folder / "sound"), *options])
+    checkpoints = sorted((folder / "sound").iterdir())
+    single = [measured([svdkit, "spectrum", str(checkpoint), *options]) for checkpoint in checkpoints]
+    spectra = max(memory for memory, _ in single), sum(seconds for _, seconds in single)
+    run = measured([svdkit, "series", str(folder / "sound"), *options])
     copies = folder / "copies"
     for step in range(EVERY, STEPS + 1, EVERY):
         if not (copies / f"checkpoint-{step}").exists():
             shutil.copytree(folder / "sound" / "checkpoint-10", copies / f"checkpoint-{step}", ignore=shutil.ignore_patterns("*.json"))
-    same = largest([svdkit, "series", str(copies), *options])
-    for name, (memory, seconds) in [("one spectrum", one), ("series of 40", all_of_them), ("series of 40 copies", same)]:
-        print(f"  {name}: {seconds:.2f} s, {memory:.0f} MiB")
-    assert all_of_them[1] < 40 * one[1] * 1.2
+    same = measured([svdkit, "series", str(copies), *options])
+    for name, (memory, seconds) in [("40 spectra", spectra), ("series of 40", run), ("series of 40 copies", same)]:
+        print(f"  {name}: {seconds:.2f} s of processors, {memory:.0f} MiB")
+    assert run[1] < 1.2 * spectra[1] and same[1] < run[1] / 2 and run[0] < 1.5 * spectra[0]
 
 
 main()
