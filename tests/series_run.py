@@ -8,10 +8,10 @@ deleted and the watch killed at random moments. Both give the bytes of `svdkit s
 Needs torch, safetensors and numpy; for the event file also tensorboard.
 """
 
+import copy
 import json
 import math
 import multiprocessing
-import os
 import random
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-BLOCKS, WIDTH, HEADS, CONTEXT = 4, 64, 4, 48
+BLOCKS, WIDTH, HEADS, CONTEXT, BATCH = 4, 64, 4, 32, 8
 STEPS, EVERY = 400, 10
 DIVERGES, LAYER, COPY, CUT = 260, 2, 150, 320
 TEXT = (
@@ -64,41 +64,53 @@ class Model(nn.Module):
         return self.head(x)
 
 
-def train(run, planted):
-    """Checkpoints as Trainer names them."""
+def train(folder):
+    """Two runs with checkpoints as Trainer names them: `sound`, and `planted`, which is the same until a layer diverges."""
+    # Small matrices on several threads only wait for each other.
+    torch.set_num_threads(1)
     torch.manual_seed(1)
     letters = sorted(set(TEXT))
     data = torch.tensor([letters.index(c) for c in TEXT])
     model = Model(len(letters))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, step / 50) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
-    )
-    for step in range(1, STEPS + 1):
-        at = torch.randint(len(data) - CONTEXT - 1, (16,))
-        batch = torch.stack([data[i : i + CONTEXT + 1] for i in at])
-        loss = nn.functional.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if planted and step >= DIVERGES:
-            # Queries that grow by a rank-one part, as in a run whose attention blows up.
-            with torch.no_grad():
-                w = model.layers[LAYER].q_proj.weight
-                u, s, v = torch.linalg.svd(w)
-                w += 0.06 * s[0] * torch.outer(u[:, 0], v[0])
-        if step % EVERY:
-            continue
-        place = run / f"checkpoint-{step}"
-        place.mkdir(parents=True)
-        tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, place / "model.safetensors")
-        (place / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": [{"loss": loss.item()}]}))
-    if planted:
-        shutil.copy(run / f"checkpoint-{COPY - EVERY}/model.safetensors", run / f"checkpoint-{COPY}/model.safetensors")
-        cut = run / f"checkpoint-{CUT}/model.safetensors"
-        cut.write_bytes(cut.read_bytes()[:20000])
+
+    def go_on(run, steps, planted):
+        for step in steps:
+            optimizer.param_groups[0]["lr"] = 1e-3 * min(1, step / 50) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+            at = torch.randint(len(data) - CONTEXT - 1, (BATCH,))
+            batch = torch.stack([data[i : i + CONTEXT + 1] for i in at])
+            loss = nn.functional.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if planted:
+                # Queries that grow by a rank-one part, as in a run whose attention blows up.
+                with torch.no_grad():
+                    w = model.layers[LAYER].q_proj.weight
+                    u, s, v = torch.linalg.svd(w)
+                    w += 0.06 * s[0] * torch.outer(u[:, 0], v[0])
+            if step % EVERY == 0:
+                checkpoint(run / f"checkpoint-{step}", model, step, loss.item())
+
+    sound, planted = folder / "sound", folder / "planted"
+    go_on(sound, range(1, DIVERGES), False)
+    shutil.copytree(sound, planted)
+    state = copy.deepcopy((model.state_dict(), optimizer.state_dict(), torch.get_rng_state()))
+    go_on(sound, range(DIVERGES, STEPS + 1), False)
+    model.load_state_dict(state[0])
+    optimizer.load_state_dict(state[1])
+    torch.set_rng_state(state[2])
+    go_on(planted, range(DIVERGES, STEPS + 1), True)
+    shutil.copy(planted / f"checkpoint-{COPY - EVERY}/model.safetensors", planted / f"checkpoint-{COPY}/model.safetensors")
+    cut = planted / f"checkpoint-{CUT}/model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:20000])
+
+
+def checkpoint(place, model, step, loss):
+    place.mkdir(parents=True)
+    tensors = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, place / "model.safetensors")
+    (place / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": [{"loss": loss}]}))
 
 
 def series(svdkit, run, *options):
@@ -173,7 +185,11 @@ def watched(svdkit, folder, limit, kills):
     killed = 0
     while kills and writer.is_alive():
         watch = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.1, 1.5))
+        known, began_here = length(ledger), time.time()
+        # At any moment, or somewhere behind the next record: on a busy machine it would get nowhere otherwise.
+        while killed % 2 and length(ledger) == known and time.time() < began_here + 20 and writer.is_alive():
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 1))
         watch.kill()
         watch.wait()
         killed += 1
@@ -186,9 +202,11 @@ def watched(svdkit, folder, limit, kills):
     out, told = watch.communicate()
     writer.join()
     assert watch.returncode == 0, told
+    assert killed > 4 or not kills, killed
     seconds = time.time() - began
     report = json.loads(files[0].read_text())
     seen = [step["step"] for step in report["steps"]]
+    assert len(seen) > limit if limit else seen == steps, seen
     shutil.rmtree(run)
     for step in seen:
         shutil.copytree(source / f"checkpoint-{step}", run / f"checkpoint-{step}")
@@ -204,24 +222,34 @@ def watched(svdkit, folder, limit, kills):
     return told.decode(), report
 
 
-def largest(command):
-    """The memory that a command takes at most, in MiB, and its time."""
-    began = time.time()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return usage.ru_maxrss / 1024, time.time() - began
+def length(ledger):
+    try:
+        return (ledger / "steps.jsonl").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+# A small process in between: a child of this one would be counted with its memory.
+MEASURED = """import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss / 1024, used.ru_utime + used.ru_stime)"""
+
+
+def measured(command):
+    """The memory that a command takes at most, in MiB, and its time on processors."""
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURED, *command], capture_output=True, check=True)
+    memory, seconds = map(float, done.stdout.split())
+    return memory, seconds
 
 
 def main():
     svdkit = sys.argv[1]
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp())
-    for name in ["sound", "planted"]:
-        if not (folder / name).exists():
-            began = time.time()
-            train(folder / name, name == "planted")
-            print(f"trained {STEPS // EVERY} checkpoints: {name}, {time.time() - began:.0f} s", flush=True)
+    if not (folder / "planted").exists():
+        began = time.time()
+        train(folder)
+        print(f"trained {STEPS // EVERY} checkpoints of two runs: {time.time() - began:.0f} s", flush=True)
     events = folder / "events"
     report = series(svdkit, folder / "planted", "--tensorboard", str(events))
     found = findings(report)
@@ -261,16 +289,18 @@ def main():
 def cost(svdkit, folder):
     """Forty checkpoints take the time of forty spectra at most, copies less, in the memory of one."""
     options = ["--no-cache", "-j", "1"]
-    one = largest([svdkit, "spectrum", str(folder / "sound" / "checkpoint-10"), *options])
-    all_of_them = largest([svdkit, "series", str(folder / "sound"), *options])
+    checkpoints = sorted((folder / "sound").iterdir())
+    single = [measured([svdkit, "spectrum", str(checkpoint), *options]) for checkpoint in checkpoints]
+    spectra = max(memory for memory, _ in single), sum(seconds for _, seconds in single)
+    run = measured([svdkit, "series", str(folder / "sound"), *options])
     copies = folder / "copies"
     for step in range(EVERY, STEPS + 1, EVERY):
         if not (copies / f"checkpoint-{step}").exists():
             shutil.copytree(folder / "sound" / "checkpoint-10", copies / f"checkpoint-{step}", ignore=shutil.ignore_patterns("*.json"))
-    same = largest([svdkit, "series", str(copies), *options])
-    for name, (memory, seconds) in [("one spectrum", one), ("series of 40", all_of_them), ("series of 40 copies", same)]:
-        print(f"  {name}: {seconds:.2f} s, {memory:.0f} MiB")
-    assert all_of_them[1] < 40 * one[1] * 1.2
+    same = measured([svdkit, "series", str(copies), *options])
+    for name, (memory, seconds) in [("40 spectra", spectra), ("series of 40", run), ("series of 40 copies", same)]:
+        print(f"  {name}: {seconds:.2f} s of processors, {memory:.0f} MiB")
+    assert run[1] < 1.2 * spectra[1] and same[1] < run[1] / 2 and run[0] < 1.5 * spectra[0]
 
 
 main()

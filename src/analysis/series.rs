@@ -24,15 +24,15 @@ pub fn metrics(columns: &[&'static Column]) -> Arc<[&'static Column]> {
 }
 
 /// The values of the columns that [`columns`] makes of a metric with these values at `steps`: the last one, the slope, the
-/// largest change and its step. All are missing where the last one is not finite.
+/// largest change and its step. All are missing where the last one is: what a matrix did before it broke or went away is not
+/// the answer.
 pub fn summary(steps: &[f64], values: &[Value]) -> [Value; 4] {
-    let numbers: Vec<(f64, f64)> =
-        steps.iter().zip(values).filter_map(|(step, value)| Some((*step, value.number()?))).collect();
     let last = values.last().copied().unwrap_or(Value::Missing(MissingReason::Absent));
-    // Where it ends in NaN, nothing that it did before is the answer.
-    if last == Value::Missing(MissingReason::NonFinite) {
+    if last.number().is_none() {
         return [last; 4];
     }
+    let numbers: Vec<(f64, f64)> =
+        steps.iter().zip(values).filter_map(|(step, value)| Some((*step, value.number()?))).collect();
     let [change, at] = largest_change(&numbers);
     [last, slope(&numbers), change, at]
 }
@@ -82,10 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_ends_in_nan_has_no_summary() {
-        let [nan, one] = [Value::Missing(MissingReason::NonFinite), Value::Real(1.0)];
-        assert_eq!(summary(&[0.0, 1.0, 2.0], &[one, one, nan]), [nan; 4]);
-        assert_eq!(summary(&[0.0, 1.0, 2.0], &[one, nan, one])[0], one);
+    fn a_number_that_is_missing_at_last_has_no_summary() {
+        let one = Value::Real(1.0);
+        for why in [MissingReason::NonFinite, MissingReason::Absent, MissingReason::AllZero] {
+            let missing = Value::Missing(why);
+            assert_eq!(summary(&[0.0, 1.0, 2.0], &[one, one, missing]), [missing; 4]);
+            assert_eq!(summary(&[0.0, 1.0, 2.0], &[one, missing, one])[0], one);
+        }
     }
 
     #[track_caller]
@@ -125,9 +128,9 @@ mod tests {
     #[test]
     fn what_is_missing_at_a_step_is_passed_over_and_what_has_no_size_says_so() {
         let missing = Value::Missing(MissingReason::Failed);
-        let values = [Value::Count(2), missing, Value::Count(6), missing];
-        let [last, slope, change, at] = summary(&[1.0, 2.0, 3.0, 4.0], &values);
-        assert_eq!((last, at), (missing, Value::Count(3)));
+        let values = [missing, Value::Count(2), missing, Value::Count(6)];
+        let [last, slope, change, at] = summary(&[0.0, 1.0, 2.0, 3.0], &values);
+        assert_eq!((last, at), (Value::Count(6), Value::Count(3)));
         close(slope, 2.0);
         close(change, 2.0);
         let [.., change, at] = of(&[1.0, 2.0, 3.0], &[1.0, 0.0, 4.0]);

@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 }
 
 /// What stands in tables and verdicts beside names and numbers.
-const WORDS: [(&[&str], &str); 22] = [
+const WORDS: [(&[&str], &str); 26] = [
     (
         &["~"],
         "before an exponent: it was fitted on fewer than 50 values, so its confidence is low. `alpha_sigma` is its standard error.",
@@ -89,6 +89,19 @@ const WORDS: [(&[&str], &str); 22] = [
     (&["log σ"], "a header: the singular values from the first to the last, their logarithms as bars."),
     (&["over steps"], "a header: the number left of it at each step of a series, as bars."),
     (
+        &["max Δ", "max_step_change"],
+        "of a number over the steps of a series: its largest change from one step to the next, relative to the earlier one and with its sign; `+∞` is a change from 0. A rule writes `max_step_change(COLUMN) > 50%`.",
+    ),
+    (&["max Δ at"], "a header: the step of a series that the largest change of a number led to."),
+    (
+        &["slope"],
+        "of a number over the steps of a series: how fast it grows, by least squares and per step. A rule writes `slope(COLUMN) > 0`.",
+    ),
+    (
+        &["last"],
+        "of a number over the steps of a series: that of the last step. A rule writes `last(COLUMN) > 30`, the same as `COLUMN > 30`.",
+    ),
+    (
         &["FAIL"],
         "the outcome of a rule: a value crosses its limit, or could not be measured. The run ends with exit code 1.",
     ),
@@ -98,6 +111,11 @@ const WORDS: [(&[&str], &str); 22] = [
 /// look like a rule.
 fn explained(name: &str) -> Result<String, Error> {
     let part = gate::finding_of(name).map(Cow::Borrowed).or_else(|| gate::key_of(name));
+    // The function of a rule without its comparison.
+    let part = part.or_else(|| {
+        let whole = name.ends_with(')').then(|| format!("{name} > 0"))?;
+        Some(gate::key_of(&whole)?.into_owned().into())
+    });
     let found = meaning(name).or_else(|_| meaning(part.as_deref().unwrap_or(name)));
     found.or_else(|error| {
         let header = name.split_once(' ').and_then(|(_, header)| labeled(header));
@@ -272,6 +290,12 @@ mod tests {
         check("max(alpha) > 6", "alpha\n");
         check("slope(alpha) > 6", "alpha_slope\n\nhow fast it grows");
         check("σ₁ max Δ at", "σ₁ max Δ at\n\nthe step of a series");
+        check("max Δ", "max Δ\n\nof a number over the steps of a series: its largest change");
+        check("max_step_change", "max Δ\n\nof a number over the steps");
+        check("max Δ at", "max Δ at\n\na header");
+        check("slope", "slope\n\nof a number over the steps of a series: how fast it grows");
+        check("last", "last\n\nof a number over the steps of a series: that of the last step");
+        check("slope(alpha)", "alpha_slope\n\nhow fast it grows");
         check("finding(dead-rows) > 0", "dead-rows\n");
         check("~", "~\n\nbefore an exponent");
         check("finding(problem)", "problem\n\nthe level of a finding");

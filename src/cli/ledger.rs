@@ -14,7 +14,7 @@ use crate::writing::Journal;
 
 use super::jobs::{check_report, pictures, run_study, run_tasks};
 use super::options::Common;
-use super::parts::{Known, check, check_outputs, collected, header, parts_in, read_header};
+use super::parts::{Known, REMEDY, check, check_outputs, collected, header, parts_in, read_header};
 use super::recording::{Errand, LedgerOptions};
 use super::{complain, partitions, remark};
 
@@ -64,7 +64,7 @@ fn recorded(
         }
         Ok(true) => {
             let mut there = None;
-            let journal = Journal::resume(&path, &mut |entry| {
+            let journal = Journal::resume(&path, REMEDY, &mut |entry| {
                 if there.is_some() {
                     return known.take(&path, entry);
                 }

@@ -19,7 +19,7 @@ use crate::study::Modules;
 
 use super::recording::LedgerOptions;
 use super::settings::Shared;
-use super::values::{When, filter, globs};
+use super::values::{When, filter, globs, one_or_more};
 use super::{cgroup, remark};
 
 /// The input options of a command on one model.
@@ -110,7 +110,7 @@ pub(super) struct Common {
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true, help_heading = "Output")]
     pub sort: Option<String>,
     /// Only the first N lines of the table; with `--sort`, the most extreme matrices. Machine formats have all
-    #[arg(long, value_name = "N", help_heading = "Output")]
+    #[arg(long, value_name = "N", help_heading = "Output", value_parser = one_or_more)]
     pub limit: Option<NonZeroUsize>,
     /// The width of the table [default: the terminal's; in a pipe COLUMNS, or 100]
     #[arg(long, value_name = "CHARACTERS", help_heading = "Output", value_parser = clap::value_parser!(u16).range(40..))]

@@ -16,6 +16,9 @@ use super::options::Common;
 use super::words::{bare, quote, quoted};
 use super::{cache, cgroup, outputs, remark};
 
+/// What to do about a damaged part.
+pub(super) const REMEDY: &str = "remove the file, and run this part again";
+
 /// What all parts in `folder` found.
 pub(super) fn collected(
     study: &Arc<dyn Study>,
@@ -38,7 +41,7 @@ pub(super) fn collected(
         let mut known = Known { tasks, done: BTreeSet::new(), ledger };
         let mut there: Option<PartHeader> = None;
         if path.try_exists().unwrap_or(true) {
-            Journal::read(&path, &mut |entry| {
+            Journal::read(&path, REMEDY, &mut |entry| {
                 if there.is_some() {
                     return known.take(&path, entry);
                 }
@@ -137,7 +140,7 @@ pub(super) fn headers(folder: &Path) -> Result<Vec<(PartHeader, PathBuf)>, Error
         let mut header = None;
         // What follows is looked at later.
         let stop = || Error::Interrupted;
-        let read = Journal::read(&path, &mut |entry| {
+        let read = Journal::read(&path, REMEDY, &mut |entry| {
             header = Some(read_header(&path, entry)?);
             Err(stop())
         });

@@ -1,5 +1,7 @@
 //! Values as people type them: sizes, shares, globs, choices.
 
+use std::num::NonZeroUsize;
+
 use clap::ValueEnum;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
@@ -33,6 +35,11 @@ pub(super) fn globs(patterns: &[String]) -> Result<GlobSet, Error> {
         set.add(glob.map_err(|e| Error::Usage(format!("glob `{pattern}`: {}", e.kind())))?);
     }
     set.build().map_err(|e| Error::Usage(e.to_string()))
+}
+
+/// `1`, `2`, and so on.
+pub(super) fn one_or_more(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a whole number from 1 on".to_owned())
 }
 
 /// `0.8` or `80%`: a share of one, not zero.

@@ -73,10 +73,11 @@ pub(super) fn gap(row: &Row, column: &'static Column) -> Gap {
 
 /// Whether the base has the value that is missing.
 fn lost(row: &Row, key: ColumnKey<'_>, why: MissingReason) -> bool {
-    // In a series, what an earlier step had is lost.
-    if let Some(course) = row.course.as_ref().filter(|_| key.aspect == Aspect::Value) {
+    // In a series, what an earlier step had is lost where the last one has it no more.
+    if let Some(course) = &row.course {
         let numbers = course.numbers(key.metric.key).unwrap_or_default();
-        return numbers.iter().any(Option::is_some);
+        let last = row.values.of(key.of(Aspect::Value)).and_then(Value::number);
+        return last.is_none() && numbers.iter().any(Option::is_some);
     }
     if row.comparison.is_none() || key.aspect == Aspect::Base {
         return false;

@@ -1,7 +1,7 @@
 //! A value as a person reads it: digits, marks of caution, short forms of lists.
 
 use crate::notation;
-use crate::report::{Column, Flag, Format, Row, Value};
+use crate::report::{Aspect, Column, ColumnKey, Flag, Format, MissingReason, Quantity, Row, Value};
 
 /// Marks an exponent that was fitted on few values.
 pub(super) const UNSURE: &str = "~";
@@ -9,9 +9,15 @@ pub(super) const UNSURE: &str = "~";
 pub(super) const SHORT_TAILS: [(&str, Flag); 3] =
     [("alpha", Flag::LowNTail), ("farms_alpha", Flag::LowNTail), ("whole_alpha", Flag::LowNWholeTail)];
 
+/// A change from 0 to another number, from one step to the next.
+const FROM_ZERO: &str = "+∞";
+
 /// A value as a person reads it.
 pub(super) fn cell(row: &Row, column: &Column) -> String {
     let value = match row.values.get(column.key) {
+        Some(Value::Missing(MissingReason::ZeroBase)) if is_step_change(column) => {
+            return FROM_ZERO.to_owned();
+        }
         None | Some(Value::Missing(_)) => return "–".to_owned(),
         Some(value) => value,
     };
@@ -27,6 +33,10 @@ pub(super) fn cell(row: &Row, column: &Column) -> String {
         }
         _ => text,
     }
+}
+
+fn is_step_change(column: &Column) -> bool {
+    matches!(column.quantity, Quantity::Compared(ColumnKey { aspect: Aspect::StepChange, .. }))
 }
 
 /// Whether a value is an exponent that was fitted on few values.

@@ -150,7 +150,9 @@ pub(super) fn write(report: &Report, look: &TableStyle<'_>, out: &mut dyn Write)
     if look.layout == Layout::Flat || look.limit.is_some() {
         return writeln!(out);
     }
-    report.notes.iter().chain(&super::footer::commits(report)).try_for_each(|note| line(note, out))
+    let failures = report.failures().map(|(name, why)| format!("! {name}: {why}"));
+    let mut notes = failures.chain(report.notes.iter().cloned()).chain(super::footer::commits(report));
+    notes.try_for_each(|note| line(&note, out))
 }
 
 /// The matrix for a pull request, and what stands out in it.

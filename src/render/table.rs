@@ -40,7 +40,7 @@ pub(super) fn write(report: &Report, style: &TableStyle<'_>, out: &mut dyn Write
     if !more.is_empty() {
         line(&format!("… {}", more.join(" · ")), Some("2"), style, out)?;
     }
-    footer::write(report, out)?;
+    footer::write(report, style.width, out)?;
     for note in fold::notes(report, &rows, style, values).into_iter().chain(notes(report, style, shown)) {
         line(&note, None, style, out)?;
     }

@@ -57,7 +57,7 @@ coded! {
         /// It takes a decomposition with all vectors, which nobody asked for.
         NotSought = "not_sought", "not measured by default in a matrix of this size; `--vectors all` measures it";
         /// The base's value is zero, and a change relative to nothing has no size.
-        ZeroBase = "zero_base", "the base's value is 0";
+        ZeroBase = "zero_base", "a change from 0, which is larger than any number";
         /// The other side has no matrix of this name and shape.
         Unpaired = "unpaired", "the other side has no matrix of this name and shape";
         /// The side has no such matrix.

@@ -70,8 +70,8 @@ impl ClashRequest {
     /// The report on all pairs of `adapters`, which have one `base` or none.
     ///
     /// # Errors
-    /// When an update is of another shape than the same in another adapter, something cannot be read or decomposed, or
-    /// `watch` broke.
+    /// When an update is of another shape than the same in another adapter, or `watch` broke. The rows of an update that
+    /// cannot be read or decomposed, or is not finite, fail.
     pub fn run(
         self,
         adapters: Vec<Clashing>,
@@ -84,7 +84,7 @@ impl ClashRequest {
         let adapters = Arc::new(adapters);
         let work: Arc<dyn Fn(usize) -> Result<Vec<Row>, Error> + Send + Sync> = {
             let (modules, adapters) = (Arc::clone(&modules), Arc::clone(&adapters));
-            Arc::new(move |i| modules[i].rows(&adapters))
+            Arc::new(move |i| Ok(modules[i].rows(&adapters)))
         };
         let rows: Result<Vec<Vec<Row>>, Error> = each(&jobs, (limits, watch), &work)?.into_iter().collect();
         Ok(report(&adapters, base, rows?.into_iter().flatten().collect(), self.columns()))
@@ -144,44 +144,59 @@ impl Module {
         pairs.map(|(first, second)| clash::cost_of_meeting(first, second)).sum()
     }
 
-    /// A row for each pair one of which has an update.
-    fn rows(&self, adapters: &[Clashing]) -> Result<Vec<Row>, Error> {
-        let read = |(layer, adapter): (&Option<Arc<Layer>>, &Clashing)| {
-            let found = layer.as_ref().map(|layer| UpdateTriplets::read(&adapter.updates, layer)).transpose();
-            found.map_err(|error| match error {
-                Error::NotFinite { .. } => {
-                    let tensor = layer.as_ref().map_or("", |layer| layer.tensor.as_str());
-                    let reason = "the update holds NaN or infinite entries";
-                    Error::tensor(Path::new(&adapter.origin.path), tensor, reason)
-                }
-                other => other,
-            })
-        };
-        let triplets: Vec<Option<UpdateTriplets>> =
-            self.layers.iter().zip(adapters).map(read).collect::<Result<_, _>>()?;
+    /// A row for each pair one of which has an update. Those of an update that cannot be read fail.
+    fn rows(&self, adapters: &[Clashing]) -> Vec<Row> {
+        let triplets: Vec<Result<Option<UpdateTriplets>, Error>> =
+            self.layers.iter().zip(adapters).map(|(layer, of)| self.triplets(layer.as_deref(), of)).collect();
         let mut rows = vec![];
         for (i, first) in triplets.iter().enumerate() {
             for (j, second) in triplets.iter().enumerate().skip(i + 1) {
                 let Some(layer) = self.layers[i].as_ref().or(self.layers[j].as_ref()) else { continue };
-                let Meeting { values, left, right } = meeting(first.as_ref(), second.as_ref())?;
+                let met = match (first, second) {
+                    (Ok(first), Ok(second)) => {
+                        meeting(first.as_ref(), second.as_ref()).map_err(|e| e.to_string())
+                    }
+                    (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
+                };
                 let (a, b) = (&adapters[i].name, &adapters[j].name);
-                let encounter = Encounter {
+                let mut encounter = Encounter {
                     module: self.name.clone(),
                     first: a.clone(),
                     second: b.clone(),
-                    left_cosines: left,
-                    right_cosines: right,
+                    left_cosines: vec![],
+                    right_cosines: vec![],
                 };
-                rows.push(Row {
+                let mut row = Row {
                     name: format!("{} · {a} × {b}", self.name).into(),
-                    values: Measurements(CLASH.iter().zip(values).collect()).into(),
-                    encounter: Some(Box::new(encounter)),
                     flags: vec![],
                     ..RowHeader::new(layer, None).row()
-                });
+                };
+                match met {
+                    Ok(Meeting { values, left, right }) => {
+                        row.values = Measurements(CLASH.iter().zip(values).collect()).into();
+                        (encounter.left_cosines, encounter.right_cosines) = (left, right);
+                    }
+                    Err(why) => row.failed = Some(why),
+                }
+                rows.push(Row { encounter: Some(Box::new(encounter)), ..row });
             }
         }
-        Ok(rows)
+        rows
+    }
+
+    /// The update of one adapter, if it has one.
+    fn triplets(&self, layer: Option<&Layer>, adapter: &Clashing) -> Result<Option<UpdateTriplets>, Error> {
+        let Some(layer) = layer else { return Ok(None) };
+        UpdateTriplets::read(&adapter.updates, layer).map(Some).map_err(|error| match error {
+            Error::NotFinite { .. } => {
+                let reason = format!(
+                    "the update holds NaN or infinite entries; `--exclude {}` leaves it out",
+                    brief(&self.name)
+                );
+                Error::tensor(Path::new(&adapter.origin.path), &layer.tensor, reason)
+            }
+            other => other,
+        })
     }
 }
 
@@ -200,6 +215,7 @@ fn report(
             line
         }));
     }
+    let failed = rows.iter().filter(|row| row.failed.is_some()).count() as u64;
     Report {
         schema: SCHEMA,
         svdkit: env!("CARGO_PKG_VERSION").into(),
@@ -212,7 +228,12 @@ fn report(
         tuned,
         settings: vec![],
         columns,
-        totals: Totals { measured: rows.len() as u64, skipped: skipped.len() as u64, ..Totals::default() },
+        totals: Totals {
+            measured: rows.len() as u64 - failed,
+            failed,
+            skipped: skipped.len() as u64,
+            ..Totals::default()
+        },
         groups: groups(&rows, adapters),
         rows,
         skipped,
@@ -226,12 +247,13 @@ fn report(
     }
 }
 
-/// Each pair of adapters over all modules, in the order of the adapters.
+/// Each pair of adapters over all modules that could be measured, in the order of the adapters.
 fn groups(rows: &[Row], adapters: &[Clashing]) -> Vec<Group> {
     let place: BTreeMap<&str, usize> =
         adapters.iter().enumerate().map(|(i, adapter)| (adapter.name.as_str(), i)).collect();
     let mut pairs: BTreeMap<(usize, usize), (&Encounter, Together)> = BTreeMap::new();
-    for (row, encounter) in rows.iter().filter_map(|row| Some((row, row.encounter.as_ref()?))) {
+    let measured = rows.iter().filter(|row| row.failed.is_none());
+    for (row, encounter) in measured.filter_map(|row| Some((row, row.encounter.as_ref()?))) {
         let pair = (place[encounter.first.as_str()], place[encounter.second.as_str()]);
         let value = |column: &Column| row.values.get(column.key).unwrap_or(Value::Real(0.0));
         pairs

@@ -145,7 +145,7 @@ impl ScalingRequest {
             );
             return Err(Error::Usage(reason));
         }
-        let Roles { all: roles, skipped, filtered } = roles(&family, filter)?;
+        let Roles { all: roles, mut skipped, filtered } = roles(&family, filter)?;
         let tasks: Vec<(usize, Arc<Layer>)> =
             all(&roles).map(|(model, layer)| (model, Arc::clone(layer))).collect();
         let jobs: Vec<Job> = tasks.iter().map(|(_, layer)| job(layer)).collect();
@@ -171,6 +171,11 @@ impl ScalingRequest {
             let spectra = role.layers.iter().zip(family.iter()).map(|(layers, member)| {
                 // All of a role's are taken, whether they failed or not.
                 let values: Vec<Result<Vec<f64>, Error>> = found.by_ref().take(layers.len()).collect();
+                let is_zero = |values: &Vec<f64>| values.first().is_none_or(|largest| *largest <= 0.0);
+                let zero = layers.iter().zip(&values).filter(|(_, of)| of.as_ref().is_ok_and(is_zero));
+                let reason = "every entry is zero, so its role has no exponent; `--exclude` leaves it out";
+                let line = |layer: &Arc<Layer>| of_member(member, left_out(layer, SkipKind::Refused, reason));
+                skipped.extend(zero.map(|(layer, _)| line(layer)));
                 let values = values.into_iter().collect::<Result<_, _>>()?;
                 Ok(RoleSpectra { width: member.width as f64, rate: member.rate, values })
             });
@@ -226,21 +231,17 @@ fn job(layer: &Layer) -> Job {
 fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
     let mut known: BTreeMap<String, Vec<Vec<Arc<Layer>>>> = BTreeMap::new();
     let (mut all_skipped, mut all_filtered) = (vec![], 0);
-    let of = |member: &FamilyMember, line: Skipped| Skipped {
-        tensor: format!("{}: {}", member.name, line.tensor).into(),
-        ..line
-    };
     for (i, member) in family.iter().enumerate() {
         let Selection { layers, skipped, filtered } = member.source.select(filter);
         all_filtered += filtered;
-        all_skipped.extend(skipped.into_iter().map(|line| of(member, line)));
+        all_skipped.extend(skipped.into_iter().map(|line| of_member(member, line)));
         for layer in layers {
             if purpose(&layer.name) == Purpose::Inner {
                 let role = known.entry(without_block(&layer.name));
                 role.or_insert_with(|| vec![vec![]; family.len()])[i].push(layer);
             } else {
                 let reason = "a table, a norm or an output head, which scales by another rule";
-                all_skipped.push(of(member, left_out(&layer, SkipKind::Plain, reason)));
+                all_skipped.push(of_member(member, left_out(&layer, SkipKind::Plain, reason)));
             }
         }
     }
@@ -248,7 +249,7 @@ fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
         let Some(lacking) = layers.iter().position(Vec::is_empty) else { continue };
         let reason = format!("{} has no `{}`", family[lacking].name, printable(role));
         for (member, layer) in family.iter().zip(layers).flat_map(|(m, of)| of.iter().map(move |l| (m, l))) {
-            all_skipped.push(of(member, left_out(layer, SkipKind::Refused, reason.as_str())));
+            all_skipped.push(of_member(member, left_out(layer, SkipKind::Refused, reason.as_str())));
         }
     }
     known.retain(|_, layers| layers.iter().all(|of_model| !of_model.is_empty()));
@@ -269,6 +270,11 @@ fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
     Ok(Roles { all: roles, skipped: all_skipped, filtered: all_filtered })
 }
 
+/// A line on a tensor of one model.
+fn of_member(member: &FamilyMember, line: Skipped) -> Skipped {
+    Skipped { tensor: format!("{}: {}", member.name, line.tensor).into(), ..line }
+}
+
 /// What a model lacks in a block that it has, and another model has there: the mean of its role is over other blocks.
 fn holes(family: &[FamilyMember], known: &BTreeMap<String, Vec<Vec<Arc<Layer>>>>) -> Vec<Skipped> {
     let blocks = |layers: &[Arc<Layer>]| layers.iter().map(|layer| layer.block).collect::<BTreeSet<_>>();
@@ -282,9 +288,7 @@ fn holes(family: &[FamilyMember], known: &BTreeMap<String, Vec<Vec<Arc<Layer>>>>
                 if there.contains(&layer.block) && told.insert(layer.block) {
                     let reason =
                         "is not there, though its block is: the mean of its role is over other blocks";
-                    let line = left_out(layer, SkipKind::Refused, reason);
-                    lines
-                        .push(Skipped { tensor: format!("{}: {}", member.name, line.tensor).into(), ..line });
+                    lines.push(of_member(member, left_out(layer, SkipKind::Refused, reason)));
                 }
             }
         }

@@ -48,14 +48,18 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Goes on with the file at `path`, after `each` has seen its entries.
+    /// Goes on with the file at `path`, after `each` has seen its entries. `remedy` is what to do about a damaged one.
     ///
     /// # Errors
     /// When it cannot be read or written, another process writes it, or it is damaged; what `each` says.
-    pub fn resume(path: &Path, each: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<Self, Error> {
+    pub fn resume(
+        path: &Path,
+        remedy: &str,
+        each: &mut dyn FnMut(&str) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let file = File::options().read(true).append(true).open(path);
         let mut journal = Self::locked(file.map_err(|e| Error::io(path, "cannot open", e))?, path)?;
-        let (sound, first) = entries(&mut BufReader::new(&journal.file), path, each)?;
+        let (sound, first) = entries(&mut BufReader::new(&journal.file), (path, remedy), each)?;
         journal.first = first;
         let cut = journal.file.set_len(sound).and_then(|()| journal.file.seek(SeekFrom::End(0)));
         cut.map_err(|e| Error::io(path, "cannot write", e))?;
@@ -75,13 +79,18 @@ impl Journal {
         }
     }
 
-    /// Shows the entries of the file at `path`, which another process may be writing.
+    /// Shows the entries of the file at `path`, which another process may be writing. `remedy` is what to do about a damaged
+    /// one.
     ///
     /// # Errors
     /// When it cannot be read or is damaged; what `each` says.
-    pub fn read(path: &Path, each: &mut dyn FnMut(&str) -> Result<(), Error>) -> Result<(), Error> {
+    pub fn read(
+        path: &Path,
+        remedy: &str,
+        each: &mut dyn FnMut(&str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let file = File::open(path).map_err(|e| Error::io(path, "cannot open", e))?;
-        entries(&mut BufReader::new(file), path, each).map(drop)
+        entries(&mut BufReader::new(file), (path, remedy), each).map(drop)
     }
 
     /// Writes an entry, which is JSON without line ends.
@@ -134,7 +143,7 @@ fn entry<'l>(first: &str, line: &'l str) -> Option<(&'l str, &'l str)> {
 /// short.
 fn entries(
     file: &mut dyn BufRead,
-    path: &Path,
+    (path, remedy): (&Path, &str),
     each: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<(u64, String), Error> {
     let (mut sound, mut line, mut first) = (0, vec![], String::new());
@@ -145,10 +154,7 @@ fn entries(
             return Ok((sound, first));
         }
         let found = std::str::from_utf8(&line).ok().and_then(|line| entry(&first, line));
-        let damaged = || {
-            let what = "is not as it was written; remove the file, and run this part again";
-            Error::malformed(path, format!("line {number} {what}"))
-        };
+        let damaged = || Error::malformed(path, format!("line {number} is not as it was written; {remedy}"));
         let (check, entry) = found.ok_or_else(damaged)?;
         each(entry)?;
         if first.is_empty() {
@@ -169,7 +175,7 @@ mod tests {
             found.push(entry.to_owned());
             Ok(())
         };
-        Journal::read(path, &mut each).map(|()| found)
+        Journal::read(path, "", &mut each).map(|()| found)
     }
 
     #[test]
@@ -193,7 +199,7 @@ mod tests {
                 seen += 1;
                 Ok(())
             };
-            let mut journal = Journal::resume(&path, &mut each).expect("sound");
+            let mut journal = Journal::resume(&path, "", &mut each).expect("sound");
             assert_eq!(seen, left);
             journal.append("7").expect("written");
             assert_eq!(read(&path).expect("sound").last().map(String::as_str), Some("7"));
@@ -238,9 +244,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("j");
         let first = Journal::begin(&path).expect("a new file");
-        let told = Journal::resume(&path, &mut |_| Ok(())).expect_err("locked").to_string();
+        let told = Journal::resume(&path, "", &mut |_| Ok(())).expect_err("locked").to_string();
         assert!(told.contains("another run"), "{told}");
         drop(first);
-        assert!(Journal::resume(&path, &mut |_| Ok(())).is_ok());
+        assert!(Journal::resume(&path, "", &mut |_| Ok(())).is_ok());
     }
 }

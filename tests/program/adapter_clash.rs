@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::adapter::{adapter, doubles, noise, product};
-use crate::harness::{BASE, check_exit, json, list, stdout};
+use crate::harness::{BASE, check_exit, json, list, stdout, svdkit};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
@@ -122,6 +122,42 @@ fn what_cannot_be_compared_passes_no_rule() {
         2,
         "holds no update that could be compared",
     );
+}
+
+#[test]
+fn an_update_that_is_not_finite_fails_its_rows_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = |name: &str, seed: u32, is_broken: bool| {
+        let mut b = noise(24, 2, seed + 1);
+        if is_broken {
+            b[7] = f64::NAN;
+        }
+        let more = [
+            doubles("base_model.model.v.lora_A.weight", &[2, 16], &noise(2, 16, seed)),
+            doubles("base_model.model.v.lora_B.weight", &[24, 2], &b),
+        ];
+        adapter(folder.path(), name, (&noise(2, 16, seed + 2), &noise(24, 2, seed + 3)), &more, &json!({}))
+    };
+    let (a, b, c) = (one("a", 10, false), one("b", 20, false), one("c", 30, true));
+    let arguments = ["adapter", "clash", text(&a), text(&b), text(&c)];
+    let report = json(&arguments);
+    let failed: Vec<&str> = list(&report, "rows")
+        .iter()
+        .filter(|row| row["failed"].is_string())
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, ["v · a × c", "v · b × c"]);
+    assert_eq!((&report["totals"]["measured"], &report["totals"]["failed"]), (&json!(4), &json!(2)));
+    let shared: Vec<&serde_json::Value> =
+        list(&report, "groups").iter().map(|group| &group["matrices"]).collect();
+    assert_eq!(shared, [2, 1, 1]);
+    check_exit(&arguments, 2, "the update holds NaN or infinite entries; `--exclude v` leaves it out");
+    check_exit(&[&arguments[..], &["--exclude", "v"]].concat(), 0, "");
+    check_exit(&[&arguments[..], &["--fail-if", "update_cosine > 2"]].concat(), 2, "NaN");
+    let file = folder.path().join("clash.txt");
+    svdkit(&[&arguments[..], &["-o", text(&file)]].concat());
+    let table = fs::read_to_string(file).unwrap();
+    assert!(table.contains("! v · b × c: ") && table.contains("2 failed"), "{table}");
 }
 
 /// So many adapters of rank 2, the first two alike.

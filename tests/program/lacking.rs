@@ -142,6 +142,25 @@ fn what_one_model_lacks_is_said_and_strict_fails_on_it() {
 }
 
 #[test]
+fn a_zero_matrix_of_a_family_is_named_and_strict_fails_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let zero = planted(folder.path(), "zero.safetensors", |name, _, bytes| {
+        Some(if name.ends_with("layers.2.mlp.up_proj") { vec![0; bytes.len()] } else { bytes })
+    });
+    let scaling = ["scaling", text(&zero), BASE, "--widths", "64,128"];
+    let report = json(&scaling);
+    assert_eq!(skipped(&report, "every entry is zero"), ["zero: model.layers.2.mlp.up_proj.weight"]);
+    let role = row(&report, "model.layers.*.mlp.up_proj");
+    assert_eq!(role["missing"]["width_exponent"]["code"], "zero_matrix", "{role}");
+    check_exit(&scaling, 0, "");
+    check_exit(
+        &[&scaling[..], &["--strict"]].concat(),
+        2,
+        "every entry is zero, so its role has no exponent",
+    );
+}
+
+#[test]
 fn rows_that_are_all_alike_tell_nothing_of_lineage() {
     let folder = tempfile::tempdir().unwrap();
     let equal = |name: &str, seed: u32| {

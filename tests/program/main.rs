@@ -68,4 +68,5 @@ mod transcripts;
 mod tutorials;
 mod updates;
 mod watch;
+mod watch_again;
 mod weightwatcher;

@@ -79,6 +79,30 @@ fn a_matrix_that_becomes_zero_jumps_and_loses_its_rank() {
 }
 
 #[test]
+fn a_change_from_zero_is_infinite_in_tables_and_has_its_reason_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run(folder.path(), |step, mut tensors| {
+        if step == 1 {
+            bytes(&mut tensors, "layers.4.").fill(0);
+        }
+        tensors
+    });
+    let change = "spectral_norm_max_step_change";
+    let arguments = ["series", text(&run), "--include", "*.4.*", "--columns", change];
+    let report = json(&arguments);
+    let row = &list(&report, "rows")[0];
+    assert!(row[change].is_null(), "{row}");
+    assert_eq!(row["missing"][change]["code"], "zero_base", "{row}");
+    assert_eq!(row["spectral_norm_max_step_change_at"], 20, "{row}");
+    let table = stdout(&arguments);
+    assert!(table.contains(" +∞"), "{table}");
+    // Lines of steps have no place for it.
+    let csv = [&arguments[..], &["--format", "csv"]].concat();
+    check_exit(&csv, 0, "no column for `spectral_norm_max_step_change`, which is of all steps; JSON has it");
+    assert_eq!(svdkit(&[&csv[..], &["-q"]].concat()).stderr, b"");
+}
+
+#[test]
 fn a_matrix_that_the_last_step_lacks_does_not_pass_and_other_shapes_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(folder.path(), |step, mut tensors| {
@@ -101,6 +125,16 @@ fn a_matrix_that_the_last_step_lacks_does_not_pass_and_other_shapes_are_told() {
     check_exit(&["series", text(&run), "--fail-if", rule], 1, "");
     check_exit(&["series", text(&run), "--fail-if", rule, "--allow-missing"], 1, "");
     check_exit(&["series", text(&run), "--fail-if", "*.3.*: last(spectral_norm) > 1000"], 0, "");
+    // Neither do functions of its earlier numbers.
+    for function in ["slope", "max_step_change"] {
+        for (block, code) in [(4, 1), (3, 0)] {
+            let rule = format!("*.{block}.*: {function}(spectral_norm) > 1000");
+            check_exit(&["series", text(&run), "--fail-if", &rule], code, "");
+            check_exit(&["series", text(&run), "--fail-if", &rule, "--allow-missing"], code, "");
+        }
+    }
+    let gone = list(&report, "rows").iter().find(|row| row["block"] == 4).unwrap();
+    assert_eq!(gone["missing"]["spectral_norm_slope"]["code"], "absent", "{gone}");
     assert_eq!(
         notes(&report),
         ["! model.layers.5.self_attn.q_proj is 20 × 72 from step 50 on, 40 × 36 before"]

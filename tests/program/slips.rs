@@ -135,3 +135,10 @@ fn every_line_of_a_csv_has_a_name() {
         "{text}"
     );
 }
+
+#[test]
+fn no_lines_and_no_threads_are_refused_in_words() {
+    for option in ["--limit", "--jobs"] {
+        check_exit(&["spectrum", BASE, option, "0"], 2, "a whole number from 1 on");
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::harness::{check_exit, floats, save, stored, svdkit};
+use crate::harness::{BASE, check_exit, floats, save, stdout, stored, svdkit};
 
 /// The names of the matrices of some models, by architecture.
 fn names() -> Vec<(&'static str, Vec<String>)> {
@@ -220,4 +220,27 @@ fn columns_are_named_as_the_table_names_them() {
         printed(&["spectrum", &path, "--columns", "α, KS D", "--sort", "-Stable Rank", "--limit", "1"]);
     assert!(text.lines().next().is_some_and(|head| head.contains("α") && head.contains("KS D")), "{text}");
     check_exit(&["spectrum", &path, "--columns", "sharpness"], 2, "`spectral_norm`, `condition_number`");
+}
+
+#[test]
+fn sums_of_groups_fit_a_narrow_terminal_and_lose_no_number() {
+    let table = |width: &str| {
+        let full = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/charlm/full");
+        stdout(&["compare", BASE, full, "--permute", "--vectors", "none", "--width", width])
+    };
+    // From the header of the groups to the blank line below them.
+    let sums = |table: &str| -> Vec<String> {
+        let lines = table.lines().skip_while(|line| !line.starts_with(" neurons"));
+        lines.take_while(|line| !line.is_empty()).map(str::to_owned).collect()
+    };
+    let wide = sums(&table("160"));
+    assert!(wide.len() > 4 && wide.iter().any(|line| line.width() > 80), "{wide:?}");
+    for width in ["60", "80"] {
+        let narrow = table(width);
+        let widest = narrow.lines().map(UnicodeWidthStr::width).max().unwrap();
+        assert!(widest <= width.parse().unwrap(), "{widest} of {width}: {narrow}");
+        for word in wide.iter().flat_map(|line| line.split_whitespace()) {
+            assert!(narrow.contains(word), "{word}: {narrow}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::series::{COPY, CUT, STEPS, sentence, tensors, text};
 
 /// What is waited for comes much sooner, or never; a busy machine has little time for what runs at a low priority.
 const DEADLINE: Duration = Duration::from_mins(5);
-const INTERVAL: &str = "0.05";
+pub(crate) const INTERVAL: &str = "0.05";
 
 fn until(what: &str, mut is_there: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -24,22 +24,22 @@ fn nap() {
     std::thread::sleep(Duration::from_millis(30));
 }
 
-fn watch(run: &Path, arguments: &[&str]) -> Child {
+pub(crate) fn watch(run: &Path, arguments: &[&str]) -> Child {
     let mut command = program();
     command.args(["watch", text(run), "--interval", INTERVAL]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// What it printed; a report may be more than a pipe holds.
-fn ended(child: Child) -> Output {
+pub(crate) fn ended(child: Child) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn place(run: &Path, step: usize) -> PathBuf {
+pub(crate) fn place(run: &Path, step: usize) -> PathBuf {
     run.join(format!("checkpoint-{}", 10 * step))
 }
 
@@ -51,7 +51,7 @@ fn bytes(folder: &Path, step: usize) -> Vec<u8> {
 }
 
 /// A step as Trainer saves it, with a pause wherever one may be; one is never finished.
-fn write_slowly(folder: &Path, run: &Path, step: usize) {
+pub(crate) fn write_slowly(folder: &Path, run: &Path, step: usize) {
     let whole = bytes(folder, step);
     let (unfinished, place) = (run.join(format!("tmp-checkpoint-{}", 10 * step)), place(run, step));
     fs::create_dir_all(&unfinished).unwrap();

@@ -5,6 +5,8 @@
 Needs svdkit and numpy; torch, pandas, polars and transformers make it check more.
 """
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -84,6 +86,18 @@ class Files(unittest.TestCase):
                 report = getattr(svdkit, name)(*models, **options)
                 self.assertEqual(report.json, command(name, *models, *words))
 
+    def test_several_models_may_be_a_list(self):
+        one_by_one = svdkit.series(BASE, BASE, as_given=True, no_svd=True)
+        self.assertEqual(svdkit.series([BASE, BASE], as_given=True, no_svd=True).json, one_by_one.json)
+        self.assertEqual(svdkit.series([BASE], BASE, as_given=True, no_svd=True).json, one_by_one.json)
+        family = svdkit.scaling([BASE, BASE], widths="64,128")
+        self.assertEqual(family.json, svdkit.scaling(BASE, BASE, widths="64,128").json)
+
+    def test_fine_tunes_may_be_an_option(self):
+        expected = svdkit.intruders(BASE, LORA, k=5).rows
+        self.assertEqual(svdkit.intruders(BASE, tuned=LORA, k=5).rows, expected)
+        self.assertEqual(svdkit.compare(BASE, tuned=LORA).rows, svdkit.compare(BASE, LORA).rows)
+
     def test_rows_findings_summary_and_verdicts(self):
         report = svdkit.spectrum(str(BASE), fail_if="stable_rank < 1.5")
         self.assertEqual(len(report), len(report.rows))
@@ -155,6 +169,16 @@ class Memory(unittest.TestCase):
         self.check(turned, {name: array.copy() for name, array in turned.items()})
         halves = {name: array[::2, ::3] for name, array in arrays().items()}
         self.check(halves, {name: array.copy() for name, array in halves.items()})
+
+    def test_masked_arrays_are_refused_where_something_is_masked(self):
+        whole = arrays()
+        bare = {name: numpy.ma.MaskedArray(array) for name, array in whole.items()}
+        self.check(bare, whole)
+        name = next(iter(bare))
+        bare[name][3, 5] = numpy.ma.masked
+        with self.assertRaisesRegex(svdkit.SvdkitError, f"model: {name} is a masked array"):
+            svdkit.spectrum(bare)
+        self.check({**bare, name: bare[name].filled(0)})
 
     @unittest.skipUnless(sys.platform == "linux", "elsewhere tensors are copied")
     def test_tensors_are_read_where_they_lie(self):
@@ -266,6 +290,12 @@ class Errors(unittest.TestCase):
         self.refused(TypeError, "no option 'colums'; did you mean columns", lambda: svdkit.spectrum(BASE, colums=["alpha"]))
         self.refused(TypeError, "no option 'epsilon'", lambda: svdkit.spectrum(BASE, epsilon=1))
 
+    def test_a_value_that_an_option_does_not_take_is_named(self):
+        self.refused(TypeError, "limit is int, not True", lambda: svdkit.spectrum(BASE, limit=True))
+        self.refused(TypeError, "columns is .*, not False", lambda: svdkit.spectrum(BASE, columns=False))
+        self.refused(svdkit.SvdkitError, "'0' for '--limit <N>': a whole number from 1 on", lambda: svdkit.spectrum(BASE, limit=0))
+        self.assertEqual(len(svdkit.spectrum(BASE, limit=2, allow_missing=True, verbose=False)), 30)
+
     def test_the_programs_line_is_the_message(self):
         for call, words in [
             (lambda: svdkit.spectrum("no-such-model"), ["spectrum", "no-such-model"]),
@@ -313,9 +343,12 @@ class Errors(unittest.TestCase):
         big = {f"layers.{i}.weight": numpy.random.default_rng(i).standard_normal((3000, 3000)) for i in range(4)}
         threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         begun = time.monotonic()
-        with self.assertRaises(KeyboardInterrupt):
-            svdkit.spectrum(big, precision="exact", no_cache=True)
-        self.assertLess(time.monotonic() - begun, 4)
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            with self.assertRaises(KeyboardInterrupt):
+                svdkit.spectrum(big, precision="exact", no_cache=True)
+            self.assertLess(time.monotonic() - begun, 4)
+            time.sleep(0.3)
+        self.assertEqual(said.getvalue(), "")
         left = {name for name in set(os.listdir(_temporary())) - before if name.startswith("svdkit-")}
         self.assertEqual(left, set())
         running = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "comm="], capture_output=True, text=True, check=False)

@@ -11,6 +11,9 @@ passed: bool | None = report.passed
 rows: list[dict[str, Any]] = report.rows
 weights: dict[str, object] = {}
 svdkit.compare(weights, tuned={"lora": "a", "full": weights}, base="b", k=10)
+svdkit.intruders("base", tuned={"lora": "a", "full": weights})
+svdkit.series(["a", "b"], as_given=True)
+svdkit.series(weights, "b")
 svdkit.rank("model", energy=[0.8, 0.97], emit="kappatune", modules="all")
 svdkit.spectrum("model", colums=["alpha"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 svdkit.spectrum("model", precision="best")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -14,7 +14,7 @@ use crate::engine::{Limits, heap};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::layer::{Filter, bare};
-use crate::report::{Column, Hidden, Report};
+use crate::report::{Column, ColumnKey, Hidden, Report};
 use crate::solver::Memo;
 use crate::study::{self, Asked, Cache, CompareRequest, Depth, Names, OwnColumns, RecentMemo, Study};
 
@@ -126,18 +126,13 @@ impl<'a> Run<'a> {
             let path = path::absolute(path).map_err(|e| Error::io(path, "cannot find", e))?;
             Ok::<String, Error>(path.components().collect::<PathBuf>().to_string_lossy().into_owned())
         };
-        let Asked { own, columns, evidence, findings } = &self.asked;
-        let keys = columns.iter().map(|(column, _)| column.key).chain(evidence.iter().map(|(key, _)| *key));
-        let keys: BTreeSet<&str> = keys.collect();
-        let keys: Vec<&str> = keys.into_iter().collect();
-        let own_columns = (*own == OwnColumns::Wanted).then_some("those of the table");
         let (shared, options) = (&self.common.shared, self.options);
         let mut facts = vec![
             ("the run", absolute(folder)?),
             ("`precision`", word(&options.precision)),
             ("`no-svd`", options.no_svd.to_string()),
-            ("the choice of columns", own_columns.iter().chain(&keys).copied().collect::<Vec<_>>().join(",")),
-            ("the search for findings", format!("{findings:?}")),
+            ("the choice of columns", self.chosen()),
+            ("the search for findings", format!("{:?}", self.asked.findings)),
             ("`include`", shared.include.join(",")),
             ("`exclude`", shared.exclude.join(",")),
             ("how checkpoints are read", format!("{:?}", options.reading)),
@@ -146,6 +141,21 @@ impl<'a> Run<'a> {
             facts.push(("the base", absolute(base)?));
         }
         Ok(facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect())
+    }
+
+    /// Which metrics are measured. A rule on one of those that are measured anyhow changes nothing.
+    fn chosen(&self) -> String {
+        let Asked { own, columns, evidence, .. } = &self.asked;
+        if *own == OwnColumns::Wanted {
+            return "those of the table".to_owned();
+        }
+        let all = self.options.metrics();
+        let metric = |key: &'static str| {
+            ColumnKey::parse(key, all.iter().copied()).map_or(key, |known| known.metric.key)
+        };
+        let keys = columns.iter().map(|(column, _)| column.key).chain(evidence.iter().map(|(key, _)| *key));
+        let keys: BTreeSet<&str> = keys.map(metric).collect();
+        keys.into_iter().collect::<Vec<_>>().join(",")
     }
 
     /// Whether what all steps are compared with is still there.

@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     let mut outputs = Outputs::new(&common.output)?;
     let places = open::places(&arguments.runs, arguments.as_given)?;
     // Later steps are opened when reports have been begun.
-    for path in outputs::reports(common) {
+    for path in outputs::reports(common).chain(options.tensorboard.as_deref()) {
         places.iter().try_for_each(|place| place.check_outside(path))?;
     }
     let events = options.events(common, &mut outputs)?;

@@ -2,9 +2,11 @@
 
 use crate::cli::options::Common;
 use crate::cli::outputs::{Outputs, Slot};
-use crate::cli::{Status, complain, run, strict};
+use crate::cli::{Status, complain, remark, run, strict};
 use crate::error::Error;
+use crate::gate;
 use crate::notation;
+use crate::render::OutputFormat;
 use crate::report::{Aspect, Column, Hidden, Report, Skipped};
 use crate::study::{Asked, OwnColumns, Series, StepOrder};
 use crate::writing;
@@ -55,6 +57,7 @@ impl Run<'_> {
         let common = self.common;
         self.write_events(report, events, outputs);
         let mut status = run::deliver(report, common, self.options.shown(), outputs)?;
+        self.tell_left_out(report, outputs);
         let is_known = |skipped: &Skipped| report.skipped.iter().any(|last| last.tensor == skipped.tensor);
         let before = series.refused_before().filter(|(_, skipped)| !is_known(skipped));
         let before: Vec<Skipped> = before
@@ -70,6 +73,22 @@ impl Run<'_> {
             status = Status::Incomplete;
         }
         Ok(status)
+    }
+
+    /// Says that lines of matrices and steps have no place for columns over all steps, where such were named.
+    fn tell_left_out(&self, report: &Report, outputs: &Outputs) {
+        let mut formats = outputs.formats().chain([self.common.format.into()]);
+        if self.common.quiet || !formats.any(|format| format == OutputFormat::Csv) {
+            return;
+        }
+        let column = |word: &String| gate::column(word, &report.columns).ok();
+        let mut named = self.common.columns.iter().filter_map(column);
+        if let Some(column) = named.find(|column| Aspect::OF_STEPS.contains(&column.means().aspect)) {
+            remark(&format!(
+                "CSV has a line for each matrix and step, and no column for `{}`, which is of all steps; JSON has it",
+                column.key
+            ));
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::values::{When, filter, size};
+use super::values::{When, filter, one_or_more, size};
 use crate::error::{Error, printable};
 use crate::gate::{self, MissingPolicy};
 use crate::layer::Filter;
@@ -59,7 +59,7 @@ pub(super) struct Shared {
     pub allow_missing: Vec<Allowance>,
 
     /// Threads [default: all the machine grants]
-    #[arg(short, long, value_name = "N", help_heading = "Resources")]
+    #[arg(short, long, value_name = "N", help_heading = "Resources", value_parser = one_or_more)]
     pub jobs: Option<NonZeroUsize>,
     /// Memory for matrices in flight, as in 8G or 512MiB [default: half of the free memory]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Resources")]

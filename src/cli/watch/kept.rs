@@ -16,6 +16,9 @@ const NAME: &str = "steps.jsonl";
 /// The layout of the file; another one gets another number.
 const LAYOUT: u32 = 1;
 
+/// What to do about a damaged file.
+const REMEDY: &str = "remove the file; the steps whose checkpoints are still there are measured anew";
+
 /// What the file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Header {
@@ -66,7 +69,7 @@ impl KeptSteps {
         };
         let mut begins = true;
         let mut journal = if path.try_exists().unwrap_or(true) {
-            Journal::resume(&path, &mut |entry| {
+            Journal::resume(&path, REMEDY, &mut |entry| {
                 if !begins {
                     let record: StepRecord = serde_json::from_str(entry).map_err(|_| foreign())?;
                     return each(record).ok_or_else(foreign);

@@ -20,7 +20,7 @@ use super::outputs::{self, Outputs};
 use super::series::measure::Run;
 use super::series::open::is_passed_over;
 use super::series::options::StepOptions;
-use super::{Status, complain, is_interrupted, priority, remark, run};
+use super::{Status, is_interrupted, priority, remark, run};
 use kept::KeptSteps;
 use seen::Seen;
 use told::Told;
@@ -111,10 +111,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
     }
     let mut run = Run::new(options, common)?;
     let mut outputs = Outputs::new(&common.output)?;
+    let mut seen = Seen::new(folder, arguments.interval);
+    outputs::reports(common).try_for_each(|path| seen.check_outside(path.parent()))?;
+    seen.check_outside(options.tensorboard.as_deref())?;
     options.events(common, &mut outputs)?;
     run.open_base()?;
     run.follows = true;
-    let mut seen = Seen::new(folder, arguments.interval);
     if common.dry_run {
         let is_there = seen.look()?;
         let places: Vec<_> = seen.steps().iter().map(|(step, below)| seen.place(*step, below)).collect();
@@ -161,7 +163,9 @@ impl Watch<'_> {
         })?);
         let count = self.measured.series.measured();
         if count > 0 {
-            self.told.known(&self.judged()?);
+            if let Ok(report) = self.judged() {
+                self.told.known(&report);
+            }
             if !common.quiet {
                 let folder = printable(&folder.to_string_lossy());
                 remark(&format!(
@@ -320,9 +324,8 @@ impl Watch<'_> {
         }
         self.measured.take(step, (&path, mark), (report, hidden));
         let report = self.write();
-        if let Some(report) = report.filter(|_| !self.run.common.quiet) {
-            let line = self.told.line(&report, step, self.arguments.options.shown());
-            remark(&line);
+        if !self.run.common.quiet {
+            remark(&self.told.line(report.as_ref(), step, self.arguments.options.shown()));
         }
         Ok(())
     }
@@ -357,7 +360,9 @@ impl Watch<'_> {
             run::write_files(&report, &self.silent, self.arguments.options.shown(), &mut outputs);
             Ok(report)
         };
-        write().map_err(|error| complain(&error.to_string())).ok()
+        let written = write();
+        self.told.trouble(written.as_ref().err());
+        written.ok()
     }
 
     /// The report at the end. What could not be measured so far is looked at once more, as `series` does.

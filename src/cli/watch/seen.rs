@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::checkpoint::{decides_numbers, is_unfinished, step_of, steps_in};
+use crate::checkpoint::{decides_numbers, is_step, is_unfinished, step_of, steps_in};
 use crate::cli::series::open::StepPlace;
 use crate::error::{Error, printable};
 use crate::store::Location;
@@ -52,6 +52,24 @@ pub(super) struct Mark {
 impl Seen {
     pub(super) fn new(run: &Path, interval: Duration) -> Self {
         Self { run: run.to_owned(), interval, places: BTreeMap::new(), away: None }
+    }
+
+    /// Refuses a folder of outputs in a checkpoint, whether that is there yet or not.
+    ///
+    /// # Errors
+    /// When it is there.
+    pub(super) fn check_outside(&self, folder: Option<&Path>) -> Result<(), Error> {
+        let absolute = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let Some(folder) = folder else { return Ok(()) };
+        let (place, run) = (absolute(folder), absolute(&self.run));
+        let below = place.strip_prefix(run).unwrap_or(Path::new(""));
+        if below.iter().any(|name| is_step(&name.to_string_lossy())) {
+            return Err(Error::malformed(
+                folder,
+                "lies in a folder that is read; name a place outside of it",
+            ));
+        }
+        Ok(())
     }
 
     /// Looks again; tells whether the folder could be listed. A disk that is away for a while changes nothing.

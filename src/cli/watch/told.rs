@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::remark;
+use crate::cli::{complain, remark};
 use crate::error::{Error, printable};
 use crate::notation;
 use crate::report::{Report, Row};
@@ -11,6 +11,8 @@ use crate::report::{Report, Row};
 #[derive(Default)]
 pub(super) struct Told {
     findings: BTreeSet<String>,
+    /// What went wrong after the step before.
+    trouble: Option<String>,
     /// Whether it was said that nothing could be measured.
     pub(super) is_warned: bool,
 }
@@ -21,9 +23,19 @@ impl Told {
         self.findings.extend(report.findings.iter().map(|finding| finding.name.to_string()));
     }
 
+    /// Says what goes wrong after a step, unless the same did after the step before.
+    pub(super) fn trouble(&mut self, error: Option<&Error>) {
+        let trouble = error.map(ToString::to_string);
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != self.trouble) {
+            complain(trouble);
+        }
+        self.trouble = trouble;
+    }
+
     /// What became of `step`: which number changed most since the step before, and what is found for the first time. The
     /// number is that of the first of `shown` that was measured.
-    pub(super) fn line(&mut self, report: &Report, step: u64, shown: &[&str]) -> String {
+    pub(super) fn line(&mut self, report: Option<&Report>, step: u64, shown: &[&str]) -> String {
+        let Some(report) = report else { return format!("step {step}: measured") };
         let mut parts = vec![change(report, step, shown)];
         let new = report.findings.iter().filter(|finding| !self.findings.contains(&*finding.name));
         let new: Vec<&str> = new.map(|finding| &*finding.name).collect();
@@ -62,10 +74,14 @@ fn change(report: &Report, step: u64, shown: &[&str]) -> String {
         return format!("repeats step {repeats}");
     }
     let since = report.steps[before].step;
+    // A change from 0 is larger than any number.
     let course = |row: &Row, key: &str| {
         let numbers = row.course.as_ref()?.numbers(key)?;
         let (from, to) = (numbers[before]?, numbers[at]?);
-        (from != 0.0).then(|| (to - from) / from.abs())
+        Some(match to - from {
+            0.0 => 0.0,
+            moved => moved / from.abs(),
+        })
     };
     let is_there = |key: &&&str| report.rows.iter().any(|row| course(row, key).is_some());
     let own = report.columns.iter().map(|column| column.key);
@@ -76,6 +92,9 @@ fn change(report: &Report, step: u64, shown: &[&str]) -> String {
     let changes = report.rows.iter().filter_map(|row| Some((row, course(row, key)?)));
     let most = changes.max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
     match most {
+        Some((row, change)) if change.is_infinite() => {
+            format!("{} {key} is no longer 0 since step {since}", row.name)
+        }
         Some((row, change)) if change != 0.0 => {
             format!("{} {key} {} since step {since}", row.name, notation::change(change))
         }

@@ -12,7 +12,7 @@ run while a command works; KeyboardInterrupt ends it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from svdkit import _options
 from svdkit._errors import SvdkitError
@@ -21,6 +21,8 @@ from svdkit._run import find_program, report as _report
 from svdkit._tensors import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Unpack
 
 __all__ = [
@@ -64,42 +66,50 @@ def heads(model: Model, /, **options: Unpack[_options.HeadsOptions]) -> Report:
     return _report("heads", [("model", model)], options, _options.HeadsOptions)
 
 
-def compare(original: Model, changed: Model | None = None, /, **options: Unpack[_options.CompareOptions]) -> Report:
+# Fine-tunes come second, or by name as the option `tuned`; pyright takes the two for one.
+def compare(
+    base: Model,
+    tuned: Model | None = None,
+    /,
+    **options: Unpack[_options.CompareOptions],  # pyright: ignore[reportGeneralTypeIssues]
+) -> Report:
     """What changed from one model to another: a row a matrix of either.
 
-    The original may be a saved report, the changed one an adapter. `tuned={"lora": a, "full": b}` puts several beside each
-    other. `delta_frobenius_ratio` is ‖ΔW‖/‖W‖; keys with `_change` are shares of the original's value. In a report, models in
-    memory are called `base` and `tuned`.
+    The base may be a saved report, the tuned one an adapter. `tuned={"lora": a, "full": b}` puts several beside each other.
+    `delta_frobenius_ratio` is ‖ΔW‖/‖W‖; keys with `_change` are shares of the base's value. The option `base` is for adapters
+    on both sides.
     """
-    models = [("base", original)] if changed is None else [("base", original), ("tuned", changed)]
-    return _report("compare", models, options, _options.CompareOptions)
+    return _report("compare", _sides(base, tuned), options, _options.CompareOptions)
 
 
-def intruders(base: Model, tuned: Model, /, **options: Unpack[_options.IntrudersOptions]) -> Report:
+def intruders(
+    base: Model,
+    tuned: Model | None = None,
+    /,
+    **options: Unpack[_options.IntrudersOptions],  # pyright: ignore[reportGeneralTypeIssues]
+) -> Report:
     """Leading directions of a fine-tune that its base does not have, a row a matrix.
 
     `intruder_count` of the `k` leading directions (10) have no cosine of `epsilon` (0.5) or more with any of the base.
     """
-    return _report("intruders", [("base", base), ("tuned", tuned)], options, _options.IntrudersOptions)
+    return _report("intruders", _sides(base, tuned), options, _options.IntrudersOptions)
 
 
-def series(run: Model, /, *more: Model, **options: Unpack[_options.SeriesOptions]) -> Report:
-    """What happened along a run: the folder of a run, or its checkpoints one by one.
+def series(run: Model | Sequence[Model], /, *more: Model, **options: Unpack[_options.SeriesOptions]) -> Report:
+    """What happened along a run: the folder of a run, or its checkpoints, one by one or as a list.
 
     Rows have the numbers of the last step, `course` those of each step, and `steps` of `document` the steps. Checkpoints in
     memory are steps in the order given: `step1`, `step2`, ….
     """
-    runs = [(f"step{place}", step) for place, step in enumerate((run, *more), 1)]
-    return _report("series", runs, options, _options.SeriesOptions)
+    return _report("series", _numbered("step", run, more), options, _options.SeriesOptions)
 
 
-def features(tables: Model, /, *more: Model, **options: Unpack[_options.FeaturesOptions]) -> Report:
+def features(tables: Model | Sequence[Model], /, *more: Model, **options: Unpack[_options.FeaturesOptions]) -> Report:
     """Tables of activations, embeddings or gradients: a row a table, whose rows are samples.
 
     Takes files, or a mapping of names to arrays of samples × features.
     """
-    given = [(f"tables{place}", one) for place, one in enumerate((tables, *more), 1)]
-    return _report("features", given, options, _options.FeaturesOptions)
+    return _report("features", _numbered("tables", tables, more), options, _options.FeaturesOptions)
 
 
 def lineage(first: Model, second: Model, /, **options: Unpack[_options.LineageOptions]) -> Report:
@@ -107,7 +117,17 @@ def lineage(first: Model, second: Model, /, **options: Unpack[_options.LineageOp
     return _report("lineage", [("first", first), ("second", second)], options, _options.LineageOptions)
 
 
-def scaling(model: Model, /, *more: Model, **options: Unpack[_options.ScalingOptions]) -> Report:
+def scaling(models: Model | Sequence[Model], /, *more: Model, **options: Unpack[_options.ScalingOptions]) -> Report:
     """How singular values grow with the width of a model: a row a kind of matrix, over models of several widths."""
-    models = [(f"model{place}", one) for place, one in enumerate((model, *more), 1)]
-    return _report("scaling", models, options, _options.ScalingOptions)
+    return _report("scaling", _numbered("model", models, more), options, _options.ScalingOptions)
+
+
+def _sides(base: Model, tuned: Model | None) -> list[tuple[str, Model]]:
+    """The models of a comparison; fine-tunes may also be those of the option `tuned`."""
+    return [("base", base)] if tuned is None else [("base", base), ("tuned", tuned)]
+
+
+def _numbered(name: str, first: Model | Sequence[Model], more: tuple[Model, ...]) -> list[tuple[str, Model]]:
+    """Several models by number, given one by one or as a list."""
+    several: list[Any] = [*first, *more] if isinstance(first, (list, tuple)) else [first, *more]
+    return [(f"{name}{place}", one) for place, one in enumerate(several, 1)]

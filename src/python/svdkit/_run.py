@@ -66,12 +66,16 @@ def report_of(request: Request, stacklevel: int = 3) -> Report:
 
 
 def check(command: str, options: Mapping[str, Any], known: type) -> None:
-    """Raises TypeError for an option that the command does not have."""
-    for name in options:
+    """Raises TypeError for an option that the command does not have, or that is no switch and is switched."""
+    for name, value in options.items():
         if name not in known.__annotations__:
             close = difflib.get_close_matches(name, known.__annotations__, 3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise TypeError(f"svdkit.{command}() has no option {name!r}{hint}")
+        kind = known.__annotations__[name]
+        kind = str(getattr(kind, "__forward_arg__", kind))
+        if isinstance(value, bool) and "bool" not in kind:
+            raise TypeError(f"svdkit.{command}(): {name} is {kind}, not {value}")
 
 
 def run(request: Request) -> tuple[bytes, str, list[str]]:
@@ -174,7 +178,8 @@ def _call(words: list[str], stage: Stage, written: str) -> tuple[int, str, list[
                     text = stage.unplaced(line).decode(errors="replace")
                     if text.startswith("error: ") or held:
                         held.append(text.rstrip("\n"))
-                    elif os.fsencode(written) not in line:
+                    # Ctrl-C reaches the program, too, and is told as KeyboardInterrupt.
+                    elif text.strip() != "interrupted" and os.fsencode(written) not in line:
                         sys.stderr.write(text)
 
         try:

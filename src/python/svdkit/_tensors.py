@@ -243,6 +243,9 @@ def _array(value: Any, where: str) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is None or not (isinstance(value, numpy.ndarray) or hasattr(value, "__array__")):
         raise SvdkitError(f"{where}: {type(value).__name__} is not a tensor of torch or numpy; convert it with numpy")
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and masked.is_masked(value):
+        raise SvdkitError(f"{where} is a masked array; `.filled(0)` says what its masked entries are")
     return numpy.asarray(value)
 
 

@@ -10,7 +10,13 @@ import copy
 import os
 from typing import Any, Sequence
 
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (  # pyright: ignore[reportMissingImports]
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from ._background import COLUMNS, Background
 

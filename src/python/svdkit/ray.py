@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any, cast
 
-import ray
+import ray  # pyright: ignore[reportMissingImports]
 
 from svdkit import _options
 from svdkit._errors import SvdkitError
