@@ -171,6 +171,11 @@ impl Matrix {
         &self.bytes
     }
 
+    /// The same without the matrix.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.rows * self.cols
