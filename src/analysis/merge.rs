@@ -80,7 +80,9 @@ pub fn merge(
             Added::Rows(source, update) => {
                 sums.take(&stored, &Change::Entries(&source.read(update, rows)?.to_f64()), room)?
             }
-            Added::Whole => sums.take(&stored, &Change::Instead(&merged.read(layer, rows)?.to_f64()), room)?,
+            Added::Whole => {
+                sums.take(&stored, &Change::Instead(&merged.read(layer, rows)?.to_f64()), room)?
+            }
         };
         content.push(&rounded);
         write(&rounded)?;

@@ -122,7 +122,7 @@ impl Step<'_> {
         for i in 0..R {
             self.before.widen(line(i), &mut before[part(i)]);
         }
-        let mut lanes = Lanes::new(simd, self.limits.cut);
+        let mut lanes = Lanes::new(simd, self.limits);
         match self.change {
             Change::Product(panels, _) => {
                 let (left, _) = left[first * panels.rank..][..R * panels.rank].as_chunks::<R>();
@@ -139,7 +139,8 @@ impl Step<'_> {
             }
         }
         lanes.add(simd, before, after, written);
-        let [base, update, mut lost] = [lanes.base, lanes.update, lanes.lost].map(|sum| simd.reduce_sum_f64s(sum));
+        let [base, update, mut lost] =
+            [lanes.base, lanes.update, lanes.lost].map(|sum| simd.reduce_sum_f64s(sum));
         let common = simd.reduce_min_f64s(lanes.least) >= self.limits.least
             && simd.reduce_max_f64s(lanes.largest) <= self.limits.largest;
         if !common {
@@ -153,8 +154,8 @@ impl Step<'_> {
             lost = distance(after, written);
         }
         // Where a square does not fit, or nothing is rounded to a number, the entries say which it was.
-        self.finite &= (base + update + lost).is_finite()
-            || before.iter().chain(&*after).all(|x| x.is_finite());
+        self.finite &=
+            (base + update + lost).is_finite() || before.iter().chain(&*after).all(|x| x.is_finite());
         self.sums.base += base;
         self.sums.update += update;
         self.sums.lost += lost;
@@ -208,17 +209,27 @@ mod tests {
 
     #[test]
     fn rows_at_once_are_those_one_by_one() {
-        for (dtype, rank, cols) in
-            [(Dtype::Bf16, 7, 13), (Dtype::F32, 4, 700), (Dtype::F16, 1, 8), (Dtype::F64, 9, 520)]
+        // Ordinary numbers, and some that have no whole mantissa in their type.
+        for (dtype, rank, cols, scale) in [
+            (Dtype::Bf16, 7, 13, 2f64.powi(-130)),
+            (Dtype::F32, 4, 700, 2f64.powi(-145)),
+            (Dtype::F16, 1, 8, 2f64.powi(-22)),
+            (Dtype::F16, 3, 256, 2f64.powi(-15)),
+            (Dtype::F64, 9, 520, 2f64.powi(-300)),
+        ]
+        .into_iter()
+        .flat_map(|(dtype, rank, cols, tiny)| [1.0, tiny].map(|scale| (dtype, rank, cols, scale)))
         {
             let rows = 9;
-            let before = Matrix::rounded(rows, cols, dtype, &numbers(rows * cols, 1)).expect("fits");
-            let (left, right) = (numbers((rows + 2) * rank, 2), numbers(rank * cols, 3));
+            let scaled = |count, seed| numbers(count, seed).iter().map(|x| x * scale).collect::<Vec<_>>();
+            let before = Matrix::rounded(rows, cols, dtype, &scaled(rows * cols, 1)).expect("fits");
+            let (left, right) = (scaled((rows + 2) * rank, 2), numbers(rank * cols, 3));
             let product = LowRank::new((rows + 2, cols), rank, left, right).expect("factors fit");
             let mut sums = Sums::default();
-            let found = sums.take(&before, &Change::Product(&Panels::of(&product), 2), vec![]).expect("finite");
+            let found =
+                sums.take(&before, &Change::Product(&Panels::of(&product), 2), vec![]).expect("finite");
             let (expected, wanted) = plainly(&before, &product, 2);
-            assert_eq!(found.bytes(), expected.bytes(), "{dtype}");
+            assert_eq!(found.bytes(), expected.bytes(), "{dtype} {scale:e}");
             let near = |x: f64, y: f64| (x - y).abs() <= 1e-12 * y.abs();
             assert!(near(sums.base, wanted.base) && near(sums.update, wanted.update), "{sums:?} {wanted:?}");
             // What is rounded off hangs on the last digits of a sum, and not every processor adds a product in one step.
@@ -231,18 +242,29 @@ mod tests {
 
     #[test]
     fn what_nothing_is_added_to_keeps_the_sign_of_its_zero() {
-        let before = Matrix::from_f64(1, 3, &[-0.0, 0.0, 1.0]).expect("three");
-        let found = Sums::default().take(&before, &Change::Entries(&[0.0, -0.0, 2.0]), vec![]).expect("finite");
-        assert_eq!(
-            found.to_f64().iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
-            [-0.0f64, 0.0, 3.0].map(f64::to_bits)
-        );
+        let zeros = [-0.0, 0.0, 1.0];
+        let bits = |matrix: &Matrix| matrix.to_f64().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let take = |before: &Matrix, change: &Change<'_>| {
+            bits(&Sums::default().take(before, change, vec![]).expect("finite"))
+        };
+        let before = Matrix::from_f64(1, 3, &zeros).expect("three");
+        assert_eq!(take(&before, &Change::Entries(&[0.0, -0.0, 2.0])), [-0.0f64, 0.0, 3.0].map(f64::to_bits));
+        for (dtype, x) in [(Dtype::F64, 1.0), (Dtype::Bf16, 1.0), (Dtype::Bf16, -1.0)] {
+            let before = Matrix::rounded(1, 3, dtype, &zeros).expect("three");
+            let nothing = LowRank::new((1, 3), 1, vec![0.0], vec![x; 3]).expect("factors fit");
+            assert_eq!(
+                take(&before, &Change::Product(&Panels::of(&nothing), 0)),
+                bits(&before),
+                "{dtype} {x}"
+            );
+        }
     }
 
     #[test]
     fn sums_that_are_not_finite_or_do_not_fit_are_refused() {
         let row = |dtype, entries: &[f64]| Matrix::rounded(1, 2, dtype, entries).expect("fits");
-        let take = |before: Matrix, update: &[f64]| Sums::default().take(&before, &Change::Entries(update), vec![]);
+        let take =
+            |before: Matrix, update: &[f64]| Sums::default().take(&before, &Change::Entries(update), vec![]);
         assert!(matches!(take(row(Dtype::F32, &[1.0, 2.0]), &[0.0, f64::NAN]), Err(Error::NotFinite { .. })));
         assert!(matches!(take(row(Dtype::F16, &[1.0, 2.0]), &[1e5, 0.0]), Err(Error::Usage(_))));
         assert!(matches!(take(row(Dtype::Bf16, &[1.0, 2.0]), &[3.4e38, 0.0]), Err(Error::Usage(_))));

@@ -61,7 +61,9 @@ impl Panels {
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     /// Times the power of two in a number, it has the last bit where the number's is to be.
-    pub(super) cut: f64,
+    cut: f64,
+    /// The power of two of the least number with a whole mantissa: below it, last bits stay where they are.
+    whole: f64,
     /// The least and the largest power of two.
     pub(super) least: f64,
     pub(super) largest: f64,
@@ -69,13 +71,11 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn of(dtype: Dtype) -> Self {
-        let least = match dtype {
-            Dtype::F16 => 2f64.powi(-14),
-            // Nothing is rounded.
-            Dtype::F64 => f64::INFINITY,
-            _ => f64::from(f32::MIN_POSITIVE),
-        };
-        Self { cut: 1.5 * dtype.epsilon() / f64::EPSILON, least, largest: 0.25 / least }
+        let whole = if dtype == Dtype::F16 { 2f64.powi(-14) } else { f64::from(f32::MIN_POSITIVE) };
+        // Doubles are not rounded.
+        let largest = if dtype == Dtype::F64 { -1.0 } else { 0.25 / whole };
+        let (cut, least) = (1.5 * dtype.epsilon() / f64::EPSILON, whole * dtype.epsilon());
+        Self { cut, whole, least, largest }
     }
 }
 
@@ -89,14 +89,15 @@ pub(super) struct Lanes<S: Simd> {
     pub(super) least: S::f64s,
     pub(super) largest: S::f64s,
     cut: S::u64s,
+    whole: S::f64s,
 }
 
 impl<S: Simd> Lanes<S> {
     #[inline(always)]
-    pub(super) fn new(simd: S, cut: f64) -> Self {
-        let [zero, least] = [0.0, f64::INFINITY].map(|x| simd.splat_f64s(x));
-        let cut = simd.splat_u64s(cut.to_bits() - 1f64.to_bits());
-        Self { base: zero, update: zero, lost: zero, least, largest: zero, cut }
+    pub(super) fn new(simd: S, limits: Limits) -> Self {
+        let [zero, least, whole] = [0.0, f64::INFINITY, limits.whole].map(|x| simd.splat_f64s(x));
+        let cut = simd.splat_u64s(limits.cut.to_bits() - 1f64.to_bits());
+        Self { base: zero, update: zero, lost: zero, least, largest: zero, cut, whole }
     }
 
     /// Takes entries `x` that become `y`, and gives them rounded, where they are common.
@@ -104,7 +105,9 @@ impl<S: Simd> Lanes<S> {
     fn rounded(&mut self, simd: S, x: S::f64s, y: S::f64s) -> S::f64s {
         // The bits of its exponent are those of infinity.
         let power = simd.and_f64s(y, simd.splat_f64s(f64::INFINITY));
-        let cut = simd.transmute_f64s_u64s(simd.add_u64s(simd.transmute_u64s_f64s(power), self.cut));
+        let last = simd.max_f64s(power, self.whole);
+        // Times a number, by the sum of exponents.
+        let cut = simd.transmute_f64s_u64s(simd.add_u64s(simd.transmute_u64s_f64s(last), self.cut));
         let z = simd.sub_f64s(simd.add_f64s(y, cut), cut);
         self.least = simd.min_f64s(self.least, power);
         self.largest = simd.max_f64s(self.largest, power);
@@ -136,7 +139,8 @@ impl<S: Simd> Lanes<S> {
         after: &mut [f64],
     ) {
         let wide = COLUMNS / S::F64_LANES / VECTORS;
-        let [right, before] = [right, before].map(|lines| as_arrays::<VECTORS, _>(S::as_simd_f64s(lines).0).0);
+        let [right, before] =
+            [right, before].map(|lines| as_arrays::<VECTORS, _>(S::as_simd_f64s(lines).0).0);
         let after = as_arrays_mut::<VECTORS, _>(S::as_mut_simd_f64s(after).0).0;
         for (j, right) in right.chunks_exact(left.len().max(1)).enumerate() {
             let mut sums = [[simd.splat_f64s(0.0); VECTORS]; R];
