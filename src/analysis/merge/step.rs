@@ -1,15 +1,14 @@
 //! The next rows of a merged weight, in the widest registers there are: base + update, rounded, and the sums over both.
 //!
 //! Everything is in f64. A tile of a few rows and columns is worked on at once, so that all of it stays in the first
-//! cache. Common entries are rounded in registers. A tile with a zero, or with an entry near the ends of its type or beyond
-//! them, is rounded again, one entry after the other.
+//! cache. A tile with an entry that is not common is rounded again, one entry after the other.
 
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix, narrow, nearest};
 
-use super::tile::{COLUMNS, Lanes, Limits, Panels, ROWS, Tile, differing, distance};
+use super::tile::{COLUMNS, Lanes, Limits, Panels, ROWS, Tile, add_product, differing, distance};
 
 /// What is added to the rows.
 pub(super) enum Change<'a> {
@@ -60,6 +59,7 @@ impl Sums {
     }
 }
 
+/// All tiles of a block of rows.
 struct Step<'a> {
     sums: &'a mut Sums,
     before: &'a Matrix,
@@ -122,11 +122,10 @@ impl Step<'_> {
         for i in 0..R {
             self.before.widen(line(i), &mut before[part(i)]);
         }
-        let mut lanes = Lanes::new(simd, self.limits);
         match self.change {
             Change::Product(panels, _) => {
                 let (left, _) = left[first * panels.rank..][..R * panels.rank].as_chunks::<R>();
-                lanes.add_product(simd, (left, panels.columns(start, width)), before, after);
+                add_product(simd, (left, panels.columns(start, width)), before, after);
             }
             Change::Entries(entries) => {
                 for i in 0..R {
@@ -138,6 +137,7 @@ impl Step<'_> {
                 (0..R).for_each(|i| after[part(i)].copy_from_slice(&entries[line(i)]));
             }
         }
+        let mut lanes = Lanes::new(simd, self.limits);
         lanes.add(simd, before, after, written);
         let [base, update, mut lost] =
             [lanes.base, lanes.update, lanes.lost].map(|sum| simd.reduce_sum_f64s(sum));

@@ -1,7 +1,7 @@
 //! A few rows and columns of a merged weight at once: sums and rounding in the widest registers there are.
 //!
-//! Common entries are rounded in registers. Zeros, and entries near the ends of their type or beyond them, are not: the
-//! least and the largest power of two say whether a tile holds such.
+//! Common entries are rounded in registers. Zeros, what may become zero, and entries near the upper end of their type or
+//! beyond it are not: the least and the largest power of two say whether a tile holds such.
 
 use pulp::{Arch, Simd, WithSimd, as_arrays, as_arrays_mut};
 
@@ -118,7 +118,7 @@ impl<S: Simd> Lanes<S> {
         z
     }
 
-    /// Takes a tile, and rounds `after`.
+    /// Takes a tile whose entries `before` become `after`, and rounds those.
     #[inline(always)]
     pub(super) fn add(&mut self, simd: S, before: &[f64], after: &[f64], written: &mut [f64]) {
         let (written, _) = S::as_mut_simd_f64s(written);
@@ -127,38 +127,33 @@ impl<S: Simd> Lanes<S> {
             *z = self.rounded(simd, *x, *y);
         }
     }
+}
 
-    /// Takes a tile to which a product is added: factors of its rows and of its columns, direction by direction. Each entry of
-    /// the product is summed in that order.
-    #[inline(always)]
-    pub(super) fn add_product<const R: usize>(
-        &mut self,
-        simd: S,
-        (left, right): (&[[f64; R]], &[f64]),
-        before: &[f64],
-        after: &mut [f64],
-    ) {
-        let wide = COLUMNS / S::F64_LANES / VECTORS;
-        let [right, before] =
-            [right, before].map(|lines| as_arrays::<VECTORS, _>(S::as_simd_f64s(lines).0).0);
-        let after = as_arrays_mut::<VECTORS, _>(S::as_mut_simd_f64s(after).0).0;
-        for (j, right) in right.chunks_exact(left.len().max(1)).enumerate() {
-            let mut sums = [[simd.splat_f64s(0.0); VECTORS]; R];
-            for (right, left) in right.iter().zip(left) {
-                for i in 0..R {
-                    let left = simd.splat_f64s(left[i]);
-                    for v in 0..VECTORS {
-                        sums[i][v] = simd.mul_add_e_f64s(left, right[v], sums[i][v]);
-                    }
+/// `after` is `before` and a product: of factors of the rows and of the columns of a tile, direction by direction. Each entry
+/// of the product is summed in that order.
+#[inline(always)]
+pub(super) fn add_product<S: Simd, const R: usize>(
+    simd: S,
+    (left, right): (&[[f64; R]], &[f64]),
+    before: &[f64],
+    after: &mut [f64],
+) {
+    let wide = COLUMNS / S::F64_LANES / VECTORS;
+    let [right, before] = [right, before].map(|lines| as_arrays::<VECTORS, _>(S::as_simd_f64s(lines).0).0);
+    let after = as_arrays_mut::<VECTORS, _>(S::as_mut_simd_f64s(after).0).0;
+    for (j, right) in right.chunks_exact(left.len().max(1)).enumerate() {
+        let mut sums = [[simd.splat_f64s(0.0); VECTORS]; R];
+        for (right, left) in right.iter().zip(left) {
+            for i in 0..R {
+                let left = simd.splat_f64s(left[i]);
+                for v in 0..VECTORS {
+                    sums[i][v] = simd.mul_add_e_f64s(left, right[v], sums[i][v]);
                 }
             }
-            for i in 0..R {
-                let at = i * wide + j;
-                for v in 0..VECTORS {
-                    let x = before[at][v];
-                    let y = simd.add_f64s(x, sums[i][v]);
-                    after[at][v] = y;
-                }
+        }
+        for i in 0..R {
+            for v in 0..VECTORS {
+                after[i * wide + j][v] = simd.add_f64s(before[i * wide + j][v], sums[i][v]);
             }
         }
     }
