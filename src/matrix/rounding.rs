@@ -37,10 +37,29 @@ pub fn narrow(dtype: Dtype, entries: &[f64], out: &mut [u8]) {
     match dtype {
         Dtype::F64 => put(entries, out, f64::to_le_bytes),
         Dtype::F32 => put(entries, out, |x| (x as f32).to_le_bytes()),
-        Dtype::F16 => put(entries, out, |x| f16::from_f32(x as f32).to_le_bytes()),
+        Dtype::F16 => put(entries, out, |x| f16_bits(x as f32).to_le_bytes()),
         Dtype::Bf16 => put(entries, out, |x| (((x as f32).to_bits() >> 16) as u16).to_le_bytes()),
         Dtype::F8E4M3 | Dtype::F8E5M2 => {}
     }
+}
+
+/// The bits of a number that an f16 holds, or of infinity, in a form that vectorizes.
+#[inline(always)]
+fn f16_bits(x: f32) -> u16 {
+    let (sign, magnitude) = (x.to_bits() >> 16 & 0x8000, x.to_bits() & 0x7fff_ffff);
+    // Where an f16 has no exponent, its bits count steps of 2⁻²⁴: those are the last bits of a number next to ½.
+    let tiny = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let common = magnitude.wrapping_sub(112 << 23) >> 13;
+    let large = if magnitude <= 255 << 23 { 0x7c00 } else { 0x7e00 };
+    let (least, end) = (113 << 23, 143 << 23);
+    (sign
+        | if magnitude < least {
+            tiny
+        } else if magnitude < end {
+            common
+        } else {
+            large
+        }) as u16
 }
 
 #[inline(always)]
@@ -90,6 +109,16 @@ fn to_odd(x: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_f16_is_stored_as_it_is() {
+        for bits in 0..=u16::MAX {
+            let mut bytes = [0; 2];
+            narrow(Dtype::F16, &[f16::from_bits(bits).to_f64()], &mut bytes);
+            let stored = f16::from_le_bytes(bytes);
+            assert!(stored.to_bits() == bits || stored.is_nan() && f16::from_bits(bits).is_nan(), "{bits:x}");
+        }
+    }
 
     #[test]
     fn bf16_is_rounded_as_the_library_rounds_what_is_exact_in_f32() {
