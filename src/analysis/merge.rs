@@ -1,13 +1,13 @@
 //! One weight with an adapter's update added, rounded once to the type of the weight, and what that made of it.
 
 mod step;
+mod tile;
 
 use std::sync::Arc;
 
 use crate::dialect::Pairs;
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::low_rank::LowRank;
 use crate::matrix::Matrix;
 use crate::report::{Accuracy, Column, Format, Measurements, MissingReason, Quantity, Value};
 use crate::solver::Cost;
@@ -16,6 +16,7 @@ use crate::weight::{Catalogue, Fingerprint};
 use super::Measured;
 use super::delta::{CHANGED_SHARE, DELTA_FROBENIUS_RATIO};
 use step::{Change, Sums};
+use tile::{Panels, ROWS};
 
 /// How much of a weight is in memory at once, as doubles.
 const BLOCK: usize = 1 << 20;
@@ -35,7 +36,7 @@ const ROUNDING_LOSS: Column = Column {
 
 /// What is added.
 enum Added {
-    Product(LowRank),
+    Product(Panels),
     Rows(Catalogue, Arc<Layer>),
     /// The merged weight is not base plus update: it was rescaled, or saved whole.
     Whole,
@@ -63,22 +64,29 @@ pub fn merge(
     let pair = pairs.get(name)?;
     let (base, layer) = (pairs.base().as_ref(), pair.base.as_ref());
     let added = match merged.added(layer, (base, layer)) {
-        Some((source, update)) if update.rank.is_some() => Added::Product(source.factors(&update)?),
+        Some((source, update)) if update.rank.is_some_and(|rank| rank > 0) => {
+            Added::Product(Panels::of(&source.factors(&update)?))
+        }
         Some((source, update)) => Added::Rows(source, update),
         None => Added::Whole,
     };
-    let (mut sums, mut content) = (Sums::default(), Fingerprint::default());
-    for rows in layer.blocks(BLOCK / (size_of::<f64>() / layer.read_as.size())) {
+    let (mut sums, mut content, mut room) = (Sums::default(), Fingerprint::default(), vec![]);
+    let (line, entries) = (layer.cols * layer.read_as.size(), BLOCK / size_of::<f64>());
+    let height = (entries / layer.cols.max(1)).next_multiple_of(ROWS);
+    for rows in layer.blocks(height * line) {
         let stored = base.read(layer, rows.clone())?;
         let rounded = match &added {
-            Added::Product(product) => sums.take(&stored, &Change::Product(product, rows.start))?,
+            Added::Product(panels) => sums.take(&stored, &Change::Product(panels, rows.start), room)?,
             Added::Rows(source, update) => {
-                sums.take(&stored, &Change::Entries(&source.read(update, rows)?.to_f64()))?
+                sums.take(&stored, &Change::Entries(&source.read(update, rows)?.to_f64()), room)?
             }
-            Added::Whole => sums.take(&stored, &Change::Instead(&merged.read(layer, rows)?.to_f64()))?,
+            Added::Whole => {
+                sums.take(&stored, &Change::Instead(&merged.read(layer, rows)?.to_f64()), room)?
+            }
         };
         content.push(&rounded);
         write(&rounded)?;
+        room = rounded.into_bytes();
     }
     let values = MERGED.iter().zip(sums.values(layer.len())).collect();
     Ok(Measured { values: Measurements(values), ..Measured::nothing(content.finish()) })
