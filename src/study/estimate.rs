@@ -1,6 +1,7 @@
 //! What a study costs, as headers tell.
 
 use super::AskedColumn;
+use crate::checkpoint::Catalogue;
 use crate::engine::Job;
 use crate::layer::Layer;
 use crate::text::Text;
@@ -10,6 +11,8 @@ use crate::text::Text;
 const ROW_BYTES: u64 = 520;
 const SIDE_BYTES: u64 = 600;
 const PAIR_BYTES: u64 = 1160;
+/// What is kept of each side of a tensor that is not a matrix.
+const OTHER_BYTES: u64 = 700;
 /// So many copies of a name are held at a time.
 const NAMES: usize = 3;
 
@@ -57,7 +60,7 @@ impl Estimate {
         Self {
             largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
             parameters: total(layers.iter().map(|layer| layer.parameters() as u64)),
-            report: report_bytes(layers, columns, sides),
+            report: report_bytes(layers, columns, sides) + OTHER_BYTES * (skipped * sides) as u64,
             jobs,
             justified,
             bytes,
@@ -65,6 +68,11 @@ impl Estimate {
             parts: vec![],
         }
     }
+}
+
+/// What is kept of the matrices of a checkpoint that has no rows of its own in the report.
+pub(super) fn opened_bytes(source: &Catalogue) -> u64 {
+    SIDE_BYTES * source.weights().len() as u64
 }
 
 /// A sum of sizes; a damaged report may tell of more than there can be.

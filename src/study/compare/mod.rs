@@ -268,11 +268,11 @@ fn update(side: &ComparedSide, layer: &Layer) -> Option<Box<Update>> {
 impl Study for Comparison {
     fn manifest(&self) -> Manifest {
         let Question { sides, words, vocabulary, columns, .. } = &self.question;
-        let all: Vec<&Skipped> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
+        let all: Vec<_> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
         let kept = all.iter().filter(|skipped| self.filter.keeps(bare(&skipped.tensor)));
         // Failed matrices have a row that says so.
         let skipped: Vec<Skipped> =
-            kept.map(|skipped| Skipped { failed: None, ..(*skipped).clone() }).collect();
+            kept.map(|skipped| Skipped { failed: None, ..Skipped::clone(skipped) }).collect();
         let mut origins = sides.tuned.iter().map(|(name, side)| (name, &side.origin));
         let (first, several) = (origins.clone().next(), sides.tuned.len() > 1);
         let of_tuned = |task: &MatrixTask| (0..sides.tuned.len()).map(|i| task.standing(i).1).collect();
@@ -322,7 +322,7 @@ impl Study for Comparison {
     }
 
     fn costs(&self) -> Vec<Job> {
-        let others = self.others.iter().map(|other| read(other.bytes()));
+        let others = self.others.iter().map(|other| read(other.bytes(&self.question.sides)));
         let unpaired = self.unpaired.iter().map(|block| block.cost(&self.tasks));
         self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
     }
@@ -333,7 +333,8 @@ impl Study for Comparison {
 
     fn reads(&self) -> Vec<Reads> {
         let tasks = self.tasks.iter().map(origins::reads);
-        let others = self.others.iter().map(|other| origins::nowhere(other.bytes()));
+        let sides = &self.question.sides;
+        let others = self.others.iter().map(|other| origins::nowhere(other.bytes(sides)));
         tasks.chain(others).chain(self.unpaired.iter().map(|_| origins::nowhere(0))).collect()
     }
 
