@@ -55,8 +55,8 @@ fn check(needed: u64, left: u64) -> Result<(), String> {
     }
     let [needed, left] = [needed, left].map(notation::bytes);
     Err(format!(
-        "its header lists more tensors than fit into memory: they take about {needed}, and {left} are left for them; raise \
-         `--memory`, or the limit of this run's control group"
+        "holds more tensors than fit into memory: they take about {needed}, and {left} are left for them; raise `--memory`, \
+         or the limit of this run's control group"
     ))
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::asked::PlanPart;
-use super::estimate::{opened_bytes, total};
+use super::estimate::{pair_bytes, total};
 use super::{
     Basis, Beside, Complete, Estimate, EstimatedPart, Found, FoundMatrix, Manifest, MatrixHeaders, Opened,
     Reads, RowHeader, Step, Study, Waiting, unmatched,
@@ -139,9 +139,7 @@ impl Matrices {
         };
         let counts = (self.selection.skipped.len(), self.method.columns.len(), 1);
         let own = Estimate::new(&layers, jobs, bytes, counts);
-        // A difference stands beside the two that it is of.
-        let sides = self.opened.pairs.iter().flat_map(|pairs| [pairs.base(), pairs.tuned()]);
-        let report = own.report + total(sides.map(|side| opened_bytes(side)));
+        let report = own.report + self.opened.pairs.as_ref().map_or(0, |pairs| pair_bytes(pairs));
         Estimate { justified, report, parts: self.method.parts.iter().map(part).collect(), ..own }
     }
 

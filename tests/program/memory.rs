@@ -125,7 +125,7 @@ fn tensors_of_all_sides_count_before_they_are_read() {
     save(&path, &(0..70_000).map(norm).collect::<Vec<_>>());
     let (path, memory) = (text(&path), ["--memory", "1M"]);
     check_exit(&[&["spectrum", path], &memory[..]].concat(), 2, "70000 tensors can be measured: 1-D");
-    let refused = "its header lists more tensors than fit into memory";
+    let refused = "holds more tensors than fit into memory";
     check_exit(&[&["compare", path, path], &memory[..]].concat(), 2, refused);
     check_exit(&[&["intruders", path, path], &memory[..]].concat(), 2, refused);
 }

@@ -35,6 +35,7 @@ use crate::report::{
     self, Column, Comparison as Compared, Flag, Named, Report, Skipped, Standing, Totals, Unlisted, Update,
 };
 use crate::solver::{Memo, Precision};
+use crate::store::Room;
 use bytes::compare_bytes;
 use known::Known;
 use measure::{is_wanted, measured, measuring, read, reading, unmeasured};
@@ -165,8 +166,12 @@ impl Question {
     /// The tasks over what `filter` keeps.
     ///
     /// # Errors
-    /// When there is no matrix.
+    /// When there is no matrix, or there are more than fit into memory.
     pub fn plan(self, filter: Filter) -> Result<Comparison, Error> {
+        let base = &self.sides.base;
+        // What is planned takes as much as the matrices of a file.
+        let room = Room::take(base.layers.len(), 0);
+        room.map_err(|reason| Error::malformed(Path::new(&base.origin.path), reason))?;
         let (tasks, dropped) = self.sides.tasks(&filter);
         if tasks.is_empty() {
             let what = match dropped.len() {
