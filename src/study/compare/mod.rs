@@ -169,8 +169,8 @@ impl Question {
     /// When there is no matrix, or there are more than fit into memory.
     pub fn plan(self, filter: Filter) -> Result<Comparison, Error> {
         let base = &self.sides.base;
-        // What is planned takes as much as the matrices of a file.
-        let room = Room::take(base.layers.len(), 0);
+        // What is planned takes as much as the matrices of a file, and as half of its other tensors.
+        let room = Room::take(base.layers.len() + base.skipped.len() / 2, 0);
         room.map_err(|reason| Error::malformed(Path::new(&base.origin.path), reason))?;
         let (tasks, dropped) = self.sides.tasks(&filter);
         if tasks.is_empty() {
