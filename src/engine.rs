@@ -36,7 +36,25 @@ pub struct Limits {
     pub granted: u64,
 }
 
+/// What a run may take beside `--memory`: the program, and its report.
+const BESIDE: u64 = 100 << 20;
+/// What the program takes of that.
+pub const OWN: u64 = 16 << 20;
+
 impl Limits {
+    /// What a report may take, and all that is known until then: names, shapes and places of all tensors.
+    pub fn of_report(self) -> u64 {
+        self.memory.saturating_add(BESIDE - OWN).min(self.granted)
+    }
+
+    /// What is left for jobs beside a report of so many bytes.
+    #[must_use]
+    pub fn beside(self, report: u64) -> Self {
+        let granted = self.granted.saturating_sub(report);
+        let memory = self.memory.saturating_sub(report.saturating_sub(BESIDE - OWN));
+        Self { memory: memory.min(granted).max(1), granted, ..self }
+    }
+
     /// Why a job is not begun: it takes more than there is, or more than the limit and than its input justifies.
     pub fn forbids(self, job: &Job, justified: u64) -> Option<String> {
         let needed = notation::bytes(job.bytes);
@@ -263,6 +281,16 @@ mod tests {
         let all =
             [(5, 0), (50, 0), (50, 60), (100, 200), (101, 200)].map(|(bytes, own)| forbidden(bytes, own));
         assert_eq!(all, [false, true, false, false, true]);
+    }
+
+    #[test]
+    fn a_large_report_leaves_less_for_jobs() {
+        let limits = Limits { threads: 2, memory: 64 << 20, granted: 1 << 30 };
+        assert_eq!(limits.of_report(), (64 + 84) << 20);
+        assert_eq!(limits.beside(84 << 20), Limits { granted: 940 << 20, ..limits });
+        assert_eq!(limits.beside(100 << 20), Limits { memory: 48 << 20, granted: 924 << 20, ..limits });
+        let small = Limits { granted: 48 << 20, ..limits };
+        assert_eq!((small.of_report(), small.beside(40 << 20).memory), (48 << 20, 8 << 20));
     }
 
     #[test]

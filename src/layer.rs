@@ -185,7 +185,7 @@ pub struct Selection {
     /// Matrices in natural name order.
     pub layers: Vec<Arc<Layer>>,
     /// Tensors that are not matrices, in natural name order.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<Arc<Skipped>>,
     /// How many matrices and tensors the filter dropped.
     pub filtered: usize,
 }
@@ -197,7 +197,7 @@ pub fn select(tensors: &[TensorInfo], filter: &Filter) -> Selection {
 
 /// The same, where it is known which tensors are kernels.
 pub fn select_folded(tensors: &[TensorInfo], filter: &Filter, folds: &Folds) -> Selection {
-    let (mut layers, mut skipped) = (vec![], vec![]);
+    let (mut layers, mut skipped) = (vec![], Vec::<Arc<Skipped>>::new());
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     for (order, tensor) in in_storage_order(tensors) {
         let found = match scales::quantized(tensor, &names) {
@@ -206,7 +206,12 @@ pub fn select_folded(tensors: &[TensorInfo], filter: &Filter, folds: &Folds) -> 
         };
         match found {
             Ok(found) => layers.extend(found.into_iter().map(Arc::new)),
-            Err(line) => skipped.push(line),
+            Err(mut line) => {
+                if let Some(before) = skipped.last() {
+                    line.share(before);
+                }
+                skipped.push(Arc::new(line));
+            }
         }
     }
     // Names are made unique before filtering, so that they don't depend on the filter.
@@ -253,8 +258,7 @@ fn matrices(tensor: &TensorInfo, order: usize, folds: &Folds) -> Result<Vec<Laye
     if tensor.shape.contains(&0) {
         return Err("empty".to_owned());
     }
-    let shown = printable(bare(&tensor.name));
-    let name = if shown == bare(&tensor.name) { tensor.name.part(bare(&tensor.name)) } else { shown.into() };
+    let name = printable_name(&tensor.name);
     let (block, role) = place_of(&name);
     let layer = |name: Text, rows, cols, index: usize, part| Layer {
         name,
@@ -299,6 +303,12 @@ const MOST_SLICES: usize = 65_536;
 /// The name of the matrix that tensor `name` holds.
 pub fn bare(name: &str) -> &str {
     name.strip_suffix(".weight").unwrap_or(name)
+}
+
+/// The same, printable, without a copy where it is so in the file.
+pub fn printable_name(tensor: &Text) -> Text {
+    let (name, shown) = (bare(tensor), printable(bare(tensor)));
+    if shown == name { tensor.part(name) } else { shown.into() }
 }
 
 #[cfg(test)]

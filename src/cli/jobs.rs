@@ -21,7 +21,7 @@ pub(super) fn run_study(
     study: &Arc<dyn Study>,
     (common, limits): (&Common, Limits),
 ) -> Result<Ledger, Error> {
-    check_report(study.report_bytes(), limits)?;
+    let limits = check_report(study.report_bytes(), limits)?;
     run_tasks(study, (common, limits), Begun::new(study.as_ref(), pictures(common)), None)
 }
 
@@ -31,7 +31,7 @@ pub(super) fn run_study_with(
     (common, limits): (&Common, Limits),
     memo: &Arc<dyn Memo>,
 ) -> Result<Ledger, Error> {
-    check_report(study.report_bytes(), limits)?;
+    let limits = check_report(study.report_bytes(), limits)?;
     let begun = Begun::new(study.as_ref(), pictures(common));
     run_with(study, (common, limits), memo, begun, None)
 }
@@ -106,11 +106,11 @@ fn text(record: &Record) -> String {
     serde_json::to_string(record).expect("numbers, names and lists")
 }
 
-/// What a run may take beside `--memory`: the program, and its report.
-const BESIDE: u64 = 100 << 20;
-
-/// Refuses a run whose report alone does not fit.
-pub(super) fn check_report(report: u64, limits: Limits) -> Result<(), Error> {
+/// The limits of the tasks beside a report of so many bytes.
+///
+/// # Errors
+/// When the report alone does not fit.
+pub(super) fn check_report(report: u64, limits: Limits) -> Result<Limits, Error> {
     let needed = notation::bytes(report);
     let granted = limits.granted;
     if report > granted {
@@ -120,10 +120,10 @@ pub(super) fn check_report(report: u64, limits: Limits) -> Result<(), Error> {
         );
         return Err(Error::Resources(reason + "; `--include GLOB` measures fewer matrices"));
     }
-    if report <= limits.memory.saturating_add(BESIDE) {
-        return Ok(());
+    if report <= limits.of_report() {
+        return Ok(limits.beside(report));
     }
-    let most = (report - BESIDE).div_ceil(1 << 20);
+    let most = (limits.memory + report - limits.of_report()).div_ceil(1 << 20);
     Err(Error::Resources(format!(
         "its report takes about {needed} of memory; `--memory {most}M` allows that, and `--include GLOB` measures fewer \
          matrices"
@@ -137,10 +137,10 @@ mod tests {
     #[test]
     fn a_report_that_does_not_fit_is_refused_and_what_it_takes_is_told() {
         let limits = |granted| Limits { threads: 1, memory: 64 << 20, granted };
-        assert!(check_report(164 << 20, limits(u64::MAX)).is_ok());
+        assert!(check_report(148 << 20, limits(u64::MAX)).is_ok());
         let told =
             |report, granted| check_report(report, limits(granted)).expect_err("too large").to_string();
-        assert!(told(300 << 20, u64::MAX).contains("`--memory 200M` allows that"));
+        assert!(told(300 << 20, u64::MAX).contains("`--memory 216M` allows that"));
         assert!(told(100 << 20, 90 << 20).contains("the control group of this run, leaves 90.0 MiB"));
     }
 }

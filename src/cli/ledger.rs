@@ -42,9 +42,8 @@ fn recorded(
 ) -> Result<Option<Ledger>, Error> {
     let LedgerOptions { resume, partition, .. } = common.recording;
     let part = partition.unwrap_or(PartNumber::ALL);
-    if partition.is_none() {
-        check_report(study.report_bytes(), limits)?;
-    }
+    // A part makes no report.
+    let limits = if partition.is_none() { check_report(study.report_bytes(), limits)? } else { limits };
     check_outputs(common, folder)?;
     let path = folder.join(part.file_name());
     if let Some(other) = parts_in(folder)?.into_iter().find(|other| other.of != part.of) {

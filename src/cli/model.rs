@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::layer::Filter;
 use crate::pair::{self, Unpaired};
 use crate::report::Source;
-use crate::store::Location;
+use crate::store::{Location, Room};
 use crate::study::Opened;
 
 use super::locate::{self, Located};
@@ -118,6 +118,9 @@ pub(super) fn open_pair(
     let opening = Opening { base: Some(Arc::clone(&base.source)), ..opening.clone() };
     let tuned = Model::open(tuned, &opening)?;
     let roots = [tuned.roots(), base.roots()].concat();
+    // Pairs and their differences take as much as the matrices of a file.
+    let room = Room::take(tuned.source.weights().len(), 0);
+    room.map_err(|reason| Error::malformed(Path::new(&tuned.origin.path), reason))?;
     let pairs = Arc::new(Pairs::new(base.source, tuned.source));
     check_related(&pairs, &base.origin.path, &tuned.origin.path)?;
     let opened = Opened {

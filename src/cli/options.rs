@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use sysinfo::System;
 
 use crate::checkpoint::{Choice, Factors, Opening, QueriesKeysValues};
-use crate::engine::Limits;
+use crate::engine::{Limits, OWN};
 use crate::error::{Error, printable};
 use crate::gate;
 use crate::layer::{Filter, Folding};
 use crate::render::{Experts, Formulas, Layout, OutputFormat, Overflow, Paint, TableStyle, Unchanged};
 use crate::report::Column;
 use crate::solver::{self, Precision};
+use crate::store;
 use crate::study::Modules;
 
 use super::recording::LedgerOptions;
@@ -255,6 +256,7 @@ impl Common {
         set_color(self.shared.color);
         let common = Self { shared: self.shared.completed()?, ..self.clone() };
         set_color(common.shared.color);
+        store::grant_headers(common.limits().of_report());
         if let Some(path) = common.shared.found_above().filter(|_| !common.quiet) {
             let path = printable(&path.to_string_lossy());
             remark(&format!("settings and rules are those of {path}; `--no-config` leaves them out"));
@@ -373,9 +375,6 @@ pub(super) fn limits(shared: &Shared) -> Limits {
         granted: granted_memory().saturating_sub(OWN),
     }
 }
-
-/// What a run takes beside its matrices.
-const OWN: u64 = 16 << 20;
 
 /// Half of the memory that this process may still take, its control group's limit included.
 fn half_of_free() -> u64 {

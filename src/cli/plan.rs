@@ -21,9 +21,10 @@ pub(super) fn write(estimate: &Estimate, limits: Limits) -> Result<(), Error> {
 pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, String)> {
     let Estimate { jobs, justified, largest, parameters, bytes, report, skipped, parts } = estimate;
     let pairs = || jobs.iter().zip(justified);
-    let forbidden = pairs().filter(|(job, justified)| limits.forbids(job, **justified).is_some()).count();
+    let left = limits.beside(*report);
+    let forbidden = pairs().filter(|(job, justified)| left.forbids(job, **justified).is_some()).count();
     let allowed =
-        |(job, justified): (&Job, &u64)| limits.forbids(job, *justified).is_none().then_some(job.bytes);
+        |(job, justified): (&Job, &u64)| left.forbids(job, *justified).is_none().then_some(job.bytes);
     let mut dearest: Vec<u64> = pairs().filter_map(allowed).collect();
     dearest.sort_unstable_by(|a, b| b.cmp(a));
     let peak: u64 = dearest.iter().take(limits.threads).sum();
@@ -44,7 +45,7 @@ pub(super) fn lines(estimate: &Estimate, limits: Limits) -> Vec<(&'static str, S
             "memory",
             format!(
                 "{} at most, of {} allowed",
-                notation::bytes(peak.min(limits.memory.max(dearest.first().copied().unwrap_or(0)))),
+                notation::bytes(peak.min(left.memory.max(dearest.first().copied().unwrap_or(0)))),
                 notation::bytes(limits.memory)
             ),
         ),

@@ -193,5 +193,5 @@ fn skipped(tuned: &Catalogue, unpaired: &Unpaired) -> Vec<LeftOut> {
         }
         None => vec![line(&layer.tensor, &layer.stored_shape, layer.stored_type())],
     };
-    lines.into_iter().map(|line| LeftOut { name: layer.name.clone(), line }).collect()
+    lines.into_iter().map(|line| LeftOut { name: layer.name.clone(), line: line.into() }).collect()
 }

@@ -15,7 +15,7 @@ use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, V
 use crate::error::{Error, brief};
 use crate::layer::{Element, TensorInfo};
 use crate::matrix::Dtype;
-use crate::store::{ReadAt, StoredFile, check_header, zeros};
+use crate::store::{ReadAt, Room, StoredFile, check_header, zeros};
 use crate::text::Text;
 
 /// The longest header that is read: the same bound as the safetensors library's.
@@ -65,6 +65,9 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: &StoredFile) -> Result<Header, Erro
     check_header(length).map_err(malformed)?;
     let mut text = zeros(length).map_err(malformed)?;
     at(&mut text, 8)?;
+    // Each tensor's description stands in braces.
+    let tensors = text.iter().filter(|byte| **byte == b'{').count();
+    let _room = Room::take(tensors, text.len()).map_err(malformed)?;
     let (entries, mut free) = parse(&text).map_err(malformed)?;
     drop(text);
     Ok(Header { tensors: layout(entries, file, 8 + length)?, settings: free.remove(SETTINGS) })

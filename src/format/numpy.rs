@@ -65,7 +65,7 @@ fn parts(candidate: &Candidate<'_>) -> Result<Parts, Error> {
             }
         }
     }
-    let part = FilePart { file, tensors, layouts, notes: vec![], quantization: None, settings: None };
+    let part = FilePart { layouts, ..FilePart::new(file, tensors)? };
     Ok(Parts { parts: vec![part], notes: vec![] })
 }
 

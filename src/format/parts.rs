@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use candle_core::quantized::GgmlDType;
 
 use super::config::Quantization;
+use crate::error::Error;
 use crate::layer::TensorInfo;
-use crate::store::StoredFile;
+use crate::store::{Room, StoredFile};
 
 /// A file and the tensors in its header.
 #[derive(Debug)]
@@ -21,6 +22,21 @@ pub(crate) struct FilePart {
     pub(crate) quantization: Option<Quantization>,
     /// The settings of an adapter, if its header holds them.
     pub(crate) settings: Option<String>,
+    /// What its tensors take.
+    pub(crate) room: Room,
+}
+
+impl FilePart {
+    /// The tensors of `file`, of which nothing else is known yet.
+    ///
+    /// # Errors
+    /// When they do not fit into memory.
+    pub(crate) fn new(file: StoredFile, tensors: Vec<TensorInfo>) -> Result<Self, Error> {
+        let names = tensors.iter().map(|tensor| tensor.name.len()).sum();
+        let room = Room::take(tensors.len(), names).map_err(|reason| file.location().malformed(reason))?;
+        let (layouts, notes) = (BTreeMap::new(), vec![]);
+        Ok(Self { file, tensors, layouts, notes, quantization: None, settings: None, room })
+    }
 }
 
 /// All files of a checkpoint.

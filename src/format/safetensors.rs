@@ -2,8 +2,6 @@
 //!
 //! `folder` chooses the files of a checkpoint, `header` validates headers.
 
-use std::collections::BTreeMap;
-
 use super::candidate::{Candidate, CandidateKind};
 use super::folder::{self, Family};
 use super::header::{self, Header};
@@ -57,6 +55,5 @@ fn one(location: &Location) -> Result<FilePart, Error> {
         opened.refuse_unsupported()?;
     }
     let Header { tensors, settings } = header::read(opened.bytes.as_ref(), &opened.file)?;
-    let file = opened.file;
-    Ok(FilePart { file, tensors, layouts: BTreeMap::new(), notes: vec![], quantization: None, settings })
+    Ok(FilePart { settings, ..FilePart::new(opened.file, tensors)? })
 }

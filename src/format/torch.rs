@@ -109,7 +109,7 @@ fn one(location: &Location) -> Result<FilePart, Error> {
             quoted(others)
         )],
     };
-    Ok(FilePart { file: opened.file, tensors, layouts, notes, quantization: None, settings: None })
+    Ok(FilePart { layouts, notes, ..FilePart::new(opened.file, tensors)? })
 }
 
 /// Why a dictionary of tensors is not read.

@@ -43,6 +43,9 @@ const SHORT: usize = 16;
 impl Folds {
     /// Decides for all of `tensors`.
     pub fn of(tensors: &[TensorInfo], folding: &Folding) -> Self {
+        if !tensors.iter().any(|tensor| tensor.shape.len() == 3) {
+            return Self::default();
+        }
         let by_name: BTreeMap<&str, &TensorInfo> =
             tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let mut modules: BTreeMap<&str, Vec<&TensorInfo>> = BTreeMap::new();

@@ -84,6 +84,11 @@ pub fn canonical(name: &str) -> String {
     }
 }
 
+/// The same of several.
+pub(super) fn all_canonical<S: AsRef<str>>(names: &[S]) -> Vec<String> {
+    names.iter().map(|name| canonical(name.as_ref())).collect()
+}
+
 /// The name after one rule of each kind.
 fn translated(name: &str) -> String {
     let name = unwrapped(name);

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::error::brief;
 use crate::layer::Layer;
 
+use canonical::all_canonical;
 pub use canonical::canonical;
-use keys::{called, place, tensor};
+use keys::{called, names, place, tensor};
 
 /// The same logical matrix on both sides.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,20 +84,20 @@ enum Partner {
 /// canonical name, of the tensor and then of the matrix; failing that, the only name that ends in the other.
 fn partners(base: &[Arc<Layer>], tuned: &[Arc<Layer>]) -> Vec<Partner> {
     let mut partners = vec![Partner::Nowhere; tuned.len()];
-    let of = |layers: &[Arc<Layer>], name: fn(&Layer) -> String| -> Vec<String> {
-        layers.iter().map(|layer| name(layer)).collect()
-    };
     for name in [place, called, tensor] {
-        by_name(&of(base, name), &of(tuned, name), &mut partners);
+        // Names of two large models take as much memory as what is known of their matrices.
+        if !partners.contains(&Partner::Nowhere) {
+            return partners;
+        }
+        by_name(&names(base, name), &names(tuned, name), &mut partners);
     }
-    by_meaning(&of(base, called), &of(tuned, called), &mut partners);
+    by_meaning(&names(base, called), &names(tuned, called), &mut partners);
     partners
 }
 
 /// Pairs names that mean the same module.
-fn by_meaning(names: &[String], wanted: &[String], partners: &mut [Partner]) {
-    let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect::<Vec<_>>();
-    let (names, wanted) = (canonical(names), canonical(wanted));
+fn by_meaning<S: AsRef<str>>(names: &[S], wanted: &[S], partners: &mut [Partner]) {
+    let (names, wanted) = (all_canonical(names), all_canonical(wanted));
     by_name(&names, &wanted, partners);
     underscored(&names, &wanted, partners);
     by_ending(&names, &wanted, partners);
@@ -104,12 +105,13 @@ fn by_meaning(names: &[String], wanted: &[String], partners: &mut [Partner]) {
 
 /// Where in the base each of `tuned` is, names of stored tensors: under the same name, or failing that under the only one
 /// that means the same.
-pub fn tensors(base: &[String], tuned: &[String]) -> Vec<Option<usize>> {
+pub fn tensors(base: &[&str], tuned: &[&str]) -> Vec<Option<usize>> {
     let mut partners = vec![Partner::Nowhere; tuned.len()];
     by_name(base, tuned, &mut partners);
-    let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect::<Vec<_>>();
-    by_name(&canonical(base), &canonical(tuned), &mut partners);
-    partners.iter().map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
+    if partners.contains(&Partner::Nowhere) {
+        by_name(&all_canonical(base), &all_canonical(tuned), &mut partners);
+    }
+    positions(&partners)
 }
 
 /// Which of `base`, names of modules, each of `tuned` means: as [`pairs`] finds matrices by their names alone.
@@ -117,31 +119,34 @@ pub fn modules(base: &[String], tuned: &[String]) -> Vec<Option<usize>> {
     let mut partners = vec![Partner::Nowhere; tuned.len()];
     by_name(base, tuned, &mut partners);
     by_meaning(base, tuned, &mut partners);
+    positions(&partners)
+}
+
+fn positions(partners: &[Partner]) -> Vec<Option<usize>> {
     partners.iter().map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
 }
 
 /// Pairs equal names that occur once among the unpaired.
-fn by_name(names: &[String], wanted: &[String], partners: &mut [Partner]) {
+fn by_name<S: AsRef<str>>(names: &[S], wanted: &[S], partners: &mut [Partner]) {
     let taken = taken(partners);
-    let mut known: BTreeMap<&str, [Vec<usize>; 2]> = BTreeMap::new();
-    for (b, name) in names.iter().enumerate().filter(|(b, _)| !taken.contains(b)) {
-        known.entry(name).or_default()[0].push(b);
-    }
-    for (t, name) in wanted.iter().enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere) {
-        known.entry(name).or_default()[1].push(t);
-    }
-    for [ours, theirs] in known.values() {
-        match (&ours[..], &theirs[..]) {
+    let ours = names.iter().enumerate().filter(|(b, _)| !taken.contains(b));
+    let theirs = wanted.iter().enumerate().filter(|(t, _)| partners[*t] == Partner::Nowhere);
+    let ours = ours.map(|(b, name)| (name.as_ref(), false, b));
+    let mut known: Vec<(&str, bool, usize)> =
+        ours.chain(theirs.map(|(t, name)| (name.as_ref(), true, t))).collect();
+    known.sort_unstable();
+    for same in known.chunk_by(|(a, ..), (b, ..)| a == b) {
+        match same.split_at(same.partition_point(|(_, is_theirs, _)| !is_theirs)) {
             ([], _) | (_, []) => {}
-            ([b], [t]) => partners[*t] = Partner::At(*b),
-            _ => theirs.iter().for_each(|t| partners[*t] = Partner::Several),
+            ([(.., b)], [(.., t)]) => partners[*t] = Partner::At(*b),
+            (_, theirs) => theirs.iter().for_each(|(.., t)| partners[*t] = Partner::Several),
         }
     }
 }
 
 /// The matrices of the base that have a partner.
 fn taken(partners: &[Partner]) -> BTreeSet<usize> {
-    partners.iter().filter_map(|partner| if let Partner::At(i) = partner { Some(*i) } else { None }).collect()
+    positions(partners).into_iter().flatten().collect()
 }
 
 /// Finds the partners of names that have something before them on one side only.

@@ -170,9 +170,10 @@ pub(super) fn write(
     Ok(LeftOut { columns: report.columns.len().saturating_sub(numbers().count()), values, has_unsure, has })
 }
 
-/// So many lines are laid out together, and so wide ones: those of a large model would take more memory than its report.
+/// So many rows are laid out together, and names that fill so many characters: those of a large model would take more
+/// memory than its report.
 const LAID_OUT: usize = 4096;
-const LAID_OUT_WIDTH: usize = 1 << 20;
+const LAID_OUT_NAMES: usize = 1 << 20;
 
 fn write_table(
     lines: &[Line<'_>],
@@ -181,16 +182,18 @@ fn write_table(
     (style, colors): (&TableStyle<'_>, &[Option<&str>]),
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let parts = |line: &Line<'_>| match line {
-        Line::Heading(_) => 0,
+    let extent = |line: &Line<'_>| match line {
+        Line::Heading(_) => (0, 1),
         Line::Row(indent, name, _) => {
-            short[name.as_ref()].split('\n').map(|part| indent.len() + part.width()).max().unwrap_or(0)
+            let parts = short[name.as_ref()].split('\n').map(|part| indent.len() + part.width());
+            parts.fold((0, 0), |(width, count), part| (width.max(part), count + 1))
         }
     };
-    let names = lines.iter().map(parts).max().unwrap_or(0).max(FIRST.width());
+    let larger = |(a, b): (usize, usize), (c, d): (usize, usize)| (a.max(c), b.max(d));
+    let (names, tallest) = lines.iter().map(extent).fold((FIRST.width(), 1), larger);
     let height = columns.iter().map(|column| column.header.lines().count()).max().unwrap_or(1).max(1);
     let mut colors = colors.iter();
-    let count = (LAID_OUT_WIDTH / names).clamp(1, LAID_OUT);
+    let count = (LAID_OUT_NAMES / (names * tallest)).clamp(1, LAID_OUT);
     for first in (0..lines.len().max(1)).step_by(count) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

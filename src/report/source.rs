@@ -34,6 +34,15 @@ pub struct Skipped {
 }
 
 impl Skipped {
+    /// Takes the words that it has in common with another from there: tens of thousands of norms have the same.
+    pub fn share(&mut self, other: &Self) {
+        for (own, known) in [(&mut self.dtype, &other.dtype), (&mut self.reason, &other.reason)] {
+            if own == known {
+                own.clone_from(known);
+            }
+        }
+    }
+
     /// Records the findings from its bytes; none if its bytes can't be separated from other tensors'.
     pub fn see(&mut self, found: Result<Option<SkippedContent>, String>) {
         match found {

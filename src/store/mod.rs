@@ -34,8 +34,8 @@ pub use input::Identity;
 pub use location::{Location, StoredFile};
 pub(crate) use location::{unreadable, zeros};
 pub use memory::Memory;
-pub(crate) use room::check_header;
 pub use room::grant_headers;
+pub(crate) use room::{Room, check_header};
 pub use sequence::Sequence;
 
 /// A place where files lie. Paths are the store's own; on a disk they are paths of this machine.

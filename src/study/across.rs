@@ -167,7 +167,8 @@ impl AcrossRequest {
     /// The kinds of what `filter` keeps.
     fn kinds(self, source: &Catalogue, origin: &Source, filter: &Filter) -> Result<Kinds, Error> {
         let mut known: BTreeMap<(String, usize, usize), Labeled> = BTreeMap::new();
-        let Selection { layers, mut skipped, filtered } = source.select(filter);
+        let Selection { layers, skipped, filtered } = source.select(filter);
+        let mut skipped: Vec<Skipped> = skipped.into_iter().map(Arc::unwrap_or_clone).collect();
         let (outside, alone) = match self.across {
             Across::Layers => ("in no numbered block", "no other block has its kind and shape"),
             Across::Experts => ("not of an expert", "no other expert of its block has its kind and shape"),

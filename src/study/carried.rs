@@ -60,7 +60,8 @@ impl Carried {
         }
         let taken: BTreeSet<&str> =
             tensors.iter().map(|tensor: &CarriedTensor| tensor.stored.as_str()).collect();
-        let is_vector = |line: &crate::report::Skipped| line.kind == SkipKind::Plain && line.shape.len() == 1;
+        let is_vector =
+            |line: &Arc<crate::report::Skipped>| line.kind == SkipKind::Plain && line.shape.len() == 1;
         let skipped =
             adapter.select(filter).skipped.into_iter().filter(is_vector).map(|line| line.tensor.to_string());
         let left_out = skipped.filter(|name| !taken.contains(name.as_str())).collect();

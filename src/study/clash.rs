@@ -10,7 +10,8 @@ use crate::engine::{Job, Limits};
 use crate::error::{Error, brief};
 use crate::layer::{Filter, Layer, natural};
 use crate::report::{
-    Column, Encounter, Group, Measurements, Named, Report, Row, SCHEMA, Source, Totals, Unlisted, Value,
+    Column, Encounter, Group, Measurements, Named, Report, Row, SCHEMA, Skipped, Source, Totals, Unlisted,
+    Value,
 };
 
 use super::each::{Watch, each};
@@ -210,9 +211,9 @@ fn report(
     let tuned: Vec<Named> = adapters.iter().map(named).collect();
     let mut skipped = vec![];
     for adapter in adapters {
-        skipped.extend(adapter.updates.select(&Filter::default()).skipped.into_iter().map(|mut line| {
-            line.tensor = format!("{}: {}", adapter.name, line.tensor).into();
-            line
+        skipped.extend(adapter.updates.select(&Filter::default()).skipped.iter().map(|line| Skipped {
+            tensor: format!("{}: {}", adapter.name, line.tensor).into(),
+            ..Skipped::clone(line)
         }));
     }
     let failed = rows.iter().filter(|row| row.failed.is_some()).count() as u64;

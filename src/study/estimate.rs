@@ -1,15 +1,19 @@
 //! What a study costs, as headers tell.
 
 use super::AskedColumn;
+use crate::checkpoint::Pairs;
 use crate::engine::Job;
 use crate::layer::Layer;
 use crate::text::Text;
 
 /// What is kept of a matrix in a report and until then, but for its names and numbers, as measured: beside its sides, of
 /// each, and of each that it is compared with.
-const ROW_BYTES: u64 = 520;
+const ROW_BYTES: u64 = 700;
 const SIDE_BYTES: u64 = 600;
 const PAIR_BYTES: u64 = 1160;
+/// The same of a tensor that is not a matrix, and of each of its sides.
+const OTHER_BYTES: u64 = 600;
+const OTHER_SIDE_BYTES: u64 = 600;
 /// So many copies of a name are held at a time.
 const NAMES: usize = 3;
 
@@ -57,7 +61,8 @@ impl Estimate {
         Self {
             largest: largest.map(|(job, layer)| (*job, layer.name.clone(), [layer.rows, layer.cols])),
             parameters: total(layers.iter().map(|layer| layer.parameters() as u64)),
-            report: report_bytes(layers, columns, sides),
+            report: report_bytes(layers, columns, sides)
+                + (OTHER_BYTES + OTHER_SIDE_BYTES * sides as u64) * skipped as u64,
             jobs,
             justified,
             bytes,
@@ -65,6 +70,12 @@ impl Estimate {
             parts: vec![],
         }
     }
+}
+
+/// What is kept of two checkpoints beside their difference, whose rows the report has.
+pub(super) fn pair_bytes(pairs: &Pairs) -> u64 {
+    let matrices = pairs.base().weights().len() + pairs.tuned().weights().len();
+    SIDE_BYTES * matrices as u64 + OTHER_SIDE_BYTES * pairs.base().left_out().len() as u64
 }
 
 /// A sum of sizes; a damaged report may tell of more than there can be.

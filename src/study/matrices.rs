@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::asked::PlanPart;
-use super::estimate::total;
+use super::estimate::{pair_bytes, total};
 use super::{
     Basis, Beside, Complete, Estimate, EstimatedPart, Found, FoundMatrix, Manifest, MatrixHeaders, Opened,
     Reads, RowHeader, Step, Study, Waiting, unmatched,
@@ -74,8 +74,8 @@ pub enum Spectra {
 pub struct Matrices {
     pub(super) opened: Opened,
     selection: Selection,
-    /// Stored tensors that are not matrices, with their positions in `selection.skipped`.
-    tensors: Vec<(usize, TensorInfo)>,
+    /// Positions in `selection.skipped` of stored tensors that are not matrices, and theirs among all stored ones.
+    tensors: Vec<(usize, usize)>,
     /// What records hold of singular values.
     spectra: Spectra,
     pub(super) method: Method,
@@ -94,14 +94,9 @@ impl Matrices {
             let path = Path::new(&opened.origin.path);
             return Err(nothing_selected(path, &selection, &unmatched::hint(filter, &names)));
         }
-        let stored = opened.source.tensors().iter();
-        let by_name: BTreeMap<&str, &TensorInfo> =
-            stored.map(|tensor| (tensor.name.as_str(), tensor)).collect();
         // Tensors that only the base has don't belong to this source.
-        let stored = |(i, skipped): (usize, &Skipped)| {
-            by_name.get(skipped.tensor.as_str()).map(|tensor| (i, (*tensor).clone()))
-        };
-        let tensors = selection.skipped.iter().enumerate().filter_map(stored).collect();
+        let stored = selection.skipped.iter().map(|skipped| opened.source.stored().position(&skipped.tensor));
+        let tensors = stored.enumerate().filter_map(|(i, at)| Some((i, at?))).collect();
         Ok(Self { opened, selection, tensors, spectra: Spectra::Dropped, method })
     }
 
@@ -126,6 +121,11 @@ impl Matrices {
         self.method.settings.iter().any(|(key, value)| *key == "svd" && value == "none")
     }
 
+    /// The stored tensors that are not matrices.
+    fn others(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.tensors.iter().map(|(_, at)| &self.opened.source.tensors()[*at])
+    }
+
     /// What it costs.
     pub fn estimate(&self) -> Estimate {
         let layers: Vec<&Layer> = self.layers().iter().map(AsRef::as_ref).collect();
@@ -137,16 +137,10 @@ impl Matrices {
             flops: layers.iter().map(|layer| (part.flops)(layer)).sum(),
             columns: part.columns.clone(),
         };
-        Estimate {
-            justified,
-            parts: self.method.parts.iter().map(part).collect(),
-            ..Estimate::new(
-                &layers,
-                jobs,
-                bytes,
-                (self.selection.skipped.len(), self.method.columns.len(), 1),
-            )
-        }
+        let counts = (self.selection.skipped.len(), self.method.columns.len(), 1);
+        let own = Estimate::new(&layers, jobs, bytes, counts);
+        let report = own.report + self.opened.pairs.as_ref().map_or(0, |pairs| pair_bytes(pairs));
+        Estimate { justified, report, parts: self.method.parts.iter().map(part).collect(), ..own }
     }
 
     /// The memory that what is stored of a matrix, and of the base's, justifies.
@@ -180,7 +174,7 @@ impl Study for Matrices {
         let columns = self.method.columns.clone();
         let report = Report {
             base: self.opened.base.clone(),
-            skipped: skipped.clone(),
+            skipped: skipped.iter().map(|line| (**line).clone()).collect(),
             totals: Totals { skipped: skipped.len() as u64, filtered: *filtered as u64, ..Totals::default() },
             notes: source.notes().iter().map(|note| printable(note)).collect(),
             ..report_of(self.method.command, self.opened.origin.clone(), settings, columns)
@@ -200,12 +194,12 @@ impl Study for Matrices {
     }
 
     fn costs(&self) -> Vec<Job> {
-        let tensor = |(_, tensor): &(usize, TensorInfo)| {
+        let tensor = |tensor: &TensorInfo| {
             let bytes = hygiene::bytes(tensor);
             Job { flops: bytes as f64, bytes: bytes.min(hygiene::BLOCK as u64) }
         };
         let matrices = self.layers().iter().map(|layer| self.cost(layer));
-        matrices.chain(self.tensors.iter().map(tensor)).collect()
+        matrices.chain(self.others().map(tensor)).collect()
     }
 
     fn basis(&self) -> Option<Basis> {
@@ -242,12 +236,12 @@ impl Study for Matrices {
                 bytes,
             })
         };
-        let other = |(_, tensor): &(usize, TensorInfo)| Reads {
+        let other = |tensor: &TensorInfo| Reads {
             file: tensor.file,
             offset: tensor.offset,
             bytes: hygiene::bytes(tensor),
         };
-        self.layers().iter().map(matrix).chain(self.tensors.iter().map(other)).collect()
+        self.layers().iter().map(matrix).chain(self.others().map(other)).collect()
     }
 
     fn report_bytes(&self) -> u64 {
@@ -289,7 +283,7 @@ impl Study for Matrices {
         let found = if let Some(layer) = layers.get(task) {
             Found::Matrix(Box::new(self.row(layer, memo)?))
         } else {
-            let tensor = &self.tensors[task - layers.len()].1;
+            let tensor = &source.tensors()[self.tensors[task - layers.len()].1];
             Found::Bytes(vec![hygiene::content(source, tensor, memo)?])
         };
         Ok(Step::Done(found))
@@ -365,7 +359,7 @@ fn nothing_selected(path: &Path, selection: &Selection, hint: &str) -> Error {
 }
 
 /// The commonest reasons, each with its count where there are several.
-fn reasons(skipped: &[Skipped]) -> String {
+fn reasons(skipped: &[Arc<Skipped>]) -> String {
     const MOST: usize = 3;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for skipped in skipped {
@@ -388,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_commonest_reasons_are_named_with_their_counts() {
-        let skipped = |reason: &str| Skipped { reason: reason.into(), ..Skipped::default() };
+        let skipped = |reason: &str| Arc::new(Skipped { reason: reason.into(), ..Skipped::default() });
         let all = |reasons: &[&str]| reasons.iter().map(|reason| skipped(reason)).collect::<Vec<_>>();
         assert_eq!(reasons(&all(&["1-D", "1-D"])), "1-D");
         assert_eq!(reasons(&all(&["empty", "1-D", "1-D", "i64", "u8"])), "2 1-D, 1 empty, 1 i64, …");

@@ -191,7 +191,7 @@ fn vectors(of: &Path, pairs: &Pairs, filter: &Filter) -> Result<Vec<Vector>, Err
     };
     let mut vectors = vec![];
     for line in tuned.select(filter).skipped {
-        let Skipped { tensor: name, shape, reason, .. } = &line;
+        let Skipped { tensor: name, shape, reason, .. } = &*line;
         let refuse = |reason: &str| Error::tensor(of, name, format!("cannot be merged: {reason}"));
         let (target, added) = match vector_update(name) {
             // The base's own weight, saved with the adapter.

@@ -60,7 +60,7 @@ pub fn run(
     let first = |task: usize| Waiting { task, cost: costs[task], before: None };
     let mut waiting: Vec<Waiting> = tasks.into_iter().map(first).collect();
     while !waiting.is_empty() {
-        waiting = round(study, &waiting, (limits, memo), &mut ledger, watch)?;
+        waiting = round(study, &Arc::new(waiting), (limits, memo), &mut ledger, watch)?;
     }
     Ok(ledger)
 }
@@ -68,7 +68,7 @@ pub fn run(
 /// Does what waits, and returns what has to wait for another round.
 fn round(
     study: &Arc<dyn Study>,
-    waiting: &[Waiting],
+    waiting: &Arc<Vec<Waiting>>,
     (limits, memo): (Limits, &Arc<dyn Memo>),
     ledger: &mut Ledger,
     watch: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
@@ -96,9 +96,9 @@ fn round(
     if watch(Event::Round(&jobs)).is_break() {
         return Err(Error::Interrupted);
     }
-    let (shared, originals) = (Arc::new(waiting.to_vec()), Arc::new(originals));
+    let originals = Arc::new(originals);
     let work: Arc<dyn Fn(usize) -> Result<Step, Error> + Send + Sync> = {
-        let (study, waiting, originals) = (Arc::clone(study), shared, Arc::clone(&originals));
+        let (study, waiting, originals) = (Arc::clone(study), Arc::clone(waiting), Arc::clone(&originals));
         let memo = Arc::clone(memo);
         Arc::new(move |i| {
             let Waiting { task, before, .. } = &waiting[originals[i]];

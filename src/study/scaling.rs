@@ -234,7 +234,7 @@ fn roles(family: &[FamilyMember], filter: &Filter) -> Result<Roles, Error> {
     for (i, member) in family.iter().enumerate() {
         let Selection { layers, skipped, filtered } = member.source.select(filter);
         all_filtered += filtered;
-        all_skipped.extend(skipped.into_iter().map(|line| of_member(member, line)));
+        all_skipped.extend(skipped.into_iter().map(|line| of_member(member, Arc::unwrap_or_clone(line))));
         for layer in layers {
             if purpose(&layer.name) == Purpose::Inner {
                 let role = known.entry(without_block(&layer.name));

@@ -179,7 +179,10 @@ fn without_units(model: &ModelOpened, units: &Units, which: Which) -> Vec<Skippe
     let reason = if which == Which::Neurons { "not of a gated or plain MLP" } else { "holds no units" };
     let Selection { layers, skipped, .. } = model.source.select(&Filter::default());
     let matrices = layers.iter().map(|layer| left_out(layer, SkipKind::Plain, reason));
-    matrices.chain(skipped).filter(|line| !used.contains(line.tensor.as_str())).collect()
+    matrices
+        .chain(skipped.into_iter().map(Arc::unwrap_or_clone))
+        .filter(|line| !used.contains(line.tensor.as_str()))
+        .collect()
 }
 
 /// Groups of the second model of which the first has no tensor; `others` are the first model's tensors there.

@@ -70,12 +70,13 @@ impl Weight {
 #[derive(Debug, Clone)]
 pub(crate) struct LeftOut {
     pub(crate) name: Text,
-    pub(crate) line: Skipped,
+    pub(crate) line: Arc<Skipped>,
 }
 
 impl LeftOut {
     /// A tensor, which filters see without `.weight` like every matrix.
-    pub(crate) fn tensor(line: Skipped) -> Self {
+    pub(crate) fn tensor(line: impl Into<Arc<Skipped>>) -> Self {
+        let line = line.into();
         Self { name: line.tensor.part(bare(&line.tensor)), line }
     }
 }
@@ -147,7 +148,7 @@ impl Catalogue {
     pub(crate) fn leaving(&self, tensors: &BTreeSet<String>, reason: &str) -> Self {
         let (gone, weights): (Vec<Weight>, Vec<Weight>) =
             self.weights.iter().cloned().partition(|weight| tensors.contains(weight.layer.tensor.as_str()));
-        let line = |tensor: &TensorInfo| tensor.skipped(SkipKind::Plain, reason);
+        let line = |tensor: &TensorInfo| Arc::new(tensor.skipped(SkipKind::Plain, reason));
         let of_weight = |weight: &Weight| {
             let tensor = self.tensors().iter().find(|tensor| tensor.name == weight.layer.tensor)?;
             Some(LeftOut { name: weight.layer.name.clone(), line: line(tensor) })
@@ -251,8 +252,7 @@ impl Catalogue {
         let layers = self.weights.iter().map(|weight| &weight.layer);
         let layers: Vec<Arc<Layer>> = layers.filter(|layer| filter.keeps(&layer.name)).cloned().collect();
         let left_out = self.left_out.iter().filter(|left_out| filter.keeps(&left_out.name));
-        let mut skipped: Vec<Skipped> = left_out.map(|left_out| left_out.line.clone()).collect();
-        skipped.shrink_to_fit();
+        let skipped: Vec<Arc<Skipped>> = left_out.map(|left_out| Arc::clone(&left_out.line)).collect();
         let all = self.weights.len() + self.left_out.len();
         Selection { filtered: all - layers.len() - skipped.len(), layers, skipped }
     }

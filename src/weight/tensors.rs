@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::storage_layout::Gathered;
 use crate::error::{Error, brief};
@@ -12,7 +13,7 @@ use crate::format::{Layout, Parts, Quantization, SCATTERED};
 use crate::layer::{self, Filter, Folding, Folds, Layer, Selection, TensorInfo, natural};
 use crate::matrix::Matrix;
 use crate::report::SourceFile;
-use crate::store::{Location, Stamp, StoredFile, unreadable, zeros};
+use crate::store::{Location, Room, Stamp, StoredFile, unreadable, zeros};
 
 /// Columns of a matrix are read run by run where they are fewer than one in so many.
 const SPARSE: usize = 4;
@@ -29,6 +30,7 @@ pub struct Tensors {
     quantizations: Vec<Option<Quantization>>,
     /// What tensors of three axes were taken for.
     folds: Folds,
+    _rooms: Vec<Room>,
 }
 
 impl Tensors {
@@ -42,6 +44,7 @@ impl Tensors {
             notes: vec![],
             quantizations: vec![],
             folds: Folds::default(),
+            _rooms: vec![],
         }
     }
 
@@ -51,12 +54,13 @@ impl Tensors {
     /// When two files hold a tensor of the same name.
     pub(crate) fn new(root: &Location, Parts { parts, mut notes }: Parts) -> Result<Self, Error> {
         let (mut files, mut quantizations) = (Vec::with_capacity(parts.len()), vec![]);
-        let (mut tensors, mut layouts) = (vec![], BTreeMap::new());
+        let (mut tensors, mut layouts, mut rooms) = (vec![], BTreeMap::new(), vec![]);
         for (index, part) in parts.into_iter().enumerate() {
             files.push(part.file);
             quantizations.push(part.quantization);
             tensors.extend(part.tensors.into_iter().map(|tensor| TensorInfo { file: index, ..tensor }));
             layouts.extend(part.layouts);
+            rooms.push(part.room);
             notes.extend(part.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>());
         }
         tensors.sort_by(|a, b| natural(&a.name, &b.name).then(a.file.cmp(&b.file)));
@@ -68,7 +72,8 @@ impl Tensors {
             return Err(root.malformed(reason));
         }
         let folds = Folds::of(&tensors, &Folding::default());
-        Ok(Self { root: root.clone(), files, list: tensors, layouts, notes, quantizations, folds })
+        let root = root.clone();
+        Ok(Self { root, files, list: tensors, layouts, notes, quantizations, folds, _rooms: rooms })
     }
 
     /// The same, where `folding` is known of tensors of three axes, with a note on those that only a shape told.
@@ -96,6 +101,11 @@ impl Tensors {
         &self.list
     }
 
+    /// Where among all tensors the one called `name` is.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.list.binary_search_by(|tensor| natural(&tensor.name, name)).ok()
+    }
+
     /// The files that hold them, in reading order.
     pub fn files(&self) -> Vec<SourceFile> {
         self.files.iter().map(|file| SourceFile { name: self.name(file), bytes: file.length() }).collect()
@@ -121,7 +131,7 @@ impl Tensors {
         let mut selection = layer::select_folded(tensors, &Filter::default(), &self.folds);
         for skipped in &mut selection.skipped {
             if let Some(Layout::Refused(reason)) = self.layouts.get(skipped.tensor.as_str()) {
-                skipped.reason = reason.as_str().into();
+                Arc::make_mut(skipped).reason = reason.as_str().into();
             }
         }
         selection

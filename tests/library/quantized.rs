@@ -83,7 +83,7 @@ fn a_refused_method_of_one_component_leaves_the_others_alone() {
     let of = |component| selection.layers.iter().filter(|layer| layer.name.starts_with(component)).count();
     let whole = source("fp8").select(&Filter::default()).layers.len();
     assert_eq!([of("fp8."), of("refused."), of("plain.")], [whole, 1, 1]);
-    let gptq = |s: &&svdkit::report::Skipped| s.reason.contains("quantized with GPTQ");
+    let gptq = |s: &&std::sync::Arc<svdkit::report::Skipped>| s.reason.contains("quantized with GPTQ");
     let refused: Vec<_> = selection.skipped.iter().filter(gptq).map(|s| s.tensor.as_str()).collect();
     assert_eq!(refused, ["refused.gptq.qweight"]);
 }

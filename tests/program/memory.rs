@@ -118,6 +118,38 @@ fn a_report_that_does_not_fit_is_refused_before_the_work() {
 }
 
 #[test]
+fn tensors_of_all_sides_count_before_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("norms.safetensors");
+    let norm = |i: usize| stored(&format!("layers.{i}.norm.weight"), "F16", &[1], vec![0; 2]);
+    save(&path, &(0..70_000).map(norm).collect::<Vec<_>>());
+    let (path, memory) = (text(&path), ["--memory", "1M"]);
+    check_exit(&[&["spectrum", path], &memory[..]].concat(), 2, "70000 tensors can be measured: 1-D");
+    let refused = "holds more tensors than fit into memory";
+    check_exit(&[&["compare", path, path], &memory[..]].concat(), 2, refused);
+    check_exit(&[&["intruders", path, path], &memory[..]].concat(), 2, refused);
+}
+
+/// The table of names that fill hundreds of lines each is laid out a few rows at a time.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_table_takes_no_more_than_its_longest_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.safetensors");
+    let name = |i: usize| format!("{i}.{}.weight", "x".repeat(20_000));
+    let tensors: Vec<_> = (0..500).map(|i| stored(&name(i), "F16", &[2, 2], vec![i as u8; 8])).collect();
+    save(&path, &tensors);
+    let line = "ulimit -v 130000; exec \"$0\" spectrum \"$1\" --no-svd -q -j 1";
+    let run = std::process::Command::new("sh")
+        .args(["-c", line, env!("CARGO_BIN_EXE_svdkit"), text(&path)])
+        .env("CI", "true")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && run.stdout.len() > 500 * 20_000, "{}: {said}", run.status);
+}
+
+#[test]
 fn a_row_of_any_length_is_read_in_pieces_and_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wide.safetensors");

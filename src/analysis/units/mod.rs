@@ -255,11 +255,11 @@ impl Units {
     pub fn of_other(&self, other: &Catalogue) -> Vec<Result<UnitTensor, Lacking>> {
         let config = Config::default();
         let search = Search::new(other, &config);
-        let names: Vec<String> = search.known.keys().cloned().collect();
-        let own: Vec<String> = self.tensors.iter().map(|tensor| tensor.layer.tensor.to_string()).collect();
+        let names: Vec<&str> = search.known.keys().map(String::as_str).collect();
+        let own: Vec<&str> = self.tensors.iter().map(|tensor| tensor.layer.tensor.as_str()).collect();
         let mut found: Vec<Option<UnitTensor>> = vec![None; own.len()];
         for (name, partner) in names.iter().zip(pair::tensors(&own, &names)) {
-            if let (Some(at), Some(tensor)) = (partner, search.known.get(name.as_str())) {
+            if let (Some(at), Some(tensor)) = (partner, search.known.get(*name)) {
                 found[at] = Some(tensor.clone());
             }
         }

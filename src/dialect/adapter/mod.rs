@@ -222,8 +222,8 @@ fn catalogue(
     let (whole, others) = whole_weights(&setting, &rest);
     drafts.extend(whole);
     skipped.extend(others);
-    let named = |line: Skipped| LeftOut { name: bare(&pair::canonical(&line.tensor)).into(), line };
-    let mut left_out: Vec<LeftOut> = skipped.into_iter().map(named).collect();
+    let named = |line: Arc<Skipped>| LeftOut { name: bare(&pair::canonical(&line.tensor)).into(), line };
+    let mut left_out: Vec<LeftOut> = skipped.into_iter().map(Arc::new).map(named).collect();
     let mut updates: Vec<Update> = drafts.into_iter().map(Update::new).collect();
     if base.is_some() {
         find_bases(&mut updates, &layers);
@@ -237,8 +237,8 @@ fn catalogue(
         updates.into_iter().partition(|update| update.base.is_some() || !update.needs_base());
     let reasons = Baseless { configs, given: base.is_some() };
     for Update { layer, draft, .. } in &baseless {
-        let lines = reasons.skip(draft, stored.list());
-        left_out.extend(lines.into_iter().map(|line| LeftOut { name: layer.name.clone(), line }));
+        let lines = reasons.skip(draft, stored.list()).into_iter().map(Arc::new);
+        left_out.extend(lines.map(|line| LeftOut { name: layer.name.clone(), line }));
     }
     left_out.sort_by(|a, b| natural(&a.line.tensor, &b.line.tensor));
     let moved =

@@ -20,7 +20,8 @@ pub(super) fn whole_weights(setting: &Setting<'_>, rest: &[&TensorInfo]) -> (Vec
     let (own, rest): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
         rest.iter().partition(|tensor| BASE.iter().any(|part| tensor.name.contains(part)));
     let rest: Vec<TensorInfo> = rest.into_iter().cloned().collect();
-    let Selection { layers, mut skipped, .. } = layer::select(&rest, &Filter::default());
+    let Selection { layers, skipped, .. } = layer::select(&rest, &Filter::default());
+    let mut skipped: Vec<Skipped> = skipped.into_iter().map(Arc::unwrap_or_clone).collect();
     skipped.extend(
         own.into_iter()
             .map(|tensor| tensor.skipped(SkipKind::Plain, "the base's own, stored beside its update")),

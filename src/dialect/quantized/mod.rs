@@ -75,7 +75,7 @@ pub(crate) fn open(stored: &Arc<Tensors>, config: &Quantization) -> Catalogue {
             refused.get(tensor.name.as_str()).map(|(kind, reason)| tensor.skipped(*kind, reason.as_str()));
         let scales = || parts.get(tensor.name.as_str()).map(|weight| tensor.scales_of(weight));
         match (refused.or_else(scales), schemes.get(tensor.name.as_str())) {
-            (Some(line), _) => skipped.push(line),
+            (Some(line), _) => skipped.push(Arc::new(line)),
             (None, Some(Scheme { name, shape, .. })) => weights.push(TensorInfo {
                 name: name.as_str().into(),
                 shape: shape.clone(),

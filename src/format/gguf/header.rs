@@ -69,8 +69,8 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: StoredFile) -> Result<Header, Error
     }
     let refused = layouts.values().any(|layout| matches!(layout, Layout::Refused(_)));
     let notes = if refused { vec![ADVICE.to_owned()] } else { vec![] };
-    let part =
-        FilePart { file, tensors, layouts, notes, quantization: None, settings: found.settings.of_adapter() };
+    let settings = found.settings.of_adapter();
+    let part = FilePart { layouts, notes, settings, ..FilePart::new(file, tensors)? };
     Ok(Header { part, pieces: found.settings.pieces })
 }
 

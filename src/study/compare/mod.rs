@@ -35,6 +35,7 @@ use crate::report::{
     self, Column, Comparison as Compared, Flag, Named, Report, Skipped, Standing, Totals, Unlisted, Update,
 };
 use crate::solver::{Memo, Precision};
+use crate::store::Room;
 use bytes::compare_bytes;
 use known::Known;
 use measure::{is_wanted, measured, measuring, read, reading, unmeasured};
@@ -165,8 +166,12 @@ impl Question {
     /// The tasks over what `filter` keeps.
     ///
     /// # Errors
-    /// When there is no matrix.
+    /// When there is no matrix, or there are more than fit into memory.
     pub fn plan(self, filter: Filter) -> Result<Comparison, Error> {
+        let base = &self.sides.base;
+        // What is planned takes as much as the matrices of a file, and as half of its other tensors.
+        let room = Room::take(base.layers.len() + base.skipped.len() / 2, 0);
+        room.map_err(|reason| Error::malformed(Path::new(&base.origin.path), reason))?;
         let (tasks, dropped) = self.sides.tasks(&filter);
         if tasks.is_empty() {
             let what = match dropped.len() {
@@ -268,11 +273,11 @@ fn update(side: &ComparedSide, layer: &Layer) -> Option<Box<Update>> {
 impl Study for Comparison {
     fn manifest(&self) -> Manifest {
         let Question { sides, words, vocabulary, columns, .. } = &self.question;
-        let all: Vec<&Skipped> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
+        let all: Vec<_> = sides.tuned.iter().take(1).flat_map(|(_, side)| &side.skipped).collect();
         let kept = all.iter().filter(|skipped| self.filter.keeps(bare(&skipped.tensor)));
         // Failed matrices have a row that says so.
         let skipped: Vec<Skipped> =
-            kept.map(|skipped| Skipped { failed: None, ..(*skipped).clone() }).collect();
+            kept.map(|skipped| Skipped { failed: None, ..Skipped::clone(skipped) }).collect();
         let mut origins = sides.tuned.iter().map(|(name, side)| (name, &side.origin));
         let (first, several) = (origins.clone().next(), sides.tuned.len() > 1);
         let of_tuned = |task: &MatrixTask| (0..sides.tuned.len()).map(|i| task.standing(i).1).collect();
@@ -322,7 +327,7 @@ impl Study for Comparison {
     }
 
     fn costs(&self) -> Vec<Job> {
-        let others = self.others.iter().map(|other| read(other.bytes()));
+        let others = self.others.iter().map(|other| read(other.bytes(&self.question.sides)));
         let unpaired = self.unpaired.iter().map(|block| block.cost(&self.tasks));
         self.tasks.iter().map(reading).chain(others).chain(unpaired).collect()
     }
@@ -333,7 +338,8 @@ impl Study for Comparison {
 
     fn reads(&self) -> Vec<Reads> {
         let tasks = self.tasks.iter().map(origins::reads);
-        let others = self.others.iter().map(|other| origins::nowhere(other.bytes()));
+        let sides = &self.question.sides;
+        let others = self.others.iter().map(|other| origins::nowhere(other.bytes(sides)));
         tasks.chain(others).chain(self.unpaired.iter().map(|_| origins::nowhere(0))).collect()
     }
 

@@ -9,66 +9,72 @@ use crate::analysis::compare::{Bytes, Fate, Retyped, Vocabulary};
 use crate::analysis::hygiene;
 use crate::checkpoint::Catalogue;
 use crate::error::{Error, printable};
-use crate::layer::{Filter, Layer, TensorInfo, bare, block_and_role, distinct, natural};
+use crate::layer::{self, Filter, Layer, TensorInfo, bare, block_and_role, distinct, natural};
 use crate::pair;
 use crate::report::{
     Column, Comparison, MissingReason, Row, RowValues, Skipped, SkippedContent, Standing, Value,
 };
 use crate::solver::Memo;
+use crate::text::Text;
 
 /// A tensor that is not a matrix, on all sides.
 #[derive(Debug, Clone)]
 pub(super) struct OtherTensor {
-    name: String,
+    name: Text,
     base: Option<Entry>,
     tuned: Vec<Option<Entry>>,
-    /// Whether the other side needs no scales for the weight that it scales.
+    /// Whether the other side needs no scales for the weight that it scales; empty where it scales none.
     stored_plainly: Vec<bool>,
 }
 
-/// The tensor of one side, and where it is stored, if it is.
+/// The tensor of one side, and its position among those that its file stores, if it is there.
 #[derive(Debug, Clone)]
 struct Entry {
-    tensor: Skipped,
-    stored: Option<TensorInfo>,
+    tensor: Arc<Skipped>,
+    stored: Option<usize>,
 }
 
 impl Sides {
     /// The tensors that are not matrices and that `filter` keeps, in natural name order. Their rows have none
     /// of the names that are `taken`.
     pub(super) fn other_tensors(&self, filter: &Filter, taken: &BTreeSet<&str>) -> Vec<OtherTensor> {
+        fn names(side: &ComparedSide) -> Vec<&str> {
+            side.others().iter().map(|line| line.tensor.as_str()).collect()
+        }
         let empty = || vec![None; self.tuned.len()];
-        let base: Vec<Entry> = entries(&self.base).collect();
-        let names = |entries: &[Entry]| -> Vec<String> {
-            entries.iter().map(|entry| entry.tensor.tensor.to_string()).collect()
-        };
-        let of_base = names(&base);
-        let mut others: Vec<OtherTensor> = base
-            .into_iter()
+        let of_base = names(&self.base);
+        let mut others: Vec<OtherTensor> = entries(&self.base)
             .map(|entry| OtherTensor { base: Some(entry), ..OtherTensor::new(empty()) })
             .collect();
         let mut added: BTreeMap<String, usize> = BTreeMap::new();
         for (side, (_, tuned)) in self.tuned.iter().enumerate() {
-            let tuned: Vec<Entry> = entries(tuned).collect();
-            let partners = pair::tensors(&of_base, &names(&tuned));
-            for (entry, partner) in tuned.into_iter().zip(partners) {
-                // Several sides may have added the same.
-                let name = pair::canonical(&entry.tensor.tensor);
-                let known = || added.get(&name).copied().filter(|at| others[*at].tuned[side].is_none());
-                let at = partner.or_else(known).unwrap_or(others.len());
-                if at == others.len() {
-                    others.push(OtherTensor::new(empty()));
-                    added.insert(name, at);
-                }
+            let partners = pair::tensors(&of_base, &names(tuned));
+            for (entry, partner) in entries(tuned).zip(partners) {
+                let at = partner.unwrap_or_else(|| {
+                    // Several sides may have added the same.
+                    let name = pair::canonical(&entry.tensor.tensor);
+                    let known = added.get(&name).copied().filter(|at| others[*at].tuned[side].is_none());
+                    known.unwrap_or_else(|| {
+                        others.push(OtherTensor::new(empty()));
+                        added.insert(name, others.len() - 1);
+                        others.len() - 1
+                    })
+                });
                 others[at].tuned[side] = Some(entry);
             }
         }
-        others.iter_mut().for_each(|other| other.name = other.tensor().to_owned());
-        others.retain(|other| filter.keeps(bare(&other.name)));
-        others.sort_by(|a, b| natural(&a.name, &b.name));
-        let called: Vec<(String, String)> =
-            others.iter().map(|other| (printable(bare(&other.name)), printable(&other.name))).collect();
-        others.iter_mut().zip(distinct(&called, taken)).for_each(|(other, name)| other.name = name);
+        others.retain(|other| filter.keeps(bare(other.tensor())));
+        others.sort_by(|a, b| natural(a.tensor(), b.tensor()));
+        others.iter_mut().for_each(|other| other.name = layer::printable_name(other.tensor()));
+        let mut seen = taken.clone();
+        if !others.iter().all(|other| seen.insert(&other.name)) {
+            let called: Vec<(String, String)> =
+                others.iter().map(|other| (other.name.to_string(), printable(other.tensor()))).collect();
+            others
+                .iter_mut()
+                .zip(distinct(&called, taken))
+                .for_each(|(other, name)| other.name = name.into());
+        }
         self.without_scales_of_one_side(&mut others);
         others
     }
@@ -100,7 +106,7 @@ impl Sides {
 impl OtherTensor {
     /// One that no side has yet.
     fn new(tuned: Vec<Option<Entry>>) -> Self {
-        Self { name: String::new(), base: None, stored_plainly: vec![false; tuned.len()], tuned }
+        Self { name: Text::default(), base: None, stored_plainly: vec![], tuned }
     }
 
     /// As some side has it, the base first.
@@ -109,8 +115,8 @@ impl OtherTensor {
     }
 
     /// The name of its tensor.
-    fn tensor(&self) -> &str {
-        self.entry().map_or("", |entry| &entry.tensor.tensor)
+    fn tensor(&self) -> &Text {
+        self.entry().map_or(&self.name, |entry| &entry.tensor.tensor)
     }
 
     /// The weight that it scales.
@@ -119,9 +125,9 @@ impl OtherTensor {
     }
 
     /// How many bytes are read to see it.
-    pub(super) fn bytes(&self) -> u64 {
-        let entries = self.base.iter().chain(self.tuned.iter().flatten());
-        entries.filter_map(|entry| entry.stored.as_ref()).map(hygiene::bytes).sum()
+    pub(super) fn bytes(&self, sides: &Sides) -> u64 {
+        let entries = sides.all().zip(std::iter::once(&self.base).chain(&self.tuned));
+        entries.filter_map(|(side, entry)| stored(side, entry.as_ref()?)).map(hygiene::bytes).sum()
     }
 
     /// What its bytes say on each side, the base first; nothing where a side has no such tensor, or its bytes are not
@@ -141,15 +147,16 @@ impl OtherTensor {
     fn fates(&self, contents: &[Option<SkippedContent>]) -> Vec<Fate> {
         let header = |entry: &Entry| (entry.tensor.shape.clone(), entry.tensor.dtype.clone());
         let Some((base, tuned)) = contents.split_first() else { return vec![] };
-        let tuned = self.tuned.iter().zip(&self.stored_plainly).zip(tuned);
-        let fate = |((entry, plainly), content): ((&Option<Entry>, &bool), &Option<SkippedContent>)| {
+        let tuned = self.tuned.iter().enumerate().zip(tuned);
+        let fate = |((i, entry), content): ((usize, &Option<Entry>), &Option<SkippedContent>)| {
+            let plainly = self.stored_plainly.get(i).is_some_and(|plainly| *plainly);
             let (standing, retyped) = between(self.base.as_ref().map(header), entry.as_ref().map(header));
             let nonfinite = nonfinite(entry.as_ref(), content.as_ref());
             let same = base.as_ref().zip(content.as_ref()).map(|(base, tuned)| base.blake3 == tuned.blake3);
             let (standing, bytes) = match (standing, same) {
                 (Some(Standing::Unchanged), Some(false)) => (Some(Standing::Measured), Bytes::Seen),
                 (Some(Standing::Unchanged), None) => (Some(Standing::Measured), Bytes::Unseen),
-                (Some(Standing::Added | Standing::Removed), _) if *plainly && is_sound(nonfinite) => {
+                (Some(Standing::Added | Standing::Removed), _) if plainly && is_sound(nonfinite) => {
                     (None, Bytes::Seen)
                 }
                 (standing, _) => (standing, Bytes::Seen),
@@ -171,7 +178,7 @@ impl OtherTensor {
         (vocabulary, columns): (&Vocabulary, &Arc<[&'static Column]>),
     ) -> Option<Row> {
         let Entry { tensor, .. } = self.entry()?;
-        let name = self.name.as_str().into();
+        let name = self.name.clone();
         let shown = printable(bare(&tensor.tensor));
         let (block, role) = block_and_role(&shown);
         let role = role.into();
@@ -223,13 +230,13 @@ fn same(fate: &Fate) -> bool {
 
 /// The tensors of a side that are not matrices.
 fn entries(side: &ComparedSide) -> impl Iterator<Item = Entry> {
-    let stored = source(side).map_or(&[][..], Catalogue::tensors);
-    let by_name: BTreeMap<&str, &TensorInfo> =
-        stored.iter().map(|stored| (stored.name.as_str(), stored)).collect();
-    side.others().iter().map(move |tensor| {
-        let stored = by_name.get(tensor.tensor.as_str()).map(|stored| (*stored).clone());
-        Entry { tensor: tensor.clone(), stored }
-    })
+    let place = move |tensor: &Skipped| source(side)?.stored().position(&tensor.tensor);
+    side.others().iter().map(move |tensor| Entry { tensor: Arc::clone(tensor), stored: place(tensor) })
+}
+
+/// Where a tensor is stored.
+fn stored<'s>(side: &'s ComparedSide, entry: &Entry) -> Option<&'s TensorInfo> {
+    source(side)?.tensors().get(entry.stored?)
 }
 
 /// How many entries are not finite, or why that is not known.
@@ -249,7 +256,7 @@ fn is_sound(nonfinite: Value) -> bool {
 
 /// Findings from the bytes of a tensor: of a report, or read now.
 fn read(side: &ComparedSide, entry: &Entry, memo: &dyn Memo) -> Result<Option<SkippedContent>, Error> {
-    match (source(side), &entry.stored, &entry.tensor.failed) {
+    match (source(side), stored(side, entry), &entry.tensor.failed) {
         (Some(source), Some(stored), _) => hygiene::content(source, stored, memo),
         (_, _, Some(failure)) => Err(side.failed(failure)),
         _ => Ok(entry.tensor.content.clone()),

@@ -25,9 +25,9 @@ pub struct ComparedSide {
     /// All its matrices, in natural name order.
     pub(super) layers: Vec<Arc<Layer>>,
     /// Its tensors that are not matrices.
-    pub(super) skipped: Vec<Skipped>,
+    pub(super) skipped: Vec<Arc<Skipped>>,
     /// The same without the tensors that only an adapter has, where there may be some.
-    others: Option<Vec<Skipped>>,
+    others: Option<Vec<Arc<Skipped>>>,
     pub(super) data: SideData,
     /// The file or folder that was opened.
     pub(super) roots: Vec<PathBuf>,
@@ -58,7 +58,7 @@ impl Sides {
 
     /// Tensors that were skipped on any side, of those that `filter` keeps.
     pub fn skipped(&self, filter: &Filter) -> impl Iterator<Item = &Skipped> {
-        let skipped = self.all().flat_map(|side| &side.skipped);
+        let skipped = self.all().flat_map(|side| &side.skipped).map(|line| &**line);
         skipped.filter(|skipped| filter.keeps(bare(&skipped.tensor)))
     }
 
@@ -112,7 +112,7 @@ impl ComparedSide {
         Self {
             origin,
             layers: saved.layers().into_iter().map(Arc::new).collect(),
-            skipped: saved.skipped.clone(),
+            skipped: saved.skipped.iter().cloned().map(Arc::new).collect(),
             others: is_unread.then(Vec::new),
             data: SideData::Saved(saved, positions, copies),
             roots,
@@ -120,7 +120,7 @@ impl ComparedSide {
     }
 
     /// Its tensors that are not matrices, but for those that only an adapter has.
-    pub(super) fn others(&self) -> &[Skipped] {
+    pub(super) fn others(&self) -> &[Arc<Skipped>] {
         self.others.as_ref().unwrap_or(&self.skipped)
     }
 

@@ -119,10 +119,13 @@ fn is_head(unpaired: &Unpaired) -> bool {
 fn tell_apart(tasks: &mut [MatrixTask]) {
     let full = |task: &MatrixTask| {
         let own = task.base.as_deref().or_else(|| task.layer());
-        (task.name.to_string(), own.map_or_else(String::new, Layer::full_name))
+        own.map_or_else(String::new, Layer::full_name)
     };
-    tasks.sort_by_cached_key(full);
-    let names: Vec<(String, String)> = tasks.iter().map(full).collect();
+    tasks.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| full(a).cmp(&full(b))));
+    if !tasks.array_windows::<2>().any(|[a, b]| a.name == b.name) {
+        return;
+    }
+    let names: Vec<(String, String)> = tasks.iter().map(|task| (task.name.to_string(), full(task))).collect();
     for (task, name) in tasks.iter_mut().zip(distinct(&names, &BTreeSet::new())) {
         if task.name != name {
             task.name = name.into();

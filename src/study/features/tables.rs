@@ -160,7 +160,7 @@ pub(super) fn gradients(files: &[TableFile], filter: &Filter) -> Result<FoundTab
             let table = Table { source: Arc::clone(&file.source), layer: Arc::clone(&layer) };
             all.entry(layer.name.to_string()).or_default().push((at, table));
         }
-        found.skipped.extend(skipped);
+        found.skipped.extend(skipped.into_iter().map(Arc::unwrap_or_clone));
         found.filtered = found.filtered.max(filtered);
         let named = |layer: Arc<Layer>| (layer.name.to_string(), layer);
         let named: BTreeMap<String, Arc<Layer>> =

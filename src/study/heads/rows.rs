@@ -93,7 +93,8 @@ pub(super) fn skipped(source: &Catalogue, modules: &[Module]) -> Vec<Skipped> {
     let all = source.select(&Filter::default());
     let matrices = all.layers.iter().filter(|layer| !used.contains(layer.tensor.as_str()));
     let matrices = matrices.map(|layer| left_out(layer, SkipKind::Plain, "not a part of an attention head"));
-    let others = all.skipped.iter().filter(|line| !used.contains(line.tensor.as_str())).cloned();
+    let others =
+        all.skipped.iter().filter(|line| !used.contains(line.tensor.as_str())).map(|line| (**line).clone());
     let mut skipped: Vec<Skipped> = matrices.chain(others).collect();
     skipped.sort_by(|a, b| natural(&a.tensor, &b.tensor));
     skipped.dedup_by(|a, b| a.tensor == b.tensor);
