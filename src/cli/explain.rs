@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Status, Error> {
 }
 
 /// What stands in tables and verdicts beside names and numbers.
-const WORDS: [(&[&str], &str); 26] = [
+const WORDS: [(&[&str], &str); 27] = [
     (
         &["~"],
         "before an exponent: it was fitted on fewer than 50 values, so its confidence is low. `alpha_sigma` is its standard error.",
@@ -92,6 +92,7 @@ const WORDS: [(&[&str], &str); 26] = [
         &["max Δ", "max_step_change"],
         "of a number over the steps of a series: its largest change from one step to the next, relative to the earlier one and with its sign; `+∞` is a change from 0. A rule writes `max_step_change(COLUMN) > 50%`.",
     ),
+    (&["+∞"], "a change from 0: larger than any number. JSON has null, with the reason `zero_base`."),
     (&["max Δ at"], "a header: the step of a series that the largest change of a number led to."),
     (
         &["slope"],
@@ -292,6 +293,7 @@ mod tests {
         check("σ₁ max Δ at", "σ₁ max Δ at\n\nthe step of a series");
         check("max Δ", "max Δ\n\nof a number over the steps of a series: its largest change");
         check("max_step_change", "max Δ\n\nof a number over the steps");
+        check("+∞", "+∞\n\na change from 0");
         check("max Δ at", "max Δ at\n\na header");
         check("slope", "slope\n\nof a number over the steps of a series: how fast it grows");
         check("last", "last\n\nof a number over the steps of a series: that of the last step");

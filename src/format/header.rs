@@ -66,7 +66,7 @@ pub(crate) fn read(bytes: &dyn ReadAt, file: &StoredFile) -> Result<Header, Erro
     let mut text = zeros(length).map_err(malformed)?;
     at(&mut text, 8)?;
     // Each tensor's description stands in braces.
-    let tensors = text.iter().filter(|byte| **byte == b'{').count();
+    let tensors = text.split(|byte| *byte == b'{').count() - 1;
     let _room = Room::take(tensors, text.len()).map_err(malformed)?;
     let (entries, mut free) = parse(&text).map_err(malformed)?;
     drop(text);

@@ -97,7 +97,7 @@ impl<'a> Sum<'a> {
     fn largest(&self, (rows, cols): (usize, usize)) -> Option<Largest> {
         // A root, a length and a quotient round, too, however small the matrix is.
         let rounding = rows.max(cols).max(LANES) as f64 * f64::EPSILON;
-        let mut basis: Vec<Vec<f64>> = vec![start(cols, 1, 0).column(0).to_vec()];
+        let mut basis: Vec<Vec<f64>> = vec![start(cols, 1).column(0).to_vec()];
         let (mut diagonal, mut beside) = (vec![], vec![]);
         let mut look_at = FIRST_LOOK;
         for step in 1..=MOST_STEPS.min(cols) {
