@@ -293,6 +293,8 @@ class Errors(unittest.TestCase):
     def test_a_value_that_an_option_does_not_take_is_named(self):
         self.refused(TypeError, "limit is int, not True", lambda: svdkit.spectrum(BASE, limit=True))
         self.refused(TypeError, "columns is .*, not False", lambda: svdkit.spectrum(BASE, columns=False))
+        self.refused(TypeError, "strict is bool, not 'yes'", lambda: svdkit.spectrum(BASE, strict="yes"))
+        self.refused(TypeError, "quiet is bool, not 1", lambda: svdkit.spectrum(BASE, quiet=1))
         self.refused(svdkit.SvdkitError, "'0' for '--limit <N>': a whole number from 1 on", lambda: svdkit.spectrum(BASE, limit=0))
         self.assertEqual(len(svdkit.spectrum(BASE, limit=2, allow_missing=True, verbose=False)), 30)
 

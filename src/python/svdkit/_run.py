@@ -74,8 +74,9 @@ def check(command: str, options: Mapping[str, Any], known: type) -> None:
             raise TypeError(f"svdkit.{command}() has no option {name!r}{hint}")
         kind = known.__annotations__[name]
         kind = str(getattr(kind, "__forward_arg__", kind))
-        if isinstance(value, bool) and "bool" not in kind:
-            raise TypeError(f"svdkit.{command}(): {name} is {kind}, not {value}")
+        is_bool = isinstance(value, bool)
+        if is_bool and "bool" not in kind or kind == "bool" and value is not None and not is_bool:
+            raise TypeError(f"svdkit.{command}(): {name} is {kind}, not {value!r}")
 
 
 def run(request: Request) -> tuple[bytes, str, list[str]]:
