@@ -1,6 +1,6 @@
 //! What decompositions are expected to take, from shapes alone.
 
-use super::{band, compress, leading};
+use super::{band, compress, krylov};
 use crate::matrix::Dtype;
 use crate::spectrum::Route;
 
@@ -80,11 +80,11 @@ pub fn update_cost(rows: usize, cols: usize, rank: usize) -> Option<Cost> {
 pub fn products_cost(rows: usize, cols: usize, k: usize) -> Cost {
     const STEPS: f64 = 40.0;
     let (short, sides) = (rows.min(cols) as f64, rows as f64 + cols as f64);
-    let (width, most) = (leading::WIDTH as f64, short.min((leading::MOST * leading::WIDTH) as f64));
+    let (width, most) = (krylov::WIDTH as f64, short.min((krylov::MOST * krylov::WIDTH) as f64));
     // The basis and what it makes of the weight; then blocks, and the triplets.
     let doubles = most * (short + 3.0 * most) + sides * (4.0 * width + 4.0 * k as f64);
     Cost {
-        flops: leading::SLOWER * STEPS * 4.0 * rows as f64 * cols as f64 * width,
+        flops: krylov::SLOWER * STEPS * 4.0 * rows as f64 * cols as f64 * width,
         bytes: (8.0 * doubles) as u64,
     }
 }

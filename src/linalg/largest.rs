@@ -13,7 +13,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::leading::start;
+use super::krylov::start;
 use super::operator::{Operator, Orientation, Term};
 use super::ql::eigenpairs;
 use super::vector::{dot, norm};

@@ -29,6 +29,7 @@ mod gram;
 mod inner;
 mod inverse;
 mod kernel;
+mod krylov;
 mod largest;
 #[cfg(test)]
 mod latms;
