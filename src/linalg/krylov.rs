@@ -126,7 +126,7 @@ fn short_side(across: [&Operator<'_>; 2], k: usize, steps: usize, tolerance: f64
 /// Whether as many of the `k` largest values as a block has columns are the same but for `close.0`, and a wanted one is
 /// smaller by more than `close.1`, or 0: more copies may be hidden.
 fn hides_copies(values: &[f64], k: usize, close: (f64, f64)) -> bool {
-    let last = values.get(k - 1).copied().unwrap_or(0.0);
+    let last = k.checked_sub(1).and_then(|i| values.get(i)).copied().unwrap_or(0.0);
     let hides = |some: &[f64]| some[0] - some[WIDTH - 1] <= close.0 && some[WIDTH - 1] - last > close.1;
     values[..k.min(values.len())].windows(WIDTH).any(hides)
 }
